@@ -1,0 +1,28 @@
+from django.db import models
+
+from market.messages import Direction, Method
+from market.models import Anomaly, enum_choices
+
+
+class Alert(Anomaly):
+    """A per-symbol anomaly. `history` is the chart around its opening, frozen there (`market.messages.HistoryPoint`)."""
+
+    symbol = models.CharField(max_length=40)
+    venue = models.CharField(max_length=40)
+    interval = models.CharField(max_length=6)
+    method = models.CharField(max_length=12, choices=[(method.value, method.value) for method in Method])
+    direction = models.CharField(max_length=4, choices=enum_choices(Direction))
+    score = models.FloatField()
+    change_pct = models.FloatField(null=True)
+    price = models.FloatField(null=True)
+    incident = models.CharField(max_length=80, blank=True)
+    history = models.JSONField(default=list, blank=True, editable=False)
+
+    class Meta:
+        ordering = ["-timestamp", "-id"]
+        indexes = [
+            models.Index(fields=["-timestamp", "-id"], name="alert_newest"),
+            models.Index(fields=["symbol", "-timestamp"], name="alert_symbol_newest"),
+            models.Index(fields=["severity", "-timestamp"], name="alert_severity_newest"),
+            models.Index(fields=["epoch", "offset"], name="alert_cursor"),
+        ]

@@ -1,0 +1,5 @@
+from django.apps import AppConfig
+
+
+class AnomalySiteConfig(AppConfig):
+    name = "anomaly_site"

@@ -1,0 +1,201 @@
+"""Settings: every choice an operator has is an environment variable (or a line in `.env`) read here.
+
+Defaults are safe on a public network and work on a fresh machine: SQLite and NATS data under `var/`, everything on
+loopback. README has the table of variables; a test fails when one is missing there.
+"""
+
+import secrets
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from environs import Env
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+
+env = Env()
+env.read_env(str(BASE_DIR / ".env"))
+
+# --- Where things are -------------------------------------------------------------------------------------------------
+
+DATA_DIR = env.path("DATA_DIR", BASE_DIR / "var")
+# Empty: `manage.py up` starts its own server, and the other commands find it through DATA_DIR.
+NATS_URL = env.str("NATS_URL", "")
+# Credentials file or token of the NATS server, when it wants one.
+NATS_CREDENTIALS = env.str("NATS_CREDENTIALS", "")
+NATS_TOKEN = env.str("NATS_TOKEN", "")
+# Set for several web processes or hosts; the in-memory layer serves exactly one process.
+CHANNEL_REDIS_URL = env.str("CHANNEL_REDIS_URL", "")
+
+# --- What plays -------------------------------------------------------------------------------------------------------
+
+SOURCE = env.str("SOURCE", "auto")
+# How long the stream keeps anomalies for clients that come back, and candles for an analysis that restarts.
+ANOMALY_RETENTION_S = env.timedelta("ANOMALY_RETENTION", timedelta(days=7)).total_seconds()
+CANDLE_STREAM_RETENTION_S = env.timedelta("CANDLE_STREAM_RETENTION", timedelta(hours=2)).total_seconds()
+# A feed without a candle for this long is stale (and at least three intervals).
+FEED_STALE_AFTER_S = env.timedelta("FEED_STALE_AFTER", timedelta(seconds=15)).total_seconds()
+
+# --- Who gets in ------------------------------------------------------------------------------------------------------
+
+DEBUG = env.bool("DEBUG", False)
+
+
+def _secret_key() -> str:
+    """SECRET_KEY, or one made on first use and kept beside the data, so that sessions outlive a restart."""
+    if key := env.str("SECRET_KEY", ""):
+        return key
+    path = DATA_DIR / "secret_key"
+    try:
+        return path.read_text()
+    except FileNotFoundError:
+        DATA_DIR.mkdir(parents=True, exist_ok=True)
+        key = secrets.token_urlsafe(50)
+        path.touch(mode=0o600)
+        path.write_text(key)
+        return key
+
+
+try:
+    SECRET_KEY = _secret_key()
+except OSError as error:
+    raise SystemExit(
+        f"Cannot keep data in {DATA_DIR}: {error.strerror}. Set DATA_DIR to a folder this user may write to."
+    ) from None
+
+ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", ["localhost", "127.0.0.1", "[::1]"])
+# Pages that may open /ws and read the API, besides our own host and localhost; `*.` stands for any subdomain.
+ALLOWED_ORIGINS = env.list("ALLOWED_ORIGINS", ["https://*.tealstreet.io"])
+CSRF_TRUSTED_ORIGINS: list[str] = env.list("CSRF_TRUSTED_ORIGINS", [])
+# Only a proxy that sets X-Forwarded-Proto itself makes this safe.
+if env.bool("BEHIND_TLS_PROXY", False):
+    SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
+    SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = True
+    SECURE_HSTS_SECONDS = 3600
+
+# --- Limits of one /ws process (docs/protocol.md) ---------------------------------------------------------------------
+
+WS_MAX_CONNECTIONS = env.int("WS_MAX_CONNECTIONS", 20_000)
+WS_MAX_CONNECTIONS_PER_ADDRESS = env.int("WS_MAX_CONNECTIONS_PER_ADDRESS", 100)
+WS_MAX_MESSAGES_PER_SECOND = env.float("WS_MAX_MESSAGES_PER_SECOND", 20.0)
+WS_HEARTBEAT_S = env.float("WS_HEARTBEAT", 15.0)
+
+# --- Django -----------------------------------------------------------------------------------------------------------
+
+INSTALLED_APPS = [
+    "daphne",  # runserver speaks ASGI
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "servestatic.runserver_nostatic",
+    "django.contrib.staticfiles",
+    "channels",
+    "rest_framework",
+    "django_filters",
+    "corsheaders",
+    "drf_spectacular",
+    "drf_spectacular_sidecar",
+    "anomaly_site",
+    "market",
+    "alerts",
+    "ingestion",
+    "frontend",
+]
+MIDDLEWARE = [
+    "django.middleware.security.SecurityMiddleware",
+    "servestatic.middleware.ServeStaticMiddleware",
+    "corsheaders.middleware.CorsMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+]
+ROOT_URLCONF = "anomaly_site.urls"
+ASGI_APPLICATION = "anomaly_site.asgi.application"
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ]
+        },
+    }
+]
+
+DATABASES: dict[str, Any] = {"default": env.dj_db_url("DATABASE_URL", f"sqlite:///{DATA_DIR / 'anomalies.sqlite3'}")}
+if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
+    # Readers never wait for the writer (WAL), and a writer that will write says so at once (IMMEDIATE): no
+    # "database is locked" under one bulk writer and many readers.
+    DATABASES["default"]["OPTIONS"] = {
+        "timeout": 20,
+        "transaction_mode": "IMMEDIATE",
+        "init_command": (
+            "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; PRAGMA cache_size=-65536; PRAGMA temp_store=MEMORY;"
+        ),
+    }
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+
+# Batches, not messages, go through the layer, so these bounds are generous; what is dropped past them is healed from
+# the store (docs/architecture.md).
+CHANNEL_LAYERS: dict[str, Any] = {
+    "default": (
+        {
+            "BACKEND": "channels_redis.pubsub.RedisPubSubChannelLayer",
+            "CONFIG": {"hosts": [CHANNEL_REDIS_URL], "prefix": "anomalies"},
+        }
+        if CHANNEL_REDIS_URL
+        else {"BACKEND": "channels.layers.InMemoryChannelLayer", "CONFIG": {"capacity": 10_000}}
+    )
+}
+
+LANGUAGE_CODE = "en-us"
+TIME_ZONE = "UTC"
+USE_TZ = True
+STATIC_URL = "/static/"
+STATIC_ROOT = DATA_DIR / "static"
+# Straight from the packages: nothing to collect, nothing to forget.
+SERVESTATIC_USE_FINDERS = True
+SERVESTATIC_AUTOREFRESH = DEBUG
+
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": f"django.contrib.auth.password_validation.{name}"}
+    for name in ("MinimumLengthValidator", "CommonPasswordValidator", "NumericPasswordValidator")
+]
+
+REST_FRAMEWORK = {
+    "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
+    "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticatedOrReadOnly"],
+    "DEFAULT_THROTTLE_CLASSES": ["rest_framework.throttling.AnonRateThrottle"],
+    "DEFAULT_THROTTLE_RATES": {"anon": env.str("API_RATE", "50/s")},
+}
+SPECTACULAR_SETTINGS = {
+    "TITLE": "Crypto anomalies",
+    "DESCRIPTION": "History of alerts (per symbol) and market anomalies. The live stream is at /ws.",
+    "VERSION": "1.0.0",
+    "SERVE_INCLUDE_SCHEMA": False,
+    "SWAGGER_UI_DIST": "SIDECAR",
+    "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
+    "REDOC_DIST": "SIDECAR",
+}
+
+LOG_LEVEL = env.str("LOG_LEVEL", "INFO")
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {
+        "line": {"format": "{asctime} {levelname:<7} {name}: {message}", "style": "{", "datefmt": "%H:%M:%S"}
+    },
+    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "root": {"handlers": ["stderr"], "level": "WARNING"},
+    "loggers": {
+        name: {"level": LOG_LEVEL} for name in ("anomaly_site", "alerts", "market", "ingestion", "uvicorn.error")
+    },
+}
