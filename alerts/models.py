@@ -5,7 +5,7 @@ from market.models import Anomaly, enum_choices
 
 
 class Alert(Anomaly):
-    """A per-symbol anomaly. `history` is the chart around its opening, frozen there (`market.messages.HistoryPoint`)."""
+    """A per-symbol anomaly. `history` is the chart up to its opening, frozen there (`messages.HistoryPoint`)."""
 
     symbol = models.CharField(max_length=40)
     venue = models.CharField(max_length=40)

@@ -1,4 +1,4 @@
-"""Fixtures shared by all tests. The real recordings live beside the checkout (`../shared/data`); tests on them skip without."""
+"""Fixtures shared by all tests. Tests on the real recordings (`../shared/data`) skip where these are absent."""
 
 import os
 from pathlib import Path
