@@ -2,7 +2,8 @@
 
 An episode opens at level 1 (LOW) or more, escalates when the level rises above what it had, and closes when nothing
 has kept it up for `hold_ms`. What keeps it up is weaker than what opens it (hysteresis). After it closed, the same key
-stays quiet for `cooldown_ms` unless something more severe happens. Pure: time comes in with every call.
+stays quiet for `cooldown_ms`, unless something more severe happens, or something of `split_level` and above. Pure:
+time comes in with every call.
 """
 
 from collections.abc import Hashable, Iterator
@@ -24,6 +25,7 @@ class Episode(Generic[K, M]):
     up: bool
     level: int
     kept_at: int
+    said_at: int
     state: State = State.OPEN
     revision: int = 1
     escalations: list[Escalation] = field(default_factory=list)
@@ -35,11 +37,16 @@ class Episode(Generic[K, M]):
 
 
 class Episodes(Generic[K, M]):
-    """All episodes of one kind. `split_level`: from this level on, a turn of direction ends one and opens another."""
+    """All episodes of one kind.
 
-    def __init__(self, hold_ms: int, cooldown_ms: int, split_level: int = 5) -> None:
+    `split_level`: from this level on, a turn of direction after `hold_ms` ends one and opens another, and what is still
+    as severe after `renew_ms` of silence says so in a revision (same state, new figures).
+    """
+
+    def __init__(self, hold_ms: int, cooldown_ms: int, renew_ms: int, split_level: int = 3) -> None:
         self.hold_ms = hold_ms
         self.cooldown_ms = cooldown_ms
+        self.renew_ms = renew_ms
         self.split_level = split_level
         self.open: dict[K, Episode[K, M]] = {}
         self.rested: dict[K, tuple[int, int]] = {}
@@ -52,15 +59,17 @@ class Episodes(Generic[K, M]):
         episode = self.open.get(key)
         if episode is None:
             return self._open(key, level, up, now)
-        if level >= self.split_level and up != episode.up:
+        if level >= self.split_level and up != episode.up and now - episode.opened_at >= self.hold_ms:
             del self.open[key]
-            return [self._change(episode, State.CLOSED), *self._open(key, level, up, now)]
-        if kept or level:
+            return [self._change(episode, State.CLOSED, now), *self._open(key, level, up, now)]
+        if kept or level >= episode.level:
             episode.kept_at = now
         if level > episode.level:
             episode.level, episode.up = level, up
             episode.escalations.append(Escalation(episode.severity, now))
-            return [self._change(episode, State.ESCALATED)]
+            return [self._change(episode, State.ESCALATED, now)]
+        if level >= self.split_level and now - episode.said_at >= self.renew_ms:
+            return [self._change(episode, episode.state, now)]
         return []
 
     def expire(self, now: int) -> Iterator[Episode[K, M]]:
@@ -76,19 +85,21 @@ class Episodes(Generic[K, M]):
 
     def _open(self, key: K, level: int, up: bool, now: int) -> list[Episode[K, M]]:
         closed_at, closed_level = self.rested.get(key, (0, 0))
-        if level < 1 or (now - closed_at < self.cooldown_ms and level <= closed_level):
+        resting = now - closed_at < self.cooldown_ms and level <= closed_level and level < self.split_level
+        if level < 1 or resting:
             return []
-        episode: Episode[K, M] = Episode(key, now, up, level, now)
+        episode: Episode[K, M] = Episode(key, now, up, level, now, now)
         self.open[key] = episode
         return [episode]
 
     def _close(self, episode: Episode[K, M], now: int) -> Episode[K, M]:
         del self.open[episode.key]
         self.rested[episode.key] = (now, episode.level)
-        return self._change(episode, State.CLOSED)
+        return self._change(episode, State.CLOSED, now)
 
     @staticmethod
-    def _change(episode: Episode[K, M], state: State) -> Episode[K, M]:
+    def _change(episode: Episode[K, M], state: State, now: int) -> Episode[K, M]:
+        episode.said_at = now
         episode.state = state
         episode.revision += 1
         return episode

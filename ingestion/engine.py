@@ -15,7 +15,7 @@ from typing import Any, Final, cast
 import msgspec
 import numpy as np
 
-from alerts.detectors.bank import EXIT, Bank, BankView, Standing
+from alerts.detectors.bank import EXIT, SIZE_EXIT, Bank, BankView, Standing
 from alerts.detectors.explanation import fill, history
 from alerts.episodes import Episode, Episodes
 from market.detectors.panel import Panel
@@ -39,8 +39,10 @@ SYMBOL_HOLD_MS: Final = 10 * 60_000
 SYMBOL_COOLDOWN_MS: Final = 10 * 60_000
 MARKET_HOLD_MS: Final = 5 * 60_000
 MARKET_COOLDOWN_MS: Final = 60_000
+RENEW_MS: Final = 10 * 60_000
 SECTOR_HOLD_MS: Final = 10 * 60_000
-MARKET_EXIT: Final = 0.5
+# Of what opens an episode (at most of HIGH), how much keeps it open.
+MARKET_EXIT: Final = 0.75
 HIGH: Final = 3
 
 Anomaly = Alert | MarketAnomaly
@@ -69,11 +71,13 @@ class Engine:
         self.bank = Bank(self.panel)
         bar = self.panel.bar_ms
         # A single quiet candle ends nothing, however long a candle is.
-        self.alerts: Episodes[AlertKey, Alert] = Episodes(max(SYMBOL_HOLD_MS, 2 * bar), SYMBOL_COOLDOWN_MS)
+        self.alerts: Episodes[AlertKey, Alert] = Episodes(max(SYMBOL_HOLD_MS, 2 * bar), SYMBOL_COOLDOWN_MS, RENEW_MS)
         self.moves: Episodes[MarketType, MarketAnomaly] = Episodes(
-            max(MARKET_HOLD_MS, 2 * bar), MARKET_COOLDOWN_MS, split_level=HIGH
+            max(MARKET_HOLD_MS, 2 * bar), MARKET_COOLDOWN_MS, RENEW_MS
         )
-        self.departures: Episodes[str, SectorAnomaly] = Episodes(max(SECTOR_HOLD_MS, 2 * bar), SYMBOL_COOLDOWN_MS)
+        self.departures: Episodes[str, SectorAnomaly] = Episodes(
+            max(SECTOR_HOLD_MS, 2 * bar), SYMBOL_COOLDOWN_MS, RENEW_MS
+        )
         self.stress: StressView | None = None
 
     def update(self, batch: CandleBatch, detected_at: int) -> list[Anomaly]:
@@ -110,16 +114,19 @@ class Engine:
 
     def _market(self, market: MarketView, stress: StressView, detected_at: int) -> list[Anomaly]:
         now = self.panel.close_time
-        level = int((market.strength >= LEVELS).sum())
-        kept = market.strength >= MARKET_EXIT
         found: list[Anomaly] = []
-        synchronized = level if market.synchronized else 0
-        for episode in self.moves.observe(MarketType.SYNCHRONIZED_MOVEMENT, synchronized, kept, market.up, now):
-            found.append(self._publish(episode, detected_at, partial(self._synchronized, episode, market, detected_at)))
-        for episode in self.moves.observe(MarketType.MARKET_STRESS, level, kept, market.up, now):
-            found.append(
-                self._publish(episode, detected_at, partial(self._stress, episode, market, stress, detected_at))
-            )
+        build: Callable[[], Anomaly]
+        level = int((market.strength >= LEVELS).sum())
+        for kind in (MarketType.SYNCHRONIZED_MOVEMENT, MarketType.MARKET_STRESS):
+            known = self.moves.open.get(kind)
+            kept = known is not None and market.strength >= MARKET_EXIT * LEVELS[min(known.level, HIGH) - 1]
+            synchronized = kind is MarketType.MARKET_STRESS or market.synchronized
+            for episode in self.moves.observe(kind, level if synchronized else 0, kept, market.up, now):
+                if kind is MarketType.SYNCHRONIZED_MOVEMENT:
+                    build = partial(self._synchronized, episode, market, detected_at)
+                else:
+                    build = partial(self._stress, episode, market, stress, detected_at)
+                found.append(self._publish(episode, detected_at, build))
         return found
 
     def _sectors(self, market: MarketView, detected_at: int) -> list[Anomaly]:
@@ -204,12 +211,14 @@ class Engine:
             parts.append((view.shared, incident.message.id))
         found: list[Anomaly] = []
         for standing, covering in parts:
-            for column in np.flatnonzero(standing.strength >= EXIT).tolist():
+            for column in np.flatnonzero((standing.strength >= EXIT) | (standing.size >= SIZE_EXIT)).tolist():
                 up = bool(standing.up[column])
                 if covering and incident is not None and up != incident.up:
                     continue
                 key = (column, covering or "")
-                for episode in self.alerts.observe(key, int(standing.level[column]), True, up, now):
+                known = self.alerts.open.get(key)
+                kept = known is not None and self.bank.kept(standing, column, known.level)
+                for episode in self.alerts.observe(key, int(standing.level[column]), kept, up, now):
                     build = partial(self._alert, episode, standing, market, detected_at)
                     found.append(self._publish(episode, detected_at, build))
         return found

@@ -3,8 +3,8 @@
 Severity is rarity and magnitude. LOW and MEDIUM are pure rarity: some method's score is beyond its threshold. HIGH and
 CRITICAL also need a move of economic size that the market does not explain, on real volume:
 
-    HIGH      S ≥ θ      and volume surge ≥ 5        (S, θ: see `residual`)
-    CRITICAL  S ≥ 1.7 θ  and volume surge ≥ 7.5
+    HIGH      S ≥ θ and volume surge ≥ 7.5        (S, θ: see `residual`)
+    CRITICAL  S ≥ 1.7 θ and surge ≥ 10, or S ≥ θ and surge ≥ 150 (a pump out of nowhere)
 """
 
 from dataclasses import dataclass
@@ -25,9 +25,10 @@ from market.messages import Method, MethodScore
 VERSION: Final = "1"
 # Multiples of a method's threshold from which its score is LOW, MEDIUM by rarity.
 RARITY: Final = (1.0, 1.5)
-# (multiple of θ, volume surge) from which a move is HIGH, CRITICAL.
-MAGNITUDE: Final = ((1.0, 5.0), (1.7, 7.5))
+# (level, multiple of θ, volume surge) from which a move is HIGH, CRITICAL.
+MAGNITUDE: Final = ((3, 1.0, 7.5), (4, 1.7, 10.0), (4, 1.0, 150.0))
 EXIT: Final = 0.6
+SIZE_EXIT: Final = 0.75
 # Methods that look at the raw return: in a market move they see what everybody sees.
 SHARED: Final = (Method.Z_SCORE, Method.MAD)
 
@@ -36,11 +37,13 @@ SHARED: Final = (Method.Z_SCORE, Method.MAD)
 class Standing:
     """How far each column (n,) stands out, by the methods counted here.
 
-    `level` 0–4, `strength` (1 at LOW), `leading` index of the method that says most, `up` the direction of the move.
+    `level` 0–4, `strength` (1 at LOW), `size` S / θ, `leading` index of the method that says most, `up` the move's
+    direction.
     """
 
     level: NDArray[np.int64]
     strength: Floats
+    size: Floats
     leading: NDArray[np.intp]
     up: Bools
 
@@ -105,20 +108,29 @@ class Bank:
         strength = strengths.max(axis=0)
         leading = strengths.argmax(axis=0)
         level = np.add.reduce([strength >= limit for limit in RARITY], dtype=np.int64)
-        return Standing(level, strength, leading, moves[leading, np.arange(moves.shape[1])] >= 0)
+        return Standing(
+            level, strength, np.zeros_like(strength), leading, moves[leading, np.arange(moves.shape[1])] >= 0
+        )
+
+    def kept(self, standing: Standing, column: int, level: int) -> bool:
+        """Whether an episode of this level goes on: HIGH and above by size alone (the volume of the start need not
+        last), below by rarity."""
+        if level >= 3:
+            return bool(standing.size[column] >= SIZE_EXIT)
+        return bool(standing.strength[column] >= EXIT)
 
     def _with_magnitude(self, standing: Standing) -> Standing:
         residual = self.detectors.index(self.residual)
         size = self.residual.projected / self.residual.economic_size
         surge = self.scores[self.detectors.index(self.volume)].score
         level = standing.level
-        for rank, (multiple, volume) in enumerate(MAGNITUDE, start=3):
+        for rank, multiple, volume in MAGNITUDE:
             level = np.where((size >= multiple) & (surge >= volume), rank, level)
         big = level >= 3
         return Standing(
             level,
-            # Hysteresis: the volume that HIGH needed to open need not last for the episode to go on.
-            np.maximum(standing.strength, np.where(surge >= MAGNITUDE[0][1] / 2, size, 0.0)),
+            standing.strength,
+            size,
             np.where(big, residual, standing.leading),
             np.where(big, self.scores[residual].score >= 0, standing.up),
         )

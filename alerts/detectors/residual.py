@@ -1,9 +1,9 @@
 """RESIDUAL: the return that the market does not explain; the pump detector.
 
 e_k = r_k − m_k (m_k: median return of the market over k minutes), σ the exponentially weighted rms of the shortest
-horizon's e (half-life 30 min). The score is the largest e_k / √(σ² k + (0.3 m_k)²): symbols' betas differ by about 0.3,
-and that is no news about any of them. Apart from how rare a move is, it says how big it
-may become: the projected move S = max_k( |e_k| + 0.3 σ √(1 − k/15) ), σ over 15 min, against an economic size
+horizon's e (half-life 30 min). The score is the largest e_k / √(σ² k + (0.3 m_k)²): symbols' betas differ by about
+0.3, and that is no news about any of them. Apart from how rare a move is, it says how big it may become: the projected
+move S = max_k( |e_k| − 0.6 |m_k| + 0.6 σ √(1 − k/15) ), σ over 15 min, against an economic size
 
     θ = 10.5 % · clip(u / 0.5 %, 0.4, 1.07),
 
@@ -26,7 +26,9 @@ from market.messages import Method
 HALF_LIFE_MS: Final = 30 * 60_000
 WARM_UP_MS: Final = 10 * 60_000
 BOUND: Final = 5.0
-PROJECTION: Final = 0.3
+PROJECTION: Final = 0.6
+# Of the market's own move, what is no evidence about one symbol's size.
+MARKET_SHARE: Final = 0.6
 # How far apart symbols' betas are: when the market moves, so much of it is no news about a symbol.
 BETA_SPREAD: Final = 0.3
 BASE_THRESHOLD: Final = 0.105
@@ -73,7 +75,8 @@ class Residual:
         scale = np.hypot(sigma * root_time(panel), BETA_SPREAD * moves[:, None])
         score, horizon, usual = most_unusual(residual, scale)
         ready = panel.fresh & (self.count >= self.needed)
-        self.projected = np.where(ready, (np.abs(residual) + self.reach * sigma).max(axis=0), 0.0)
+        size = np.maximum(np.abs(residual) - MARKET_SHARE * np.abs(moves)[:, None], 0.0)
+        self.projected = np.where(ready, (size + self.reach * sigma).max(axis=0), 0.0)
         return Scores(np.where(ready, score, 0.0), horizon, usual, moves[horizon], self.count)
 
     def learn(self, panel: Panel, market: MarketView | None) -> None:
