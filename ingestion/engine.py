@@ -15,7 +15,7 @@ from typing import Any, Final, cast
 import msgspec
 import numpy as np
 
-from alerts.detectors.bank import EXIT, SIZE_EXIT, Bank, BankView, Standing
+from alerts.detectors.bank import EXIT, Bank, BankView, Standing
 from alerts.detectors.explanation import fill, history
 from alerts.episodes import Episode, Episodes
 from market.detectors.panel import Panel
@@ -30,6 +30,7 @@ from market.messages import (
     MarketStress,
     MarketType,
     SectorAnomaly,
+    Severity,
     State,
     SynchronizedMovement,
     interval_name,
@@ -53,13 +54,18 @@ AlertKey = tuple[int, str]
 class Engine:
     """One venue and interval.
 
-    `sectors` names the sectors of a symbol; it is asked once, when the symbol is first seen.
+    `sectors` names the sectors of a symbol; it is asked once, when the symbol is first seen. `alerts_per_day`: how
+    many LOW and MEDIUM alerts to raise in the whole universe (`alerts.detectors.calibration`).
 
     `stress` is the market's index as of the last batch (None until eight symbols are live).
     """
 
     def __init__(
-        self, venue: str, interval: str, sectors: Callable[[str], tuple[str, ...]] | Mapping[str, tuple[str, ...]]
+        self,
+        venue: str,
+        interval: str,
+        sectors: Callable[[str], tuple[str, ...]] | Mapping[str, tuple[str, ...]],
+        alerts_per_day: Mapping[Severity, float] | None = None,
     ) -> None:
         self.venue = venue
         self.interval = interval
@@ -68,7 +74,7 @@ class Engine:
         self.market = Market(self.panel)
         self.strain = Stress(self.panel)
         self.sectors = Sectors(self.panel, sectors_of)
-        self.bank = Bank(self.panel)
+        self.bank = Bank(self.panel, alerts_per_day)
         bar = self.panel.bar_ms
         # A single quiet candle ends nothing, however long a candle is.
         self.alerts: Episodes[AlertKey, Alert] = Episodes(max(SYMBOL_HOLD_MS, 2 * bar), SYMBOL_COOLDOWN_MS, RENEW_MS)
@@ -211,14 +217,17 @@ class Engine:
             parts.append((view.shared, incident.message.id))
         found: list[Anomaly] = []
         for standing, covering in parts:
-            for column in np.flatnonzero((standing.strength >= EXIT) | (standing.size >= SIZE_EXIT)).tolist():
+            for column in standing.candidates():
                 up = bool(standing.up[column])
                 if covering and incident is not None and up != incident.up:
                     continue
                 key = (column, covering or "")
                 known = self.alerts.open.get(key)
-                kept = known is not None and self.bank.kept(standing, column, known.level)
+                before = known.level if known else 0
+                kept = known is not None and standing.kept(column, before)
                 for episode in self.alerts.observe(key, int(standing.level[column]), kept, up, now):
+                    if not covering and episode.state is not State.CLOSED:
+                        self.bank.calibration.raised(before if episode is known else 0, episode.level)
                     build = partial(self._alert, episode, standing, market, detected_at)
                     found.append(self._publish(episode, detected_at, build))
         return found
@@ -228,9 +237,7 @@ class Engine:
     ) -> Alert:
         column, incident = episode.key
         finding = self.bank.finding(column, standing)
-        fields, explanation = fill(
-            self.panel, column, finding, None if market is None else float(market.moves[finding.horizon])
-        )
+        fields, explanation = fill(self.panel, column, finding)
         symbol = self.panel.symbols[column]
         return Alert(
             id=self._id(f"{symbol}.MARKET" if incident else symbol, episode.opened_at),
@@ -246,7 +253,7 @@ class Engine:
             explanation=msgspec.structs.replace(explanation, escalations=list(episode.escalations)),
             incident=incident or None,
             history=history(self.panel, column, finding) if episode.revision == 1 else msgspec.UNSET,
-            **fields,  # type: ignore[arg-type]
+            **fields,
         )
 
     # --- Shared -----------------------------------------------------------------------------------------------------

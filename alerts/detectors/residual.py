@@ -17,8 +17,9 @@ from typing import ClassVar, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from alerts.detectors.base import SMALLEST_SIGMA, Scores, most_unusual, root_time
+from alerts.detectors.base import SMALLEST_SIGMA, Scores, due, known, move_scores, root_time
 from market.detectors.panel import LONGEST_MS, Floats, Panel, widened
+from market.detectors.state import Stateful
 from market.detectors.statistics import MAD_TO_SIGMA, RunningMean, Samples, decay
 from market.detectors.synchronized import MarketView
 from market.messages import Method
@@ -26,6 +27,7 @@ from market.messages import Method
 HALF_LIFE_MS: Final = 30 * 60_000
 WARM_UP_MS: Final = 10 * 60_000
 BOUND: Final = 5.0
+THRESHOLD: Final = 9.0
 PROJECTION: Final = 0.6
 # Of the market's own move, what is no evidence about one symbol's size.
 MARKET_SHARE: Final = 0.6
@@ -37,9 +39,9 @@ SIZE_SAMPLES: Final = 14 * 96
 PRIOR_SAMPLES: Final = 7 * 96
 
 
-class Residual:
+class Residual(Stateful):
     method: ClassVar[Method] = Method.RESIDUAL
-    threshold = 9.0
+    KEPT = ("variance", "count", "sizes", "next_size")
 
     def __init__(self, panel: Panel) -> None:
         self.needed = max(10, WARM_UP_MS // panel.bar_ms)
@@ -73,21 +75,20 @@ class Residual:
         sigma = np.maximum(np.sqrt(self.variance.mean), SMALLEST_SIGMA)
         moves = np.zeros(len(panel.horizon_bars)) if market is None else market.moves
         scale = np.hypot(sigma * root_time(panel), BETA_SPREAD * moves[:, None])
-        score, horizon, usual = most_unusual(residual, scale)
         ready = panel.fresh & (self.count >= self.needed)
         size = np.maximum(np.abs(residual) - MARKET_SHARE * np.abs(moves)[:, None], 0.0)
         self.projected = np.where(ready, (size + self.reach * sigma).max(axis=0), 0.0)
-        return Scores(np.where(ready, score, 0.0), horizon, usual, moves[horizon], self.count)
+        return move_scores(panel, panel.returns, moves[:, None], scale, ready, self.count, THRESHOLD)
 
     def learn(self, panel: Panel, market: MarketView | None) -> None:
         residual = self.residuals(panel, market)
         bound = np.where(
             self.count >= self.needed, BOUND * np.maximum(np.sqrt(self.variance.mean), SMALLEST_SIGMA), np.inf
         )
-        known = panel.fresh & (panel.age > panel.horizon_bars[0])
-        self.variance.learn(np.minimum(np.abs(residual[0]), bound) ** 2, known)
-        self.count += known
-        if panel.close_time >= self.next_size and market is not None:
-            self.next_size = (panel.close_time // LONGEST_MS + 1) * LONGEST_MS
+        real = known(panel)
+        self.variance.learn(np.minimum(np.abs(residual[0]), bound) ** 2, real)
+        self.count = self.count + real
+        now, self.next_size = due(panel, self.next_size, LONGEST_MS)
+        if now and market is not None:
             size = np.median(np.abs(residual[-1][panel.live]))
             self.sizes.add(np.array([size]), np.array([True]))

@@ -20,6 +20,7 @@ from typing import Final
 import numpy as np
 
 from market.detectors.panel import LONGEST_MS, Bools, Floats, Panel
+from market.detectors.state import Stateful
 from market.detectors.statistics import MAD_TO_SIGMA, RunningMean, decay
 
 VOLATILITY_HALF_LIFE_MS: Final = 30 * 60_000
@@ -66,8 +67,10 @@ class MarketView:
         return self.ratio >= MINIMUM_RATIO and int(self.members.sum()) >= MINIMUM_AFFECTED
 
 
-class Market:
+class Market(Stateful):
     """Learns what the universe as a whole does. Silent (None) below 8 live symbols."""
+
+    KEPT = ("variance", "slow_variance", "usual_size", "usual_ratio")
 
     def __init__(self, panel: Panel) -> None:
         self.panel = panel
