@@ -8,8 +8,11 @@ time comes in with every call.
 
 from collections.abc import Hashable, Iterator
 from dataclasses import dataclass, field
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
+import msgspec
+
+from market.detectors.state import State as Saved
 from market.messages import SEVERITIES, Escalation, Severity, State
 
 K = TypeVar("K", bound=Hashable)
@@ -37,13 +40,14 @@ class Episode(Generic[K, M]):
 
 
 class Episodes(Generic[K, M]):
-    """All episodes of one kind.
+    """All episodes of one `kind`: the type `Episode[key, message]`, by which saved ones are read back.
 
     `split_level`: from this level on, a turn of direction after `hold_ms` ends one and opens another, and what is still
     as severe after `renew_ms` of silence says so in a revision (same state, new figures).
     """
 
-    def __init__(self, hold_ms: int, cooldown_ms: int, renew_ms: int, split_level: int = 3) -> None:
+    def __init__(self, kind: Any, hold_ms: int, cooldown_ms: int, renew_ms: int, split_level: int = 3) -> None:
+        self.kind = kind
         self.hold_ms = hold_ms
         self.cooldown_ms = cooldown_ms
         self.renew_ms = renew_ms
@@ -82,6 +86,19 @@ class Episodes(Generic[K, M]):
     def close_all(self, now: int) -> Iterator[Episode[K, M]]:
         for episode in list(self.open.values()):
             yield self._close(episode, now)
+
+    def state(self) -> Saved:
+        return {
+            "open": [msgspec.to_builtins(episode) for episode in self.open.values()],
+            "rested": [[msgspec.to_builtins(key), *rest] for key, rest in self.rested.items()],
+        }
+
+    def restore(self, state: Saved) -> None:
+        """Take over what `state` gave. Raises `msgspec.ValidationError` when it is of another kind."""
+        key_type = self.kind.__args__[0]
+        episodes: list[Episode[K, M]] = [msgspec.convert(saved, self.kind) for saved in state["open"]]
+        self.open = {episode.key: episode for episode in episodes}
+        self.rested = {msgspec.convert(key, key_type): (at, level) for key, at, level in state["rested"]}
 
     def _open(self, key: K, level: int, up: bool, now: int) -> list[Episode[K, M]]:
         closed_at, closed_level = self.rested.get(key, (0, 0))

@@ -10,16 +10,18 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from itertools import chain
-from typing import Any, Final, cast
+from typing import Any, Final, Protocol, cast
 
 import msgspec
 import numpy as np
 
-from alerts.detectors.bank import EXIT, Bank, BankView, Standing
+from alerts.detectors.bank import EXIT, VERSION, Bank, BankView, Standing
 from alerts.detectors.explanation import fill, history
 from alerts.episodes import Episode, Episodes
 from market.detectors.panel import Panel
 from market.detectors.sector import Sectors, SectorView
+from market.detectors.state import State as SavedState
+from market.detectors.state import pack, unpack
 from market.detectors.stress import Stress, StressView
 from market.detectors.synchronized import LEVELS, Market, MarketView
 from market.messages import (
@@ -51,6 +53,12 @@ Anomaly = Alert | MarketAnomaly
 AlertKey = tuple[int, str]
 
 
+class Saved(Protocol):
+    def state(self) -> SavedState: ...
+
+    def restore(self, state: SavedState) -> None: ...
+
+
 class Engine:
     """One venue and interval.
 
@@ -77,12 +85,14 @@ class Engine:
         self.bank = Bank(self.panel, alerts_per_day)
         bar = self.panel.bar_ms
         # A single quiet candle ends nothing, however long a candle is.
-        self.alerts: Episodes[AlertKey, Alert] = Episodes(max(SYMBOL_HOLD_MS, 2 * bar), SYMBOL_COOLDOWN_MS, RENEW_MS)
+        self.alerts: Episodes[AlertKey, Alert] = Episodes(
+            Episode[AlertKey, Alert], max(SYMBOL_HOLD_MS, 2 * bar), SYMBOL_COOLDOWN_MS, RENEW_MS
+        )
         self.moves: Episodes[MarketType, MarketAnomaly] = Episodes(
-            max(MARKET_HOLD_MS, 2 * bar), MARKET_COOLDOWN_MS, RENEW_MS
+            Episode[MarketType, MarketAnomaly], max(MARKET_HOLD_MS, 2 * bar), MARKET_COOLDOWN_MS, RENEW_MS
         )
         self.departures: Episodes[str, SectorAnomaly] = Episodes(
-            max(SECTOR_HOLD_MS, 2 * bar), SYMBOL_COOLDOWN_MS, RENEW_MS
+            Episode[str, SectorAnomaly], max(SECTOR_HOLD_MS, 2 * bar), SYMBOL_COOLDOWN_MS, RENEW_MS
         )
         self.stress: StressView | None = None
 
@@ -115,6 +125,35 @@ class Engine:
             self.moves.close_all(now), self.departures.close_all(now), self.alerts.close_all(now)
         )
         return [self._closed(episode, detected_at) for episode in ended]
+
+    def state(self) -> bytes:
+        """All that was learnt and is open, bit for bit: an engine that restores it goes on as this one would."""
+        parts = {name: part.state() for name, part in self._parts().items()}
+        return pack({"venue": self.venue, "interval": self.interval, "version": VERSION, **parts})
+
+    def restore(self, payload: bytes) -> None:
+        """Go on where another engine of this venue and interval stopped. Raises `ValueError` for anything else."""
+        saved = unpack(payload)
+        mine = {"venue": self.venue, "interval": self.interval, "version": VERSION}
+        if {name: saved.get(name) for name in mine} != mine:
+            raise ValueError(f"the saved state is not one of {mine}")
+        try:
+            for name, part in self._parts().items():
+                part.restore(saved[name])
+        except (KeyError, msgspec.ValidationError) as error:
+            raise ValueError(f"the saved state is incomplete: {error}") from error
+
+    def _parts(self) -> dict[str, Saved]:
+        return {
+            "panel": self.panel,
+            "market": self.market,
+            "strain": self.strain,
+            "sectors": self.sectors,
+            "bank": self.bank,
+            "alerts": self.alerts,
+            "moves": self.moves,
+            "departures": self.departures,
+        }
 
     # --- The market -------------------------------------------------------------------------------------------------
 

@@ -9,7 +9,8 @@ move S = max_k( |e_k| − 0.6 |m_k| + 0.6 σ √(1 − k/15) ), σ over 15 min, 
 
 u = 1.4826 × the 14-day median (sampled every 15 min) of the cross-section's median |e_15|, shrunk in log to 0.5 % with
 the weight of 7 days: what counts as a big move depends on how calm the venue's symbols are. Updates of σ are bounded at
-5 σ. Warm-up: 10 candles and 10 min. Source: market-adjusted returns of event studies (Brown & Warner, 1985).
+5 σ. Parameters: half-life, spread of betas 0.3, market share 0.6, projection 0.6. Warm-up: 10 candles and 10 min.
+Source: market-adjusted returns of event studies (Brown & Warner, 1985).
 """
 
 from typing import ClassVar, Final
