@@ -1,9 +1,9 @@
 """NATS: where to find it, the streams and subjects, publishing without loss, reading in order.
 
-Two JetStream streams. `ANOMALIES` carries `alerts.<SYMBOL>` and `market.<TYPE>`: its sequence number is the `offset` and
-its creation time the `epoch` of every cursor that clients see. `CANDLES` carries `candles.<venue>.<interval>` to the
-analysis. `feed.<venue>` and `stress.<venue>` are core NATS: only their latest value matters. What does not validate
-goes to `rejected.<original subject>`, kept in `REJECTED` for inspection.
+Two JetStream streams carry the data. `ANOMALIES` has `alerts.<SYMBOL>` and `market.<TYPE>`: its sequence number is the
+`offset` and its creation time the `epoch` of every cursor that clients see. `CANDLES` brings
+`candles.<venue>.<interval>` to the analysis. `feed.<venue>` and `stress.<venue>` are core NATS: only their latest value
+matters. What does not validate goes to `rejected.<original subject>`, kept in `REJECTED` for inspection.
 """
 
 import asyncio
@@ -135,7 +135,7 @@ def subject(message: Anomaly) -> str:
 
 
 def market_type(message: Anomaly) -> MarketType:
-    return MarketType(message.__struct_config__.tag)
+    return MarketType(str(message.__struct_config__.tag))
 
 
 def message_id(message: Anomaly | CandleBatch) -> str:
@@ -155,7 +155,7 @@ async def has_jetstream(client: Client) -> bool:
 
 
 async def ensure_streams(client: Client) -> None:
-    """Create the streams, or bring their limits to what the settings say. Every stream has a bound: oldest out first."""
+    """Create the streams, or set their limits as the settings say. Each has a bound: oldest out first."""
     gigabyte = 2**30
     for config in (
         StreamConfig(

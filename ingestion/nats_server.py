@@ -11,7 +11,7 @@ import shutil
 import signal
 import sys
 import sysconfig
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -26,6 +26,9 @@ ports_file_dir: {ports_dir}
 jetstream {{ store_dir: {store_dir}, max_memory_store: 256MB, max_file_store: 8GB, sync_interval: "1m" }}
 max_payload: 4MB
 """
+
+
+_libc = ctypes.CDLL(None)
 
 
 class NatsServerError(Exception):
@@ -74,7 +77,7 @@ class NatsServer:
                 await server._stop()
 
     @contextlib.contextmanager
-    def _owning_the_folder(self) -> contextlib.AbstractContextManager[None]:  # type: ignore[misc]
+    def _owning_the_folder(self) -> Iterator[None]:
         try:
             self._home.mkdir(parents=True, exist_ok=True)
             lock = (self._home / "lock").open("w")
@@ -141,7 +144,7 @@ class NatsServer:
 
 
 def _die_with_parent() -> None:
-    """In the child before exec: the kernel ends it with us, even when we are killed with -9 (Linux' PR_SET_PDEATHSIG)."""
-    ctypes.CDLL(None).prctl(1, signal.SIGTERM)
+    """In the child before exec: the kernel ends it with us, even after a kill -9 (Linux' PR_SET_PDEATHSIG)."""
+    _libc.prctl(1, signal.SIGTERM)
     if os.getppid() == 1:
         os._exit(1)
