@@ -1,4 +1,4 @@
-"""NATS: where to find it, the streams and subjects, publishing without loss, reading in order.
+"""NATS: where to find it, the streams and subjects, publishing without loss.
 
 Two JetStream streams carry the data. `ANOMALIES` has `alerts.<SYMBOL>` and `market.<TYPE>`: its sequence number is the
 `offset` and its creation time the `epoch` of every cursor that clients see. `CANDLES` brings
@@ -18,9 +18,8 @@ import nats.errors
 import nats.js.errors
 from django.conf import settings
 from nats.aio.client import Client
-from nats.aio.msg import Msg
 from nats.js import JetStreamContext
-from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy, DiscardPolicy, StreamConfig
+from nats.js.api import DiscardPolicy, StreamConfig
 
 from ingestion.backoff import backoff
 from market.messages import Alert, Anomaly, CandleBatch, MarketType, encode
@@ -245,97 +244,6 @@ def _subject(message: Anomaly | CandleBatch) -> str:
     return subject(message)
 
 
-class StreamReader:
-    """Reads a stream in order from a position the caller keeps: `(epoch, offset)`.
-
-    The position is the caller's, stored together with what came of the messages, so nothing needs acknowledging and
-    nothing is ever delivered out of order. The server-side consumer is disposable: whenever it is lost (server
-    restart, broken connection, a gap in what it delivered) a new one starts behind the position. When the stream itself
-    was made anew its epoch differs and reading starts at its beginning.
-    """
-
-    def __init__(self, client: Client, stream: str, *, epoch: int = 0, offset: int = 0) -> None:
-        self._client = client
-        self._stream = stream
-        self.epoch = epoch
-        self.offset = offset
-        self._subscription: JetStreamContext.PullSubscription | None = None
-        self._delivered = 0
-        self._idle = 0
-        self._retries = backoff(first_s=0.1, cap_s=5.0)
-
-    async def fetch(self, limit: int, timeout_s: float = 1.0) -> list[Msg]:
-        """Up to `limit` messages behind the position, which moves past them; empty when none came in time."""
-        try:
-            subscription = self._subscription or await self._open()
-            messages = await subscription.fetch(limit, timeout=timeout_s)
-        except (TimeoutError, nats.errors.TimeoutError):
-            await self._check_alive()
-            return []
-        except (*TRANSIENT, nats.errors.Error) as error:
-            await self._lost(error)
-            return []
-        in_order = self._in_order(messages)
-        if len(in_order) < len(messages):
-            await self._lost(RuntimeError("a message was skipped on the way"))
-        if in_order:
-            self.offset = in_order[-1].metadata.sequence.stream
-            self._idle = 0
-            self._retries = backoff(first_s=0.1, cap_s=5.0)
-        return in_order
-
-    async def close(self) -> None:
-        if self._subscription is not None:
-            subscription, self._subscription = self._subscription, None
-            try:
-                await subscription.unsubscribe()
-            except nats.errors.Error:
-                logger.debug("%s: the subscription was gone already", self._stream)
-
-    async def _open(self) -> JetStreamContext.PullSubscription:
-        await ensure_streams(self._client)
-        context = self._client.jetstream()
-        epoch = await stream_epoch(self._client, self._stream)
-        if epoch != self.epoch:
-            self.epoch, self.offset = epoch, 0
-        self._delivered = 0
-        self._subscription = await context.pull_subscribe(
-            ">",
-            stream=self._stream,
-            config=ConsumerConfig(
-                deliver_policy=DeliverPolicy.BY_START_SEQUENCE,
-                opt_start_seq=self.offset + 1,
-                ack_policy=AckPolicy.NONE,
-                inactive_threshold=30,
-                mem_storage=True,
-            ),
-        )
-        return self._subscription
-
-    def _in_order(self, messages: Sequence[Msg]) -> list[Msg]:
-        """The messages up to the first that the consumer numbered out of turn (one before it was lost on the wire)."""
-        for index, message in enumerate(messages):
-            if message.metadata.sequence.consumer != self._delivered + 1:
-                return list(messages[:index])
-            self._delivered += 1
-        return list(messages)
-
-    async def _check_alive(self) -> None:
-        """A consumer that vanished answers nothing, just like a quiet stream: ask now and then."""
-        self._idle += 1
-        if self._idle % 5 == 0 and self._subscription is not None:
-            try:
-                await self._subscription.consumer_info()
-            except (*TRANSIENT, nats.errors.Error) as error:
-                await self._lost(error)
-
-    async def _lost(self, error: Exception) -> None:
-        await self.close()
-        delay = next(self._retries)
-        logger.warning("%s: reading interrupted (%s); again in %.1f s", self._stream, error, delay)
-        await asyncio.sleep(delay)
-
-
 async def stream_epoch(client: Client, stream: str) -> int:
     """The stream's incarnation: its creation time in epoch ms."""
     created = (await client.jetstream().stream_info(stream)).created
@@ -343,10 +251,8 @@ async def stream_epoch(client: Client, stream: str) -> int:
         raise NatsUnavailable(
             f"The NATS server does not tell when stream {stream} was created; 2.9 or later is needed."
         )
-    return round(created.timestamp() * 1000)
+    return epoch_ms(created)
 
 
-def received_at(message: Msg) -> int:
-    """When the server took a stream message, epoch ms: the same on every delivery."""
-    moment = message.metadata.timestamp or datetime.now(UTC)
-    return round(moment.timestamp() * 1000)
+def epoch_ms(moment: datetime | None) -> int:
+    return round((moment or datetime.now(UTC)).timestamp() * 1000)

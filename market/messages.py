@@ -25,6 +25,7 @@ Venue = Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9_\-]{0,39}$")]
 Interval = Annotated[str, Meta(pattern=r"^[1-9][0-9]{0,3}[smhd]$")]
 Label = Annotated[str, Meta(min_length=1, max_length=80)]
 Count = Annotated[int, Meta(ge=0)]
+Revision = Annotated[int, Meta(ge=1, lt=2**31)]
 Ratio = Annotated[float, Meta(ge=0, le=1)]
 Symbols = Annotated[list[Symbol], Meta(max_length=10_000)]
 
@@ -127,7 +128,7 @@ class Alert(Struct, frozen=True, kw_only=True):
     """
 
     id: Identifier
-    revision: Annotated[int, Meta(ge=1)]
+    revision: Revision
     symbol: Symbol
     venue: Venue
     interval: Interval
@@ -152,7 +153,7 @@ class Alert(Struct, frozen=True, kw_only=True):
 
 class _MarketFields(Struct, frozen=True, kw_only=True):
     id: Identifier
-    revision: Annotated[int, Meta(ge=1)]
+    revision: Revision
     severity: Severity
     timestamp: TimestampMs
     detected_at: TimestampMs
@@ -419,8 +420,8 @@ def _normalise_common(fields: dict[str, Any], received_at: int) -> None:
     _replace(fields, "severity", lambda value: _word(value, _SEVERITY_WORDS))
     _replace(fields, "direction", lambda value: _word(value, _DIRECTIONS))
     _replace(fields, "state", _word)
-    _replace(fields, "timestamp", _time_ms)
-    _replace(fields, "detected_at", _time_ms)
+    _replace(fields, "timestamp", time_ms)
+    _replace(fields, "detected_at", time_ms)
     if fields.get("severity") is None:
         raise InvalidMessage("severity is missing (one of LOW, MEDIUM, HIGH, CRITICAL)")
     fields.setdefault("timestamp", received_at)
@@ -543,7 +544,7 @@ def _number(value: Any) -> float | None:
     return number if math.isfinite(number) else None
 
 
-def _time_ms(value: Any) -> int:
+def time_ms(value: Any) -> int:
     """Epoch seconds, milliseconds, microseconds or nanoseconds (number or text), or an ISO 8601 time (UTC if naive)."""
     if isinstance(value, str):
         try:
