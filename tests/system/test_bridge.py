@@ -7,6 +7,7 @@ from pathlib import Path
 
 import nats
 import pytest
+from nats.aio.msg import Msg
 
 from ingestion.nats import message_id
 from market.messages import decode_alert, decode_market
@@ -66,7 +67,7 @@ async def test_a_bridge_killed_again_and_again_misses_nothing_of_a_crash(system:
 async def test_anyone_may_publish_and_garbage_stops_nothing(system: System) -> None:
     system.up("--only", "nats,bridge,web")
     client = await nats.connect(system.nats_url)
-    rejected: asyncio.Queue[nats.aio.msg.Msg] = asyncio.Queue()
+    rejected: asyncio.Queue[Msg] = asyncio.Queue()
     await client.subscribe("rejected.>", cb=rejected.put)
     try:
         async with system.ws() as socket:
@@ -76,8 +77,8 @@ async def test_anyone_may_publish_and_garbage_stops_nothing(system: System) -> N
             await client.publish("alerts.BTCUSDT", b'{"severity": "dreadful", "score": 4}')
             await client.publish(
                 "alerts.BTCUSDT",
-                b'{"alertId": "mine-1", "symbol": "btc/usdt", "severity": "high", "zScore": "-5.5", "method": "z-score",'
-                b' "changePct": -2.5, "currentPrice": 60000, "timestamp": "2026-01-02T03:04:05Z"}',
+                b'{"alertId": "mine-1", "symbol": "btc/usdt", "severity": "high", "zScore": "-5.5",'
+                b' "method": "z-score", "changePct": -2.5, "currentPrice": 60000, "timestamp": "2026-01-02T03:04:05Z"}',
             )
             frames = await receive_until(socket, lambda seen: any(f["type"] == "alert" for f in seen))
         alert = next(frame for frame in frames if frame["type"] == "alert")["data"]
