@@ -12,7 +12,6 @@ from enum import StrEnum
 from typing import Final
 
 import uvicorn
-from channels.layers import get_channel_layer
 from django.conf import settings
 from nats.aio.client import Client
 
@@ -91,7 +90,7 @@ async def run(plan: Plan) -> None:
         url = await stack.enter_async_context(_nats(plan))
         if listener is not None:
             await stack.enter_async_context(_web(listener, stop))
-            _announce_web(plan)
+            _announce_web(plan, listener.getsockname()[1])
         if {Role.INGEST, Role.ANALYZE, Role.BRIDGE} & set(plan.roles):
             client = await stack.enter_async_context(connection(url, name="anomaly_site"))
             for name, role in await _data_path(plan, client):
@@ -124,11 +123,11 @@ async def _answers(url: str) -> bool:
         return False
 
 
-def _announce_web(plan: Plan) -> None:
+def _announce_web(plan: Plan, port: int) -> None:
     host = f"[{plan.host}]" if ":" in plan.host else plan.host
     page = "localhost" if plan.host in {"127.0.0.1", "0.0.0.0", "::", "::1"} else host  # noqa: S104 - only names it
-    base = f"http://{page}:{plan.port}"
-    plan.announce(f"🔊 Alert server listening on ws://{host}:{plan.port}/ws")
+    base = f"http://{page}:{port}"
+    plan.announce(f"🔊 Alert server listening on ws://{host}:{port}/ws")
     for what, path in (("Dashboard", "/"), ("History", "/alerts"), ("API docs", "/docs"), ("Review", "/admin/")):
         plan.announce(f"   {what:<10} {base}{path}")
     if plan.source is not None:
@@ -139,7 +138,7 @@ async def _data_path(plan: Plan, client: Client) -> list[tuple[Role, RoleRunner]
     """The plan's data roles, downstream first: who consumes is there before who produces."""
     path: list[tuple[Role, RoleRunner]] = []
     if Role.BRIDGE in plan.roles:
-        path.append((Role.BRIDGE, functools.partial(run_bridge, client, get_channel_layer())))
+        path.append((Role.BRIDGE, functools.partial(run_bridge, client)))
     if Role.INGEST in plan.roles and plan.source is not None:
         await restart_candles(plan.source, client)
     if Role.ANALYZE in plan.roles:

@@ -1,6 +1,7 @@
 import argparse
 from typing import Any
 
+from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from anomaly_site.supervisor import FATAL, Plan, PortUnavailable, Role, run
@@ -18,7 +19,9 @@ class Command(BaseCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         add_source_options(parser)
         parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
-        parser.add_argument("--port", type=int, default=3001, help="port to listen on (default: %(default)s)")
+        parser.add_argument(
+            "--port", type=int, default=3001, help="port to listen on, 0 for a free one (default: %(default)s)"
+        )
         parser.add_argument(
             "--only",
             type=_roles,
@@ -29,6 +32,10 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         roles: list[Role] = options["only"]
+        try:
+            call_command("migrate", check_unapplied=True, verbosity=0)
+        except SystemExit:
+            raise CommandError("The database is not up to date: run `manage.py migrate` (`make run` does).") from None
         try:
             source = None
             if Role.INGEST in roles:
