@@ -137,7 +137,7 @@ class Scenario:
     def _opening(self, rng: np.random.Generator) -> Iterator[Event]:
         """What somebody who just opened the page sees within the first minute."""
         start = self._live_from_s
-        yield self._symbol_event(rng, EventKind.SYMBOL_PUMP, start + 3)
+        yield self._symbol_event(rng, EventKind.SYMBOL_PUMP, start + 2)
         yield self._symbol_event(rng, EventKind.VOLUME_SURGE, start + 5)
         yield self._market_move(rng, EventKind.MARKET_CRASH, start + 7, longest_s=11)
         yield self._symbol_event(rng, EventKind.SYMBOL_DUMP, start + 11)
