@@ -186,6 +186,8 @@ SPECTACULAR_SETTINGS = {
     "TITLE": "Crypto anomalies",
     "DESCRIPTION": "History of alerts (per symbol) and market anomalies. The live stream is at /ws.",
     "VERSION": "1.0.0",
+    "OAS_VERSION": "3.1.0",  # the dialect of the messages' JSON Schema
+    "POSTPROCESSING_HOOKS": [],  # enumerations have their names already
     "SERVE_INCLUDE_SCHEMA": False,
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",

@@ -1,6 +1,7 @@
 """Reads of the market's side, and the cursor: what changed after a place in the stream."""
 
 from collections.abc import Collection
+from datetime import datetime
 from typing import TypeVar
 
 from django.db.models import Q, QuerySet
@@ -9,6 +10,7 @@ from market.messages import Severity
 from market.models import Anomaly, MarketAnomaly, StreamHead
 
 AnomalyT = TypeVar("AnomalyT", bound=Anomaly)
+Place = tuple[datetime, str]  # (timestamp, id) of a row: where a page of history starts or ends
 
 
 def stream_head() -> tuple[int, int] | None:
@@ -56,6 +58,22 @@ def newest(found: QuerySet[AnomalyT], severities: Collection[str]) -> QuerySet[A
     if severities:
         found = found.filter(severity__in=[Severity(name).rank for name in severities])
     return found.order_by("-epoch", "-offset")
+
+
+def older(found: QuerySet[AnomalyT], than: Place | None) -> QuerySet[AnomalyT]:
+    """History, newest first, from the newest or from a place downwards."""
+    if than is not None:
+        timestamp, id = than
+        found = found.filter(timestamp__lte=timestamp).exclude(timestamp=timestamp, id__gte=id)
+    return found.order_by("-timestamp", "-id")
+
+
+def newer(found: QuerySet[AnomalyT], than: Place | None) -> QuerySet[AnomalyT]:
+    """History, oldest first, from the oldest or from a place upwards."""
+    if than is not None:
+        timestamp, id = than
+        found = found.filter(timestamp__gte=timestamp).exclude(timestamp=timestamp, id__lte=id)
+    return found.order_by("timestamp", "id")
 
 
 def frames(found: QuerySet[AnomalyT], limit: int) -> list[tuple[int, bytes]]:

@@ -1,7 +1,6 @@
 """Writes of the market's side, and the one way any anomaly gets into the database: `upsert`."""
 
 from collections.abc import Callable, Collection, Iterable, Sequence
-from datetime import UTC, datetime, timedelta
 from typing import Any, Final, Generic, NamedTuple, TypeVar
 
 from django.db import DEFAULT_DB_ALIAS, connections
@@ -10,9 +9,9 @@ from django.utils import timezone
 
 from market import models
 from market.messages import Anomaly, MarketAnomaly, SectorAnomaly, SynchronizedMovement, encode
+from market.times import moment
 
 MessageT = TypeVar("MessageT", bound=Anomaly, covariant=True)
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 # What an update leaves alone: the identity, and what reviewers said.
 _KEPT: Final = {"id", "review_state", "review_note", "reviewed_by_id", "reviewed_at"}
 
@@ -70,11 +69,6 @@ def shared_columns(item: Sequenced[Anomaly]) -> dict[str, Any]:
         "epoch": item.epoch,
         "offset": item.offset,
     }
-
-
-def moment(time_ms: int) -> datetime:
-    """Exact, where `datetime.fromtimestamp` of a float would round."""
-    return _EPOCH + timedelta(milliseconds=time_ms)
 
 
 def _row(item: Sequenced[MarketAnomaly]) -> models.MarketAnomaly:
