@@ -1,3 +1,4 @@
+from collections.abc import Iterable
 from typing import Any
 
 import pytest
@@ -84,7 +85,12 @@ def test_market_rules(filters: dict[str, Any], payload: bytes, wanted: bool) -> 
 
 SYMBOLS = ["BTCUSDT", "ETHUSDT", "SOLUSDT"]
 SECTORS = ["DeFi", "L1"]
-some = lambda values: st.lists(st.sampled_from([str(value) for value in values]), max_size=3, unique=True)  # noqa: E731
+
+
+def some(values: Iterable[str]) -> st.SearchStrategy[list[str]]:
+    return st.lists(st.sampled_from([str(value) for value in values]), max_size=3, unique=True)
+
+
 filter_lists = st.fixed_dictionaries(
     {
         "channels": some(CHANNELS), "symbols": some(SYMBOLS), "severities": some(Severity),

@@ -32,7 +32,8 @@ async def test_nothing_comes_before_subscribe_and_everything_after(connect: Conn
         "type": "subscribed",
         "id": 1,
         "filters": {
-            "channels": ["alerts", "market"], "symbols": [], "methods": [], "severities": [], "types": [], "sectors": [],
+            "channels": ["alerts", "market"], "symbols": [], "methods": [],
+            "severities": [], "types": [], "sectors": [],
         },
         "cursor": {"epoch": EPOCH, "offset": 1},
         "recovered": False,
@@ -149,7 +150,7 @@ async def test_connections_per_address_are_limited(hub: Hub, settings: Any) -> N
     settings.WS_MAX_CONNECTIONS_PER_ADDRESS = 1
     sockets = [WebsocketCommunicator(application, "/ws") for _ in range(2)]
     for socket in sockets:
-        socket.scope["client"] = ["192.0.2.1", 5]
+        socket.scope["client"] = ("192.0.2.1", 5)
         await socket.connect()
     assert (await sockets[1].receive_json_from())["code"] == "too_many_connections"
     assert (await sockets[1].receive_output())["code"] == 4429

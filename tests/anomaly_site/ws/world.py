@@ -41,7 +41,13 @@ def alert(
     )  # fmt: skip
 
 
-_MARKET = {"timestamp": NOW_MS, "detected_at": NOW_MS + 40, "state": State.OPEN, "window": "5m", "universe": 200}
+_MARKET: dict[str, Any] = {
+    "timestamp": NOW_MS,
+    "detected_at": NOW_MS + 40,
+    "state": State.OPEN,
+    "window": "5m",
+    "universe": 200,
+}
 
 
 def synchronized(id: str = "m1", symbols: Iterable[str] = ("BTCUSDT",), severity: str = "HIGH") -> bytes:
