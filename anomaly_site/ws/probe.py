@@ -53,6 +53,7 @@ class Probe:
     acknowledged: bool = field(default=False, init=False)
     received: int = field(default=0, init=False)
     _offset: int = field(default=0, init=False)
+    _noted: list[str] = field(default_factory=list, init=False)
 
     async def run(self, console: Console) -> None:
         """Print frames until there are enough, or the time is over. Raises `ProbeFailed`."""
@@ -101,7 +102,10 @@ class Probe:
             case "heartbeat" | "pong":
                 pass
             case _:
-                console.print(_short(frame), style="dim", markup=False)
+                note = _note(frame)
+                if note not in self._noted:
+                    self._noted = [*self._noted[-9:], note]
+                    console.print(note, style="dim", markup=False)
 
     def _message(self, frame: Frame) -> Text:
         """The anomaly as a line; the frame as it is, in yellow, when it cannot be read as one."""
@@ -130,6 +134,16 @@ def _filters(filters: object) -> Text:
         return Text("everything")
     set_ones = {name: values for name, values in filters.items() if values}
     return Text("; ".join(f"{name} {', '.join(map(str, values))}" for name, values in set_ones.items()))
+
+
+def _note(frame: Frame) -> str:
+    """A frame that is not an anomaly. Feed and stress come every second: without figures, news is what changes."""
+    data = frame.get("data")
+    if frame.get("type") == "feed" and isinstance(data, dict):
+        return f"feed {data.get('venue')} ({data.get('source')}): {data.get('state')}"
+    if frame.get("type") == "stress":
+        return "stress index: comes (not shown)"
+    return _short(frame)
 
 
 def _short(frame: Frame) -> str:
