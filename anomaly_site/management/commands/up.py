@@ -19,7 +19,9 @@ class Command(BaseCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         add_source_options(parser)
         parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
-        parser.add_argument("--port", type=int, default=3001, help="port to listen on, 0 for a free one (default: %(default)s)")
+        parser.add_argument(
+            "--port", type=int, default=3001, help="port to listen on, 0 for a free one (default: %(default)s)"
+        )
         parser.add_argument(
             "--only",
             type=_roles,
@@ -33,7 +35,9 @@ class Command(BaseCommand):
         try:
             call_command("migrate", check_unapplied=True, verbosity=0)
         except SystemExit:
-            raise CommandError("The database is not up to date. Run `manage.py migrate` first (`make run` does).") from None
+            raise CommandError(
+                "The database is not up to date. Run `manage.py migrate` first (`make run` does)."
+            ) from None
         try:
             source = None
             if Role.INGEST in roles:
