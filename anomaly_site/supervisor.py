@@ -12,7 +12,6 @@ from enum import StrEnum
 from typing import Final
 
 import uvicorn
-from channels.layers import get_channel_layer
 from django.conf import settings
 from nats.aio.client import Client
 
@@ -139,7 +138,7 @@ async def _data_path(plan: Plan, client: Client) -> list[tuple[Role, RoleRunner]
     """The plan's data roles, downstream first: who consumes is there before who produces."""
     path: list[tuple[Role, RoleRunner]] = []
     if Role.BRIDGE in plan.roles:
-        path.append((Role.BRIDGE, functools.partial(run_bridge, client, get_channel_layer())))
+        path.append((Role.BRIDGE, functools.partial(run_bridge, client)))
     if Role.INGEST in plan.roles and plan.source is not None:
         await restart_candles(plan.source, client)
     if Role.ANALYZE in plan.roles:

@@ -10,11 +10,13 @@ import asyncio
 import contextlib
 import logging
 import time
-from typing import Any, Final, NamedTuple
+from collections.abc import Sequence
+from typing import Final, NamedTuple
 
 import msgspec
 from channels.db import database_sync_to_async
-from channels.layers import BaseChannelLayer
+from channels.layers import BaseChannelLayer, get_channel_layer
+from django.core.exceptions import ImproperlyConfigured
 from django.db import Error as DatabaseError
 from django.db import transaction
 from nats.aio.client import Client
@@ -26,7 +28,16 @@ from ingestion.backoff import backoff
 from ingestion.nats import ANOMALIES, ANOMALY_SUBJECTS
 from ingestion.reader import Reader, Received, open_reader
 from ingestion.rejects import Rejects
-from market.messages import Alert, Anomaly, InvalidMessage, decode_alert, decode_feed, decode_market, encode
+from market.messages import (
+    Alert,
+    Anomaly,
+    InvalidMessage,
+    MarketAnomaly,
+    decode_alert,
+    decode_feed,
+    decode_market,
+    encode,
+)
 from market.selectors import stream_head
 from market.services import Sequenced
 
@@ -43,12 +54,15 @@ class Batch(NamedTuple):
     epoch: int
     previous: int
     head: int
-    alerts: list[Sequenced]
-    market: list[Sequenced]
+    alerts: list[Sequenced[Alert]]
+    market: list[Sequenced[MarketAnomaly]]
 
 
-async def run_bridge(client: Client, layer: BaseChannelLayer, stop: asyncio.Event) -> None:
+async def run_bridge(client: Client, stop: asyncio.Event) -> None:
     """Bridge until `stop` is set and what had arrived by then is through."""
+    layer = get_channel_layer()
+    if layer is None:
+        raise ImproperlyConfigured("CHANNEL_LAYERS has no default layer")
     epoch, offset = await database_sync_to_async(stream_head)() or (0, 0)
     reader = await open_reader(client, ANOMALIES, ANOMALY_SUBJECTS, epoch=epoch, offset=offset)
     live = asyncio.create_task(_forward_live(client, layer), name="live frames")
@@ -89,8 +103,10 @@ async def _sort(received: list[Received], epoch: int, previous: int, rejects: Re
         except InvalidMessage as error:
             await rejects.reject(message, str(error))
             continue
-        sequenced = Sequenced(epoch, message.offset, anomaly)
-        (batch.alerts if isinstance(anomaly, Alert) else batch.market).append(sequenced)
+        if isinstance(anomaly, Alert):
+            batch.alerts.append(Sequenced(epoch, message.offset, anomaly))
+        else:
+            batch.market.append(Sequenced(epoch, message.offset, anomaly))
     return batch
 
 
@@ -121,7 +137,7 @@ def _store_in_one_transaction(batch: Batch) -> bool:
     return True
 
 
-async def _send(layer: BaseChannelLayer, channel: str, batch: Batch, messages: list[Sequenced]) -> None:
+async def _send(layer: BaseChannelLayer, channel: str, batch: Batch, messages: Sequence[Sequenced[Anomaly]]) -> None:
     """Failing to send loses nothing: the next batch's `previous` tells the hubs, and they heal from the store."""
     try:
         await layer.group_send(
@@ -139,7 +155,7 @@ async def _send(layer: BaseChannelLayer, channel: str, batch: Batch, messages: l
         logger.error("Could not send to group %s (%s); hubs will fetch it from the store", channel, error)
 
 
-def _frame_data(message: Any) -> bytes:
+def _frame_data(message: Anomaly) -> bytes:
     """What browsers get of a message: all but the chart history, which is served by `GET /alerts/<id>`."""
     if isinstance(message, Alert) and message.history is not msgspec.UNSET:
         message = msgspec.structs.replace(message, history=msgspec.UNSET)

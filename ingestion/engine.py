@@ -15,7 +15,7 @@ from typing import Any, Final, cast
 import msgspec
 import numpy as np
 
-from alerts.detectors.bank import EXIT, Bank, BankView
+from alerts.detectors.bank import EXIT, Bank, BankView, Standing
 from alerts.detectors.explanation import fill, history
 from alerts.episodes import Episode, Episodes
 from market.detectors.panel import Panel
@@ -44,6 +44,8 @@ MARKET_EXIT: Final = 0.5
 HIGH: Final = 3
 
 Anomaly = Alert | MarketAnomaly
+# Column, and the incident the alert is a part of (empty: its own).
+AlertKey = tuple[int, str]
 
 
 class Engine:
@@ -67,7 +69,7 @@ class Engine:
         self.bank = Bank(self.panel)
         bar = self.panel.bar_ms
         # A single quiet candle ends nothing, however long a candle is.
-        self.alerts: Episodes[int, Alert] = Episodes(max(SYMBOL_HOLD_MS, 2 * bar), SYMBOL_COOLDOWN_MS)
+        self.alerts: Episodes[AlertKey, Alert] = Episodes(max(SYMBOL_HOLD_MS, 2 * bar), SYMBOL_COOLDOWN_MS)
         self.moves: Episodes[MarketType, MarketAnomaly] = Episodes(
             max(MARKET_HOLD_MS, 2 * bar), MARKET_COOLDOWN_MS, split_level=HIGH
         )
@@ -149,7 +151,7 @@ class Engine:
             average_change_pct=100 * float(np.expm1(np.clip(returns[live], -5, 5)).mean()),
             usual_ratio=market.usual_ratio,
             affected_symbols=self._names(np.flatnonzero(market.members)),
-            alert_count=sum(1 for e in self.alerts.open.values() if market.members[e.key]),
+            alert_count=sum(1 for e in self.alerts.open.values() if e.key[1] or market.members[e.key[0]]),
         )
 
     def _stress(
@@ -191,42 +193,38 @@ class Engine:
     # --- Symbols ----------------------------------------------------------------------------------------------------
 
     def _symbols(self, view: BankView, market: MarketView | None, detected_at: int) -> list[Anomaly]:
+        """A symbol may have two alerts: its own, and its part in an incident (a synchronized move adopts those).
+
+        What the market explains is nobody's news while the market itself is none.
+        """
         now = self.panel.close_time
         incident = self.moves.open.get(MarketType.SYNCHRONIZED_MOVEMENT)
+        parts: list[tuple[Standing, str | None]] = [(view.own, None)]
+        if incident is not None and incident.message is not None:
+            parts.append((view.shared, incident.message.id))
         found: list[Anomaly] = []
-        keys = set(np.flatnonzero(view.strength >= EXIT).tolist())
-        for column in sorted(keys):
-            level, up = int(view.level[column]), bool(view.up[column])
-            explained = bool(view.explained[column]) and level < HIGH
-            adopted = incident is not None and explained and up == incident.up
-            if explained and not adopted:
-                # The market's move, and not big enough to be an anomaly of the market: nobody's news.
-                level = 0
-            for episode in self.alerts.observe(column, level, True, up, now):
-                covering = incident.message.id if adopted and incident is not None and incident.message else None
-                found.append(
-                    self._publish(
-                        episode, detected_at, partial(self._alert, episode, view, market, covering, detected_at)
-                    )
-                )
+        for standing, covering in parts:
+            for column in np.flatnonzero(standing.strength >= EXIT).tolist():
+                up = bool(standing.up[column])
+                if covering and incident is not None and up != incident.up:
+                    continue
+                key = (column, covering or "")
+                for episode in self.alerts.observe(key, int(standing.level[column]), True, up, now):
+                    build = partial(self._alert, episode, standing, market, detected_at)
+                    found.append(self._publish(episode, detected_at, build))
         return found
 
     def _alert(
-        self,
-        episode: Episode[int, Alert],
-        view: BankView,
-        market: MarketView | None,
-        incident: str | None,
-        detected_at: int,
+        self, episode: Episode[AlertKey, Alert], standing: Standing, market: MarketView | None, detected_at: int
     ) -> Alert:
-        column = episode.key
-        finding = self.bank.finding(column, view)
+        column, incident = episode.key
+        finding = self.bank.finding(column, standing)
         fields, explanation = fill(
             self.panel, column, finding, None if market is None else float(market.moves[finding.horizon])
         )
         symbol = self.panel.symbols[column]
         return Alert(
-            id=self._id(symbol, episode.opened_at),
+            id=self._id(f"{symbol}.MARKET" if incident else symbol, episode.opened_at),
             revision=episode.revision,
             symbol=symbol,
             venue=self.venue,
@@ -237,7 +235,7 @@ class Engine:
             detected_at=detected_at,
             state=episode.state,
             explanation=msgspec.structs.replace(explanation, escalations=list(episode.escalations)),
-            incident=incident or (episode.message.incident if episode.message else None),
+            incident=incident or None,
             history=history(self.panel, column, finding) if episode.revision == 1 else msgspec.UNSET,
             **fields,  # type: ignore[arg-type]
         )

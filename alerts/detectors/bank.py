@@ -28,20 +28,29 @@ RARITY: Final = (1.0, 1.5)
 # (multiple of θ, volume surge) from which a move is HIGH, CRITICAL.
 MAGNITUDE: Final = ((1.0, 5.0), (1.7, 7.5))
 EXIT: Final = 0.6
+# Methods that look at the raw return: in a market move they see what everybody sees.
+SHARED: Final = (Method.Z_SCORE, Method.MAD)
 
 
 @dataclass(frozen=True, slots=True)
-class BankView:
-    """Per column (n,): `level` 0–4, `strength` (1 at LOW), `leading` index of the method that says most, `up`.
+class Standing:
+    """How far each column (n,) stands out, by the methods counted here.
 
-    `explained`: most of the move is the market's.
+    `level` 0–4, `strength` (1 at LOW), `leading` index of the method that says most, `up` the direction of the move.
     """
 
     level: NDArray[np.int64]
     strength: Floats
     leading: NDArray[np.intp]
     up: Bools
-    explained: Bools
+
+
+@dataclass(frozen=True, slots=True)
+class BankView:
+    """`own`: what a symbol does by itself. `shared`: moves that are mostly the market's, never above MEDIUM."""
+
+    own: Standing
+    shared: Standing
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,30 +84,47 @@ class Bank:
         panel = self.panel
         self.scores = [detector.score(panel, market) for detector in self.detectors]
         strengths = np.array([np.abs(s.score) / d.threshold for s, d in zip(self.scores, self.detectors, strict=True)])
-        strength = strengths.max(axis=0)
-        level = np.add.reduce([strength >= limit for limit in RARITY], dtype=np.int64)
-        size = self.residual.projected / self.residual.economic_size
-        surge = self.scores[self.detectors.index(self.volume)].score
-        for rank, (multiple, volume) in enumerate(MAGNITUDE, start=3):
-            level = np.where((size >= multiple) & (surge >= volume), rank, level)
-        residual = self.scores[self.detectors.index(self.residual)]
-        leading = np.where(level >= 3, self.detectors.index(self.residual), strengths.argmax(axis=0))
-
         every = np.arange(panel.capacity)
-        horizon = np.array([s.horizon for s in self.scores])[leading, every]
-        move = panel.returns[horizon, every]
-        up = np.where(level >= 3, residual.score, move) >= 0
-        explained = np.zeros(panel.capacity, dtype=bool)
+        horizons = np.array([s.horizon for s in self.scores])
+        moves = panel.returns[horizons, every]
+        explained = np.zeros(strengths.shape, dtype=bool)
         if market is not None:
-            explained = np.abs(move - market.moves[horizon]) < 0.5 * np.abs(move)
-        # Hysteresis: what HIGH needed to open does not have to last for the episode to go on.
-        strength = np.maximum(strength, np.where(surge >= MAGNITUDE[0][1] / 2, size, 0.0))
+            shares = np.array([detector.method in SHARED for detector in self.detectors])[:, None]
+            common = market.moves[horizons]
+            explained = shares & (np.abs(moves - common) < 0.5 * np.maximum(np.abs(moves), np.abs(common)))
+        view = BankView(
+            own=self._with_magnitude(self._standing(np.where(explained, 0.0, strengths), moves)),
+            shared=self._standing(np.where(explained, strengths, 0.0), moves),
+        )
         for detector in self.detectors:
             detector.learn(panel, market)
-        return BankView(level, strength, leading, up, explained)
+        return view
 
-    def finding(self, column: int, view: BankView) -> Finding:
-        leading = int(view.leading[column])
+    @staticmethod
+    def _standing(strengths: Floats, moves: Floats) -> Standing:
+        strength = strengths.max(axis=0)
+        leading = strengths.argmax(axis=0)
+        level = np.add.reduce([strength >= limit for limit in RARITY], dtype=np.int64)
+        return Standing(level, strength, leading, moves[leading, np.arange(moves.shape[1])] >= 0)
+
+    def _with_magnitude(self, standing: Standing) -> Standing:
+        residual = self.detectors.index(self.residual)
+        size = self.residual.projected / self.residual.economic_size
+        surge = self.scores[self.detectors.index(self.volume)].score
+        level = standing.level
+        for rank, (multiple, volume) in enumerate(MAGNITUDE, start=3):
+            level = np.where((size >= multiple) & (surge >= volume), rank, level)
+        big = level >= 3
+        return Standing(
+            level,
+            # Hysteresis: the volume that HIGH needed to open need not last for the episode to go on.
+            np.maximum(standing.strength, np.where(surge >= MAGNITUDE[0][1] / 2, size, 0.0)),
+            np.where(big, residual, standing.leading),
+            np.where(big, self.scores[residual].score >= 0, standing.up),
+        )
+
+    def finding(self, column: int, standing: Standing) -> Finding:
+        leading = int(standing.leading[column])
         detector, scores = self.detectors[leading], self.scores[leading]
         said = [
             MethodScore(d.method, round(float(s.score[column]), 3))

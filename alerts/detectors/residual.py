@@ -1,7 +1,8 @@
 """RESIDUAL: the return that the market does not explain; the pump detector.
 
 e_k = r_k − m_k (m_k: median return of the market over k minutes), σ the exponentially weighted rms of the shortest
-horizon's e (half-life 30 min). The score is the largest e_k / (σ √k). Apart from how rare a move is, it says how big it
+horizon's e (half-life 30 min). The score is the largest e_k / √(σ² k + (0.3 m_k)²): symbols' betas differ by about 0.3,
+and that is no news about any of them. Apart from how rare a move is, it says how big it
 may become: the projected move S = max_k( |e_k| + 0.3 σ √(1 − k/15) ), σ over 15 min, against an economic size
 
     θ = 10.5 % · clip(u / 0.5 %, 0.4, 1.07),
@@ -26,6 +27,8 @@ HALF_LIFE_MS: Final = 30 * 60_000
 WARM_UP_MS: Final = 10 * 60_000
 BOUND: Final = 5.0
 PROJECTION: Final = 0.3
+# How far apart symbols' betas are: when the market moves, so much of it is no news about a symbol.
+BETA_SPREAD: Final = 0.3
 BASE_THRESHOLD: Final = 0.105
 USUAL_SIZE: Final = 0.005
 SIZE_SAMPLES: Final = 14 * 96
@@ -66,11 +69,12 @@ class Residual:
     def score(self, panel: Panel, market: MarketView | None) -> Scores:
         residual = self.residuals(panel, market)
         sigma = np.maximum(np.sqrt(self.variance.mean), SMALLEST_SIGMA)
-        score, horizon, usual = most_unusual(residual, sigma * root_time(panel))
+        moves = np.zeros(len(panel.horizon_bars)) if market is None else market.moves
+        scale = np.hypot(sigma * root_time(panel), BETA_SPREAD * moves[:, None])
+        score, horizon, usual = most_unusual(residual, scale)
         ready = panel.fresh & (self.count >= self.needed)
         self.projected = np.where(ready, (np.abs(residual) + self.reach * sigma).max(axis=0), 0.0)
-        expected = np.zeros(len(horizon)) if market is None else market.moves[horizon]
-        return Scores(np.where(ready, score, 0.0), horizon, usual, expected, self.count)
+        return Scores(np.where(ready, score, 0.0), horizon, usual, moves[horizon], self.count)
 
     def learn(self, panel: Panel, market: MarketView | None) -> None:
         residual = self.residuals(panel, market)

@@ -14,8 +14,9 @@ import pytest_asyncio
 from django.conf import settings
 from django.core.management import CommandError, call_command
 
-from ingestion.nats import ANOMALIES, StreamReader, connection
+from ingestion.nats import ANOMALIES, connection
 from ingestion.nats_server import NatsServer
+from ingestion.reader import StreamReader
 from ingestion.testdata import curated_market
 from market.messages import decode_alert, decode_market, encode
 

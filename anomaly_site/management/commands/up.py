@@ -35,9 +35,7 @@ class Command(BaseCommand):
         try:
             call_command("migrate", check_unapplied=True, verbosity=0)
         except SystemExit:
-            raise CommandError(
-                "The database is not up to date. Run `manage.py migrate` first (`make run` does)."
-            ) from None
+            raise CommandError("The database is not up to date: run `manage.py migrate` (`make run` does).") from None
         try:
             source = None
             if Role.INGEST in roles:
