@@ -1,4 +1,25 @@
 from django.contrib import admin
-from django.urls import path
+from django.urls import include, path, re_path
+from django.views.generic import RedirectView
+from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
 
-urlpatterns = [path("admin/", admin.site.urls)]
+from alerts.views import AlertDetail, AlertList
+from anomaly_site import health
+from market.views import MarketAnomalyDetail, MarketAnomalyList
+
+urlpatterns = [
+    path("", include("frontend.urls")),
+    path("admin/", admin.site.urls),
+    path("alerts", AlertList.as_view(), name="alerts"),
+    path("alerts/<str:pk>", AlertDetail.as_view(), name="alert"),
+    path("market", MarketAnomalyList.as_view(), name="market"),
+    path("market/<str:pk>", MarketAnomalyDetail.as_view(), name="market-anomaly"),
+    path("schema", SpectacularAPIView.as_view(), name="schema"),
+    path("docs", SpectacularSwaggerView.as_view(url_name="schema"), name="docs"),
+    path("healthz", health.healthz),
+    path("readyz", health.readyz),
+    re_path(
+        r"^(?P<path>(?:alerts|market)(?:/[^/]+)?|schema|docs|healthz|readyz)/$",
+        RedirectView.as_view(url="/%(path)s", query_string=True),
+    ),
+]
