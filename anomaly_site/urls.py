@@ -1,5 +1,5 @@
 from django.contrib import admin
-from django.urls import path, re_path
+from django.urls import include, path, re_path
 from django.views.generic import RedirectView
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
 
@@ -8,6 +8,7 @@ from anomaly_site import health
 from market.views import MarketAnomalyDetail, MarketAnomalyList
 
 urlpatterns = [
+    path("", include("frontend.urls")),
     path("admin/", admin.site.urls),
     path("alerts", AlertList.as_view(), name="alerts"),
     path("alerts/<str:pk>", AlertDetail.as_view(), name="alert"),

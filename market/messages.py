@@ -422,8 +422,7 @@ def _normalise_common(fields: dict[str, Any], received_at: int) -> None:
     _replace(fields, "state", _word)
     _replace(fields, "timestamp", time_ms)
     _replace(fields, "detected_at", time_ms)
-    if fields.get("severity") is None:
-        raise InvalidMessage("severity is missing (one of LOW, MEDIUM, HIGH, CRITICAL)")
+    _require(fields, "severity", Severity)
     fields.setdefault("timestamp", received_at)
     fields.setdefault("detected_at", max(received_at, fields["timestamp"]))
     fields.setdefault("revision", 1)
@@ -437,6 +436,7 @@ def _normalise_alert(fields: dict[str, Any], received_at: int, subject_token: st
         raise InvalidMessage("symbol is missing")
     _normalise_common(fields, received_at)
     _replace(fields, "method", lambda value: _word(value, _METHOD_WORDS))
+    _require(fields, "method", Method)
     for name in ("score", "threshold", "price", "expected", "lower", "upper", "change_pct"):
         _replace(fields, name, lambda value: _number(value))
         fields.setdefault(name, None)
@@ -465,8 +465,7 @@ def _explanation(fields: dict[str, Any]) -> dict[str, Any]:
 def _normalise_market(fields: dict[str, Any], received_at: int, subject_token: str) -> dict[str, Any]:
     fields.setdefault("type", subject_token)
     _replace(fields, "type", lambda value: _word(value, _TYPE_WORDS))
-    if fields["type"] not in MarketType.__members__:
-        raise InvalidMessage(f"type {fields['type']!r} is none of {', '.join(MarketType)}")
+    _require(fields, "type", MarketType)
     _normalise_common(fields, received_at)
     for name in _MARKET_NUMBERS:
         _replace(fields, name, lambda value: _number(value))
@@ -519,6 +518,13 @@ _MARKET_DEFAULTS: Final[Mapping[MarketType, Callable[[dict[str, Any]], None]]] =
     MarketType.MARKET_STRESS: _default_stress,
     MarketType.SECTOR_ANOMALY: _default_sector,
 }
+
+
+def _require(fields: dict[str, Any], name: str, values: type[StrEnum]) -> None:
+    if (value := fields.get(name)) is None:
+        raise InvalidMessage(f"{name} is missing (one of {', '.join(values)})")
+    if value not in values.__members__:
+        raise InvalidMessage(f"{name} {value!r} is none of {', '.join(values)}")
 
 
 def _replace(fields: dict[str, Any], name: str, change: Callable[[Any], Any]) -> None:

@@ -92,7 +92,7 @@ class Probe:
                 raise ProbeFailed(f"The server answered with error {frame.get('code')}: {frame.get('message')}")
             case "subscribed":
                 self.acknowledged = True
-                console.print(f"[green]Subscribed[/green] to {json.dumps(frame.get('filters'))}")
+                console.print("[green]Subscribed[/green] to", _filters(frame.get("filters")))
                 for warning in frame.get("warnings") or ():
                     console.print(f"Warning: {warning}", style="yellow", markup=False)
             case kind if kind == _MESSAGE_TYPES[self.channel]:
@@ -122,6 +122,14 @@ class Probe:
                 text.append(f"  out of order: offset {offset} after {self._offset}", style="yellow")
             self._offset = offset
         return text
+
+
+def _filters(filters: object) -> Text:
+    """The filters in force, without those that match everything."""
+    if not isinstance(filters, dict):
+        return Text("everything")
+    set_ones = {name: values for name, values in filters.items() if values}
+    return Text("; ".join(f"{name} {', '.join(map(str, values))}" for name, values in set_ones.items()))
 
 
 def _short(frame: Frame) -> str:

@@ -7,6 +7,7 @@ from typing import Final
 from ingestion.sources.base import Clock, Source, SourceError, WallClock
 from ingestion.sources.recording import load_recording
 from ingestion.sources.replay import ReplaySource
+from ingestion.sources.simulated import DEFAULT_SEED, DEFAULT_SYMBOLS, DEFAULT_WARMUP_S, SimulatedSource
 
 __all__ = ["SOURCE_NAMES", "Clock", "Source", "SourceError", "WallClock", "open_source"]
 
@@ -41,7 +42,15 @@ def open_source(
             load_recording(files), speed=speed, venue=venue or "replay", warmup_s=warmup_s or 0.0, clock=clock
         )
     if name == "simulated":
-        raise SourceError("the simulated market is not open yet")
+        if files or speed != 1.0:
+            raise SourceError("file and speed are options of a replay, not of the simulated market")
+        return SimulatedSource(
+            seed=DEFAULT_SEED if seed is None else seed,
+            symbols=DEFAULT_SYMBOLS if symbols is None else symbols,
+            venue=venue or "simulated",
+            warmup_s=DEFAULT_WARMUP_S if warmup_s is None else warmup_s,
+            clock=clock,
+        )
     if name == "live":
         raise SourceError("there is no live source yet: play the simulated market or a replay")
     raise SourceError(f"unknown source {name!r}: one of {', '.join(SOURCE_NAMES)}")

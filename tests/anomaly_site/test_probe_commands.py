@@ -2,12 +2,16 @@
 
 import asyncio
 import json
+import os
 import random
+import signal
+import sys
 from collections.abc import Awaitable, Callable
 from io import StringIO
 from typing import Any
 
 import pytest
+from django.conf import settings
 from django.core.management import CommandError, call_command
 from websockets.asyncio.server import ServerConnection, serve
 
@@ -68,6 +72,7 @@ async def test_alerts_are_printed_until_there_are_enough() -> None:
     }
     lines = output.splitlines()
     assert [ALERT["symbol"] in line for line in lines] == [False, False, True, True, False]
+    assert lines[1] == "Subscribed to symbols BTCUSDT, ETHUSDT; severities HIGH; channels alerts"
     assert lines[2].split()[0] == "7"
     assert "out of order" not in output
     assert lines[-1] == "Works: 2 message(s) of channel alerts."
@@ -111,6 +116,30 @@ async def test_a_message_nobody_can_read_is_shown_as_it_is() -> None:
 
     output = await probe(script, "test_channel_websocket", "--count", "1")
     assert "not a valid message (severity is missing" in output
+
+
+@pytest.mark.parametrize(("script", "code"), [(None, 0), (acknowledge, 1)], ids=["one came", "none came"])
+async def test_ctrl_c_is_the_end_of_an_endless_wait(script: Script | None, code: int) -> None:
+    async def handler(connection: ServerConnection) -> None:
+        await (script or one_alert)(connection, json.loads(await connection.recv()))
+        await connection.wait_closed()
+
+    async with serve(handler, "127.0.0.1", 0) as server:
+        url = f"ws://127.0.0.1:{server.sockets[0].getsockname()[1]}/ws"
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "manage.py", "test_channel_websocket", "--seconds", "0", "--url", url),
+            cwd=settings.BASE_DIR,
+            env={**os.environ, "PYTHONUNBUFFERED": "1"},
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+        )
+        assert process.stdout is not None
+        for _ in range(2 if script else 3):
+            assert await process.stdout.readline()
+        process.send_signal(signal.SIGINT)
+        output, _ = await process.communicate()
+    assert process.returncode == code
+    assert (b"Works: 1 message(s)" if code == 0 else b"no message of channel alerts") in output
 
 
 async def silent(connection: ServerConnection, request: dict[str, Any]) -> None:
