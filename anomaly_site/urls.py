@@ -7,6 +7,9 @@ from alerts.views import AlertDetail, AlertList
 from anomaly_site import health
 from market.views import MarketAnomalyDetail, MarketAnomalyList
 
+admin.site.site_header = admin.site.site_title = "Crypto anomalies"
+admin.site.index_title = "Review"
+
 urlpatterns = [
     path("", include("frontend.urls")),
     path("admin/", admin.site.urls),
