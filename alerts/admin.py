@@ -7,8 +7,8 @@ from django.http import HttpRequest
 from django.template.loader import render_to_string
 from django.utils.safestring import SafeString
 
-from alerts import selectors
 from alerts.models import Alert
+from alerts.selectors import search
 from market.admin import AnomalyAdmin
 from market.charts import band_chart, sparkline
 from market.messages import Alert as Message
@@ -18,14 +18,20 @@ from market.templatetags.anomalies import change, signed
 
 @admin.register(Alert)
 class AlertAdmin(AnomalyAdmin):
-    list_display = ["time", "severity_chip", "symbol", "move", "method", "signed_score", "course", "state", "review"]
+    list_display = ["time", "severity_chip", "review", "symbol", "move", "course", "method", "signed_score", "state"]
     list_display_links = ["time", "symbol"]
     list_filter = ["severity", "method", "direction", "state", "review_state"]
-    search_fields = ["symbol__istartswith", "id__exact", "incident__exact"]
+    search_fields = ["symbol", "id", "incident"]
     search_help_text = "Symbol (its beginning), id, or the id of the market anomaly that covers it"
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Alert]:
-        return selectors.alerts().defer("history")
+        return super().get_queryset(request).defer("history")
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[Alert], search_term: str
+    ) -> tuple[QuerySet[Alert], bool]:
+        words = search_term.strip()
+        return (search(queryset, words) if words else queryset), False
 
     @admin.display(description="Change", ordering="change_pct")
     def move(self, row: Alert) -> SafeString | str:
