@@ -103,7 +103,7 @@ def _row(item: Sequenced[MarketAnomaly]) -> models.MarketAnomaly:
 
 
 def upsert(rows: Iterable[models.Anomaly], *, fill_once: Collection[str] = ()) -> int:
-    """Insert the unknown, update what is older than given, in one statement; how many rows that touched.
+    """Insert the unknown, update what is older than given; how many rows that touched. One id at most once.
 
     `fill_once` names columns of JSON lists that keep the first value that is not empty. The comparison of revisions is
     part of the statement, so that two writers never undo each other, whatever each knew before. The ORM's
