@@ -130,6 +130,13 @@ def test_a_replay_gives_the_same_anomalies(recorded: Recorded, tmp_path: Path) -
     assert found[: len(played)] == played
 
 
+def test_a_report_is_written(recorded: Recorded, tmp_path: Path) -> None:
+    backtest(recorded.file, "--events", recorded.events, "--report", tmp_path / "report.html")
+    text = (tmp_path / "report.html").read_text()
+    assert text.count('<div class="card ') >= 1
+    assert "Against the catalogue" in text
+
+
 def test_files_are_recordings_of_their_own_unless_merged(recorded: Recorded, tmp_path: Path) -> None:
     header = "ts,symbol,open,high,low,close,volume"
     for name, symbol in (("a", "AUSDT"), ("b", "BUSDT")):

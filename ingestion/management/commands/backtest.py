@@ -15,10 +15,11 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from ingestion.backtest import analyse, events_of, exposure, json_line
+from ingestion.report import Findings, kind_of, render
 from ingestion.scoring import Alarm, Event, InvalidEvents, Score, alarms, pool, read_events, score
 from ingestion.sources import SourceError
 from ingestion.sources.recording import Recording, load_recording
-from market.messages import SEVERITIES, Alert, Anomaly, SectorAnomaly, Severity
+from market.messages import SEVERITIES, Anomaly, Severity
 
 # Tables are for eyes and for files: a pipe has no width of its own.
 _PIPE_WIDTH: Final = 150
@@ -36,6 +37,7 @@ class Command(BaseCommand):
         parser.add_argument("--json", type=Path, metavar="OUT", help="write every anomaly as JSON Lines")
         parser.add_argument("--events", type=Path, metavar="CSV", help="score against a catalogue of events")
         parser.add_argument("--scores", type=Path, metavar="OUT", help="write every figure of the scores as JSON")
+        parser.add_argument("--report", type=Path, metavar="OUT", help="write a page with charts of what was found")
         parser.add_argument("--venue", default="replay", help="venue of the candles; part of every id")
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -49,6 +51,8 @@ class Command(BaseCommand):
                 results = [_run(files, options["venue"], events, out) for files in parts]
             if options["scores"]:
                 options["scores"].write_text(json.dumps(_figures(results), indent=1) + "\n")
+            if options["report"]:
+                options["report"].write_text(render(result.findings for result in results), encoding="utf-8")
         except SourceError as error:
             raise CommandError(str(error)) from None
         except InvalidEvents as error:
@@ -73,38 +77,42 @@ class Command(BaseCommand):
 
 @dataclass
 class _Result:
-    """What one recording gave. An anomaly counts once, by its highest severity."""
+    """What one recording gave."""
 
-    name: str
+    findings: Findings
     days: float
-    rows: int
     seconds: float = 0.0
     revisions: Counter[str] = field(default_factory=Counter)
-    severity: dict[str, Severity] = field(default_factory=dict)
-    kind: dict[str, str] = field(default_factory=dict)
     alarms: list[Alarm] = field(default_factory=list)
-    scores: list[Score] = field(default_factory=list)
+
+    @property
+    def name(self) -> str:
+        return self.findings.name
+
+    @property
+    def scores(self) -> Sequence[Score]:
+        return self.findings.scores
 
     def took(self, anomaly: Anomaly) -> None:
+        self.findings.took(anomaly)
         self.revisions[anomaly.id] += 1
-        self.kind[anomaly.id] = _kind(anomaly)
-        self.severity[anomaly.id] = max(
-            self.severity.get(anomaly.id, anomaly.severity), anomaly.severity, key=lambda severity: severity.rank
-        )
         self.alarms += alarms([anomaly])
 
     def counts_table(self) -> Table:
+        rows = self.findings.recording.rows
         table = Table(
-            title=f"{self.name}: {self.rows:,} candles, {self.days:.1f} days, analysed in {self.seconds:.1f} s",
+            title=f"{self.name}: {rows:,} candles, {self.days:.1f} days, analysed in {self.seconds:.1f} s",
             title_justify="left",
             box=SIMPLE_HEAD,
         )
         table.add_column("anomalies by their highest severity")
         for heading in (*SEVERITIES, "total", "a day", "revisions (median)"):
             table.add_column(heading, justify="right")
-        for kind in sorted(set(self.kind.values())):
-            ids = [found for found, its_kind in self.kind.items() if its_kind == kind]
-            by_severity = Counter(self.severity[found] for found in ids)
+        kinds: dict[str, list[str]] = {}
+        for found, life in self.findings.lives.items():
+            kinds.setdefault(kind_of(life.first), []).append(found)
+        for kind, ids in sorted(kinds.items()):
+            by_severity = Counter(self.findings.lives[found].peak.severity for found in ids)
             revisions = sorted(self.revisions[found] for found in ids)
             table.add_row(
                 kind,
@@ -114,12 +122,6 @@ class _Result:
                 str(revisions[len(revisions) // 2]),
             )
         return table
-
-
-def _kind(anomaly: Anomaly) -> str:
-    if isinstance(anomaly, Alert):
-        return "alert, part of an incident" if anomaly.incident else f"alert {anomaly.method}"
-    return "sector anomaly" if isinstance(anomaly, SectorAnomaly) else str(type(anomaly).__struct_config__.tag)
 
 
 def _read_events(path: Path) -> list[Event]:
@@ -134,7 +136,7 @@ def _run(files: Sequence[Path], venue: str, events: Sequence[Event] | None, out:
     recording = load_recording(files)
     seen = exposure(recording)
     name = ", ".join(file.name for file in files)
-    result = _Result(name, seen.days, recording.rows)
+    result = _Result(Findings(name, recording), seen.days)
     started = time.perf_counter()
     for anomaly in _with_progress(name, recording, venue):
         result.took(anomaly)
@@ -142,7 +144,9 @@ def _run(files: Sequence[Path], venue: str, events: Sequence[Event] | None, out:
             out.write(json_line(anomaly))
     result.seconds = time.perf_counter() - started
     if events is not None:
-        result.scores = score(result.alarms, events_of(events, recording, files[0]), seen)
+        concerned = events_of(events, recording, files[0])
+        result.findings.events = concerned
+        result.findings.scores = score(result.alarms, concerned, seen)
     return result
 
 
