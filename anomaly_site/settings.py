@@ -203,7 +203,5 @@ LOGGING = {
     },
     "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
     "root": {"handlers": ["stderr"], "level": "WARNING"},
-    "loggers": {
-        name: {"level": LOG_LEVEL} for name in ("anomaly_site", "alerts", "market", "ingestion", "uvicorn.error")
-    },
+    "loggers": {name: {"level": LOG_LEVEL} for name in ("anomaly_site", "alerts", "market", "ingestion")},
 }

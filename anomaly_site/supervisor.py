@@ -191,6 +191,7 @@ async def _web(listener: socket.socket, stop_all: asyncio.Event) -> AsyncIterato
     config = uvicorn.Config(
         "anomaly_site.asgi:application",
         lifespan="on",
+        ws="anomaly_site.ws.broadcast:Protocol",
         log_config=None,
         access_log=False,
         ws_ping_interval=20,

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import logging
 import time
+import uuid
 from dataclasses import dataclass
 from typing import Final
 
@@ -25,7 +26,9 @@ _STATE_EVERY_S: Final = 1.0
 
 async def run_ingest(source: Source, client: Client, stop: asyncio.Event) -> None:
     """Play `source` until it ends or `stop` is set."""
-    publisher = await Publisher.open(client)
+    # Live venues have one truth, whoever ingests it; a made-up or recorded market is new each time it is played.
+    run = "" if source.kind is SourceKind.LIVE else uuid.uuid4().hex
+    publisher = await Publisher.open(client, run=run)
     health = FeedHealth(source, settings.FEED_STALE_AFTER_S)
     reporter = asyncio.create_task(_report(health, client, source.venue), name="feed state")
     batches = source.batches()

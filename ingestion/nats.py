@@ -97,7 +97,7 @@ async def connect(url: str | None = None, *, name: str, timeout_s: float = 5.0) 
         )
     except (TimeoutError, OSError, ValueError, nats.errors.Error) as error:
         raise NatsUnavailable(
-            f"No NATS server answers at {url} ({error or 'timed out'}). "
+            f"No NATS server answers at {url} ({str(error) or 'timed out'}). "
             "Start one with `manage.py up --only nats`, or set NATS_URL."
         ) from error
 
@@ -137,10 +137,10 @@ def market_type(message: Anomaly) -> MarketType:
     return MarketType(str(message.__struct_config__.tag))
 
 
-def message_id(message: Anomaly | CandleBatch) -> str:
+def message_id(message: Anomaly | CandleBatch, run: str = "") -> str:
     """The `Nats-Msg-Id`: the same content published again within the window is stored once."""
     if isinstance(message, CandleBatch):
-        return f"{message.venue}:{message.interval}:{message.close_time}"
+        return f"{message.venue}:{message.interval}:{message.close_time}:{run}"
     return f"{message.id}:{message.revision}"
 
 
@@ -185,19 +185,21 @@ class Publisher:
     stored once whatever fails in between. On a plain server a message is sent at most once.
     """
 
-    def __init__(self, client: Client, *, jetstream: bool) -> None:
+    def __init__(self, client: Client, *, jetstream: bool, run: str = "") -> None:
         self._client = client
+        self._run = run
         self.jetstream = jetstream
         self._context: JetStreamContext = client.jetstream(publish_async_max_pending=1_000)
 
     @classmethod
-    async def open(cls, client: Client) -> Self:
+    async def open(cls, client: Client, *, run: str = "") -> Self:
+        """`run` sets the candles of this publisher apart from those of any other: a recording may be played again."""
         jetstream = await has_jetstream(client)
         if jetstream:
             await ensure_streams(client)
         else:
             logger.warning("NATS at %s has no JetStream: messages are delivered at most once.", client.connected_url)
-        return cls(client, jetstream=jetstream)
+        return cls(client, jetstream=jetstream, run=run)
 
     async def publish(self, *messages: Anomaly | CandleBatch) -> None:
         """Raises `nats.js.errors.APIError` when the server refuses one for good."""
@@ -223,7 +225,7 @@ class Publisher:
                         _subject(message),
                         encode(message),
                         wait_stall=ACK_TIMEOUT_S,
-                        headers={"Nats-Msg-Id": message_id(message)},
+                        headers={"Nats-Msg-Id": message_id(message, self._run)},
                     )
                 )
         except TRANSIENT:

@@ -1,17 +1,21 @@
 """Writes of the market's side, and the one way any anomaly gets into the database: `upsert`."""
 
 from collections.abc import Callable, Collection, Iterable, Sequence
+from datetime import datetime
 from typing import Any, Final, Generic, NamedTuple, TypeVar
 
+from django.contrib.auth.models import User
 from django.db import DEFAULT_DB_ALIAS, connections
-from django.db.models import Q
+from django.db.models import Q, QuerySet
 from django.utils import timezone
 
 from market import models
 from market.messages import Anomaly, MarketAnomaly, SectorAnomaly, SynchronizedMovement, encode
+from market.models import ReviewState
 from market.times import moment
 
 MessageT = TypeVar("MessageT", bound=Anomaly, covariant=True)
+AnomalyT = TypeVar("AnomalyT", bound=models.Anomaly)
 # What an update leaves alone: the identity, and what reviewers said.
 _KEPT: Final = {"id", "review_state", "review_note", "reviewed_by_id", "reviewed_at"}
 
@@ -40,6 +44,21 @@ def advance(epoch: int, previous_offset: int, offset: int) -> bool:
         return True
     _, created = models.StreamHead.objects.get_or_create(id=1, defaults={"epoch": epoch, "offset": offset})
     return created
+
+
+def review(
+    found: QuerySet[AnomalyT], state: ReviewState, *, reviewer: User, at: datetime, note: str | None = None
+) -> int:
+    """Put a review on anomalies of one kind; how many. Back to new clears who and when; no `note` keeps the notes."""
+    again = state is ReviewState.NEW
+    changes: dict[str, Any] = {
+        "review_state": state,
+        "reviewed_by": None if again else reviewer,
+        "reviewed_at": None if again else at,
+    }
+    if note is not None:
+        changes["review_note"] = note
+    return found.update(**changes)
 
 
 def newest_of_each(items: Iterable[Sequenced[MessageT]]) -> list[Sequenced[MessageT]]:

@@ -9,9 +9,9 @@ from typing import Any, Final
 from channels.consumer import AsyncConsumer
 from django.conf import settings
 
-from anomaly_site.ws.client import AsgiSink, Client
+from anomaly_site.ws.client import BROADCAST_EXTENSION, AsgiSink, Client
 from anomaly_site.ws.filters import Filter, parse_filters
-from anomaly_site.ws.history import replay
+from anomaly_site.ws.history import PAGE, replay
 from anomaly_site.ws.hub import Hub, running_hub
 from anomaly_site.ws.protocol import (
     CHANNELS,
@@ -61,7 +61,8 @@ class StreamConsumer(AsyncConsumer):
             return
         await send({"type": "websocket.accept"})
         self.hub = running_hub()
-        self.client = Client(AsgiSink(send))
+        extension = scope.get("extensions", {}).get(BROADCAST_EXTENSION)
+        self.client = Client(extension["sink"] if extension else AsgiSink(send))
         address = (scope.get("client") or [""])[0]
         refusal = self._refusal(self.hub, address)
         self.hub.add(self.client, address)
@@ -148,14 +149,11 @@ class StreamConsumer(AsyncConsumer):
             recovered = await self._can_resume(since)
             if not recovered:
                 warnings.append("since is not of this stream or too long ago: what was missed cannot be told")
-        # Between these two lines nothing can arrive: everything up to `start` is the past, everything after is live.
-        start = hub.cursor
-        client.cork()
-        hub.subscribe(client, wanted)
+        hub.unsubscribe(client)
         self.wanted = wanted
         ack = (Subscribed if request.type == "subscribe" else FiltersUpdated)(
             filters=wanted.effective,
-            cursor=since if since is not None and recovered else start,
+            cursor=since if since is not None and recovered else hub.cursor,
             recovered=recovered,
             warnings=warnings,
             **_echo(request),
@@ -163,13 +161,11 @@ class StreamConsumer(AsyncConsumer):
         client.say(message_frame(ack))
         try:
             if since is not None and recovered:
-                await self._tell_changes(since, start, wanted)
-                client.uncork()
+                await self._tell_changes(since, wanted)
             elif snapshot:
-                told = await self._tell_latest(wanted, snapshot)
-                client.uncork(lambda frame: frame.json in told)
+                await self._tell_latest(wanted, snapshot)
             else:
-                client.uncork()
+                hub.subscribe(client, wanted)
         except Exception:
             # Better no connection than one with a hole in it.
             logger.exception("The past could not be told")
@@ -184,30 +180,55 @@ class StreamConsumer(AsyncConsumer):
             await self.hub.catch_up()
         return since.epoch == self.hub.cursor.epoch and since.offset <= self.hub.cursor.offset
 
-    async def _tell_changes(self, since: Cursor, until: Cursor, wanted: Filter) -> None:
+    async def _tell_changes(self, since: Cursor, wanted: Filter) -> None:
+        """Everything from `since` on, then live. Live frames wait for the last page only, however long the past."""
+        client, hub = self.client, self.hub
+        told = since.offset
+        while hub.cursor.epoch == since.epoch and hub.cursor.offset - told > PAGE and not client.sink.closed:
+            told = await self._tell_range(since.epoch, told, hub.cursor.offset, wanted)
+        # Nothing can arrive between these lines: up to `start` is the past, everything behind it is live.
+        start = hub.cursor
+        client.cork()
+        hub.subscribe(client, wanted)
+        if start.epoch != since.epoch:
+            self._close(CloseCode.RESTART, "the stream was set up anew")
+            return
+        await self._tell_range(since.epoch, told, start.offset, wanted)
+        client.tell([self._heartbeat(start)])
+        client.uncork()
+
+    async def _tell_range(self, epoch: int, after: int, until: int, wanted: Filter) -> int:
         channels = [channel for channel in CHANNELS if channel in wanted.channels]
-        async for changes, _ in replay(self.hub.history, since.epoch, since.offset, until.offset, channels):
+        async for changes, _ in replay(self.hub.history, epoch, after, until, channels):
             await self._tell(
                 anomaly_frame(channel, offset, payload)
                 for offset, channel, payload in changes
                 if wanted.wants(channel, payload)
             )
             if self.client.sink.closed:
-                return
-        self.client.say(message_frame(Heartbeat(cursor=until, ts=int(time.time() * 1000))))
+                break
+        return until
 
-    async def _tell_latest(self, wanted: Filter, count: int) -> set[bytes]:
-        """The live frames (as JSON) that the snapshot makes superfluous are returned."""
-        latest = await self.hub.history.latest(wanted, count)
+    async def _tell_latest(self, wanted: Filter, count: int) -> None:
+        """The last that match, then live."""
+        client, hub = self.client, self.hub
+        client.cork()
+        hub.subscribe(client, wanted)
+        latest = await hub.history.latest(wanted, count)
         await self._tell(anomaly_frame(channel, offset, payload, snapshot=True) for offset, channel, payload in latest)
-        # The store may have been ahead of the hub; now what was told is past, or in the outbox to be taken out.
-        await self.hub.catch_up()
-        return {anomaly_frame(channel, offset, payload).json for offset, channel, payload in latest}
+        # The store may have been ahead of the hub; now what was told is past, or in the backlog to be taken out.
+        await hub.catch_up()
+        told = {anomaly_frame(channel, offset, payload).json for offset, channel, payload in latest}
+        client.uncork(lambda frame: frame.json in told)
+
+    def _heartbeat(self, cursor: Cursor) -> Frame:
+        return message_frame(Heartbeat(cursor=cursor, ts=int(time.time() * 1000)))
 
     async def _tell(self, frames: Iterable[Frame]) -> None:
-        self.client.sink.write(frames)
-        await self.client.sink.drained()
-        self.hub.check_pace(self.client)
+        """A page at a time, each when the one before is on its way: however long the past, memory holds one page."""
+        if page := list(frames):
+            self.client.tell(page)
+            await self.client.sink.drained()
 
     def _say_error(self, error: ProtocolError) -> None:
         echo = {} if error.request_id is None else {"id": error.request_id}

@@ -12,6 +12,7 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import Any, Final, NamedTuple
 
 from channels.layers import get_channel_layer
@@ -34,8 +35,9 @@ from anomaly_site.ws.protocol import (
 
 logger = logging.getLogger(__name__)
 
-# A client further behind than this is closed (4408) and may resume by cursor.
-MAX_PENDING_BYTES: Final = 1 << 20
+# A client further behind than this, or that took nothing for so long, is closed (4408) and may resume by cursor.
+MAX_BACKLOG_BYTES: Final = 1 << 20
+MAX_STALL_S: Final = 10.0
 # Live frames kept for clients still to come, one per key; publishers name venues freely.
 MAX_LIVE_KEYS: Final = 100
 _TICK_S: Final = 1.0
@@ -72,7 +74,8 @@ class Hub:
         history: History,
         *,
         heartbeat_s: float,
-        max_pending_bytes: int = MAX_PENDING_BYTES,
+        max_backlog_bytes: int = MAX_BACKLOG_BYTES,
+        max_stall_s: float = MAX_STALL_S,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.loop = asyncio.get_running_loop()
@@ -85,7 +88,8 @@ class Hub:
         self._layer = layer
         self._channel = ""
         self._heartbeat_s = heartbeat_s
-        self._max_pending_bytes = max_pending_bytes
+        self._max_backlog_bytes = max_backlog_bytes
+        self._max_stall_s = max_stall_s
         self._clock = clock
         self._epoch = self._head = 0
         self._index: Index[Client] = Index()
@@ -126,6 +130,7 @@ class Hub:
     def add(self, client: Client, address: str) -> None:
         self.clients.add(client)
         self.addresses[address] += 1
+        client.sink.on_writable = partial(self._resume, client)
 
     def remove(self, client: Client, address: str) -> None:
         self.unsubscribe(client)
@@ -146,16 +151,27 @@ class Hub:
         self.unsubscribe(client)
         if code is CloseCode.SLOW_CONSUMER:
             self.counters["slow_consumers"] += 1
-            client.outbox.clear()
+            client.drop()
         client.corked = False
-        client.flush()
+        client.release()
         client.sink.close(code, reason)
 
-    def check_pace(self, client: Client) -> None:
+    def _check_pace(self, client: Client) -> None:
         """Close a client that is too far behind."""
-        waiting = sum(len(frame.json) for frame in client.outbox) if client.corked else 0
-        if client.sink.pending_bytes + waiting > self._max_pending_bytes and not client.sink.closed:
-            self.close(client, CloseCode.SLOW_CONSUMER, "too slow; resume with since")
+        stalled_since = client.sink.stalled_since
+        if client.sink.closed or not (
+            client.backlog_bytes > self._max_backlog_bytes
+            or (stalled_since is not None and self.loop.time() - stalled_since > self._max_stall_s)
+        ):
+            return
+        self.close(client, CloseCode.SLOW_CONSUMER, "too slow; come back with since")
+
+    def _resume(self, client: Client) -> None:
+        """The client reads again: give it what waited, and the latest of what is not kept."""
+        client.release()
+        if client.missed_live and not client.corked:
+            client.missed_live = False
+            client.say(*(live.frame for live in self.live.values()))
 
     # --- Messages out -------------------------------------------------------------------------------------------------
 
@@ -184,17 +200,19 @@ class Hub:
             self.loop.call_soon(self._flush)
 
     def _broadcast(self, frame: Frame, clients: Sequence[Client]) -> None:
-        """A frame of the moment: not for clients that are being told the past, or are behind."""
+        """A frame of the moment. Whoever is behind gets the latest later, not all of them."""
         for client in clients:
-            if not client.corked and not client.sink.pending_bytes:
+            if client.waits:
+                client.missed_live = True
+            else:
                 client.say(frame)
 
     def _flush(self) -> None:
         clients, self._dirty = self._dirty, []
         for client in clients:
             client.flush()
-            if client.sink.pending_bytes or client.corked:
-                self.check_pace(client)
+            if client.backlog_bytes:
+                self._check_pace(client)
 
     # --- Messages in --------------------------------------------------------------------------------------------------
 
@@ -233,7 +251,7 @@ class Hub:
     def _take_live(self, kind: str, key: str, data: bytes) -> None:
         if (kind, key) not in self.live and len(self.live) >= MAX_LIVE_KEYS:
             self.live.pop(min(self.live, key=lambda known: self.live[known].received_at))
-        frame = live_frame(kind, key, data)
+        frame = live_frame(kind, data)
         self.live[kind, key] = LiveFrame(data, self._clock(), frame)
         self._broadcast(frame, self._index.market_members())
 
@@ -260,7 +278,14 @@ class Hub:
                 "A new stream (epoch %s instead of %s): cursors into the old one are void", epoch, self._epoch
             )
             self.counters["resets"] += 1
+        told = bool(self._epoch)
         self._epoch, self._head, self._waiting = epoch, 0, None
+        if told:
+            for client in self.clients:
+                client.say(self._heartbeat())
+
+    def _heartbeat(self) -> Frame:
+        return message_frame(Heartbeat(cursor=self.cursor, ts=int(self._clock() * 1000)))
 
     async def _advance(self, previous: int, head: int, changes: list[Change]) -> None:
         if previous > self._head:
@@ -316,12 +341,11 @@ class Hub:
                 if self._waiting is not None:
                     expected = Cursor(self._epoch, self._waiting.head)
                 for client in tuple(self.clients):
-                    self.check_pace(client)
+                    self._check_pace(client)
                 if self.loop.time() >= next_heartbeat:
                     next_heartbeat = self.loop.time() + self._heartbeat_s
                     self._flush()
-                    heartbeat = Heartbeat(cursor=self.cursor, ts=int(self._clock() * 1000))
-                    self._broadcast(message_frame(heartbeat), tuple(self.clients))
+                    self._broadcast(self._heartbeat(), tuple(self.clients))
                     # Memberships expire in some layers (in-memory: a day, or a message unread for a minute).
                     await self._join_groups()
                     # Usually a batch that is under way; if it is not here in a second it never will be.

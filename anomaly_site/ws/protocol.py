@@ -176,43 +176,34 @@ ServerMessage = Subscribed | FiltersUpdated | Unsubscribed | Heartbeat | Pong | 
 
 
 class Frame:
-    """One server message: its JSON, and (made on first use, shared by all receivers) its text and WebSocket frame.
+    """One server message, made once however many clients get it.
 
-    `offset` is the anomaly's place in the stream, 0 for everything else. `key` names a conflated message, of which only
-    the latest matters.
+    `wire` is the frame as it goes over TCP, unmasked and uncompressed (RFC 6455 §5.2). `offset` is the anomaly's place
+    in the stream, 0 for everything else.
     """
 
-    __slots__ = ("_text", "_wire", "json", "key", "offset")
+    __slots__ = ("_text", "json", "offset", "wire")
 
-    def __init__(self, json: bytes, *, offset: int = 0, key: str = "") -> None:
+    def __init__(self, json: bytes, *, offset: int = 0) -> None:
         self.json = json
         self.offset = offset
-        self.key = key
+        self.wire = _header(len(json)) + json
         self._text: str | None = None
-        self._wire: bytes | None = None
 
     @property
     def text(self) -> str:
+        """The message for servers that build the WebSocket frame themselves."""
         if self._text is None:
             self._text = self.json.decode()
         return self._text
 
-    @property
-    def wire(self) -> bytes:
-        """The frame as it goes over TCP: one unmasked, uncompressed text frame (RFC 6455 §5.2).
 
-        It may be sent on a connection that negotiated permessage-deflate: compression is per message there.
-        """
-        if self._wire is None:
-            size = len(self.json)
-            if size < 126:
-                header = bytes((0x81, size))
-            elif size < 1 << 16:
-                header = b"\x81\x7e" + size.to_bytes(2)
-            else:
-                header = b"\x81\x7f" + size.to_bytes(8)
-            self._wire = header + self.json
-        return self._wire
+def _header(size: int) -> bytes:
+    if size < 126:
+        return bytes((0x81, size))
+    if size < 1 << 16:
+        return b"\x81\x7e" + size.to_bytes(2)
+    return b"\x81\x7f" + size.to_bytes(8)
 
 
 _encoder: Final = msgspec.json.Encoder()
@@ -232,6 +223,6 @@ def anomaly_frame(channel: Channel, offset: int, payload: bytes, *, snapshot: bo
     )
 
 
-def live_frame(kind: str, key: str, data: bytes) -> Frame:
+def live_frame(kind: str, data: bytes) -> Frame:
     """The latest of something that is not kept: `kind` is `stress` or `feed`, `data` its JSON."""
-    return Frame(b'{"type":"%b","channel":"market","data":%b}' % (kind.encode(), data), key=f"{kind}:{key}")
+    return Frame(b'{"type":"%b","channel":"market","data":%b}' % (kind.encode(), data))

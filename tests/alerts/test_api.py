@@ -205,7 +205,7 @@ def test_the_detail_has_the_chart_and_the_review(
 
 @pytest.mark.parametrize("id", ["nothing", "%00"])
 def test_no_such_alert(client: Client, id: str) -> None:
-    get(client, f"/alerts/{id}", status=404)
+    assert client.get(f"/alerts/{id}").status_code == 404
 
 
 def test_a_list_costs_two_queries(client: Client, django_assert_num_queries: DjangoAssertNumQueries) -> None:

@@ -24,6 +24,14 @@ def make_alert(number: int, revision: int = 1) -> Alert:
     )
 
 
+def make_batch() -> CandleBatch:
+    column = [1.0]
+    return CandleBatch(
+        venue="test", interval="1m", close_time=1_700_000_000_000, symbols=["A"],
+        open=column, high=column, low=column, close=column, volume=column,
+    )  # fmt: skip
+
+
 async def read_all(reader: StreamReader, count: int) -> list[Received]:
     received: list[Received] = []
     async with asyncio.timeout(20):
@@ -83,14 +91,17 @@ async def test_a_stream_made_anew_is_read_from_its_start_under_another_epoch(cli
 
 async def test_candles_are_published_once_too(client: Client) -> None:
     publisher = await Publisher.open(client)
-    column = [1.0]
-    batch = CandleBatch(
-        venue="test", interval="1m", close_time=1_700_000_000_000, symbols=["A"],
-        open=column, high=column, low=column, close=column, volume=column,
-    )  # fmt: skip
+    batch = make_batch()
     await publisher.publish(batch, batch)
     (message,) = await StreamReader(client, CANDLES).fetch(10)
     assert message.subject == "candles.test.1m"
+
+
+async def test_a_recording_may_be_played_again_at_once(client: Client) -> None:
+    batch = make_batch()
+    for run in ("first", "first", "second"):
+        await (await Publisher.open(client, run=run)).publish(batch)
+    assert (await client.jetstream().stream_info(CANDLES)).state.messages == 2
 
 
 async def test_plain_subscriptions_are_numbered_in_order(client: Client) -> None:

@@ -1,6 +1,7 @@
 """What a client missed, what got lost between bridge and hub: told once each, in order, from the store."""
 
 import asyncio
+from collections.abc import Callable
 from typing import Any
 
 from hypothesis import HealthCheck, given, settings
@@ -21,7 +22,8 @@ class Recorder:
     """A sink that remembers."""
 
     def __init__(self) -> None:
-        self.pending_bytes = 0
+        self.stalled_since: float | None = None
+        self.on_writable: Callable[[], None] | None = None
         self.closed = False
         self.offsets: list[int] = []
 
