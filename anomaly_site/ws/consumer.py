@@ -145,6 +145,9 @@ class StreamConsumer(AsyncConsumer):
             warnings.append(f"snapshot is limited to {MAX_SNAPSHOT}")
             snapshot = MAX_SNAPSHOT
         recovered = False
+        if since is not None and not since.epoch:
+            # The cursor of a server on which nothing had ever happened: everything has happened since.
+            since = Cursor(self.hub.cursor.epoch, 0)
         if since is not None:
             recovered = await self._can_resume(since)
             if not recovered:
