@@ -118,6 +118,8 @@ class StreamConsumer(AsyncConsumer):
         await self._subscribe(request, wanted, [*request.warnings, *warnings])
 
     async def _wait_for_hub(self, request: Request) -> None:
+        if self.hub.ready.is_set():
+            return
         try:
             await asyncio.wait_for(self.hub.ready.wait(), _READY_TIMEOUT_S)
         except TimeoutError:
