@@ -102,7 +102,8 @@ class TutorialConsumer(AsyncJsonWebsocketConsumer):
 
 
 async def main(port: int, nats_url: str, mode: str) -> None:
-    layer = get_channel_layer()
+    import gc; gc.collect(); gc.freeze()
+    layer: Any = get_channel_layer()
     client = await nats.connect(nats_url)
     if mode == "channels":
         app: Any = TutorialConsumer.as_asgi()
