@@ -91,6 +91,7 @@ class Migration(migrations.Migration):
                     models.Index(fields=["-timestamp", "-id"], name="alert_newest"),
                     models.Index(fields=["symbol", "-timestamp"], name="alert_symbol_newest"),
                     models.Index(fields=["severity", "-timestamp"], name="alert_severity_newest"),
+                    models.Index(fields=["incident", "-timestamp"], name="alert_incident_newest"),
                     models.Index(fields=["epoch", "offset"], name="alert_cursor"),
                 ],
             },

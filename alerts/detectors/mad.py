@@ -1,0 +1,53 @@
+"""MAD: the modified z-score, which a few wild values cannot widen.
+
+z_k = (r_k − k·median) / (1.4826 · MAD · √k), the largest over the horizons k; median and MAD (median absolute
+deviation) of the last 240 returns of the shortest horizon, sampled without overlap (once a minute, at least a candle).
+Half of the sample would have to be anomalous before the baseline is. Parameters: sample size. Warm-up: 10 samples.
+Source: Iglewicz & Hoaglin (1993), How to Detect and Handle Outliers.
+"""
+
+from typing import ClassVar, Final
+
+import numpy as np
+
+from alerts.detectors.base import SMALLEST_SIGMA, Scores, most_unusual, root_time
+from market.detectors.panel import Panel
+from market.detectors.statistics import MAD_TO_SIGMA, Samples
+from market.detectors.synchronized import MarketView
+from market.messages import Method
+
+SAMPLES: Final = 240
+NEEDED: Final = 10
+
+
+class Mad:
+    method: ClassVar[Method] = Method.MAD
+    threshold = 13.0
+
+    def __init__(self, panel: Panel) -> None:
+        self.samples = Samples(SAMPLES)
+        self.period = int(panel.horizon_ms[0])
+        self.next_sample = 0
+
+    def widen(self, columns: int) -> None:
+        self.samples.widen(columns)
+
+    def score(self, panel: Panel, market: MarketView | None) -> Scores:
+        samples = self.samples
+        ready = panel.fresh & (samples.count >= NEEDED)
+        root = root_time(panel)
+        expected = np.where(ready, samples.median, 0.0) * root**2
+        scale = np.where(ready, np.maximum(MAD_TO_SIGMA * samples.deviation, SMALLEST_SIGMA), 1.0) * root
+        score, horizon, usual = most_unusual(panel.returns - expected, scale)
+        return Scores(
+            np.where(ready, score, 0.0),
+            horizon,
+            usual,
+            expected[horizon, np.arange(len(horizon))],
+            np.minimum(samples.count, SAMPLES),
+        )
+
+    def learn(self, panel: Panel, market: MarketView | None) -> None:
+        if panel.close_time >= self.next_sample:
+            self.next_sample = (panel.close_time // self.period + 1) * self.period
+            self.samples.add(panel.returns[0], panel.fresh & (panel.age > panel.horizon_bars[0]))

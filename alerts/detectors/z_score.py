@@ -1,0 +1,72 @@
+"""Z_SCORE: the return in standard deviations of its own last hours.
+
+z_k = (r_k − k μ) / (σ √k), the largest over the horizons k; μ and σ are mean and standard deviation of the shortest
+horizon's return (1 min, at least one candle) over a rolling window of 6 h, kept as 12 blocks of 30 min so that old
+values leave without being stored. Values beyond 4 σ enter the window as 4 σ. Parameters: window, clip. Warm-up: 10
+candles and 10 min. Source: NIST/SEMATECH e-Handbook of Statistical Methods, 1.3.5.17 (outliers, Z-scores).
+"""
+
+from typing import ClassVar, Final
+
+import numpy as np
+
+from alerts.detectors.base import SMALLEST_SIGMA, Scores, most_unusual, root_time
+from market.detectors.panel import Floats, Panel, widened
+from market.detectors.synchronized import MarketView
+from market.messages import Method
+
+BLOCKS: Final = 12
+BLOCK_MS: Final = 30 * 60_000
+CLIP: Final = 4.0
+WARM_UP_MS: Final = 10 * 60_000
+
+
+class ZScore:
+    method: ClassVar[Method] = Method.Z_SCORE
+    threshold = 9.0
+
+    def __init__(self, panel: Panel) -> None:
+        self.needed = max(10, WARM_UP_MS // panel.bar_ms)
+        self.blocks: Floats = np.zeros((BLOCKS, 3, 0))
+        self.totals: Floats = np.zeros((3, 0))
+        self.block = -1
+
+    def widen(self, columns: int) -> None:
+        self.blocks = widened(self.blocks, columns)
+        self.totals = widened(self.totals, columns)
+
+    def _baseline(self) -> tuple[Floats, Floats, Floats]:
+        count, total, squares = self.totals
+        safe = np.maximum(count, 1.0)
+        mean = total / safe
+        return count, mean, np.sqrt(np.maximum(squares / safe - mean**2, 0.0))
+
+    def score(self, panel: Panel, market: MarketView | None) -> Scores:
+        count, mean, sigma = self._baseline()
+        root = root_time(panel)
+        expected = mean * root**2
+        scale = np.maximum(sigma, SMALLEST_SIGMA) * root
+        score, horizon, usual = most_unusual(panel.returns - expected, scale)
+        ready = panel.fresh & (count >= self.needed)
+        return Scores(
+            np.where(ready, score, 0.0),
+            horizon,
+            usual,
+            expected[horizon, np.arange(len(horizon))],
+            count.astype(np.int64),
+        )
+
+    def learn(self, panel: Panel, market: MarketView | None) -> None:
+        block = panel.close_time // BLOCK_MS
+        if block != self.block:
+            # Blocks that were skipped by a gap are as empty as the new one.
+            for late in range(min(block - self.block, BLOCKS)):
+                self.blocks[(block - late) % BLOCKS] = 0.0
+            self.totals = self.blocks.sum(axis=0)
+            self.block = block
+        count, mean, sigma = self._baseline()
+        bound = np.where(count >= self.needed, CLIP * np.maximum(sigma, SMALLEST_SIGMA), np.inf)
+        value = np.clip(panel.returns[0] - mean, -bound, bound) + mean
+        learnt = (panel.fresh & (panel.age > panel.horizon_bars[0])) * np.stack([np.ones_like(value), value, value**2])
+        self.blocks[block % BLOCKS] += learnt
+        self.totals += learnt

@@ -1,0 +1,94 @@
+"""The life of an anomaly: many bars that stand out become one episode with one id.
+
+An episode opens at level 1 (LOW) or more, escalates when the level rises above what it had, and closes when nothing
+has kept it up for `hold_ms`. What keeps it up is weaker than what opens it (hysteresis). After it closed, the same key
+stays quiet for `cooldown_ms` unless something more severe happens. Pure: time comes in with every call.
+"""
+
+from collections.abc import Hashable, Iterator
+from dataclasses import dataclass, field
+from typing import Generic, TypeVar
+
+from market.messages import SEVERITIES, Escalation, Severity, State
+
+K = TypeVar("K", bound=Hashable)
+M = TypeVar("M")
+
+
+@dataclass(slots=True)
+class Episode(Generic[K, M]):
+    """`message` is what was last published of it; `level` 1 (LOW) … 4 (CRITICAL) is the highest it reached."""
+
+    key: K
+    opened_at: int
+    up: bool
+    level: int
+    kept_at: int
+    state: State = State.OPEN
+    revision: int = 1
+    escalations: list[Escalation] = field(default_factory=list)
+    message: M | None = None
+
+    @property
+    def severity(self) -> Severity:
+        return SEVERITIES[self.level - 1]
+
+
+class Episodes(Generic[K, M]):
+    """All episodes of one kind. `split_level`: from this level on, a turn of direction ends one and opens another."""
+
+    def __init__(self, hold_ms: int, cooldown_ms: int, split_level: int = 5) -> None:
+        self.hold_ms = hold_ms
+        self.cooldown_ms = cooldown_ms
+        self.split_level = split_level
+        self.open: dict[K, Episode[K, M]] = {}
+        self.rested: dict[K, tuple[int, int]] = {}
+
+    def observe(self, key: K, level: int, kept: bool, up: bool, now: int) -> list[Episode[K, M]]:
+        """What is seen of a key at `now` (epoch ms); the episodes that changed by it, in publishing order.
+
+        `level` 0–4 is how severe it is now, `kept` whether it is still above the exit threshold.
+        """
+        episode = self.open.get(key)
+        if episode is None:
+            return self._open(key, level, up, now)
+        if level >= self.split_level and up != episode.up:
+            del self.open[key]
+            return [self._change(episode, State.CLOSED), *self._open(key, level, up, now)]
+        if kept or level:
+            episode.kept_at = now
+        if level > episode.level:
+            episode.level, episode.up = level, up
+            episode.escalations.append(Escalation(episode.severity, now))
+            return [self._change(episode, State.ESCALATED)]
+        return []
+
+    def expire(self, now: int) -> Iterator[Episode[K, M]]:
+        """Close what nothing kept up for `hold_ms`."""
+        for episode in [e for e in self.open.values() if now - e.kept_at >= self.hold_ms]:
+            yield self._close(episode, now)
+        if len(self.rested) > 1000:
+            self.rested = {key: rest for key, rest in self.rested.items() if now - rest[0] < self.cooldown_ms}
+
+    def close_all(self, now: int) -> Iterator[Episode[K, M]]:
+        for episode in list(self.open.values()):
+            yield self._close(episode, now)
+
+    def _open(self, key: K, level: int, up: bool, now: int) -> list[Episode[K, M]]:
+        closed_at, closed_level = self.rested.get(key, (0, 0))
+        if level < 1 or (now - closed_at < self.cooldown_ms and level <= closed_level):
+            return []
+        episode: Episode[K, M] = Episode(key, now, up, level, now)
+        self.open[key] = episode
+        return [episode]
+
+    def _close(self, episode: Episode[K, M], now: int) -> Episode[K, M]:
+        del self.open[episode.key]
+        self.rested[episode.key] = (now, episode.level)
+        return self._change(episode, State.CLOSED)
+
+    @staticmethod
+    def _change(episode: Episode[K, M], state: State) -> Episode[K, M]:
+        episode.state = state
+        episode.revision += 1
+        return episode

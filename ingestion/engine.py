@@ -1,0 +1,289 @@
+"""The analysis: a batch of candles in, what became abnormal out.
+
+`Engine` composes the panel (the last minutes of every symbol), the market-wide engine (`market.detectors`), the bank of
+per-symbol methods (`alerts.detectors`) and the episodes that turn bars into anomalies with a life. It is pure and
+deterministic: the same batches give the same ids and revisions, whatever the clock says.
+"""
+
+import hashlib
+import re
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
+from itertools import chain
+from typing import Any, Final, cast
+
+import msgspec
+import numpy as np
+
+from alerts.detectors.bank import EXIT, Bank, BankView, Standing
+from alerts.detectors.explanation import fill, history
+from alerts.episodes import Episode, Episodes
+from market.detectors.panel import Panel
+from market.detectors.sector import Sectors, SectorView
+from market.detectors.stress import Stress, StressView
+from market.detectors.synchronized import LEVELS, Market, MarketView
+from market.messages import (
+    Alert,
+    CandleBatch,
+    Direction,
+    MarketAnomaly,
+    MarketStress,
+    MarketType,
+    SectorAnomaly,
+    State,
+    SynchronizedMovement,
+    interval_name,
+)
+
+SYMBOL_HOLD_MS: Final = 10 * 60_000
+SYMBOL_COOLDOWN_MS: Final = 10 * 60_000
+MARKET_HOLD_MS: Final = 5 * 60_000
+MARKET_COOLDOWN_MS: Final = 60_000
+SECTOR_HOLD_MS: Final = 10 * 60_000
+MARKET_EXIT: Final = 0.5
+HIGH: Final = 3
+
+Anomaly = Alert | MarketAnomaly
+# Column, and the incident the alert is a part of (empty: its own).
+AlertKey = tuple[int, str]
+
+
+class Engine:
+    """One venue and interval.
+
+    `sectors` names the sectors of a symbol; it is asked once, when the symbol is first seen.
+
+    `stress` is the market's index as of the last batch (None until eight symbols are live).
+    """
+
+    def __init__(
+        self, venue: str, interval: str, sectors: Callable[[str], tuple[str, ...]] | Mapping[str, tuple[str, ...]]
+    ) -> None:
+        self.venue = venue
+        self.interval = interval
+        sectors_of = sectors if callable(sectors) else lambda symbol: sectors.get(symbol, ())
+        self.panel = Panel(interval)
+        self.market = Market(self.panel)
+        self.strain = Stress(self.panel)
+        self.sectors = Sectors(self.panel, sectors_of)
+        self.bank = Bank(self.panel)
+        bar = self.panel.bar_ms
+        # A single quiet candle ends nothing, however long a candle is.
+        self.alerts: Episodes[AlertKey, Alert] = Episodes(max(SYMBOL_HOLD_MS, 2 * bar), SYMBOL_COOLDOWN_MS)
+        self.moves: Episodes[MarketType, MarketAnomaly] = Episodes(
+            max(MARKET_HOLD_MS, 2 * bar), MARKET_COOLDOWN_MS, split_level=HIGH
+        )
+        self.departures: Episodes[str, SectorAnomaly] = Episodes(max(SECTOR_HOLD_MS, 2 * bar), SYMBOL_COOLDOWN_MS)
+        self.stress: StressView | None = None
+
+    def update(self, batch: CandleBatch, detected_at: int) -> list[Anomaly]:
+        """Score one batch and learn from it; the revisions it gives rise to, in publishing order.
+
+        A batch that is not newer than the last one is ignored. `detected_at`: epoch ms of the analysis.
+        """
+        columns = self.panel.capacity
+        if not self.panel.push(batch):
+            return []
+        if self.panel.capacity > columns:
+            self.bank.widen(self.panel.capacity)
+            self.strain.widen(self.panel.capacity)
+        market = self.market.update()
+        view = self.bank.update(market)
+        found: list[Anomaly] = []
+        if market is not None:
+            self.stress = self.strain.update(market)
+            found += self._market(market, self.stress, detected_at)
+            found += self._sectors(market, detected_at)
+        found += self._symbols(view, market, detected_at)
+        found += self._expired(detected_at)
+        return found
+
+    def close(self, detected_at: int) -> list[Anomaly]:
+        """Close what is still open: the source ended or starts over."""
+        now = self.panel.close_time
+        ended: Iterator[Episode[Any, Any]] = chain(
+            self.moves.close_all(now), self.departures.close_all(now), self.alerts.close_all(now)
+        )
+        return [self._closed(episode, detected_at) for episode in ended]
+
+    # --- The market -------------------------------------------------------------------------------------------------
+
+    def _market(self, market: MarketView, stress: StressView, detected_at: int) -> list[Anomaly]:
+        now = self.panel.close_time
+        level = int((market.strength >= LEVELS).sum())
+        kept = market.strength >= MARKET_EXIT
+        found: list[Anomaly] = []
+        synchronized = level if market.synchronized else 0
+        for episode in self.moves.observe(MarketType.SYNCHRONIZED_MOVEMENT, synchronized, kept, market.up, now):
+            found.append(self._publish(episode, detected_at, partial(self._synchronized, episode, market, detected_at)))
+        for episode in self.moves.observe(MarketType.MARKET_STRESS, level, kept, market.up, now):
+            found.append(
+                self._publish(episode, detected_at, partial(self._stress, episode, market, stress, detected_at))
+            )
+        return found
+
+    def _sectors(self, market: MarketView, detected_at: int) -> list[Anomaly]:
+        found: list[Anomaly] = []
+        for seen in self.sectors.update(market):
+            episodes = self.departures.observe(
+                seen.sector, seen.level, seen.strength >= EXIT, seen.excess >= 0, self.panel.close_time
+            )
+            for episode in episodes:
+                found.append(self._publish(episode, detected_at, partial(self._sector, episode, seen, detected_at)))
+        return found
+
+    def _synchronized(
+        self, episode: Episode[MarketType, MarketAnomaly], market: MarketView, detected_at: int
+    ) -> SynchronizedMovement:
+        returns = self.panel.returns[market.horizon]
+        live = self.panel.live
+        return SynchronizedMovement(
+            id=self._id(MarketType.SYNCHRONIZED_MOVEMENT, episode.opened_at),
+            revision=episode.revision,
+            severity=episode.severity,
+            timestamp=self.panel.close_time,
+            detected_at=detected_at,
+            state=episode.state,
+            window=self._window(market.horizon),
+            universe=market.universe,
+            direction=_direction(episode.up),
+            synchronization_ratio=market.ratio,
+            average_change_pct=100 * float(np.expm1(np.clip(returns[live], -5, 5)).mean()),
+            usual_ratio=market.usual_ratio,
+            affected_symbols=self._names(np.flatnonzero(market.members)),
+            alert_count=sum(1 for e in self.alerts.open.values() if e.key[1] or market.members[e.key[0]]),
+        )
+
+    def _stress(
+        self, episode: Episode[MarketType, MarketAnomaly], market: MarketView, stress: StressView, detected_at: int
+    ) -> MarketStress:
+        return MarketStress(
+            id=self._id(MarketType.MARKET_STRESS, episode.opened_at),
+            revision=episode.revision,
+            severity=episode.severity,
+            timestamp=self.panel.close_time,
+            detected_at=detected_at,
+            state=episode.state,
+            window=self._window(market.horizon),
+            universe=market.universe,
+            metric=stress.metric,
+            magnitude=stress.components[stress.metric].value,
+            stress_index=stress.index,
+            components=stress.components,
+        )
+
+    def _sector(self, episode: Episode[str, SectorAnomaly], seen: SectorView, detected_at: int) -> SectorAnomaly:
+        return SectorAnomaly(
+            id=self._id(f"{MarketType.SECTOR_ANOMALY}.{seen.sector}", episode.opened_at),
+            revision=episode.revision,
+            severity=episode.severity,
+            timestamp=self.panel.close_time,
+            detected_at=detected_at,
+            state=episode.state,
+            window=self._window(seen.horizon),
+            universe=int(self.panel.live.sum()),
+            sector=seen.sector,
+            performance_pct=100 * seen.performance,
+            deviation=seen.deviation,
+            members=len(seen.columns),
+            members_moving=len(seen.moving),
+            affected_symbols=self._names(seen.moving),
+        )
+
+    # --- Symbols ----------------------------------------------------------------------------------------------------
+
+    def _symbols(self, view: BankView, market: MarketView | None, detected_at: int) -> list[Anomaly]:
+        """A symbol may have two alerts: its own, and its part in an incident (a synchronized move adopts those).
+
+        What the market explains is nobody's news while the market itself is none.
+        """
+        now = self.panel.close_time
+        incident = self.moves.open.get(MarketType.SYNCHRONIZED_MOVEMENT)
+        parts: list[tuple[Standing, str | None]] = [(view.own, None)]
+        if incident is not None and incident.message is not None:
+            parts.append((view.shared, incident.message.id))
+        found: list[Anomaly] = []
+        for standing, covering in parts:
+            for column in np.flatnonzero(standing.strength >= EXIT).tolist():
+                up = bool(standing.up[column])
+                if covering and incident is not None and up != incident.up:
+                    continue
+                key = (column, covering or "")
+                for episode in self.alerts.observe(key, int(standing.level[column]), True, up, now):
+                    build = partial(self._alert, episode, standing, market, detected_at)
+                    found.append(self._publish(episode, detected_at, build))
+        return found
+
+    def _alert(
+        self, episode: Episode[AlertKey, Alert], standing: Standing, market: MarketView | None, detected_at: int
+    ) -> Alert:
+        column, incident = episode.key
+        finding = self.bank.finding(column, standing)
+        fields, explanation = fill(
+            self.panel, column, finding, None if market is None else float(market.moves[finding.horizon])
+        )
+        symbol = self.panel.symbols[column]
+        return Alert(
+            id=self._id(f"{symbol}.MARKET" if incident else symbol, episode.opened_at),
+            revision=episode.revision,
+            symbol=symbol,
+            venue=self.venue,
+            interval=self.interval,
+            severity=episode.severity,
+            direction=_direction(episode.up),
+            timestamp=self.panel.close_time,
+            detected_at=detected_at,
+            state=episode.state,
+            explanation=msgspec.structs.replace(explanation, escalations=list(episode.escalations)),
+            incident=incident or None,
+            history=history(self.panel, column, finding) if episode.revision == 1 else msgspec.UNSET,
+            **fields,  # type: ignore[arg-type]
+        )
+
+    # --- Shared -----------------------------------------------------------------------------------------------------
+
+    def _publish(self, episode: Episode[Any, Any], detected_at: int, build: Callable[[], Anomaly]) -> Anomaly:
+        """The message for a revision; what `build` says, unless the episode ended."""
+        if episode.state is State.CLOSED:
+            return self._closed(episode, detected_at)
+        message = build()
+        episode.message = message
+        return message
+
+    def _closed(self, episode: Episode[Any, Any], detected_at: int) -> Anomaly:
+        """The last revision says when it ended and repeats what it was about."""
+        last = cast(Anomaly, episode.message)
+        changes: dict[str, object] = {"history": msgspec.UNSET} if isinstance(last, Alert) else {}
+        return msgspec.structs.replace(
+            last,
+            revision=episode.revision,
+            state=State.CLOSED,
+            timestamp=self.panel.close_time,
+            detected_at=detected_at,
+            **changes,
+        )
+
+    def _expired(self, detected_at: int) -> list[Anomaly]:
+        now = self.panel.close_time
+        ended: Iterator[Episode[Any, Any]] = chain(
+            self.moves.expire(now), self.departures.expire(now), self.alerts.expire(now)
+        )
+        return [self._closed(episode, detected_at) for episode in ended]
+
+    def _id(self, subject: str, opened_at: int) -> str:
+        """Unique, the same for the same recording, and readable: `BTCUSDT.1m.1621425600000.binance`."""
+        text = re.sub(r"[^A-Za-z0-9_.:\-]", "-", f"{subject}.{self.interval}.{opened_at}.{self.venue}")
+        if len(text) <= 80 and text.startswith(subject) and text[0].isalnum():
+            return text
+        return hashlib.blake2b(f"{subject}\0{text}".encode(), digest_size=16).hexdigest()
+
+    def _window(self, horizon: int) -> str:
+        return interval_name(int(self.panel.horizon_ms[horizon]))
+
+    def _names(self, columns: np.ndarray[tuple[int], np.dtype[np.intp]]) -> list[str]:
+        symbols = self.panel.symbols
+        return [symbols[column] for column in columns.tolist()]
+
+
+def _direction(up: bool) -> Direction:
+    return Direction.UP if up else Direction.DOWN

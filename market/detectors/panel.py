@@ -1,0 +1,133 @@
+"""The last minutes of every symbol as columns of one array: what all detectors look at.
+
+Rows are candles, columns are symbols. Windows are given in minutes and become bars of the interval at hand, so that
+one parametrisation serves 1 s and 5 m candles alike.
+"""
+
+from collections.abc import Sequence
+from typing import Final, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from market.messages import CandleBatch, interval_ms
+
+Floats = NDArray[np.float64]
+Bools = NDArray[np.bool_]
+
+HORIZONS_MIN: Final = (1, 3, 5, 10, 15)
+LONGEST_MS: Final = 15 * 60_000
+CHART_CANDLES: Final = 60
+
+
+T = TypeVar("T", bound=np.generic)
+
+
+def widened(array: NDArray[T], columns: int, fill: float = 0.0) -> NDArray[T]:
+    """`array` with its last axis extended to `columns`, the new ones set to `fill`."""
+    missing = columns - array.shape[-1]
+    return np.concatenate([array, np.full((*array.shape[:-1], missing), fill, dtype=array.dtype)], axis=-1)
+
+
+class Panel:
+    """Log closes and cumulated turnover of every symbol over the longest window and a chart before it.
+
+    Before its first candle a symbol is taken as flat at that candle's open, so no return is ever missing: it is at
+    worst measured since the listing. A symbol that comes back after more than 15 min starts over in the same way. A
+    symbol without a candle keeps its last close and is not `fresh`.
+
+    Attributes (n = capacity, K = number of distinct horizons):
+        horizon_bars (K,): horizons in bars; horizon_ms (K,): the same in ms, never shorter than a bar.
+        returns (K, n): log return over each horizon, as of the last batch.
+        turnover (K, n): quote volume traded within each horizon.
+        fresh (n,): had a candle in the last batch.
+        live (n,): fresh, and moved at all in 15 min: frozen listings do not vote on the market.
+        age (n,): bars since the symbol was listed or came back.
+    """
+
+    def __init__(self, interval: str) -> None:
+        self.bar_ms = interval_ms(interval)
+        self.horizon_bars = tuple(sorted({max(1, round(m * 60_000 / self.bar_ms)) for m in HORIZONS_MIN}))
+        self.horizon_ms = np.array([bars * self.bar_ms for bars in self.horizon_bars], dtype=np.float64)
+        self.rows = self.horizon_bars[-1] + CHART_CANDLES + 1
+        self.symbols: list[str] = []
+        self.columns: dict[str, int] = {}
+        self.close_time = 0
+        self.slot = 0
+        self.log_close: Floats = np.zeros((self.rows, 0))
+        self.traded: Floats = np.zeros((self.rows, 0))
+        self.age: NDArray[np.int64] = np.zeros(0, dtype=np.int64)
+        self.last_seen: NDArray[np.int64] = np.zeros(0, dtype=np.int64)
+        # This bar's candles; a column that is not fresh repeats its close.
+        self.log_high: Floats = np.zeros(0)
+        self.log_low: Floats = np.zeros(0)
+        self.fresh: Bools = np.zeros(0, dtype=bool)
+        self.live: Bools = np.zeros(0, dtype=bool)
+        self.returns: Floats = np.zeros((len(self.horizon_bars), 0))
+        self.turnover: Floats = np.zeros((len(self.horizon_bars), 0))
+
+    @property
+    def capacity(self) -> int:
+        return len(self.age)
+
+    def push(self, batch: CandleBatch) -> bool:
+        """Take a batch in. False when it is not newer than the last one: time does not run backwards here."""
+        steps = (batch.close_time - self.close_time) // self.bar_ms if self.close_time else 1
+        if steps < 1:
+            return False
+        index = self._index(batch.symbols)
+        for _ in range(min(steps, self.rows)):
+            before, self.slot = self.slot, (self.slot + 1) % self.rows
+            self.log_close[self.slot] = self.log_close[before]
+            self.traded[self.slot] = self.traded[before]
+        self.close_time = batch.close_time
+
+        prices = np.array([batch.open, batch.high, batch.low, batch.close], dtype=np.float64).reshape(4, -1)
+        volume = np.nan_to_num(np.array(batch.volume, dtype=np.float64), nan=0.0, posinf=0.0, neginf=0.0)
+        good = (np.isfinite(prices) & (prices > 0)).all(axis=0)
+        index, prices, volume = index[good], prices[:, good], np.maximum(volume[good], 0.0)
+        log_open, log_high, log_low, log_close = np.log(prices)
+
+        started = self.close_time - self.last_seen[index] > LONGEST_MS + self.bar_ms
+        if started.any():
+            self.log_close[:, index[started]] = log_open[started]
+        self.age += steps
+        self.age[index[started]] = 1
+        self.last_seen[index] = self.close_time
+        now = self.log_close[self.slot]
+        now[index] = log_close
+        # A price of 1e300 times a volume of 1e300 must not poison the sums.
+        self.traded[self.slot, index] += np.minimum(np.exp(np.minimum(log_close, 300.0)) * volume, 1e15)
+        self.log_high[:] = now
+        self.log_low[:] = now
+        self.log_high[index] = np.maximum(log_high, log_close)
+        self.log_low[index] = np.minimum(log_low, log_close)
+
+        past = [(self.slot - bars) % self.rows for bars in self.horizon_bars]
+        self.returns = now - self.log_close[past]
+        self.turnover = self.traded[self.slot] - self.traded[past]
+        self.fresh = np.zeros(self.capacity, dtype=bool)
+        self.fresh[index] = True
+        self.live = self.fresh & (self.returns[-1] != 0.0)
+        return True
+
+    def closes(self, column: int, count: int, before: int = 0) -> Floats:
+        """The last `count` closes of a symbol up to `before` bars ago, oldest first; fewer when it is younger."""
+        count = min(count, max(0, int(self.age[column]) - before))
+        rows = (self.slot - before - np.arange(count - 1, -1, -1)) % self.rows
+        closes: Floats = np.exp(self.log_close[rows, column])
+        return closes
+
+    def _index(self, symbols: Sequence[str]) -> NDArray[np.intp]:
+        columns = self.columns
+        for symbol in symbols:
+            if symbol not in columns:
+                columns[symbol] = len(self.symbols)
+                self.symbols.append(symbol)
+        if len(self.symbols) > self.capacity:
+            self._widen(len(self.symbols) if not self.capacity else len(self.symbols) + len(self.symbols) // 4 + 16)
+        return np.fromiter((columns[symbol] for symbol in symbols), dtype=np.intp, count=len(symbols))
+
+    def _widen(self, capacity: int) -> None:
+        for name in ("log_close", "traded", "age", "last_seen", "log_high", "log_low"):
+            setattr(self, name, widened(getattr(self, name), capacity))

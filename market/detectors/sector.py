@@ -1,0 +1,126 @@
+"""SECTOR_ANOMALY: a sector parts from the market.
+
+d_k is the mean over a sector's live members of their residual r_k − m_k, without the one that went furthest, so that
+one pump is not a sector. Its scale is the exponentially weighted rms of the 1-min d (half-life
+6 h), scaled to k by √k. The deviation is the largest |d_k| / scale; HIGH and CRITICAL also need a move worth a trade.
+Membership may overlap; a sector needs three live members, most of them moving its way.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from market.detectors.panel import Floats, Panel
+from market.detectors.statistics import RunningMean, decay
+from market.detectors.synchronized import MarketView
+
+HALF_LIFE_MS: Final = 6 * 3_600_000
+WARM_UP_MS: Final = 15 * 60_000
+MINIMUM_MEMBERS: Final = 3
+MINIMUM_MOVING: Final = 0.6
+# Deviation (in the sector's own σ) and move against the market (log return) from which it is LOW … CRITICAL.
+DEVIATIONS: Final = np.array([8.0, 10.0, 12.0, 18.0])
+MOVES: Final = np.array([0.005, 0.01, 0.03, 0.06])
+
+
+@dataclass(frozen=True, slots=True)
+class SectorView:
+    """One sector that deviates. `level` 1 (LOW) … 4 (CRITICAL), 0 when only its exit matters; `strength` = 1 at LOW."""
+
+    sector: str
+    level: int
+    strength: float
+    deviation: float
+    excess: float
+    performance: float
+    horizon: int
+    columns: NDArray[np.intp]
+    moving: NDArray[np.intp]
+
+
+class Sectors:
+    def __init__(self, panel: Panel, sectors_of: Callable[[str], tuple[str, ...]]) -> None:
+        self.panel = panel
+        self.sectors_of = sectors_of
+        self.names: list[str] = []
+        self.members: dict[str, list[int]] = {}
+        self.known = 0
+        self.keep = decay(HALF_LIFE_MS, panel.bar_ms)
+        self.variance = RunningMean(self.keep)
+        self.sizes = np.zeros(0, dtype=np.intp)
+        self.flat = np.zeros(0, dtype=np.intp)
+        self.starts = np.zeros(0, dtype=np.intp)
+        self.warm_up = WARM_UP_MS / panel.bar_ms
+        self.age = np.zeros(0, dtype=np.int64)
+
+    def update(self, market: MarketView) -> list[SectorView]:
+        """The sectors worth a look in this batch: those at or above half of the lowest threshold."""
+        self._enrol()
+        if not len(self.names):
+            return []
+        panel = self.panel
+        residual = panel.returns - market.moves[:, None]
+        live = panel.live[self.flat]
+        counts = np.add.reduceat(live.astype(np.float64), self.starts)
+        held = np.where(live, residual[:, self.flat], 0.0)
+        total = np.add.reduceat(held, self.starts, axis=1)
+        highest = np.maximum.reduceat(held, self.starts, axis=1)
+        lowest = np.minimum.reduceat(held, self.starts, axis=1)
+        excess = (total - np.where(total >= 0, highest, lowest)) / np.maximum(counts - 1.0, 1.0)
+        enough = counts >= MINIMUM_MEMBERS
+
+        sigma = np.sqrt(self.variance.mean)
+        scale = np.maximum(sigma * np.sqrt(panel.horizon_ms / panel.horizon_ms[0])[:, None], 1e-12)
+        deviations = np.where(enough & (self.age > self.warm_up), excess / scale, 0.0)
+        horizon = np.argmax(np.abs(deviations), axis=0)
+        every = np.arange(len(self.names))
+        deviation, move = deviations[horizon, every], excess[horizon, every]
+        strength = np.minimum(np.abs(deviation)[:, None] / DEVIATIONS, np.abs(move)[:, None] / MOVES)
+        # An anomaly moves its own scale as little as one at the threshold would.
+        bounded = np.minimum(np.abs(excess[0]), np.where(self.age > self.warm_up, DEVIATIONS[0] / 2 * sigma, np.inf))
+        self.variance.learn(bounded**2, enough)
+        self.age += enough
+        return [
+            self._view(int(i), market, int(horizon[i]), float(deviation[i]), float(move[i]), strength[i])
+            for i in np.flatnonzero(strength[:, 0] >= 0.5)
+        ]
+
+    def _view(
+        self, i: int, market: MarketView, horizon: int, deviation: float, excess: float, strength: Floats
+    ) -> SectorView:
+        panel = self.panel
+        columns = self.flat[self.starts[i] : self.starts[i] + self.sizes[i]]
+        columns = columns[panel.live[columns]]
+        residual = panel.returns[horizon, columns] - market.moves[horizon]
+        moving = columns[residual * np.sign(excess) > abs(excess) / 3]
+        level = int((strength >= 1.0).sum()) if len(moving) >= MINIMUM_MOVING * len(columns) else 0
+        return SectorView(
+            sector=self.names[i],
+            level=level,
+            strength=float(strength[0]),
+            deviation=float(deviation),
+            excess=float(excess),
+            performance=float(np.expm1(np.median(panel.returns[horizon, columns]))),
+            horizon=int(horizon),
+            columns=columns,
+            moving=moving,
+        )
+
+    def _enrol(self) -> None:
+        """Look newly listed symbols up, once each."""
+        if self.known == len(self.panel.symbols):
+            return
+        for column in range(self.known, len(self.panel.symbols)):
+            for sector in self.sectors_of(self.panel.symbols[column]):
+                self.members.setdefault(sector, []).append(column)
+        self.known = len(self.panel.symbols)
+        self.names = list(self.members)
+        self.sizes = np.array([len(columns) for columns in self.members.values()], dtype=np.intp)
+        self.flat = np.array([column for columns in self.members.values() for column in columns], dtype=np.intp)
+        self.starts = np.concatenate([[0], np.cumsum(self.sizes)[:-1]]).astype(np.intp)
+        new = len(self.names) - len(self.age)
+        self.age = np.concatenate([self.age, np.zeros(new, dtype=np.int64)])
+        self.variance.widen(len(self.names))

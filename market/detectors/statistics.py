@@ -1,0 +1,85 @@
+"""Running statistics over many series at once. Every one of them corrects for its own short memory at the start."""
+
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from market.detectors.panel import Bools, Floats, widened
+
+# Turns the median of absolute values into the standard deviation of a normal distribution.
+MAD_TO_SIGMA: Final = 1.4826
+
+
+def decay(half_life_ms: float, step_ms: float) -> float:
+    """The weight left after one step of an exponential average with this half-life."""
+    return float(0.5 ** (step_ms / half_life_ms))
+
+
+class RunningMean:
+    """Exponentially weighted mean per column, unbiased from the first value on (the weights are normalised).
+
+    `keep` is the weight of the past per update. Columns outside `where` do not age.
+    """
+
+    def __init__(self, keep: float, columns: int = 0) -> None:
+        self.keep = keep
+        self.total: Floats = np.zeros(columns)
+        self.weight: Floats = np.zeros(columns)
+
+    def widen(self, columns: int) -> None:
+        self.total = widened(self.total, columns)
+        self.weight = widened(self.weight, columns)
+
+    def learn(self, values: Floats, where: Bools | bool = True) -> None:
+        self.total = np.where(where, self.keep * self.total + (1 - self.keep) * values, self.total)
+        self.weight = np.where(where, self.keep * self.weight + (1 - self.keep), self.weight)
+
+    @property
+    def mean(self) -> Floats:
+        """(columns,): 0 where nothing was learnt yet."""
+        return self.total / np.maximum(self.weight, 1e-300)
+
+
+class Samples:
+    """The last `size` samples per column, with their median and median absolute deviation (NaN when empty).
+
+    Young columns are recomputed at every sample, old ones in turn at every sixteenth: their medians hardly move, and
+    a sort of everything would be the dearest step of a batch.
+    """
+
+    YOUNG: Final = 32
+    TURNS: Final = 16
+
+    def __init__(self, size: int, columns: int = 0) -> None:
+        self.size = size
+        self.values: NDArray[np.float32] = np.full((size, columns), np.nan, dtype=np.float32)
+        self.count: NDArray[np.int64] = np.zeros(columns, dtype=np.int64)
+        self.median: Floats = np.full(columns, np.nan)
+        self.deviation: Floats = np.full(columns, np.nan)
+        self.turn = 0
+
+    def widen(self, columns: int) -> None:
+        self.values = widened(self.values, columns, np.nan)
+        self.count = widened(self.count, columns)
+        self.median = widened(self.median, columns, np.nan)
+        self.deviation = widened(self.deviation, columns, np.nan)
+
+    def add(self, values: Floats, where: Bools) -> None:
+        columns = np.flatnonzero(where)
+        self.values[self.count[columns] % self.size, columns] = values[columns]
+        self.count[columns] += 1
+        self.turn = (self.turn + 1) % self.TURNS
+        due = columns[(self.count[columns] <= self.YOUNG) | (columns % self.TURNS == self.turn)]
+        if len(due):
+            filled = np.minimum(self.count[due], self.size)
+            kept = self.values[: int(filled.max()), due].T.astype(np.float64)
+            self.median[due] = _median_of_filled(kept, filled)
+            self.deviation[due] = _median_of_filled(np.abs(kept - self.median[due, None]), filled)
+
+
+def _median_of_filled(rows: Floats, filled: NDArray[np.int64]) -> Floats:
+    """Median of the first `filled` values of each row once sorted: the unfilled ones are NaN, which sorts last."""
+    ordered = np.sort(rows, axis=1)
+    every = np.arange(len(rows))
+    return 0.5 * (ordered[every, (filled - 1) // 2] + ordered[every, filled // 2])

@@ -1,0 +1,118 @@
+"""MARKET_STRESS: an open 0–100 index of how strained the market is, and what strains it.
+
+The index follows the projected move S of `synchronized` (a blend of percentiles made a poor alarm): S = θ is 60, the
+lower edge of the zone High; 1.6 θ is 80, Extreme. The components explain it: each has its value, its percentile in the
+last day (sampled once a minute) and points. Points share the index out in proportion to how far each percentile is
+above the middle, so they add up to it.
+
+volatility   EW rms of the 1-min market return (half-life 30 min), over 15 min, in %
+breadth      share of symbols that move the market's way by more than usual
+dispersion   cross-sectional robust standard deviation of 15-min returns around the market's, in %
+correlation  average pairwise correlation: variance of the mean over the mean of variances (EW, half-life 30 min)
+turbulence   Mahalanobis distance under one factor, per symbol (Kritzman & Li, 2010, "Skulls, Financial Turbulence, and
+             Risk Management"): mean of the squared residuals in their own variances, plus the market's in its own
+"""
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from market.detectors.panel import Panel
+from market.detectors.statistics import RunningMean, decay
+from market.detectors.synchronized import VOLATILITY_HALF_LIFE_MS, MarketView
+from market.messages import StressComponent, StressMetric
+
+SAMPLE_MS: Final = 60_000
+SAMPLES: Final = 1440
+SLOW_HALF_LIFE_MS: Final = 6 * 3_600_000
+
+
+@dataclass(frozen=True, slots=True)
+class StressView:
+    index: float
+    metric: StressMetric
+    components: dict[StressMetric, StressComponent]
+
+
+def stress_index(strength: float) -> float:
+    """0–100 from S/θ: linear to the lower edge of High, then slower, never quite 100.
+
+    >>> [round(stress_index(x)) for x in (0.0, 0.5, 1.0, 1.6, 3.0)]
+    [0, 30, 60, 80, 97]
+    """
+    if strength <= 1.0:
+        return 60.0 * max(strength, 0.0)
+    if strength <= 1.6:
+        return 60.0 + 20.0 * (strength - 1.0) / 0.6
+    return 100.0 - 20.0 * float(np.exp(-(strength - 1.6) / 0.75))
+
+
+class Stress:
+    def __init__(self, panel: Panel) -> None:
+        self.panel = panel
+        fast = decay(VOLATILITY_HALF_LIFE_MS, panel.bar_ms)
+        slow = decay(SLOW_HALF_LIFE_MS, panel.bar_ms)
+        self.variance = RunningMean(fast)
+        self.mean_variance = RunningMean(fast, 1)
+        self.slow_variance = RunningMean(slow)
+        self.slow_market = RunningMean(slow, 1)
+        self.history = np.full((len(StressMetric), SAMPLES), np.nan)
+        self.sampled = 0
+        self.next_sample = 0
+
+    def widen(self, columns: int) -> None:
+        self.variance.widen(columns)
+        self.slow_variance.widen(columns)
+
+    def update(self, market: MarketView) -> StressView:
+        values = self._values(market)
+        known = self.history[:, : min(self.sampled, SAMPLES)]
+        size = max(known.shape[1], 1)
+        percentiles = (
+            100.0 * (known <= values[:, None]).sum(axis=1) / size if known.size else np.full(len(values), 50.0)
+        )
+        index = stress_index(market.strength)
+        # A floor keeps the shares defined on a market that is entirely ordinary.
+        shares = np.maximum(percentiles - 50.0, 1.0)
+        points = index * shares / shares.sum()
+        if self.panel.close_time >= self.next_sample:
+            self.history[:, self.sampled % SAMPLES] = values
+            self.sampled += 1
+            self.next_sample = self.panel.close_time + SAMPLE_MS
+        components = {
+            metric: StressComponent(value=float(value), percentile=float(percentile), points=float(point))
+            for metric, value, percentile, point in zip(StressMetric, values, percentiles, points, strict=True)
+        }
+        return StressView(index, max(components, key=lambda metric: components[metric].points), components)
+
+    def _values(self, market: MarketView) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+        panel = self.panel
+        live = panel.live
+        short = panel.returns[0]
+        move = float(market.moves[0])
+        slow = self.slow_variance.mean[live]
+        slow_market = float(self.slow_market.mean[0])
+        residual = (short[live] - move) ** 2
+        known = slow > 0
+        turbulence = 1.0
+        if known.any() and slow_market > 0:
+            n = int(known.sum())
+            turbulence = float((np.minimum(residual[known] / slow[known], 1e6).sum() + move**2 / slow_market) / (n + 1))
+        self.slow_variance.learn((short - move) ** 2, live)
+        self.slow_market.learn(np.array([move**2]))
+        self.variance.learn(short**2, live)
+        self.mean_variance.learn(np.array([np.mean(short[live]) ** 2]))
+        total = float(np.mean(self.variance.mean[live]))
+        share = float(self.mean_variance.mean[0]) / total if total > 0 else 0.0
+        n = market.universe
+        correlation = float(np.clip((n * share - 1) / (n - 1), 0.0, 1.0))
+        ordered = {
+            StressMetric.VOLATILITY: 100 * market.sigma,
+            StressMetric.BREADTH: market.ratio,
+            StressMetric.DISPERSION: 100 * market.dispersion,
+            StressMetric.CORRELATION: correlation,
+            StressMetric.TURBULENCE: turbulence,
+            StressMetric.ABSORPTION: share,
+        }
+        return np.array([ordered[metric] for metric in StressMetric])

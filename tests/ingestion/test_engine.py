@@ -1,0 +1,196 @@
+"""The analysis as a whole: what it says about injected events, real ones, and nothing at all."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import pytest
+
+from ingestion.engine import Engine
+from market.messages import (
+    Alert,
+    CandleBatch,
+    Direction,
+    MarketAnomaly,
+    MarketStress,
+    SectorAnomaly,
+    Severity,
+    State,
+    SynchronizedMovement,
+    decode_alert,
+    decode_market,
+    encode,
+)
+from tests.market.recordings import START_MS, Returns, names, recording
+
+SYMBOLS = 60
+WARM_UP = 15 * 60
+SECTORS = {name: ("layer-1",) if i < 12 else ("meme",) if i < 20 else () for i, name in enumerate(names(SYMBOLS))}
+
+
+def analyse(batches: Iterable[CandleBatch], interval: str = "1s") -> tuple[Engine, list[Alert | MarketAnomaly]]:
+    engine = Engine("test", interval, SECTORS)
+    found = [anomaly for batch in batches for anomaly in engine.update(batch, batch.close_time + 150)]
+    return engine, found
+
+
+def second(anomaly: Alert | MarketAnomaly) -> int:
+    """Seconds since the end of the warm-up."""
+    return (anomaly.timestamp - START_MS) // 1000 - WARM_UP
+
+
+def pump(returns: Returns, volumes: Returns) -> None:
+    returns[WARM_UP : WARM_UP + 30, 3] += 0.12 / 30
+    volumes[WARM_UP : WARM_UP + 60, 3] *= 30
+
+
+def crash(returns: Returns, volumes: Returns) -> None:
+    returns[WARM_UP : WARM_UP + 20] -= 0.05 / 20
+    volumes[WARM_UP : WARM_UP + 20] *= 8
+
+
+def sector_falls(returns: Returns, volumes: Returns) -> None:
+    returns[WARM_UP : WARM_UP + 40, 12:20] -= 0.04 / 40
+
+
+def test_a_pump_is_high_within_seconds_and_nobody_else_alerts() -> None:
+    _, found = analyse(recording(SYMBOLS, WARM_UP + 120, "1s", inject=pump))
+    alerts = [anomaly for anomaly in found if isinstance(anomaly, Alert)]
+    assert {alert.symbol for alert in alerts} == {"C003USDT"}
+    assert alerts[0].state is State.OPEN
+    assert second(alerts[0]) <= 10
+    worst = max(alerts, key=lambda alert: alert.severity.rank)
+    assert worst.severity.rank >= Severity.HIGH.rank
+    assert worst.direction is Direction.UP
+    assert second(worst) <= 40
+
+
+def test_a_crash_is_synchronized_and_stress_and_adopts_the_alerts_it_explains() -> None:
+    _, found = analyse(recording(SYMBOLS, WARM_UP + 120, "1s", inject=crash))
+    for kind in (SynchronizedMovement, MarketStress):
+        high = [a for a in found if isinstance(a, kind) and a.severity.rank >= Severity.HIGH.rank]
+        assert high, kind
+        assert second(high[0]) <= 20
+    moves = [a for a in found if isinstance(a, SynchronizedMovement)]
+    assert moves[-1].direction is Direction.DOWN
+    assert moves[-1].synchronization_ratio > 0.9
+    assert moves[-1].average_change_pct < -3
+    adopted = [a for a in found if isinstance(a, Alert) and a.incident]
+    assert {alert.incident for alert in adopted} == {moves[0].id}
+    assert len({alert.symbol for alert in adopted}) > SYMBOLS / 2
+
+
+def test_a_sector_that_falls_alone_is_a_sector_anomaly() -> None:
+    _, found = analyse(recording(SYMBOLS, WARM_UP + 120, "1s", inject=sector_falls))
+    sectors = [a for a in found if isinstance(a, SectorAnomaly)]
+    assert {a.sector for a in sectors} == {"meme"}
+    assert second(sectors[0]) <= 30
+    assert max(a.severity.rank for a in sectors) >= Severity.HIGH.rank
+    assert sectors[-1].performance_pct < -2
+    assert set(sectors[-1].affected_symbols) <= set(names(SYMBOLS)[12:20])
+
+
+def test_an_ordinary_market_is_quiet() -> None:
+    _, found = analyse(recording(SYMBOLS, WARM_UP + 15 * 60, "1s"))
+    assert len(found) <= 3
+
+
+def test_stress_points_add_up_to_the_index() -> None:
+    _, found = analyse(recording(SYMBOLS, WARM_UP + 60, "1s", inject=crash))
+    for anomaly in found:
+        if isinstance(anomaly, MarketStress):
+            assert sum(c.points for c in anomaly.components.values()) == pytest.approx(anomaly.stress_index)
+            assert anomaly.magnitude == anomaly.components[anomaly.metric].value
+
+
+def test_revisions_count_up_and_every_message_survives_the_wire() -> None:
+    engine, found = analyse(recording(SYMBOLS, WARM_UP + 60, "1s", inject=crash))
+    now = found[-1].timestamp
+    found += engine.close(now)
+    revisions: dict[str, int] = {}
+    states: dict[str, State] = {}
+    for anomaly in found:
+        assert anomaly.revision == revisions.get(anomaly.id, 0) + 1
+        revisions[anomaly.id] = anomaly.revision
+        states[anomaly.id] = anomaly.state
+        if isinstance(anomaly, Alert):
+            assert decode_alert(encode(anomaly), received_at=now) == anomaly
+            assert (anomaly.history is msgspec.UNSET) == (anomaly.revision > 1)
+        else:
+            assert decode_market(encode(anomaly), received_at=now) == anomaly
+    assert set(states.values()) == {State.CLOSED}
+
+
+def test_an_alert_explains_itself() -> None:
+    _, found = analyse(recording(SYMBOLS, WARM_UP + 60, "1s", inject=pump))
+    alert = next(a for a in found if isinstance(a, Alert))
+    assert alert.explanation.sentence.startswith("C003USDT rose ")
+    assert len(alert.spark) == 60
+    assert alert.price is not None
+    assert alert.spark[-1] == pytest.approx(alert.price, rel=1e-4)
+    assert alert.upper is not None
+    assert alert.price > alert.upper
+    history = alert.history
+    assert isinstance(history, list)
+    assert len(history) == 60
+    assert history[-1].timestamp == alert.timestamp
+    assert history[-1].upper == pytest.approx(alert.upper)
+
+
+def test_the_same_recording_gives_the_same_messages() -> None:
+    assert (
+        analyse(recording(20, WARM_UP + 40, "1s", inject=crash))[1]
+        == analyse(recording(20, WARM_UP + 40, "1s", inject=crash))[1]
+    )
+
+
+def test_a_batch_out_of_order_is_ignored() -> None:
+    first, second_ = list(recording(10, 2))
+    engine = Engine("test", "1m", {})
+    engine.update(second_, 0)
+    assert engine.update(first, 0) == []
+    assert engine.panel.close_time == second_.close_time
+
+
+def test_symbols_come_go_and_return() -> None:
+    batches = list(recording(20, 120, inject=lambda r, v: r.__setitem__((slice(90, 91), slice(None)), -0.06)))
+    engine = Engine("test", "1m", {})
+    found: list[Alert | MarketAnomaly] = []
+    for i, batch in enumerate(batches):
+        keep = np.arange(20) if i > 30 else np.arange(10)
+        keep = keep[keep != 4] if 40 <= i < 80 else keep
+        part = msgspec.structs.replace(
+            batch,
+            symbols=[batch.symbols[k] for k in keep],
+            **{c: [getattr(batch, c)[k] for k in keep] for c in ("open", "high", "low", "close", "volume")},
+        )
+        found += engine.update(part, batch.close_time)
+    assert any(isinstance(a, SynchronizedMovement) and a.universe == 20 for a in found)
+
+
+def test_the_real_crash_of_2021_05_19(shared_data: Path) -> None:
+    pytest.importorskip("pyarrow")
+    import pyarrow.compute as pc
+    import pyarrow.parquet as pq
+
+    table = pq.read_table(shared_data / "klines" / "binance_spot_1m_2021-05-12_2021-05-20.parquet")
+    day = pc.strftime(table["ts"], format="%Y-%m-%dT%H")
+    table = table.filter(pc.and_(pc.greater_equal(day, "2021-05-19T09"), pc.less(day, "2021-05-19T14")))
+    rows: dict[int, list[dict[str, object]]] = {}
+    for row in table.to_pylist():
+        rows.setdefault(int(row["ts"].timestamp() * 1000), []).append(row)
+    engine = Engine("binance", "1m", {})
+    found: list[Alert | MarketAnomaly] = []
+    for opened, candles in sorted(rows.items()):
+        columns = {c: [candle[c] for candle in candles] for c in ("open", "high", "low", "close", "volume")}
+        batch = msgspec.convert(
+            {"venue": "binance", "interval": "1m", "close_time": opened + 60_000,
+             "symbols": [candle["symbol"] for candle in candles], **columns},
+            CandleBatch,
+        )  # fmt: skip
+        found += engine.update(batch, batch.close_time)
+    crash_at = 1_621_428_600_000  # 12:50 UTC
+    for kind in (SynchronizedMovement, MarketStress):
+        high = [a for a in found if isinstance(a, kind) and a.severity.rank >= Severity.HIGH.rank]
+        assert any(abs(a.timestamp - crash_at) < 15 * 60_000 for a in high), kind
