@@ -199,7 +199,7 @@ export function normaliseAlert(raw: unknown, now: number): Alert | null {
     }).slice(0, 12),
     detector: [toText(why.detector), toText(why.version) && `v${toText(why.version).replace(/^v/, "")}`].filter(Boolean).join(" "),
     incident: toText(pick(raw, "incident", "incident_id")) || null,
-    review: toText(pick(raw, "review_state")) || null,
+    review: toWord(pick(raw, "review_state"), "") || null,
   };
 }
 
@@ -300,7 +300,12 @@ const plain = (value: number | null, digits: number) =>
 export const signed = (value: number | null, digits: number) => (value === null ? "–" : `${value < 0 ? "−" : "+"}${plain(Math.abs(value), digits)}`);
 export const percent = (value: number | null, gap = "") => (value === null ? "–" : `${signed(value, Math.abs(value) >= 100 ? 0 : 2)}${gap}%`);
 const sigma = (score: number | null) => (score === null ? "–" : `${signed(score, Math.abs(score) >= 1000 ? 0 : 1)}σ`);
-const share = (ratio: number | null) => (ratio === null ? "–" : `${Math.round(ratio * 100)}${NBSP}%`);
+/** A share in whole percent; 319 of 320 are not yet 100 %, one of 320 is not 0 %. */
+export function share(ratio: number | null): string {
+  if (ratio === null) return "–";
+  const whole = Math.round(ratio * 100);
+  return `${ratio < 1 && whole === 100 ? 99 : ratio > 0 && whole === 0 ? "<1" : whole}${NBSP}%`;
+}
 
 /** A price by its market's step size, else five significant digits (one decimal from 1,000). */
 export function price(value: number | null, step?: number): string {
@@ -563,7 +568,7 @@ export class Pad {
   }
 
   feedAgeMs(now = Date.now()): number | null {
-    return this.feed ? this.feed.ageMs + (now - this.feed.heardAt) : null;
+    return this.feed ? this.feed.ageMs + Math.max(0, now - this.feed.heardAt) : null;
   }
 
   /** Stale: the server says so, or it stopped saying anything about prices that should flow. */
@@ -622,16 +627,13 @@ export class Pad {
 
   private async backfill(): Promise<void> {
     const scope = unionOf(this.panels.values());
-    const [alerts, market, stress] = await Promise.all([
+    const [alerts, market] = await Promise.all([
       covers(scope.channels, ["alerts"]) ? this.fetchJson(`/alerts?limit=${BACKFILL}`) : null,
       covers(scope.channels, ["market"]) ? this.fetchJson("/market?limit=200") : null,
-      this.fetchJson("/market/stress").catch(() => null),
     ]);
     const now = Date.now() + this.skewMs;
     for (const raw of resultsOf(alerts).reverse()) this.take("alert", raw, now, true);
     for (const raw of resultsOf(market).reverse()) this.take("market", raw, now, true);
-    const history = resultsOf(stress).map((raw) => normaliseStress(raw, now)).filter((point) => point !== null);
-    if (history.length) this.stressHistory = history.map(({ timestamp, index }) => ({ timestamp, index })).sort((a, b) => a.timestamp - b.timestamp).slice(-HISTORY_POINTS);
     this.cursor = olderCursor(cursorOf(alerts), cursorOf(market));
     this.asked = scope;
     this.status = { ...this.status, loaded: true };
@@ -768,10 +770,20 @@ export class Pad {
     } else if (frame.type === "stress") {
       const stress = normaliseStress(frame.data, now + this.skewMs);
       if (!stress) return void (this.store.skipped += 1);
+      if (!this.stress) void this.loadStressHistory(now);
       this.stress = stress;
       const last = this.stressHistory[this.stressHistory.length - 1];
       if (!last || stress.timestamp - last.timestamp >= HISTORY_EVERY_MS) this.stressHistory = [...this.stressHistory.slice(1 - HISTORY_POINTS), { timestamp: stress.timestamp, index: stress.index }];
     }
+  }
+
+  /** Asked for once, when the live index shows that the server has one. */
+  private async loadStressHistory(now: number): Promise<void> {
+    const answer = await this.fetchJson("/market/stress").catch(() => null);
+    const points = resultsOf(answer).map((raw) => normaliseStress(raw, now)).filter((point) => point !== null);
+    const merged = [...points.map(({ timestamp, index }) => ({ timestamp, index })), ...this.stressHistory].sort((a, b) => a.timestamp - b.timestamp);
+    this.stressHistory = merged.slice(-HISTORY_POINTS);
+    this.changed();
   }
 
   private take(kind: "alert" | "market", raw: unknown, now: number, past: boolean): void {
@@ -1225,7 +1237,7 @@ function Chart({ alert, history, width, step }: { alert: Alert; history: History
       <path d={`M${closes.map((close, i) => at(i, close)).join("L")}`} stroke="var(--t2)" strokeWidth={1.4} strokeLinejoin="round" />
       {outside}
       {openedAt > 0 && <path d={`M${x(openedAt)} 4V${plotHeight - 2}`} stroke="var(--crit)" strokeDasharray="3 3" />}
-      {openedAt > 6 && <text x={x(openedAt) - 5} y={box > plotHeight / 2 ? 14 : plotHeight - 6} textAnchor="end" className="ax on">opened {clock(points[openedAt]!.timestamp)}</text>}
+      {openedAt > 6 && <text x={x(openedAt) - 5} y={plotHeight * 0.45} textAnchor="end" className="ax on">opened {clock(points[openedAt]!.timestamp)}</text>}
       <path d={`M2 ${y(closes[last]!)}H${plotWidth}`} stroke={tone} strokeDasharray="1 3" />
       <circle cx={x(last)} cy={y(closes[last]!)} r={2.6} fill={tone} />
       <rect x={plotWidth + 1} y={box - 8} width={AXIS - 2} height={16} rx={2} fill={tone} />
@@ -1248,7 +1260,7 @@ function Ring({ ratio, usual, tone, size }: { ratio: number; usual: number | nul
       <circle cx={size / 2} cy={size / 2} r={radius} stroke="var(--line2)" strokeWidth={size * 0.1} />
       <circle cx={size / 2} cy={size / 2} r={radius} stroke={tone} strokeWidth={size * 0.1} strokeDasharray={`${ratio * circumference} ${circumference}`} transform={`rotate(-90 ${size / 2} ${size / 2})`} />
       {big && usual !== null && <path d={`M${point(radius - size * 0.09)}L${point(radius + size * 0.05)}`} stroke="var(--t1)" strokeWidth={2} />}
-      <text x="50%" y={size / 2 + (big ? 3 : 4)} textAnchor="middle" className={big ? "ringbig" : "ringsmall"}>{Math.round(ratio * 100)}{big ? "%" : ""}</text>
+      <text x="50%" y={size / 2 + (big ? 3 : 4)} textAnchor="middle" className={big ? "ringbig" : "ringsmall"}>{big ? share(ratio).replace(NBSP, "") : parseInt(share(ratio).replace("<", ""), 10)}</text>
       {big && <text x="50%" y={size / 2 + 17} textAnchor="middle" className="ax">together</text>}
     </svg>
   );
@@ -1581,6 +1593,7 @@ interface MarketState {
   sync: MarketAnomaly | null;
   sectors: MarketAnomaly[];
   items: MarketAnomaly[];
+  lastStress: MarketAnomaly | null;
   worst: string | null;
 }
 
@@ -1590,7 +1603,8 @@ function marketState(pad: Pad, stale: boolean): MarketState {
   const items = [...pad.store.market.values()].sort((a, b) => b.timestamp - a.timestamp);
   const open = items.filter((item) => item.state !== "CLOSED");
   const lastStress = items.find((item) => item.type === "MARKET_STRESS" && item.stressIndex !== null);
-  const stress = pad.stress ?? (lastStress ? { index: lastStress.stressIndex!, parts: lastStress.components, timestamp: lastStress.timestamp } : null);
+  // Without a live index an open stress anomaly still says it; a closed one says nothing about now.
+  const stress = pad.stress ?? (lastStress && isOpen(lastStress) ? { index: lastStress.stressIndex!, parts: lastStress.components, timestamp: lastStress.timestamp } : null);
   const before = stress && pad.stressHistory.find((point) => point.timestamp >= stress.timestamp - DELTA_MS);
   const known = before && stress && stress.timestamp - before.timestamp > DELTA_MS * 0.8;
   const bySector = new Map<string, MarketAnomaly>();
@@ -1603,14 +1617,17 @@ function marketState(pad: Pad, stale: boolean): MarketState {
     sync: open.find((item) => item.type === "SYNCHRONIZED_MOVEMENT") ?? null,
     sectors: [...bySector.values()].sort((a, b) => Number(isOpen(b)) - Number(isOpen(a)) || (a.performancePct ?? 0) - (b.performancePct ?? 0)),
     items,
+    lastStress: lastStress ?? null,
     worst: SEVERITIES.find((severity) => open.some((item) => item.severity === severity)) ?? null,
   };
 }
 const isOpen = (item: MarketAnomaly) => item.state !== "CLOSED";
 
+const quietStress = ({ lastStress }: MarketState) => (lastStress ? `last ${Math.round(lastStress.stressIndex!)} at ${clock(lastStress.timestamp)}` : "none so far");
+
 function StressLine({ market, onOpen }: { market: MarketState; onOpen: () => void }) {
   const { stress, sync } = market;
-  if (!stress) return <div className="strip"><span className="lbl">Stress</span><b className="idx t3">–</b><span className="t3 ell">not known yet</span></div>;
+  if (!stress) return <div className="strip"><span className="lbl">Stress</span><b className="idx t3">–</b><span className="t3 ell">{quietStress(market)}</span></div>;
   const zone = zoneOf(stress.index);
   const tone = market.live ? `s-${zone.severity}` : "t3";
   return (
@@ -1637,12 +1654,12 @@ function Summary({ market, act }: { market: MarketState; act: MarketActions }) {
   const { stress, sync } = market;
   const zone = stress ? zoneOf(stress.index) : null;
   const lead = stress?.parts[0];
-  const hit = market.sectors.find(isOpen);
+  const hit = market.sectors.filter(isOpen).sort((a, b) => rankOf(b.severity) - rankOf(a.severity) || Math.abs(b.deviation ?? 0) - Math.abs(a.deviation ?? 0))[0];
   return (
     <div className="summary">
       <span className="sumidx">
         {zone && stress ? <><Severity severity={zone.severity} size={18} mute={!market.live} /><b className={`num ${market.live ? `s-${zone.severity}` : "t3"}`}>{Math.round(stress.index)}</b></> : <b className="t3">–</b>}
-        <span><b className="blk">{zone ? (zone.name === "Calm" ? "Calm" : `${zone.name} stress`) : "Market stress"}</b><span className="t2">{!stress ? "not known yet" : !market.live ? `at ${clock(stress.timestamp, true)}` : market.delta === null ? "of 100" : `${signed(market.delta, 0)} in 15 min`}</span></span>
+        <span><b className="blk">{zone ? (zone.name === "Calm" ? "Calm" : `${zone.name} stress`) : "Market stress"}</b><span className="t2">{!stress ? quietStress(market) : !market.live ? `at ${clock(stress.timestamp, true)}` : market.delta === null ? "of 100" : `${signed(market.delta, 0)} in 15 min`}</span></span>
       </span>
       <span className="sep tall only-l" />
       <p className="say">
@@ -1669,7 +1686,7 @@ function Card({ title, note, className = "", children }: { title: React.ReactNod
 
 function StressCards({ market, pad, width }: { market: MarketState; pad: Pad; width: number }) {
   const { stress } = market;
-  if (!stress) return <Card title="Market stress"><p className="t2">The index appears once enough candles are in.</p></Card>;
+  if (!stress) return <Card title="Market stress"><p className="t2">{market.lastStress ? `No stress right now. The last time it reached ${Math.round(market.lastStress.stressIndex!)}, at ${clock(market.lastStress.timestamp)}.` : "No stress so far."}</p></Card>;
   const points = roundTogether(stress.parts.map((part) => part.points), stress.index);
   const wide = width >= 560;
   const historyWidth = Math.max(140, (wide ? width / 2 : width) - (width >= 360 ? 200 : 40));
@@ -1759,7 +1776,7 @@ function Earlier({ items }: { items: MarketAnomaly[] }) {
 const HEAT_FULL = 5;
 function Sectors({ market, now, act }: { market: MarketState; now: number; act: MarketActions }) {
   return (
-    <Card title="Sectors" note={market.sectors.length ? "that parted from the market, worst first" : undefined}>
+    <Card title="Sectors" note={market.sectors.length ? "worst first" : undefined}>
       {market.sectors.length === 0 && <p className="t2">Every sector goes with the market.</p>}
       <div className="heat">
         {market.sectors.slice(0, 18).map((item) => {
@@ -1838,7 +1855,7 @@ function Badge({ state }: { state: BadgeState }) {
   return (
     <span className={`badge ${state.tone}`} role="status">
       {state.tone === "LIVE" ? <span className="dotlive" /> : BADGE_ICONS[state.tone] && <Icon name={BADGE_ICONS[state.tone]!} size={12} />}
-      {state.text}{state.note && <span className="age">{state.note}</span>}
+      <span>{state.text}</span>{state.note && <span className="age">{state.note}</span>}
     </span>
   );
 }
@@ -2503,7 +2520,7 @@ const STYLE = `
   .mc{background:var(--bg1);border:1px solid var(--line);border-radius:6px;padding:8px 10px 10px;min-width:0}
   .mc>h3{margin:0 0 6px;font:600 12px/16px inherit;font-family:inherit;font-size:12px;display:flex;align-items:center;gap:6px} .mc>h3 .r{margin-left:auto;font-weight:400;color:var(--t3);font-size:11px}
   .mc .acts{margin-top:8px}
-  .mg2{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,270px),1fr));gap:8px}
+  .mg2{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,270px),1fr));gap:8px} .mg2>:last-child:nth-child(odd){grid-column:1/-1}
   .gauge{display:flex;gap:14px;align-items:center;justify-content:space-around} .gauge .hist{flex:1 1 0;min-width:0}
   .gaugebig{font-size:32px;font-weight:650;fill:var(--t1)} .gaugezone{font-size:12px;font-weight:600;fill:var(--t3)} .z-MEDIUM{fill:var(--med)} .z-HIGH{fill:var(--hight)} .z-CRITICAL{fill:var(--crit)}
   .ringbig{font-size:17px;font-weight:650;fill:var(--t1)} .ringsmall{font-size:11px;font-weight:600;fill:var(--t1)}
@@ -2532,7 +2549,7 @@ const STYLE = `
   .banner{display:flex;align-items:center;gap:8px;padding:4px 10px;min-height:34px;border-bottom:1px solid var(--line);flex:none;background:color-mix(in srgb,var(--high) 12%,var(--bg1));line-height:16px} .banner.off{background:var(--bg2)} .banner .x{margin-left:auto;flex:none}
   .sk{background:var(--line);border-radius:3px;display:block;height:10px;max-width:100%}
 
-  @container aa (max-width:899px){.only-l{display:none!important} .summary{flex-direction:column;align-items:stretch;gap:8px;border:1px solid var(--line);border-radius:6px} .summary .say{flex:none}}
+  @container aa (max-width:899px){.only-l{display:none!important} .col-list{border-right:0} .summary{display:grid;gap:8px;border:1px solid var(--line);border-radius:6px}}
   @container aa (min-width:900px){.only-s{display:none!important}}
   @container aa (max-width:1180px){.src{display:none!important}}
   @container aa (max-width:639px){.only-t{display:none!important}}
