@@ -11,6 +11,8 @@ from typing import Any
 
 from environs import Env
 
+from anomaly_site.origins import origin_patterns
+
 BASE_DIR = Path(__file__).resolve().parent.parent
 
 env = Env()
@@ -66,6 +68,10 @@ except OSError as error:
 ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", ["localhost", "127.0.0.1", "[::1]"])
 # Pages that may open /ws and read the API, besides our own host and localhost; `*.` stands for any subdomain.
 ALLOWED_ORIGINS = env.list("ALLOWED_ORIGINS", ["https://*.tealstreet.io"])
+try:
+    CORS_ALLOWED_ORIGIN_REGEXES = origin_patterns(ALLOWED_ORIGINS)
+except ValueError as error:
+    raise SystemExit(str(error)) from None
 CSRF_TRUSTED_ORIGINS: list[str] = env.list("CSRF_TRUSTED_ORIGINS", [])
 # Only a proxy that sets X-Forwarded-Proto itself makes this safe.
 if env.bool("BEHIND_TLS_PROXY", False):
@@ -180,6 +186,8 @@ SPECTACULAR_SETTINGS = {
     "TITLE": "Crypto anomalies",
     "DESCRIPTION": "History of alerts (per symbol) and market anomalies. The live stream is at /ws.",
     "VERSION": "1.0.0",
+    "OAS_VERSION": "3.1.0",  # the dialect of the messages' JSON Schema
+    "POSTPROCESSING_HOOKS": [],  # enumerations have their names already
     "SERVE_INCLUDE_SCHEMA": False,
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
@@ -195,7 +203,5 @@ LOGGING = {
     },
     "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
     "root": {"handlers": ["stderr"], "level": "WARNING"},
-    "loggers": {
-        name: {"level": LOG_LEVEL} for name in ("anomaly_site", "alerts", "market", "ingestion", "uvicorn.error")
-    },
+    "loggers": {name: {"level": LOG_LEVEL} for name in ("anomaly_site", "alerts", "market", "ingestion")},
 }

@@ -25,6 +25,7 @@ Venue = Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9_\-]{0,39}$")]
 Interval = Annotated[str, Meta(pattern=r"^[1-9][0-9]{0,3}[smhd]$")]
 Label = Annotated[str, Meta(min_length=1, max_length=80)]
 Count = Annotated[int, Meta(ge=0)]
+Revision = Annotated[int, Meta(ge=1, lt=2**31)]
 Ratio = Annotated[float, Meta(ge=0, le=1)]
 Symbols = Annotated[list[Symbol], Meta(max_length=10_000)]
 
@@ -127,7 +128,7 @@ class Alert(Struct, frozen=True, kw_only=True):
     """
 
     id: Identifier
-    revision: Annotated[int, Meta(ge=1)]
+    revision: Revision
     symbol: Symbol
     venue: Venue
     interval: Interval
@@ -152,7 +153,7 @@ class Alert(Struct, frozen=True, kw_only=True):
 
 class _MarketFields(Struct, frozen=True, kw_only=True):
     id: Identifier
-    revision: Annotated[int, Meta(ge=1)]
+    revision: Revision
     severity: Severity
     timestamp: TimestampMs
     detected_at: TimestampMs
@@ -284,6 +285,13 @@ def interval_name(milliseconds: int) -> str:
 
 def encode(message: Anomaly | CandleBatch | Feed) -> bytes:
     """The canonical wire form (NaN and infinities become null)."""
+    return _encoder.encode(message)
+
+
+def frame_data(message: Anomaly) -> bytes:
+    """What is stored and what browsers get: all but the chart history, which is served by `GET /alerts/<id>`."""
+    if isinstance(message, Alert) and message.history is not msgspec.UNSET:
+        message = msgspec.structs.replace(message, history=msgspec.UNSET)
     return _encoder.encode(message)
 
 
@@ -419,10 +427,9 @@ def _normalise_common(fields: dict[str, Any], received_at: int) -> None:
     _replace(fields, "severity", lambda value: _word(value, _SEVERITY_WORDS))
     _replace(fields, "direction", lambda value: _word(value, _DIRECTIONS))
     _replace(fields, "state", _word)
-    _replace(fields, "timestamp", _time_ms)
-    _replace(fields, "detected_at", _time_ms)
-    if fields.get("severity") is None:
-        raise InvalidMessage("severity is missing (one of LOW, MEDIUM, HIGH, CRITICAL)")
+    _replace(fields, "timestamp", time_ms)
+    _replace(fields, "detected_at", time_ms)
+    _require(fields, "severity", Severity)
     fields.setdefault("timestamp", received_at)
     fields.setdefault("detected_at", max(received_at, fields["timestamp"]))
     fields.setdefault("revision", 1)
@@ -436,6 +443,7 @@ def _normalise_alert(fields: dict[str, Any], received_at: int, subject_token: st
         raise InvalidMessage("symbol is missing")
     _normalise_common(fields, received_at)
     _replace(fields, "method", lambda value: _word(value, _METHOD_WORDS))
+    _require(fields, "method", Method)
     for name in ("score", "threshold", "price", "expected", "lower", "upper", "change_pct"):
         _replace(fields, name, lambda value: _number(value))
         fields.setdefault(name, None)
@@ -464,8 +472,7 @@ def _explanation(fields: dict[str, Any]) -> dict[str, Any]:
 def _normalise_market(fields: dict[str, Any], received_at: int, subject_token: str) -> dict[str, Any]:
     fields.setdefault("type", subject_token)
     _replace(fields, "type", lambda value: _word(value, _TYPE_WORDS))
-    if fields["type"] not in MarketType.__members__:
-        raise InvalidMessage(f"type {fields['type']!r} is none of {', '.join(MarketType)}")
+    _require(fields, "type", MarketType)
     _normalise_common(fields, received_at)
     for name in _MARKET_NUMBERS:
         _replace(fields, name, lambda value: _number(value))
@@ -520,6 +527,13 @@ _MARKET_DEFAULTS: Final[Mapping[MarketType, Callable[[dict[str, Any]], None]]] =
 }
 
 
+def _require(fields: dict[str, Any], name: str, values: type[StrEnum]) -> None:
+    if (value := fields.get(name)) is None:
+        raise InvalidMessage(f"{name} is missing (one of {', '.join(values)})")
+    if value not in values.__members__:
+        raise InvalidMessage(f"{name} {value!r} is none of {', '.join(values)}")
+
+
 def _replace(fields: dict[str, Any], name: str, change: Callable[[Any], Any]) -> None:
     """Change a field that is there; drop one that is null so that its default applies."""
     if fields.get(name) is not None:
@@ -543,7 +557,7 @@ def _number(value: Any) -> float | None:
     return number if math.isfinite(number) else None
 
 
-def _time_ms(value: Any) -> int:
+def time_ms(value: Any) -> int:
     """Epoch seconds, milliseconds, microseconds or nanoseconds (number or text), or an ISO 8601 time (UTC if naive)."""
     if isinstance(value, str):
         try:

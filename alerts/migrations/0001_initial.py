@@ -72,7 +72,7 @@ class Migration(migrations.Migration):
                 ("change_pct", models.FloatField(null=True)),
                 ("price", models.FloatField(null=True)),
                 ("incident", models.CharField(blank=True, max_length=80)),
-                ("history", models.JSONField(blank=True, default=list, editable=False)),
+                ("history", models.TextField(blank=True, default="", editable=False)),
                 (
                     "reviewed_by",
                     models.ForeignKey(
@@ -91,6 +91,7 @@ class Migration(migrations.Migration):
                     models.Index(fields=["-timestamp", "-id"], name="alert_newest"),
                     models.Index(fields=["symbol", "-timestamp"], name="alert_symbol_newest"),
                     models.Index(fields=["severity", "-timestamp"], name="alert_severity_newest"),
+                    models.Index(fields=["incident", "-timestamp"], name="alert_incident_newest"),
                     models.Index(fields=["epoch", "offset"], name="alert_cursor"),
                 ],
             },

@@ -1,0 +1,44 @@
+"""Reads of alerts."""
+
+from collections.abc import Collection
+
+from django.db.models import Q, QuerySet
+
+from alerts.models import Alert
+from market.messages import unify_symbol
+from market.selectors import changed, frames, newest
+
+
+def alerts() -> QuerySet[Alert]:
+    return Alert.objects.all()
+
+
+def search(found: QuerySet[Alert], words: str) -> QuerySet[Alert]:
+    """Of the symbols that begin so, or with this id or incident.
+
+    A range, unlike LIKE, uses the index on every database; Z is the last character of a symbol in any collation.
+    """
+    symbol = unify_symbol(words)
+    by_symbol = Q(symbol__range=(symbol, symbol + 40 * "Z")) if symbol else Q()
+    return found.filter(by_symbol | Q(id=words) | Q(incident=words))
+
+
+def changed_since(epoch: int, offset: int, *, until: int | None = None, limit: int) -> list[tuple[int, bytes]]:
+    """(offset, payload) of the alerts whose latest revision came after `offset`, oldest first."""
+    return frames(changed(alerts(), epoch, offset, until), limit)
+
+
+def latest(
+    *,
+    limit: int,
+    symbols: Collection[str] = (),
+    methods: Collection[str] = (),
+    severities: Collection[str] = (),
+) -> list[tuple[int, bytes]]:
+    """(offset, payload) of the alerts that changed last, newest first. An empty collection matches all."""
+    found = newest(alerts(), severities)
+    if symbols:
+        found = found.filter(symbol__in=symbols)
+    if methods:
+        found = found.filter(method__in=methods)
+    return frames(found, limit)

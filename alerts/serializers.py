@@ -1,0 +1,20 @@
+from typing import Any
+
+import msgspec
+
+from alerts.models import Alert
+from market import messages
+from market.serializers import AnomalySerializer, ReviewedSerializer
+
+
+class StoredAlertSerializer(AnomalySerializer[Alert]):
+    message = messages.Alert
+
+
+class ReviewedAlertSerializer(ReviewedSerializer[Alert]):
+    """With the chart up to the opening."""
+
+    message = messages.Alert
+
+    def to_representation(self, instance: Alert) -> dict[str, Any]:
+        return super().to_representation(instance) | {"history": msgspec.to_builtins(instance.chart)}

@@ -1,0 +1,40 @@
+"""Writes of alerts."""
+
+from collections.abc import Sequence
+
+import msgspec
+
+from alerts import models
+from market.messages import Alert
+from market.services import Sequenced, newest_of_each, shared_columns, upsert
+
+
+def store(messages: Sequence[Sequenced[Alert]]) -> int:
+    """Insert alerts, or bring stored ones up to date; the number of rows inserted or changed.
+
+    The history of an alert is kept from the first revision that carries one.
+    """
+    histories: dict[str, str] = {}
+    for item in messages:
+        alert = item.message
+        if alert.history:
+            histories.setdefault(alert.id, msgspec.json.encode(alert.history).decode())
+    rows = (_row(item, histories.get(item.message.id, "")) for item in newest_of_each(messages))
+    return upsert(rows, fill_once={"history"})
+
+
+def _row(item: Sequenced[Alert], history: str) -> models.Alert:
+    alert = item.message
+    return models.Alert(
+        **shared_columns(item),
+        symbol=alert.symbol,
+        venue=alert.venue,
+        interval=alert.interval,
+        method=alert.method,
+        direction=alert.direction,
+        score=alert.score,
+        change_pct=alert.change_pct,
+        price=alert.price,
+        incident=alert.incident or "",
+        history=history,
+    )

@@ -1,0 +1,83 @@
+"""For whoever watches the process: is it up (`/healthz`), and does it have what it needs to serve (`/readyz`)?"""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Final
+
+from asgiref.sync import sync_to_async
+from channels.layers import get_channel_layer
+from django.conf import settings
+from django.db import connection
+from django.db.migrations.executor import MigrationExecutor
+from django.http import HttpRequest, JsonResponse
+
+from anomaly_site.ws.hub import current_hub
+from market.messages import Feed, FeedState, decode_feed, interval_ms
+
+CHECK_TIMEOUT_S: Final = 5.0
+OK: Final = "ok"
+
+
+def healthz(request: HttpRequest) -> JsonResponse:
+    return JsonResponse({"status": OK})
+
+
+async def readyz(request: HttpRequest) -> JsonResponse:
+    """200 when every check is "ok"; else 503, with a sentence for each that is not."""
+    answers = dict(zip(CHECKS, await asyncio.gather(*(_run(check) for check in CHECKS.values())), strict=True))
+    return JsonResponse(answers, status=200 if set(answers.values()) == {OK} else 503)
+
+
+async def _run(check: Callable[[], Awaitable[str]]) -> str:
+    try:
+        return await asyncio.wait_for(check(), CHECK_TIMEOUT_S)
+    except TimeoutError:
+        return f"No answer within {CHECK_TIMEOUT_S:.0f} s."
+    except Exception as error:  # whatever it is, it is the answer
+        return f"{type(error).__name__}: {error}"
+
+
+def database() -> str:
+    executor = MigrationExecutor(connection)
+    missing = executor.migration_plan(executor.loader.graph.leaf_nodes())
+    return f"{len(missing)} migrations are missing: run manage.py migrate." if missing else OK
+
+
+async def channel_layer() -> str:
+    layer = get_channel_layer()
+    if layer is None:
+        return "No channel layer is configured."
+    await layer.group_send("readyz", {"type": "readyz"})  # a group without members: sent, and heard by nobody
+    return OK
+
+
+async def feed() -> str:
+    hub = current_hub()
+    if hub is None:
+        return "The hub of the live stream is not running in this process."
+    feeds = {venue: (decode_feed(frame.data), frame.received_at) for venue, frame in hub.feeds.items()}
+    return feeds_state(feeds, time.time(), settings.FEED_STALE_AFTER_S)
+
+
+def feeds_state(feeds: Mapping[str, tuple[Feed, float]], now: float, stale_after_s: float) -> str:
+    """Ready when one venue is fresh, for one of several may be down for hours; a replay may end. Epoch seconds."""
+    if not feeds:
+        return "No feed has reported yet."
+    stale = []
+    for venue, (feed, arrived) in sorted(feeds.items()):
+        silent_s = now - arrived
+        if feed.state is FeedState.STALE:
+            stale.append(f"{venue}: no candle for {feed.age_ms / 1000 + silent_s:.0f} s")
+        elif silent_s > max(stale_after_s, 3 * interval_ms(feed.interval) / 1000) and feed.state is not FeedState.ENDED:
+            stale.append(f"{venue}: no report for {silent_s:.0f} s")
+        else:
+            return OK
+    return f"No fresh prices ({', '.join(stale)})."
+
+
+CHECKS: Final[Mapping[str, Callable[[], Awaitable[str]]]] = {
+    "database": sync_to_async(database),
+    "channel_layer": channel_layer,
+    "feed": feed,
+}

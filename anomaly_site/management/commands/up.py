@@ -1,0 +1,58 @@
+import argparse
+from typing import Any
+
+from django.core.management import call_command
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+
+from anomaly_site.supervisor import FATAL, Plan, PortUnavailable, Role, run
+from ingestion.daemon import run_in_loop
+from ingestion.sources.options import add_source_options, source_from_options
+
+
+class Command(BaseCommand):
+    help = (
+        "Run everything in one process: NATS (unless NATS_URL answers), ingestion, analysis, the bridge and the web "
+        "server. Examples: `manage.py up`; `manage.py up --source replay --file candles.parquet --speed 60`; "
+        "`manage.py up --only nats,web`."
+    )
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        add_source_options(parser)
+        parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
+        parser.add_argument(
+            "--port", type=int, default=3001, help="port to listen on, 0 for a free one (default: %(default)s)"
+        )
+        parser.add_argument(
+            "--only",
+            type=_roles,
+            default=list(Role),
+            metavar="ROLES",
+            help=f"comma-separated roles to run (default: all of {','.join(Role)})",
+        )
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        roles: list[Role] = options["only"]
+        try:
+            call_command("migrate", check_unapplied=True, verbosity=0)
+        except SystemExit:
+            raise CommandError("The database is not up to date: run `manage.py migrate` (`make run` does).") from None
+        try:
+            source = None
+            if Role.INGEST in roles:
+                if options["source"] == "auto" and not options["files"]:
+                    self._say("Source auto: no live venue yet, so the simulated market plays.")
+                source = source_from_options(options)
+            run_in_loop(run(Plan(roles, options["host"], options["port"], source, announce=self._say)))
+        except (*FATAL, PortUnavailable) as error:
+            raise CommandError(str(error)) from None
+
+    def _say(self, line: str) -> None:
+        self.stdout.write(line)
+        self.stdout.flush()
+
+
+def _roles(text: str) -> list[Role]:
+    try:
+        return [Role(name.strip()) for name in text.split(",")]
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{error}: choose from {','.join(Role)}") from error

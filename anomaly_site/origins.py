@@ -1,0 +1,45 @@
+"""Which web pages may open `/ws` and read the API: one allow-list for WebSocket handshakes and for CORS.
+
+An origin is `scheme://host[:port]`, as browsers send it. Pages on localhost are always let in (development servers
+run on any port), and so is whatever runs without a browser: it sends no `Origin` and could forge one anyway.
+"""
+
+import re
+from collections.abc import Iterable, Sequence
+
+LOCALHOST = r"\Ahttps?://(?:localhost|127\.0\.0\.1|\[::1\])(?::\d+)?\Z"
+_ENTRY = re.compile(r"(?P<scheme>[a-z][a-z0-9+.-]*)://(?P<wildcard>\*\.)?(?P<rest>[^/*\s]+)/?", re.IGNORECASE)
+
+
+def origin_patterns(allowed: Iterable[str]) -> list[str]:
+    """Regular expressions for an allow-list such as `["https://*.tealstreet.io"]`, plus localhost on any port.
+
+    `*.` stands for one or more subdomains (not for the bare domain); `*` alone lets every page in. Raises `ValueError`
+    with a sentence for the operator.
+
+    >>> is_listed("https://app.tealstreet.io", origin_patterns(["https://*.tealstreet.io"]))
+    True
+    >>> is_listed("https://tealstreet.io.example.com", origin_patterns(["https://*.tealstreet.io"]))
+    False
+    """
+    patterns = [LOCALHOST]
+    for entry in allowed:
+        if entry.strip() == "*":
+            patterns.append(r"\A[a-z][a-z0-9+.-]*://.*\Z")
+            continue
+        match = _ENTRY.fullmatch(entry.strip())
+        if match is None:
+            raise ValueError(f"ALLOWED_ORIGINS: {entry!r} is not an origin; write it like https://*.example.com")
+        subdomains = r"(?:[a-z0-9_-]+\.)+" if match["wildcard"] else ""
+        patterns.append(rf"\A{re.escape(match['scheme'].lower())}://{subdomains}{re.escape(match['rest'].lower())}\Z")
+    return patterns
+
+
+def is_listed(origin: str, patterns: Sequence[str]) -> bool:
+    return any(re.match(pattern, origin.lower()) for pattern in patterns)
+
+
+def is_own_host(origin: str, host: str) -> bool:
+    """Whether the page came from the server it now connects to. `host` is the `Host` header."""
+    _, separator, origin_host = origin.partition("://")
+    return bool(separator and host) and origin_host.lower() == host.lower()

@@ -1,0 +1,212 @@
+"""The whole system in one process: the roles of DESIGN's data path, started in order, watched, stopped in order."""
+
+import asyncio
+import contextlib
+import errno
+import functools
+import logging
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+import uvicorn
+from django.conf import settings
+from nats.aio.client import Client
+
+from ingestion.analysis import run_analyze
+from ingestion.backoff import backoff
+from ingestion.bridge import run_bridge
+from ingestion.daemon import stopped_by_signals
+from ingestion.feed import restart_candles, run_ingest
+from ingestion.nats import NatsUnavailable, connection, server_url
+from ingestion.nats_server import NatsServer, NatsServerError
+from ingestion.sources import Source, SourceError
+
+logger = logging.getLogger(__name__)
+
+
+class Role(StrEnum):
+    NATS = "nats"
+    INGEST = "ingest"
+    ANALYZE = "analyze"
+    BRIDGE = "bridge"
+    WEB = "web"
+
+
+RoleRunner = Callable[[asyncio.Event], Awaitable[None]]
+
+# How long a role may take to finish the piece in hand.
+_STOP_S: Final = 5
+
+# What cannot be mended by trying again: the user is told in one sentence.
+FATAL: Final = (SourceError, NatsServerError, NatsUnavailable)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What to run. `source` is needed for the ingest role only."""
+
+    roles: Sequence[Role]
+    host: str
+    port: int
+    source: Source | None = None
+    announce: Callable[[str], None] = print
+
+
+class PortUnavailable(Exception):
+    """The web port cannot be had; the text says why."""
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """The listening socket, before anything else is started. Raises `PortUnavailable`."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((host, port))
+    except (OSError, OverflowError) as error:
+        listener.close()
+        number = getattr(error, "errno", None)
+        if number == errno.EADDRINUSE:
+            reason = f"Port {port} on {host} is taken. Stop what uses it, or choose another with --port."
+        elif number == errno.EACCES:
+            reason = f"Port {port} on {host} needs more rights than this user has. Choose one above 1023 with --port."
+        else:
+            reason = f"Cannot listen on {host}:{port}: {error}."
+        raise PortUnavailable(reason) from error
+    return listener
+
+
+async def run(plan: Plan) -> None:
+    """Run the plan until SIGINT or SIGTERM. Raises one of `FATAL` or `PortUnavailable`."""
+    listener = bind(plan.host, plan.port) if Role.WEB in plan.roles else None
+    async with contextlib.AsyncExitStack() as stack:
+        if listener is not None:
+            stack.callback(listener.close)
+        stop = stack.enter_context(stopped_by_signals())
+        # Entered first, stopped last: the source stops before the analysis, that before the bridge, NATS at the end.
+        url = await stack.enter_async_context(_nats(plan))
+        if listener is not None:
+            await stack.enter_async_context(_web(listener, stop))
+            _announce_web(plan, listener.getsockname()[1])
+        if {Role.INGEST, Role.ANALYZE, Role.BRIDGE} & set(plan.roles):
+            client = await stack.enter_async_context(connection(url, name="anomaly_site"))
+            for name, role in await _data_path(plan, client):
+                await stack.enter_async_context(_running(name, role, stop))
+        await stop.wait()
+        plan.announce("Stopping …")
+
+
+@contextlib.asynccontextmanager
+async def _nats(plan: Plan) -> AsyncIterator[str]:
+    """Where NATS answers: `NATS_URL`, else a server of our own when the plan has that role."""
+    if Role.NATS not in plan.roles:
+        yield server_url()
+    elif settings.NATS_URL and await _answers(settings.NATS_URL):
+        plan.announce(f"NATS: {settings.NATS_URL}")
+        yield settings.NATS_URL
+    else:
+        if settings.NATS_URL:
+            logger.warning("NATS_URL=%s does not answer; running a server of our own.", settings.NATS_URL)
+        async with NatsServer.running(settings.DATA_DIR) as server:
+            plan.announce(f"NATS with JetStream: {server.url}")
+            yield server.url
+
+
+async def _answers(url: str) -> bool:
+    try:
+        async with connection(url, name="probe"):
+            return True
+    except NatsUnavailable:
+        return False
+
+
+def _announce_web(plan: Plan, port: int) -> None:
+    host = f"[{plan.host}]" if ":" in plan.host else plan.host
+    page = "localhost" if plan.host in {"127.0.0.1", "0.0.0.0", "::", "::1"} else host  # noqa: S104 - only names it
+    base = f"http://{page}:{port}"
+    plan.announce(f"🔊 Alert server listening on ws://{host}:{port}/ws")
+    for what, path in (("Dashboard", "/"), ("History", "/alerts"), ("API docs", "/docs"), ("Review", "/admin/")):
+        plan.announce(f"   {what:<10} {base}{path}")
+    if plan.source is not None:
+        plan.announce(f"   {'Playing':<10} {plan.source.describe()}")
+
+
+async def _data_path(plan: Plan, client: Client) -> list[tuple[Role, RoleRunner]]:
+    """The plan's data roles, downstream first: who consumes is there before who produces."""
+    path: list[tuple[Role, RoleRunner]] = []
+    if Role.BRIDGE in plan.roles:
+        path.append((Role.BRIDGE, functools.partial(run_bridge, client)))
+    if Role.INGEST in plan.roles and plan.source is not None:
+        await restart_candles(plan.source, client)
+    if Role.ANALYZE in plan.roles:
+        path.append((Role.ANALYZE, functools.partial(run_analyze, client)))
+    if Role.INGEST in plan.roles and plan.source is not None:
+        path.append((Role.INGEST, functools.partial(run_ingest, plan.source, client)))
+    return path
+
+
+@contextlib.asynccontextmanager
+async def _running(role: Role, run_role: RoleRunner, stop_all: asyncio.Event) -> AsyncIterator[None]:
+    """A role for the length of a block. One that fails by a mistake of ours is started again; a fatal one ends all."""
+    stop = asyncio.Event()
+
+    async def keep_running() -> None:
+        for delay in backoff(first_s=0.5, cap_s=30.0):
+            try:
+                await run_role(stop)
+                return
+            except FATAL:
+                stop_all.set()
+                raise
+            except Exception:
+                logger.exception("%s failed; starting it again in %.1f s", role, delay)
+                await asyncio.sleep(delay)
+
+    task = asyncio.create_task(keep_running(), name=role)
+    try:
+        yield
+    finally:
+        stop.set()
+        done, _ = await asyncio.wait({task}, timeout=_STOP_S)
+        if not done:
+            logger.warning("%s did not stop in %d s; cancelled", role, _STOP_S)
+            task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+
+
+class _Server(uvicorn.Server):
+    """Signals are the supervisor's: it stops the parts in their order."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+@contextlib.asynccontextmanager
+async def _web(listener: socket.socket, stop_all: asyncio.Event) -> AsyncIterator[None]:
+    config = uvicorn.Config(
+        "anomaly_site.asgi:application",
+        lifespan="on",
+        ws="anomaly_site.ws.broadcast:Protocol",
+        log_config=None,
+        access_log=False,
+        ws_ping_interval=20,
+        ws_ping_timeout=20,
+        timeout_graceful_shutdown=5,
+    )
+    server = _Server(config)
+    task = asyncio.create_task(server.serve(sockets=[listener]), name=Role.WEB)
+    try:
+        while not server.started and not task.done():  # noqa: ASYNC110
+            await asyncio.sleep(0.02)  # uvicorn has no event for it
+        if task.done():
+            stop_all.set()
+            raise PortUnavailable("The web server did not start; the log above says why.")
+        yield
+    finally:
+        server.should_exit = True
+        await asyncio.gather(task, return_exceptions=True)

@@ -1,0 +1,156 @@
+"""The fast way out under uvicorn: whole ticks of prebuilt frames straight to the transport, no task, no coroutine.
+
+    uvicorn anomaly_site.asgi:application --ws anomaly_site.ws.broadcast:Protocol
+
+It is uvicorn's own `websockets-sansio` protocol, plus an ASGI extension `websocket.broadcast` in the scope, whose
+`sink` the hub writes to. Without it (another server, another `--ws`) the same application works through ASGI's `send`.
+"""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from operator import attrgetter
+from typing import Any, Final
+
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+from websockets.frames import Frame as WebSocketFrame
+from websockets.http11 import Request
+
+from anomaly_site.ws.client import BROADCAST_EXTENSION
+from anomaly_site.ws.protocol import CloseCode, Frame
+
+# How long a peer that does not read may take to fetch its close frame before the connection is cut.
+GRACE_S: Final = 5.0
+_wire = attrgetter("wire")
+
+
+class TransportSink:
+    """The way out of one connection; see `client.Sink`."""
+
+    __slots__ = ("_protocol", "_transport", "closed", "on_writable", "stalled_since")
+
+    def __init__(self, protocol: "Protocol") -> None:
+        self._protocol = protocol
+        self._transport = protocol.transport
+        self.stalled_since: float | None = None
+        self.closed = False
+        self.on_writable: Callable[[], None] | None = None
+
+    def write(self, frames: Sequence[Frame]) -> None:
+        if not self.closed:
+            self._transport.write(b"".join(map(_wire, frames)))
+
+    def write_one(self, frame: Frame) -> None:
+        if not self.closed:
+            self._transport.write(frame.wire)
+
+    def close(self, code: CloseCode, reason: str) -> None:
+        if not self.closed:
+            self.closed = True
+            self._protocol.close_with(code, reason)
+
+    async def drained(self) -> None:
+        await self._protocol.writable.wait()
+
+
+class Inbox:
+    """What uvicorn keeps received events in, for its one reader; an `asyncio.Queue` is 3 KB."""
+
+    __slots__ = ("_events", "_loop", "_reader")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._events: list[Any] = []
+        self._reader: asyncio.Future[None] | None = None
+
+    def empty(self) -> bool:
+        return not self._events
+
+    def put_nowait(self, event: Any) -> None:
+        self._events.append(event)
+        if self._reader is not None and not self._reader.done():
+            self._reader.set_result(None)
+
+    async def get(self) -> Any:
+        while not self._events:
+            self._reader = self._loop.create_future()
+            await self._reader
+        return self._events.pop(0)
+
+
+class Protocol(WebSocketsSansIOProtocol):
+    """uvicorn's WebSocket protocol with the extension; test_broadcast.py pins what it leans on.
+
+    Whatever ends the connection closes the sink first: nothing is written behind a close frame.
+    """
+
+    sink: TransportSink
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        # Prebuilt frames go out as they are, so a compressor per connection would only cost memory.
+        self.conn.available_extensions = []
+        self.queue = Inbox(self.loop)  # type: ignore[assignment]
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        self.sink = TransportSink(self)
+
+    def handle_connect(self, event: Request) -> None:
+        super().handle_connect(event)
+        if self.response.status_code == 101:
+            # The application's task was made above and runs from the loop's next turn on.
+            self.scope["extensions"][BROADCAST_EXTENSION] = {"sink": self.sink}
+
+    def start_keepalive(self) -> None:
+        super().start_keepalive()
+        # The handshake is over, and its request and response are 3 KB nobody reads again.
+        del self.request, self.response
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self.sink.stalled_since = self.loop.time()
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        self.sink.stalled_since = None
+        if self.sink.on_writable is not None:
+            self.sink.on_writable()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.sink.closed = True
+        self.sink.on_writable = None
+        super().connection_lost(exc)
+
+    def handle_close(self, event: WebSocketFrame) -> None:
+        self.sink.closed = True
+        super().handle_close(event)
+
+    def handle_parser_exception(self) -> None:
+        self.sink.closed = True
+        super().handle_parser_exception()
+
+    def keepalive_timeout(self) -> None:
+        self.sink.closed = True
+        super().keepalive_timeout()
+        self.loop.call_later(GRACE_S, self.transport.abort)
+
+    def close_with(self, code: CloseCode, reason: str) -> None:
+        """What `send({"type": "websocket.close"})` does, without waiting for a peer that does not read."""
+        if self.close_sent or self.transport.is_closing():
+            return
+        self.queue.put_nowait({"type": "websocket.disconnect", "code": int(code), "reason": reason})
+        self.conn.send_close(int(code), reason)
+        self.transport.write(b"".join(self.conn.data_to_send()))
+        self.close_sent = True
+        if self.read_paused:
+            self.read_paused = False
+            self.transport.resume_reading()
+        self.close_timer = self.loop.call_later(GRACE_S, self.transport.abort)
+
+    def shutdown(self) -> None:
+        """The server stops: what waits goes out, then 1012. Whoever does not take it in time is cut off."""
+        if self.sink.on_writable is not None:
+            self.sink.on_writable()
+        self.sink.closed = True
+        super().shutdown()
+        self.loop.call_later(GRACE_S, self.transport.abort)

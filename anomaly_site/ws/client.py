@@ -1,0 +1,178 @@
+"""One connected client as the hub sees it: what waits for it, and the way out (a `Sink`)."""
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, Final, Protocol
+
+from anomaly_site.ws.protocol import CloseCode, Frame
+
+AsgiSend = Callable[[dict[str, Any]], Awaitable[None]]
+
+# The key in an ASGI scope's extensions under which a server offers a `sink` of its own (see broadcast.py).
+BROADCAST_EXTENSION: Final = "websocket.broadcast"
+
+# Between these a way out counts as stalled: the marks asyncio's transports use.
+_HIGH_WATER_BYTES: Final = 64 * 1024
+_LOW_WATER_BYTES: Final = 16 * 1024
+
+
+class Sink(Protocol):
+    """Takes frames without ever making the caller wait.
+
+    `stalled_since` (loop time) is set while the peer does not take what it was sent; writing is still possible but
+    only fills memory. `on_writable` is called when it takes again. `closed`: writes go nowhere.
+    """
+
+    stalled_since: float | None
+    closed: bool
+    on_writable: Callable[[], None] | None
+
+    def write(self, frames: Sequence[Frame]) -> None: ...
+
+    def write_one(self, frame: Frame) -> None: ...
+
+    def close(self, code: CloseCode, reason: str) -> None: ...
+
+    async def drained(self) -> None:
+        """Return when the peer takes (or nobody is there to take) what is written."""
+
+
+class AsgiSink:
+    """The way out through ASGI's `send`, which works on every server: one task while there is something to send.
+
+    It sees a slow peer only where `send` waits for it; daphne buffers without end instead.
+    """
+
+    def __init__(self, send: AsgiSend) -> None:
+        self.stalled_since: float | None = None
+        self.closed = False
+        self.on_writable: Callable[[], None] | None = None
+        self._send = send
+        self._queue: deque[Frame] = deque()
+        self._bytes = 0
+        self._goodbye: dict[str, Any] | None = None
+        self._idle = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+
+    def write(self, frames: Sequence[Frame]) -> None:
+        if self.closed:
+            return
+        self._queue.extend(frames)
+        self._bytes += sum(len(frame.json) for frame in frames)
+        if self._bytes > _HIGH_WATER_BYTES and self.stalled_since is None:
+            self.stalled_since = asyncio.get_running_loop().time()
+        self._wake()
+
+    def write_one(self, frame: Frame) -> None:
+        self.write((frame,))
+
+    def close(self, code: CloseCode, reason: str) -> None:
+        if not self.closed:
+            self.closed = True
+            self._goodbye = {"type": "websocket.close", "code": int(code), "reason": reason}
+            if code is CloseCode.SLOW_CONSUMER:
+                self._drop()
+            self._wake()
+
+    async def drained(self) -> None:
+        if self._task is not None:
+            await self._idle.wait()
+
+    def _wake(self) -> None:
+        if self._task is None:
+            self._idle.clear()
+            self._task = asyncio.get_running_loop().create_task(self._drain())
+
+    async def _drain(self) -> None:
+        try:
+            while self._queue:
+                frame = self._queue.popleft()
+                await self._send({"type": "websocket.send", "text": frame.text})
+                self._bytes -= len(frame.json)
+                if self.stalled_since is not None and self._bytes < _LOW_WATER_BYTES:
+                    self.stalled_since = None
+                    if self.on_writable is not None:
+                        self.on_writable()
+            if self._goodbye is not None:
+                await self._send(self._goodbye)
+        except Exception:
+            # Servers differ in what they raise when the peer is gone; in all of them the disconnect event follows.
+            self.closed = True
+            self._drop()
+        finally:
+            self._task = None
+            self._idle.set()
+
+    def _drop(self) -> None:
+        self._queue.clear()
+        self._idle.set()
+
+
+class Client:
+    """A connection. The hub appends to `outbox` and flushes it once per tick.
+
+    What cannot go out yet waits in the backlog: while `corked` (the past is being told first) and while the peer does
+    not read. Waiting frames are shared with everybody else's, so a stalled client costs a reference per frame.
+    """
+
+    __slots__ = ("_backlog", "backlog_bytes", "corked", "missed_live", "outbox", "sink")
+
+    def __init__(self, sink: Sink) -> None:
+        self.sink = sink
+        self.outbox: list[Frame] = []
+        self.corked = False
+        self.missed_live = False
+        self.backlog_bytes = 0
+        self._backlog: list[Frame] = []
+
+    @property
+    def waits(self) -> bool:
+        """Whether frames pile up here instead of going out."""
+        return self.corked or self.sink.stalled_since is not None
+
+    def flush(self) -> None:
+        if not self.outbox:
+            return
+        if self.corked or self.sink.stalled_since is not None:
+            self._backlog += self.outbox
+            self.backlog_bytes += sum(len(frame.json) for frame in self.outbox)
+        else:
+            self.sink.write(self.outbox)
+        self.outbox.clear()
+
+    def say(self, *frames: Frame) -> None:
+        """Send in turn: behind what is in the outbox."""
+        self.outbox += frames
+        self.flush()
+
+    def tell(self, frames: Sequence[Frame]) -> None:
+        """Send now, ahead of what waits: the past, while corked."""
+        self.sink.write(frames)
+
+    def cork(self) -> None:
+        """From here on live frames wait, while the past is told."""
+        self.release()
+        self.corked = True
+
+    def uncork(self, already_told: Callable[[Frame], bool] | None = None) -> None:
+        """Let go of what waited, except what the past turned out to contain."""
+        self.flush()
+        if already_told is not None:
+            self._backlog = [frame for frame in self._backlog if not already_told(frame)]
+        self.corked = False
+        self.release()
+
+    def release(self) -> None:
+        """Send everything that waits, if it may go."""
+        if self._backlog and not self.corked:
+            self.sink.write(self._backlog)
+            self._backlog.clear()
+            self.backlog_bytes = 0
+        self.flush()
+
+    def drop(self) -> None:
+        """Forget everything that waits."""
+        self._backlog.clear()
+        self.outbox.clear()
+        self.backlog_bytes = 0

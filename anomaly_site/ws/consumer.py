@@ -1,0 +1,265 @@
+"""The conversation with one client: requests in, acknowledgements out, the past told before the present goes on."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Iterable, Sequence
+from typing import Any, Final
+
+from channels.consumer import AsyncConsumer
+from django.conf import settings
+
+from anomaly_site.ws.client import BROADCAST_EXTENSION, AsgiSink, Client
+from anomaly_site.ws.filters import Filter, parse_filters
+from anomaly_site.ws.history import PAGE, replay
+from anomaly_site.ws.hub import Hub, running_hub
+from anomaly_site.ws.protocol import (
+    CHANNELS,
+    MAX_SNAPSHOT,
+    Channel,
+    CloseCode,
+    Cursor,
+    Error,
+    ErrorCode,
+    FiltersUpdated,
+    Frame,
+    Heartbeat,
+    Pong,
+    ProtocolError,
+    Request,
+    RequestId,
+    Subscribed,
+    Unsubscribed,
+    anomaly_frame,
+    message_frame,
+    parse_request,
+)
+
+logger = logging.getLogger(__name__)
+
+# This many refused requests in a row are no accident.
+MAX_ERRORS_IN_A_ROW: Final = 50
+_READY_TIMEOUT_S: Final = 5.0
+
+
+class StreamConsumer(AsyncConsumer):
+    """`/ws`, and with `auto_subscribe` the paths that start with a channel.
+
+    It reads requests one after the other and hands everything about messages to the hub. It has no channel of its own:
+    a queue and a task per socket would cost more than all the rest.
+    """
+
+    def __init__(self, auto_subscribe: Sequence[Channel] = ()) -> None:
+        self.auto_subscribe = auto_subscribe
+        self.default_channels = auto_subscribe or CHANNELS
+        self.wanted: Filter | None = None
+        self.refusals = 0
+        self.allowance = Allowance(settings.WS_MAX_MESSAGES_PER_SECOND)
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        if (await receive())["type"] != "websocket.connect":
+            return
+        await send({"type": "websocket.accept"})
+        self.hub = running_hub()
+        extension = scope.get("extensions", {}).get(BROADCAST_EXTENSION)
+        self.client = Client(extension["sink"] if extension else AsgiSink(send))
+        address = (scope.get("client") or [""])[0]
+        refusal = self._refusal(self.hub, address)
+        self.hub.add(self.client, address)
+        try:
+            if refusal:
+                self._say_error(ProtocolError(ErrorCode.TOO_MANY_CONNECTIONS, refusal))
+                self._close(CloseCode.RATE, refusal)
+            elif self.auto_subscribe:
+                await self._follow(Request(type="subscribe"))
+            while (event := await receive())["type"] == "websocket.receive":
+                text = event.get("text")
+                await self._hear(event.get("bytes") or b"" if text is None else text)
+        finally:
+            self.hub.remove(self.client, address)
+
+    def _refusal(self, hub: Hub, address: str) -> str:
+        if len(hub.clients) >= settings.WS_MAX_CONNECTIONS:
+            return "this server is full"
+        # A Unix socket has no address; whoever is behind it is a proxy of ours.
+        if address and hub.addresses[address] >= settings.WS_MAX_CONNECTIONS_PER_ADDRESS:
+            return f"no more than {settings.WS_MAX_CONNECTIONS_PER_ADDRESS} connections per address"
+        return ""
+
+    async def _hear(self, data: str | bytes) -> None:
+        if self.client.sink.closed:
+            return
+        try:
+            if not self.allowance.take(self.hub.loop.time()):
+                raise ProtocolError(
+                    ErrorCode.RATE_LIMITED, f"no more than {settings.WS_MAX_MESSAGES_PER_SECOND:g} messages per second"
+                )
+            await self._follow(parse_request(data))
+            self.refusals = 0
+        except ProtocolError as error:
+            self.refusals += 1
+            self._say_error(error)
+            if self.refusals >= MAX_ERRORS_IN_A_ROW:
+                rate = error.code is ErrorCode.RATE_LIMITED
+                self._close(CloseCode.RATE if rate else CloseCode.PROTOCOL, error.message)
+
+    async def _follow(self, request: Request) -> None:
+        if request.type == "ping":
+            self.client.say(message_frame(Pong(**_echo(request))))
+            return
+        await self._wait_for_hub(request)
+        if request.type == "unsubscribe":
+            self.hub.unsubscribe(self.client)
+            self.wanted = None
+            ack = Unsubscribed(cursor=self.hub.cursor, warnings=list(request.warnings), **_echo(request))
+            self.client.say(message_frame(ack))
+            return
+        wanted, warnings = self._compile(request)
+        await self._subscribe(request, wanted, [*request.warnings, *warnings])
+
+    async def _wait_for_hub(self, request: Request) -> None:
+        if self.hub.ready.is_set():
+            return
+        try:
+            await asyncio.wait_for(self.hub.ready.wait(), _READY_TIMEOUT_S)
+        except TimeoutError:
+            raise ProtocolError(
+                ErrorCode.UNAVAILABLE, "the history cannot be reached; try again", request_id=request.id
+            ) from None
+
+    def _compile(self, request: Request) -> tuple[Filter, list[str]]:
+        channels: Iterable[str] = self.default_channels
+        try:
+            if request.type == "update_filters":
+                if self.wanted is not None:
+                    channels = self.wanted.effective.channels
+                elif not (request.filters or {}).get("channels"):
+                    raise ProtocolError(ErrorCode.NOT_SUBSCRIBED, "subscribe first")
+            return parse_filters(request.filters, channels=channels)
+        except ProtocolError as error:
+            raise ProtocolError(error.code, error.message, request_id=request.id) from None
+
+    async def _subscribe(self, request: Request, wanted: Filter, warnings: list[str]) -> None:
+        """Acknowledge, tell the past that was asked for, go live: without a gap and without telling anything twice."""
+        client, hub = self.client, self.hub
+        since, snapshot = request.since, request.snapshot or 0
+        if snapshot > MAX_SNAPSHOT:
+            warnings.append(f"snapshot is limited to {MAX_SNAPSHOT}")
+            snapshot = MAX_SNAPSHOT
+        recovered = False
+        if since is not None and not since.epoch:
+            # The cursor of a server on which nothing had ever happened: everything has happened since.
+            since = Cursor(self.hub.cursor.epoch, 0)
+        if since is not None:
+            recovered = await self._can_resume(since)
+            if not recovered:
+                warnings.append("since is not of this stream or too long ago: what was missed cannot be told")
+        hub.unsubscribe(client)
+        self.wanted = wanted
+        ack = (Subscribed if request.type == "subscribe" else FiltersUpdated)(
+            filters=wanted.effective,
+            cursor=since if since is not None and recovered else hub.cursor,
+            recovered=recovered,
+            warnings=warnings,
+            **_echo(request),
+        )
+        client.say(message_frame(ack))
+        try:
+            if since is not None and recovered:
+                await self._tell_changes(since, wanted)
+            elif snapshot:
+                await self._tell_latest(wanted, snapshot)
+            else:
+                hub.subscribe(client, wanted)
+        except Exception:
+            # Better no connection than one with a hole in it.
+            logger.exception("The past could not be told")
+            self._close(CloseCode.RESTART, "the history cannot be reached; come back and resume")
+            return
+        if Channel.MARKET in wanted.channels:
+            client.say(*(live.frame for live in hub.live.values()))
+
+    async def _can_resume(self, since: Cursor) -> bool:
+        if since.epoch == self.hub.cursor.epoch and since.offset > self.hub.cursor.offset:
+            # Another server of ours may be ahead of this one.
+            await self.hub.catch_up()
+        return since.epoch == self.hub.cursor.epoch and since.offset <= self.hub.cursor.offset
+
+    async def _tell_changes(self, since: Cursor, wanted: Filter) -> None:
+        """Everything from `since` on, then live. Live frames wait for the last page only, however long the past."""
+        client, hub = self.client, self.hub
+        told = since.offset
+        while hub.cursor.epoch == since.epoch and hub.cursor.offset - told > PAGE and not client.sink.closed:
+            told = await self._tell_range(since.epoch, told, hub.cursor.offset, wanted)
+        # Nothing can arrive between these lines: up to `start` is the past, everything behind it is live.
+        start = hub.cursor
+        client.cork()
+        hub.subscribe(client, wanted)
+        if start.epoch != since.epoch:
+            self._close(CloseCode.RESTART, "the stream was set up anew")
+            return
+        await self._tell_range(since.epoch, told, start.offset, wanted)
+        client.tell([self._heartbeat(start)])
+        client.uncork()
+
+    async def _tell_range(self, epoch: int, after: int, until: int, wanted: Filter) -> int:
+        channels = [channel for channel in CHANNELS if channel in wanted.channels]
+        async for changes, _ in replay(self.hub.history, epoch, after, until, channels):
+            await self._tell(
+                anomaly_frame(channel, offset, payload)
+                for offset, channel, payload in changes
+                if wanted.wants(channel, payload)
+            )
+            if self.client.sink.closed:
+                break
+        return until
+
+    async def _tell_latest(self, wanted: Filter, count: int) -> None:
+        """The last that match, then live."""
+        client, hub = self.client, self.hub
+        client.cork()
+        hub.subscribe(client, wanted)
+        latest = await hub.history.latest(wanted, count)
+        await self._tell(anomaly_frame(channel, offset, payload, snapshot=True) for offset, channel, payload in latest)
+        # The store may have been ahead of the hub; now what was told is past, or in the backlog to be taken out.
+        await hub.catch_up()
+        told = {anomaly_frame(channel, offset, payload).json for offset, channel, payload in latest}
+        client.uncork(lambda frame: frame.json in told)
+
+    def _heartbeat(self, cursor: Cursor) -> Frame:
+        return message_frame(Heartbeat(cursor=cursor, ts=int(time.time() * 1000)))
+
+    async def _tell(self, frames: Iterable[Frame]) -> None:
+        """A page at a time, each when the one before is on its way: however long the past, memory holds one page."""
+        if page := list(frames):
+            self.client.tell(page)
+            await self.client.sink.drained()
+
+    def _say_error(self, error: ProtocolError) -> None:
+        echo = {} if error.request_id is None else {"id": error.request_id}
+        self.client.say(message_frame(Error(code=error.code, message=error.message, **echo)))
+
+    def _close(self, code: CloseCode, reason: str) -> None:
+        self.hub.close(self.client, code, reason[:120])
+
+
+def _echo(request: Request) -> dict[str, RequestId]:
+    return {} if request.id is None else {"id": request.id}
+
+
+class Allowance:
+    """A token bucket: `rate` messages a second, twice that at once."""
+
+    def __init__(self, rate: float) -> None:
+        self._rate = rate
+        self._tokens = 2 * rate
+        self._at = 0.0
+
+    def take(self, now: float) -> bool:
+        """Whether one more message is within the limit. `now` is monotonic, in seconds."""
+        self._tokens = min(2 * self._rate, self._tokens + (now - self._at) * self._rate)
+        self._at = now
+        if self._tokens < 1:
+            return False
+        self._tokens -= 1
+        return True

@@ -1,0 +1,96 @@
+"""What the hub reads from the store: the stream's head, what changed after a place in it, and the latest of a kind."""
+
+from collections.abc import AsyncIterator, Collection
+from typing import Final, NamedTuple, Protocol
+
+from channels.db import database_sync_to_async
+
+from alerts import selectors as alerts
+from anomaly_site.ws.filters import Filter
+from anomaly_site.ws.protocol import CHANNELS, Channel, Cursor
+from market import selectors as market
+
+PAGE: Final = 500
+
+
+class Change(NamedTuple):
+    """An anomaly in its latest revision. `offset` is that revision's place in the stream, `payload` its JSON."""
+
+    offset: int
+    channel: Channel
+    payload: bytes
+
+
+class History(Protocol):
+    async def head(self) -> Cursor | None:
+        """How far the store is; `None` while nothing was ever stored."""
+
+    async def changes(
+        self, epoch: int, after: int, until: int, channels: Collection[Channel]
+    ) -> tuple[list[Change], int]:
+        """A page of what changed in (after, until], in stream order, and the offset up to which it is complete."""
+
+    async def latest(self, wanted: Filter, count: int) -> list[Change]:
+        """The last `count` matching anomalies of each channel wanted, oldest first within the channel."""
+
+
+async def replay(
+    history: History, epoch: int, after: int, until: int, channels: Collection[Channel] = CHANNELS
+) -> AsyncIterator[tuple[list[Change], int]]:
+    """Everything that changed in (after, until], page by page, each with the offset up to which one is complete then.
+
+    A message whose anomaly changes again meanwhile leaves the range and comes live instead, so nothing is doubled.
+    """
+    while after < until:
+        page, after = await history.changes(epoch, after, until, channels)
+        yield page, after
+
+
+class StoredHistory:
+    """History in Django's database. Every method is one hop to a database thread."""
+
+    @staticmethod
+    @database_sync_to_async
+    def head() -> Cursor | None:
+        head = market.stream_head()
+        return None if head is None else Cursor(*head)
+
+    @staticmethod
+    @database_sync_to_async
+    def changes(epoch: int, after: int, until: int, channels: Collection[Channel]) -> tuple[list[Change], int]:
+        changes: list[Change] = []
+        complete = until
+        for channel in channels:
+            changed_since = alerts.changed_since if channel is Channel.ALERTS else market.changed_since
+            page = changed_since(epoch, after, until=until, limit=PAGE)
+            changes += (Change(offset, channel, payload) for offset, payload in page)
+            # A full page may have stopped short of `until`; past its end the other channel's page is no use yet.
+            if len(page) >= PAGE:
+                complete = min(complete, page[-1][0])
+        return sorted(change for change in changes if change.offset <= complete), complete
+
+    @staticmethod
+    @database_sync_to_async
+    def latest(wanted: Filter, count: int) -> list[Change]:
+        asked = wanted.effective
+        found: list[Change] = []
+        if not wanted.severities:
+            return found
+        if Channel.ALERTS in wanted.channels:
+            rows = alerts.latest(
+                limit=count,
+                symbols=tuple(asked.symbols),
+                methods=tuple(asked.methods),
+                severities=tuple(asked.severities),
+            )
+            found += (Change(offset, Channel.ALERTS, payload) for offset, payload in reversed(rows))
+        if Channel.MARKET in wanted.channels:
+            rows = market.latest(
+                limit=count,
+                types=tuple(asked.types),
+                severities=tuple(asked.severities),
+                sectors=(),
+            )
+            found += (Change(offset, Channel.MARKET, payload) for offset, payload in reversed(rows))
+        # The filter has the last word: affected symbols and the rule for sectors are not columns.
+        return [change for change in found if wanted.wants(change.channel, change.payload)]

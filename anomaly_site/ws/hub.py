@@ -1,0 +1,397 @@
+"""The hub: the one member of the channel groups in its process, and the one place from where clients are written to.
+
+    channel groups "alerts", "market" ─► batches, in order, complete (gaps healed from the store)
+        ─► index: who wants it ─► outboxes ─► at the end of the loop's tick: one write per client
+
+Nothing here waits for a client. A batch reaches the hub as one message per channel; it goes on when both are there, so
+every client sees one stream in strictly rising offsets and any offset it has seen is a cursor to resume from.
+"""
+
+import asyncio
+import logging
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+from typing import Any, Final, NamedTuple
+
+from channels.layers import get_channel_layer
+from django.conf import settings
+
+from anomaly_site.ws.client import Client
+from anomaly_site.ws.filters import Filter, Index, alert_route, market_route
+from anomaly_site.ws.history import Change, History, StoredHistory, replay
+from anomaly_site.ws.protocol import (
+    CHANNELS,
+    Channel,
+    CloseCode,
+    Cursor,
+    Frame,
+    Heartbeat,
+    anomaly_frame,
+    live_frame,
+    message_frame,
+)
+
+logger = logging.getLogger(__name__)
+
+# A client further behind than this, or that took nothing for so long, is closed (4408) and may resume by cursor.
+MAX_BACKLOG_BYTES: Final = 1 << 20
+MAX_STALL_S: Final = 10.0
+# Live frames kept for clients still to come, one per key; publishers name venues freely.
+MAX_LIVE_KEYS: Final = 100
+_TICK_S: Final = 1.0
+_RETRY_S: Final = (0.2, 0.5, 1, 2, 5)
+
+
+class LiveFrame(NamedTuple):
+    """The latest of something not kept. `data` is its JSON, `received_at` the time it came (epoch seconds)."""
+
+    data: bytes
+    received_at: float
+    frame: Frame
+
+
+class _Part(NamedTuple):
+    """One channel's half of a batch: the stream went from `previous` to `head`."""
+
+    previous: int
+    head: int
+    channel: Channel
+    changes: list[Change]
+
+
+class Hub:
+    """Create, `start()`, `await ready.wait()`; everything else is called from the same event loop.
+
+    `counters` (all since start): messages, deliveries, redelivered, gaps_healed, messages_healed, resets,
+    slow_consumers, listener_errors.
+    """
+
+    def __init__(
+        self,
+        layer: Any,
+        history: History,
+        *,
+        heartbeat_s: float,
+        max_backlog_bytes: int = MAX_BACKLOG_BYTES,
+        max_stall_s: float = MAX_STALL_S,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self.loop = asyncio.get_running_loop()
+        self.history = history
+        self.ready = asyncio.Event()
+        self.counters: Counter[str] = Counter()
+        self.clients: set[Client] = set()
+        self.addresses: Counter[str] = Counter()
+        self.live: dict[tuple[str, str], LiveFrame] = {}
+        self._layer = layer
+        self._channel = ""
+        self._heartbeat_s = heartbeat_s
+        self._max_backlog_bytes = max_backlog_bytes
+        self._max_stall_s = max_stall_s
+        self._clock = clock
+        self._epoch = self._head = 0
+        self._index: Index[Client] = Index()
+        self._dirty: list[Client] = []
+        # Whether something was written or queued in this turn of the loop.
+        self._flushing = False
+        self._advancing = asyncio.Lock()
+        self._waiting: _Part | None = None
+        self._tasks: list[asyncio.Task[None]] = []
+
+    @property
+    def cursor(self) -> Cursor:
+        """How far the stream came here. Offset 0 of epoch 0 while nothing was ever stored."""
+        return Cursor(self._epoch, self._head)
+
+    @property
+    def feeds(self) -> dict[str, LiveFrame]:
+        """The latest feed frame per venue."""
+        return {key: frame for (kind, key), frame in self.live.items() if kind == "feed"}
+
+    def start(self) -> None:
+        self._tasks = [self.loop.create_task(self._listen()), self.loop.create_task(self._keep_time())]
+
+    async def stop(self) -> None:
+        """Announce the restart to every client and let go of the groups."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._channel:
+            for channel in CHANNELS:
+                await self._layer.group_discard(str(channel), self._channel)
+        self._flush()
+        for client in tuple(self.clients):
+            self.close(client, CloseCode.RESTART, "the server restarts, come back in a moment")
+        if self.clients:
+            await asyncio.wait([self.loop.create_task(client.sink.drained()) for client in self.clients], timeout=2)
+
+    # --- Clients ------------------------------------------------------------------------------------------------------
+
+    def add(self, client: Client, address: str) -> None:
+        self.clients.add(client)
+        self.addresses[address] += 1
+        client.sink.on_writable = partial(self._resume, client)
+
+    def remove(self, client: Client, address: str) -> None:
+        self.unsubscribe(client)
+        self.clients.discard(client)
+        self.addresses[address] -= 1
+        if not self.addresses[address]:
+            del self.addresses[address]
+
+    def subscribe(self, client: Client, wanted: Filter) -> None:
+        if client in self.clients and not client.sink.closed:
+            self._index.set(client, wanted)
+
+    def unsubscribe(self, client: Client) -> None:
+        self._index.discard(client)
+
+    def close(self, client: Client, code: CloseCode, reason: str) -> None:
+        """End a connection from our side; its consumer hears of it as a disconnect and removes the client."""
+        self.unsubscribe(client)
+        if code is CloseCode.SLOW_CONSUMER:
+            self.counters["slow_consumers"] += 1
+            client.drop()
+        client.corked = False
+        client.release()
+        client.sink.close(code, reason)
+
+    def _check_pace(self, client: Client) -> None:
+        """Close a client that is too far behind."""
+        stalled_since = client.sink.stalled_since
+        if client.sink.closed or not (
+            client.backlog_bytes > self._max_backlog_bytes
+            or (stalled_since is not None and self.loop.time() - stalled_since > self._max_stall_s)
+        ):
+            return
+        self.close(client, CloseCode.SLOW_CONSUMER, "too slow; come back with since")
+
+    def _resume(self, client: Client) -> None:
+        """The client reads again: give it what waited, and the latest of what is not kept."""
+        client.release()
+        if client.missed_live and not client.corked:
+            client.missed_live = False
+            client.say(*(live.frame for live in self.live.values()))
+
+    # --- Messages out -------------------------------------------------------------------------------------------------
+
+    def _deliver(self, changes: Sequence[Change]) -> None:
+        """Route messages to outboxes, written at the end of the loop's tick; a lone first message of a tick at once."""
+        self.counters["messages"] += len(changes)
+        for offset, channel, payload in changes:
+            if channel is Channel.ALERTS:
+                clients = self._index.alert(alert_route(payload))
+            else:
+                clients = self._index.market(market_route(payload))
+            if not clients:
+                continue
+            self.counters["deliveries"] += len(clients)
+            frame = anomaly_frame(channel, offset, payload)
+            if len(changes) == 1 and not self._flushing:
+                self._write_now(frame, clients)
+            else:
+                self._queue(frame, clients)
+            if not self._flushing:
+                self._flushing = True
+                self.loop.call_soon(self._flush)
+
+    def _queue(self, frame: Frame, clients: Iterable[Client]) -> None:
+        dirty = self._dirty
+        for client in clients:
+            outbox = client.outbox
+            if not outbox:
+                dirty.append(client)
+            outbox.append(frame)
+
+    def _write_now(self, frame: Frame, clients: Iterable[Client]) -> None:
+        for client in clients:
+            sink = client.sink
+            if client.corked or sink.stalled_since is not None or client.outbox:
+                self._queue(frame, (client,))
+            else:
+                sink.write_one(frame)
+
+    def _broadcast(self, frame: Frame, clients: Sequence[Client]) -> None:
+        """A frame of the moment. Whoever is behind gets the latest later, not all of them."""
+        for client in clients:
+            if client.waits:
+                client.missed_live = True
+            else:
+                client.say(frame)
+
+    def _flush(self) -> None:
+        self._flushing = False
+        clients, self._dirty = self._dirty, []
+        for client in clients:
+            client.flush()
+            if client.backlog_bytes:
+                self._check_pace(client)
+
+    # --- Messages in --------------------------------------------------------------------------------------------------
+
+    async def _listen(self) -> None:
+        attempt = 0
+        while True:
+            try:
+                self._channel = self._channel or await self._layer.new_channel()
+                await self._join_groups()
+                await self.catch_up()
+                self.ready.set()
+                while True:
+                    event = await self._layer.receive(self._channel)
+                    attempt = 0
+                    await self._receive(event)
+            except Exception:
+                self.counters["listener_errors"] += 1
+                pause = _RETRY_S[min(attempt, len(_RETRY_S) - 1)]
+                attempt += 1
+                logger.exception("The stream is interrupted; trying again in %s s", pause)
+                await asyncio.sleep(pause)
+
+    async def _join_groups(self) -> None:
+        for channel in CHANNELS:
+            await self._layer.group_add(str(channel), self._channel)
+
+    async def _receive(self, event: dict[str, Any]) -> None:
+        if event["type"] == "live.frame":
+            self._take_live(event["kind"], event["key"], event["data"])
+        elif event["type"] == "anomalies.batch":
+            channel = Channel(event["channel"])
+            changes = [Change(offset, channel, payload) for offset, payload in event["messages"]]
+            async with self._advancing:
+                await self._take_part(event["epoch"], _Part(event["previous"], event["head"], channel, changes))
+
+    def _take_live(self, kind: str, key: str, data: bytes) -> None:
+        if (kind, key) not in self.live and len(self.live) >= MAX_LIVE_KEYS:
+            self.live.pop(min(self.live, key=lambda known: self.live[known].received_at))
+        frame = live_frame(kind, data)
+        self.live[kind, key] = LiveFrame(data, self._clock(), frame)
+        self._broadcast(frame, self._index.market_members())
+
+    async def _take_part(self, epoch: int, part: _Part) -> None:
+        if epoch != self._epoch:
+            self._reset(epoch)
+        if part.head <= self._head:
+            self.counters["redelivered"] += len(part.changes)
+            return
+        other = self._waiting
+        if other is not None and (other.previous, other.head) == part[:2]:
+            if other.channel is not part.channel:
+                self._waiting = None
+                await self._advance(part.previous, part.head, sorted(other.changes + part.changes))
+            return
+        if other is not None and other.head > self._head:
+            # The rest of the batch before this one got lost on the way; the store has it.
+            await self._heal(min(other.head, part.head))
+        self._waiting = part
+
+    def _reset(self, epoch: int) -> None:
+        if self._epoch:
+            logger.warning(
+                "A new stream (epoch %s instead of %s): cursors into the old one are void", epoch, self._epoch
+            )
+            self.counters["resets"] += 1
+        told = bool(self._epoch)
+        self._epoch, self._head, self._waiting = epoch, 0, None
+        if told:
+            for client in self.clients:
+                client.say(self._heartbeat())
+
+    def _heartbeat(self) -> Frame:
+        return message_frame(Heartbeat(cursor=self.cursor, ts=int(self._clock() * 1000)))
+
+    async def _advance(self, previous: int, head: int, changes: list[Change]) -> None:
+        if previous > self._head:
+            await self._heal(previous)
+        self._deliver([change for change in changes if change.offset > self._head])
+        self._head = head
+
+    async def _heal(self, until: int) -> None:
+        """Tell clients from the store what should have come through the channel layer."""
+        if until <= self._head:
+            return
+        logger.warning("Offsets %s to %s did not arrive; reading them from the store", self._head + 1, until)
+        self.counters["gaps_healed"] += 1
+        self.counters["messages_healed"] += await self._read_up_to(until)
+
+    async def _read_up_to(self, until: int) -> int:
+        count = 0
+        async for changes, complete in replay(self.history, self._epoch, self._head, until):
+            self._deliver(changes)
+            self._head = complete
+            count += len(changes)
+        return count
+
+    async def catch_up(self) -> None:
+        """Go on to where the store is now. The first time there is nobody to tell, so only the place is taken."""
+        async with self._advancing:
+            head = await self.history.head()
+            if head is None:
+                return
+            if not self.ready.is_set() and not self._epoch:
+                self._epoch, self._head = head.epoch, head.offset
+                return
+            if head.epoch != self._epoch:
+                self._reset(head.epoch)
+            await self._read_up_to(head.offset)
+
+    # --- Time ---------------------------------------------------------------------------------------------------------
+
+    async def _keep_time(self) -> None:
+        """Once a second: whoever stalled, whatever got lost with nothing after it to tell, and heartbeats."""
+        await self.ready.wait()
+        next_heartbeat = self.loop.time() + self._heartbeat_s
+        expected = self.cursor
+        while True:
+            await asyncio.sleep(min(_TICK_S, self._heartbeat_s))
+            try:
+                async with self._advancing:
+                    if expected.epoch > self._epoch:
+                        self._reset(expected.epoch)
+                    if expected.epoch == self._epoch:
+                        await self._heal(expected.offset)
+                expected = self.cursor
+                if self._waiting is not None:
+                    expected = Cursor(self._epoch, self._waiting.head)
+                for client in tuple(self.clients):
+                    self._check_pace(client)
+                if self.loop.time() >= next_heartbeat:
+                    next_heartbeat = self.loop.time() + self._heartbeat_s
+                    self._flush()
+                    self._broadcast(self._heartbeat(), tuple(self.clients))
+                    # Memberships expire in some layers (in-memory: a day, or a message unread for a minute).
+                    await self._join_groups()
+                    # Usually a batch that is under way; if it is not here in a second it never will be.
+                    expected = await self.history.head() or expected
+            except Exception:
+                self.counters["listener_errors"] += 1
+                logger.exception("The stream could not be checked against the store")
+
+
+_hub: Hub | None = None
+
+
+def current_hub() -> Hub | None:
+    """The hub of this process, if one runs. Reading its counters and frames is safe from any thread."""
+    return _hub
+
+
+def running_hub() -> Hub:
+    """The hub of the running event loop, started on first use.
+
+    Servers with ASGI lifespan start it before the first client; others (daphne, runserver) with it.
+    """
+    global _hub
+    if _hub is None or _hub.loop is not asyncio.get_running_loop():
+        _hub = Hub(get_channel_layer(), StoredHistory(), heartbeat_s=settings.WS_HEARTBEAT_S)
+        _hub.start()
+    return _hub
+
+
+async def stop_hub() -> None:
+    global _hub
+    hub, _hub = _hub, None
+    if hub is not None and hub.loop is asyncio.get_running_loop():
+        await hub.stop()

@@ -1,0 +1,268 @@
+"""A client that tries the WebSocket out: connect, subscribe to one channel, print what comes, tell what is wrong.
+
+`test_channel_websocket` and `test_market_websocket` are this with a channel each. It knows no more of the protocol
+than any client needs (docs/protocol.md), and reads the messages with the decoders that the bridge uses.
+"""
+
+import argparse
+import asyncio
+import json
+import ssl
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any, Final, Literal, cast
+from urllib.parse import urlsplit
+
+from django.core.management.base import CommandError, CommandParser
+from rich.console import Console
+from rich.text import Text
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus, InvalidURI, ProtocolError
+from websockets.typing import Origin
+
+from ingestion.management.base import ToolCommand, not_negative
+from market.messages import InvalidMessage, decode_alert, decode_market
+from market.terminal import line
+
+DEFAULT_URL: Final = "ws://localhost:3001/ws"
+ANSWER_WITHIN_S: Final = 5.0
+
+Channel = Literal["alerts", "market"]
+Frame = dict[str, Any]
+_MESSAGE_TYPES: Final[Mapping[Channel, str]] = {"alerts": "alert", "market": "market"}
+_LOOPBACK: Final = ("localhost", "127.0.0.1", "::1")
+
+
+class ProbeFailed(Exception):
+    """What does not work, in one sentence or two."""
+
+
+@dataclass
+class Probe:
+    """One try: what to ask for, when to stop (`seconds` 0: never), and what came so far."""
+
+    channel: Channel
+    filters: Mapping[str, list[str]] = field(default_factory=dict)
+    url: str = DEFAULT_URL
+    origin: str | None = None
+    seconds: float = 30.0
+    count: int = 0
+    wait: bool = True
+    acknowledged: bool = field(default=False, init=False)
+    received: int = field(default=0, init=False)
+    _offset: int = field(default=0, init=False)
+    _notes: dict[str, str] = field(default_factory=dict, init=False)
+
+    async def run(self, console: Console) -> None:
+        """Print frames until there are enough, or the time is over. Raises `ProbeFailed`."""
+        async with _connection(self.url, self.origin) as connection:
+            console.print(f"[green]Connected[/green] to {self.url}")
+            filters = {**self.filters, "channels": [self.channel]}
+            await connection.send(json.dumps({"type": "subscribe", "id": "probe", "filters": filters}))
+            await self._until(lambda: self.acknowledged, ANSWER_WITHIN_S, connection, console)
+            if self.acknowledged and self.wait:
+                await self._until(lambda: 0 < self.count <= self.received, self.seconds, connection, console)
+
+    def check(self) -> None:
+        """Raises `ProbeFailed` unless the subscription was acknowledged and enough messages came."""
+        if not self.acknowledged:
+            raise ProbeFailed(f"The server did not acknowledge the subscription within {ANSWER_WITHIN_S:g} s.")
+        if self.wait and self.received < max(self.count, 1):
+            came = f"{self.received} of {self.count} messages" if self.received else "no message"
+            raise ProbeFailed(
+                f"Subscribed, but {came} of channel {self.channel} came in time. "
+                "Publish some from another terminal: manage.py "
+                + ("generate_test_alerts" if self.channel == "alerts" else "send_test_market_data")
+            )
+
+    async def _until(
+        self, enough: Callable[[], bool], seconds: float, connection: ClientConnection, console: Console
+    ) -> None:
+        try:
+            async with asyncio.timeout(seconds or None):
+                while not enough():
+                    self._take(_frame(await connection.recv()), console)
+        except TimeoutError:
+            return
+
+    def _take(self, frame: Frame, console: Console) -> None:
+        match frame.get("type"):
+            case "error":
+                raise ProbeFailed(f"The server answered with error {frame.get('code')}: {frame.get('message')}")
+            case "subscribed":
+                self.acknowledged = True
+                console.print("[green]Subscribed[/green] to", _filters(frame.get("filters")))
+                for warning in frame.get("warnings") or ():
+                    console.print(f"Warning: {warning}", style="yellow", markup=False)
+            case kind if kind == _MESSAGE_TYPES[self.channel]:
+                self.received += 1
+                console.print(f"[dim]{frame.get('offset', '–'):>8}[/dim]  ", self._message(frame), sep="")
+            case "heartbeat" | "pong":
+                pass
+            case _:
+                subject, note = _note(frame)
+                if self._notes.get(subject) != note:
+                    self._notes[subject] = note
+                    console.print(f"{subject}: {note}", style="dim", markup=False)
+
+    def _message(self, frame: Frame) -> Text:
+        """The anomaly as a line; the frame as it is, in yellow, when it cannot be read as one."""
+        data = json.dumps(frame.get("data")).encode()
+        now = int(time.time() * 1000)
+        try:
+            anomaly = (
+                decode_alert(data, received_at=now)
+                if self.channel == "alerts"
+                else decode_market(data, received_at=now)
+            )
+        except InvalidMessage as error:
+            return Text(f"not a valid message ({error}): {_short(frame)}", style="yellow")
+        text = line(anomaly)
+        offset = frame.get("offset")
+        if isinstance(offset, int):
+            if offset <= self._offset:
+                text.append(f"  out of order: offset {offset} after {self._offset}", style="yellow")
+            self._offset = offset
+        return text
+
+
+def _filters(filters: object) -> Text:
+    """The filters in force, without those that match everything."""
+    if not isinstance(filters, dict):
+        return Text("everything")
+    set_ones = {name: values for name, values in filters.items() if values}
+    return Text("; ".join(f"{name} {', '.join(map(str, values))}" for name, values in set_ones.items()))
+
+
+def _note(frame: Frame) -> tuple[str, str]:
+    """What a frame that is no anomaly is about, and what it says. Feed and stress come every second: only a change of
+    what is said here is news.
+    """
+    kind, data = str(frame.get("type")), frame.get("data")
+    if kind == "feed" and isinstance(data, dict):
+        return f"feed {data.get('venue')}", f"{data.get('state')} ({data.get('source')})"
+    if kind == "stress":
+        return "stress", "the live index comes (not shown)"
+    return kind, _short(frame)
+
+
+def _short(frame: Frame) -> str:
+    text = json.dumps(frame)
+    return text if len(text) <= 300 else f"{text[:299]}…"
+
+
+def _frame(text: str | bytes) -> Frame:
+    try:
+        frame = json.loads(text)
+    except ValueError:
+        frame = None
+    if not isinstance(frame, dict):
+        raise ProbeFailed(f"The server sent something that is not a JSON object: {text[:100]!r}")
+    return cast(Frame, frame)
+
+
+@asynccontextmanager
+async def _connection(url: str, origin: str | None) -> AsyncIterator[ClientConnection]:
+    """A WebSocket for the length of a block. Raises `ProbeFailed` with the reason there is none, or no more."""
+    try:
+        async with connect(
+            url,
+            origin=Origin(origin) if origin else None,
+            open_timeout=ANSWER_WITHIN_S,
+            close_timeout=1,
+            # A proxy of the environment is for other hosts than this one.
+            proxy=None if urlsplit(url).hostname in _LOOPBACK else True,
+        ) as connection:
+            yield connection
+    except InvalidURI as error:
+        raise ProbeFailed(f"{url} is not a WebSocket address; it looks like {DEFAULT_URL}.") from error
+    except InvalidStatus as error:
+        raise ProbeFailed(_refusal(url, error.response.status_code)) from error
+    except (InvalidHandshake, ProtocolError, EOFError) as error:
+        raise ProbeFailed(f"What listens at {url} is not a WebSocket server ({error}).") from error
+    except ConnectionClosed as error:
+        if error.rcvd is None:
+            raise ProbeFailed("The connection broke off: the server, or the network to it, went away.") from error
+        reason = f"{error.rcvd.code} {error.rcvd.reason}".strip()
+        raise ProbeFailed(f"The server closed the connection: {reason} (codes: docs/protocol.md).") from error
+    except TimeoutError as error:
+        raise ProbeFailed(f"{url} did not answer within {ANSWER_WITHIN_S:g} s.") from error
+    except ssl.SSLError as error:
+        raise ProbeFailed(f"No TLS connection to {url} ({error.reason}); a server without TLS is ws://.") from error
+    except OSError as error:
+        raise ProbeFailed(
+            f"Nothing answers at {url} ({error.strerror or error}). Is the server up (make run)?"
+        ) from error
+
+
+def _refusal(url: str, status: int) -> str:
+    hints = {
+        403: "the origin or host is not allowed (ALLOWED_ORIGINS, ALLOWED_HOSTS), or the path is wrong (it is /ws)",
+        404: "nothing is served at this path; the WebSocket is at /ws",
+        429: "too many connections from this address",
+    }
+    return f"{url} refused the WebSocket with HTTP {status}: {hints.get(status, 'see the log of the server')}."
+
+
+class ProbeCommand(ToolCommand):
+    """A command that probes `channel`, with an option for each of `filter_names`."""
+
+    channel: Channel
+    filter_names: tuple[str, ...]
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("--url", default=DEFAULT_URL, help=f"default {DEFAULT_URL}")
+        for name in self.filter_names:
+            parser.add_argument(
+                f"--{name}",
+                type=_comma_separated,
+                default=[],
+                metavar="A,B,…",
+                help=f"only these {name}, separated by commas",
+            )
+        parser.add_argument(
+            "--seconds", type=_seconds, default=30.0, metavar="S", help="how long to wait; 0: until Ctrl-C (default 30)"
+        )
+        parser.add_argument(
+            "--count",
+            type=not_negative,
+            default=0,
+            metavar="N",
+            help="stop as soon as N messages came; fewer in time is a failure",
+        )
+        parser.add_argument("--no-wait", action="store_true", help="an acknowledged subscription is enough")
+        parser.add_argument("--origin", help="pretend to be a page of this origin, e.g. https://app.tealstreet.io")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        console = self.console(options)
+        probe = Probe(
+            channel=self.channel,
+            filters={name: options[name] for name in self.filter_names if options[name]},
+            url=options["url"],
+            origin=options["origin"],
+            seconds=options["seconds"],
+            count=options["count"],
+            wait=not options["no_wait"],
+        )
+        try:
+            try:
+                asyncio.run(probe.run(console))
+            except KeyboardInterrupt:
+                console.print()
+            probe.check()
+        except ProbeFailed as error:
+            raise CommandError(str(error)) from error
+        console.print(f"[green]Works:[/green] {probe.received} message(s) of channel {self.channel}.")
+
+
+def _comma_separated(text: str) -> list[str]:
+    return [part.strip() for part in text.split(",") if part.strip()]
+
+
+def _seconds(text: str) -> float:
+    seconds = float(text)
+    if not 0 <= seconds < float("inf"):
+        raise argparse.ArgumentTypeError("must not be negative")
+    return seconds

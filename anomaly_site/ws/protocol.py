@@ -1,0 +1,228 @@
+"""The `/ws` protocol: what clients may ask, what the server answers, and the codes of both (docs/protocol.md).
+
+Pure: bytes in, structs and bytes out. `Frame` is one server message; it is encoded once however many clients get it.
+"""
+
+from enum import IntEnum, StrEnum
+from typing import Annotated, Any, Final, Literal
+
+import msgspec
+from msgspec import UNSET, Meta, Struct, UnsetType
+
+MAX_FRAME_BYTES: Final = 64 * 1024
+MAX_FILTER_VALUES: Final = 1_000
+MAX_VALUE_LENGTH: Final = 80
+MAX_SNAPSHOT: Final = 500
+MAX_WARNINGS: Final = 20
+
+
+class Channel(StrEnum):
+    """What a client subscribes to."""
+
+    ALERTS = "alerts"
+    MARKET = "market"
+
+
+CHANNELS: Final = tuple(Channel)
+FRAME_TYPES: Final = {Channel.ALERTS: "alert", Channel.MARKET: "market"}
+
+
+class CloseCode(IntEnum):
+    GOING_AWAY = 1001
+    RESTART = 1012
+    PROTOCOL = 4400
+    AUTH = 4401
+    SLOW_CONSUMER = 4408
+    RATE = 4429
+
+
+class ErrorCode(StrEnum):
+    BAD_JSON = "bad_json"
+    BAD_REQUEST = "bad_request"
+    UNKNOWN_TYPE = "unknown_type"
+    INVALID_FILTER = "invalid_filter"
+    FILTER_TOO_LARGE = "filter_too_large"
+    FRAME_TOO_LARGE = "frame_too_large"
+    NOT_SUBSCRIBED = "not_subscribed"
+    RATE_LIMITED = "rate_limited"
+    TOO_MANY_CONNECTIONS = "too_many_connections"
+    UNAVAILABLE = "unavailable"
+
+
+RequestId = Annotated[str, Meta(max_length=MAX_VALUE_LENGTH)] | int
+
+
+class ProtocolError(Exception):
+    """A request that cannot be followed. It becomes an `error` frame; the connection goes on."""
+
+    def __init__(self, code: ErrorCode, message: str, request_id: RequestId | None = None) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+        self.request_id = request_id
+
+
+# --- What the client says -------------------------------------------------------------------------------------------
+
+
+class Cursor(Struct, frozen=True):
+    """A place in the stream of anomalies: `epoch` is the stream's incarnation, `offset` its sequence number."""
+
+    epoch: Annotated[int, Meta(ge=0)]
+    offset: Annotated[int, Meta(ge=0)]
+
+
+class Request(Struct, frozen=True, kw_only=True):
+    """A client's message. `filters` is as it came (see `filters.Filter`); what was not understood is in `warnings`."""
+
+    type: Literal["subscribe", "update_filters", "unsubscribe", "ping"]
+    id: RequestId | None = None
+    filters: dict[str, Any] | None = None
+    since: Cursor | None = None
+    snapshot: Annotated[int, Meta(ge=0)] | None = None
+    warnings: tuple[str, ...] = ()
+
+
+_REQUEST_TYPES: Final = ("subscribe", "update_filters", "unsubscribe", "ping")
+_REQUEST_KEYS: Final = frozenset(Request.__struct_fields__) - {"warnings"}
+# A ping may carry anything (clients put timestamps in); nobody needs to hear about it.
+_SILENT_TYPES: Final = ("ping",)
+
+
+def parse_request(data: str | bytes) -> Request:
+    """Read one client frame. Raises `ProtocolError`."""
+    if len(data) > MAX_FRAME_BYTES:
+        raise ProtocolError(ErrorCode.FRAME_TOO_LARGE, f"frames are limited to {MAX_FRAME_BYTES} bytes")
+    try:
+        raw = msgspec.json.decode(data)
+    except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
+        raise ProtocolError(ErrorCode.BAD_JSON, f"not JSON: {error}") from None
+    if not isinstance(raw, dict):
+        raise ProtocolError(ErrorCode.BAD_REQUEST, 'expected a JSON object such as {"type": "subscribe"}')
+    request_id = raw.get("id")
+    if not (request_id is None or (isinstance(request_id, str | int) and len(str(request_id)) <= MAX_VALUE_LENGTH)):
+        raise ProtocolError(ErrorCode.BAD_REQUEST, f"id must be a number or a text of at most {MAX_VALUE_LENGTH}")
+    if raw.get("type") not in _REQUEST_TYPES:
+        raise ProtocolError(
+            ErrorCode.UNKNOWN_TYPE, f"type must be one of {', '.join(_REQUEST_TYPES)}", request_id=request_id
+        )
+    known = {key: value for key, value in raw.items() if key in _REQUEST_KEYS}
+    if raw["type"] not in _SILENT_TYPES:
+        known["warnings"] = [f"unknown key {shorten(key)}" for key in raw if key not in _REQUEST_KEYS][:MAX_WARNINGS]
+    try:
+        return msgspec.convert(known, Request)
+    except msgspec.ValidationError as error:
+        raise ProtocolError(ErrorCode.BAD_REQUEST, str(error), request_id=request_id) from None
+
+
+def shorten(text: object) -> str:
+    """What a client sent, quoted back to it: never longer than a line."""
+    shown = repr(text)
+    return shown if len(shown) <= MAX_VALUE_LENGTH else f"{shown[: MAX_VALUE_LENGTH - 1]}…"
+
+
+# --- What the server says -------------------------------------------------------------------------------------------
+
+
+class EffectiveFilters(Struct, frozen=True, kw_only=True):
+    """The filters in force. An empty list matches everything, except `channels`: it lists what is subscribed to."""
+
+    channels: list[str]
+    symbols: list[str]
+    methods: list[str]
+    severities: list[str]
+    types: list[str]
+    sectors: list[str]
+
+
+class Subscribed(Struct, frozen=True, kw_only=True, tag_field="type", tag="subscribed"):
+    """Everything that matches up to `cursor` was sent or is of no interest; what follows was not sent yet."""
+
+    filters: EffectiveFilters
+    cursor: Cursor
+    recovered: bool
+    warnings: list[str]
+    id: RequestId | UnsetType = UNSET
+
+
+class FiltersUpdated(Subscribed, frozen=True, kw_only=True, tag_field="type", tag="filters_updated"):
+    pass
+
+
+class Unsubscribed(Struct, frozen=True, kw_only=True, tag_field="type", tag="unsubscribed"):
+    cursor: Cursor
+    warnings: list[str]
+    id: RequestId | UnsetType = UNSET
+
+
+class Heartbeat(Struct, frozen=True, kw_only=True, tag_field="type", tag="heartbeat"):
+    """Everything that matches up to `cursor` was sent. `ts` is the server's clock (epoch ms)."""
+
+    cursor: Cursor
+    ts: int
+
+
+class Pong(Struct, frozen=True, kw_only=True, tag_field="type", tag="pong"):
+    id: RequestId | UnsetType = UNSET
+
+
+class Error(Struct, frozen=True, kw_only=True, tag_field="type", tag="error"):
+    code: ErrorCode
+    message: str
+    id: RequestId | UnsetType = UNSET
+
+
+ServerMessage = Subscribed | FiltersUpdated | Unsubscribed | Heartbeat | Pong | Error
+
+
+class Frame:
+    """One server message, made once however many clients get it.
+
+    `wire` is the frame as it goes over TCP, unmasked and uncompressed (RFC 6455 §5.2). `offset` is the anomaly's place
+    in the stream, 0 for everything else.
+    """
+
+    __slots__ = ("_text", "json", "offset", "wire")
+
+    def __init__(self, json: bytes, *, offset: int = 0) -> None:
+        self.json = json
+        self.offset = offset
+        self.wire = _header(len(json)) + json
+        self._text: str | None = None
+
+    @property
+    def text(self) -> str:
+        """The message for servers that build the WebSocket frame themselves."""
+        if self._text is None:
+            self._text = self.json.decode()
+        return self._text
+
+
+def _header(size: int) -> bytes:
+    if size < 126:
+        return bytes((0x81, size))
+    if size < 1 << 16:
+        return b"\x81\x7e" + size.to_bytes(2)
+    return b"\x81\x7f" + size.to_bytes(8)
+
+
+_encoder: Final = msgspec.json.Encoder()
+
+
+def message_frame(message: ServerMessage) -> Frame:
+    return Frame(_encoder.encode(message))
+
+
+def anomaly_frame(channel: Channel, offset: int, payload: bytes, *, snapshot: bool = False) -> Frame:
+    """An alert or market anomaly. `payload` is its canonical JSON. `snapshot` marks history sent on request."""
+    mark = b',"snapshot":true' if snapshot else b""
+    return Frame(
+        b'{"type":"%b","channel":"%b","offset":%d%b,"data":%b}'
+        % (FRAME_TYPES[channel].encode(), channel.encode(), offset, mark, payload),
+        offset=offset,
+    )
+
+
+def live_frame(kind: str, data: bytes) -> Frame:
+    """The latest of something that is not kept: `kind` is `stress` or `feed`, `data` its JSON."""
+    return Frame(b'{"type":"%b","channel":"market","data":%b}' % (kind.encode(), data))

@@ -1,0 +1,23 @@
+from typing import Any
+
+from django.http import HttpRequest
+from django.http.response import HttpResponseBase
+from django.views.generic import TemplateView
+
+# Nothing inline and nothing from elsewhere: an injected script has nowhere to come from. The panel's alert server is a
+# setting of its user, so connections may go anywhere.
+CONTENT_SECURITY_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; font-src 'self'; "
+    "connect-src 'self' http: https: ws: wss:; base-uri 'none'; form-action 'none'; frame-ancestors 'self'"
+)
+
+
+class Live(TemplateView):
+    """The page that mounts the panel. It is static: everything on it comes from the REST API and `/ws`."""
+
+    template_name = "frontend/index.html"
+
+    def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
+        response = super().dispatch(request, *args, **kwargs)
+        response.headers["Content-Security-Policy"] = CONTENT_SECURITY_POLICY
+        return response

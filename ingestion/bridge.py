@@ -1,0 +1,185 @@
+"""From NATS to the store and to the browsers: validate, store idempotently, one `group_send` per channel and batch.
+
+The position in the stream is kept in the database and moves in the very transaction that stores the messages
+(`market.services.advance`). A bridge killed at any moment goes on exactly behind what is stored: nothing is missing and
+nothing is there twice, whatever the publishers repeat. What it had stored but not yet sent, the hubs notice by the
+batch's `previous` and fetch from the store.
+"""
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import Sequence
+from typing import Final, NamedTuple
+
+from channels.db import database_sync_to_async
+from channels.layers import BaseChannelLayer, get_channel_layer
+from django.core.exceptions import ImproperlyConfigured
+from django.db import Error as DatabaseError
+from django.db import transaction
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+
+import alerts.services
+import market.services
+from ingestion.backoff import backoff
+from ingestion.nats import ANOMALIES, ANOMALY_SUBJECTS
+from ingestion.reader import Reader, Received, open_reader
+from ingestion.rejects import Rejects
+from market.messages import (
+    Alert,
+    Anomaly,
+    InvalidMessage,
+    MarketAnomaly,
+    decode_alert,
+    decode_feed,
+    decode_market,
+    encode,
+)
+from market.selectors import stream_head
+from market.services import Sequenced, sequenced
+
+logger = logging.getLogger(__name__)
+
+FETCH: Final = 500
+_LIVE_EVERY_S: Final = 1.0
+_MAX_LIVE_KEYS: Final = 100
+
+
+class Batch(NamedTuple):
+    """One fetch, taken apart. `previous` and `head` are the stream's sequence numbers before and after it."""
+
+    epoch: int
+    previous: int
+    head: int
+    alerts: list[Sequenced[Alert]]
+    market: list[Sequenced[MarketAnomaly]]
+
+
+async def run_bridge(client: Client, stop: asyncio.Event) -> None:
+    """Bridge until `stop` is set and what had arrived by then is through."""
+    layer = get_channel_layer()
+    if layer is None:
+        raise ImproperlyConfigured("CHANNEL_LAYERS has no default layer")
+    epoch, offset = await database_sync_to_async(stream_head)() or (0, 0)
+    reader = await open_reader(client, ANOMALIES, ANOMALY_SUBJECTS, epoch=epoch, offset=offset)
+    live = asyncio.create_task(_forward_live(client, layer), name="live frames")
+    rejects = Rejects(client)
+    try:
+        while True:
+            previous = reader.offset
+            received = await reader.fetch(FETCH, timeout_s=0.2 if stop.is_set() else 1.0)
+            if received:
+                if reader.epoch != epoch:
+                    epoch, previous = reader.epoch, 0
+                await _pass_on(await _sort(received, epoch, previous, rejects), reader, layer)
+            elif stop.is_set():
+                return
+    finally:
+        live.cancel()
+        await asyncio.gather(live, return_exceptions=True)
+        await reader.close()
+
+
+async def _pass_on(batch: Batch, reader: Reader, layer: BaseChannelLayer) -> None:
+    if not await _store(batch):
+        head = await database_sync_to_async(stream_head)()
+        logger.warning("Another bridge is at work on this database (it is at %s); going on behind it", head)
+        await reader.close()
+        if head is not None:
+            reader.epoch, reader.offset = head
+        return
+    for channel, messages in (("alerts", batch.alerts), ("market", batch.market)):
+        await _send(layer, channel, batch, messages)
+
+
+async def _sort(received: list[Received], epoch: int, previous: int, rejects: Rejects) -> Batch:
+    batch = Batch(epoch, previous, received[-1].offset, [], [])
+    for message in received:
+        try:
+            anomaly = _decode(message)
+        except InvalidMessage as error:
+            await rejects.reject(message, str(error))
+            continue
+        if isinstance(anomaly, Alert):
+            batch.alerts.append(sequenced(epoch, message.offset, anomaly))
+        else:
+            batch.market.append(sequenced(epoch, message.offset, anomaly))
+    return batch
+
+
+def _decode(message: Received) -> Anomaly:
+    kind, _, token = message.subject.partition(".")
+    if kind == "alerts":
+        return decode_alert(message.data, received_at=message.received_at, subject_token=token)
+    return decode_market(message.data, received_at=message.received_at, subject_token=token)
+
+
+async def _store(batch: Batch) -> bool:
+    """Store a batch and move the position, again and again until the database takes it. False: not ours to store."""
+    for delay in backoff(first_s=0.1, cap_s=5.0):
+        try:
+            return await database_sync_to_async(_store_in_one_transaction)(batch)
+        except DatabaseError as error:
+            logger.error("The database does not take a batch (%s); again in %.1f s", error, delay)
+            await asyncio.sleep(delay)
+    raise AssertionError("backoff never ends")
+
+
+def _store_in_one_transaction(batch: Batch) -> bool:
+    with transaction.atomic():
+        if not market.services.advance(batch.epoch, batch.previous, batch.head):
+            return False
+        alerts.services.store(batch.alerts)
+        market.services.store(batch.market)
+    return True
+
+
+async def _send(layer: BaseChannelLayer, channel: str, batch: Batch, messages: Sequence[Sequenced[Anomaly]]) -> None:
+    """Failing to send loses nothing: the next batch's `previous` tells the hubs, and they heal from the store."""
+    try:
+        await layer.group_send(
+            channel,
+            {
+                "type": "anomalies.batch",
+                "channel": channel,
+                "epoch": batch.epoch,
+                "previous": batch.previous,
+                "head": batch.head,
+                "messages": [(message.offset, message.payload) for message in messages],
+            },
+        )
+    except Exception as error:
+        logger.error("Could not send to group %s (%s); hubs will fetch it from the store", channel, error)
+
+
+async def _forward_live(client: Client, layer: BaseChannelLayer) -> None:
+    """Feed states and the stress index: the latest of each venue, at most once a second."""
+    latest: dict[tuple[str, str], bytes] = {}
+
+    async def take(message: Msg) -> None:
+        kind, _, venue = message.subject.partition(".")
+        if (kind, venue) in latest or len(latest) < _MAX_LIVE_KEYS:
+            latest[kind, venue] = message.data
+
+    for pattern in ("feed.*", "stress.*"):
+        await client.subscribe(pattern, cb=take)
+    while True:
+        started = time.monotonic()
+        while latest:
+            (kind, venue), data = latest.popitem()
+            with contextlib.suppress(InvalidMessage):
+                await _send_live(layer, kind, venue, data)
+        await asyncio.sleep(max(0.0, _LIVE_EVERY_S - (time.monotonic() - started)))
+
+
+async def _send_live(layer: BaseChannelLayer, kind: str, venue: str, data: bytes) -> None:
+    if kind == "feed":
+        data = encode(decode_feed(data))
+    try:
+        await layer.group_send(
+            "market", {"type": "live.frame", "channel": "market", "kind": kind, "key": venue, "data": data}
+        )
+    except Exception as error:
+        logger.warning("Could not send the %s frame of %s: %s", kind, venue, error)

@@ -1,0 +1,122 @@
+"""From a source to NATS: every candle batch onto `candles.<venue>.<interval>`, the feed's state onto `feed.<venue>`."""
+
+import asyncio
+import contextlib
+import logging
+import time
+import uuid
+from dataclasses import dataclass
+from typing import Final
+
+import nats.js.errors
+from django.conf import settings
+from nats.aio.client import Client
+
+from ingestion.nats import CANDLES, TRANSIENT, Publisher, has_jetstream
+from ingestion.sources import Source
+from market.messages import CandleBatch, Feed, FeedState, SourceKind, encode, interval_ms
+
+logger = logging.getLogger(__name__)
+
+# A source that is not paced by the clock (history, a replay at full speed) waits while more batches than this are
+# unread, so that the stream's bound never drops one.
+MAX_UNREAD: Final = 500
+_STATE_EVERY_S: Final = 1.0
+
+
+async def run_ingest(source: Source, client: Client, stop: asyncio.Event) -> None:
+    """Play `source` until it ends or `stop` is set."""
+    # Live venues have one truth, whoever ingests it; a made-up or recorded market is new each time it is played.
+    run = "" if source.kind is SourceKind.LIVE else uuid.uuid4().hex
+    publisher = await Publisher.open(client, run=run)
+    health = FeedHealth(source, settings.FEED_STALE_AFTER_S)
+    reporter = asyncio.create_task(_report(health, client, source.venue), name="feed state")
+    batches = source.batches()
+    try:
+        async for batch in batches:
+            await publisher.publish(batch)
+            health.took(batch)
+            if health.batches % (MAX_UNREAD // 5) == 0 and publisher.jetstream:
+                await _wait_for_readers(client, stop)
+            if stop.is_set():
+                return
+        health.ended = True
+        logger.info("%s: ended after %d batches", source.describe(), health.batches)
+        await stop.wait()
+    finally:
+        with contextlib.suppress(RuntimeError):
+            await batches.aclose()  # type: ignore[attr-defined]
+        reporter.cancel()
+        await asyncio.gather(reporter, return_exceptions=True)
+
+
+async def restart_candles(source: Source, client: Client) -> None:
+    """Before a made-up or recorded market starts: forget the candles of its last run, which it does not continue."""
+    if source.kind is not SourceKind.LIVE and await has_jetstream(client):
+        with contextlib.suppress(nats.js.errors.NotFoundError):
+            await client.jetstream().purge_stream(CANDLES, subject=f"candles.{source.venue}.{source.interval}")
+
+
+@dataclass(slots=True)
+class FeedHealth:
+    """What `feed.<venue>` says of a source."""
+
+    source: Source
+    stale_after_s: float
+    batches: int = 0
+    symbols: int = 0
+    arrived: float | None = None  # monotonic seconds
+    ended: bool = False
+
+    def took(self, batch: CandleBatch) -> None:
+        self.batches += 1
+        self.symbols = len(batch.symbols)
+        self.arrived = time.monotonic()
+
+    def feed(self, now_ms: int) -> Feed:
+        age_s = time.monotonic() - self.arrived if self.arrived is not None else 0.0
+        return Feed(
+            venue=self.source.venue,
+            source=self.source.kind,
+            state=self._state(age_s),
+            interval=self.source.interval,
+            symbols=self.symbols,
+            age_ms=round(age_s * 1000),
+            timestamp=now_ms,
+            progress=self.source.progress,
+        )
+
+    def _state(self, age_s: float) -> FeedState:
+        if self.ended:
+            return FeedState.ENDED
+        if self.source.warming or self.arrived is None:
+            return FeedState.WARMING
+        allowed_s = max(self.stale_after_s, 3 * interval_ms(self.source.interval) / 1000)
+        return FeedState.STALE if age_s > allowed_s else FeedState.OK
+
+
+async def _report(health: FeedHealth, client: Client, venue: str) -> None:
+    """The state once a second, and a line in the log whenever it changes or a replay gets 10 % further."""
+    said: tuple[FeedState, int] | None = None
+    while True:
+        feed = health.feed(time.time_ns() // 1_000_000)
+        with contextlib.suppress(*TRANSIENT):
+            await client.publish(f"feed.{venue}", encode(feed))
+        tenth = int((feed.progress or 0) * 10)
+        if said != (feed.state, tenth):
+            said = (feed.state, tenth)
+            progress = f", {feed.progress:.0%} played" if feed.progress is not None else ""
+            logger.info("feed %s (%s): %s, %d symbols%s", venue, feed.source, feed.state, feed.symbols, progress)
+        await asyncio.sleep(_STATE_EVERY_S)
+
+
+async def _wait_for_readers(client: Client, stop: asyncio.Event) -> None:
+    """Until no reader of the candle stream is more than `MAX_UNREAD` batches behind."""
+    while not stop.is_set():
+        try:
+            consumers = await client.jetstream().consumers_info(CANDLES)
+        except (*TRANSIENT, nats.js.errors.Error):
+            return
+        if max((info.num_pending or 0 for info in consumers), default=0) <= MAX_UNREAD:
+            return
+        await asyncio.sleep(0.02)

@@ -1,0 +1,20 @@
+import random
+from collections.abc import Iterator
+
+from ingestion.management.publishing import RandomPublishingCommand
+from ingestion.testdata import random_alerts
+from market.messages import Anomaly
+
+
+class Command(RandomPublishingCommand):
+    help = """\
+Publish random per-symbol alerts to NATS: they are stored and pushed like real ones.
+
+  manage.py generate_test_alerts                    10 alerts, one a second
+  manage.py generate_test_alerts 1000 5             1,000 alerts, 200 a second
+  manage.py generate_test_alerts 0 2000             one every two seconds until Ctrl-C
+  manage.py generate_test_alerts 20 0 --seed 7      the same 20 every time, at once
+"""
+
+    def anomalies(self, seed: int | None, started_at: int, interval_ms: int) -> Iterator[Anomaly]:
+        return random_alerts(random.Random(seed), started_at, interval_ms)

@@ -1,0 +1,260 @@
+"""NATS: where to find it, the streams and subjects, publishing without loss.
+
+Two JetStream streams carry the data. `ANOMALIES` has `alerts.<SYMBOL>` and `market.<TYPE>`: its sequence number is the
+`offset` and its creation time the `epoch` of every cursor that clients see. `CANDLES` brings
+`candles.<venue>.<interval>` to the analysis. `feed.<venue>` and `stress.<venue>` are core NATS: only their latest value
+matters. What does not validate goes to `rejected.<original subject>`, kept in `REJECTED` for inspection.
+"""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from typing import Any, Final, Self
+
+import nats
+import nats.errors
+import nats.js.errors
+from django.conf import settings
+from nats.aio.client import Client
+from nats.js import JetStreamContext
+from nats.js.api import DiscardPolicy, StreamConfig
+
+from ingestion.backoff import backoff
+from market.messages import Alert, Anomaly, CandleBatch, MarketType, encode
+
+logger = logging.getLogger(__name__)
+
+ANOMALIES: Final = "ANOMALIES"
+CANDLES: Final = "CANDLES"
+REJECTED: Final = "REJECTED"
+ANOMALY_SUBJECTS: Final = ("alerts.>", "market.>")
+
+# Within this window the server drops a second message of the same Nats-Msg-Id, so a publisher may retry.
+DUPLICATE_WINDOW_S: Final = 120
+ACK_TIMEOUT_S: Final = 5.0
+
+# What passes when the network, the server or its storage comes back; anything else is an error to raise.
+TRANSIENT: Final = (
+    nats.errors.TimeoutError,
+    nats.errors.NoRespondersError,
+    nats.errors.ConnectionClosedError,
+    nats.errors.ConnectionReconnectingError,
+    nats.errors.OutboundBufferLimitError,
+    nats.errors.NoServersError,
+    nats.errors.StaleConnectionError,
+    nats.js.errors.NoStreamResponseError,
+    nats.js.errors.ServiceUnavailableError,
+    nats.js.errors.ServerError,
+    nats.js.errors.TooManyStalledMsgsError,
+    OSError,
+)
+
+
+class NatsUnavailable(Exception):
+    """No NATS server answers; the text says where and what to do."""
+
+
+def server_url() -> str:
+    """`NATS_URL`, else the server that `manage.py up` runs on this machine, else NATS' own default."""
+    if settings.NATS_URL:
+        return str(settings.NATS_URL)
+    try:
+        return str((settings.DATA_DIR / "nats.url").read_text().strip())
+    except OSError:
+        return "nats://127.0.0.1:4222"
+
+
+async def connect(url: str | None = None, *, name: str, timeout_s: float = 5.0) -> Client:
+    """A connection that reconnects for ever once it is made. Raises `NatsUnavailable`."""
+    url = url or server_url()
+
+    async def on_error(error: Exception) -> None:
+        logger.warning("NATS (%s): %s", name, error or type(error).__name__)
+
+    async def on_reconnect() -> None:
+        logger.info("NATS (%s): connected again", name)
+
+    options: dict[str, Any] = {"token": settings.NATS_TOKEN} if settings.NATS_TOKEN else {}
+    if settings.NATS_CREDENTIALS:
+        options["user_credentials"] = settings.NATS_CREDENTIALS
+    try:
+        return await asyncio.wait_for(
+            nats.connect(
+                url,
+                name=name,
+                error_cb=_quiet_until_connected(on_error),
+                reconnected_cb=on_reconnect,
+                connect_timeout=2,
+                ping_interval=5,
+                max_outstanding_pings=2,
+                reconnect_time_wait=0.5,
+                max_reconnect_attempts=-1,
+                **options,
+            ),
+            timeout_s,
+        )
+    except (TimeoutError, OSError, ValueError, nats.errors.Error) as error:
+        raise NatsUnavailable(
+            f"No NATS server answers at {url} ({str(error) or 'timed out'}). "
+            "Start one with `manage.py up --only nats`, or set NATS_URL."
+        ) from error
+
+
+def _quiet_until_connected(callback: Any) -> Any:
+    """The client reports every refused attempt; before the first connection the caller's error says it once."""
+
+    async def on_error(error: Exception) -> None:
+        if not isinstance(error, ConnectionRefusedError | nats.errors.NoServersError):
+            await callback(error)
+
+    return on_error
+
+
+@asynccontextmanager
+async def connection(url: str | None = None, *, name: str) -> AsyncIterator[Client]:
+    """A connection for the length of a block; what was published is flushed before it closes."""
+    client = await connect(url, name=name)
+    try:
+        yield client
+    finally:
+        try:
+            if client.is_connected:
+                await client.flush(timeout=2)
+        except (*TRANSIENT, nats.errors.Error):
+            logger.warning("NATS (%s): closed with messages unsent", name)
+        await client.close()
+
+
+def subject(message: Anomaly) -> str:
+    if isinstance(message, Alert):
+        return f"alerts.{message.symbol}"
+    return f"market.{market_type(message)}"
+
+
+def market_type(message: Anomaly) -> MarketType:
+    return MarketType(str(message.__struct_config__.tag))
+
+
+def message_id(message: Anomaly | CandleBatch, run: str = "") -> str:
+    """The `Nats-Msg-Id`: the same content published again within the window is stored once."""
+    if isinstance(message, CandleBatch):
+        return f"{message.venue}:{message.interval}:{message.close_time}:{run}"
+    return f"{message.id}:{message.revision}"
+
+
+async def has_jetstream(client: Client) -> bool:
+    """Whether this server keeps streams (a plain NATS server answers nothing there)."""
+    try:
+        await client.jetstream().account_info()
+    except (nats.js.errors.Error, nats.errors.NoRespondersError):
+        return False
+    return True
+
+
+async def ensure_streams(client: Client) -> None:
+    """Create the streams, or set their limits as the settings say. Each has a bound: oldest out first."""
+    gigabyte = 2**30
+    for config in (
+        StreamConfig(
+            name=ANOMALIES,
+            subjects=list(ANOMALY_SUBJECTS),
+            max_age=settings.ANOMALY_RETENTION_S,
+            max_bytes=2 * gigabyte,
+            duplicate_window=DUPLICATE_WINDOW_S,
+            discard=DiscardPolicy.OLD,
+        ),
+        StreamConfig(
+            name=CANDLES,
+            subjects=["candles.>"],
+            max_age=settings.CANDLE_STREAM_RETENTION_S,
+            max_bytes=gigabyte // 2,
+            duplicate_window=DUPLICATE_WINDOW_S,
+            discard=DiscardPolicy.OLD,
+        ),
+        StreamConfig(name=REJECTED, subjects=["rejected.>"], max_msgs=10_000, max_bytes=64 * 2**20),
+    ):
+        await client.jetstream().add_stream(config)
+
+
+class Publisher:
+    """Publishes anomalies and candles; returns when the server has them.
+
+    With JetStream every message carries its `Nats-Msg-Id` and is sent again until it is acknowledged, so a message is
+    stored once whatever fails in between. On a plain server a message is sent at most once.
+    """
+
+    def __init__(self, client: Client, *, jetstream: bool, run: str = "") -> None:
+        self._client = client
+        self._run = run
+        self.jetstream = jetstream
+        self._context: JetStreamContext = client.jetstream(publish_async_max_pending=1_000)
+
+    @classmethod
+    async def open(cls, client: Client, *, run: str = "") -> Self:
+        """`run` sets the candles of this publisher apart from those of any other: a recording may be played again."""
+        jetstream = await has_jetstream(client)
+        if jetstream:
+            await ensure_streams(client)
+        else:
+            logger.warning("NATS at %s has no JetStream: messages are delivered at most once.", client.connected_url)
+        return cls(client, jetstream=jetstream, run=run)
+
+    async def publish(self, *messages: Anomaly | CandleBatch) -> None:
+        """Raises `nats.js.errors.APIError` when the server refuses one for good."""
+        pending: Sequence[Anomaly | CandleBatch] = messages
+        for delay in backoff(first_s=0.1, cap_s=5.0):
+            pending = await self._try(pending)
+            if not pending:
+                return
+            logger.warning("NATS has not acknowledged %d message(s); sending again in %.1f s", len(pending), delay)
+            await asyncio.sleep(delay)
+
+    async def _try(self, messages: Sequence[Anomaly | CandleBatch]) -> Sequence[Anomaly | CandleBatch]:
+        """Send all; return those from the first unacknowledged on, so that order survives a retry."""
+        if not self.jetstream:
+            for message in messages:
+                await self._client.publish(_subject(message), encode(message))
+            return ()
+        sent = []
+        try:
+            for message in messages:
+                sent.append(
+                    await self._context.publish_async(
+                        _subject(message),
+                        encode(message),
+                        wait_stall=ACK_TIMEOUT_S,
+                        headers={"Nats-Msg-Id": message_id(message, self._run)},
+                    )
+                )
+        except TRANSIENT:
+            pass
+        for index, acknowledged in enumerate(sent):
+            try:
+                await asyncio.wait_for(acknowledged, ACK_TIMEOUT_S)
+            except (*TRANSIENT, TimeoutError):
+                for later in sent[index + 1 :]:
+                    later.cancel()
+                return messages[index:]
+        return messages[len(sent) :]
+
+
+def _subject(message: Anomaly | CandleBatch) -> str:
+    if isinstance(message, CandleBatch):
+        return f"candles.{message.venue}.{message.interval}"
+    return subject(message)
+
+
+async def stream_epoch(client: Client, stream: str) -> int:
+    """The stream's incarnation: its creation time in epoch ms."""
+    created = (await client.jetstream().stream_info(stream)).created
+    if created is None:
+        raise NatsUnavailable(
+            f"The NATS server does not tell when stream {stream} was created; 2.9 or later is needed."
+        )
+    return epoch_ms(created)
+
+
+def epoch_ms(moment: datetime | None) -> int:
+    return round((moment or datetime.now(UTC)).timestamp() * 1000)

@@ -1,0 +1,62 @@
+"""What a source of candles is, whatever it plays."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Sequence
+from typing import Protocol
+
+from market.messages import CandleBatch, SourceKind
+
+
+class SourceError(Exception):
+    """The source cannot play: an unreadable file, a missing column, a bad option. One sentence for the terminal."""
+
+
+class Source(Protocol):
+    """Candles in the order in which they close.
+
+    `batches()` first delivers what happened before "now" as fast as it is taken (`warming` is true then), and from
+    there on each batch when it is due. It waits in small pieces only, so it can share an event loop with everything
+    else. `warming` and `progress` speak of the batch delivered last.
+    """
+
+    @property
+    def kind(self) -> SourceKind: ...
+
+    @property
+    def venue(self) -> str: ...
+
+    @property
+    def interval(self) -> str: ...
+
+    @property
+    def symbols(self) -> Sequence[str]:
+        """Every symbol the source may deliver, sorted."""
+
+    @property
+    def progress(self) -> float | None:
+        """Share delivered so far, 0–1; None for a source without an end."""
+
+    @property
+    def warming(self) -> bool: ...
+
+    def describe(self) -> str:
+        """One line for the terminal: what plays."""
+
+    def batches(self) -> AsyncIterator[CandleBatch]: ...
+
+
+class Clock(Protocol):
+    """Where a source gets its time from; tests bring one that needs no waiting."""
+
+    def now_ms(self) -> int: ...
+
+    async def sleep(self, seconds: float) -> None: ...
+
+
+class WallClock:
+    def now_ms(self) -> int:
+        return time.time_ns() // 1_000_000
+
+    async def sleep(self, seconds: float) -> None:
+        await asyncio.sleep(seconds)

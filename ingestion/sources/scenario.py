@@ -1,0 +1,232 @@
+"""The unusual things that happen in the simulated market: what they do to prices, when they come, and their labels."""
+
+import heapq
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ingestion.sources.market_model import Floats, Influence
+
+
+class EventKind(StrEnum):
+    SYMBOL_PUMP = "SYMBOL_PUMP"
+    SYMBOL_DUMP = "SYMBOL_DUMP"
+    SLOW_DRIFT = "SLOW_DRIFT"
+    LEVEL_SHIFT = "LEVEL_SHIFT"
+    VOLUME_SURGE = "VOLUME_SURGE"
+    VOLATILITY_BURST = "VOLATILITY_BURST"
+    SECTOR_PUMP = "SECTOR_PUMP"
+    SECTOR_DUMP = "SECTOR_DUMP"
+    MARKET_CRASH = "MARKET_CRASH"
+    MARKET_RALLY = "MARKET_RALLY"
+    MARKET_STRESS = "MARKET_STRESS"
+
+
+@dataclass(frozen=True)
+class Label:
+    """What really happened, to measure detectors by.
+
+    `onset_ms` is the close of the last ordinary candle, `end_ms` that of the last candle of the move (reversion comes
+    after it). `magnitude_pct` is the median move of the symbols, 0 for events that have no direction.
+    """
+
+    kind: EventKind
+    symbols: tuple[str, ...]
+    sector: str | None
+    onset_ms: int
+    end_ms: int
+    magnitude_pct: float
+
+
+@dataclass(frozen=True)
+class Event:
+    """One event, in seconds since the simulation's first candle opened.
+
+    The price of `members[i]` goes by `moves[i]` (log) within `move_s` seconds and then gives back the share `reverts`
+    with the time constant `revert_s`. Meanwhile `volume`, `noise` and `market_noise` multiply what is usual.
+    """
+
+    kind: EventKind
+    members: NDArray[np.intp]
+    moves: Floats
+    onset_s: int
+    move_s: int
+    reverts: float = 0.0
+    revert_s: float = 1.0
+    volume: float = 1.0
+    noise: float = 1.0
+    market_noise: float = 1.0
+    sector: str | None = None
+
+    @property
+    def over_s(self) -> float:
+        """When nothing worth computing is left of it."""
+        return self.onset_s + self.move_s + 7 * max(self.revert_s, self._fade_s)
+
+    @property
+    def _fade_s(self) -> float:
+        return self.move_s / 3
+
+    def add_to(self, influence: Influence, first_s: int) -> None:
+        """Add the event's part to the seconds that `influence` covers, the first of which opens at `first_s`."""
+        edges = np.arange(first_s, first_s + len(influence.drift) + 1) - self.onset_s
+        after = np.maximum(edges[1:] - self.move_s, 0)
+        active = np.where(edges[1:] > 0, np.exp(-after / self._fade_s), 0.0)[:, None]
+        influence.drift[:, self.members] += np.diff(self._path(edges))[:, None] * self.moves
+        influence.volume[:, self.members] *= 1 + (self.volume - 1) * active
+        influence.noise[:, self.members] *= 1 + (self.noise - 1) * active
+        influence.market_noise[:] *= 1 + (self.market_noise - 1) * active
+
+    def _path(self, age_s: NDArray[np.int64]) -> Floats:
+        """Share of the move made at an age: steep at first, all of it after `move_s`, then partly given back."""
+        made = np.sin(np.pi / 2 * np.clip(age_s / self.move_s, 0, 1))
+        back: Floats = self.reverts * -np.expm1(-np.maximum(age_s - self.move_s, 0) / self.revert_s)
+        return made - back
+
+    def label(self, symbols: Sequence[str], zero_ms: int) -> Label:
+        return Label(
+            kind=self.kind,
+            symbols=tuple(symbols[member] for member in self.members),
+            sector=self.sector,
+            onset_ms=zero_ms + self.onset_s * 1_000,
+            end_ms=zero_ms + (self.onset_s + self.move_s) * 1_000,
+            magnitude_pct=round(float(np.expm1(np.median(self.moves))) * 100, 3),
+        )
+
+
+_SYMBOL_KINDS: Final = {
+    EventKind.SYMBOL_PUMP: 0.28,
+    EventKind.SYMBOL_DUMP: 0.24,
+    EventKind.VOLUME_SURGE: 0.16,
+    EventKind.VOLATILITY_BURST: 0.14,
+    EventKind.SLOW_DRIFT: 0.09,
+    EventKind.LEVEL_SHIFT: 0.09,
+}
+_REST_S: Final = 900  # a symbol that had its event is left alone for so long
+_SMALLEST_SECTOR: Final = 4
+
+
+class Scenario:
+    """Makes events: first a short programme that shows every kind, then at random, believable intervals for ever.
+
+    Pure: equal arguments give equal events. Each stream of events has its own generator, so one does not shift another.
+    """
+
+    def __init__(
+        self, beta: Floats, sectors: dict[str, NDArray[np.intp]], live_from_s: int, seed: np.random.SeedSequence
+    ) -> None:
+        """beta: each symbol's sensitivity to the market, shape (symbols,). sectors: name → its symbols' indices."""
+        self._beta = beta
+        self._sectors = {name: members for name, members in sectors.items() if len(members) >= _SMALLEST_SECTOR}
+        self._live_from_s = live_from_s
+        self._seeds = seed.spawn(4)
+        self._rest_until_s = np.zeros(len(beta))
+
+    def events(self) -> Iterator[Event]:
+        """All events in the order of their onset, without an end. Ask once: resting symbols are remembered."""
+        opening, symbol, sector, market = (np.random.default_rng(seed) for seed in self._seeds)
+        streams = [self._opening(opening), self._symbol_events(symbol), self._market_events(market)]
+        if self._sectors:
+            streams.append(self._sector_events(sector))
+        return heapq.merge(*streams, key=lambda event: event.onset_s)
+
+    def _opening(self, rng: np.random.Generator) -> Iterator[Event]:
+        """What somebody who just opened the page sees within the first minute."""
+        start = self._live_from_s
+        yield self._symbol_event(rng, EventKind.SYMBOL_PUMP, start + 2)
+        yield self._symbol_event(rng, EventKind.VOLUME_SURGE, start + 5)
+        yield self._market_move(rng, EventKind.MARKET_CRASH, start + 6, longest_s=11)
+        yield self._symbol_event(rng, EventKind.SYMBOL_DUMP, start + 11)
+        if self._sectors:
+            yield self._sector_move(rng, EventKind.SECTOR_PUMP, start + 14)
+        yield self._stress(rng, start + 18)
+        yield self._symbol_event(rng, EventKind.LEVEL_SHIFT, start + 25)
+        yield self._symbol_event(rng, EventKind.SLOW_DRIFT, start + 30)
+        yield self._symbol_event(rng, EventKind.VOLATILITY_BURST, start + 38)
+
+    def _symbol_events(self, rng: np.random.Generator) -> Iterator[Event]:
+        kinds, chances = list(_SYMBOL_KINDS), list(_SYMBOL_KINDS.values())
+        at_s = self._live_from_s + 45
+        while True:
+            yield self._symbol_event(rng, kinds[rng.choice(len(kinds), p=chances)], at_s)
+            at_s += int(rng.integers(10, 26))
+
+    def _sector_events(self, rng: np.random.Generator) -> Iterator[Event]:
+        at_s = self._live_from_s + 150
+        while True:
+            kind = EventKind.SECTOR_PUMP if rng.random() < 0.55 else EventKind.SECTOR_DUMP
+            yield self._sector_move(rng, kind, at_s)
+            at_s += int(rng.integers(120, 241))
+
+    def _market_events(self, rng: np.random.Generator) -> Iterator[Event]:
+        at_s = self._live_from_s + 280
+        last = EventKind.MARKET_CRASH
+        while True:
+            if rng.random() < 0.25:
+                yield self._stress(rng, at_s)
+            else:
+                # Mostly the other way than last time, or a long run would carry the market off.
+                if rng.random() < 0.7:
+                    last = EventKind.MARKET_RALLY if last is EventKind.MARKET_CRASH else EventKind.MARKET_CRASH
+                yield self._market_move(rng, last, at_s)
+            at_s += int(rng.integers(240, 361))
+
+    def _symbol_event(self, rng: np.random.Generator, kind: EventKind, at_s: int) -> Event:
+        rested = np.flatnonzero(self._rest_until_s <= at_s)
+        member = int(rng.choice(rested if len(rested) else len(self._beta)))
+        self._rest_until_s[member] = at_s + _REST_S
+        sign = 1.0 if rng.random() < 0.5 else -1.0
+
+        def event(move_s: int, size: float, **details: float) -> Event:
+            return Event(kind, np.array([member]), np.array([size]), at_s, move_s, **details)  # type: ignore[arg-type]
+
+        match kind:
+            case EventKind.SYMBOL_PUMP | EventKind.SYMBOL_DUMP:
+                move_s = int(rng.integers(20, 61))
+                size = np.log1p(rng.uniform(0.08, 0.20) * (1 if kind is EventKind.SYMBOL_PUMP else -1))
+                volume, reverts = rng.uniform(8, 20), rng.uniform(0.6, 0.9)
+                return event(move_s, size, volume=volume, noise=2.5, reverts=reverts, revert_s=move_s * 6.0)
+            case EventKind.SLOW_DRIFT:
+                size = sign * rng.uniform(0.025, 0.045)
+                return event(int(rng.integers(180, 301)), size, volume=1.3, reverts=0.9, revert_s=1800.0)
+            case EventKind.LEVEL_SHIFT:
+                return event(2, sign * rng.uniform(0.02, 0.04), volume=4.0)
+            case EventKind.VOLUME_SURGE:
+                return event(int(rng.integers(30, 61)), 0.0, volume=rng.uniform(10, 25))
+            case EventKind.VOLATILITY_BURST:
+                return event(int(rng.integers(40, 91)), 0.0, noise=rng.uniform(6, 10), volume=3.0)
+            case _:
+                raise ValueError(f"{kind} is not about one symbol")
+
+    def _sector_move(self, rng: np.random.Generator, kind: EventKind, at_s: int) -> Event:
+        names = list(self._sectors)
+        sector = names[rng.integers(len(names))]
+        members = self._sectors[sector]
+        size = np.log1p(rng.uniform(0.04, 0.08) * (1 if kind is EventKind.SECTOR_PUMP else -1))
+        move_s = int(rng.integers(20, 46))
+        return Event(
+            kind, members, size * rng.uniform(0.7, 1.3, len(members)), at_s, move_s,
+            volume=rng.uniform(4, 8), noise=1.5, reverts=rng.uniform(0.7, 0.9), revert_s=move_s * 6.0, sector=sector,
+        )  # fmt: skip
+
+    def _market_move(self, rng: np.random.Generator, kind: EventKind, at_s: int, longest_s: int = 30) -> Event:
+        size = rng.uniform(0.045, 0.07) * (1 if kind is EventKind.MARKET_RALLY else -1)
+        move_s = int(rng.integers(10, longest_s + 1))
+        moves = np.log1p(size) * self._beta / np.median(self._beta)
+        return Event(
+            kind, np.arange(len(self._beta)), moves, at_s, move_s,
+            volume=rng.uniform(5, 9), noise=2.0, market_noise=3.0,
+            reverts=rng.uniform(0.8, 1.0), revert_s=rng.uniform(200, 400),
+        )  # fmt: skip
+
+    def _stress(self, rng: np.random.Generator, at_s: int) -> Event:
+        """No direction, but everything swings, and swings together."""
+        count = len(self._beta)
+        return Event(
+            EventKind.MARKET_STRESS, np.arange(count), np.zeros(count), at_s, int(rng.integers(60, 121)),
+            volume=rng.uniform(3, 5), noise=3.0, market_noise=rng.uniform(9, 13),
+        )  # fmt: skip

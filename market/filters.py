@@ -1,0 +1,140 @@
+"""Query parameters of the history that choose rows. What nobody could mean is refused with what could be meant."""
+
+from collections.abc import Callable, Collection
+from datetime import datetime
+from typing import Any
+
+import django_filters
+from django import forms
+from django.db.models import QuerySet
+from django_filters.rest_framework import DjangoFilterBackend
+from drf_spectacular.utils import extend_schema_field
+from rest_framework.exceptions import ValidationError
+from rest_framework.request import Request
+
+from market.messages import SEVERITIES, Direction, InvalidMessage, MarketType, Severity, State, time_ms
+from market.models import Anomaly, ReviewState
+from market.times import moment
+
+Found = QuerySet[Anomaly]
+
+
+class _WordsInput(forms.TextInput):
+    """A list as `?name=A,B`, as `?name=A&name=B`, and under the plural name that `/ws` uses."""
+
+    def __init__(self, plural: str | None, placeholder: str) -> None:
+        super().__init__({"placeholder": placeholder})
+        self.plural = plural
+
+    def value_from_datadict(self, data: Any, files: Any, name: str) -> list[str]:
+        given = [text for key in (name, self.plural) for text in data.getlist(key)]
+        return [word.strip() for text in given for word in text.split(",") if word.strip()]
+
+    def format_value(self, value: Any) -> str:
+        return ",".join(value or ())
+
+
+class _WordsField(forms.Field):
+    def __init__(
+        self, *, plural: str | None, spelling: Callable[[str], str], allowed: Collection[str], **options: Any
+    ) -> None:
+        super().__init__(widget=_WordsInput(plural, ", ".join(allowed)), **options)
+        self.spelling, self.allowed = spelling, allowed
+
+    def clean(self, value: list[str]) -> list[str]:
+        words = [self.spelling(word) for word in value]
+        for given, word in zip(value, words, strict=True):
+            if not word.isprintable() or not word:
+                raise forms.ValidationError(f"{given!r} is not a name.")
+            if self.allowed and word not in self.allowed:
+                raise forms.ValidationError(f"{given} is none of {', '.join(self.allowed)}.")
+        return words
+
+
+class WordsFilter(django_filters.Filter):
+    """Rows whose column is one of the words given. Nothing in `allowed`: any word may be."""
+
+    field_class = _WordsField
+
+    def __init__(
+        self,
+        field_name: str,
+        *,
+        plural: str | None = None,
+        allowed: Collection[str] = (),
+        spelling: Callable[[str], str] = str.upper,
+        meaning: str = "Any of these",
+    ) -> None:
+        super().__init__(field_name, "in", plural=plural, allowed=tuple(allowed), spelling=spelling)
+        words = {"type": "string", "enum": list(allowed)} if allowed else {"type": "string"}
+        names = f"; also as `{plural}`" if plural else ""
+        extend_schema_field(
+            {"type": "array", "items": words, "description": f"{meaning}: repeated, or with commas{names}."}
+        )(self)
+
+    @property
+    def names(self) -> set[str]:
+        return {self.extra["plural"]} - {None}
+
+
+class SeverityFilter(WordsFilter):
+    def __init__(self, *, plural: str | None = None, at_least: bool = False) -> None:
+        meaning = "At least as severe as one of these" if at_least else "Any of these"
+        super().__init__("severity", plural=plural, allowed=SEVERITIES, meaning=meaning)
+        self.at_least = at_least
+
+    def filter(self, qs: Found, value: list[str]) -> Found:
+        ranks = [Severity(word).rank for word in value]
+        if ranks and self.at_least:
+            return qs.filter(severity__gte=min(ranks))
+        found: Found = super().filter(qs, ranks)
+        return found
+
+
+class _MomentField(forms.CharField):
+    def clean(self, value: Any) -> datetime | None:
+        try:
+            return moment(time_ms(value)) if value else None
+        except (InvalidMessage, OverflowError) as error:
+            raise forms.ValidationError(f"{value} is neither epoch milliseconds nor an ISO 8601 time.") from error
+
+
+@extend_schema_field(
+    {"type": "string", "description": "Epoch milliseconds or an ISO 8601 time (UTC if it names no zone)."}
+)
+class MomentFilter(django_filters.Filter):
+    field_class = _MomentField
+
+
+class AnomalyFilter(django_filters.FilterSet):
+    """What alerts and market anomalies are both chosen by."""
+
+    severity = SeverityFilter(plural="severities")
+    min_severity = SeverityFilter(at_least=True)
+    direction = WordsFilter("direction", allowed=list(Direction))
+    state = WordsFilter("state", allowed=list(State))
+    review_state = WordsFilter("review_state", allowed=ReviewState.values, spelling=str.lower)
+
+    @classmethod
+    def get_filters(cls) -> dict[str, django_filters.Filter]:
+        """`from` is no name in Python. The range is half-open, so that adjoining ones share no row."""
+        span = {"from": MomentFilter("timestamp", "gte"), "to": MomentFilter("timestamp", "lt")}
+        return {**super().get_filters(), **span}
+
+
+class MarketAnomalyFilter(AnomalyFilter):
+    type = WordsFilter("type", plural="types", allowed=list(MarketType))
+    sector = WordsFilter("sector", plural="sectors", spelling=str)
+
+
+class StrictFilterBackend(DjangoFilterBackend):
+    """Refuses parameters nobody reads: a misspelt filter would otherwise silently match everything."""
+
+    def filter_queryset(self, request: Request, queryset: Found, view: Any) -> Found:
+        filters = view.filterset_class.base_filters
+        known = {"format", *filters, *(name for each in filters.values() for name in getattr(each, "names", ()))}
+        known |= {parameter["name"] for parameter in view.paginator.get_schema_operation_parameters(view)}
+        if unknown := sorted(request.query_params.keys() - known):
+            raise ValidationError(dict.fromkeys(unknown, f"Unknown parameter. Known: {', '.join(sorted(known))}."))
+        found: Found = super().filter_queryset(request, queryset, view)
+        return found

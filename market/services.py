@@ -1,0 +1,145 @@
+"""Writes of the market's side, and the one way any anomaly gets into the database: `upsert`."""
+
+from collections.abc import Callable, Collection, Iterable, Sequence
+from datetime import datetime
+from typing import Any, Final, Generic, NamedTuple, TypeVar
+
+from django.contrib.auth.models import User
+from django.db import DEFAULT_DB_ALIAS, connections
+from django.db.models import Q, QuerySet
+from django.utils import timezone
+
+from market import models
+from market.messages import Anomaly, MarketAnomaly, SectorAnomaly, SynchronizedMovement, frame_data
+from market.models import ReviewState
+from market.times import moment
+
+MessageT = TypeVar("MessageT", bound=Anomaly)
+MessageCo = TypeVar("MessageCo", bound=Anomaly, covariant=True)
+AnomalyT = TypeVar("AnomalyT", bound=models.Anomaly)
+# What an update leaves alone: the identity, and what reviewers said.
+_KEPT: Final = {"id", "review_state", "review_note", "reviewed_by_id", "reviewed_at"}
+
+
+class Sequenced(NamedTuple, Generic[MessageCo]):
+    """A message, its place in the stream, and what is stored and sent of it (`market.messages.frame_data`)."""
+
+    epoch: int
+    offset: int
+    message: MessageCo
+    payload: bytes
+
+
+def sequenced(epoch: int, offset: int, message: MessageT) -> Sequenced[MessageT]:
+    return Sequenced(epoch, offset, message, frame_data(message))
+
+
+def store(messages: Sequence[Sequenced[MarketAnomaly]]) -> int:
+    """Insert market anomalies, or bring stored ones up to date; the number of rows inserted or changed."""
+    return upsert(_row(item) for item in newest_of_each(messages))
+
+
+def advance(epoch: int, previous_offset: int, offset: int) -> bool:
+    """Claim the stretch of the stream from `previous_offset` to `offset`; False when another bridge was faster.
+
+    Call it first in the transaction that stores the stretch: a rival waits on the row until that commits, and then
+    finds it moved. Any other epoch than the stored one is a new incarnation of the stream and starts afresh.
+    """
+    claimed = models.StreamHead.objects.filter(~Q(epoch=epoch) | Q(offset=previous_offset), id=1)
+    if claimed.update(epoch=epoch, offset=offset, updated_at=timezone.now()):
+        return True
+    _, created = models.StreamHead.objects.get_or_create(id=1, defaults={"epoch": epoch, "offset": offset})
+    return created
+
+
+def review(
+    found: QuerySet[AnomalyT], state: ReviewState, *, reviewer: User, at: datetime, note: str | None = None
+) -> int:
+    """Put a review on anomalies of one kind; how many. Back to new clears who and when; no `note` keeps the notes."""
+    again = state is ReviewState.NEW
+    changes: dict[str, Any] = {
+        "review_state": state,
+        "reviewed_by": None if again else reviewer,
+        "reviewed_at": None if again else at,
+    }
+    if note is not None:
+        changes["review_note"] = note
+    return found.update(**changes)
+
+
+def newest_of_each(items: Iterable[Sequenced[MessageT]]) -> list[Sequenced[MessageT]]:
+    """The newest revision of every id, in the order of ids: two writers then lock rows in the same order."""
+    newest: dict[str, Sequenced[MessageT]] = {}
+    for item in items:
+        known = newest.get(item.message.id)
+        if known is None or _age(item) > _age(known):
+            newest[item.message.id] = item
+    return [newest[key] for key in sorted(newest)]
+
+
+def _age(item: Sequenced[Anomaly]) -> tuple[int, int, int]:
+    return item.message.revision, item.epoch, item.offset
+
+
+def shared_columns(item: Sequenced[Anomaly]) -> dict[str, Any]:
+    """The columns of `models.Anomaly` that come from the message."""
+    message = item.message
+    return {
+        "id": message.id,
+        "revision": message.revision,
+        "severity": message.severity.rank,
+        "state": message.state,
+        "timestamp": moment(message.timestamp),
+        "detected_at": moment(message.detected_at),
+        "epoch": item.epoch,
+        "offset": item.offset,
+        "payload": item.payload.decode(),
+    }
+
+
+def _row(item: Sequenced[MarketAnomaly]) -> models.MarketAnomaly:
+    message = item.message
+    return models.MarketAnomaly(
+        **shared_columns(item),
+        type=str(message.__struct_config__.tag),
+        direction=message.direction if isinstance(message, SynchronizedMovement) else "",
+        # PostgreSQL stores no NUL, and JSON may carry one.
+        sector=message.sector.replace("\0", "") if isinstance(message, SectorAnomaly) else "",
+    )
+
+
+def upsert(rows: Iterable[models.Anomaly], *, fill_once: Collection[str] = ()) -> int:
+    """Insert the unknown, update what is older than given; how many rows that touched. One id at most once.
+
+    `fill_once` names text columns that keep the first value that is not empty. The comparison of revisions is
+    part of the statement, so that two writers never undo each other, whatever each knew before. The ORM's
+    `bulk_create(update_conflicts=True)` takes no such condition; SQLite and PostgreSQL share this dialect.
+    """
+    batch = list(rows)
+    if not batch:
+        return 0
+    database = connections[DEFAULT_DB_ALIAS]  # asked once: the `connection` proxy looks it up for every value
+    fields = batch[0]._meta.concrete_fields
+    values = [[field.get_db_prep_save(getattr(row, field.attname), database) for field in fields] for row in batch]
+    with database.cursor() as cursor:
+        cursor.executemany(_upsert_sql(type(batch[0]), fill_once, database.ops.quote_name), values)
+        return int(cursor.rowcount)
+
+
+def _upsert_sql(model: type[models.Anomaly], fill_once: Collection[str], quote: Callable[[str], str]) -> str:
+    table = quote(model._meta.db_table)
+    columns = [str(field.column) for field in model._meta.concrete_fields]
+    changes = [
+        f"{name} = CASE WHEN {table}.{name} = '' THEN excluded.{name} ELSE {table}.{name} END"
+        if column in fill_once
+        else f"{name} = excluded.{name}"
+        for column, name in zip(columns, map(quote, columns), strict=True)
+        if column not in _KEPT
+    ]
+    given, stored = (
+        ", ".join(f"{row}.{quote(name)}" for name in ("revision", "epoch", "offset")) for row in ("excluded", table)
+    )
+    return (
+        f"INSERT INTO {table} ({', '.join(map(quote, columns))}) VALUES ({', '.join(['%s'] * len(columns))}) "  # noqa: S608
+        f"ON CONFLICT (id) DO UPDATE SET {', '.join(changes)} WHERE ({given}) > ({stored})"
+    )

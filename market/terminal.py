@@ -1,0 +1,71 @@
+"""One anomaly as one coloured line of a terminal: what the test tools print."""
+
+from datetime import UTC, datetime
+from typing import Final
+
+from rich.text import Text
+
+from market.messages import (
+    Alert,
+    Anomaly,
+    Direction,
+    MarketStress,
+    Method,
+    SectorAnomaly,
+    Severity,
+    State,
+    SynchronizedMovement,
+)
+
+_STYLES: Final = {
+    Severity.LOW: "cyan",
+    Severity.MEDIUM: "yellow",
+    Severity.HIGH: "bright_red",
+    Severity.CRITICAL: "bold white on red",
+}
+_ARROWS: Final = {Direction.UP: ("▲", "green"), Direction.DOWN: ("▼", "red")}
+
+
+def line(anomaly: Anomaly) -> Text:
+    """Time (UTC), severity, direction, what it is about, its figures, and its state once it is not news any more."""
+    moment = datetime.fromtimestamp(anomaly.timestamp / 1000, UTC)
+    subject, direction, figures = _parts(anomaly)
+    text = Text()
+    text.append(f"{moment:%H:%M:%S} ", style="dim")
+    text.append(f"{anomaly.severity:<8}", style=_STYLES[anomaly.severity])
+    text.append(" ")
+    text.append(*_ARROWS[direction] if direction else ("●", "magenta"))
+    text.append(f" {subject}", style="bold")
+    text.append(f"  {figures}")
+    if anomaly.state is not State.OPEN or anomaly.revision > 1:
+        text.append(f"  {anomaly.state.lower()}, revision {anomaly.revision}", style="dim")
+    return text
+
+
+def _parts(anomaly: Anomaly) -> tuple[str, Direction | None, str]:
+    match anomaly:
+        case Alert():
+            surge = anomaly.method in (Method.VOLUME, Method.VOLATILITY)
+            score = f"{anomaly.score:.1f} × usual" if surge else f"{anomaly.score:+.1f} σ"
+            figures = [f"{anomaly.method} {score}"]
+            if anomaly.change_pct is not None:
+                figures.append(f"{anomaly.change_pct:+.2f} %")
+            if anomaly.price is not None:
+                figures.append(f"at {anomaly.price:g}")
+            return f"{anomaly.symbol} {anomaly.interval}", anomaly.direction, "  ".join(figures)
+        case SynchronizedMovement():
+            figures = [
+                f"{anomaly.synchronization_ratio:.0%} of {anomaly.universe} symbols",
+                f"{anomaly.average_change_pct:+.2f} % on average",
+            ]
+            return "synchronized movement", anomaly.direction, "  ".join(figures)
+        case MarketStress():
+            return "market stress", None, f"index {anomaly.stress_index:.0f}  led by {anomaly.metric}"
+        case SectorAnomaly():
+            direction = Direction.UP if anomaly.performance_pct >= 0 else Direction.DOWN
+            figures = [
+                f"{anomaly.performance_pct:+.2f} %",
+                f"{anomaly.deviation:+.1f} σ",
+                f"{anomaly.members_moving} of {anomaly.members} members",
+            ]
+            return f"sector {anomaly.sector}", direction, "  ".join(figures)

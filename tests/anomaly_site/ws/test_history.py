@@ -1,0 +1,56 @@
+"""The store as the hub reads it."""
+
+import pytest
+from channels.db import database_sync_to_async
+
+import alerts.services
+import market.services
+from anomaly_site.ws import history as history_module
+from anomaly_site.ws.filters import parse_filters
+from anomaly_site.ws.history import StoredHistory, replay
+from anomaly_site.ws.protocol import CHANNELS, Channel, Cursor
+from market.messages import decode_alert, decode_market
+from market.selectors import stream_head
+from market.services import sequenced
+from tests.anomaly_site.ws.world import EPOCH, NOW_MS, alert, sector, stress, synchronized
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@database_sync_to_async
+def store(*messages: bytes) -> None:
+    head = stream_head()
+    previous = head[1] if head else 0
+    for offset, payload in enumerate(messages, previous + 1):
+        if b'"symbol"' in payload:
+            alerts.services.store([sequenced(EPOCH, offset, decode_alert(payload, received_at=NOW_MS))])
+        else:
+            market.services.store([sequenced(EPOCH, offset, decode_market(payload, received_at=NOW_MS))])
+    market.services.advance(EPOCH, previous, previous + len(messages))
+
+
+async def test_the_head() -> None:
+    assert await StoredHistory().head() is None
+    await store(alert())
+    assert await StoredHistory().head() == Cursor(EPOCH, 1)
+
+
+async def test_changes_of_both_channels_come_in_stream_order_whatever_the_page(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(history_module, "PAGE", 2)
+    await store(*(alert(f"a{number}") for number in range(5)), stress("m1"), alert("a9"), stress("m2"))
+    told = [change async for page, _ in replay(StoredHistory(), EPOCH, 1, 7, CHANNELS) for change in page]
+    assert [(change.offset, change.channel) for change in told] == [
+        (2, "alerts"), (3, "alerts"), (4, "alerts"), (5, "alerts"), (6, "market"), (7, "alerts"),
+    ]  # fmt: skip
+    assert told[0].payload == alert("a1")
+
+
+async def test_the_latest_follow_every_rule_of_the_filters() -> None:
+    await store(
+        alert("a1"), alert("a2", severity="LOW"), alert("a3", symbol="ETHUSDT"), stress("m1"),
+        sector("m2", name="DeFi", symbols=["BTCUSDT"], severity="HIGH"), synchronized("m3", symbols=["ETHUSDT"]),
+    )  # fmt: skip
+    wanted, _ = parse_filters({"symbols": ["BTCUSDT"], "severities": ["HIGH"], "sectors": ["defi"]}, channels=CHANNELS)
+    assert [change.offset for change in await StoredHistory().latest(wanted, 10)] == [1, 4, 5]
+    nothing, _ = parse_filters({"severities": ["URGENT"]}, channels=[Channel.ALERTS])
+    assert await StoredHistory().latest(nothing, 10) == []

@@ -1,0 +1,306 @@
+"""What a client missed, what got lost between bridge and hub: told once each, in order, from the store."""
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from anomaly_site.ws.client import Client
+from anomaly_site.ws.filters import parse_filters
+from anomaly_site.ws.hub import Hub
+from anomaly_site.ws.protocol import CHANNELS, Channel, CloseCode
+from tests.anomaly_site.ws.conftest import Connect
+from tests.anomaly_site.ws.test_stream import offsets_until_pong
+from tests.anomaly_site.ws.world import EPOCH, World, alert, receive_until, stress
+
+ALERTS, MARKET = Channel.ALERTS, Channel.MARKET
+
+
+class Recorder:
+    """A sink that remembers."""
+
+    def __init__(self) -> None:
+        self.stalled_since: float | None = None
+        self.on_writable: Callable[[], None] | None = None
+        self.closed = False
+        self.offsets: list[int] = []
+
+    def write(self, frames: Any) -> None:
+        self.offsets += [frame.offset for frame in frames if frame.offset]
+
+    def write_one(self, frame: Any) -> None:
+        self.write([frame])
+
+    def close(self, code: CloseCode, reason: str) -> None:
+        self.closed = True
+
+    async def drained(self) -> None:
+        await asyncio.sleep(0)
+
+
+def listen(hub: Hub, **filters: Any) -> Recorder:
+    sink = Recorder()
+    client = Client(sink)
+    hub.add(client, "")
+    hub.subscribe(client, parse_filters(filters, channels=CHANNELS)[0])
+    return sink
+
+
+async def settle(hub: Hub, offset: int) -> None:
+    async with asyncio.timeout(5):
+        while hub.cursor.offset < offset:
+            await asyncio.sleep(0.01)
+    await asyncio.sleep(0.01)
+
+
+# --- A client comes back ---------------------------------------------------------------------------------------------
+
+
+async def test_since_tells_what_was_missed_then_goes_live(connect: Connect, world: World) -> None:
+    for number in range(10):
+        await world.publish((ALERTS, alert(f"a{number}")), (MARKET, stress(f"m{number}")))
+    socket = await connect()
+    await world.publish((ALERTS, alert("a5", revision=2)))
+    await asyncio.sleep(0.05)
+    await socket.send_json_to(
+        {"type": "subscribe", "since": {"epoch": EPOCH, "offset": 8}, "filters": {"channels": ["alerts"]}}
+    )
+    acknowledged, *frames, heartbeat = await receive_until(socket, "heartbeat")
+    assert acknowledged["recovered"] is True
+    assert acknowledged["cursor"] == {"epoch": EPOCH, "offset": 8}
+    # a5 was at 11 and changed at 21: only its latest revision is told.
+    assert [frame["offset"] for frame in frames] == [9, 13, 15, 17, 19, 21]
+    assert heartbeat["cursor"] == {"epoch": EPOCH, "offset": 21}
+    await world.publish((ALERTS, alert("new")))
+    assert await offsets_until_pong(socket) == [22]
+
+
+async def test_since_of_another_stream_is_not_recovered(connect: Connect, world: World) -> None:
+    await world.publish((ALERTS, alert()))
+    socket = await connect()
+    for since in ({"epoch": EPOCH - 1, "offset": 0}, {"epoch": EPOCH, "offset": 99}):
+        await socket.send_json_to({"type": "subscribe", "since": since})
+        answer = await socket.receive_json_from()
+        assert answer["recovered"] is False
+        assert "since" in answer["warnings"][0]
+    assert await offsets_until_pong(socket) == []
+
+
+async def test_a_client_may_be_ahead_of_this_server(connect: Connect, world: World) -> None:
+    """It came from another process that had already sent what is still under way to this one."""
+    await world.publish((ALERTS, alert("a1")))
+    await world.publish((ALERTS, alert("a2")), lose=CHANNELS)
+    socket = await connect()
+    await socket.send_json_to({"type": "subscribe", "since": {"epoch": EPOCH, "offset": 2}})
+    assert (await socket.receive_json_from())["recovered"] is True
+    await world.publish((ALERTS, alert("a3")))
+    assert await offsets_until_pong(socket) == [3]
+
+
+async def test_a_snapshot_is_the_last_that_match_oldest_first(connect: Connect, world: World) -> None:
+    for number in range(6):
+        await world.publish((ALERTS, alert(f"a{number}")), (ALERTS, alert(f"b{number}", symbol="ETHUSDT")))
+    socket = await connect()
+    await socket.send_json_to({"type": "subscribe", "snapshot": 2, "filters": {"symbols": ["ETHUSDT"]}})
+    assert (await socket.receive_json_from())["type"] == "subscribed"
+    frames = [await socket.receive_json_from() for _ in range(2)]
+    assert [(frame["data"]["id"], frame["snapshot"]) for frame in frames] == [("b4", True), ("b5", True)]
+    await world.publish((ALERTS, alert("b6", symbol="ETHUSDT")))
+    assert await offsets_until_pong(socket) == [13]
+
+
+async def test_a_snapshot_ahead_of_the_hub_is_not_told_twice(connect: Connect, world: World) -> None:
+    await world.publish((ALERTS, alert("a1")), lose=CHANNELS)
+    socket = await connect()
+    await socket.send_json_to({"type": "subscribe", "snapshot": 10})
+    await world.send(ALERTS, 0, 1, [])
+    await world.send(MARKET, 0, 1, [])
+    await world.publish((ALERTS, alert("a2")))
+    frames = await receive_until(socket, "alert")
+    frames.append(await socket.receive_json_from())
+    assert [frame["offset"] for frame in frames if frame["type"] == "alert"] == [1, 2]
+    assert await offsets_until_pong(socket) == []
+
+
+async def test_a_snapshot_stands_in_when_since_cannot_be_told(connect: Connect, world: World) -> None:
+    await world.publish((ALERTS, alert("a1")))
+    socket = await connect()
+    await socket.send_json_to({"type": "subscribe", "since": {"epoch": 1, "offset": 1}, "snapshot": 5})
+    assert (await socket.receive_json_from())["recovered"] is False
+    assert (await socket.receive_json_from())["snapshot"] is True
+
+
+async def test_without_its_history_a_client_is_sent_away(connect: Connect, world: World, monkeypatch: Any) -> None:
+    async def fail(*args: Any) -> None:
+        raise OSError("the database is gone")
+
+    await world.publish((ALERTS, alert("a1")))
+    socket = await connect(subscribe={})
+    monkeypatch.setattr(world, "changes", fail)
+    await socket.send_json_to({"type": "subscribe", "since": {"epoch": EPOCH, "offset": 0}})
+    assert (await receive_until(socket, "subscribed"))[-1]["recovered"] is True
+    assert (await socket.receive_output())["code"] == 1012
+
+
+# --- The hub misses something ----------------------------------------------------------------------------------------
+
+
+async def test_a_lost_batch_is_healed_from_the_store(hub: Hub, world: World) -> None:
+    sink = listen(hub)
+    await world.publish((ALERTS, alert("a1")))
+    await world.publish((ALERTS, alert("a2")), (MARKET, stress("m2")), lose=CHANNELS)
+    await world.publish((ALERTS, alert("a3")))
+    await settle(hub, 4)
+    assert sink.offsets == [1, 2, 3, 4]
+    assert (hub.counters["gaps_healed"], hub.counters["messages_healed"]) == (1, 2)
+
+
+async def test_a_lost_half_of_a_batch_is_healed_when_the_next_one_comes(hub: Hub, world: World) -> None:
+    sink = listen(hub)
+    await world.publish((ALERTS, alert("a1")), (MARKET, stress("m1")), lose=[MARKET])
+    await world.publish((ALERTS, alert("a2")))
+    await settle(hub, 3)
+    assert sink.offsets == [1, 2, 3]
+
+
+async def test_a_lost_half_of_the_last_batch_is_healed_in_time(hub: Hub, world: World) -> None:
+    sink = listen(hub)
+    await world.publish((ALERTS, alert("a1")), (MARKET, stress("m1")), lose=[ALERTS])
+    await settle(hub, 2)
+    assert sink.offsets == [1, 2]
+
+
+async def test_a_lost_last_batch_is_found_by_the_heartbeat(world: World) -> None:
+    hub = Hub(world.layer, world, heartbeat_s=0.02)
+    hub.start()
+    await hub.ready.wait()
+    sink = listen(hub)
+    await world.publish((ALERTS, alert("a1")), lose=CHANNELS)
+    await settle(hub, 1)
+    assert sink.offsets == [1]
+    await hub.stop()
+
+
+async def test_a_batch_sent_twice_is_told_once(hub: Hub, world: World) -> None:
+    sink = listen(hub)
+    await world.publish((ALERTS, alert("a1")), (ALERTS, alert("a2")))
+    for channel in CHANNELS:
+        await world.send(channel, 0, 2, [change for _, change in world.rows.values()])
+    await world.publish((ALERTS, alert("a3")))
+    await settle(hub, 3)
+    assert sink.offsets == [1, 2, 3]
+    assert hub.counters["redelivered"] == 2
+
+
+async def test_a_new_stream_starts_from_its_beginning(hub: Hub, world: World) -> None:
+    sink = listen(hub)
+    for number in range(5):
+        await world.publish((ALERTS, alert(f"a{number}")))
+    await settle(hub, 5)
+    world.epoch, world.offset = EPOCH + 1, 0
+    await world.publish((ALERTS, alert("b1")), lose=CHANNELS)
+    await world.publish((ALERTS, alert("b2")))
+    async with asyncio.timeout(5):
+        while len(sink.offsets) < 7:
+            await asyncio.sleep(0.01)
+    assert sink.offsets == [1, 2, 3, 4, 5, 1, 2]
+    assert hub.cursor.epoch == EPOCH + 1
+    assert hub.counters["resets"] == 1
+
+
+async def test_the_listener_survives_its_layer(hub: Hub, world: World) -> None:
+    sink = listen(hub)
+    await world.layer.group_send("market", {"type": "anomalies.batch", "channel": "nonsense"})
+    await world.publish((ALERTS, alert("a1")))
+    await settle(hub, 1)
+    assert sink.offsets == [1]
+    assert hub.counters["listener_errors"] == 1
+
+
+# --- Any interleaving ------------------------------------------------------------------------------------------------
+
+SYMBOLS = ["BTCUSDT", "ETHUSDT"]
+steps = st.lists(
+    st.tuples(
+        st.just("publish"),
+        st.lists(st.tuples(st.integers(0, 4), st.sampled_from(SYMBOLS)), max_size=4),
+        st.sampled_from([(), (ALERTS,), (MARKET,), CHANNELS]),
+    )
+    | st.tuples(st.just("leave"))
+    | st.tuples(st.just("return"))
+    | st.tuples(st.just("yield"), st.integers(1, 5)),
+    max_size=25,
+)
+
+
+@given(steps, st.sampled_from([[], ["BTCUSDT"]]))
+@settings(deadline=None, max_examples=60, suppress_health_check=list(HealthCheck))
+def test_whoever_comes_and_goes_ends_up_with_what_the_store_has(script: list[Any], symbols: list[str]) -> None:
+    asyncio.run(_play(script, symbols))
+
+
+async def _play(script: list[Any], symbols: list[str]) -> None:
+    """One client that keeps the last offset it saw, leaves and resumes, while batches are published and lost."""
+    from channels.testing import WebsocketCommunicator
+
+    from anomaly_site.asgi import application
+    from anomaly_site.ws import hub as hub_module
+
+    world = World()
+    hub_module._hub = hub = Hub(world.layer, world, heartbeat_s=60)
+    hub.start()
+    await hub.ready.wait()
+    await world.publish((ALERTS, alert("first")))
+    await settle(hub, 1)
+    cursor = {"epoch": EPOCH, "offset": 1}
+    seen: dict[str, int] = {}
+    offsets: list[int] = []
+    revisions: dict[str, int] = {}
+    socket: WebsocketCommunicator | None = None
+
+    async def enter() -> WebsocketCommunicator:
+        socket = WebsocketCommunicator(application, "/ws")
+        await socket.connect()
+        await socket.send_json_to({"type": "subscribe", "since": cursor, "filters": {"symbols": symbols}})
+        return socket
+
+    async def read(socket: WebsocketCommunicator) -> None:
+        while not await socket.receive_nothing(timeout=0.005, interval=0.001):
+            frame = await socket.receive_json_from()
+            if frame["type"] == "subscribed":
+                assert frame["recovered"] is True
+            elif frame["type"] == "alert":
+                offsets.append(frame["offset"])
+                seen[frame["data"]["id"]] = frame["data"]["revision"]
+                cursor["offset"] = frame["offset"]
+
+    for step in script:
+        if step[0] == "publish":
+            batch = []
+            for number, symbol in step[1]:
+                id = f"{symbol}-{number}"
+                revisions[id] = revisions.get(id, 0) + 1
+                batch.append((ALERTS, alert(id, revision=revisions[id], symbol=symbol)))
+            if batch:
+                await world.publish(*batch, lose=step[2])
+        elif step[0] == "leave" and socket is not None:
+            await read(socket)
+            await socket.disconnect()
+            socket = None
+        elif step[0] == "return" and socket is None:
+            socket = await enter()
+        elif step[0] == "yield":
+            for _ in range(step[1]):
+                await asyncio.sleep(0)
+    if socket is None:
+        socket = await enter()
+    await world.publish((ALERTS, alert("last", symbol="BTCUSDT")))
+    await settle(hub, world.offset)
+    await read(socket)
+    await socket.disconnect()
+    await hub.stop()
+    assert offsets == sorted(set(offsets)), "told twice, or out of order"
+    wanted = {id: revision for id, revision in revisions.items() if not symbols or id.startswith(symbols[0])}
+    assert seen == wanted | {"last": 1}

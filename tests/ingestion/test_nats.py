@@ -1,0 +1,166 @@
+"""Publishing and reading over a real server: nothing lost, nothing twice, always in order."""
+
+import asyncio
+import logging
+from pathlib import Path
+
+import nats
+import pytest
+from nats.aio.client import Client
+
+from ingestion.nats import ANOMALIES, CANDLES, NatsUnavailable, Publisher, connect, ensure_streams, message_id, subject
+from ingestion.nats_server import NatsServer, NatsServerError
+from ingestion.reader import Received, StreamReader, SubjectReader
+from market.messages import Alert, CandleBatch, decode_alert
+
+pytestmark = pytest.mark.system
+
+
+def make_alert(number: int, revision: int = 1) -> Alert:
+    return decode_alert(
+        f'{{"id": "a{number}", "revision": {revision}, "symbol": "BTCUSDT", "severity": "LOW", "score": 3, '
+        f'"method": "MAD"}}'.encode(),
+        received_at=1_700_000_000_000,
+    )
+
+
+def make_batch() -> CandleBatch:
+    column = [1.0]
+    return CandleBatch(
+        venue="test", interval="1m", close_time=1_700_000_000_000, symbols=["A"],
+        open=column, high=column, low=column, close=column, volume=column,
+    )  # fmt: skip
+
+
+async def read_all(reader: StreamReader, count: int) -> list[Received]:
+    received: list[Received] = []
+    async with asyncio.timeout(20):
+        while len(received) < count:
+            received += await reader.fetch(100, timeout_s=0.3)
+    return received
+
+
+async def test_a_message_published_twice_is_stored_once(client: Client) -> None:
+    publisher = await Publisher.open(client)
+    await publisher.publish(make_alert(1), make_alert(2), make_alert(1))
+    await publisher.publish(make_alert(2), make_alert(2, revision=2))
+    state = (await client.jetstream().stream_info(ANOMALIES)).state
+    assert state.messages == 3
+    assert subject(make_alert(1)) == "alerts.BTCUSDT"
+    assert message_id(make_alert(2, revision=2)) == "a2:2"
+
+
+async def test_a_reader_goes_on_behind_its_position(client: Client) -> None:
+    publisher = await Publisher.open(client)
+    await publisher.publish(*(make_alert(number) for number in range(250)))
+    first = StreamReader(client, ANOMALIES)
+    head = await first.fetch(100)
+    second = StreamReader(client, ANOMALIES, epoch=first.epoch, offset=first.offset)
+    rest = await read_all(second, 250 - len(head))
+    assert [message.offset for message in head + rest] == list(range(1, 251))
+    assert len({message.data for message in head + rest}) == 250
+
+
+async def test_a_killed_server_costs_no_message(nats_server: NatsServer, client: Client) -> None:
+    publisher = await Publisher.open(client)
+    reader = StreamReader(client, ANOMALIES)
+    await publisher.publish(*(make_alert(number) for number in range(100)))
+    received = await reader.fetch(40)
+    assert nats_server._process is not None
+    nats_server._process.kill()
+    publishing = asyncio.create_task(publisher.publish(*(make_alert(number) for number in range(100, 200))))
+    received += await read_all(reader, 200 - len(received))
+    await publishing
+    assert [message.offset for message in received] == list(range(1, 201))
+
+
+async def test_a_stream_made_anew_is_read_from_its_start_under_another_epoch(client: Client) -> None:
+    publisher = await Publisher.open(client)
+    await publisher.publish(*(make_alert(number) for number in range(5)))
+    reader = StreamReader(client, ANOMALIES)
+    assert len(await reader.fetch(10)) == 5
+    epoch = reader.epoch
+    await client.jetstream().delete_stream(ANOMALIES)
+    await asyncio.sleep(0.01)
+    await ensure_streams(client)
+    await publisher.publish(make_alert(5))
+    (message,) = await read_all(reader, 1)
+    assert message.offset == 1
+    assert reader.epoch > epoch
+
+
+async def test_candles_are_published_once_too(client: Client) -> None:
+    publisher = await Publisher.open(client)
+    batch = make_batch()
+    await publisher.publish(batch, batch)
+    (message,) = await StreamReader(client, CANDLES).fetch(10)
+    assert message.subject == "candles.test.1m"
+
+
+async def test_a_recording_may_be_played_again_at_once(client: Client) -> None:
+    batch = make_batch()
+    for run in ("first", "first", "second"):
+        await (await Publisher.open(client, run=run)).publish(batch)
+    assert (await client.jetstream().stream_info(CANDLES)).state.messages == 2
+
+
+async def test_plain_subscriptions_are_numbered_in_order(client: Client) -> None:
+    reader = await SubjectReader.open(client, ["loose.>"])
+    for number in range(5):
+        await client.publish(f"loose.{number}", b"x")
+    await client.flush()
+    received = await reader.fetch(3)
+    received += await reader.fetch(10)
+    assert [message.offset for message in received] == [1, 2, 3, 4, 5]
+    assert reader.offset == 5
+    await reader.close()
+
+
+async def test_a_plain_reader_that_is_too_slow_counts_what_it_drops(
+    client: Client, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(SubjectReader, "_QUEUE", 10)
+    reader = await SubjectReader.open(client, ["loose.>"])
+    for _ in range(25):
+        await client.publish("loose.x", b"x")
+    await client.flush()
+    async with asyncio.timeout(5):
+        while reader.dropped < 15:
+            await asyncio.sleep(0.01)
+    assert len(await reader.fetch(100)) == 10
+    assert "too slow" in caplog.text.lower()
+    await reader.close()
+
+
+async def test_nobody_there_is_one_clear_sentence() -> None:
+    with pytest.raises(NatsUnavailable, match=r"No NATS server answers at nats://127\.0\.0\.1:1 "):
+        await connect("nats://127.0.0.1:1", name="test", timeout_s=0.5)
+
+
+async def test_a_folder_serves_one_server(nats_server: NatsServer, tmp_path: Path) -> None:
+    with pytest.raises(NatsServerError, match="Another `manage.py up` runs"):
+        async with NatsServer.running(tmp_path):
+            pass
+    client = await nats.connect(nats_server.url)
+    assert client.is_connected
+    await client.close()
+
+
+async def test_the_server_keeps_its_port_when_it_is_started_again(
+    nats_server: NatsServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.ERROR)
+    url = nats_server.url
+    assert nats_server._process is not None
+    nats_server._process.kill()
+    async with asyncio.timeout(10):
+        while "starting it again" not in caplog.text:
+            await asyncio.sleep(0.05)
+        while True:
+            try:
+                client = await connect(url, name="test", timeout_s=1)
+                break
+            except NatsUnavailable:
+                continue
+    await client.close()
+    assert nats_server.url == url

@@ -1,0 +1,219 @@
+"""What anybody may publish, and what becomes of it."""
+
+import json
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from market.messages import (
+    SEVERITIES,
+    Alert,
+    CandleBatch,
+    Direction,
+    Explanation,
+    InvalidMessage,
+    MarketStress,
+    MarketType,
+    Method,
+    MethodScore,
+    SectorAnomaly,
+    Severity,
+    State,
+    StressMetric,
+    SynchronizedMovement,
+    decode_alert,
+    decode_batch,
+    decode_market,
+    encode,
+    interval_ms,
+    interval_name,
+    unify_symbol,
+)
+
+RECEIVED_AT = 1_767_323_045_000
+NUMBERS = st.floats(allow_nan=False, allow_infinity=False)
+TIMES = st.integers(1_000_000_000_000, 9_999_999_999_999)
+
+
+def alert(fields: dict[str, Any] | bytes, subject_token: str = "") -> Alert:
+    payload = fields if isinstance(fields, bytes) else json.dumps(fields).encode()
+    return decode_alert(payload, received_at=RECEIVED_AT, subject_token=subject_token)
+
+
+def market(fields: dict[str, Any], subject_token: str = "") -> Any:
+    return decode_market(json.dumps(fields).encode(), received_at=RECEIVED_AT, subject_token=subject_token)
+
+
+ALERTS = st.builds(
+    Alert,
+    id=st.from_regex(r"[A-Za-z0-9][A-Za-z0-9_.:\-]{0,79}", fullmatch=True),
+    revision=st.integers(1, 1000),
+    symbol=st.from_regex(r"[A-Z0-9]{1,20}", fullmatch=True),
+    venue=st.just("binance"),
+    interval=st.sampled_from(["1s", "1m", "5m"]),
+    method=st.sampled_from(Method),
+    severity=st.sampled_from(SEVERITIES),
+    direction=st.sampled_from(Direction),
+    score=NUMBERS,
+    threshold=NUMBERS | st.none(),
+    price=NUMBERS | st.none(),
+    expected=NUMBERS | st.none(),
+    lower=NUMBERS | st.none(),
+    upper=NUMBERS | st.none(),
+    change_pct=NUMBERS | st.none(),
+    timestamp=TIMES,
+    detected_at=TIMES,
+    state=st.sampled_from(State),
+    spark=st.lists(NUMBERS, max_size=60),
+    incident=st.none() | st.just("m-1"),
+    history=st.just(msgspec.UNSET),
+    explanation=st.builds(
+        Explanation,
+        sentence=st.text(),
+        window=st.none() | st.just("15m"),
+        baseline_size=st.none() | st.integers(0, 2000),
+        observed=NUMBERS | st.none(),
+        usual=NUMBERS | st.none(),
+        methods=st.lists(st.builds(MethodScore, method=st.sampled_from(Method), score=NUMBERS), max_size=3),
+        escalations=st.just([]),
+        detector=st.none() | st.just("mad"),
+        version=st.none(),
+        parameters=st.dictionaries(st.text(), NUMBERS, max_size=3),
+    ),
+)
+
+
+@given(ALERTS)
+def test_what_is_encoded_is_decoded_to_the_same(message: Alert) -> None:
+    assert decode_alert(encode(message), received_at=0) == message
+
+
+def _camel(name: str) -> str:
+    head, *rest = name.split("_")
+    return head + "".join(part.title() for part in rest)
+
+
+@given(ALERTS)
+def test_a_foreign_spelling_is_the_same_alert(message: Alert) -> None:
+    fields = {_camel(key): value for key, value in json.loads(encode(message)).items()}
+    fields["severity"] = fields["severity"].lower()
+    fields["score"] = repr(fields["score"])
+    fields["timestamp"] = datetime.fromtimestamp(message.timestamp / 1000, UTC).isoformat()
+    assert alert(fields) == message
+
+
+KNOWN_KEYS = st.sampled_from(["symbol", "severity", "score", "timestamp", "direction", "explanation", "type", "metric"])
+JSON = st.recursive(
+    st.none() | st.booleans() | NUMBERS | st.text(max_size=10),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(KNOWN_KEYS | st.text(max_size=10), inner, max_size=6),
+    max_leaves=20,
+)
+
+
+def _decoded_or_reason(decode: Callable[..., object], payload: bytes) -> object:
+    """Nothing but `InvalidMessage` may come out of a decoder."""
+    try:
+        return decode(payload, received_at=RECEIVED_AT)
+    except InvalidMessage as error:
+        return str(error)
+
+
+@given(JSON)
+def test_garbage_is_refused_with_a_reason_and_nothing_else(value: Any) -> None:
+    payload = json.dumps(value).encode()
+    assert _decoded_or_reason(decode_alert, payload)
+    assert _decoded_or_reason(decode_market, payload)
+
+
+@given(st.binary())
+def test_bytes_that_are_not_json_are_refused_with_a_reason(payload: bytes) -> None:
+    assert _decoded_or_reason(decode_alert, payload)
+
+
+def test_the_least_an_alert_may_say() -> None:
+    message = alert({"severity": "critical", "score": 7, "method": "mad"}, "ETHUSDT")
+    assert (message.symbol, message.severity, message.state) == ("ETHUSDT", Severity.CRITICAL, State.OPEN)
+    assert message.direction is Direction.UP
+    assert message.timestamp == message.detected_at == RECEIVED_AT
+    assert message.id == alert({"severity": "critical", "score": 7, "method": "mad"}, "ETHUSDT").id
+
+
+@pytest.mark.parametrize(
+    "given_time",
+    [1_700_000_000, "1700000000", 1_700_000_000_000, 1.7e15, "2023-11-14T22:13:20Z", "2023-11-14 22:13:20"],
+)
+def test_times_in_any_unit(given_time: Any) -> None:
+    message = alert({"symbol": "BTCUSDT", "severity": "LOW", "score": 1, "method": "MAD", "timestamp": given_time})
+    assert message.timestamp == 1_700_000_000_000
+
+
+@pytest.mark.parametrize(
+    ("fields", "reason"),
+    [
+        ({"symbol": "BTCUSDT", "score": 1, "method": "MAD"}, "severity is missing"),
+        ({"symbol": "BTCUSDT", "severity": "HIGH", "method": "MAD"}, "score is missing"),
+        ({"severity": "HIGH", "score": 1, "method": "MAD"}, "symbol is missing"),
+        ({"symbol": "BTCUSDT", "severity": "HUGE", "score": 1, "method": "MAD"}, "HUGE"),
+        ({"symbol": "BTCUSDT", "severity": "HIGH", "score": "much", "method": "MAD"}, "expected a number"),
+        ({"symbol": "BTCUSDT", "severity": "HIGH", "score": 1, "method": "MAD", "timestamp": "soon"}, "not a time"),
+        ({"symbol": "BTCUSDT", "severity": "HIGH", "score": 1, "method": "MAD", "timestamp": -5}, "not a time"),
+        ({"symbol": "X" * 41, "severity": "HIGH", "score": 1, "method": "MAD"}, "symbol"),
+    ],
+)
+def test_what_is_wrong_is_said(fields: dict[str, Any], reason: str) -> None:
+    with pytest.raises(InvalidMessage, match=reason):
+        alert(fields)
+
+
+def test_a_foreign_synchronized_move() -> None:
+    message = market(
+        {
+            "marketType": "synchronized",
+            "severity": "high",
+            "direction": "bearish",
+            "syncRatio": 85,
+            "symbols": ["btc-usdt"],
+        }
+    )
+    assert isinstance(message, SynchronizedMovement)
+    assert message.synchronization_ratio == 0.85
+    assert message.affected_symbols == ["BTCUSDT"]
+    assert (message.direction, message.alert_count, message.universe) == (Direction.DOWN, 1, 1)
+
+
+def test_a_foreign_stress_and_sector() -> None:
+    stress = market({"severity": "medium", "metric": "VOLATILITY", "magnitude": "3.5"}, "MARKET_STRESS")
+    assert isinstance(stress, MarketStress)
+    assert stress.metric is StressMetric.VOLATILITY
+    sector = market({"type": "sector", "severity": "low", "sectorName": "Meme", "performance": -4})
+    assert isinstance(sector, SectorAnomaly)
+    assert (sector.sector, sector.performance_pct) == ("Meme", -4)
+
+
+def test_an_unknown_market_type_names_the_known_ones() -> None:
+    with pytest.raises(InvalidMessage, match=", ".join(MarketType)):
+        market({"type": "EARTHQUAKE", "severity": "high"})
+
+
+@pytest.mark.parametrize("spelling", ["btcusdt", "BTC-USDT", "BTC/USDT", "BTC/USDT:USDT", "btc_usdt"])
+def test_a_symbol_has_one_spelling(spelling: str) -> None:
+    assert unify_symbol(spelling) == "BTCUSDT"
+
+
+@given(st.integers(1, 10_000), st.sampled_from("smhd"))
+def test_interval_names_keep_the_length(count: int, unit: str) -> None:
+    length = interval_ms(f"{count}{unit}")
+    assert interval_ms(interval_name(length)) == length
+
+
+def test_columns_of_a_batch_have_one_length() -> None:
+    fields = {"venue": "v", "interval": "1m", "close_time": RECEIVED_AT, "symbols": ["A"]}
+    columns = {name: [1.0] for name in ("open", "high", "low", "close", "volume")}
+    assert decode_batch(encode(CandleBatch(**fields, **columns))).symbols == ["A"]  # type: ignore[arg-type]
+    with pytest.raises(InvalidMessage, match="one value per symbol"):
+        decode_batch(json.dumps({**fields, **columns, "close": []}).encode())

@@ -1,0 +1,69 @@
+"""Market anomalies and the stream's head in the store."""
+
+import pytest
+
+from market import selectors
+from market.messages import MarketAnomaly, Severity, encode
+from market.models import MarketAnomaly as Row
+from market.services import Sequenced, advance, sequenced, store
+from tests.samples import EPOCH, a_movement, a_sector, a_stress
+
+pytestmark = pytest.mark.django_db
+
+
+def at(offset: int, message: MarketAnomaly) -> Sequenced[MarketAnomaly]:
+    return sequenced(EPOCH, offset, message)
+
+
+def test_every_type_is_stored_with_the_columns_it_is_found_by() -> None:
+    given = [a_movement(), a_stress(), a_sector()]
+    assert store([at(offset, message) for offset, message in enumerate(given, start=1)]) == 3
+    assert list(Row.objects.order_by("offset").values_list("type", "direction", "sector")) == [
+        ("SYNCHRONIZED_MOVEMENT", "DOWN", ""),
+        ("MARKET_STRESS", "", ""),
+        ("SECTOR_ANOMALY", "", "DeFi"),
+    ]
+    assert selectors.changed_since(EPOCH, 0, limit=9) == [(1 + i, encode(message)) for i, message in enumerate(given)]
+
+
+def test_a_later_revision_replaces_an_earlier_one() -> None:
+    store([at(1, a_movement())])
+    assert store([at(2, a_movement(revision=2, severity=Severity.LOW)), at(1, a_movement())]) == 1
+    assert Row.objects.get().severity == Severity.LOW.rank
+
+
+def test_a_character_the_database_cannot_hold_does_not_stop_the_stream() -> None:
+    assert store([at(1, a_sector(sector="De\0Fi"))]) == 1
+    assert Row.objects.get().sector == "DeFi"
+
+
+def test_latest_filters_by_type_severity_and_sector() -> None:
+    store(
+        [
+            at(1, a_movement(severity=Severity.LOW)),
+            at(2, a_stress()),
+            at(3, a_sector()),
+            at(4, a_sector("m4", sector="L1")),
+        ]
+    )
+    assert [offset for offset, _ in selectors.latest(limit=9)] == [4, 3, 2, 1]
+    assert [offset for offset, _ in selectors.latest(limit=9, types=["SECTOR_ANOMALY", "MARKET_STRESS"])] == [4, 3, 2]
+    assert [offset for offset, _ in selectors.latest(limit=9, severities=["LOW"])] == [1]
+    assert [offset for offset, _ in selectors.latest(limit=9, sectors=["L1"])] == [4, 2, 1]
+
+
+def test_the_head_moves_only_from_where_a_bridge_left_it() -> None:
+    assert selectors.stream_head() is None
+    assert advance(EPOCH, 0, 10)
+    assert selectors.stream_head() == (EPOCH, 10)
+    assert advance(EPOCH, 10, 25)
+    assert not advance(EPOCH, 10, 20)
+    assert not advance(EPOCH, 0, 30)
+    assert selectors.stream_head() == (EPOCH, 25)
+
+
+def test_a_new_incarnation_of_the_stream_restarts_the_head() -> None:
+    advance(EPOCH, 0, 10)
+    assert advance(EPOCH + 1, 0, 3)
+    assert not advance(EPOCH + 1, 0, 4)
+    assert selectors.stream_head() == (EPOCH + 1, 3)

@@ -1,0 +1,154 @@
+"""Real processes on free ports, each system with a data folder of its own."""
+
+import asyncio
+import contextlib
+import json
+import os
+import re
+import signal
+import sqlite3
+import subprocess
+import sys
+import threading
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from websockets.asyncio.client import ClientConnection, connect
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+
+
+class Command:
+    """A `manage.py` command in a process of its own; its output is kept as it comes."""
+
+    def __init__(self, arguments: list[str], env: dict[str, str]) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, "manage.py", *arguments],
+            cwd=ROOT,
+            env=env,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+        self.lines: list[str] = []
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def _read(self) -> None:
+        assert self.process.stdout is not None
+        with self.process.stdout as output:
+            for line in output:
+                self.lines.append(line.rstrip())
+
+    @property
+    def output(self) -> str:
+        return "\n".join(self.lines)
+
+    def wait_for(self, pattern: str, seconds: float = 60) -> re.Match[str]:
+        """The first match of `pattern` in the output."""
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            if match := re.search(pattern, self.output):
+                return match
+            if self.process.poll() is not None:
+                self._reader.join()
+                if match := re.search(pattern, self.output):
+                    return match
+                raise AssertionError(f"exited with {self.process.returncode} before {pattern!r}:\n{self.output}")
+            time.sleep(0.05)
+        raise AssertionError(f"no {pattern!r} in {seconds} s:\n{self.output}")
+
+    def stop(self, number: int = signal.SIGINT, seconds: float = 20) -> int:
+        """Send a signal and wait for the end; the exit code."""
+        if self.process.poll() is None:
+            self.process.send_signal(number)
+        code = self.process.wait(seconds)
+        self._reader.join()
+        return code
+
+
+class System:
+    """The commands of one installation: they share its DATA_DIR."""
+
+    def __init__(self, data_dir: Path) -> None:
+        self.data_dir = data_dir
+        self.env = {key: value for key, value in os.environ.items() if key not in {"NATS_URL", "DATABASE_URL"}}
+        self.env |= {"DATA_DIR": str(data_dir), "PYTHONUNBUFFERED": "1", "PYTHONWARNINGS": "default"}
+        self._started: list[Command] = []
+        self.url = ""
+
+    def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "manage.py", *arguments],
+            cwd=ROOT,
+            env=self.env,
+            capture_output=True,
+            text=True,
+            timeout=100,
+            check=False,
+        )
+
+    def start(self, *arguments: str) -> Command:
+        command = Command(list(arguments), self.env)
+        self._started.append(command)
+        return command
+
+    def up(self, *arguments: str) -> Command:
+        """`manage.py up` on a free port, once it listens."""
+        command = self.start("up", "--port", "0", *arguments)
+        self.url = command.wait_for(r"Dashboard +(http://\S+?)/\s").group(1)
+        return command
+
+    def get(self, path: str) -> Any:
+        request = urllib.request.Request(self.url + path, headers={"Accept": "application/json"})
+        with urllib.request.urlopen(request, timeout=10) as answer:
+            return json.load(answer)
+
+    def ws(self, path: str = "/ws") -> connect:
+        return connect(self.url.replace("http", "ws", 1) + path, max_size=None)
+
+    @property
+    def nats_url(self) -> str:
+        return (self.data_dir / "nats.url").read_text()
+
+    def rows(self, sql: str) -> list[tuple[Any, ...]]:
+        with contextlib.closing(sqlite3.connect(self.data_dir / "anomalies.sqlite3", timeout=20)) as database:
+            return database.execute(sql).fetchall()
+
+    def end(self) -> None:
+        for command in reversed(self._started):
+            if command.process.poll() is None:
+                command.process.kill()
+                command.process.wait()
+
+
+@pytest.fixture
+def system(tmp_path: Path) -> Iterator[System]:
+    installation = System(tmp_path / "data")
+    migrated = installation.run("migrate", "--verbosity", "0")
+    assert migrated.returncode == 0, migrated.stderr
+    yield installation
+    installation.end()
+
+
+async def receive_until(
+    socket: ClientConnection, enough: Callable[[list[dict[str, Any]]], bool], seconds: float = 30
+) -> list[dict[str, Any]]:
+    """Frames as they come, until `enough` says so of those so far."""
+    frames: list[dict[str, Any]] = []
+    async with asyncio.timeout(seconds):
+        while not enough(frames):
+            frames.append(json.loads(await socket.recv()))
+    return frames
+
+
+def wait_until(condition: Callable[[], bool], seconds: float = 60, what: str = "the condition") -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"{what} did not come true in {seconds} s"
+        time.sleep(0.1)

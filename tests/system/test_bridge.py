@@ -1,0 +1,127 @@
+"""The data path over real NATS: nothing missing, nothing twice, and nobody's garbage stops it."""
+
+import asyncio
+import json
+import signal
+from pathlib import Path
+
+import nats
+import pytest
+from nats.aio.msg import Msg
+
+from ingestion.nats import message_id
+from market.messages import decode_alert, decode_market
+from tests.system.conftest import System, receive_until, wait_until
+
+pytestmark = pytest.mark.system
+
+
+async def _published_ids(url: str) -> set[str]:
+    """The ids of all anomalies that NATS took, read from the stream itself."""
+    client = await nats.connect(url)
+    try:
+        context = client.jetstream()
+        state = (await context.stream_info("ANOMALIES")).state
+        ids = set()
+        for sequence in range(state.first_seq or 1, (state.last_seq or 0) + 1):
+            message = await context.get_msg("ANOMALIES", sequence)
+            decode = decode_alert if (message.subject or "").startswith("alerts.") else decode_market
+            ids.add(message_id(decode(message.data or b"", received_at=0)).rpartition(":")[0])
+        return ids
+    finally:
+        await client.close()
+
+
+def _stored_ids(system: System) -> list[str]:
+    return [row[0] for row in system.rows("SELECT id FROM alerts_alert UNION ALL SELECT id FROM market_marketanomaly")]
+
+
+async def test_a_bridge_killed_again_and_again_misses_nothing_of_a_crash(system: System, shared_data: Path) -> None:
+    recording = shared_data / "klines" / "binance_spot_1m_2021-05-12_2021-05-20.parquet"
+    system.up("--only", "nats,web")
+    system.start("analyze")
+    bridge = system.start("nats_bridge")
+    ingest = system.start("ingest", "--source", "replay", "--file", str(recording), "--speed", "max")
+    for _ in range(4):
+        await asyncio.sleep(2)
+        bridge.stop(signal.SIGKILL)
+        bridge = system.start("nats_bridge")
+    await asyncio.to_thread(ingest.wait_for, "ended after", 120)
+
+    async def complete() -> bool:
+        return await _published_ids(system.nats_url) == set(_stored_ids(system))
+
+    async with asyncio.timeout(60):
+        before = -1
+        while not (before == len(_stored_ids(system)) > 100 and await complete()):
+            before = len(_stored_ids(system))
+            await asyncio.sleep(1)
+    stored = _stored_ids(system)
+    assert len(stored) == len(set(stored))
+
+    crash = "from=2021-05-19T11:00:00Z&to=2021-05-19T14:00:00Z&min_severity=HIGH"
+    market = (await asyncio.to_thread(system.get, f"/market?{crash}"))["results"]
+    assert {"SYNCHRONIZED_MOVEMENT", "MARKET_STRESS"} <= {anomaly["type"] for anomaly in market}
+
+
+async def test_anyone_may_publish_and_garbage_stops_nothing(system: System) -> None:
+    system.up("--only", "nats,bridge,web")
+    client = await nats.connect(system.nats_url)
+    rejected: asyncio.Queue[Msg] = asyncio.Queue()
+    await client.subscribe("rejected.>", cb=rejected.put)
+    try:
+        async with system.ws() as socket:
+            await socket.send(json.dumps({"type": "subscribe", "filters": {"symbols": ["BTCUSDT"]}}))
+            await receive_until(socket, lambda seen: any(f["type"] == "subscribed" for f in seen))
+            await client.publish("alerts.BTCUSDT", b"\xff not json")
+            await client.publish("alerts.BTCUSDT", b'{"severity": "dreadful", "score": 4}')
+            await client.publish(
+                "alerts.BTCUSDT",
+                b'{"alertId": "mine-1", "symbol": "btc/usdt", "severity": "high", "zScore": "-5.5",'
+                b' "method": "z-score", "changePct": -2.5, "currentPrice": 60000, "timestamp": "2026-01-02T03:04:05Z"}',
+            )
+            frames = await receive_until(socket, lambda seen: any(f["type"] == "alert" for f in seen))
+        alert = next(frame for frame in frames if frame["type"] == "alert")["data"]
+        assert (alert["symbol"], alert["severity"], alert["method"]) == ("BTCUSDT", "HIGH", "Z_SCORE")
+        assert (alert["direction"], alert["score"], alert["price"]) == ("DOWN", -5.5, 60000)
+        assert alert["timestamp"] == 1767323045000
+        for reason in ("not JSON", "DREADFUL"):
+            message = await asyncio.wait_for(rejected.get(), 10)
+            assert message.subject == "rejected.alerts.BTCUSDT"
+            assert reason in (message.headers or {})["Reason"]
+        assert (await asyncio.to_thread(system.get, "/alerts/mine-1"))["change_pct"] == -2.5
+    finally:
+        await client.close()
+
+
+async def test_a_plain_nats_server_works_at_most_once(system: System, tmp_path: Path) -> None:
+    """Without JetStream there is nothing to resume from, and the log says so."""
+    ports = tmp_path / "ports"
+    ports.mkdir()
+    config = tmp_path / "plain.conf"
+    config.write_text(f'listen: "127.0.0.1:-1"\nports_file_dir: "{ports}"\n')
+    from ingestion.nats_server import find_binary
+
+    process = await asyncio.create_subprocess_exec(
+        str(find_binary()), "-c", str(config), stderr=asyncio.subprocess.DEVNULL
+    )
+    try:
+        await asyncio.to_thread(wait_until, lambda: any(ports.glob("*.ports")), 10, "the server's port")
+        await asyncio.sleep(0.2)
+        url = json.loads(next(ports.glob("*.ports")).read_text())["nats"][0]
+        system.env["NATS_URL"] = url
+        up = await asyncio.to_thread(system.up, "--only", "nats,bridge,web")
+        await asyncio.to_thread(up.wait_for, "has no JetStream", 20)
+        async with system.ws("/ws/market") as socket:
+            await receive_until(socket, lambda seen: any(f["type"] == "subscribed" for f in seen))
+            client = await nats.connect(url)
+            await client.publish(
+                "market.SECTOR_ANOMALY", b'{"sector": "Meme", "severity": "high", "performance": "-4.5", "id": "s-1"}'
+            )
+            frames = await receive_until(socket, lambda seen: any(f["type"] == "market" for f in seen))
+            await client.close()
+        assert frames[-1]["data"]["performance_pct"] == -4.5
+        assert await asyncio.to_thread(up.stop) == 0
+    finally:
+        process.terminate()
+        await process.wait()

@@ -1,0 +1,165 @@
+"""The documentation is complete (every setting, every command), true (its examples run) and leads somewhere (links)."""
+
+import ast
+import asyncio
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from django.conf import settings
+from django.core.management import get_commands
+
+from ingestion.nats import ANOMALIES, ANOMALY_SUBJECTS, Publisher, connection
+from ingestion.nats_server import NatsServer
+from ingestion.reader import StreamReader
+from market.messages import Alert, SectorAnomaly, decode_alert, decode_market
+
+ROOT = Path(settings.BASE_DIR)
+README = (ROOT / "README.md").read_text()
+DOCUMENTS = [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")]
+SETTINGS = ROOT / "anomaly_site" / "settings.py"
+EXAMPLE_FILE = (ROOT / ".env.example").read_text()
+OUR_APPS = ("anomaly_site", "alerts", "market", "ingestion", "frontend")
+
+
+def settings_read() -> set[str]:
+    """Names of the environment variables that settings.py asks `env` for."""
+    calls = (node for node in ast.walk(ast.parse(SETTINGS.read_text())) if isinstance(node, ast.Call))
+    asked = [call for call in calls if re.fullmatch(r"env\.(?!read_env)\w+", ast.unparse(call.func))]
+    return {ast.literal_eval(call.args[0]) for call in asked}
+
+
+def our_commands() -> set[str]:
+    return {name for name, app in get_commands().items() if app in OUR_APPS}
+
+
+def table_rows(pattern: str) -> set[str]:
+    """The names in the first column of README's tables that match `pattern`."""
+    return set(re.findall(rf"^\| `{pattern}` \|", README, re.MULTILINE))
+
+
+def test_settings_are_found() -> None:
+    assert {"DATA_DIR", "DATABASE_URL", "SECRET_KEY", "BEHIND_TLS_PROXY", "API_RATE"} <= settings_read()
+    assert {"up", "send_test_market_data"} <= our_commands()
+
+
+def test_every_setting_is_in_the_readme_and_nothing_else() -> None:
+    assert table_rows(r"([A-Z][A-Z_]+)") == settings_read()
+
+
+def example_settings() -> dict[str, str]:
+    return dict(re.findall(r"^#([A-Z_]+)=(.*)$", EXAMPLE_FILE, re.MULTILINE))
+
+
+def test_every_setting_is_in_the_example_file_and_nothing_else() -> None:
+    assert set(example_settings()) == settings_read()
+
+
+def test_the_values_of_the_example_file_are_valid(tmp_path: Path) -> None:
+    env = os.environ | example_settings() | {"DATA_DIR": str(tmp_path)}
+    subprocess.run([sys.executable, "-c", "import anomaly_site.settings"], cwd=ROOT, env=env, check=True)
+
+
+def test_every_command_is_in_the_readme_and_nothing_else() -> None:
+    assert table_rows(r"manage\.py (\w+)") == our_commands()
+
+
+def relative_links(document: Path) -> list[tuple[str, Path, str]]:
+    """Every link of a document that stays inside the project: as written, the file it leads to, the anchor there."""
+    links = re.findall(r"\]\(([^)\s]+)\)", without_code(document.read_text()))
+    parts = [(link, *link.partition("#")) for link in links if not re.match(r"[a-z]+:", link)]
+    return [
+        (link, (document.parent / target).resolve() if target else document, anchor)
+        for link, target, _, anchor in parts
+    ]
+
+
+def test_every_document_can_be_reached_from_the_readme() -> None:
+    linked = {path for _, path, _ in relative_links(ROOT / "README.md")}
+    assert set(DOCUMENTS) - {ROOT / "README.md"} <= linked
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_relative_links_lead_somewhere(document: Path) -> None:
+    broken = [
+        link
+        for link, path, anchor in relative_links(document)
+        if not path.exists() or (anchor and anchor not in anchors(path))
+    ]
+    assert not broken
+
+
+def without_code(text: str) -> str:
+    return re.sub(r"^```.*?^```", "", text, flags=re.MULTILINE | re.DOTALL)
+
+
+def anchors(path: Path) -> set[str]:
+    """The headings of a document as GitHub names them."""
+    headings = re.findall(r"^#+ (.+)$", without_code(path.read_text()), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).strip().replace(" ", "-") for heading in headings}
+
+
+def code_block(language: str, containing: str) -> str:
+    blocks = re.findall(rf"^```{language}\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+    return str(next(block for block in blocks if containing in block))
+
+
+async def test_the_example_in_python_publishes_an_alert(tmp_path: Path) -> None:
+    data_dir = tmp_path / "var"
+    async with NatsServer.running(data_dir) as server, connection(server.url, name="test") as client:
+        await Publisher.open(client)  # makes the streams, as `up` does
+        await asyncio.to_thread(
+            subprocess.run, [sys.executable, "-c", code_block("python", "nats")], cwd=tmp_path, check=True
+        )
+        reader = StreamReader(client, ANOMALIES)
+        [received] = await reader.fetch(10)
+        await reader.close()
+    alert = decode_alert(
+        received.data, received_at=received.received_at, subject_token=received.subject.removeprefix("alerts.")
+    )
+    assert isinstance(alert, Alert)
+    assert (alert.symbol, alert.severity, alert.change_pct) == ("BTCUSDT", "HIGH", -2.1)
+
+
+def test_the_example_for_the_command_line_is_a_market_anomaly() -> None:
+    example = code_block("sh", "nats -s")
+    subject, payload = re.findall(r"pub (\S+) .*?'(\{.*\})'", example, re.DOTALL)[0]
+    assert f"{subject.split('.')[0]}.>" in ANOMALY_SUBJECTS
+    anomaly = decode_market(payload.encode(), received_at=1_700_000_000_000, subject_token=subject.partition(".")[2])
+    assert isinstance(anomaly, SectorAnomaly)
+    assert anomaly.affected_symbols == ["UNIUSDT", "AAVEUSDT"]
+
+
+EXAMPLES = {
+    "severity": "LOW",
+    "method": "MAD",
+    "score": 5,
+    "direction": "UP",
+    "synchronization_ratio": 0.8,
+    "metric": "breadth",
+    "sector": "DeFi",
+    "performance_pct": -4,
+}
+
+
+def least_fields() -> list[tuple[str, list[str]]]:
+    """Subject and fields of every row of README's table of what a message needs at least."""
+    rows = re.findall(r"^\| `((?:alerts|market)\.[^`]+)` \| (.+) \|$", README, re.MULTILINE)
+    return [(subject, re.findall(r"`([a-z_]+)`", re.sub(r"\(.*?\)", "", cell))) for subject, cell in rows]
+
+
+@pytest.mark.parametrize(("subject", "fields"), least_fields())
+def test_what_the_readme_asks_of_a_message_is_enough(subject: str, fields: list[str]) -> None:
+    payload = json.dumps({field: EXAMPLES[field] for field in fields}).encode()
+    kind, _, token = subject.partition(".")
+    decode = {"alerts": decode_alert, "market": decode_market}[kind]
+    token = token.replace("<SYMBOL>", "BTCUSDT")
+    assert decode(payload, received_at=1_700_000_000_000, subject_token=token).severity == "LOW"
+
+
+def test_the_table_of_fields_is_complete() -> None:
+    assert len(least_fields()) == 4
