@@ -203,6 +203,17 @@ MarketAnomaly = SynchronizedMovement | MarketStress | SectorAnomaly
 Anomaly = Alert | MarketAnomaly
 
 
+class StressIndex(Struct, frozen=True, kw_only=True):
+    """The live index of one venue, whether it is an anomaly or not; only the latest matters."""
+
+    venue: Venue
+    interval: Interval
+    timestamp: TimestampMs
+    stress_index: Annotated[float, Meta(ge=0, le=100)]
+    metric: StressMetric
+    components: dict[StressMetric, StressComponent]
+
+
 class CandleBatch(Struct, frozen=True, kw_only=True):
     """The candles of one venue and interval that closed together, as columns of equal length.
 
@@ -283,7 +294,7 @@ def interval_name(milliseconds: int) -> str:
     return f"{milliseconds // _INTERVAL_MS[unit]}{unit}"
 
 
-def encode(message: Anomaly | CandleBatch | Feed) -> bytes:
+def encode(message: Anomaly | CandleBatch | Feed | StressIndex) -> bytes:
     """The canonical wire form (NaN and infinities become null)."""
     return _encoder.encode(message)
 
