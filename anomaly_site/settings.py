@@ -33,7 +33,7 @@ CHANNEL_REDIS_URL = env.str("CHANNEL_REDIS_URL", "")
 
 SOURCE = env.str("SOURCE", "auto")
 # How long the stream keeps anomalies for clients that come back, and candles for an analysis that restarts.
-ANOMALY_RETENTION_S = env.timedelta("ANOMALY_RETENTION", timedelta(days=7)).total_seconds()
+ANOMALY_RETENTION = env.timedelta("ANOMALY_RETENTION", timedelta(days=7))
 CANDLE_STREAM_RETENTION_S = env.timedelta("CANDLE_STREAM_RETENTION", timedelta(hours=2)).total_seconds()
 # A feed without a candle for this long is stale (and at least three intervals).
 FEED_STALE_AFTER_S = env.timedelta("FEED_STALE_AFTER", timedelta(seconds=15)).total_seconds()

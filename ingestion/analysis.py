@@ -14,12 +14,13 @@ from ingestion.engine import Engine
 from ingestion.nats import CANDLES, TRANSIENT, Publisher
 from ingestion.reader import Received, open_reader
 from ingestion.rejects import Rejects
-from market.messages import Anomaly, CandleBatch, InvalidMessage, decode_batch
+from market.messages import Anomaly, CandleBatch, InvalidMessage, StressIndex, decode_batch, encode
 from market.sectors import sectors_for
 
 logger = logging.getLogger(__name__)
 
 FETCH: Final = 50
+STRESS_EVERY_S: Final = 1.0
 # How much of the stream a restarted analysis reads again, without publishing, before it goes on where it was.
 WARM_UP_BATCHES: Final = 2_000
 _POSITIONS: Final = "POSITIONS"
@@ -50,6 +51,24 @@ class Analysis:
         found += engine.update(batch, detected_at)
         return found
 
+    def stress(self) -> list[StressIndex]:
+        """The index of every venue as of its last batch."""
+        indices = []
+        for (venue, interval), engine in self._engines.items():
+            if (view := engine.stress) is not None:
+                indices.append(
+                    StressIndex(
+                        venue=venue,
+                        interval=interval,
+                        timestamp=self._closed_at[venue, interval],
+                        stress_index=view.index,
+                        metric=view.metric,
+                        components=view.components,
+                        universe=int(engine.panel.live.sum()),
+                    )
+                )
+        return indices
+
     def close(self, detected_at: int) -> list[Anomaly]:
         """The end of what is still open: nobody watches it any more."""
         return [message for engine in self._engines.values() for message in engine.close(detected_at)]
@@ -64,6 +83,7 @@ async def run_analyze(client: Client, stop: asyncio.Event) -> None:
     )
     analysis = Analysis()
     rejects = Rejects(client)
+    stress = asyncio.create_task(_publish_stress(analysis, client), name="stress index")
     try:
         while not stop.is_set():
             received = await reader.fetch(FETCH, timeout_s=0.5)
@@ -79,7 +99,21 @@ async def run_analyze(client: Client, stop: asyncio.Event) -> None:
                 await _save_position(client, publisher.jetstream, epoch, position)
         await publisher.publish(*analysis.close(_now_ms()))
     finally:
+        stress.cancel()
+        await asyncio.gather(stress, return_exceptions=True)
         await reader.close()
+
+
+async def _publish_stress(analysis: Analysis, client: Client) -> None:
+    """Each venue's index, when it moved on, once a second: the latest is all that matters, so it is core NATS."""
+    said: dict[str, int] = {}
+    while True:
+        for index in analysis.stress():
+            if said.get(index.venue) != index.timestamp:
+                said[index.venue] = index.timestamp
+                with contextlib.suppress(*TRANSIENT):
+                    await client.publish(f"stress.{index.venue}", encode(index))
+        await asyncio.sleep(STRESS_EVERY_S)
 
 
 async def _analyse(analysis: Analysis, message: Received, rejects: Rejects) -> Sequence[Anomaly]:
