@@ -49,7 +49,7 @@ else
 endif
 
 define install
-	@echo "Installing $(1) …"
+	@echo "Installing $(1) (the first time takes about a minute) …"
 	@$(if $(HAS_UV),VIRTUAL_ENV=$(VENV) uv pip install --quiet -r $(1),$(BIN)/python -m pip install --quiet --disable-pip-version-check -r $(1))
 	@touch $@
 endef

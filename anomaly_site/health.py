@@ -3,7 +3,6 @@
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping
-from importlib import import_module
 from typing import Final
 
 from asgiref.sync import sync_to_async
@@ -13,7 +12,8 @@ from django.db import connection
 from django.db.migrations.executor import MigrationExecutor
 from django.http import HttpRequest, JsonResponse
 
-from market.messages import Feed, FeedState, interval_ms
+from anomaly_site.ws.hub import current_hub
+from market.messages import Feed, FeedState, decode_feed, interval_ms
 
 CHECK_TIMEOUT_S: Final = 5.0
 OK: Final = "ok"
@@ -53,14 +53,15 @@ async def channel_layer() -> str:
 
 
 async def feed() -> str:
-    hub = import_module("anomaly_site.ws.hub").current_hub()
+    hub = current_hub()
     if hub is None:
         return "The hub of the live stream is not running in this process."
-    return feeds_state(hub.feeds, time.monotonic(), settings.FEED_STALE_AFTER_S)
+    feeds = {venue: (decode_feed(frame.data), frame.received_at) for venue, frame in hub.feeds.items()}
+    return feeds_state(feeds, time.time(), settings.FEED_STALE_AFTER_S)
 
 
 def feeds_state(feeds: Mapping[str, tuple[Feed, float]], now: float, stale_after_s: float) -> str:
-    """Ready when one venue is fresh, for one of several may be down for hours; a replay may end. Times in seconds."""
+    """Ready when one venue is fresh, for one of several may be down for hours; a replay may end. Epoch seconds."""
     if not feeds:
         return "No feed has reported yet."
     stale = []

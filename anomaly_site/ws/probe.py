@@ -53,6 +53,7 @@ class Probe:
     acknowledged: bool = field(default=False, init=False)
     received: int = field(default=0, init=False)
     _offset: int = field(default=0, init=False)
+    _notes: dict[str, str] = field(default_factory=dict, init=False)
 
     async def run(self, console: Console) -> None:
         """Print frames until there are enough, or the time is over. Raises `ProbeFailed`."""
@@ -101,7 +102,10 @@ class Probe:
             case "heartbeat" | "pong":
                 pass
             case _:
-                console.print(_short(frame), style="dim", markup=False)
+                subject, note = _note(frame)
+                if self._notes.get(subject) != note:
+                    self._notes[subject] = note
+                    console.print(f"{subject}: {note}", style="dim", markup=False)
 
     def _message(self, frame: Frame) -> Text:
         """The anomaly as a line; the frame as it is, in yellow, when it cannot be read as one."""
@@ -130,6 +134,18 @@ def _filters(filters: object) -> Text:
         return Text("everything")
     set_ones = {name: values for name, values in filters.items() if values}
     return Text("; ".join(f"{name} {', '.join(map(str, values))}" for name, values in set_ones.items()))
+
+
+def _note(frame: Frame) -> tuple[str, str]:
+    """What a frame that is no anomaly is about, and what it says. Feed and stress come every second: only a change of
+    what is said here is news.
+    """
+    kind, data = str(frame.get("type")), frame.get("data")
+    if kind == "feed" and isinstance(data, dict):
+        return f"feed {data.get('venue')}", f"{data.get('state')} ({data.get('source')})"
+    if kind == "stress":
+        return "stress", "the live index comes (not shown)"
+    return kind, _short(frame)
 
 
 def _short(frame: Frame) -> str:

@@ -81,7 +81,9 @@ async def test_alerts_are_printed_until_there_are_enough() -> None:
 async def test_every_market_anomaly_is_readable() -> None:
     async def script(connection: ServerConnection, request: dict[str, Any]) -> None:
         await acknowledge(connection, request)
-        await send(connection, type="feed", channel="market", data={"venue": "test", "state": "OK", "age_ms": 3})
+        for state, age_ms in (("ok", 3), ("ok", 4), ("stale", 9), ("ok", 3)):
+            feed = {"venue": "test", "source": "replay", "state": state, "age_ms": age_ms}
+            await send(connection, type="feed", channel="market", data=feed)
         for offset, data in enumerate(MARKET):
             await send(connection, type="market", channel="market", offset=offset + 1, data=data)
 
@@ -90,7 +92,8 @@ async def test_every_market_anomaly_is_readable() -> None:
     assert output.count("market stress") == 6
     assert "sector Meme" in output
     assert "closed, revision 3" in output
-    assert '"venue": "test"' in output
+    feed = [line for line in output.splitlines() if line.startswith("feed")]
+    assert feed == ["feed test: ok (replay)", "feed test: stale (replay)", "feed test: ok (replay)"]
 
 
 async def test_an_acknowledgement_is_enough_without_waiting() -> None:

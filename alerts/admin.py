@@ -1,0 +1,54 @@
+"""Reviewing alerts."""
+
+from django.contrib import admin
+from django.db.models import QuerySet
+from django.http import HttpRequest
+from django.template.loader import render_to_string
+from django.utils.safestring import SafeString
+
+from alerts.models import Alert
+from alerts.selectors import search
+from market.admin import AnomalyAdmin
+from market.charts import band_chart, sparkline
+from market.messages import Alert as Message
+from market.messages import decode_alert
+from market.templatetags.anomalies import change, signed
+
+
+@admin.register(Alert)
+class AlertAdmin(AnomalyAdmin):
+    list_display = ["time", "severity_chip", "review", "symbol", "move", "course", "method", "signed_score", "state"]
+    list_display_links = ["time", "symbol"]
+    list_filter = ["severity", "method", "direction", "state", "review_state"]
+    search_fields = ["symbol", "id", "incident"]
+    search_help_text = "Symbol (its beginning), id, or the id of the market anomaly that covers it"
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Alert]:
+        return super().get_queryset(request).defer("history")
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[Alert], search_term: str
+    ) -> tuple[QuerySet[Alert], bool]:
+        words = search_term.strip()
+        return (search(queryset, words) if words else queryset), False
+
+    @admin.display(description="Change", ordering="change_pct")
+    def move(self, row: Alert) -> SafeString | str:
+        return change(row.change_pct)
+
+    @admin.display(description="Score", ordering="score")
+    def signed_score(self, row: Alert) -> str:
+        return signed(row.score)
+
+    @admin.display(description="Last closes")
+    def course(self, row: Alert) -> SafeString:
+        return sparkline(_decoded(row).spark)
+
+    @admin.display(description="")
+    def explained(self, row: Alert) -> str:
+        chart = band_chart(row.chart)
+        return render_to_string("alerts/admin/explanation.html", {"alert": _decoded(row), "chart": chart})
+
+
+def _decoded(row: Alert) -> Message:
+    return decode_alert(row.payload.encode(), received_at=0)

@@ -1,0 +1,140 @@
+"""Reviewing market anomalies; what the admin of every kind of anomaly has in common."""
+
+from typing import Any, cast
+
+import msgspec
+from django.contrib import admin, messages
+from django.contrib.auth.models import User
+from django.core.paginator import Paginator
+from django.db.models import QuerySet
+from django.http import HttpRequest
+from django.template.loader import render_to_string
+from django.utils import timezone
+from django.utils.functional import cached_property
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+
+from market import selectors, services
+from market.messages import SEVERITIES, MarketStress, SectorAnomaly, SynchronizedMovement, decode_market
+from market.models import Anomaly, MarketAnomaly, ReviewState
+from market.templatetags.anomalies import change, chip, clock, percent
+
+
+class CappedPaginator(Paginator):  # type: ignore[type-arg]
+    """Counts no further than anybody pages: on a million rows the count would cost more than the page."""
+
+    @cached_property
+    def count(self) -> int:
+        found: QuerySet[Anomaly] = self.object_list  # type: ignore[assignment]
+        return found.order_by().values("timestamp")[:5_000].count()  # a column every index has
+
+
+def _review_action(state: ReviewState, title: str) -> Any:
+    @admin.action(description=title, permissions=["change"])
+    def act(model_admin: "AnomalyAdmin", request: HttpRequest, found: QuerySet[Anomaly]) -> None:
+        count = services.review(found, state, reviewer=cast(User, request.user), at=timezone.now())
+        model_admin.message_user(request, f"{count} set to “{state.label}”.", messages.SUCCESS)
+
+    act.__name__ = f"set_{state}"
+    return act
+
+
+class AnomalyAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
+    """An anomaly is what the stream said: only its review can be changed here."""
+
+    actions = [
+        _review_action(ReviewState.ACKNOWLEDGED, "Acknowledge"),
+        _review_action(ReviewState.RESOLVED, "Resolve"),
+        _review_action(ReviewState.FALSE_POSITIVE, "Mark as false positive"),
+        _review_action(ReviewState.NEW, "Back to new"),
+    ]
+    date_hierarchy = "timestamp"
+    list_per_page = 50
+    list_select_related = ["reviewed_by"]
+    show_full_result_count = False
+    show_facets = admin.ShowFacets.NEVER
+    paginator = CappedPaginator
+    readonly_fields = ["explained", "reviewed_by", "reviewed_at", "message"]
+    fieldsets = [
+        (None, {"fields": ["explained"]}),
+        ("Review", {"fields": ["review_state", "review_note", "reviewed_by", "reviewed_at"]}),
+        ("Message as published", {"fields": ["message"], "classes": ["collapse"]}),
+    ]
+
+    class Media:
+        css = {"all": ["market/admin.css"]}
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
+        return selectors.calendar(self.model)
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return bool(request.user.is_superuser)
+
+    def save_model(self, request: HttpRequest, obj: Anomaly, form: Any, change: bool) -> None:
+        """Saving the whole row would undo what the bridge stored since the page was opened."""
+        services.review(
+            self.get_queryset(request).filter(pk=obj.pk),
+            ReviewState(obj.review_state),
+            note=obj.review_note,
+            reviewer=cast(User, request.user),
+            at=timezone.now(),
+        )
+
+    @admin.display(description="Time (UTC)", ordering="timestamp")
+    def time(self, row: Anomaly) -> str:
+        return clock(row.timestamp)
+
+    @admin.display(description="Severity", ordering="severity")
+    def severity_chip(self, row: Anomaly) -> SafeString:
+        return chip(SEVERITIES[row.severity])
+
+    @admin.display(description="Review", ordering="review_state")
+    def review(self, row: Anomaly) -> SafeString:
+        reviewer = row.reviewed_by.get_username() if row.reviewed_by else ""
+        return format_html(
+            '<span class="review {}">{}</span> {}', row.review_state, row.get_review_state_display(), reviewer
+        )
+
+    @admin.display(description="")
+    def message(self, row: Anomaly) -> SafeString:
+        return format_html('<pre class="message">{}</pre>', msgspec.json.format(row.payload, indent=2))
+
+
+@admin.register(MarketAnomaly)
+class MarketAnomalyAdmin(AnomalyAdmin):
+    list_display = ["time", "severity_chip", "review", "what", "move", "state"]
+    list_display_links = ["time", "what"]
+    list_filter = ["severity", "type", "state", "direction", "review_state"]
+    search_fields = ["sector__istartswith", "id__exact"]
+    search_help_text = "Sector (its beginning) or id"
+
+    @admin.display(description="Type", ordering="type")
+    def what(self, row: MarketAnomaly) -> str:
+        return f"{row.get_type_display()}: {row.sector}" if row.sector else row.get_type_display()
+
+    @admin.display(description="Move")
+    def move(self, row: MarketAnomaly) -> SafeString | str:
+        match _decoded(row):
+            case SynchronizedMovement() as moved:
+                return format_html(
+                    "{} {} of {}",
+                    change(moved.average_change_pct),
+                    percent(moved.synchronization_ratio),
+                    moved.universe,
+                )
+            case SectorAnomaly() as sector:
+                return change(sector.performance_pct)
+            case MarketStress() as stress:
+                return f"{stress.metric}, index {stress.stress_index:.0f}"
+
+    @admin.display(description="")
+    def explained(self, row: MarketAnomaly) -> str:
+        message = _decoded(row)
+        return render_to_string("market/admin/explanation.html", {"message": message, "type": row.type})
+
+
+def _decoded(row: MarketAnomaly) -> SynchronizedMovement | MarketStress | SectorAnomaly:
+    return decode_market(row.payload.encode(), received_at=0)
