@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 import nats.js.errors
@@ -21,6 +21,7 @@ from market.sectors import sectors_for
 logger = logging.getLogger(__name__)
 
 FETCH: Final = 50
+STRESS_EVERY_S: Final = 1.0
 # How much of the stream a restarted analysis reads again, without publishing, before it goes on where it was.
 WARM_UP_BATCHES: Final = 2_000
 _POSITIONS: Final = "POSITIONS"
@@ -52,9 +53,23 @@ class Analysis:
         found += engine.update(batch, detected_at)
         return found
 
-    def stress(self) -> Iterator[StressIndex]:
-        """The index of every market that has one, as of its last batch."""
-        return (engine.stress for engine in self._engines.values() if engine.stress is not None)
+    def stress(self) -> list[StressIndex]:
+        """The index of every venue as of its last batch."""
+        indices = []
+        for (venue, interval), engine in self._engines.items():
+            if (view := engine.stress) is not None:
+                indices.append(
+                    StressIndex(
+                        venue=venue,
+                        interval=interval,
+                        timestamp=self._closed_at[venue, interval],
+                        stress_index=view.index,
+                        metric=view.metric,
+                        components=view.components,
+                        universe=int(engine.panel.live.sum()),
+                    )
+                )
+        return indices
 
     def close(self, detected_at: int) -> list[Anomaly]:
         """The end of what is still open: nobody watches it any more."""
@@ -70,6 +85,7 @@ async def run_analyze(client: Client, stop: asyncio.Event) -> None:
     )
     analysis = Analysis(settings.ALERTS_PER_DAY)
     rejects = Rejects(client)
+    stress = asyncio.create_task(_publish_stress(analysis, client), name="stress index")
     try:
         while not stop.is_set():
             received = await reader.fetch(FETCH, timeout_s=0.5)
@@ -81,13 +97,25 @@ async def run_analyze(client: Client, stop: asyncio.Event) -> None:
                     await publisher.publish(*found)
                 await asyncio.sleep(0)  # a batch is milliseconds of numpy: let the rest of the process breathe
             if received and reader.offset > position:
-                for index in analysis.stress():
-                    await client.publish(f"stress.{index.venue}", encode(index))
                 position = reader.offset
                 await _save_position(client, publisher.jetstream, epoch, position)
         await publisher.publish(*analysis.close(_now_ms()))
     finally:
+        stress.cancel()
+        await asyncio.gather(stress, return_exceptions=True)
         await reader.close()
+
+
+async def _publish_stress(analysis: Analysis, client: Client) -> None:
+    """Each venue's index, when it moved on, once a second: the latest is all that matters, so it is core NATS."""
+    said: dict[str, int] = {}
+    while True:
+        for index in analysis.stress():
+            if said.get(index.venue) != index.timestamp:
+                said[index.venue] = index.timestamp
+                with contextlib.suppress(*TRANSIENT):
+                    await client.publish(f"stress.{index.venue}", encode(index))
+        await asyncio.sleep(STRESS_EVERY_S)
 
 
 async def _analyse(analysis: Analysis, message: Received, rejects: Rejects) -> Sequence[Anomaly]:
