@@ -63,7 +63,7 @@ class Engine:
     """One venue and interval.
 
     `sectors` names the sectors of a symbol; it is asked once, when the symbol is first seen. `alerts_per_day`: how
-    many LOW and MEDIUM alerts to raise in the whole universe (`alerts.detectors.calibration`).
+    many alerts of a severity or above to raise in the whole universe (`alerts.detectors.calibration`).
 
     `stress` is the market's index as of the last batch (None until eight symbols are live).
     """
