@@ -4,10 +4,11 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 import nats.js.errors
+from django.conf import settings
 from nats.aio.client import Client
 
 from ingestion.engine import Engine
@@ -30,7 +31,8 @@ _POSITION_KEY: Final = "analyze"
 class Analysis:
     """One engine for every venue and interval that sends candles. Pure but for the log."""
 
-    def __init__(self) -> None:
+    def __init__(self, alerts_per_day: Mapping[str, float] | None = None) -> None:
+        self._alerts_per_day = alerts_per_day
         self._engines: dict[tuple[str, str], Engine] = {}
         self._closed_at: dict[tuple[str, str], int] = {}
 
@@ -47,27 +49,13 @@ class Analysis:
         self._closed_at[key] = batch.close_time
         engine = self._engines.get(key)
         if engine is None:
-            engine = self._engines[key] = Engine(batch.venue, batch.interval, sectors_for)
+            engine = self._engines[key] = Engine(batch.venue, batch.interval, sectors_for, self._alerts_per_day)
         found += engine.update(batch, detected_at)
         return found
 
     def stress(self) -> list[StressIndex]:
-        """The index of every venue as of its last batch."""
-        indices = []
-        for (venue, interval), engine in self._engines.items():
-            if (view := engine.stress) is not None:
-                indices.append(
-                    StressIndex(
-                        venue=venue,
-                        interval=interval,
-                        timestamp=self._closed_at[venue, interval],
-                        stress_index=view.index,
-                        metric=view.metric,
-                        components=view.components,
-                        universe=int(engine.panel.live.sum()),
-                    )
-                )
-        return indices
+        """The index of every market that has one, as of its last batch."""
+        return [engine.stress for engine in self._engines.values() if engine.stress is not None]
 
     def close(self, detected_at: int) -> list[Anomaly]:
         """The end of what is still open: nobody watches it any more."""
@@ -81,7 +69,7 @@ async def run_analyze(client: Client, stop: asyncio.Event) -> None:
     reader = await open_reader(
         client, CANDLES, ["candles.>"], epoch=epoch, offset=max(0, position - WARM_UP_BATCHES) if epoch else 0
     )
-    analysis = Analysis()
+    analysis = Analysis(settings.ALERTS_PER_DAY)
     rejects = Rejects(client)
     stress = asyncio.create_task(_publish_stress(analysis, client), name="stress index")
     try:
