@@ -54,22 +54,8 @@ class Analysis:
         return found
 
     def stress(self) -> list[StressIndex]:
-        """The index of every venue as of its last batch."""
-        indices = []
-        for (venue, interval), engine in self._engines.items():
-            if (view := engine.stress) is not None:
-                indices.append(
-                    StressIndex(
-                        venue=venue,
-                        interval=interval,
-                        timestamp=self._closed_at[venue, interval],
-                        stress_index=view.index,
-                        metric=view.metric,
-                        components=view.components,
-                        universe=int(engine.panel.live.sum()),
-                    )
-                )
-        return indices
+        """The index of every market that has one, as of its last batch."""
+        return [engine.stress for engine in self._engines.values() if engine.stress is not None]
 
     def close(self, detected_at: int) -> list[Anomaly]:
         """The end of what is still open: nobody watches it any more."""

@@ -34,6 +34,7 @@ from market.messages import (
     SectorAnomaly,
     Severity,
     State,
+    StressIndex,
     SynchronizedMovement,
     interval_name,
 )
@@ -95,7 +96,7 @@ class Engine:
         self.departures: Episodes[str, SectorAnomaly] = Episodes(
             Episode[str, SectorAnomaly], max(SECTOR_HOLD_MS, 2 * bar), SYMBOL_COOLDOWN_MS, RENEW_MS
         )
-        self.stress: StressView | None = None
+        self.stress: StressIndex | None = None
 
     def update(self, batch: CandleBatch, detected_at: int) -> list[Anomaly]:
         """Score one batch and learn from it; the revisions it gives rise to, in publishing order.
@@ -112,8 +113,9 @@ class Engine:
         view = self.bank.update(market)
         found: list[Anomaly] = []
         if market is not None:
-            self.stress = self.strain.update(market)
-            found += self._market(market, self.stress, detected_at)
+            strain = self.strain.update(market)
+            self.stress = self._index(strain, market.universe)
+            found += self._market(market, strain, detected_at)
             found += self._sectors(market, detected_at)
         found += self._symbols(view, market, detected_at)
         found += self._expired(detected_at)
@@ -174,6 +176,17 @@ class Engine:
                     build = partial(self._stress, episode, market, stress, detected_at)
                 found.append(self._publish(episode, detected_at, build))
         return found
+
+    def _index(self, stress: StressView, universe: int) -> StressIndex:
+        return StressIndex(
+            venue=self.venue,
+            interval=self.interval,
+            timestamp=self.panel.close_time,
+            stress_index=stress.index,
+            metric=stress.metric,
+            components=stress.components,
+            universe=universe,
+        )
 
     def _sectors(self, market: MarketView, detected_at: int) -> list[Anomaly]:
         found: list[Anomaly] = []

@@ -29,7 +29,9 @@ class Command(BaseCommand):
         again = recompute(alert.method, explanation)
         if again is None:
             why = (
-                "a sum over many steps" if alert.method is Method.CUSUM else "of another detector that does not say how"
+                "a sum over many steps"
+                if alert.method is Method.CUSUM
+                else "of another detector, which does not say how"
             )
             self.stdout.write(f"score {alert.score:.6g}: {why}; it cannot be computed from one alert.")
             return
