@@ -7,7 +7,7 @@ from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
 from alerts.views import AlertDetail, AlertList
 from anomaly_site import health
 from anomaly_site.ws.asyncapi import asyncapi
-from market.views import MarketAnomalyDetail, MarketAnomalyList
+from market.views import MarketAnomalyDetail, MarketAnomalyList, StressHistory
 
 admin.site.site_header = admin.site.site_title = "Crypto anomalies"
 admin.site.index_title = "Review"
@@ -27,6 +27,7 @@ urlpatterns = [
     path("alerts", AlertList.as_view(), name="alerts"),
     path("alerts/<id:pk>", AlertDetail.as_view(), name="alert"),
     path("market", MarketAnomalyList.as_view(), name="market"),
+    path("market/stress", StressHistory.as_view(), name="stress"),
     path("market/<id:pk>", MarketAnomalyDetail.as_view(), name="market-anomaly"),
     path("schema", SpectacularAPIView.as_view(), name="schema"),
     path("docs", SpectacularSwaggerView.as_view(url_name="schema"), name="docs"),

@@ -4,22 +4,24 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 import nats.js.errors
+from django.conf import settings
 from nats.aio.client import Client
 
 from ingestion.engine import Engine
 from ingestion.nats import CANDLES, TRANSIENT, Publisher
 from ingestion.reader import Received, open_reader
 from ingestion.rejects import Rejects
-from market.messages import Anomaly, CandleBatch, InvalidMessage, decode_batch
+from market.messages import Anomaly, CandleBatch, InvalidMessage, StressIndex, decode_batch, encode
 from market.sectors import sectors_for
 
 logger = logging.getLogger(__name__)
 
 FETCH: Final = 50
+STRESS_EVERY_S: Final = 1.0
 # How much of the stream a restarted analysis reads again, without publishing, before it goes on where it was.
 WARM_UP_BATCHES: Final = 2_000
 _POSITIONS: Final = "POSITIONS"
@@ -29,7 +31,8 @@ _POSITION_KEY: Final = "analyze"
 class Analysis:
     """One engine for every venue and interval that sends candles. Pure but for the log."""
 
-    def __init__(self) -> None:
+    def __init__(self, alerts_per_day: Mapping[str, float] | None = None) -> None:
+        self._alerts_per_day = alerts_per_day
         self._engines: dict[tuple[str, str], Engine] = {}
         self._closed_at: dict[tuple[str, str], int] = {}
 
@@ -46,9 +49,13 @@ class Analysis:
         self._closed_at[key] = batch.close_time
         engine = self._engines.get(key)
         if engine is None:
-            engine = self._engines[key] = Engine(batch.venue, batch.interval, sectors_for)
+            engine = self._engines[key] = Engine(batch.venue, batch.interval, sectors_for, self._alerts_per_day)
         found += engine.update(batch, detected_at)
         return found
+
+    def stress(self) -> list[StressIndex]:
+        """The index of every market that has one, as of its last batch."""
+        return [engine.stress for engine in self._engines.values() if engine.stress is not None]
 
     def close(self, detected_at: int) -> list[Anomaly]:
         """The end of what is still open: nobody watches it any more."""
@@ -62,8 +69,9 @@ async def run_analyze(client: Client, stop: asyncio.Event) -> None:
     reader = await open_reader(
         client, CANDLES, ["candles.>"], epoch=epoch, offset=max(0, position - WARM_UP_BATCHES) if epoch else 0
     )
-    analysis = Analysis()
+    analysis = Analysis(settings.ALERTS_PER_DAY)
     rejects = Rejects(client)
+    stress = asyncio.create_task(_publish_stress(analysis, client), name="stress index")
     try:
         while not stop.is_set():
             received = await reader.fetch(FETCH, timeout_s=0.5)
@@ -79,7 +87,21 @@ async def run_analyze(client: Client, stop: asyncio.Event) -> None:
                 await _save_position(client, publisher.jetstream, epoch, position)
         await publisher.publish(*analysis.close(_now_ms()))
     finally:
+        stress.cancel()
+        await asyncio.gather(stress, return_exceptions=True)
         await reader.close()
+
+
+async def _publish_stress(analysis: Analysis, client: Client) -> None:
+    """Each venue's index, when it moved on, once a second: the latest is all that matters, so it is core NATS."""
+    said: dict[str, int] = {}
+    while True:
+        for index in analysis.stress():
+            if said.get(index.venue) != index.timestamp:
+                said[index.venue] = index.timestamp
+                with contextlib.suppress(*TRANSIENT):
+                    await client.publish(f"stress.{index.venue}", encode(index))
+        await asyncio.sleep(STRESS_EVERY_S)
 
 
 async def _analyse(analysis: Analysis, message: Received, rejects: Rejects) -> Sequence[Anomaly]:

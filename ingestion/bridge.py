@@ -7,7 +7,6 @@ batch's `previous` and fetch from the store.
 """
 
 import asyncio
-import contextlib
 import logging
 import time
 from collections.abc import Callable, Sequence
@@ -15,6 +14,7 @@ from typing import Final, NamedTuple
 
 from channels.db import database_sync_to_async
 from channels.layers import BaseChannelLayer, get_channel_layer
+from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 from django.db import DataError, IntegrityError, transaction
 from django.db import Error as DatabaseError
@@ -35,10 +35,11 @@ from market.messages import (
     decode_alert,
     decode_feed,
     decode_market,
+    decode_stress,
     encode,
 )
 from market.selectors import stream_head
-from market.services import MessageT, Sequenced, sequenced
+from market.services import MessageT, Sequenced, record_stress, sequenced
 
 logger = logging.getLogger(__name__)
 
@@ -179,8 +180,9 @@ async def _send(layer: BaseChannelLayer, channel: str, batch: Batch, messages: S
 
 
 async def _forward_live(client: Client, layer: BaseChannelLayer) -> None:
-    """Feed states and the stress index: the latest of each venue, at most once a second."""
+    """Feed states and the stress index, the latest of each venue once a second; the index is kept by the minute."""
     latest: dict[tuple[str, str], bytes] = {}
+    recorded: dict[str, int] = {}
 
     async def take(message: Msg) -> None:
         kind, _, venue = message.subject.partition(".")
@@ -193,14 +195,21 @@ async def _forward_live(client: Client, layer: BaseChannelLayer) -> None:
         started = time.monotonic()
         while latest:
             (kind, venue), data = latest.popitem()
-            with contextlib.suppress(InvalidMessage):
-                await _send_live(layer, kind, venue, data)
+            try:
+                if kind == "feed":
+                    await _send_live(layer, kind, venue, encode(decode_feed(data)))
+                else:
+                    index = decode_stress(data)
+                    await _send_live(layer, kind, venue, encode(index))
+                    if recorded.get(venue) != index.timestamp // 60_000:
+                        recorded[venue] = index.timestamp // 60_000
+                        await database_sync_to_async(record_stress)(index, data, keep=settings.ANOMALY_RETENTION)
+            except (InvalidMessage, DatabaseError) as error:
+                logger.warning("Nothing came of a message on %s.%s: %s", kind, venue, error)
         await asyncio.sleep(max(0.0, _LIVE_EVERY_S - (time.monotonic() - started)))
 
 
 async def _send_live(layer: BaseChannelLayer, kind: str, venue: str, data: bytes) -> None:
-    if kind == "feed":
-        data = encode(decode_feed(data))
     try:
         await layer.group_send(
             "market", {"type": "live.frame", "channel": "market", "kind": kind, "key": venue, "data": data}

@@ -160,7 +160,7 @@ async def ensure_streams(client: Client) -> None:
         StreamConfig(
             name=ANOMALIES,
             subjects=list(ANOMALY_SUBJECTS),
-            max_age=settings.ANOMALY_RETENTION_S,
+            max_age=settings.ANOMALY_RETENTION.total_seconds(),
             max_bytes=2 * gigabyte,
             duplicate_window=DUPLICATE_WINDOW_S,
             discard=DiscardPolicy.OLD,

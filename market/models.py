@@ -85,3 +85,17 @@ class StreamHead(models.Model):
 
     def __str__(self) -> str:
         return f"{self.epoch}:{self.offset}"
+
+
+class StressSample(models.Model):
+    """The live stress index, once a minute: its history. `payload` is the JSON of `messages.StressIndex`."""
+
+    venue = models.CharField(max_length=40)
+    timestamp = models.DateTimeField(help_text="Close time of the candle, at most one a minute.")
+    payload = models.TextField()
+
+    class Meta:
+        indexes = [models.Index(fields=["-timestamp", "venue"], name="stress_newest")]
+
+    def __str__(self) -> str:
+        return f"{self.venue} {self.timestamp:%Y-%m-%d %H:%M}"

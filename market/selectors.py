@@ -7,7 +7,7 @@ from typing import Any, Final, TypeVar
 from django.db.models import Q, QuerySet
 
 from market.messages import Severity
-from market.models import Anomaly, MarketAnomaly, StreamHead
+from market.models import Anomaly, MarketAnomaly, StreamHead, StressSample
 
 AnomalyT = TypeVar("AnomalyT", bound=Anomaly)
 Place = tuple[datetime, str]  # (timestamp, id) of a row: where a page of history starts or ends
@@ -23,6 +23,11 @@ def stream_head() -> tuple[int, int] | None:
 
 def market_anomalies() -> QuerySet[MarketAnomaly]:
     return MarketAnomaly.objects.all()
+
+
+def stress_samples() -> QuerySet[StressSample]:
+    """The history of the stress index, newest first."""
+    return StressSample.objects.order_by("-timestamp", "venue")
 
 
 def changed_since(epoch: int, offset: int, *, until: int | None = None, limit: int) -> list[tuple[int, bytes]]:

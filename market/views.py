@@ -3,12 +3,13 @@
 from typing import TypeVar
 
 from rest_framework import generics
+from rest_framework.pagination import LimitOffsetPagination
 
 from market import selectors
-from market.filters import MarketAnomalyFilter, StrictFilterBackend
-from market.models import Anomaly, MarketAnomaly
+from market.filters import MarketAnomalyFilter, StressFilter, StrictFilterBackend
+from market.models import Anomaly, MarketAnomaly, StressSample
 from market.pagination import StreamPagination
-from market.serializers import ReviewedMarketAnomalySerializer, StoredMarketAnomalySerializer
+from market.serializers import ReviewedMarketAnomalySerializer, StoredMarketAnomalySerializer, StressSerializer
 
 AnomalyT = TypeVar("AnomalyT", bound=Anomaly)
 
@@ -29,3 +30,18 @@ class MarketAnomalyList(AnomalyList[MarketAnomaly]):
 class MarketAnomalyDetail(generics.RetrieveAPIView[MarketAnomaly]):
     queryset = selectors.market_anomalies().select_related("reviewed_by")
     serializer_class = ReviewedMarketAnomalySerializer
+
+
+class _StressPages(LimitOffsetPagination):
+    default_limit = 60
+    max_limit = 1440
+
+
+class StressHistory(generics.ListAPIView[StressSample]):
+    """The stress index by the minute, newest first. Live it comes once a second, on `/ws` as `stress` frames."""
+
+    queryset = selectors.stress_samples()
+    serializer_class = StressSerializer
+    filter_backends = [StrictFilterBackend]
+    filterset_class = StressFilter
+    pagination_class = _StressPages

@@ -7,7 +7,6 @@ design, a group member per socket that filters for itself.
 """
 
 import asyncio
-import gc
 import json
 import os
 import sys
@@ -103,6 +102,8 @@ class TutorialConsumer(AsyncJsonWebsocketConsumer):
 
 
 async def main(port: int, nats_url: str, mode: str) -> None:
+    import gc
+
     gc.collect()
     gc.freeze()
     layer: Any = get_channel_layer()
