@@ -7,7 +7,9 @@ from typing import Any, Final, TypeVar
 from django.db.models import Q, QuerySet
 
 from market.messages import Severity
-from market.models import Anomaly, MarketAnomaly, StreamHead
+from market.models import Anomaly, MarketAnomaly, SectorMember, SectorOverride, StoredSectorMap, StreamHead
+from market.sectors import SectorMap, built_in_map
+from market.times import epoch_ms
 
 AnomalyT = TypeVar("AnomalyT", bound=Anomaly)
 Place = tuple[datetime, str]  # (timestamp, id) of a row: where a page of history starts or ends
@@ -43,6 +45,39 @@ def latest(
     if sectors:
         found = found.filter(Q(sector__in=sectors) | Q(sector=""))
     return frames(found, limit)
+
+
+def sector_map() -> SectorMap:
+    """What holds now. For every coin: its override, else the newest stored map, else the one that ships with us."""
+    shipped = built_in_map()
+    overrides = {base: _names(text) for base, text in SectorOverride.objects.values_list("base", "sectors")}
+    stored = StoredSectorMap.objects.first()
+    if stored is None:
+        return SectorMap(
+            shipped.source, shipped.version, None, {**shipped.sectors, **overrides}, overrides=len(overrides)
+        )
+    fetched = {base: tuple(names) for base, names in stored.members.values_list("base", "sectors")}
+    return SectorMap(
+        stored.source,
+        str(stored),
+        epoch_ms(stored.fetched_at),
+        {**shipped.sectors, **fetched, **overrides},
+        overrides=len(overrides),
+    )
+
+
+def sector_members() -> QuerySet[SectorMember]:
+    """The coins of the newest stored map, largest first; none before anything was fetched."""
+    return SectorMember.objects.filter(map=StoredSectorMap.objects.values("pk")[:1])
+
+
+def sector_overrides() -> frozenset[str]:
+    """The tickers a reviewer decided on."""
+    return frozenset(SectorOverride.objects.values_list("base", flat=True))
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(name for name in text.split(";") if name)
 
 
 # --- For any kind of anomaly -----------------------------------------------------------------------------------------
