@@ -1,6 +1,5 @@
 """Reviewing alerts."""
 
-import msgspec
 from django.contrib import admin
 from django.db.models import QuerySet
 from django.http import HttpRequest
@@ -12,7 +11,7 @@ from alerts.selectors import search
 from market.admin import AnomalyAdmin
 from market.charts import band_chart, sparkline
 from market.messages import Alert as Message
-from market.messages import HistoryPoint, decode_alert
+from market.messages import decode_alert
 from market.templatetags.anomalies import change, signed
 
 
@@ -47,7 +46,7 @@ class AlertAdmin(AnomalyAdmin):
 
     @admin.display(description="")
     def explained(self, row: Alert) -> str:
-        chart = band_chart(msgspec.convert(row.history, list[HistoryPoint]))
+        chart = band_chart(row.chart)
         return render_to_string("alerts/admin/explanation.html", {"alert": _decoded(row), "chart": chart})
 
 

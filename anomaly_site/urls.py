@@ -6,6 +6,7 @@ from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
 
 from alerts.views import AlertDetail, AlertList
 from anomaly_site import health
+from anomaly_site.ws.asyncapi import asyncapi
 from market.views import MarketAnomalyDetail, MarketAnomalyList
 
 admin.site.site_header = admin.site.site_title = "Crypto anomalies"
@@ -29,6 +30,7 @@ urlpatterns = [
     path("market/<id:pk>", MarketAnomalyDetail.as_view(), name="market-anomaly"),
     path("schema", SpectacularAPIView.as_view(), name="schema"),
     path("docs", SpectacularSwaggerView.as_view(url_name="schema"), name="docs"),
+    path("asyncapi.json", asyncapi),
     path("healthz", health.healthz),
     path("readyz", health.readyz),
     re_path(

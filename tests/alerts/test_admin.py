@@ -10,7 +10,7 @@ from pytest_django import DjangoAssertNumQueries
 from alerts.models import Alert
 from alerts.services import store
 from market.messages import Direction, Escalation, Explanation, Method, MethodScore, Severity
-from market.services import Sequenced
+from market.services import sequenced
 from tests.samples import EPOCH, HISTORY, T0, an_alert
 
 pytestmark = pytest.mark.django_db
@@ -19,7 +19,7 @@ LIST = "/admin/alerts/alert/"
 
 
 def put(offset: int, id: str, **changes: Any) -> None:
-    assert store([Sequenced(EPOCH, offset, an_alert(id, **changes))])
+    assert store([sequenced(EPOCH, offset, an_alert(id, **changes))])
 
 
 def page(client: Client, url: str) -> str:

@@ -5,7 +5,7 @@ from django.contrib.auth.models import User
 from django.test import Client
 
 from market.models import MarketAnomaly
-from market.services import Sequenced, store
+from market.services import sequenced, store
 from tests.samples import EPOCH, a_movement, a_sector, a_stress
 
 pytestmark = pytest.mark.django_db
@@ -17,7 +17,7 @@ LIST = "/admin/market/marketanomaly/"
 def history() -> None:
     many = [f"C{number}USDT" for number in range(100)]
     given = [a_movement("m1", affected_symbols=many), a_stress("m2"), a_sector("m3")]
-    store([Sequenced(EPOCH, offset, message) for offset, message in enumerate(given, start=1)])
+    store([sequenced(EPOCH, offset, message) for offset, message in enumerate(given, start=1)])
 
 
 def test_the_list_tells_each_type_in_its_own_terms(admin_client: Client) -> None:

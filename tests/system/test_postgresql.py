@@ -25,7 +25,7 @@ django.setup()
 from django.db import transaction
 from alerts.services import store
 from market.selectors import stream_head
-from market.services import Sequenced, advance
+from market.services import sequenced, advance
 from tests.samples import an_alert
 
 claimed = 0
@@ -33,7 +33,7 @@ while (head := (stream_head() or ({EPOCH}, 0))[1]) < 1000:
     with transaction.atomic():
         if advance({EPOCH}, head, head + 20):
             offsets = range(head + 1, head + 21)
-            store([Sequenced({EPOCH}, n, an_alert(f"a{{n % 100}}", revision=1 + n // 100)) for n in offsets])
+            store([sequenced({EPOCH}, n, an_alert(f"a{{n % 100}}", revision=1 + n // 100)) for n in offsets])
             claimed += 20
 print(claimed)
 """
@@ -41,12 +41,12 @@ EAGER = f"""
 import sys, django
 django.setup()
 from alerts.services import store
-from market.services import Sequenced
+from market.services import sequenced
 from tests.samples import an_alert
 
 for revision in range(1, 80):
     if revision % 2 == int(sys.argv[1]):
-        store([Sequenced({EPOCH}, revision, an_alert(f"e{{n}}", revision=revision)) for n in range(20)])
+        store([sequenced({EPOCH}, revision, an_alert(f"e{{n}}", revision=revision)) for n in range(20)])
 """
 
 
