@@ -7,7 +7,7 @@ from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
 from alerts.views import AlertDetail, AlertList
 from anomaly_site import health
 from anomaly_site.ws.asyncapi import asyncapi
-from market.views import MarketAnomalyDetail, MarketAnomalyList
+from market.views import MarketAnomalyDetail, MarketAnomalyList, SectorList, SymbolList
 
 admin.site.site_header = admin.site.site_title = "Crypto anomalies"
 admin.site.index_title = "Review"
@@ -28,13 +28,15 @@ urlpatterns = [
     path("alerts/<id:pk>", AlertDetail.as_view(), name="alert"),
     path("market", MarketAnomalyList.as_view(), name="market"),
     path("market/<id:pk>", MarketAnomalyDetail.as_view(), name="market-anomaly"),
+    path("sectors", SectorList.as_view(), name="sectors"),
+    path("symbols", SymbolList.as_view(), name="symbols"),
     path("schema", SpectacularAPIView.as_view(), name="schema"),
     path("docs", SpectacularSwaggerView.as_view(url_name="schema"), name="docs"),
     path("asyncapi.json", asyncapi),
     path("healthz", health.healthz),
     path("readyz", health.readyz),
     re_path(
-        rf"^(?P<path>(?:alerts|market)(?:/{AnomalyId.regex})?|schema|docs|healthz|readyz)/$",
+        rf"^(?P<path>(?:alerts|market)(?:/{AnomalyId.regex})?|sectors|symbols|schema|docs|healthz|readyz)/$",
         RedirectView.as_view(url="/%(path)s", query_string=True),
     ),
 ]
