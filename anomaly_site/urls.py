@@ -6,11 +6,14 @@ from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
 
 from alerts.views import AlertDetail, AlertList
 from anomaly_site import health
+from anomaly_site.metrics import metrics
+from anomaly_site.status import status_json, status_page
 from anomaly_site.ws.asyncapi import asyncapi
 from market.views import MarketAnomalyDetail, MarketAnomalyList, SectorList, SymbolList
 
 admin.site.site_header = admin.site.site_title = "Crypto anomalies"
 admin.site.index_title = "Review"
+admin.site.index_template = "anomaly_site/admin_index.html"
 
 
 class AnomalyId(StringConverter):
@@ -23,6 +26,7 @@ register_converter(AnomalyId, "id")
 
 urlpatterns = [
     path("", include("frontend.urls")),
+    path("admin/status/", admin.site.admin_view(status_page), name="admin-status"),
     path("admin/", admin.site.urls),
     path("alerts", AlertList.as_view(), name="alerts"),
     path("alerts/<id:pk>", AlertDetail.as_view(), name="alert"),
@@ -35,8 +39,10 @@ urlpatterns = [
     path("asyncapi.json", asyncapi),
     path("healthz", health.healthz),
     path("readyz", health.readyz),
+    path("status", status_json, name="status"),
+    path("metrics", metrics),
     re_path(
-        rf"^(?P<path>(?:alerts|market)(?:/{AnomalyId.regex})?|sectors|symbols|schema|docs|healthz|readyz)/$",
+        rf"^(?P<path>(?:alerts|market)(?:/{AnomalyId.regex})?|sectors|symbols|schema|docs|healthz|readyz|status|metrics)/$",
         RedirectView.as_view(url="/%(path)s", query_string=True),
     ),
 ]

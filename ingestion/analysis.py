@@ -13,6 +13,7 @@ from django.conf import settings
 from nats.aio.client import Client
 
 from ingestion.engine import Engine
+from ingestion.metrics import ANALYSIS_SECONDS
 from ingestion.nats import CANDLES, TRANSIENT, Publisher
 from ingestion.reader import Received, open_reader
 from ingestion.rejects import Rejects
@@ -108,7 +109,7 @@ def regrouped(known: Sectors, sectors: SectorMap) -> Sectors:
 async def run_analyze(client: Client, stop: asyncio.Event) -> None:
     """Analyse candles until `stop` is set; then close what is open."""
     publisher = await Publisher.open(client)
-    epoch, position = await _load_position(client, publisher.jetstream)
+    epoch, position = await load_position(client, publisher.jetstream)
     reader = await open_reader(
         client, CANDLES, ["candles.>"], epoch=epoch, offset=max(0, position - WARM_UP_BATCHES) if epoch else 0
     )
@@ -135,7 +136,9 @@ async def run_analyze(client: Client, stop: asyncio.Event) -> None:
 
 async def _analyse(analysis: Analysis, message: Received, rejects: Rejects) -> Sequence[Anomaly]:
     try:
-        return analysis.update(decode_batch(message.data), _now_ms())
+        batch = decode_batch(message.data)
+        with ANALYSIS_SECONDS.time():
+            return analysis.update(batch, _now_ms())
     except InvalidMessage as error:
         await rejects.reject(message, str(error))
         return ()
@@ -145,7 +148,7 @@ def _now_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
-async def _load_position(client: Client, jetstream: bool) -> tuple[int, int]:
+async def load_position(client: Client, jetstream: bool) -> tuple[int, int]:
     """Where the last analysis got to in the candle stream: (epoch, offset), zeros when there was none."""
     if not jetstream:
         return 0, 0

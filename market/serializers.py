@@ -77,7 +77,9 @@ class WireSchema(OpenApiSerializerExtension):  # type: ignore[no-untyped-call]
 class SectorMapSerializer(serializers.Serializer[Any]):
     """Which map the answer is from."""
 
-    source = serializers.CharField(help_text="`coingecko`, or `built-in` for the map that ships with the project.")
+    source = serializers.CharField(  # type: ignore[assignment]
+        help_text="`coingecko`, or `built-in` for the map that ships with the project."
+    )
     version = serializers.CharField()
     fetched_at = serializers.IntegerField(allow_null=True, help_text="Epoch milliseconds; null: never fetched.")
     age_ms = serializers.IntegerField(allow_null=True)
@@ -103,7 +105,9 @@ class SymbolSerializer(serializers.Serializer[Any]):
     name = serializers.CharField(allow_null=True)
     market_cap_rank = serializers.IntegerField(allow_null=True)
     sectors = serializers.ListField(child=serializers.CharField())
-    source = serializers.CharField(allow_null=True, help_text="`override`, `coingecko` or `built-in`.")
+    source = serializers.CharField(  # type: ignore[assignment]
+        allow_null=True, help_text="`override`, `coingecko` or `built-in`."
+    )
 
 
 class SymbolsSerializer(serializers.Serializer[Any]):
