@@ -42,6 +42,13 @@ CANDLE_STREAM_RETENTION_S = env.timedelta("CANDLE_STREAM_RETENTION", timedelta(h
 # A feed without a candle for this long is stale (and at least three intervals).
 FEED_STALE_AFTER_S = env.timedelta("FEED_STALE_AFTER", timedelta(seconds=15)).total_seconds()
 
+# Sectors from CoinGecko; without a key nobody asks it by itself, and the map that ships with the project serves.
+COINGECKO_API_KEY = env.str("COINGECKO_API_KEY", "")
+COINGECKO_PLAN = env.str("COINGECKO_PLAN", "demo")
+COINGECKO_URL = env.str("COINGECKO_URL", "")
+# Older than this a fetched map has expired; it is refreshed from half of that on.
+SECTOR_MAX_AGE_S = env.timedelta("SECTOR_MAX_AGE", timedelta(days=7)).total_seconds()
+
 # --- Who gets in ------------------------------------------------------------------------------------------------------
 
 DEBUG = env.bool("DEBUG", False)

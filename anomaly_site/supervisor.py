@@ -22,6 +22,7 @@ from ingestion.daemon import stopped_by_signals
 from ingestion.feed import restart_candles, run_ingest
 from ingestion.nats import NatsUnavailable, connection, server_url
 from ingestion.nats_server import NatsServer, NatsServerError
+from ingestion.sectors import run_sectors
 from ingestion.sources import Source, SourceError
 
 logger = logging.getLogger(__name__)
@@ -32,6 +33,7 @@ class Role(StrEnum):
     INGEST = "ingest"
     ANALYZE = "analyze"
     BRIDGE = "bridge"
+    SECTORS = "sectors"
     WEB = "web"
 
 
@@ -95,6 +97,8 @@ async def run(plan: Plan) -> None:
             client = await stack.enter_async_context(connection(url, name="anomaly_site"))
             for name, role in await _data_path(plan, client):
                 await stack.enter_async_context(_running(name, role, stop))
+        if Role.SECTORS in plan.roles:
+            await stack.enter_async_context(_running(Role.SECTORS, run_sectors, stop))
         await stop.wait()
         plan.announce("Stopping …")
 

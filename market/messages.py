@@ -188,8 +188,13 @@ class MarketStress(_MarketFields, frozen=True, kw_only=True, tag_field="type", t
     components: dict[StressMetric, StressComponent]
 
 
-class SectorAnomaly(_MarketFields, frozen=True, kw_only=True, tag_field="type", tag="SECTOR_ANOMALY"):
-    """A sector parts from the market. `deviation` is signed, in the sector's own robust standard deviations."""
+class SectorAnomaly(
+    _MarketFields, frozen=True, kw_only=True, omit_defaults=True, tag_field="type", tag="SECTOR_ANOMALY"
+):
+    """A sector parts from the market. `deviation` is signed, in the sector's own robust standard deviations.
+
+    `degraded`: who is in the sector was looked up in a map that has expired. Left out when false.
+    """
 
     sector: Label
     performance_pct: float
@@ -197,6 +202,7 @@ class SectorAnomaly(_MarketFields, frozen=True, kw_only=True, tag_field="type", 
     members: Count
     members_moving: Count
     affected_symbols: Symbols
+    degraded: bool = False
 
 
 MarketAnomaly = SynchronizedMovement | MarketStress | SectorAnomaly
