@@ -21,6 +21,8 @@ from market.messages import CandleBatch, interval_ms
 MAX_SKEW_MS: Final = 3_600_000
 # A single tick that claims to be from the future must not move the venue's clock there.
 MAX_AHEAD_MS: Final = 5_000
+# Intervals that may wait to be closed. When nobody closes them the oldest is dropped.
+MAX_OPEN: Final = 120
 
 
 class VenueClock:
@@ -79,8 +81,7 @@ class _Reported:
 class Candles:
     """Builds the candles of one venue and interval.
 
-    Counters: `taken`, `late`, `duplicates`, `unusable` ticks. Bounded by what the caller lets it hold: symbols × open
-    intervals.
+    Counters: `taken`, `late`, `duplicates`, `unusable` ticks; `dropped` intervals (see `MAX_OPEN`).
     """
 
     def __init__(self, venue: str, interval: str = "1s") -> None:
@@ -90,7 +91,7 @@ class Candles:
         self._open: dict[int, dict[str, _Candle]] = {}  # by open time
         self._closed_ms = 0  # intervals that end here or before are closed
         self._reported: dict[str, _Reported] = {}
-        self.taken = self.late = self.duplicates = self.unusable = 0
+        self.taken = self.late = self.duplicates = self.unusable = self.dropped = 0
 
     def trade(self, symbol: str, time_ms: int, price: float, amount: float, trade_id: str = "") -> bool:
         """Take one execution; `amount` in base units. False when it is left out."""
@@ -140,6 +141,11 @@ class Candles:
         row = self._open.get(start)
         if row is None:
             row = self._open[start] = {}
+            if len(self._open) > MAX_OPEN:
+                self.dropped += 1
+                oldest = min(self._open)
+                del self._open[oldest]
+                self._closed_ms = oldest + self._step
         candle = row.get(symbol)
         if candle is None:
             candle = row[symbol] = _Candle(time_ms, open_, price)

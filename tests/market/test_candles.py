@@ -6,7 +6,7 @@ import random
 from hypothesis import given
 from hypothesis import strategies as st
 
-from market.candles import Candles, Resampler, VenueClock
+from market.candles import MAX_OPEN, Candles, Resampler, VenueClock
 from market.messages import CandleBatch
 
 T0 = 1_760_000_040_000  # a full minute
@@ -125,6 +125,16 @@ def test_a_silent_symbol_and_a_silent_second_stay_gaps() -> None:
         (T0 + 1_000, ["BTCUSDT"]),
         (T0 + 6_000, ["ETHUSDT"]),
     ]
+
+
+def test_what_nobody_closes_is_bounded() -> None:
+    candles = Candles("v")
+    for second in range(MAX_OPEN + 30):
+        candles.trade("BTCUSDT", T0 + second * 1_000, 1.0, 1.0)
+    assert candles.dropped == 30
+    assert not candles.trade("BTCUSDT", T0, 1.0, 1.0)
+    closed = candles.close_until(T0 + 10_000_000)
+    assert (len(closed), closed[0].close_time) == (MAX_OPEN, T0 + 31_000)
 
 
 def test_a_ticker_candle_opens_where_the_last_report_left_the_price() -> None:
