@@ -1,12 +1,11 @@
 """Writes of alerts."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import msgspec
 
 from alerts import models
-from market.messages import Alert, encode
+from market.messages import Alert
 from market.services import Sequenced, newest_of_each, shared_columns, upsert
 
 
@@ -15,19 +14,19 @@ def store(messages: Sequence[Sequenced[Alert]]) -> int:
 
     The history of an alert is kept from the first revision that carries one.
     """
-    histories: dict[str, Any] = {}
-    for _, _, alert in messages:
+    histories: dict[str, str] = {}
+    for item in messages:
+        alert = item.message
         if alert.history:
-            histories.setdefault(alert.id, msgspec.to_builtins(alert.history))
-    rows = (_row(item, histories.get(item.message.id, [])) for item in newest_of_each(messages))
+            histories.setdefault(alert.id, msgspec.json.encode(alert.history).decode())
+    rows = (_row(item, histories.get(item.message.id, "")) for item in newest_of_each(messages))
     return upsert(rows, fill_once={"history"})
 
 
-def _row(item: Sequenced[Alert], history: list[dict[str, Any]]) -> models.Alert:
+def _row(item: Sequenced[Alert], history: str) -> models.Alert:
     alert = item.message
     return models.Alert(
         **shared_columns(item),
-        payload=encode(msgspec.structs.replace(alert, history=msgspec.UNSET)).decode(),
         symbol=alert.symbol,
         venue=alert.venue,
         interval=alert.interval,

@@ -13,7 +13,6 @@ import time
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
-import msgspec
 from channels.db import database_sync_to_async
 from channels.layers import BaseChannelLayer, get_channel_layer
 from django.core.exceptions import ImproperlyConfigured
@@ -39,7 +38,7 @@ from market.messages import (
     encode,
 )
 from market.selectors import stream_head
-from market.services import Sequenced
+from market.services import Sequenced, sequenced
 
 logger = logging.getLogger(__name__)
 
@@ -104,9 +103,9 @@ async def _sort(received: list[Received], epoch: int, previous: int, rejects: Re
             await rejects.reject(message, str(error))
             continue
         if isinstance(anomaly, Alert):
-            batch.alerts.append(Sequenced(epoch, message.offset, anomaly))
+            batch.alerts.append(sequenced(epoch, message.offset, anomaly))
         else:
-            batch.market.append(Sequenced(epoch, message.offset, anomaly))
+            batch.market.append(sequenced(epoch, message.offset, anomaly))
     return batch
 
 
@@ -148,18 +147,11 @@ async def _send(layer: BaseChannelLayer, channel: str, batch: Batch, messages: S
                 "epoch": batch.epoch,
                 "previous": batch.previous,
                 "head": batch.head,
-                "messages": [(message.offset, _frame_data(message.message)) for message in messages],
+                "messages": [(message.offset, message.payload) for message in messages],
             },
         )
     except Exception as error:
         logger.error("Could not send to group %s (%s); hubs will fetch it from the store", channel, error)
-
-
-def _frame_data(message: Anomaly) -> bytes:
-    """What browsers get of a message: all but the chart history, which is served by `GET /alerts/<id>`."""
-    if isinstance(message, Alert) and message.history is not msgspec.UNSET:
-        message = msgspec.structs.replace(message, history=msgspec.UNSET)
-    return encode(message)
 
 
 async def _forward_live(client: Client, layer: BaseChannelLayer) -> None:

@@ -97,7 +97,7 @@ async def connect(url: str | None = None, *, name: str, timeout_s: float = 5.0) 
         )
     except (TimeoutError, OSError, ValueError, nats.errors.Error) as error:
         raise NatsUnavailable(
-            f"No NATS server answers at {url} ({error or 'timed out'}). "
+            f"No NATS server answers at {url} ({str(error) or 'timed out'}). "
             "Start one with `manage.py up --only nats`, or set NATS_URL."
         ) from error
 

@@ -288,6 +288,13 @@ def encode(message: Anomaly | CandleBatch | Feed) -> bytes:
     return _encoder.encode(message)
 
 
+def frame_data(message: Anomaly) -> bytes:
+    """What is stored and what browsers get: all but the chart history, which is served by `GET /alerts/<id>`."""
+    if isinstance(message, Alert) and message.history is not msgspec.UNSET:
+        message = msgspec.structs.replace(message, history=msgspec.UNSET)
+    return _encoder.encode(message)
+
+
 def decode_batch(payload: bytes) -> CandleBatch:
     try:
         return _batch_decoder.decode(payload)

@@ -10,22 +10,28 @@ from django.db.models import Q, QuerySet
 from django.utils import timezone
 
 from market import models
-from market.messages import Anomaly, MarketAnomaly, SectorAnomaly, SynchronizedMovement, encode
+from market.messages import Anomaly, MarketAnomaly, SectorAnomaly, SynchronizedMovement, frame_data
 from market.models import ReviewState
 from market.times import moment
 
-MessageT = TypeVar("MessageT", bound=Anomaly, covariant=True)
+MessageT = TypeVar("MessageT", bound=Anomaly)
+MessageCo = TypeVar("MessageCo", bound=Anomaly, covariant=True)
 AnomalyT = TypeVar("AnomalyT", bound=models.Anomaly)
 # What an update leaves alone: the identity, and what reviewers said.
 _KEPT: Final = {"id", "review_state", "review_note", "reviewed_by_id", "reviewed_at"}
 
 
-class Sequenced(NamedTuple, Generic[MessageT]):
-    """A message and its place in the stream."""
+class Sequenced(NamedTuple, Generic[MessageCo]):
+    """A message, its place in the stream, and what is stored and sent of it (`market.messages.frame_data`)."""
 
     epoch: int
     offset: int
-    message: MessageT
+    message: MessageCo
+    payload: bytes
+
+
+def sequenced(epoch: int, offset: int, message: MessageT) -> Sequenced[MessageT]:
+    return Sequenced(epoch, offset, message, frame_data(message))
 
 
 def store(messages: Sequence[Sequenced[MarketAnomaly]]) -> int:
@@ -76,7 +82,7 @@ def _age(item: Sequenced[Anomaly]) -> tuple[int, int, int]:
 
 
 def shared_columns(item: Sequenced[Anomaly]) -> dict[str, Any]:
-    """The columns of `models.Anomaly` that come from the message. `payload` is set by the caller."""
+    """The columns of `models.Anomaly` that come from the message."""
     message = item.message
     return {
         "id": message.id,
@@ -87,6 +93,7 @@ def shared_columns(item: Sequenced[Anomaly]) -> dict[str, Any]:
         "detected_at": moment(message.detected_at),
         "epoch": item.epoch,
         "offset": item.offset,
+        "payload": item.payload.decode(),
     }
 
 
@@ -94,7 +101,6 @@ def _row(item: Sequenced[MarketAnomaly]) -> models.MarketAnomaly:
     message = item.message
     return models.MarketAnomaly(
         **shared_columns(item),
-        payload=encode(message).decode(),
         type=str(message.__struct_config__.tag),
         direction=message.direction if isinstance(message, SynchronizedMovement) else "",
         # PostgreSQL stores no NUL, and JSON may carry one.
@@ -103,9 +109,9 @@ def _row(item: Sequenced[MarketAnomaly]) -> models.MarketAnomaly:
 
 
 def upsert(rows: Iterable[models.Anomaly], *, fill_once: Collection[str] = ()) -> int:
-    """Insert the unknown, update what is older than given, in one statement; how many rows that touched.
+    """Insert the unknown, update what is older than given; how many rows that touched. One id at most once.
 
-    `fill_once` names columns of JSON lists that keep the first value that is not empty. The comparison of revisions is
+    `fill_once` names text columns that keep the first value that is not empty. The comparison of revisions is
     part of the statement, so that two writers never undo each other, whatever each knew before. The ORM's
     `bulk_create(update_conflicts=True)` takes no such condition; SQLite and PostgreSQL share this dialect.
     """
@@ -124,7 +130,7 @@ def _upsert_sql(model: type[models.Anomaly], fill_once: Collection[str], quote: 
     table = quote(model._meta.db_table)
     columns = [str(field.column) for field in model._meta.concrete_fields]
     changes = [
-        f"{name} = CASE WHEN {table}.{name} = '[]' THEN excluded.{name} ELSE {table}.{name} END"
+        f"{name} = CASE WHEN {table}.{name} = '' THEN excluded.{name} ELSE {table}.{name} END"
         if column in fill_once
         else f"{name} = excluded.{name}"
         for column, name in zip(columns, map(quote, columns), strict=True)

@@ -30,7 +30,7 @@ def add_source_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--speed", type=_speed, default=1.0, metavar="N|max", help="replay N times as fast as it was, or max"
     )
-    group.add_argument("--seed", type=int, help="seed of the simulated market (default: 7)")
+    group.add_argument("--seed", type=int, help="seed of the simulated market (default: another one each time)")
     group.add_argument("--symbols", type=int, metavar="N", help="how many symbols the simulated market has")
     group.add_argument("--venue", help="name the candles travel under (default: the source's kind)")
 

@@ -30,6 +30,9 @@ class Recorder:
     def write(self, frames: Any) -> None:
         self.offsets += [frame.offset for frame in frames if frame.offset]
 
+    def write_one(self, frame: Any) -> None:
+        self.write([frame])
+
     def close(self, code: CloseCode, reason: str) -> None:
         self.closed = True
 
