@@ -32,6 +32,9 @@ CHANNEL_REDIS_URL = env.str("CHANNEL_REDIS_URL", "")
 # --- What plays -------------------------------------------------------------------------------------------------------
 
 SOURCE = env.str("SOURCE", "auto")
+# Live venues, and where else to find one: a mirror or proxy that speaks its protocol (`binance=http://10.0.0.5:8080`).
+VENUES = env.list("VENUES", ["binance"])
+VENUE_URLS: dict[str, str] = env.dict("VENUE_URLS", {})
 # How long the stream keeps anomalies for clients that come back, and candles for an analysis that restarts.
 ANOMALY_RETENTION_S = env.timedelta("ANOMALY_RETENTION", timedelta(days=7)).total_seconds()
 CANDLE_STREAM_RETENTION_S = env.timedelta("CANDLE_STREAM_RETENTION", timedelta(hours=2)).total_seconds()

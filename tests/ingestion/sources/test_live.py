@@ -181,9 +181,9 @@ async def test_trades_make_exact_candles_whatever_is_repeated_or_unreadable() ->
     for batch in player.live:
         within = [tick for tick in sent if batch.close_time - 1_000 <= tick[0] < batch.close_time]
         prices = [price for _, price, _ in within]
-        assert candle(batch, "BTCUSDT") == (
-            prices[0], max(prices), min(prices), prices[-1], pytest.approx(sum(amount for *_, amount in within)),
-        )  # fmt: skip
+        *prices_of_candle, traded = candle(batch, "BTCUSDT")
+        assert prices_of_candle == [prices[0], max(prices), min(prices), prices[-1]]
+        assert traded == pytest.approx(sum(amount for *_, amount in within))
     assert source._candles.duplicates > 0
 
 

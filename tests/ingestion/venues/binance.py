@@ -36,7 +36,7 @@ def binance(
 
 def _market(symbol: str, futures: bool, halted: bool) -> Json:
     quote = next(quote for quote in ("USDT", "USDC", "BTC", "ETH", "EUR") if symbol.endswith(quote))
-    market = {
+    market: dict[str, Any] = {
         "symbol": symbol,
         "status": "BREAK" if halted else "TRADING",
         "baseAsset": symbol.removesuffix(quote),
@@ -49,11 +49,11 @@ def _market(symbol: str, futures: bool, halted: bool) -> Json:
 
 
 def _klines(query: Mapping[str, Any]) -> Json:
-    """A candle for every interval asked for: the price is the minute of the hour plus 10."""
+    """A candle for every interval asked for, at about 10."""
     step, start, count = STEPS[query["interval"]], int(query["startTime"]), int(query["limit"])
     rows = []
     for open_ms in range(start // step * step, start + count * step, step):
-        price = str(10 + open_ms // 60_000 % 60)
+        price = str(10 + 0.001 * (open_ms // step % 5))
         rows.append([open_ms, price, price, price, price, "2.5", open_ms + step - 1, "25", 3, "1", "10", "0"])
     return rows
 
