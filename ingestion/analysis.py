@@ -27,6 +27,7 @@ from market.messages import (
     StressIndex,
     decode_batch,
     encode,
+    interval_ms,
 )
 from market.sectors import SectorMap, built_in_map
 
@@ -36,6 +37,9 @@ FETCH: Final = 50
 STRESS_EVERY_S: Final = 1.0
 # How much of the stream a restarted analysis reads again, without publishing, before it goes on where it was.
 WARM_UP_BATCHES: Final = 2_000
+# A silence longer than this (and than three intervals) says nothing about what came before: the price after it would
+# look like a jump of one minute.
+LONGEST_GAP_MS: Final = 90_000
 _POSITIONS: Final = "POSITIONS"
 _POSITION_KEY: Final = "analyze"
 
@@ -63,14 +67,20 @@ class Analysis:
             engine.sectors = regrouped(engine.sectors, sectors)
 
     def update(self, batch: CandleBatch, detected_at: int) -> list[Anomaly]:
-        """What a batch shows. A venue whose time steps back (a recording played again) starts anew."""
+        """What a batch shows.
+
+        A venue starts anew, and warms up again, when its time steps back (a recording played again, a live venue's
+        history after an interruption) and after a silence of `LONGEST_GAP_MS`: a feed that thaws is no crash.
+        """
         key = (batch.venue, batch.interval)
         last = self._closed_at.get(key)
         if last == batch.close_time:
             return []
         found: list[Anomaly] = []
-        if last is not None and batch.close_time < last:
-            logger.info("%s %s: time steps back, its analysis starts anew", *key)
+        gap = 0 if last is None else batch.close_time - last
+        if gap < 0 or gap > max(LONGEST_GAP_MS, 3 * interval_ms(batch.interval)):
+            why = "time steps back" if gap < 0 else f"no candles for {gap / 1000:.0f} s"
+            logger.info("%s %s: %s, its analysis starts anew", *key, why)
             found += self._engines.pop(key).close(detected_at)
         self._closed_at[key] = batch.close_time
         engine = self._engines.get(key)

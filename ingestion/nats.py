@@ -188,7 +188,7 @@ class Publisher:
 
     def __init__(self, client: Client, *, jetstream: bool, run: str = "") -> None:
         self._client = client
-        self._run = run
+        self.run = run
         self.jetstream = jetstream
         self._context: JetStreamContext = client.jetstream(publish_async_max_pending=1_000)
 
@@ -229,7 +229,7 @@ class Publisher:
                         _subject(message),
                         encode(message),
                         wait_stall=ACK_TIMEOUT_S,
-                        headers={"Nats-Msg-Id": message_id(message, self._run)},
+                        headers={"Nats-Msg-Id": message_id(message, self.run)},
                     )
                 )
         except TRANSIENT:

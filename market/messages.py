@@ -245,7 +245,10 @@ class FeedState(StrEnum):
 
 
 class Feed(Struct, frozen=True, kw_only=True):
-    """How a venue's prices are doing. `age_ms` is the time since the last batch arrived, as of `timestamp`."""
+    """How a venue's prices are doing. `age_ms` is the time since the last batch arrived, as of `timestamp`.
+
+    Of a live venue also `rate`, its ticks per second, and `reconnects`, the connections made again so far.
+    """
 
     venue: Venue
     source: SourceKind
@@ -255,6 +258,8 @@ class Feed(Struct, frozen=True, kw_only=True):
     age_ms: Count
     timestamp: TimestampMs
     progress: Ratio | None = None
+    rate: Annotated[float, Meta(ge=0)] | msgspec.UnsetType = msgspec.UNSET
+    reconnects: Count | msgspec.UnsetType = msgspec.UNSET
 
 
 class StressIndex(Struct, frozen=True, kw_only=True):
