@@ -27,7 +27,6 @@ from market.messages import (
     StressIndex,
     decode_batch,
     encode,
-    interval_ms,
 )
 from market.sectors import SectorMap, built_in_map
 
@@ -37,9 +36,6 @@ FETCH: Final = 50
 STRESS_EVERY_S: Final = 1.0
 # How much of the stream a restarted analysis reads again, without publishing, before it goes on where it was.
 WARM_UP_BATCHES: Final = 2_000
-# A silence longer than this (and than three intervals) says nothing about what came before: the price after it would
-# look like a jump of one minute.
-LONGEST_GAP_MS: Final = 90_000
 _POSITIONS: Final = "POSITIONS"
 _POSITION_KEY: Final = "analyze"
 
@@ -70,7 +66,7 @@ class Analysis:
         """What a batch shows.
 
         A venue starts anew, and warms up again, when its time steps back (a recording played again, a live venue's
-        history after an interruption) and after a silence of `LONGEST_GAP_MS`: a feed that thaws is no crash.
+        history after an interruption). After a silence its prices start over (`market.detectors.panel`).
         """
         key = (batch.venue, batch.interval)
         last = self._closed_at.get(key)
@@ -78,9 +74,8 @@ class Analysis:
             return []
         found: list[Anomaly] = []
         gap = 0 if last is None else batch.close_time - last
-        if gap < 0 or gap > max(LONGEST_GAP_MS, 3 * interval_ms(batch.interval)):
-            why = "time steps back" if gap < 0 else f"no candles for {gap / 1000:.0f} s"
-            logger.info("%s %s: %s, its analysis starts anew", *key, why)
+        if gap < 0:
+            logger.info("%s %s: time steps back, its analysis starts anew", *key)
             found += self._engines.pop(key).close(detected_at)
         self._closed_at[key] = batch.close_time
         engine = self._engines.get(key)

@@ -101,9 +101,11 @@ class Engine:
     def update(self, batch: CandleBatch, detected_at: int) -> list[Anomaly]:
         """Score one batch and learn from it; the revisions it gives rise to, in publishing order.
 
-        A batch that is not newer than the last one is ignored. `detected_at`: epoch ms of the analysis.
+        A batch that is not newer than the last one is ignored. After a silence of the feed what was open is closed.
+        `detected_at`: epoch ms of the analysis.
         """
         columns = self.panel.capacity
+        found: list[Anomaly] = self.close(detected_at) if self.panel.interrupted(batch.close_time) else []
         if not self.panel.push(batch):
             return []
         if self.panel.capacity > columns:
@@ -111,7 +113,6 @@ class Engine:
             self.strain.widen(self.panel.capacity)
         market = self.market.update()
         view = self.bank.update(market)
-        found: list[Anomaly] = []
         if market is not None:
             strain = self.strain.update(market)
             self.stress = self._index(strain, market.universe)
@@ -336,7 +337,8 @@ class Engine:
         of_market = covering is not None and covering.message is not None and covering.message.id == incident
         part = ".MARKET" if of_market else ".SECTOR" if incident else ""
         return Alert(
-            id=self._id(symbol + part, episode.opened_at),
+            # Adopted on its way, an alert keeps the id it began with.
+            id=episode.message.id if episode.message else self._id(symbol + part, episode.opened_at),
             revision=episode.revision,
             symbol=symbol,
             venue=self.venue,

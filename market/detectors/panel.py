@@ -18,6 +18,7 @@ Bools = NDArray[np.bool_]
 
 HORIZONS_MIN: Final = (1, 3, 5, 10, 15)
 LONGEST_MS: Final = 15 * 60_000
+SILENCE_MS: Final = 90_000
 CHART_CANDLES: Final = 60
 
 
@@ -34,8 +35,9 @@ class Panel(Stateful):
     """Log closes and cumulated turnover of every symbol over the longest window and a chart before it.
 
     Before its first candle a symbol is taken as flat at that candle's open, so no return is ever missing: it is at
-    worst measured since the listing. A symbol that comes back after more than 15 min starts over in the same way. A
-    symbol without a candle keeps its last close and is not `fresh`.
+    worst measured since the listing. A symbol that comes back after more than 15 min starts over in the same way, and
+    so do all of them after a silence of the feed; what was learnt of them stays. A symbol without a candle keeps its
+    last close and is not `fresh`.
 
     Attributes (n = capacity, K = number of distinct horizons):
         horizon_bars (K,): horizons in bars; horizon_ms (K,): the same in ms, never shorter than a bar.
@@ -78,12 +80,19 @@ class Panel(Stateful):
     def capacity(self) -> int:
         return len(self.age)
 
+    def interrupted(self, close_time: int) -> bool:
+        """Whether a batch that closes then comes after a silence of the feed: more than 3 candles and 90 s."""
+        return self.close_time > 0 and close_time - self.close_time > max(SILENCE_MS, 3 * self.bar_ms)
+
     def push(self, batch: CandleBatch) -> bool:
         """Take a batch in. False when it is not newer than the last one: time does not run backwards here."""
         steps = (batch.close_time - self.close_time) // self.bar_ms if self.close_time else 1
         if steps < 1:
             return False
         index = self._index(batch.symbols)
+        if self.interrupted(batch.close_time):
+            # Nobody saw how the price got to where it is now: a feed that thaws is no crash.
+            self.last_seen[:] = 0
         for _ in range(min(steps, self.rows)):
             before, self.slot = self.slot, (self.slot + 1) % self.rows
             self.log_close[self.slot] = self.log_close[before]

@@ -1,6 +1,6 @@
 """The analysis as a whole: what it says about injected events, real ones, and nothing at all."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import msgspec
@@ -127,8 +127,9 @@ def test_stress_points_add_up_to_the_index() -> None:
             assert anomaly.magnitude == anomaly.components[anomaly.metric].value
 
 
-def test_revisions_count_up_and_every_message_survives_the_wire() -> None:
-    engine, found = analyse(recording(SYMBOLS, WARM_UP + 60, "1s", inject=crash))
+@pytest.mark.parametrize("inject", [crash, early_bird, sector_falls])
+def test_revisions_count_up_and_every_message_survives_the_wire(inject: Callable[[Returns, Returns], None]) -> None:
+    engine, found = analyse(recording(SYMBOLS, WARM_UP + 60, "1s", inject=inject))
     now = found[-1].timestamp
     found += engine.close(now)
     revisions: dict[str, int] = {}
@@ -261,3 +262,19 @@ def test_the_real_crash_of_2021_05_19(shared_data: Path) -> None:
     for kind in (SynchronizedMovement, MarketStress):
         high = [a for a in found if isinstance(a, kind) and a.severity.rank >= Severity.HIGH.rank]
         assert any(abs(a.timestamp - crash_at) < 15 * 60_000 for a in high), kind
+
+
+def test_a_feed_that_thaws_is_no_crash() -> None:
+    """Five minutes of silence, and everything is 10 % lower: what was open ends, and nothing new begins."""
+
+    def thaw(returns: Returns, volumes: Returns) -> None:
+        pump(returns, volumes)
+        returns[WARM_UP + 300] -= 0.1
+
+    batches = list(recording(SYMBOLS, WARM_UP + 420, "1s", inject=thaw))
+    engine, _ = analyse(batches[: WARM_UP + 60])
+    assert engine.alerts.open
+    after = [a for b in batches[WARM_UP + 301 :] for a in engine.update(b, b.close_time)]
+    assert after
+    assert {a.state for a in after} == {State.CLOSED}
+    assert not engine.alerts.open

@@ -4,11 +4,12 @@ import time
 
 import pytest
 
-from ingestion.analysis import LONGEST_GAP_MS, Analysis
+from ingestion.analysis import Analysis
 from ingestion.feed import FeedHealth
 from ingestion.sources.live import LiveSource
 from ingestion.sources.simulated import SimulatedSource
 from ingestion.sources.venues import venue_named
+from market.detectors.panel import SILENCE_MS
 from market.messages import Alert, Anomaly, CandleBatch, FeedState, decode_feed, encode
 
 NOW = 1_760_000_000_000
@@ -57,7 +58,7 @@ def analysed(analysis: Analysis, batches: list[CandleBatch]) -> list[Anomaly]:
     return [anomaly for one in batches for anomaly in analysis.update(one, one.close_time)]
 
 
-@pytest.mark.parametrize(("silence_ms", "crash"), [(1_000, True), (LONGEST_GAP_MS + 1_000, False)])
+@pytest.mark.parametrize(("silence_ms", "crash"), [(1_000, True), (SILENCE_MS + 1_000, False)])
 def test_a_feed_that_thaws_is_no_crash(silence_ms: int, crash: bool) -> None:
     """The same lower prices: after a second they are a crash, after a long silence the new normal."""
     analysis = Analysis()

@@ -54,12 +54,22 @@ def test_back_after_a_long_gap_is_a_new_start() -> None:
     assert panel.age[0] == 1
 
 
-def test_a_gap_in_the_feed_keeps_time() -> None:
+def test_a_short_gap_in_the_feed_keeps_time() -> None:
+    panel = Panel("1m")
+    for minute in (0, 1, 2, 5):
+        panel.push(candle(minute, A=1.0 + minute))
+    assert panel.returns[1, 0] == pytest.approx(np.log(6 / 3)), "three minutes ago it was 3"
+    assert panel.returns[0, 0] == pytest.approx(np.log(6 / 3)), "and a minute ago it still was, as far as anybody knows"
+    assert panel.turnover[0, 0] == pytest.approx(6.0 * 2)
+
+
+def test_after_a_silence_of_the_feed_prices_start_over() -> None:
     panel = Panel("1m")
     for minute in (0, 1, 2, 8):
-        panel.push(candle(minute, A=1.0 + minute))
-    assert panel.returns[2, 0] == pytest.approx(np.log(9 / 3)), "five minutes ago it was still 3"
-    assert panel.turnover[0, 0] == pytest.approx(9.0 * 2)
+        panel.push(candle(minute, A=1.0 + minute, B=1.0))
+    assert not panel.returns.any()
+    panel.push(candle(9, A=18.0, B=1.0))
+    assert panel.returns[-1, 0] == pytest.approx(np.log(2))
 
 
 def test_duplicates_and_the_past_are_not_taken() -> None:
