@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 HAS_UV := $(shell command -v uv 2>/dev/null)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check format lock clean
+.PHONY: help run test check bench format lock clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 18
@@ -25,6 +25,9 @@ check: $(VENV)/dev.stamp  ## lint, types, import rules, migrations up to date
 	@$(BIN)/lint-imports --no-logo
 	@$(BIN)/python manage.py makemigrations --check --dry-run
 	@$(BIN)/python manage.py check
+
+bench: $(VENV)/dev.stamp  ## what a delivered frame costs, against other servers (needs cc, node, npm; minutes)
+	@$(BIN)/python -m benchmarks.fanout $(ARGS)
 
 format: $(VENV)/dev.stamp  ## format and fix what can be fixed
 	@$(BIN)/ruff format .
