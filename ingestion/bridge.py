@@ -24,6 +24,7 @@ from nats.aio.msg import Msg
 import alerts.services
 import market.services
 from ingestion.backoff import backoff
+from ingestion.metrics import SEND_FAILURES, STORE_RETRIES, STORED
 from ingestion.nats import ANOMALIES, ANOMALY_SUBJECTS, subject
 from ingestion.reader import Reader, Received, open_reader
 from ingestion.rejects import Rejects
@@ -92,6 +93,7 @@ async def _pass_on(batch: Batch, reader: Reader, layer: BaseChannelLayer, reject
             reader.epoch, reader.offset = head
         return
     for channel, messages in (("alerts", batch.alerts), ("market", batch.market)):
+        STORED.labels(channel).inc(len(messages))
         await _send(layer, channel, batch, messages)
 
 
@@ -126,6 +128,7 @@ async def _store(batch: Batch, rejects: Rejects) -> bool:
             await _drop_refused(batch.alerts, alerts.services.store, rejects)
             await _drop_refused(batch.market, market.services.store, rejects)
         except DatabaseError as error:
+            STORE_RETRIES.inc()
             logger.error("The database does not take a batch (%s); again in %.1f s", error, delay)
             await asyncio.sleep(delay)
     raise AssertionError("backoff never ends")
@@ -176,6 +179,7 @@ async def _send(layer: BaseChannelLayer, channel: str, batch: Batch, messages: S
             },
         )
     except Exception as error:
+        SEND_FAILURES.labels(channel).inc()
         logger.error("Could not send to group %s (%s); hubs will fetch it from the store", channel, error)
 
 

@@ -22,6 +22,7 @@ from nats.js import JetStreamContext
 from nats.js.api import DiscardPolicy, StreamConfig
 
 from ingestion.backoff import backoff
+from ingestion.metrics import PUBLISH_RETRIES, PUBLISHED
 from market.messages import Alert, Anomaly, CandleBatch, MarketType, encode
 
 logger = logging.getLogger(__name__)
@@ -187,7 +188,7 @@ class Publisher:
 
     def __init__(self, client: Client, *, jetstream: bool, run: str = "") -> None:
         self._client = client
-        self._run = run
+        self.run = run
         self.jetstream = jetstream
         self._context: JetStreamContext = client.jetstream(publish_async_max_pending=1_000)
 
@@ -207,7 +208,10 @@ class Publisher:
         for delay in backoff(first_s=0.1, cap_s=5.0):
             pending = await self._try(pending)
             if not pending:
+                for message in messages:
+                    PUBLISHED.labels(_subject(message).partition(".")[0]).inc()
                 return
+            PUBLISH_RETRIES.inc()
             logger.warning("NATS has not acknowledged %d message(s); sending again in %.1f s", len(pending), delay)
             await asyncio.sleep(delay)
 
@@ -225,7 +229,7 @@ class Publisher:
                         _subject(message),
                         encode(message),
                         wait_stall=ACK_TIMEOUT_S,
-                        headers={"Nats-Msg-Id": message_id(message, self._run)},
+                        headers={"Nats-Msg-Id": message_id(message, self.run)},
                     )
                 )
         except TRANSIENT:

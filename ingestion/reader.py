@@ -15,6 +15,7 @@ from nats.aio.subscription import Subscription
 from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
 
 from ingestion.backoff import backoff
+from ingestion.metrics import READER_DROPPED
 from ingestion.nats import TRANSIENT, ensure_streams, epoch_ms, has_jetstream, stream_epoch
 
 logger = logging.getLogger(__name__)
@@ -236,6 +237,7 @@ class SubjectReader:
             self._queue.put_nowait((message.subject, message.data, epoch_ms(None)))
         except asyncio.QueueFull:
             self.dropped += 1
+            READER_DROPPED.inc()
             if self.dropped % 1_000 == 1:
                 logger.error("Too slow for what is published: %d message(s) dropped so far", self.dropped)
 

@@ -188,8 +188,13 @@ class MarketStress(_MarketFields, frozen=True, kw_only=True, tag_field="type", t
     components: dict[StressMetric, StressComponent]
 
 
-class SectorAnomaly(_MarketFields, frozen=True, kw_only=True, tag_field="type", tag="SECTOR_ANOMALY"):
-    """A sector parts from the market. `deviation` is signed, in the sector's own robust standard deviations."""
+class SectorAnomaly(
+    _MarketFields, frozen=True, kw_only=True, omit_defaults=True, tag_field="type", tag="SECTOR_ANOMALY"
+):
+    """A sector parts from the market. `deviation` is signed, in the sector's own robust standard deviations.
+
+    `degraded`: who is in the sector was looked up in a map that has expired. Left out when false.
+    """
 
     sector: Label
     performance_pct: float
@@ -197,6 +202,7 @@ class SectorAnomaly(_MarketFields, frozen=True, kw_only=True, tag_field="type", 
     members: Count
     members_moving: Count
     affected_symbols: Symbols
+    degraded: bool = False
 
 
 MarketAnomaly = SynchronizedMovement | MarketStress | SectorAnomaly
@@ -239,7 +245,10 @@ class FeedState(StrEnum):
 
 
 class Feed(Struct, frozen=True, kw_only=True):
-    """How a venue's prices are doing. `age_ms` is the time since the last batch arrived, as of `timestamp`."""
+    """How a venue's prices are doing. `age_ms` is the time since the last batch arrived, as of `timestamp`.
+
+    Of a live venue also `rate`, its ticks per second, and `reconnects`, the connections made again so far.
+    """
 
     venue: Venue
     source: SourceKind
@@ -249,6 +258,8 @@ class Feed(Struct, frozen=True, kw_only=True):
     age_ms: Count
     timestamp: TimestampMs
     progress: Ratio | None = None
+    rate: Annotated[float, Meta(ge=0)] | msgspec.UnsetType = msgspec.UNSET
+    reconnects: Count | msgspec.UnsetType = msgspec.UNSET
 
 
 class StressIndex(Struct, frozen=True, kw_only=True):

@@ -78,3 +78,47 @@ class WireSchema(OpenApiSerializerExtension):  # type: ignore[no-untyped-call]
             auto_schema.registry.register_on_missing(component)
         added = self.target.added
         return {"allOf": [wire, {"type": "object", "required": list(added), "properties": added}]}
+
+
+# --- Sectors ---------------------------------------------------------------------------------------------------------
+
+
+class SectorMapSerializer(serializers.Serializer[Any]):
+    """Which map the answer is from."""
+
+    source = serializers.CharField(  # type: ignore[assignment]
+        help_text="`coingecko`, or `built-in` for the map that ships with the project."
+    )
+    version = serializers.CharField()
+    fetched_at = serializers.IntegerField(allow_null=True, help_text="Epoch milliseconds; null: never fetched.")
+    age_ms = serializers.IntegerField(allow_null=True)
+    max_age_ms = serializers.IntegerField(help_text="Older than this it has expired.")
+    expired = serializers.BooleanField(help_text="Sector anomalies are marked `degraded` then.")
+    overrides = serializers.IntegerField(help_text="Coins a reviewer decided on.")
+
+
+class SectorSerializer(serializers.Serializer[Any]):
+    sector = serializers.CharField()
+    size = serializers.IntegerField()
+    symbols = serializers.ListField(child=serializers.CharField(), help_text="Against USDT; sorted.")
+
+
+class SectorsSerializer(serializers.Serializer[Any]):
+    map = SectorMapSerializer()
+    results = SectorSerializer(many=True)
+
+
+class SymbolSerializer(serializers.Serializer[Any]):
+    symbol = serializers.CharField()
+    base = serializers.CharField(allow_null=True, help_text="The coin it is about; null: unknown to the map.")
+    name = serializers.CharField(allow_null=True)
+    market_cap_rank = serializers.IntegerField(allow_null=True)
+    sectors = serializers.ListField(child=serializers.CharField())
+    source = serializers.CharField(  # type: ignore[assignment]
+        allow_null=True, help_text="`override`, `coingecko` or `built-in`."
+    )
+
+
+class SymbolsSerializer(serializers.Serializer[Any]):
+    map = SectorMapSerializer()
+    results = SymbolSerializer(many=True)

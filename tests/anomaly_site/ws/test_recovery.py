@@ -81,6 +81,26 @@ async def test_since_tells_what_was_missed_then_goes_live(connect: Connect, worl
     assert await offsets_until_pong(socket) == [22]
 
 
+async def test_what_is_published_while_the_past_is_told_comes_behind_it(
+    connect: Connect, world: World, hub: Hub, monkeypatch: Any
+) -> None:
+    go_on = asyncio.Event()
+    changes = world.changes
+
+    async def changes_later(*args: Any) -> Any:
+        page = await changes(*args)
+        await go_on.wait()
+        return page
+
+    await world.publish((ALERTS, alert("a1")), (ALERTS, alert("a2")))
+    monkeypatch.setattr(world, "changes", changes_later)
+    socket = await connect(subscribe={"since": {"epoch": EPOCH, "offset": 0}})
+    await world.publish((ALERTS, alert("a3")), (ALERTS, alert("a1", revision=2)))
+    await settle(hub, 4)
+    go_on.set()
+    assert await offsets_until_pong(socket) == [1, 2, 3, 4]
+
+
 async def test_since_of_another_stream_is_not_recovered(connect: Connect, world: World) -> None:
     await world.publish((ALERTS, alert()))
     socket = await connect()
@@ -260,11 +280,15 @@ class Wanderer:
         self._asked: list[Phase] = []
 
     async def ask(self, kind: str, symbols: list[str]) -> None:
-        """The answer may come much later: frames of the filter before may still be on their way."""
+        """The answer comes later: the world goes on meanwhile, and frames of the filter before are on their way."""
         assert self.socket is not None
-        await self.read()
+        await self.settle()
         self._asked.append(Phase(symbols, self.cursor["offset"]))
         await self.socket.send_json_to({"type": kind, "since": self.cursor, "filters": {"symbols": symbols}})
+
+    async def settle(self) -> None:
+        """Read on until the answer is there and nothing else comes."""
+        await self.read()
         while self._asked:
             await self.read()
 
@@ -275,7 +299,7 @@ class Wanderer:
 
     async def leave(self) -> None:
         assert self.socket is not None
-        await self.read()
+        await self.settle()
         await self.socket.disconnect()
         self.socket = None
 
