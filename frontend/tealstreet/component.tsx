@@ -480,7 +480,7 @@ const BACKFILL = 1000;
 const HISTORY_POINTS = 240;
 const HISTORY_EVERY_MS = 15_000;
 const DETAILS_KEPT = 40;
-const FLUSH_EVERY_MS = 50;
+const FLUSH_EVERY_MS = 100;
 
 /** What all panels together want: an empty list means everything, so it swallows every other. */
 export function unionOf(scopes: Iterable<Scope>): Scope {
@@ -760,7 +760,7 @@ export class Pad {
 
   /**
    * Frames that come close together become one change, drawn in one animation frame. A hidden page has no animation
-   * frames, so a timer stands in. In a rush, twenty changes a second are as many as anybody can see.
+   * frames, so a timer stands in. In a rush, ten changes a second are more than anybody can read.
    */
   private flushSoon(): void {
     if (this.flushing) return;
@@ -2126,10 +2126,21 @@ function Component(): React.ReactElement {
   if (!isReading) cutoff.current = Infinity;
   else if (cutoff.current === Infinity) cutoff.current = store.seq;
 
+  // A row that leaves the list takes the focus with it, and no blur says so: the panel catches it, and the keys go on working.
+  React.useLayoutEffect(() => {
+    if (!reading.focusedIn || document.activeElement !== document.body) return;
+    rootRef.current?.focus({ preventScroll: true });
+    setReading((old) => ({ ...old, focusedIn: false }));
+  });
+
   const { accepts, names } = React.useMemo(() => acceptOf(settings, host, now), [settings, host, now]);
   const wide = width >= WIDE;
   const listWidth = wide ? LIST_WIDTH : width;
   const list = layoutList(store.entries, { layout: settings.layout, sort: settings.sort, accepts, cutoff: cutoff.current, incidents: store.market, unfolded, folded, expanded, expandedHeight });
+  const expandedIsGone = expanded !== null && !list.items.some((item) => item.kind === "alert" && item.expanded);
+  React.useEffect(() => {
+    if (expandedIsGone) setExpanded(null);
+  }, [expandedIsGone]);
   const counts: Record<string, number> = {};
   let open = 0;
   for (const { alert } of store.entries) {
