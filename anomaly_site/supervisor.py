@@ -48,12 +48,12 @@ FATAL: Final = (SourceError, NatsServerError, NatsUnavailable)
 
 @dataclass(frozen=True)
 class Plan:
-    """What to run. `source` is needed for the ingest role only."""
+    """What to run. `sources` are for the ingest role only."""
 
     roles: Sequence[Role]
     host: str
     port: int
-    source: Source | None = None
+    sources: Sequence[Source] = ()
     announce: Callable[[str], None] = print
 
 
@@ -134,8 +134,8 @@ def _announce_web(plan: Plan, port: int) -> None:
     plan.announce(f"🔊 Alert server listening on ws://{host}:{port}/ws")
     for what, path in (("Dashboard", "/"), ("History", "/alerts"), ("API docs", "/docs"), ("Review", "/admin/")):
         plan.announce(f"   {what:<10} {base}{path}")
-    if plan.source is not None:
-        plan.announce(f"   {'Playing':<10} {plan.source.describe()}")
+    for source in plan.sources:
+        plan.announce(f"   {'Playing':<10} {source.describe()}")
 
 
 async def _data_path(plan: Plan, client: Client) -> list[tuple[Role, RoleRunner]]:
@@ -143,12 +143,11 @@ async def _data_path(plan: Plan, client: Client) -> list[tuple[Role, RoleRunner]
     path: list[tuple[Role, RoleRunner]] = []
     if Role.BRIDGE in plan.roles:
         path.append((Role.BRIDGE, functools.partial(run_bridge, client)))
-    if Role.INGEST in plan.roles and plan.source is not None:
-        await restart_candles(plan.source, client)
+    for source in plan.sources:
+        await restart_candles(source, client)
     if Role.ANALYZE in plan.roles:
         path.append((Role.ANALYZE, functools.partial(run_analyze, client)))
-    if Role.INGEST in plan.roles and plan.source is not None:
-        path.append((Role.INGEST, functools.partial(run_ingest, plan.source, client)))
+    path += [(Role.INGEST, functools.partial(run_ingest, source, client)) for source in plan.sources]
     return path
 
 

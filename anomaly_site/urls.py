@@ -9,7 +9,7 @@ from anomaly_site import health
 from anomaly_site.metrics import metrics
 from anomaly_site.status import status_json, status_page
 from anomaly_site.ws.asyncapi import asyncapi
-from market.views import MarketAnomalyDetail, MarketAnomalyList, SectorList, SymbolList
+from market.views import MarketAnomalyDetail, MarketAnomalyList, SectorList, StressHistory, SymbolList
 
 admin.site.site_header = admin.site.site_title = "Crypto anomalies"
 admin.site.index_title = "Review"
@@ -31,6 +31,7 @@ urlpatterns = [
     path("alerts", AlertList.as_view(), name="alerts"),
     path("alerts/<id:pk>", AlertDetail.as_view(), name="alert"),
     path("market", MarketAnomalyList.as_view(), name="market"),
+    path("market/stress", StressHistory.as_view(), name="stress"),
     path("market/<id:pk>", MarketAnomalyDetail.as_view(), name="market-anomaly"),
     path("sectors", SectorList.as_view(), name="sectors"),
     path("symbols", SymbolList.as_view(), name="symbols"),

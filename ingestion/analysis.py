@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 import msgspec
@@ -19,14 +19,27 @@ from ingestion.reader import Received, open_reader
 from ingestion.rejects import Rejects
 from ingestion.sectors import followed
 from market.detectors.sector import Sectors
-from market.messages import Anomaly, CandleBatch, InvalidMessage, SectorAnomaly, decode_batch
+from market.messages import (
+    Anomaly,
+    CandleBatch,
+    InvalidMessage,
+    SectorAnomaly,
+    StressIndex,
+    decode_batch,
+    encode,
+    interval_ms,
+)
 from market.sectors import SectorMap, built_in_map
 
 logger = logging.getLogger(__name__)
 
 FETCH: Final = 50
+STRESS_EVERY_S: Final = 1.0
 # How much of the stream a restarted analysis reads again, without publishing, before it goes on where it was.
 WARM_UP_BATCHES: Final = 2_000
+# A silence longer than this (and than three intervals) says nothing about what came before: the price after it would
+# look like a jump of one minute.
+LONGEST_GAP_MS: Final = 90_000
 _POSITIONS: Final = "POSITIONS"
 _POSITION_KEY: Final = "analyze"
 
@@ -34,10 +47,14 @@ _POSITION_KEY: Final = "analyze"
 class Analysis:
     """One engine for every venue and interval that sends candles. Pure but for the log.
 
-    `max_sector_age_ms`: what is found with an older map than that is marked as degraded.
+    `max_sector_age_ms`: what is found with an older map than that is marked as degraded. `alerts_per_day`: the budget
+    (`ingestion.engine.Engine`).
     """
 
-    def __init__(self, max_sector_age_ms: float = float("inf")) -> None:
+    def __init__(
+        self, alerts_per_day: Mapping[str, float] | None = None, max_sector_age_ms: float = float("inf")
+    ) -> None:
+        self._alerts_per_day = alerts_per_day
         self._sectors = built_in_map()
         self._max_sector_age_ms = max_sector_age_ms
         self._engines: dict[tuple[str, str], Engine] = {}
@@ -50,21 +67,31 @@ class Analysis:
             engine.sectors = regrouped(engine.sectors, sectors)
 
     def update(self, batch: CandleBatch, detected_at: int) -> list[Anomaly]:
-        """What a batch shows. A venue whose time steps back (a recording played again) starts anew."""
+        """What a batch shows.
+
+        A venue starts anew, and warms up again, when its time steps back (a recording played again, a live venue's
+        history after an interruption) and after a silence of `LONGEST_GAP_MS`: a feed that thaws is no crash.
+        """
         key = (batch.venue, batch.interval)
         last = self._closed_at.get(key)
         if last == batch.close_time:
             return []
         found: list[Anomaly] = []
-        if last is not None and batch.close_time < last:
-            logger.info("%s %s: time steps back, its analysis starts anew", *key)
+        gap = 0 if last is None else batch.close_time - last
+        if gap < 0 or gap > max(LONGEST_GAP_MS, 3 * interval_ms(batch.interval)):
+            why = "time steps back" if gap < 0 else f"no candles for {gap / 1000:.0f} s"
+            logger.info("%s %s: %s, its analysis starts anew", *key, why)
             found += self._engines.pop(key).close(detected_at)
         self._closed_at[key] = batch.close_time
         engine = self._engines.get(key)
         if engine is None:
-            engine = self._engines[key] = Engine(batch.venue, batch.interval, self._sectors_for)
+            engine = self._engines[key] = Engine(batch.venue, batch.interval, self._sectors_for, self._alerts_per_day)
         found += engine.update(batch, detected_at)
         return self._marked(found, detected_at)
+
+    def stress(self) -> list[StressIndex]:
+        """The index of every market that has one, as of its last batch."""
+        return [engine.stress for engine in self._engines.values() if engine.stress is not None]
 
     def close(self, detected_at: int) -> list[Anomaly]:
         """The end of what is still open: nobody watches it any more."""
@@ -113,8 +140,9 @@ async def run_analyze(client: Client, stop: asyncio.Event) -> None:
     reader = await open_reader(
         client, CANDLES, ["candles.>"], epoch=epoch, offset=max(0, position - WARM_UP_BATCHES) if epoch else 0
     )
-    analysis = Analysis(settings.SECTOR_MAX_AGE_S * 1000)
+    analysis = Analysis(settings.ALERTS_PER_DAY, settings.SECTOR_MAX_AGE_S * 1000)
     rejects = Rejects(client)
+    stress = asyncio.create_task(_publish_stress(analysis, client), name="stress index")
     try:
         async with followed(analysis.use):
             while not stop.is_set():
@@ -131,7 +159,21 @@ async def run_analyze(client: Client, stop: asyncio.Event) -> None:
                     await _save_position(client, publisher.jetstream, epoch, position)
         await publisher.publish(*analysis.close(_now_ms()))
     finally:
+        stress.cancel()
+        await asyncio.gather(stress, return_exceptions=True)
         await reader.close()
+
+
+async def _publish_stress(analysis: Analysis, client: Client) -> None:
+    """Each venue's index, when it moved on, once a second: the latest is all that matters, so it is core NATS."""
+    said: dict[str, int] = {}
+    while True:
+        for index in analysis.stress():
+            if said.get(index.venue) != index.timestamp:
+                said[index.venue] = index.timestamp
+                with contextlib.suppress(*TRANSIENT):
+                    await client.publish(f"stress.{index.venue}", encode(index))
+        await asyncio.sleep(STRESS_EVERY_S)
 
 
 async def _analyse(analysis: Analysis, message: Received, rejects: Rejects) -> Sequence[Anomaly]:

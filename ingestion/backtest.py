@@ -4,12 +4,12 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
+from django.conf import settings
 
-from ingestion.engine import Engine
+from ingestion.analysis import Analysis
 from ingestion.scoring import DAY_MS, Event, Exposure
 from ingestion.sources.recording import Recording
 from market.messages import Alert, Anomaly, encode, interval_ms
-from market.sectors import sectors_for
 
 
 def analyse(
@@ -19,14 +19,14 @@ def analyse(
 
     Ids are those of a replay under the same `venue`. `advanced` hears how many rows were taken, batch by batch.
     """
-    engine = Engine(venue, recording.interval, sectors_for)
+    analysis = Analysis(settings.ALERTS_PER_DAY)
     close_time = 0
     for index in range(len(recording)):
         batch = recording.batch(index, venue)
         close_time = batch.close_time
-        yield from engine.update(batch, close_time)
+        yield from analysis.update(batch, close_time)
         advanced(len(batch.symbols))
-    yield from engine.close(close_time)
+    yield from analysis.close(close_time)
 
 
 def exposure(recording: Recording) -> Exposure:

@@ -34,6 +34,7 @@ from market.messages import (
     SectorAnomaly,
     Severity,
     State,
+    StressIndex,
     SynchronizedMovement,
     interval_name,
 )
@@ -63,9 +64,10 @@ class Engine:
     """One venue and interval.
 
     `sectors` names the sectors of a symbol; it is asked once, when the symbol is first seen. `alerts_per_day`: how
-    many LOW and MEDIUM alerts to raise in the whole universe (`alerts.detectors.calibration`).
+    many alerts of a severity or above to raise in the whole universe (`alerts.detectors.calibration`).
 
-    `stress` is the market's index as of the last batch (None until eight symbols are live).
+    `stress` is the market's index as of the last batch (None until eight symbols are live). Raises `ValueError` for a
+    budget of an unknown severity.
     """
 
     def __init__(
@@ -73,7 +75,7 @@ class Engine:
         venue: str,
         interval: str,
         sectors: Callable[[str], tuple[str, ...]] | Mapping[str, tuple[str, ...]],
-        alerts_per_day: Mapping[Severity, float] | None = None,
+        alerts_per_day: Mapping[str, float] | None = None,
     ) -> None:
         self.venue = venue
         self.interval = interval
@@ -82,7 +84,7 @@ class Engine:
         self.market = Market(self.panel)
         self.strain = Stress(self.panel)
         self.sectors = Sectors(self.panel, sectors_of)
-        self.bank = Bank(self.panel, alerts_per_day)
+        self.bank = Bank(self.panel, {Severity(name): count for name, count in (alerts_per_day or {}).items()})
         bar = self.panel.bar_ms
         # A single quiet candle ends nothing, however long a candle is.
         self.alerts: Episodes[AlertKey, Alert] = Episodes(
@@ -94,7 +96,7 @@ class Engine:
         self.departures: Episodes[str, SectorAnomaly] = Episodes(
             Episode[str, SectorAnomaly], max(SECTOR_HOLD_MS, 2 * bar), SYMBOL_COOLDOWN_MS, RENEW_MS
         )
-        self.stress: StressView | None = None
+        self.stress: StressIndex | None = None
 
     def update(self, batch: CandleBatch, detected_at: int) -> list[Anomaly]:
         """Score one batch and learn from it; the revisions it gives rise to, in publishing order.
@@ -111,8 +113,9 @@ class Engine:
         view = self.bank.update(market)
         found: list[Anomaly] = []
         if market is not None:
-            self.stress = self.strain.update(market)
-            found += self._market(market, self.stress, detected_at)
+            strain = self.strain.update(market)
+            self.stress = self._index(strain, market.universe)
+            found += self._market(market, strain, detected_at)
             found += self._sectors(market, detected_at)
         found += self._symbols(view, market, detected_at)
         found += self._expired(detected_at)
@@ -173,6 +176,17 @@ class Engine:
                     build = partial(self._stress, episode, market, stress, detected_at)
                 found.append(self._publish(episode, detected_at, build))
         return found
+
+    def _index(self, stress: StressView, universe: int) -> StressIndex:
+        return StressIndex(
+            venue=self.venue,
+            interval=self.interval,
+            timestamp=self.panel.close_time,
+            stress_index=stress.index,
+            metric=stress.metric,
+            components=stress.components,
+            universe=universe,
+        )
 
     def _sectors(self, market: MarketView, detected_at: int) -> list[Anomaly]:
         found: list[Anomaly] = []

@@ -161,7 +161,7 @@ async def ensure_streams(client: Client) -> None:
         StreamConfig(
             name=ANOMALIES,
             subjects=list(ANOMALY_SUBJECTS),
-            max_age=settings.ANOMALY_RETENTION_S,
+            max_age=settings.ANOMALY_RETENTION.total_seconds(),
             max_bytes=2 * gigabyte,
             duplicate_window=DUPLICATE_WINDOW_S,
             discard=DiscardPolicy.OLD,
@@ -188,7 +188,7 @@ class Publisher:
 
     def __init__(self, client: Client, *, jetstream: bool, run: str = "") -> None:
         self._client = client
-        self._run = run
+        self.run = run
         self.jetstream = jetstream
         self._context: JetStreamContext = client.jetstream(publish_async_max_pending=1_000)
 
@@ -229,7 +229,7 @@ class Publisher:
                         _subject(message),
                         encode(message),
                         wait_stall=ACK_TIMEOUT_S,
-                        headers={"Nats-Msg-Id": message_id(message, self._run)},
+                        headers={"Nats-Msg-Id": message_id(message, self.run)},
                     )
                 )
         except TRANSIENT:

@@ -245,7 +245,10 @@ class FeedState(StrEnum):
 
 
 class Feed(Struct, frozen=True, kw_only=True):
-    """How a venue's prices are doing. `age_ms` is the time since the last batch arrived, as of `timestamp`."""
+    """How a venue's prices are doing. `age_ms` is the time since the last batch arrived, as of `timestamp`.
+
+    Of a live venue also `rate`, its ticks per second, and `reconnects`, the connections made again so far.
+    """
 
     venue: Venue
     source: SourceKind
@@ -255,6 +258,20 @@ class Feed(Struct, frozen=True, kw_only=True):
     age_ms: Count
     timestamp: TimestampMs
     progress: Ratio | None = None
+    rate: Annotated[float, Meta(ge=0)] | msgspec.UnsetType = msgspec.UNSET
+    reconnects: Count | msgspec.UnsetType = msgspec.UNSET
+
+
+class StressIndex(Struct, frozen=True, kw_only=True):
+    """The live index of a venue: 0–100, and the components whose points add up to it."""
+
+    venue: Venue
+    interval: Interval
+    timestamp: TimestampMs
+    stress_index: Annotated[float, Meta(ge=0, le=100)]
+    metric: StressMetric
+    components: dict[StressMetric, StressComponent]
+    universe: Count
 
 
 class InvalidMessage(ValueError):
@@ -266,6 +283,7 @@ _alert_decoder: Final = msgspec.json.Decoder(Alert)
 _market_decoder: Final = msgspec.json.Decoder(MarketAnomaly)
 _batch_decoder: Final = msgspec.json.Decoder(CandleBatch)
 _feed_decoder: Final = msgspec.json.Decoder(Feed)
+_stress_decoder: Final = msgspec.json.Decoder(StressIndex)
 
 _INTERVAL_MS: Final = {"s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
 
@@ -289,7 +307,7 @@ def interval_name(milliseconds: int) -> str:
     return f"{milliseconds // _INTERVAL_MS[unit]}{unit}"
 
 
-def encode(message: Anomaly | CandleBatch | Feed) -> bytes:
+def encode(message: Anomaly | CandleBatch | Feed | StressIndex) -> bytes:
     """The canonical wire form (NaN and infinities become null)."""
     return _encoder.encode(message)
 
@@ -311,6 +329,13 @@ def decode_batch(payload: bytes) -> CandleBatch:
 def decode_feed(payload: bytes) -> Feed:
     try:
         return _feed_decoder.decode(payload)
+    except msgspec.MsgspecError as error:
+        raise InvalidMessage(str(error)) from error
+
+
+def decode_stress(payload: bytes) -> StressIndex:
+    try:
+        return _stress_decoder.decode(payload)
     except msgspec.MsgspecError as error:
         raise InvalidMessage(str(error)) from error
 

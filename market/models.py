@@ -91,6 +91,20 @@ class StreamHead(models.Model):
         return f"{self.epoch}:{self.offset}"
 
 
+class StressSample(models.Model):
+    """The live stress index, once a minute: its history. `payload` is the JSON of `messages.StressIndex`."""
+
+    venue = models.CharField(max_length=40)
+    timestamp = models.DateTimeField(help_text="Close time of the candle, at most one a minute.")
+    payload = models.TextField()
+
+    class Meta:
+        indexes = [models.Index(fields=["-timestamp", "venue"], name="stress_newest")]
+
+    def __str__(self) -> str:
+        return f"{self.venue} {self.timestamp:%Y-%m-%d %H:%M}"
+
+
 class StoredSectorMap(models.Model):
     """One fetched sector map. The newest serves; its id is its version."""
 

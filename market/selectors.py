@@ -8,7 +8,15 @@ from django.conf import settings
 from django.db.models import Q, QuerySet
 
 from market.messages import Severity
-from market.models import Anomaly, MarketAnomaly, SectorMember, SectorOverride, StoredSectorMap, StreamHead
+from market.models import (
+    Anomaly,
+    MarketAnomaly,
+    SectorMember,
+    SectorOverride,
+    StoredSectorMap,
+    StreamHead,
+    StressSample,
+)
 from market.sectors import BUILT_IN, SectorMap, built_in_map, known_base
 from market.times import epoch_ms
 
@@ -26,6 +34,11 @@ def stream_head() -> tuple[int, int] | None:
 
 def market_anomalies() -> QuerySet[MarketAnomaly]:
     return MarketAnomaly.objects.all()
+
+
+def stress_samples() -> QuerySet[StressSample]:
+    """The history of the stress index, newest first."""
+    return StressSample.objects.order_by("-timestamp", "venue")
 
 
 def changed_since(epoch: int, offset: int, *, until: int | None = None, limit: int) -> list[tuple[int, bytes]]:

@@ -9,7 +9,7 @@ from drf_spectacular.plumbing import ResolvedComponent
 from rest_framework import serializers
 
 from market import messages
-from market.models import Anomaly, MarketAnomaly, ReviewState
+from market.models import Anomaly, MarketAnomaly, ReviewState, StressSample
 from market.times import epoch_ms
 
 AnomalyT = TypeVar("AnomalyT", bound=Anomaly)
@@ -52,6 +52,15 @@ class StoredMarketAnomalySerializer(AnomalySerializer[MarketAnomaly]):
 
 class ReviewedMarketAnomalySerializer(ReviewedSerializer[MarketAnomaly]):
     message = messages.MarketAnomaly
+
+
+class StressSerializer(AnomalySerializer[Any]):
+    message = messages.StressIndex
+    added: ClassVar[dict[str, Any]] = {}
+
+    def to_representation(self, instance: StressSample) -> dict[str, Any]:
+        index: dict[str, Any] = msgspec.json.decode(instance.payload)
+        return index
 
 
 class WireSchema(OpenApiSerializerExtension):  # type: ignore[no-untyped-call]

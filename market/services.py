@@ -1,7 +1,7 @@
 """Writes of the market's side, and the one way any anomaly gets into the database: `upsert`."""
 
 from collections.abc import Callable, Collection, Iterable, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Final, Generic, NamedTuple, TypeVar
 
 from django.contrib.auth.models import User
@@ -10,7 +10,7 @@ from django.db.models import Q, QuerySet
 from django.utils import timezone
 
 from market import coingecko, models
-from market.messages import Anomaly, MarketAnomaly, SectorAnomaly, SynchronizedMovement, frame_data
+from market.messages import Anomaly, MarketAnomaly, SectorAnomaly, StressIndex, SynchronizedMovement, frame_data
 from market.models import ReviewState
 from market.times import moment
 
@@ -45,6 +45,13 @@ def sequenced(epoch: int, offset: int, message: MessageT) -> Sequenced[MessageT]
 def store(messages: Sequence[Sequenced[MarketAnomaly]]) -> int:
     """Insert market anomalies, or bring stored ones up to date; the number of rows inserted or changed."""
     return upsert(_row(item) for item in newest_of_each(messages))
+
+
+def record_stress(sample: StressIndex, payload: bytes, *, keep: timedelta) -> None:
+    """Add to the history of the index, and forget what is older than `keep` before it."""
+    at = moment(sample.timestamp)
+    models.StressSample.objects.create(venue=sample.venue, timestamp=at, payload=payload.decode())
+    models.StressSample.objects.filter(venue=sample.venue, timestamp__lt=at - keep).delete()
 
 
 def advance(epoch: int, previous_offset: int, offset: int) -> bool:

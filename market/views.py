@@ -6,19 +6,21 @@ from typing import Any, Final, TypeVar
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework import generics
 from rest_framework.exceptions import ValidationError
+from rest_framework.pagination import LimitOffsetPagination
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from market import selectors
-from market.filters import MarketAnomalyFilter, StrictFilterBackend
+from market.filters import MarketAnomalyFilter, StressFilter, StrictFilterBackend
 from market.messages import unify_symbol
-from market.models import Anomaly, MarketAnomaly
+from market.models import Anomaly, MarketAnomaly, StressSample
 from market.pagination import StreamPagination
 from market.serializers import (
     ReviewedMarketAnomalySerializer,
     SectorsSerializer,
     StoredMarketAnomalySerializer,
+    StressSerializer,
     SymbolsSerializer,
 )
 
@@ -41,6 +43,21 @@ class MarketAnomalyList(AnomalyList[MarketAnomaly]):
 class MarketAnomalyDetail(generics.RetrieveAPIView[MarketAnomaly]):
     queryset = selectors.market_anomalies().select_related("reviewed_by")
     serializer_class = ReviewedMarketAnomalySerializer
+
+
+class _StressPages(LimitOffsetPagination):
+    default_limit = 60
+    max_limit = 1440
+
+
+class StressHistory(generics.ListAPIView[StressSample]):
+    """The stress index by the minute, newest first. Live it comes once a second, on `/ws` as `stress` frames."""
+
+    queryset = selectors.stress_samples()
+    serializer_class = StressSerializer
+    filter_backends = [StrictFilterBackend]
+    filterset_class = StressFilter
+    pagination_class = _StressPages
 
 
 # --- Sectors ---------------------------------------------------------------------------------------------------------

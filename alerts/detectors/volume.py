@@ -1,11 +1,10 @@
 """VOLUME: how many times the usual turnover is being traded.
 
-Turnover is quote volume. The surge is the larger of the last 5 min, the mean 5 min of the last 15, and half the rate
-of the last minute (a burst counts at once, but for less), over the median of the 5-min turnovers of the last 12 h. It
-is unusual from 5 robust standard deviations of the log turnover on: a thin pair varies more than a big one, and when
-the whole market trades more, that is no news about one symbol. Parameters: 12 h, deviations. Warm-up: 2 buckets.
-Source: volume event studies (Ajinkya & Jain, 1989: log turnover is close to normal), with median and MAD (Iglewicz &
-Hoaglin, 1993) so that a surge does not widen its own baseline.
+Turnover is quote volume. The surge is the largest of the rates of the last minute, 5 and 15 min, per 5 min, over the
+median of the 5-min turnovers of the last 12 h. It is unusual from 5 robust standard deviations of the log turnover on:
+a thin pair varies more than a big one, and when the whole market trades more, that is no news about one symbol.
+Parameters: 12 h, deviations. Warm-up: 2 buckets. Source: volume event studies (Ajinkya & Jain, 1989: log turnover is
+close to normal), with median and MAD (Iglewicz & Hoaglin, 1993) so that a surge does not widen its own baseline.
 """
 
 from typing import ClassVar, Final
@@ -34,9 +33,8 @@ class Volume(Stateful):
 
     def __init__(self, panel: Panel) -> None:
         self.samples = Samples(BUCKETS)
-        # Per horizon: what turns its turnover into one per bucket, and how much it counts.
+        # Per horizon: what turns its turnover into one per bucket.
         self.rate = (BUCKET_MS / panel.horizon_ms)[:, None]
-        self.rate[panel.horizon_ms < BUCKET_MS] *= 0.5
         used = [int(np.argmin(np.abs(panel.horizon_ms - ms))) for ms in (60_000, BUCKET_MS, 3 * BUCKET_MS)]
         self.used = np.array(sorted(set(used)))
         self.bucket = int(np.argmin(np.abs(panel.horizon_ms - BUCKET_MS)))

@@ -26,7 +26,7 @@ def open_source(
     warmup_s: float | None = None,
     clock: Clock | None = None,
 ) -> Source:
-    """The source called `name` (one of `SOURCE_NAMES`), ready to play. Raises `SourceError`.
+    """A recording or the simulated market, ready to play. Raises `SourceError`.
 
     `files` and `speed` (None: as fast as possible) belong to a replay, `seed` (none: another market each time) and
     `symbols` (how many) to the simulated market. `warmup_s` seconds of history come first. `auto` replays `files` when
@@ -53,6 +53,4 @@ def open_source(
             warmup_s=DEFAULT_WARMUP_S if warmup_s is None else warmup_s,
             clock=clock,
         )
-    if name == "live":
-        raise SourceError("there is no live source yet: play the simulated market or a replay")
     raise SourceError(f"unknown source {name!r}: one of {', '.join(SOURCE_NAMES)}")

@@ -32,6 +32,7 @@ class SimulatedSource:
     kind = SourceKind.SIMULATED
     interval = "1s"
     progress = None
+    traffic = None
 
     def __init__(
         self,
