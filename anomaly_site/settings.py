@@ -38,6 +38,12 @@ CANDLE_STREAM_RETENTION_S = env.timedelta("CANDLE_STREAM_RETENTION", timedelta(h
 # A feed without a candle for this long is stale (and at least three intervals).
 FEED_STALE_AFTER_S = env.timedelta("FEED_STALE_AFTER", timedelta(seconds=15)).total_seconds()
 
+# --- Time series ------------------------------------------------------------------------------------------------------
+
+# How long the candle table keeps candles of a minute and longer, and shorter ones (rolled up to minutes by then).
+CANDLE_RETENTION_S = env.timedelta("CANDLE_RETENTION", timedelta(days=7)).total_seconds()
+CANDLE_RETENTION_SHORT_S = env.timedelta("CANDLE_RETENTION_SHORT", timedelta(hours=1)).total_seconds()
+
 # --- Who gets in ------------------------------------------------------------------------------------------------------
 
 DEBUG = env.bool("DEBUG", False)

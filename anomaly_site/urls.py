@@ -5,6 +5,7 @@ from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
 
 from alerts.views import AlertDetail, AlertList
 from anomaly_site import health
+from ingestion.history.views import CandleList
 from market.views import MarketAnomalyDetail, MarketAnomalyList
 
 admin.site.site_header = admin.site.site_title = "Crypto anomalies"
@@ -17,12 +18,13 @@ urlpatterns = [
     path("alerts/<str:pk>", AlertDetail.as_view(), name="alert"),
     path("market", MarketAnomalyList.as_view(), name="market"),
     path("market/<str:pk>", MarketAnomalyDetail.as_view(), name="market-anomaly"),
+    path("candles", CandleList.as_view(), name="candles"),
     path("schema", SpectacularAPIView.as_view(), name="schema"),
     path("docs", SpectacularSwaggerView.as_view(url_name="schema"), name="docs"),
     path("healthz", health.healthz),
     path("readyz", health.readyz),
     re_path(
-        r"^(?P<path>(?:alerts|market)(?:/[^/]+)?|schema|docs|healthz|readyz)/$",
+        r"^(?P<path>(?:alerts|market)(?:/[^/]+)?|candles|schema|docs|healthz|readyz)/$",
         RedirectView.as_view(url="/%(path)s", query_string=True),
     ),
 ]

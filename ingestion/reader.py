@@ -94,6 +94,14 @@ class StreamReader:
             with contextlib.suppress(nats.errors.Error):
                 await subscription.unsubscribe()
 
+    async def release(self) -> None:
+        """Pause: the server forgets this reader at once, so nobody waits for it; the next fetch goes on behind."""
+        if self._subscription is not None:
+            with contextlib.suppress(*TRANSIENT, nats.errors.Error):
+                info = await self._subscription.consumer_info()
+                await self._client.jetstream().delete_consumer(self._stream, info.name)
+            await self.close()
+
     async def _open(self) -> JetStreamContext.PullSubscription:
         await ensure_streams(self._client)
         epoch = await stream_epoch(self._client, self._stream)
