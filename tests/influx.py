@@ -39,12 +39,12 @@ class RealServer:
 
     def __init__(self, arguments: list[str], env: dict[str, str], port: int, ready: str) -> None:
         self.url = f"http://127.0.0.1:{port}"
-        self._arguments, self._env, self._ready = arguments, env, ready
+        self._arguments, self.env, self._ready = arguments, env, ready
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
         self._process = subprocess.Popen(
-            self._arguments, env=os.environ | self._env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+            self._arguments, env=os.environ | self.env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
         deadline = time.monotonic() + 30
         while True:

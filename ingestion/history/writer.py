@@ -106,12 +106,12 @@ class StreamWriter(Generic[ItemT]):
         self._subjects = subjects
         self._sink = sink
         self._items: list[ItemT] = []  # read, not yet written
-        self._epoch = self._offset = 0  # the place behind them
+        self._epoch = self.offset = 0  # the place behind them
         self.counters = Counters()
 
     async def run(self, stop: asyncio.Event) -> None:
         """Write until `stop` is set and what had arrived by then is written, unless the store is away."""
-        self._epoch, self._offset, resume = await _in_thread(_load)(self._sink.name)
+        self._epoch, self.offset, resume = await _in_thread(_load)(self._sink.name)
         reader = await open_reader(self._client, self._stream, self._subjects, epoch=self._epoch, offset=resume)
         flush_at = time.monotonic() + FLUSH_S
         try:
@@ -128,14 +128,14 @@ class StreamWriter(Generic[ItemT]):
 
     async def _take(self, received: Sequence[Received], epoch: int) -> None:
         if received and epoch != self._epoch:
-            self._epoch, self._offset = epoch, 0
+            self._epoch, self.offset = epoch, 0
             self._sink.reset()
         for message in received:
-            if 0 < self._offset < message.offset - 1:
-                missing = message.offset - 1 - self._offset
+            if 0 < self.offset < message.offset - 1:
+                missing = message.offset - 1 - self.offset
                 self.counters.lost += missing
                 logger.warning("%s: %d message(s) were gone before they could be stored", self._sink.name, missing)
-            self._offset = max(self._offset, message.offset)
+            self.offset = max(self.offset, message.offset)
             with contextlib.suppress(InvalidMessage):  # the analysis or the bridge says why, and passes it on
                 self._items += self._sink.decode(message)
             await asyncio.sleep(0)
@@ -147,7 +147,7 @@ class StreamWriter(Generic[ItemT]):
                 return False
         if self._items:
             self._items.clear()
-            place = (self._sink.name, self._epoch, self._offset, self._sink.resume(self._offset))
+            place = (self._sink.name, self._epoch, self.offset, self._sink.resume(self.offset))
             try:
                 await _in_thread(_save)(*place)
             except DatabaseError as error:
