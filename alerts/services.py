@@ -19,11 +19,12 @@ def store(messages: Sequence[Sequenced[Alert]]) -> int:
     for _, _, alert in messages:
         if alert.history:
             histories.setdefault(alert.id, msgspec.to_builtins(alert.history))
-    rows = (_row(item, histories.get(item.message.id, [])) for item in newest_of_each(messages))
+    rows = (row(item, histories.get(item.message.id, [])) for item in newest_of_each(messages))
     return upsert(rows, fill_once={"history"})
 
 
-def _row(item: Sequenced[Alert], history: list[dict[str, Any]]) -> models.Alert:
+def row(item: Sequenced[Alert], history: Sequence[dict[str, Any]] = ()) -> models.Alert:
+    """The row an alert is stored as, without its review."""
     alert = item.message
     return models.Alert(
         **shared_columns(item),
@@ -37,5 +38,5 @@ def _row(item: Sequenced[Alert], history: list[dict[str, Any]]) -> models.Alert:
         change_pct=alert.change_pct,
         price=alert.price,
         incident=alert.incident or "",
-        history=history,
+        history=list(history),
     )

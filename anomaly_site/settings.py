@@ -52,6 +52,12 @@ INFLUXDB_ORG = env.str("INFLUXDB_ORG", "")
 INFLUXDB_API = env.str("INFLUXDB_API", "auto")
 if INFLUXDB_API not in {"auto", "flux", "sql", "influxql"}:
     raise SystemExit(f"INFLUXDB_API={INFLUXDB_API} is none of auto, flux, sql, influxql.")
+# Which of the two answers /alerts and /market. What is live, and the review, always comes from the database.
+HISTORY_BACKEND = env.str("HISTORY_BACKEND", "orm")
+if HISTORY_BACKEND not in {"orm", "influx"}:
+    raise SystemExit(f"HISTORY_BACKEND={HISTORY_BACKEND} is none of orm, influx.")
+if HISTORY_BACKEND == "influx" and not INFLUXDB_URL:
+    raise SystemExit("HISTORY_BACKEND=influx needs INFLUXDB_URL.")
 
 # --- Who gets in ------------------------------------------------------------------------------------------------------
 

@@ -1,3 +1,4 @@
+from django.conf import settings
 from django.contrib import admin
 from django.urls import include, path, re_path
 from django.views.generic import RedirectView
@@ -8,15 +9,22 @@ from anomaly_site import health
 from ingestion.history.views import CandleList
 from market.views import MarketAnomalyDetail, MarketAnomalyList
 
+if settings.HISTORY_BACKEND == "influx":
+    from ingestion.history.anomaly_views import InfluxAlertList, InfluxMarketAnomalyList
+
+    alert_list, market_list = InfluxAlertList.as_view(), InfluxMarketAnomalyList.as_view()
+else:
+    alert_list, market_list = AlertList.as_view(), MarketAnomalyList.as_view()
+
 admin.site.site_header = admin.site.site_title = "Crypto anomalies"
 admin.site.index_title = "Review"
 
 urlpatterns = [
     path("", include("frontend.urls")),
     path("admin/", admin.site.urls),
-    path("alerts", AlertList.as_view(), name="alerts"),
+    path("alerts", alert_list, name="alerts"),
     path("alerts/<str:pk>", AlertDetail.as_view(), name="alert"),
-    path("market", MarketAnomalyList.as_view(), name="market"),
+    path("market", market_list, name="market"),
     path("market/<str:pk>", MarketAnomalyDetail.as_view(), name="market-anomaly"),
     path("candles", CandleList.as_view(), name="candles"),
     path("schema", SpectacularAPIView.as_view(), name="schema"),

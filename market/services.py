@@ -30,7 +30,7 @@ class Sequenced(NamedTuple, Generic[MessageT]):
 
 def store(messages: Sequence[Sequenced[MarketAnomaly]]) -> int:
     """Insert market anomalies, or bring stored ones up to date; the number of rows inserted or changed."""
-    return upsert(_row(item) for item in newest_of_each(messages))
+    return upsert(row(item) for item in newest_of_each(messages))
 
 
 def advance(epoch: int, previous_offset: int, offset: int) -> bool:
@@ -90,7 +90,8 @@ def shared_columns(item: Sequenced[Anomaly]) -> dict[str, Any]:
     }
 
 
-def _row(item: Sequenced[MarketAnomaly]) -> models.MarketAnomaly:
+def row(item: Sequenced[MarketAnomaly]) -> models.MarketAnomaly:
+    """The row a message is stored as, without its review."""
     message = item.message
     return models.MarketAnomaly(
         **shared_columns(item),

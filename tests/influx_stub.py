@@ -119,7 +119,8 @@ class InfluxStub:
             raise Refusal(400, f"error in building plan: compilation failed: {asked['query']!r}")
         if given.get("p_bucket") != BUCKET:
             raise Refusal(404, f'could not find bucket "{given.get("p_bucket")}"')
-        where = {name: given[value] for name, value in re.findall(r" and r\.(\w+) == (p_\w+)", match["where"])}
+        conditions = match["where"] + match["fields"]
+        where = {name: given[value] for name, value in re.findall(r" r\.(\w+) == (p_\w+)", conditions)}
         keep = re.findall(r'"(\w+)"', match["keep"])
         found = self._select(
             match["measurement"], where, given["p_from"], given["p_to"], match["by"], match["desc"] == "true"
@@ -168,6 +169,7 @@ _FLUX: Final = re.compile(
     r"from\(bucket: p_bucket\)\s*\|> range\(start: p_from, stop: p_to\)"
     r'\s*\|> filter\(fn: \(r\) => r\._measurement == "(?P<measurement>\w+)"(?P<where>(?: and r\.\w+ == p_\w+)*)\)'
     r'\s*\|> pivot\(rowKey: \["_time"\], columnKey: \["_field"\], valueColumn: "_value"\)'
+    r"(?P<fields>(?:\s*\|> filter\(fn: \(r\) => r\.\w+ == p_\w+\))*)"
     r'\s*\|> group\(\)\s*\|> sort\(columns: \["_time", "(?P<by>\w+)"\], desc: (?P<desc>true|false)\)'
     r"\s*\|> limit\(n: p_limit\)\s*\|> keep\(columns: \[(?P<keep>[\w\", ]+)\]\)"
 )

@@ -34,12 +34,12 @@ class InfluxCandles:
         newest: bool = False,
         venue: str = "",
     ) -> list[Candle]:
-        where = {"symbol": symbol, "interval": interval} | ({"venue": venue} if venue else {})
+        tags = {"symbol": symbol, "interval": interval} | ({"venue": venue} if venue else {})
         rows = self._server.ask(
             Question(
                 measurement=MEASUREMENT,
                 columns=("venue", *_FIELDS),
-                where=where,
+                tags=tags,
                 start_ms=start_ms,
                 end_ms=end_ms,
                 limit=limit,

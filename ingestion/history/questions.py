@@ -4,11 +4,11 @@ Names (measurements, columns) are ours and part of the text; values are always b
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from market.times import moment
+from market.times import epoch_ms, moment
 
 # The last whole second that InfluxDB's 64-bit nanoseconds can hold, in epoch ms.
 END_OF_TIME_MS: Final = 9_223_372_036_000
@@ -16,19 +16,24 @@ END_OF_TIME_MS: Final = 9_223_372_036_000
 
 @dataclass(frozen=True, kw_only=True)
 class Question:
-    """The rows of a measurement in [`start_ms`, `end_ms`) whose columns equal what `where` says.
+    """The rows of a measurement in [`start_ms`, `end_ms`) whose tags and fields equal what is said of them.
 
     In the order of (time, `then_by`), ascending, at most `limit`: the first ones, or with `newest` the last ones.
     """
 
     measurement: str
     columns: Sequence[str]
-    where: Mapping[str, str]
+    tags: Mapping[str, str]
+    fields: Mapping[str, str | bool] = field(default_factory=dict)
     start_ms: int
     end_ms: int
     limit: int
     newest: bool
     then_by: str
+
+    @property
+    def where(self) -> dict[str, str | bool]:
+        return {**self.tags, **self.fields}
 
     @property
     def span_ms(self) -> tuple[int, int]:
@@ -67,7 +72,7 @@ def flux(question: Question, bucket: str) -> tuple[str, dict[str, Any]]:
     Every series is pivoted to one row per time, then all are merged, sorted and cut.
     """
     start, end = question.span_ms
-    conditions = [f'r._measurement == "{question.measurement}"', *(f"r.{name} == p_{name}" for name in question.where)]
+    conditions = [f'r._measurement == "{question.measurement}"', *(f"r.{name} == p_{name}" for name in question.tags)]
     columns = ", ".join(f'"{name}"' for name in ("_time", *question.columns))
     text = "\n  |> ".join(
         (
@@ -75,6 +80,7 @@ def flux(question: Question, bucket: str) -> tuple[str, dict[str, Any]]:
             "range(start: p_from, stop: p_to)",
             f"filter(fn: (r) => {' and '.join(conditions)})",
             'pivot(rowKey: ["_time"], columnKey: ["_field"], valueColumn: "_value")',
+            *(f"filter(fn: (r) => r.{name} == p_{name})" for name in question.fields),
             "group()",
             f'sort(columns: ["_time", "{question.then_by}"], desc: {str(question.newest).lower()})',
             "limit(n: p_limit)",
@@ -91,6 +97,9 @@ def flux(question: Question, bucket: str) -> tuple[str, dict[str, Any]]:
 
 
 def row_time_ms(value: str) -> int:
-    """Epoch ms of a time as InfluxDB 3 writes it: ISO 8601 without a zone (it is UTC), up to nanoseconds."""
-    time = datetime.fromisoformat(value.removesuffix("Z"))
-    return round(time.replace(tzinfo=UTC).timestamp() * 1000)
+    """Epoch ms of a time as InfluxDB 3 writes it: ISO 8601 without a zone (it is UTC), up to nanoseconds, cut off.
+
+    >>> row_time_ms("2025-10-09T08:54:00.001999999")
+    1760000040001
+    """
+    return epoch_ms(datetime.fromisoformat(value.removesuffix("Z")).replace(tzinfo=UTC))

@@ -9,6 +9,7 @@ from ingestion.history.store import CandleStore
 from ingestion.history.table import TableStore
 
 if TYPE_CHECKING:
+    from ingestion.history.influx_anomalies import InfluxAnomalies
     from ingestion.history.influxdb import InfluxServer
 
 
@@ -20,6 +21,16 @@ def candle_store() -> CandleStore:
     from ingestion.history.influx_candles import InfluxCandles
 
     return InfluxCandles(influx_server())
+
+
+@functools.cache
+def anomaly_store() -> "InfluxAnomalies | None":
+    """Where anomalies go besides the database: InfluxDB, when INFLUXDB_URL is set."""
+    if not settings.INFLUXDB_URL:
+        return None
+    from ingestion.history.influx_anomalies import InfluxAnomalies
+
+    return InfluxAnomalies(influx_server())
 
 
 @functools.cache

@@ -11,20 +11,25 @@ import logging
 import time
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Final, Generic, ParamSpec, Protocol, TypeVar
+from typing import TYPE_CHECKING, Final, Generic, ParamSpec, Protocol, TypeVar
 
 from channels.db import database_sync_to_async
 from django.db import Error as DatabaseError
 from nats.aio.client import Client
 
 from ingestion.backoff import backoff
+from ingestion.bridge import decode as decode_anomaly
 from ingestion.history.rollup import Rollup
 from ingestion.history.store import CandleStore, StoreRefused, StoreUnavailable
-from ingestion.history.stores import candle_store
+from ingestion.history.stores import anomaly_store, candle_store
 from ingestion.models import HistoryPosition
-from ingestion.nats import CANDLES
+from ingestion.nats import ANOMALIES, ANOMALY_SUBJECTS, CANDLES
 from ingestion.reader import Reader, Received, StreamReader, open_reader
-from market.messages import CandleBatch, InvalidMessage, decode_batch
+from market.messages import Anomaly, CandleBatch, InvalidMessage, decode_batch
+from market.services import Sequenced
+
+if TYPE_CHECKING:
+    from ingestion.history.influx_anomalies import InfluxAnomalies
 
 logger = logging.getLogger(__name__)
 
@@ -47,8 +52,8 @@ class Sink(Protocol[ItemT]):
     def name(self) -> str:
         """Under which the position is kept."""
 
-    def decode(self, message: Received) -> list[ItemT]:
-        """What there is to write of a message. Raises `InvalidMessage`."""
+    def decode(self, message: Received, epoch: int) -> list[ItemT]:
+        """What there is to write of a message of the stream's incarnation `epoch`. Raises `InvalidMessage`."""
 
     def size(self, item: ItemT) -> int:
         """How many rows or points an item is."""
@@ -71,7 +76,7 @@ class CandleSink:
         self._rollup = Rollup()
         self.name = f"candles:{store.name}"
 
-    def decode(self, message: Received) -> list[CandleBatch]:
+    def decode(self, message: Received, epoch: int) -> list[CandleBatch]:
         batch = decode_batch(message.data)
         return [batch, *self._rollup.add(batch, message.offset, message.received_at)]
 
@@ -86,6 +91,28 @@ class CandleSink:
 
     def reset(self) -> None:
         self._rollup = Rollup()
+
+
+class AnomalySink:
+    """Anomalies, as the bridge reads them."""
+
+    def __init__(self, store: "InfluxAnomalies") -> None:
+        self._store = store
+        self.name = f"anomalies:{store.name}"
+
+    def decode(self, message: Received, epoch: int) -> list[Sequenced[Anomaly]]:
+        return [Sequenced(epoch, message.offset, decode_anomaly(message))]
+
+    def size(self, item: Sequenced[Anomaly]) -> int:
+        return 1
+
+    def write(self, items: Sequence[Sequenced[Anomaly]]) -> None:
+        self._store.write(items)
+
+    def resume(self, offset: int) -> int:
+        return offset
+
+    def reset(self) -> None: ...
 
 
 @dataclass(slots=True)
@@ -137,7 +164,7 @@ class StreamWriter(Generic[ItemT]):
                 logger.warning("%s: %d message(s) were gone before they could be stored", self._sink.name, missing)
             self.offset = max(self.offset, message.offset)
             with contextlib.suppress(InvalidMessage):  # the analysis or the bridge says why, and passes it on
-                self._items += self._sink.decode(message)
+                self._items += self._sink.decode(message, epoch)
             await asyncio.sleep(0)
 
     async def _flush(self, reader: Reader, stop: asyncio.Event) -> bool:
@@ -195,11 +222,18 @@ class StreamWriter(Generic[ItemT]):
 
 
 async def run_history(client: Client, stop: asyncio.Event) -> None:
-    """Write candles until `stop` is set, and delete what is older than the store is to keep."""
+    """Write candles (and anomalies, with InfluxDB) until `stop` is set; delete what is older than the store is to keep.
+
+    Raises an `ExceptionGroup` of what neither can go on after.
+    """
     store = candle_store()
     pruning = asyncio.create_task(_prune(store), name="candle retention")
     try:
-        await StreamWriter(client, CANDLES, ["candles.>"], CandleSink(store)).run(stop)
+        async with asyncio.TaskGroup() as writers:
+            writers.create_task(StreamWriter(client, CANDLES, ["candles.>"], CandleSink(store)).run(stop))
+            if anomalies := anomaly_store():
+                sink = AnomalySink(anomalies)
+                writers.create_task(StreamWriter(client, ANOMALIES, ANOMALY_SUBJECTS, sink).run(stop))
     finally:
         pruning.cancel()
         await asyncio.gather(pruning, return_exceptions=True)

@@ -1,17 +1,11 @@
 """The contract of `CandleStore`, for every backend that can run here."""
 
-import functools
-import uuid
-from collections.abc import Callable, Iterator
-
 import pytest
 
 from ingestion.history.influx_candles import InfluxCandles
-from ingestion.history.influxdb import InfluxServer
 from ingestion.history.store import CandleStore
 from ingestion.history.table import TableStore
-from tests.influx import RealServer, influxdb
-from tests.influx_stub import BUCKET, ORG, TOKEN, InfluxStub
+from tests.ingestion.history.conftest import INFLUXDB, influx_server
 from tests.ingestion.history.samples import T0, a_batch, candle_of
 
 MINUTE = 60_000
@@ -20,41 +14,9 @@ BTC = [candle_of(batch, "BTCUSDT") for batch in BATCHES]
 FOR_EVER = 10_000_000_000_000
 
 
-@pytest.fixture(scope="module")
-def real_influxdb(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealServer]:
-    server = influxdb(tmp_path_factory.mktemp("influxdb"))
-    server.start()
-    yield server
-    server.kill()
-
-
-def _table(request: pytest.FixtureRequest) -> CandleStore:
-    return TableStore()
-
-
-def _influxdb_1(request: pytest.FixtureRequest) -> CandleStore:
-    """Real. A database of its own for every test; it is made by the first write."""
-    url = request.getfixturevalue("real_influxdb").url
-    return InfluxCandles(InfluxServer(url=url, token="", database=f"t{uuid.uuid4().hex}", org=""))
-
-
-def _stub(request: pytest.FixtureRequest, version: int) -> CandleStore:
-    stub = InfluxStub(version)
-    request.addfinalizer(stub.close)
-    return InfluxCandles(InfluxServer(url=stub.url, token=TOKEN, database=BUCKET, org=ORG))
-
-
-BACKENDS: dict[str, Callable[[pytest.FixtureRequest], CandleStore]] = {
-    "table": _table,
-    "influxdb 1.6": _influxdb_1,
-    "influxdb 2 contract": functools.partial(_stub, version=2),
-    "influxdb 3 contract": functools.partial(_stub, version=3),
-}
-
-
-@pytest.fixture(params=[pytest.param("table", marks=pytest.mark.django_db), *list(BACKENDS)[1:]])
+@pytest.fixture(params=[pytest.param("table", marks=pytest.mark.django_db), *INFLUXDB])
 def store(request: pytest.FixtureRequest) -> CandleStore:
-    return BACKENDS[request.param](request)
+    return TableStore() if request.param == "table" else InfluxCandles(influx_server(request))
 
 
 def test_nothing_written_nothing_found(store: CandleStore) -> None:
