@@ -229,6 +229,7 @@ def _extern(file: Any) -> dict[str, Any]:
 def _annotated_csv(points: list[Point], columns: list[str]) -> str:
     if not points:
         return "\r\n"
+    columns = [name for name in columns if any(point.get(name) is not None for point in points)]
     kinds = {float: "double", int: "long", bool: "boolean", str: "string"}
     types, rows = [], []
     for name in columns:

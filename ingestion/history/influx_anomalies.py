@@ -25,6 +25,7 @@ _LOOK_AROUND_MS: Final = 86_400_000
 # Latest revisions remembered; past that, the oldest are forgotten and would be looked for.
 _MAX_KNOWN: Final = 50_000
 CHUNK: Final = 1_000
+_COLUMNS: Final = ("id", "revision", "epoch", "offset", "payload")
 
 _Key = tuple[str, tuple[tuple[str, str], ...], int]  # measurement, tags, time in ns
 _Fields = dict[str, str | float | int | bool]
@@ -88,6 +89,8 @@ class InfluxAnomalies:
                 start_ms, end_ms = (start_ms, edge + 1) if newest else (edge, end_ms)
             else:
                 start_ms = end_ms
+            # A read amid a write may meet a point whose fields are not all there yet (1.6 does that).
+            rows = [row for row in rows if all(row[name] is not None for name in _COLUMNS)]
             rows.sort(key=lambda row: (row["time"], row["id"]), reverse=newest)
             yield from (_item(measurement, row) for row in rows)
 
@@ -98,7 +101,7 @@ class InfluxAnomalies:
         measurement, tags, _ = _key(message)
         around = message.timestamp - _LOOK_AROUND_MS, message.timestamp + _LOOK_AROUND_MS
         rows = self._ask(measurement, dict(tags), {"id": message.id, "current": True}, *around, 1, newest=True)
-        if not rows:
+        if not rows or any(rows[0][name] is None for name in _COLUMNS):
             return None
         row = rows[0]
         key = (measurement, tags, _time_ns(row["time"], message.id, int(row["revision"])))
@@ -118,7 +121,7 @@ class InfluxAnomalies:
         return self._server.ask(
             Question(
                 measurement=measurement,
-                columns=("id", "revision", "epoch", "offset", "payload"),
+                columns=_COLUMNS,
                 tags=tags,
                 fields=fields,
                 start_ms=start_ms,

@@ -47,7 +47,9 @@ class InfluxCandles:
                 then_by="venue",
             )
         )
-        return [Candle(row["venue"], row["time"], *(float(row[name]) for name in _FIELDS)) for row in rows]
+        # A read amid a write may meet a point whose fields are not all there yet (1.6 does that): it comes next time.
+        whole = (row for row in rows if all(row[name] is not None for name in _FIELDS))
+        return [Candle(row["venue"], row["time"], *(float(row[name]) for name in _FIELDS)) for row in whole]
 
     def prune(self, now_ms: int) -> int:
         return 0

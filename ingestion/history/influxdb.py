@@ -4,6 +4,7 @@ Versions 2 and 3 and what imitates them take writes on the v2 endpoint; 1.x has 
 ask in (`ingestion.history.questions`). Sources: the HTTP APIs in InfluxData's documentation of 1.8, 2.7 and 3 Core.
 """
 
+import atexit
 import contextlib
 import gzip
 import json
@@ -50,6 +51,7 @@ class InfluxServer:
         self._client = InfluxDBClient(
             url=self._url, token=token, org=org or "-", timeout=(1000 * CONNECT_S, 1000 * ANSWER_S), enable_gzip=True
         )
+        atexit.register(self._client.close)  # its destructor fails when the interpreter is half gone
         self._lock = threading.Lock()
 
     def write(self, lines: Sequence[str]) -> None:
@@ -119,7 +121,11 @@ class InfluxServer:
         text, parameters = flux(question, self._database)
         with self._errors():
             records = list(self._client.query_api().query_stream(text, params=parameters))
-        return [{**record.values, "time": epoch_ms(record.values["_time"])} for record in records]
+        # A column that no row has a value for is not in the answer at all.
+        return [
+            {"time": epoch_ms(record.values["_time"])} | {name: record.values.get(name) for name in question.columns}
+            for record in records
+        ]
 
     def _ask_sql(self, question: Question) -> list[Row]:
         text, parameters = sql(question)
