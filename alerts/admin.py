@@ -1,31 +1,36 @@
 """Reviewing alerts."""
 
-import msgspec
 from django.contrib import admin
 from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.template.loader import render_to_string
 from django.utils.safestring import SafeString
 
-from alerts import selectors
 from alerts.models import Alert
+from alerts.selectors import search
 from market.admin import AnomalyAdmin
 from market.charts import band_chart, sparkline
 from market.messages import Alert as Message
-from market.messages import HistoryPoint, decode_alert
+from market.messages import decode_alert
 from market.templatetags.anomalies import change, signed
 
 
 @admin.register(Alert)
 class AlertAdmin(AnomalyAdmin):
-    list_display = ["time", "severity_chip", "symbol", "move", "method", "signed_score", "course", "state", "review"]
+    list_display = ["time", "severity_chip", "review", "symbol", "move", "course", "method", "signed_score", "state"]
     list_display_links = ["time", "symbol"]
     list_filter = ["severity", "method", "direction", "state", "review_state"]
-    search_fields = ["symbol__istartswith", "id__exact", "incident__exact"]
+    search_fields = ["symbol", "id", "incident"]
     search_help_text = "Symbol (its beginning), id, or the id of the market anomaly that covers it"
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Alert]:
-        return selectors.alerts().defer("history")
+        return super().get_queryset(request).defer("history")
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[Alert], search_term: str
+    ) -> tuple[QuerySet[Alert], bool]:
+        words = search_term.strip()
+        return (search(queryset, words) if words else queryset), False
 
     @admin.display(description="Change", ordering="change_pct")
     def move(self, row: Alert) -> SafeString | str:
@@ -41,7 +46,7 @@ class AlertAdmin(AnomalyAdmin):
 
     @admin.display(description="")
     def explained(self, row: Alert) -> str:
-        chart = band_chart(msgspec.convert(row.history, list[HistoryPoint]))
+        chart = band_chart(row.chart)
         return render_to_string("alerts/admin/explanation.html", {"alert": _decoded(row), "chart": chart})
 
 

@@ -2,13 +2,17 @@
 
 An episode opens at level 1 (LOW) or more, escalates when the level rises above what it had, and closes when nothing
 has kept it up for `hold_ms`. What keeps it up is weaker than what opens it (hysteresis). After it closed, the same key
-stays quiet for `cooldown_ms` unless something more severe happens. Pure: time comes in with every call.
+stays quiet for `cooldown_ms`, unless something more severe happens, or something of `split_level` and above. Pure:
+time comes in with every call.
 """
 
 from collections.abc import Hashable, Iterator
 from dataclasses import dataclass, field
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
+import msgspec
+
+from market.detectors.state import State as Saved
 from market.messages import SEVERITIES, Escalation, Severity, State
 
 K = TypeVar("K", bound=Hashable)
@@ -24,6 +28,7 @@ class Episode(Generic[K, M]):
     up: bool
     level: int
     kept_at: int
+    said_at: int
     state: State = State.OPEN
     revision: int = 1
     escalations: list[Escalation] = field(default_factory=list)
@@ -35,11 +40,17 @@ class Episode(Generic[K, M]):
 
 
 class Episodes(Generic[K, M]):
-    """All episodes of one kind. `split_level`: from this level on, a turn of direction ends one and opens another."""
+    """All episodes of one `kind`: the type `Episode[key, message]`, by which saved ones are read back.
 
-    def __init__(self, hold_ms: int, cooldown_ms: int, split_level: int = 5) -> None:
+    `split_level`: from this level on, a turn of direction after `hold_ms` ends one and opens another, and what is still
+    as severe after `renew_ms` of silence says so in a revision (same state, new figures).
+    """
+
+    def __init__(self, kind: Any, hold_ms: int, cooldown_ms: int, renew_ms: int, split_level: int = 3) -> None:
+        self.kind = kind
         self.hold_ms = hold_ms
         self.cooldown_ms = cooldown_ms
+        self.renew_ms = renew_ms
         self.split_level = split_level
         self.open: dict[K, Episode[K, M]] = {}
         self.rested: dict[K, tuple[int, int]] = {}
@@ -52,15 +63,17 @@ class Episodes(Generic[K, M]):
         episode = self.open.get(key)
         if episode is None:
             return self._open(key, level, up, now)
-        if level >= self.split_level and up != episode.up:
+        if level >= self.split_level and up != episode.up and now - episode.opened_at >= self.hold_ms:
             del self.open[key]
-            return [self._change(episode, State.CLOSED), *self._open(key, level, up, now)]
-        if kept or level:
+            return [self._change(episode, State.CLOSED, now), *self._open(key, level, up, now)]
+        if kept or level >= episode.level:
             episode.kept_at = now
         if level > episode.level:
             episode.level, episode.up = level, up
             episode.escalations.append(Escalation(episode.severity, now))
-            return [self._change(episode, State.ESCALATED)]
+            return [self._change(episode, State.ESCALATED, now)]
+        if level >= self.split_level and now - episode.said_at >= self.renew_ms:
+            return [self._change(episode, episode.state, now)]
         return []
 
     def expire(self, now: int) -> Iterator[Episode[K, M]]:
@@ -74,21 +87,36 @@ class Episodes(Generic[K, M]):
         for episode in list(self.open.values()):
             yield self._close(episode, now)
 
+    def state(self) -> Saved:
+        return {
+            "open": [msgspec.to_builtins(episode) for episode in self.open.values()],
+            "rested": [[msgspec.to_builtins(key), *rest] for key, rest in self.rested.items()],
+        }
+
+    def restore(self, state: Saved) -> None:
+        """Take over what `state` gave. Raises `msgspec.ValidationError` when it is of another kind."""
+        key_type = self.kind.__args__[0]
+        episodes: list[Episode[K, M]] = [msgspec.convert(saved, self.kind) for saved in state["open"]]
+        self.open = {episode.key: episode for episode in episodes}
+        self.rested = {msgspec.convert(key, key_type): (at, level) for key, at, level in state["rested"]}
+
     def _open(self, key: K, level: int, up: bool, now: int) -> list[Episode[K, M]]:
         closed_at, closed_level = self.rested.get(key, (0, 0))
-        if level < 1 or (now - closed_at < self.cooldown_ms and level <= closed_level):
+        resting = now - closed_at < self.cooldown_ms and level <= closed_level and level < self.split_level
+        if level < 1 or resting:
             return []
-        episode: Episode[K, M] = Episode(key, now, up, level, now)
+        episode: Episode[K, M] = Episode(key, now, up, level, now, now)
         self.open[key] = episode
         return [episode]
 
     def _close(self, episode: Episode[K, M], now: int) -> Episode[K, M]:
         del self.open[episode.key]
         self.rested[episode.key] = (now, episode.level)
-        return self._change(episode, State.CLOSED)
+        return self._change(episode, State.CLOSED, now)
 
     @staticmethod
-    def _change(episode: Episode[K, M], state: State) -> Episode[K, M]:
+    def _change(episode: Episode[K, M], state: State, now: int) -> Episode[K, M]:
+        episode.said_at = now
         episode.state = state
         episode.revision += 1
         return episode

@@ -1,5 +1,7 @@
 from typing import Any
 
+import msgspec
+
 from alerts.models import Alert
 from market import messages
 from market.serializers import AnomalySerializer, ReviewedSerializer
@@ -15,4 +17,4 @@ class ReviewedAlertSerializer(ReviewedSerializer[Alert]):
     message = messages.Alert
 
     def to_representation(self, instance: Alert) -> dict[str, Any]:
-        return super().to_representation(instance) | {"history": instance.history}
+        return super().to_representation(instance) | {"history": msgspec.to_builtins(instance.chart)}

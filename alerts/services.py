@@ -1,12 +1,11 @@
 """Writes of alerts."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import msgspec
 
 from alerts import models
-from market.messages import Alert, encode
+from market.messages import Alert
 from market.services import Sequenced, newest_of_each, shared_columns, upsert
 
 
@@ -15,20 +14,20 @@ def store(messages: Sequence[Sequenced[Alert]]) -> int:
 
     The history of an alert is kept from the first revision that carries one.
     """
-    histories: dict[str, Any] = {}
-    for _, _, alert in messages:
+    histories: dict[str, str] = {}
+    for item in messages:
+        alert = item.message
         if alert.history:
-            histories.setdefault(alert.id, msgspec.to_builtins(alert.history))
-    rows = (row(item, histories.get(item.message.id, [])) for item in newest_of_each(messages))
+            histories.setdefault(alert.id, msgspec.json.encode(alert.history).decode())
+    rows = (row(item, histories.get(item.message.id, "")) for item in newest_of_each(messages))
     return upsert(rows, fill_once={"history"})
 
 
-def row(item: Sequenced[Alert], history: Sequence[dict[str, Any]] = ()) -> models.Alert:
+def row(item: Sequenced[Alert], history: str = "") -> models.Alert:
     """The row an alert is stored as, without its review."""
     alert = item.message
     return models.Alert(
         **shared_columns(item),
-        payload=encode(msgspec.structs.replace(alert, history=msgspec.UNSET)).decode(),
         symbol=alert.symbol,
         venue=alert.venue,
         interval=alert.interval,
@@ -38,5 +37,5 @@ def row(item: Sequenced[Alert], history: Sequence[dict[str, Any]] = ()) -> model
         change_pct=alert.change_pct,
         price=alert.price,
         incident=alert.incident or "",
-        history=list(history),
+        history=history,
     )

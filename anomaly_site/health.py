@@ -3,7 +3,6 @@
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping
-from importlib import import_module
 from typing import Final
 
 from asgiref.sync import sync_to_async
@@ -13,6 +12,7 @@ from django.db import connection
 from django.db.migrations.executor import MigrationExecutor
 from django.http import HttpRequest, JsonResponse
 
+from anomaly_site.ws.hub import current_hub
 from market.messages import Feed, FeedState, decode_feed, interval_ms
 
 CHECK_TIMEOUT_S: Final = 5.0
@@ -53,7 +53,7 @@ async def channel_layer() -> str:
 
 
 async def feed() -> str:
-    hub = import_module("anomaly_site.ws.hub").current_hub()
+    hub = current_hub()
     if hub is None:
         return "The hub of the live stream is not running in this process."
     feeds = {venue: (decode_feed(frame.data), frame.received_at) for venue, frame in hub.feeds.items()}

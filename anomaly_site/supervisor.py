@@ -23,6 +23,7 @@ from ingestion.feed import restart_candles, run_ingest
 from ingestion.history.writer import run_history
 from ingestion.nats import NatsUnavailable, connection, server_url
 from ingestion.nats_server import NatsServer, NatsServerError
+from ingestion.sectors import run_sectors
 from ingestion.sources import Source, SourceError
 
 logger = logging.getLogger(__name__)
@@ -34,6 +35,7 @@ class Role(StrEnum):
     ANALYZE = "analyze"
     BRIDGE = "bridge"
     HISTORY = "history"
+    SECTORS = "sectors"
     WEB = "web"
 
 
@@ -48,12 +50,12 @@ FATAL: Final = (SourceError, NatsServerError, NatsUnavailable)
 
 @dataclass(frozen=True)
 class Plan:
-    """What to run. `source` is needed for the ingest role only."""
+    """What to run. `sources` are for the ingest role only."""
 
     roles: Sequence[Role]
     host: str
     port: int
-    source: Source | None = None
+    sources: Sequence[Source] = ()
     announce: Callable[[str], None] = print
 
 
@@ -97,6 +99,8 @@ async def run(plan: Plan) -> None:
             client = await stack.enter_async_context(connection(url, name="anomaly_site"))
             for name, role in await _data_path(plan, client):
                 await stack.enter_async_context(_running(name, role, stop))
+        if Role.SECTORS in plan.roles:
+            await stack.enter_async_context(_running(Role.SECTORS, run_sectors, stop))
         await stop.wait()
         plan.announce("Stopping …")
 
@@ -132,8 +136,8 @@ def _announce_web(plan: Plan, port: int) -> None:
     plan.announce(f"🔊 Alert server listening on ws://{host}:{port}/ws")
     for what, path in (("Dashboard", "/"), ("History", "/alerts"), ("API docs", "/docs"), ("Review", "/admin/")):
         plan.announce(f"   {what:<10} {base}{path}")
-    if plan.source is not None:
-        plan.announce(f"   {'Playing':<10} {plan.source.describe()}")
+    for source in plan.sources:
+        plan.announce(f"   {'Playing':<10} {source.describe()}")
 
 
 async def _data_path(plan: Plan, client: Client) -> list[tuple[Role, RoleRunner]]:
@@ -143,12 +147,11 @@ async def _data_path(plan: Plan, client: Client) -> list[tuple[Role, RoleRunner]
         path.append((Role.BRIDGE, functools.partial(run_bridge, client)))
     if Role.HISTORY in plan.roles:
         path.append((Role.HISTORY, functools.partial(run_history, client)))
-    if Role.INGEST in plan.roles and plan.source is not None:
-        await restart_candles(plan.source, client)
+    for source in plan.sources:
+        await restart_candles(source, client)
     if Role.ANALYZE in plan.roles:
         path.append((Role.ANALYZE, functools.partial(run_analyze, client)))
-    if Role.INGEST in plan.roles and plan.source is not None:
-        path.append((Role.INGEST, functools.partial(run_ingest, plan.source, client)))
+    path += [(Role.INGEST, functools.partial(run_ingest, source, client)) for source in plan.sources]
     return path
 
 

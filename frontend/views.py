@@ -4,15 +4,16 @@ from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 from django.views.generic import TemplateView
 
-# Nothing inline and nothing from elsewhere: an injected script or a leaking request has nowhere to go.
+# Nothing inline and nothing from elsewhere: an injected script has nowhere to come from. The panel's alert server is a
+# setting of its user, so connections may go anywhere.
 CONTENT_SECURITY_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; font-src 'self'; "
-    "connect-src 'self' ws: wss:; base-uri 'none'; form-action 'none'; frame-ancestors 'self'"
+    "connect-src 'self' http: https: ws: wss:; base-uri 'none'; form-action 'none'; frame-ancestors 'self'"
 )
 
 
 class Live(TemplateView):
-    """The live page. It is static: everything it shows comes from the REST API and `/ws` of the same host."""
+    """The page that mounts the panel. It is static: everything on it comes from the REST API and `/ws`."""
 
     template_name = "frontend/index.html"
 

@@ -10,16 +10,18 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from itertools import chain
-from typing import Any, Final, cast
+from typing import Any, Final, Protocol, cast
 
 import msgspec
 import numpy as np
 
-from alerts.detectors.bank import EXIT, Bank, BankView, Standing
+from alerts.detectors.bank import EXIT, VERSION, Bank, BankView, Standing
 from alerts.detectors.explanation import fill, history
 from alerts.episodes import Episode, Episodes
 from market.detectors.panel import Panel
 from market.detectors.sector import Sectors, SectorView
+from market.detectors.state import State as SavedState
+from market.detectors.state import pack, unpack
 from market.detectors.stress import Stress, StressView
 from market.detectors.synchronized import LEVELS, Market, MarketView
 from market.messages import (
@@ -30,7 +32,9 @@ from market.messages import (
     MarketStress,
     MarketType,
     SectorAnomaly,
+    Severity,
     State,
+    StressIndex,
     SynchronizedMovement,
     interval_name,
 )
@@ -39,8 +43,10 @@ SYMBOL_HOLD_MS: Final = 10 * 60_000
 SYMBOL_COOLDOWN_MS: Final = 10 * 60_000
 MARKET_HOLD_MS: Final = 5 * 60_000
 MARKET_COOLDOWN_MS: Final = 60_000
+RENEW_MS: Final = 10 * 60_000
 SECTOR_HOLD_MS: Final = 10 * 60_000
-MARKET_EXIT: Final = 0.5
+# Of what opens an episode (at most of HIGH), how much keeps it open.
+MARKET_EXIT: Final = 0.75
 HIGH: Final = 3
 
 Anomaly = Alert | MarketAnomaly
@@ -48,16 +54,28 @@ Anomaly = Alert | MarketAnomaly
 AlertKey = tuple[int, str]
 
 
+class Saved(Protocol):
+    def state(self) -> SavedState: ...
+
+    def restore(self, state: SavedState) -> None: ...
+
+
 class Engine:
     """One venue and interval.
 
-    `sectors` names the sectors of a symbol; it is asked once, when the symbol is first seen.
+    `sectors` names the sectors of a symbol; it is asked once, when the symbol is first seen. `alerts_per_day`: how
+    many alerts of a severity or above to raise in the whole universe (`alerts.detectors.calibration`).
 
-    `stress` is the market's index as of the last batch (None until eight symbols are live).
+    `stress` is the market's index as of the last batch (None until eight symbols are live). Raises `ValueError` for a
+    budget of an unknown severity.
     """
 
     def __init__(
-        self, venue: str, interval: str, sectors: Callable[[str], tuple[str, ...]] | Mapping[str, tuple[str, ...]]
+        self,
+        venue: str,
+        interval: str,
+        sectors: Callable[[str], tuple[str, ...]] | Mapping[str, tuple[str, ...]],
+        alerts_per_day: Mapping[str, float] | None = None,
     ) -> None:
         self.venue = venue
         self.interval = interval
@@ -66,15 +84,19 @@ class Engine:
         self.market = Market(self.panel)
         self.strain = Stress(self.panel)
         self.sectors = Sectors(self.panel, sectors_of)
-        self.bank = Bank(self.panel)
+        self.bank = Bank(self.panel, {Severity(name): count for name, count in (alerts_per_day or {}).items()})
         bar = self.panel.bar_ms
         # A single quiet candle ends nothing, however long a candle is.
-        self.alerts: Episodes[AlertKey, Alert] = Episodes(max(SYMBOL_HOLD_MS, 2 * bar), SYMBOL_COOLDOWN_MS)
-        self.moves: Episodes[MarketType, MarketAnomaly] = Episodes(
-            max(MARKET_HOLD_MS, 2 * bar), MARKET_COOLDOWN_MS, split_level=HIGH
+        self.alerts: Episodes[AlertKey, Alert] = Episodes(
+            Episode[AlertKey, Alert], max(SYMBOL_HOLD_MS, 2 * bar), SYMBOL_COOLDOWN_MS, RENEW_MS
         )
-        self.departures: Episodes[str, SectorAnomaly] = Episodes(max(SECTOR_HOLD_MS, 2 * bar), SYMBOL_COOLDOWN_MS)
-        self.stress: StressView | None = None
+        self.moves: Episodes[MarketType, MarketAnomaly] = Episodes(
+            Episode[MarketType, MarketAnomaly], max(MARKET_HOLD_MS, 2 * bar), MARKET_COOLDOWN_MS, RENEW_MS
+        )
+        self.departures: Episodes[str, SectorAnomaly] = Episodes(
+            Episode[str, SectorAnomaly], max(SECTOR_HOLD_MS, 2 * bar), SYMBOL_COOLDOWN_MS, RENEW_MS
+        )
+        self.stress: StressIndex | None = None
 
     def update(self, batch: CandleBatch, detected_at: int) -> list[Anomaly]:
         """Score one batch and learn from it; the revisions it gives rise to, in publishing order.
@@ -91,8 +113,9 @@ class Engine:
         view = self.bank.update(market)
         found: list[Anomaly] = []
         if market is not None:
-            self.stress = self.strain.update(market)
-            found += self._market(market, self.stress, detected_at)
+            strain = self.strain.update(market)
+            self.stress = self._index(strain, market.universe)
+            found += self._market(market, strain, detected_at)
             found += self._sectors(market, detected_at)
         found += self._symbols(view, market, detected_at)
         found += self._expired(detected_at)
@@ -106,21 +129,64 @@ class Engine:
         )
         return [self._closed(episode, detected_at) for episode in ended]
 
+    def state(self) -> bytes:
+        """All that was learnt and is open, bit for bit: an engine that restores it goes on as this one would."""
+        parts = {name: part.state() for name, part in self._parts().items()}
+        return pack({"venue": self.venue, "interval": self.interval, "version": VERSION, **parts})
+
+    def restore(self, payload: bytes) -> None:
+        """Go on where another engine of this venue and interval stopped. Raises `ValueError` for anything else."""
+        saved = unpack(payload)
+        mine = {"venue": self.venue, "interval": self.interval, "version": VERSION}
+        if {name: saved.get(name) for name in mine} != mine:
+            raise ValueError(f"the saved state is not one of {mine}")
+        try:
+            for name, part in self._parts().items():
+                part.restore(saved[name])
+        except (KeyError, msgspec.ValidationError) as error:
+            raise ValueError(f"the saved state is incomplete: {error}") from error
+
+    def _parts(self) -> dict[str, Saved]:
+        return {
+            "panel": self.panel,
+            "market": self.market,
+            "strain": self.strain,
+            "sectors": self.sectors,
+            "bank": self.bank,
+            "alerts": self.alerts,
+            "moves": self.moves,
+            "departures": self.departures,
+        }
+
     # --- The market -------------------------------------------------------------------------------------------------
 
     def _market(self, market: MarketView, stress: StressView, detected_at: int) -> list[Anomaly]:
         now = self.panel.close_time
-        level = int((market.strength >= LEVELS).sum())
-        kept = market.strength >= MARKET_EXIT
         found: list[Anomaly] = []
-        synchronized = level if market.synchronized else 0
-        for episode in self.moves.observe(MarketType.SYNCHRONIZED_MOVEMENT, synchronized, kept, market.up, now):
-            found.append(self._publish(episode, detected_at, partial(self._synchronized, episode, market, detected_at)))
-        for episode in self.moves.observe(MarketType.MARKET_STRESS, level, kept, market.up, now):
-            found.append(
-                self._publish(episode, detected_at, partial(self._stress, episode, market, stress, detected_at))
-            )
+        build: Callable[[], Anomaly]
+        level = int((market.strength >= LEVELS).sum())
+        for kind in (MarketType.SYNCHRONIZED_MOVEMENT, MarketType.MARKET_STRESS):
+            known = self.moves.open.get(kind)
+            kept = known is not None and market.strength >= MARKET_EXIT * LEVELS[min(known.level, HIGH) - 1]
+            synchronized = kind is MarketType.MARKET_STRESS or market.synchronized
+            for episode in self.moves.observe(kind, level if synchronized else 0, kept, market.up, now):
+                if kind is MarketType.SYNCHRONIZED_MOVEMENT:
+                    build = partial(self._synchronized, episode, market, detected_at)
+                else:
+                    build = partial(self._stress, episode, market, stress, detected_at)
+                found.append(self._publish(episode, detected_at, build))
         return found
+
+    def _index(self, stress: StressView, universe: int) -> StressIndex:
+        return StressIndex(
+            venue=self.venue,
+            interval=self.interval,
+            timestamp=self.panel.close_time,
+            stress_index=stress.index,
+            metric=stress.metric,
+            components=stress.components,
+            universe=universe,
+        )
 
     def _sectors(self, market: MarketView, detected_at: int) -> list[Anomaly]:
         found: list[Anomaly] = []
@@ -204,12 +270,17 @@ class Engine:
             parts.append((view.shared, incident.message.id))
         found: list[Anomaly] = []
         for standing, covering in parts:
-            for column in np.flatnonzero(standing.strength >= EXIT).tolist():
+            for column in standing.candidates():
                 up = bool(standing.up[column])
                 if covering and incident is not None and up != incident.up:
                     continue
                 key = (column, covering or "")
-                for episode in self.alerts.observe(key, int(standing.level[column]), True, up, now):
+                known = self.alerts.open.get(key)
+                before = known.level if known else 0
+                kept = known is not None and standing.kept(column, before)
+                for episode in self.alerts.observe(key, int(standing.level[column]), kept, up, now):
+                    if not covering and episode.state is not State.CLOSED:
+                        self.bank.calibration.raised(before if episode is known else 0, episode.level)
                     build = partial(self._alert, episode, standing, market, detected_at)
                     found.append(self._publish(episode, detected_at, build))
         return found
@@ -219,9 +290,7 @@ class Engine:
     ) -> Alert:
         column, incident = episode.key
         finding = self.bank.finding(column, standing)
-        fields, explanation = fill(
-            self.panel, column, finding, None if market is None else float(market.moves[finding.horizon])
-        )
+        fields, explanation = fill(self.panel, column, finding)
         symbol = self.panel.symbols[column]
         return Alert(
             id=self._id(f"{symbol}.MARKET" if incident else symbol, episode.opened_at),
@@ -237,7 +306,7 @@ class Engine:
             explanation=msgspec.structs.replace(explanation, escalations=list(episode.escalations)),
             incident=incident or None,
             history=history(self.panel, column, finding) if episode.revision == 1 else msgspec.UNSET,
-            **fields,  # type: ignore[arg-type]
+            **fields,
         )
 
     # --- Shared -----------------------------------------------------------------------------------------------------

@@ -5,11 +5,12 @@ import contextlib
 import logging
 import time
 import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 import nats.js.errors
 from django.conf import settings
+from msgspec import UNSET, UnsetType
 from nats.aio.client import Client
 
 from ingestion.nats import CANDLES, TRANSIENT, Publisher, has_jetstream
@@ -26,17 +27,20 @@ _STATE_EVERY_S: Final = 1.0
 
 async def run_ingest(source: Source, client: Client, stop: asyncio.Event) -> None:
     """Play `source` until it ends or `stop` is set."""
-    # Live venues have one truth, whoever ingests it; a made-up or recorded market is new each time it is played.
-    run = "" if source.kind is SourceKind.LIVE else uuid.uuid4().hex
+    # What is live has one truth, whoever ingests it; a made-up or recorded market, and the history of a live one, is
+    # told anew each time.
+    run = uuid.uuid4().hex
     publisher = await Publisher.open(client, run=run)
     health = FeedHealth(source, settings.FEED_STALE_AFTER_S)
     reporter = asyncio.create_task(_report(health, client, source.venue), name="feed state")
     batches = source.batches()
     try:
         async for batch in batches:
+            live = source.kind is SourceKind.LIVE and not source.warming
+            publisher.run = "" if live else run
             await publisher.publish(batch)
             health.took(batch)
-            if health.batches % (MAX_UNREAD // 5) == 0 and publisher.jetstream:
+            if health.batches % (MAX_UNREAD // 5) == 0 and publisher.jetstream and not live:
                 await _wait_for_readers(client, stop)
             if stop.is_set():
                 return
@@ -65,8 +69,9 @@ class FeedHealth:
     stale_after_s: float
     batches: int = 0
     symbols: int = 0
-    arrived: float | None = None  # monotonic seconds
+    arrived: float = field(default_factory=lambda: time.monotonic())  # monotonic seconds; at first, when it was started
     ended: bool = False
+    _counted: tuple[float, int] = (0.0, 0)  # when ticks were counted last (monotonic seconds), and how many
 
     def took(self, batch: CandleBatch) -> None:
         self.batches += 1
@@ -74,7 +79,8 @@ class FeedHealth:
         self.arrived = time.monotonic()
 
     def feed(self, now_ms: int) -> Feed:
-        age_s = time.monotonic() - self.arrived if self.arrived is not None else 0.0
+        now_s = time.monotonic()
+        age_s = now_s - self.arrived
         return Feed(
             venue=self.source.venue,
             source=self.source.kind,
@@ -84,15 +90,23 @@ class FeedHealth:
             age_ms=round(age_s * 1000),
             timestamp=now_ms,
             progress=self.source.progress,
+            rate=self._rate(now_s),
+            reconnects=UNSET if self.source.traffic is None else self.source.traffic.reconnects,
         )
+
+    def _rate(self, now_s: float) -> float | UnsetType:
+        """Ticks per second since it was asked last."""
+        if self.source.traffic is None:
+            return UNSET
+        (since_s, before), self._counted = self._counted, (now_s, self.source.traffic.ticks)
+        return round((self.source.traffic.ticks - before) / (now_s - since_s), 1) if since_s else 0.0
 
     def _state(self, age_s: float) -> FeedState:
         if self.ended:
             return FeedState.ENDED
-        if self.source.warming or self.arrived is None:
-            return FeedState.WARMING
-        allowed_s = max(self.stale_after_s, 3 * interval_ms(self.source.interval) / 1000)
-        return FeedState.STALE if age_s > allowed_s else FeedState.OK
+        if age_s > max(self.stale_after_s, 3 * interval_ms(self.source.interval) / 1000):
+            return FeedState.STALE
+        return FeedState.WARMING if self.source.warming or not self.batches else FeedState.OK
 
 
 async def _report(health: FeedHealth, client: Client, venue: str) -> None:

@@ -22,6 +22,7 @@ from nats.js import JetStreamContext
 from nats.js.api import DiscardPolicy, StreamConfig
 
 from ingestion.backoff import backoff
+from ingestion.metrics import PUBLISH_RETRIES, PUBLISHED
 from market.messages import Alert, Anomaly, CandleBatch, MarketType, encode
 
 logger = logging.getLogger(__name__)
@@ -97,7 +98,7 @@ async def connect(url: str | None = None, *, name: str, timeout_s: float = 5.0) 
         )
     except (TimeoutError, OSError, ValueError, nats.errors.Error) as error:
         raise NatsUnavailable(
-            f"No NATS server answers at {url} ({error or 'timed out'}). "
+            f"No NATS server answers at {url} ({str(error) or 'timed out'}). "
             "Start one with `manage.py up --only nats`, or set NATS_URL."
         ) from error
 
@@ -160,7 +161,7 @@ async def ensure_streams(client: Client) -> None:
         StreamConfig(
             name=ANOMALIES,
             subjects=list(ANOMALY_SUBJECTS),
-            max_age=settings.ANOMALY_RETENTION_S,
+            max_age=settings.ANOMALY_RETENTION.total_seconds(),
             max_bytes=2 * gigabyte,
             duplicate_window=DUPLICATE_WINDOW_S,
             discard=DiscardPolicy.OLD,
@@ -187,7 +188,7 @@ class Publisher:
 
     def __init__(self, client: Client, *, jetstream: bool, run: str = "") -> None:
         self._client = client
-        self._run = run
+        self.run = run
         self.jetstream = jetstream
         self._context: JetStreamContext = client.jetstream(publish_async_max_pending=1_000)
 
@@ -207,7 +208,10 @@ class Publisher:
         for delay in backoff(first_s=0.1, cap_s=5.0):
             pending = await self._try(pending)
             if not pending:
+                for message in messages:
+                    PUBLISHED.labels(_subject(message).partition(".")[0]).inc()
                 return
+            PUBLISH_RETRIES.inc()
             logger.warning("NATS has not acknowledged %d message(s); sending again in %.1f s", len(pending), delay)
             await asyncio.sleep(delay)
 
@@ -225,7 +229,7 @@ class Publisher:
                         _subject(message),
                         encode(message),
                         wait_stall=ACK_TIMEOUT_S,
-                        headers={"Nats-Msg-Id": message_id(message, self._run)},
+                        headers={"Nats-Msg-Id": message_id(message, self.run)},
                     )
                 )
         except TRANSIENT:

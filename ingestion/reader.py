@@ -3,17 +3,19 @@
 import asyncio
 import contextlib
 import logging
+from collections import deque
 from collections.abc import Sequence
 from typing import Final, NamedTuple, Protocol, Self
 
+import msgspec
 import nats.errors
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
-from nats.js import JetStreamContext
 from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
 
 from ingestion.backoff import backoff
+from ingestion.metrics import READER_DROPPED
 from ingestion.nats import TRANSIENT, ensure_streams, epoch_ms, has_jetstream, stream_epoch
 
 logger = logging.getLogger(__name__)
@@ -64,90 +66,155 @@ class StreamReader:
         self._stream = stream
         self.epoch = epoch
         self.offset = offset
-        self._subscription: JetStreamContext.PullSubscription | None = None
-        self._delivered = 0
-        self._idle = 0
+        self._pull: _Pull | None = None
         self._retries = backoff(first_s=0.1, cap_s=5.0)
 
     async def fetch(self, limit: int, timeout_s: float = 1.0) -> list[Received]:
         try:
-            subscription = self._subscription or await self._open()
-            messages = await subscription.fetch(limit, timeout=timeout_s)
-        except (TimeoutError, nats.errors.TimeoutError):
-            await self._check_alive()
+            pull = self._pull or await self._open()
+            received = await pull.take(limit, timeout_s)
+        except (*TRANSIENT, nats.errors.Error, ConsumerLost) as error:
+            await self.close()
+            delay = next(self._retries)
+            logger.warning("%s: reading interrupted (%s); again in %.1f s", self._stream, error, delay)
+            await asyncio.sleep(delay)
             return []
-        except (*TRANSIENT, nats.errors.Error) as error:
-            await self._lost(error)
-            return []
-        received = self._in_order(messages)
-        if len(received) < len(messages):
-            await self._lost(RuntimeError("a message was skipped on the way"))
         if received:
             self.offset = received[-1].offset
-            self._idle = 0
             self._retries = backoff(first_s=0.1, cap_s=5.0)
         return received
 
     async def close(self) -> None:
-        if self._subscription is not None:
-            subscription, self._subscription = self._subscription, None
-            with contextlib.suppress(nats.errors.Error):
-                await subscription.unsubscribe()
+        if self._pull is not None:
+            pull, self._pull = self._pull, None
+            await pull.close()
 
     async def release(self) -> None:
         """Pause: the server forgets this reader at once, so nobody waits for it; the next fetch goes on behind."""
-        if self._subscription is not None:
+        if self._pull is not None:
             with contextlib.suppress(*TRANSIENT, nats.errors.Error):
-                info = await self._subscription.consumer_info()
-                await self._client.jetstream().delete_consumer(self._stream, info.name)
+                await self._client.jetstream().delete_consumer(self._stream, self._pull.consumer)
             await self.close()
 
-    async def _open(self) -> JetStreamContext.PullSubscription:
+    async def _open(self) -> "_Pull":
         await ensure_streams(self._client)
         epoch = await stream_epoch(self._client, self._stream)
         if epoch != self.epoch:
             self.epoch, self.offset = epoch, 0
-        self._delivered = 0
-        self._subscription = await self._client.jetstream().pull_subscribe(
-            ">",
-            stream=self._stream,
-            config=ConsumerConfig(
+        self._pull = await _Pull.open(self._client, self._stream, self.offset + 1)
+        return self._pull
+
+
+class ConsumerLost(Exception):
+    """The server-side consumer is gone or skipped a message; start another."""
+
+
+class _Pull:
+    """A consumer that is asked for more while what came is worked on.
+
+    nats-py's own `fetch` waits for every message with a timer and a task, which costs more than the message
+    (docs/architecture.md); this speaks the same pull protocol (NATS ADR-37) with one callback.
+    """
+
+    _AHEAD: Final = 1_000  # messages asked for and not yet taken, at most
+    _EXPIRES_S: Final = 30
+    _ALIVE_EVERY_S: Final = 5.0
+
+    def __init__(self, client: Client, stream: str, consumer: str) -> None:
+        self._client = client
+        self._stream = stream
+        self.consumer = consumer
+        self._buffer: deque[Received] = deque()
+        self._arrived = asyncio.Event()
+        self._asked = 0  # asked for and not yet arrived
+        self._delivered = 0  # the consumer's own number of the last message
+        self._failure: str | None = None
+        self._heard_at = 0.0
+        self._subscription: Subscription | None = None
+        self._inbox = client.new_inbox()
+
+    @classmethod
+    async def open(cls, client: Client, stream: str, start: int) -> Self:
+        info = await client.jetstream().add_consumer(
+            stream,
+            ConsumerConfig(
                 deliver_policy=DeliverPolicy.BY_START_SEQUENCE,
-                opt_start_seq=self.offset + 1,
+                opt_start_seq=start,
                 ack_policy=AckPolicy.NONE,
-                inactive_threshold=30,
+                inactive_threshold=60,
                 mem_storage=True,
             ),
         )
-        return self._subscription
+        pull = cls(client, stream, info.name)
+        pull._subscription = await client.subscribe(pull._inbox, cb=pull._take_in)
+        pull._heard_at = asyncio.get_running_loop().time()
+        return pull
 
-    def _in_order(self, messages: Sequence[Msg]) -> list[Received]:
-        """The messages up to the first that the consumer numbered out of turn: one before it was lost on the wire."""
-        received = []
-        for message in messages:
-            metadata = message.metadata
-            if metadata.sequence.consumer != self._delivered + 1:
-                break
-            self._delivered += 1
-            received.append(
-                Received(message.subject, message.data, metadata.sequence.stream, epoch_ms(metadata.timestamp))
-            )
+    async def take(self, limit: int, timeout_s: float) -> list[Received]:
+        """Raises `ConsumerLost`."""
+        if not self._buffer and self._failure is None:
+            await self._ask()
+            self._arrived.clear()
+            try:
+                await asyncio.wait_for(self._arrived.wait(), timeout_s)
+            except TimeoutError:
+                await self._check_alive()
+        if not self._buffer and self._failure is not None:
+            raise ConsumerLost(self._failure)
+        received = [self._buffer.popleft() for _ in range(min(limit, len(self._buffer)))]
+        if received and self._failure is None:
+            await self._ask()
         return received
+
+    async def close(self) -> None:
+        if self._subscription is not None:
+            with contextlib.suppress(nats.errors.Error):
+                await self._subscription.unsubscribe()
+
+    async def _ask(self) -> None:
+        """Keep up to `_AHEAD` messages asked for or waiting."""
+        more = self._AHEAD - self._asked - len(self._buffer)
+        if more < self._AHEAD // 2:
+            return
+        self._asked += more
+        await self._client.publish(
+            f"$JS.API.CONSUMER.MSG.NEXT.{self._stream}.{self.consumer}",
+            msgspec.json.encode({"batch": more, "expires": self._EXPIRES_S * 1_000_000_000}),
+            reply=self._inbox,
+        )
+
+    async def _take_in(self, message: Msg) -> None:
+        self._heard_at = asyncio.get_running_loop().time()
+        if not message.reply:
+            self._take_status(message)
+        elif self._failure is None:
+            # $JS.ACK.[domain.account.]stream.consumer.delivered.stream_seq.consumer_seq.time_ns.pending[.token]
+            tokens = message.reply.split(".")
+            place = 5 if len(tokens) == 9 else 7
+            self._asked -= 1
+            self._delivered += 1
+            if int(tokens[place + 1]) != self._delivered:
+                self._failure = "a message was skipped on the way"
+            else:
+                offset, time_ns = int(tokens[place]), int(tokens[place + 2])
+                self._buffer.append(Received(message.subject, message.data, offset, time_ns // 1_000_000))
+        self._arrived.set()
+
+    def _take_status(self, message: Msg) -> None:
+        headers = message.headers or {}
+        status = headers.get("Status", "")
+        if status == "408" or (status == "409" and "Batch Completed" in headers.get("Description", "")):
+            # A request ended; what it still had to deliver is not coming.
+            self._asked = max(0, self._asked - int(headers.get("Nats-Pending-Messages", 0)))
+        elif status not in {"100", "404"}:
+            self._failure = f"{status} {headers.get('Description', '')}".strip()
 
     async def _check_alive(self) -> None:
         """A consumer that vanished answers nothing, just like a quiet stream: ask now and then."""
-        self._idle += 1
-        if self._idle % 5 == 0 and self._subscription is not None:
-            try:
-                await self._subscription.consumer_info()
-            except (*TRANSIENT, nats.errors.Error) as error:
-                await self._lost(error)
-
-    async def _lost(self, error: Exception) -> None:
-        await self.close()
-        delay = next(self._retries)
-        logger.warning("%s: reading interrupted (%s); again in %.1f s", self._stream, error, delay)
-        await asyncio.sleep(delay)
+        now = asyncio.get_running_loop().time()
+        if now - self._heard_at > self._ALIVE_EVERY_S:
+            self._heard_at = now
+            await self._client.jetstream().consumer_info(self._stream, self.consumer)
 
 
 class SubjectReader:
@@ -177,6 +244,7 @@ class SubjectReader:
             self._queue.put_nowait((message.subject, message.data, epoch_ms(None)))
         except asyncio.QueueFull:
             self.dropped += 1
+            READER_DROPPED.inc()
             if self.dropped % 1_000 == 1:
                 logger.error("Too slow for what is published: %d message(s) dropped so far", self.dropped)
 

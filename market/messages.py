@@ -188,8 +188,13 @@ class MarketStress(_MarketFields, frozen=True, kw_only=True, tag_field="type", t
     components: dict[StressMetric, StressComponent]
 
 
-class SectorAnomaly(_MarketFields, frozen=True, kw_only=True, tag_field="type", tag="SECTOR_ANOMALY"):
-    """A sector parts from the market. `deviation` is signed, in the sector's own robust standard deviations."""
+class SectorAnomaly(
+    _MarketFields, frozen=True, kw_only=True, omit_defaults=True, tag_field="type", tag="SECTOR_ANOMALY"
+):
+    """A sector parts from the market. `deviation` is signed, in the sector's own robust standard deviations.
+
+    `degraded`: who is in the sector was looked up in a map that has expired. Left out when false.
+    """
 
     sector: Label
     performance_pct: float
@@ -197,6 +202,7 @@ class SectorAnomaly(_MarketFields, frozen=True, kw_only=True, tag_field="type", 
     members: Count
     members_moving: Count
     affected_symbols: Symbols
+    degraded: bool = False
 
 
 MarketAnomaly = SynchronizedMovement | MarketStress | SectorAnomaly
@@ -239,7 +245,10 @@ class FeedState(StrEnum):
 
 
 class Feed(Struct, frozen=True, kw_only=True):
-    """How a venue's prices are doing. `age_ms` is the time since the last batch arrived, as of `timestamp`."""
+    """How a venue's prices are doing. `age_ms` is the time since the last batch arrived, as of `timestamp`.
+
+    Of a live venue also `rate`, its ticks per second, and `reconnects`, the connections made again so far.
+    """
 
     venue: Venue
     source: SourceKind
@@ -249,6 +258,20 @@ class Feed(Struct, frozen=True, kw_only=True):
     age_ms: Count
     timestamp: TimestampMs
     progress: Ratio | None = None
+    rate: Annotated[float, Meta(ge=0)] | msgspec.UnsetType = msgspec.UNSET
+    reconnects: Count | msgspec.UnsetType = msgspec.UNSET
+
+
+class StressIndex(Struct, frozen=True, kw_only=True):
+    """The live index of a venue: 0–100, and the components whose points add up to it."""
+
+    venue: Venue
+    interval: Interval
+    timestamp: TimestampMs
+    stress_index: Annotated[float, Meta(ge=0, le=100)]
+    metric: StressMetric
+    components: dict[StressMetric, StressComponent]
+    universe: Count
 
 
 class InvalidMessage(ValueError):
@@ -260,6 +283,7 @@ _alert_decoder: Final = msgspec.json.Decoder(Alert)
 _market_decoder: Final = msgspec.json.Decoder(MarketAnomaly)
 _batch_decoder: Final = msgspec.json.Decoder(CandleBatch)
 _feed_decoder: Final = msgspec.json.Decoder(Feed)
+_stress_decoder: Final = msgspec.json.Decoder(StressIndex)
 
 _INTERVAL_MS: Final = {"s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
 
@@ -283,8 +307,15 @@ def interval_name(milliseconds: int) -> str:
     return f"{milliseconds // _INTERVAL_MS[unit]}{unit}"
 
 
-def encode(message: Anomaly | CandleBatch | Feed) -> bytes:
+def encode(message: Anomaly | CandleBatch | Feed | StressIndex) -> bytes:
     """The canonical wire form (NaN and infinities become null)."""
+    return _encoder.encode(message)
+
+
+def frame_data(message: Anomaly) -> bytes:
+    """What is stored and what browsers get: all but the chart history, which is served by `GET /alerts/<id>`."""
+    if isinstance(message, Alert) and message.history is not msgspec.UNSET:
+        message = msgspec.structs.replace(message, history=msgspec.UNSET)
     return _encoder.encode(message)
 
 
@@ -298,6 +329,13 @@ def decode_batch(payload: bytes) -> CandleBatch:
 def decode_feed(payload: bytes) -> Feed:
     try:
         return _feed_decoder.decode(payload)
+    except msgspec.MsgspecError as error:
+        raise InvalidMessage(str(error)) from error
+
+
+def decode_stress(payload: bytes) -> StressIndex:
+    try:
+        return _stress_decoder.decode(payload)
     except msgspec.MsgspecError as error:
         raise InvalidMessage(str(error)) from error
 

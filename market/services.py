@@ -1,36 +1,57 @@
 """Writes of the market's side, and the one way any anomaly gets into the database: `upsert`."""
 
 from collections.abc import Callable, Collection, Iterable, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Final, Generic, NamedTuple, TypeVar
 
 from django.contrib.auth.models import User
-from django.db import DEFAULT_DB_ALIAS, connections
+from django.db import DEFAULT_DB_ALIAS, connections, transaction
 from django.db.models import Q, QuerySet
 from django.utils import timezone
 
-from market import models
-from market.messages import Anomaly, MarketAnomaly, SectorAnomaly, SynchronizedMovement, encode
+from market import coingecko, models
+from market.messages import Anomaly, MarketAnomaly, SectorAnomaly, StressIndex, SynchronizedMovement, frame_data
 from market.models import ReviewState
 from market.times import moment
 
-MessageT = TypeVar("MessageT", bound=Anomaly, covariant=True)
+MessageT = TypeVar("MessageT", bound=Anomaly)
+MessageCo = TypeVar("MessageCo", bound=Anomaly, covariant=True)
 AnomalyT = TypeVar("AnomalyT", bound=models.Anomaly)
 # What an update leaves alone: the identity, and what reviewers said.
 _KEPT: Final = {"id", "review_state", "review_note", "reviewed_by_id", "reviewed_at"}
 
 
-class Sequenced(NamedTuple, Generic[MessageT]):
-    """A message and its place in the stream."""
+# The one that serves, and two to look back at.
+_MAPS_KEPT: Final = 3
+
+
+class ShrunkMap(Exception):
+    """A fetched sector map has lost most of the one before it, so it is not stored; the text says how much."""
+
+
+class Sequenced(NamedTuple, Generic[MessageCo]):
+    """A message, its place in the stream, and what is stored and sent of it (`market.messages.frame_data`)."""
 
     epoch: int
     offset: int
-    message: MessageT
+    message: MessageCo
+    payload: bytes
+
+
+def sequenced(epoch: int, offset: int, message: MessageT) -> Sequenced[MessageT]:
+    return Sequenced(epoch, offset, message, frame_data(message))
 
 
 def store(messages: Sequence[Sequenced[MarketAnomaly]]) -> int:
     """Insert market anomalies, or bring stored ones up to date; the number of rows inserted or changed."""
     return upsert(row(item) for item in newest_of_each(messages))
+
+
+def record_stress(sample: StressIndex, payload: bytes, *, keep: timedelta) -> None:
+    """Add to the history of the index, and forget what is older than `keep` before it."""
+    at = moment(sample.timestamp)
+    models.StressSample.objects.create(venue=sample.venue, timestamp=at, payload=payload.decode())
+    models.StressSample.objects.filter(venue=sample.venue, timestamp__lt=at - keep).delete()
 
 
 def advance(epoch: int, previous_offset: int, offset: int) -> bool:
@@ -61,6 +82,24 @@ def review(
     return found.update(**changes)
 
 
+def store_sector_map(
+    source: str, coins: Sequence[coingecko.Coin], fetched_at: int, *, even_if_shrunk: bool = False
+) -> models.StoredSectorMap:
+    """Put a fetched map (`fetched_at`: epoch ms) in force, whole or not at all. Raises `ShrunkMap`."""
+    with transaction.atomic():
+        before = models.StoredSectorMap.objects.first()
+        known = before.members.count() if before else 0
+        if not coins or (len(coins) < known / 2 and not even_if_shrunk):
+            raise ShrunkMap(f"{source} has {len(coins)} coins with sectors, and the stored map {known}.")
+        stored = models.StoredSectorMap.objects.create(source=source, fetched_at=moment(fetched_at))
+        models.SectorMember.objects.bulk_create(
+            models.SectorMember(map=stored, **(coin._asdict() | {"sectors": list(coin.sectors)})) for coin in coins
+        )
+        kept = models.StoredSectorMap.objects.values_list("pk", flat=True)[:_MAPS_KEPT]
+        models.StoredSectorMap.objects.exclude(pk__in=list(kept)).delete()
+    return stored
+
+
 def newest_of_each(items: Iterable[Sequenced[MessageT]]) -> list[Sequenced[MessageT]]:
     """The newest revision of every id, in the order of ids: two writers then lock rows in the same order."""
     newest: dict[str, Sequenced[MessageT]] = {}
@@ -76,7 +115,7 @@ def _age(item: Sequenced[Anomaly]) -> tuple[int, int, int]:
 
 
 def shared_columns(item: Sequenced[Anomaly]) -> dict[str, Any]:
-    """The columns of `models.Anomaly` that come from the message. `payload` is set by the caller."""
+    """The columns of `models.Anomaly` that come from the message."""
     message = item.message
     return {
         "id": message.id,
@@ -87,6 +126,7 @@ def shared_columns(item: Sequenced[Anomaly]) -> dict[str, Any]:
         "detected_at": moment(message.detected_at),
         "epoch": item.epoch,
         "offset": item.offset,
+        "payload": item.payload.decode(),
     }
 
 
@@ -95,7 +135,6 @@ def row(item: Sequenced[MarketAnomaly]) -> models.MarketAnomaly:
     message = item.message
     return models.MarketAnomaly(
         **shared_columns(item),
-        payload=encode(message).decode(),
         type=str(message.__struct_config__.tag),
         direction=message.direction if isinstance(message, SynchronizedMovement) else "",
         # PostgreSQL stores no NUL, and JSON may carry one.
@@ -104,9 +143,9 @@ def row(item: Sequenced[MarketAnomaly]) -> models.MarketAnomaly:
 
 
 def upsert(rows: Iterable[models.Anomaly], *, fill_once: Collection[str] = ()) -> int:
-    """Insert the unknown, update what is older than given, in one statement; how many rows that touched.
+    """Insert the unknown, update what is older than given; how many rows that touched. One id at most once.
 
-    `fill_once` names columns of JSON lists that keep the first value that is not empty. The comparison of revisions is
+    `fill_once` names text columns that keep the first value that is not empty. The comparison of revisions is
     part of the statement, so that two writers never undo each other, whatever each knew before. The ORM's
     `bulk_create(update_conflicts=True)` takes no such condition; SQLite and PostgreSQL share this dialect.
     """
@@ -125,7 +164,7 @@ def _upsert_sql(model: type[models.Anomaly], fill_once: Collection[str], quote: 
     table = quote(model._meta.db_table)
     columns = [str(field.column) for field in model._meta.concrete_fields]
     changes = [
-        f"{name} = CASE WHEN {table}.{name} = '[]' THEN excluded.{name} ELSE {table}.{name} END"
+        f"{name} = CASE WHEN {table}.{name} = '' THEN excluded.{name} ELSE {table}.{name} END"
         if column in fill_once
         else f"{name} = excluded.{name}"
         for column, name in zip(columns, map(quote, columns), strict=True)

@@ -1,12 +1,14 @@
 """All per-symbol methods over one batch: what they say together about every symbol.
 
-Severity is rarity and magnitude. LOW and MEDIUM are pure rarity: some method's score is beyond its threshold. HIGH and
-CRITICAL also need a move of economic size that the market does not explain, on real volume:
+Severity is rarity and magnitude. LOW and MEDIUM are pure rarity: some method's finding is beyond the limit that the
+universe's own tail gives it (`calibration`). HIGH and CRITICAL are moves of economic size that the market does not
+explain, on real volume (S, θ: see `residual`):
 
-    HIGH      S ≥ θ      and volume surge ≥ 5        (S, θ: see `residual`)
-    CRITICAL  S ≥ 1.7 θ  and volume surge ≥ 7.5
+    HIGH      S ≥ θ and volume surge ≥ 7.5
+    CRITICAL  S ≥ 1.7 θ and surge ≥ 10, or S ≥ θ and surge ≥ 150 (a pump out of nowhere)
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -14,35 +16,54 @@ import numpy as np
 from numpy.typing import NDArray
 
 from alerts.detectors.base import Detector, Scores
+from alerts.detectors.calibration import USUAL_SIZES, Calibration
+from alerts.detectors.cusum import Cusum
+from alerts.detectors.ewma import Ewma
 from alerts.detectors.mad import Mad
 from alerts.detectors.residual import Residual
+from alerts.detectors.volatility import Volatility
 from alerts.detectors.volume import Volume
 from alerts.detectors.z_score import ZScore
 from market.detectors.panel import Bools, Floats, Panel
+from market.detectors.state import State
 from market.detectors.synchronized import MarketView
-from market.messages import Method, MethodScore
+from market.messages import Method, MethodScore, Severity
 
 VERSION: Final = "1"
-# Multiples of a method's threshold from which its score is LOW, MEDIUM by rarity.
-RARITY: Final = (1.0, 1.5)
-# (multiple of θ, volume surge) from which a move is HIGH, CRITICAL.
-MAGNITUDE: Final = ((1.0, 5.0), (1.7, 7.5))
+# Level from which it takes magnitude, and the volume surge that HIGH, CRITICAL, and CRITICAL out of nowhere need.
+HIGH: Final = 3
+SURGES: Final = (7.5, 10.0, 150.0)
+# What keeps an episode open, as a part of what opens it: by rarity, and by size.
 EXIT: Final = 0.6
+SIZE_EXIT: Final = 0.75
 # Methods that look at the raw return: in a market move they see what everybody sees.
-SHARED: Final = (Method.Z_SCORE, Method.MAD)
+SHARED: Final = (Method.Z_SCORE, Method.MAD, Method.EWMA)
 
 
 @dataclass(frozen=True, slots=True)
 class Standing:
     """How far each column (n,) stands out, by the methods counted here.
 
-    `level` 0–4, `strength` (1 at LOW), `leading` index of the method that says most, `up` the direction of the move.
+    `level` 0–4, `strength` (1 at LOW), `size` S / θ, `leading` index of the method that says most, `up` the move's
+    direction.
     """
 
     level: NDArray[np.int64]
     strength: Floats
+    size: Floats
     leading: NDArray[np.intp]
     up: Bools
+
+    def kept(self, column: int, level: int) -> bool:
+        """Whether an episode of this level goes on: HIGH and above by size (the volume of the start need not last)."""
+        if level >= HIGH:
+            return bool(self.size[column] >= SIZE_EXIT)
+        return bool(self.strength[column] >= EXIT)
+
+    def candidates(self) -> list[int]:
+        """Columns that may open something or keep it open."""
+        columns: list[int] = np.flatnonzero((self.strength >= EXIT) | (self.size >= SIZE_EXIT)).tolist()
+        return columns
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,89 +76,127 @@ class BankView:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What the leading method found on one symbol, in numbers."""
+    """What the leading method found on one symbol, in numbers; the fields are those of `Scores`."""
 
     method: Method
     score: float
     threshold: float
-    horizon: int
+    observed: float
     usual: float
     expected: float
+    horizon: int
+    window_ms: int
     baseline: int
     methods: list[MethodScore]
 
 
 class Bank:
-    def __init__(self, panel: Panel) -> None:
+    def __init__(self, panel: Panel, alerts_per_day: Mapping[Severity, float] | None = None) -> None:
         self.panel = panel
         self.residual = Residual(panel)
         self.volume = Volume(panel)
-        self.detectors: tuple[Detector, ...] = (ZScore(panel), Mad(panel), self.residual, self.volume)
+        self.detectors: tuple[Detector, ...] = (
+            ZScore(panel),
+            Mad(panel),
+            Ewma(panel),
+            Cusum(panel),
+            self.volume,
+            Volatility(panel),
+            self.residual,
+        )
+        self.methods = [detector.method for detector in self.detectors]
+        self.is_shared = np.array([method in SHARED for method in self.methods])[:, None]
+        self.calibration = Calibration(panel, len(self.detectors), alerts_per_day)
         self.scores: list[Scores] = []
 
     def widen(self, columns: int) -> None:
         for detector in self.detectors:
             detector.widen(columns)
+        self.calibration.widen(columns)
+
+    def state(self) -> State:
+        parts = {detector.method.value: detector.state() for detector in self.detectors}
+        return parts | {"calibration": self.calibration.state()}
+
+    def restore(self, state: State) -> None:
+        for detector in self.detectors:
+            detector.restore(state[detector.method.value])
+        self.calibration.restore(state["calibration"])
 
     def update(self, market: MarketView | None) -> BankView:
         """Score the batch that `panel` holds, then learn from it."""
         panel = self.panel
         self.scores = [detector.score(panel, market) for detector in self.detectors]
-        strengths = np.array([np.abs(s.score) / d.threshold for s, d in zip(self.scores, self.detectors, strict=True)])
+        strengths = np.array([scores.strength for scores in self.scores])
         every = np.arange(panel.capacity)
-        horizons = np.array([s.horizon for s in self.scores])
+        horizons = np.array([scores.horizon for scores in self.scores])
         moves = panel.returns[horizons, every]
         explained = np.zeros(strengths.shape, dtype=bool)
         if market is not None:
-            shares = np.array([detector.method in SHARED for detector in self.detectors])[:, None]
             common = market.moves[horizons]
-            explained = shares & (np.abs(moves - common) < 0.5 * np.maximum(np.abs(moves), np.abs(common)))
+            near = np.abs(moves - common) < 0.5 * np.maximum(np.abs(moves), np.abs(common))
+            explained = self.is_shared & near
+        own = np.where(explained, 0.0, strengths)
+        size = self.residual.projected / self.residual.economic_size
+        surge = self.scores[self.methods.index(Method.VOLUME)].score
         view = BankView(
-            own=self._with_magnitude(self._standing(np.where(explained, 0.0, strengths), moves)),
+            own=self._with_magnitude(self._standing(own, moves), size, surge),
             shared=self._standing(np.where(explained, strengths, 0.0), moves),
         )
+        self.calibration.learn(own, np.where(surge >= SURGES[0], size, 0.0))
         for detector in self.detectors:
             detector.learn(panel, market)
         return view
 
-    @staticmethod
-    def _standing(strengths: Floats, moves: Floats) -> Standing:
-        strength = strengths.max(axis=0)
-        leading = strengths.argmax(axis=0)
-        level = np.add.reduce([strength >= limit for limit in RARITY], dtype=np.int64)
-        return Standing(level, strength, leading, moves[leading, np.arange(moves.shape[1])] >= 0)
+    def _standing(self, strengths: Floats, moves: Floats) -> Standing:
+        low, medium = self.calibration.limits
+        relative = strengths / low[:, None]
+        strength, leading = relative.max(axis=0), relative.argmax(axis=0)
+        level = (strength >= 1.0).astype(np.int64) + (strengths >= medium[:, None]).any(axis=0)
+        return Standing(
+            level, strength, np.zeros_like(strength), leading, moves[leading, np.arange(moves.shape[1])] >= 0
+        )
 
-    def _with_magnitude(self, standing: Standing) -> Standing:
-        residual = self.detectors.index(self.residual)
-        size = self.residual.projected / self.residual.economic_size
-        surge = self.scores[self.detectors.index(self.volume)].score
+    def _with_magnitude(self, standing: Standing, size: Floats, surge: Floats) -> Standing:
+        residual = self.methods.index(Method.RESIDUAL)
+        high, critical = self.calibration.sizes
+        sudden = critical * USUAL_SIZES[0] / USUAL_SIZES[1]
         level = standing.level
-        for rank, (multiple, volume) in enumerate(MAGNITUDE, start=3):
-            level = np.where((size >= multiple) & (surge >= volume), rank, level)
-        big = level >= 3
+        for rank, multiple, least in zip((HIGH, HIGH + 1, HIGH + 1), (high, critical, sudden), SURGES, strict=True):
+            level = np.where((size >= multiple) & (surge >= least), rank, level)
+        big = level >= HIGH
         return Standing(
             level,
-            # Hysteresis: the volume that HIGH needed to open need not last for the episode to go on.
-            np.maximum(standing.strength, np.where(surge >= MAGNITUDE[0][1] / 2, size, 0.0)),
+            standing.strength,
+            size,
             np.where(big, residual, standing.leading),
             np.where(big, self.scores[residual].score >= 0, standing.up),
         )
 
     def finding(self, column: int, standing: Standing) -> Finding:
         leading = int(standing.leading[column])
-        detector, scores = self.detectors[leading], self.scores[leading]
+        scores = self.scores[leading]
+        limits = self.calibration.limits[0]
+        # The threshold in the method's own unit: surges are judged by their logarithm, moves as they are.
+        threshold = float(scores.threshold[column])
+        threshold = threshold ** limits[leading] if self._is_surge(leading) else threshold * limits[leading]
         said = [
-            MethodScore(d.method, round(float(s.score[column]), 3))
-            for d, s in zip(self.detectors, self.scores, strict=True)
-            if abs(s.score[column]) >= EXIT * d.threshold or d is detector
+            MethodScore(method, round(float(s.score[column]), 3))
+            for rank, (method, s) in enumerate(zip(self.methods, self.scores, strict=True))
+            if rank == leading or s.strength[column] >= EXIT * limits[rank]
         ]
         return Finding(
-            method=detector.method,
+            method=self.methods[leading],
             score=float(scores.score[column]),
-            threshold=detector.threshold,
-            horizon=int(scores.horizon[column]),
+            threshold=float(threshold),
+            observed=float(scores.observed[column]),
             usual=float(scores.usual[column]),
             expected=float(scores.expected[column]),
+            horizon=int(scores.horizon[column]),
+            window_ms=int(scores.window_ms[column]),
             baseline=int(scores.baseline[column]),
             methods=sorted(said, key=lambda item: -abs(item.score)),
         )
+
+    def _is_surge(self, rank: int) -> bool:
+        return self.methods[rank] in (Method.VOLUME, Method.VOLATILITY)

@@ -7,24 +7,34 @@ import numpy as np
 from numpy.typing import NDArray
 
 from market.detectors.panel import Floats, Panel
+from market.detectors.state import State
 from market.detectors.synchronized import MarketView
 from market.messages import Method
+
+# No market price moves less than this in a minute and still means something; it keeps scores of pegged coins finite.
+SMALLEST_SIGMA: Final = 2e-4
 
 
 @dataclass(frozen=True, slots=True)
 class Scores:
     """What one method makes of one batch, per column (n,).
 
-    score: signed for moves, ≥ 0 for surges; 0 while warming up. horizon: index into `Panel.horizon_bars` of the one
-    that decided. usual: what is usual there, in the unit of what the method observes (for moves: the log return that
-    one unit of score is worth). expected: the log return expected over the horizon. baseline: how many values the
-    usual was learnt from.
+    score: signed for moves, ≥ 0 for surges; 0 while warming up. threshold: the |score| from which it is unusual.
+    strength: how unusual, 1 at the threshold, comparable over methods. observed: what was measured (a log return, a
+    turnover, a range); usual: the same when nothing happens (for moves: the log return that one unit of score is
+    worth). expected: the log return expected over the window. horizon: index into `Panel.horizon_bars`, the window it
+    was measured in (for drifts, the nearest one); window_ms: the window's length. baseline: how many values the usual
+    was learnt from.
     """
 
     score: Floats
-    horizon: NDArray[np.intp]
+    threshold: Floats
+    strength: Floats
+    observed: Floats
     usual: Floats
     expected: Floats
+    horizon: NDArray[np.intp]
+    window_ms: Floats
     baseline: NDArray[np.int64]
 
 
@@ -32,7 +42,6 @@ class Detector(Protocol):
     """One method for all symbols. `score` sees nothing of the batch in its own baseline: `learn` comes after it."""
 
     method: ClassVar[Method]
-    threshold: float
 
     def widen(self, columns: int) -> None: ...
 
@@ -40,13 +49,40 @@ class Detector(Protocol):
 
     def learn(self, panel: Panel, market: MarketView | None) -> None: ...
 
+    def state(self) -> State: ...
 
-def most_unusual(moves: Floats, scale: Floats) -> tuple[Floats, NDArray[np.intp], Floats]:
-    """Over horizons (K, n): the move that is largest in its own scale → score (n,), horizon (n,), scale there (n,)."""
-    scores = np.divide(moves, scale, out=np.zeros_like(moves), where=scale > 0)
+    def restore(self, state: State) -> None: ...
+
+
+def move_scores(
+    panel: Panel,
+    moves: Floats,
+    expected: Floats,
+    scale: Floats,
+    ready: NDArray[np.bool_],
+    baseline: NDArray[np.int64],
+    threshold: float,
+) -> Scores:
+    """Scores of a method on moves: of all horizons the one where (move − expected) / scale is largest.
+
+    moves, expected, scale: (K, n) log returns; expected and scale broadcast. ready, baseline: (n,).
+    """
+    expected, scale = np.broadcast_to(expected, moves.shape), np.broadcast_to(scale, moves.shape)
+    scores = np.divide(moves - expected, scale, out=np.zeros_like(moves), where=scale > 0)
     horizon = np.argmax(np.abs(scores), axis=0)
-    every = np.arange(moves.shape[1])
-    return scores[horizon, every], horizon, scale[horizon, every]
+    at = horizon, np.arange(moves.shape[1])
+    score = np.where(ready, scores[at], 0.0)
+    return Scores(
+        score=score,
+        threshold=np.full(len(score), threshold),
+        strength=np.abs(score) / threshold,
+        observed=moves[at],
+        usual=scale[at],
+        expected=expected[at],
+        horizon=horizon,
+        window_ms=panel.horizon_ms[horizon],
+        baseline=baseline,
+    )
 
 
 def root_time(panel: Panel) -> Floats:
@@ -55,5 +91,14 @@ def root_time(panel: Panel) -> Floats:
     return root
 
 
-# No market price moves less than this in a minute and still means something; it keeps scores of pegged coins finite.
-SMALLEST_SIGMA: Final = 2e-4
+def known(panel: Panel) -> NDArray[np.bool_]:
+    """(n,): columns whose shortest return is a real one, not one measured since the listing."""
+    real: NDArray[np.bool_] = panel.fresh & (panel.age > panel.horizon_bars[0])
+    return real
+
+
+def due(panel: Panel, next_at: int, period_ms: int) -> tuple[bool, int]:
+    """Whether something sampled every `period_ms` is to be sampled now, and when next."""
+    if panel.close_time < next_at:
+        return False, next_at
+    return True, (panel.close_time // period_ms + 1) * period_ms

@@ -10,19 +10,21 @@ from typing import ClassVar, Final
 
 import numpy as np
 
-from alerts.detectors.base import SMALLEST_SIGMA, Scores, most_unusual, root_time
+from alerts.detectors.base import SMALLEST_SIGMA, Scores, due, known, move_scores, root_time
 from market.detectors.panel import Panel
+from market.detectors.state import Stateful
 from market.detectors.statistics import MAD_TO_SIGMA, Samples
 from market.detectors.synchronized import MarketView
 from market.messages import Method
 
 SAMPLES: Final = 240
 NEEDED: Final = 10
+THRESHOLD: Final = 13.0
 
 
-class Mad:
+class Mad(Stateful):
     method: ClassVar[Method] = Method.MAD
-    threshold = 13.0
+    KEPT = ("samples", "next_sample")
 
     def __init__(self, panel: Panel) -> None:
         self.samples = Samples(SAMPLES)
@@ -38,16 +40,10 @@ class Mad:
         root = root_time(panel)
         expected = np.where(ready, samples.median, 0.0) * root**2
         scale = np.where(ready, np.maximum(MAD_TO_SIGMA * samples.deviation, SMALLEST_SIGMA), 1.0) * root
-        score, horizon, usual = most_unusual(panel.returns - expected, scale)
-        return Scores(
-            np.where(ready, score, 0.0),
-            horizon,
-            usual,
-            expected[horizon, np.arange(len(horizon))],
-            np.minimum(samples.count, SAMPLES),
-        )
+        baseline = np.minimum(samples.count, SAMPLES)
+        return move_scores(panel, panel.returns, expected, scale, ready, baseline, THRESHOLD)
 
     def learn(self, panel: Panel, market: MarketView | None) -> None:
-        if panel.close_time >= self.next_sample:
-            self.next_sample = (panel.close_time // self.period + 1) * self.period
-            self.samples.add(panel.returns[0], panel.fresh & (panel.age > panel.horizon_bars[0]))
+        now, self.next_sample = due(panel, self.next_sample, self.period)
+        if now:
+            self.samples.add(panel.returns[0], known(panel))

@@ -1,15 +1,16 @@
 """RESIDUAL: the return that the market does not explain; the pump detector.
 
 e_k = r_k − m_k (m_k: median return of the market over k minutes), σ the exponentially weighted rms of the shortest
-horizon's e (half-life 30 min). The score is the largest e_k / √(σ² k + (0.3 m_k)²): symbols' betas differ by about 0.3,
-and that is no news about any of them. Apart from how rare a move is, it says how big it
-may become: the projected move S = max_k( |e_k| + 0.3 σ √(1 − k/15) ), σ over 15 min, against an economic size
+horizon's e (half-life 30 min). The score is the largest e_k / √(σ² k + (0.3 m_k)²): symbols' betas differ by about
+0.3, and that is no news about any of them. Apart from how rare a move is, it says how big it may become: the projected
+move S = max_k( |e_k| − |m_k| + 0.6 σ √(1 − k/15) ), σ over 15 min, against an economic size
 
     θ = 10.5 % · clip(u / 0.5 %, 0.4, 1.07),
 
 u = 1.4826 × the 14-day median (sampled every 15 min) of the cross-section's median |e_15|, shrunk in log to 0.5 % with
 the weight of 7 days: what counts as a big move depends on how calm the venue's symbols are. Updates of σ are bounded at
-5 σ. Warm-up: 10 candles and 10 min. Source: market-adjusted returns of event studies (Brown & Warner, 1985).
+5 σ. Parameters: half-life, spread of betas 0.3, market share 1, projection 0.6. Warm-up: 10 candles and 10 min.
+Source: market-adjusted returns of event studies (Brown & Warner, 1985).
 """
 
 from typing import ClassVar, Final
@@ -17,8 +18,9 @@ from typing import ClassVar, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from alerts.detectors.base import SMALLEST_SIGMA, Scores, most_unusual, root_time
+from alerts.detectors.base import SMALLEST_SIGMA, Scores, due, known, move_scores, root_time
 from market.detectors.panel import LONGEST_MS, Floats, Panel, widened
+from market.detectors.state import Stateful
 from market.detectors.statistics import MAD_TO_SIGMA, RunningMean, Samples, decay
 from market.detectors.synchronized import MarketView
 from market.messages import Method
@@ -26,7 +28,10 @@ from market.messages import Method
 HALF_LIFE_MS: Final = 30 * 60_000
 WARM_UP_MS: Final = 10 * 60_000
 BOUND: Final = 5.0
-PROJECTION: Final = 0.3
+THRESHOLD: Final = 9.0
+PROJECTION: Final = 0.6
+# Of the market's own move, what is no evidence about one symbol's size.
+MARKET_SHARE: Final = 1.0
 # How far apart symbols' betas are: when the market moves, so much of it is no news about a symbol.
 BETA_SPREAD: Final = 0.3
 BASE_THRESHOLD: Final = 0.105
@@ -35,9 +40,9 @@ SIZE_SAMPLES: Final = 14 * 96
 PRIOR_SAMPLES: Final = 7 * 96
 
 
-class Residual:
+class Residual(Stateful):
     method: ClassVar[Method] = Method.RESIDUAL
-    threshold = 9.0
+    KEPT = ("variance", "count", "sizes", "next_size")
 
     def __init__(self, panel: Panel) -> None:
         self.needed = max(10, WARM_UP_MS // panel.bar_ms)
@@ -71,20 +76,20 @@ class Residual:
         sigma = np.maximum(np.sqrt(self.variance.mean), SMALLEST_SIGMA)
         moves = np.zeros(len(panel.horizon_bars)) if market is None else market.moves
         scale = np.hypot(sigma * root_time(panel), BETA_SPREAD * moves[:, None])
-        score, horizon, usual = most_unusual(residual, scale)
         ready = panel.fresh & (self.count >= self.needed)
-        self.projected = np.where(ready, (np.abs(residual) + self.reach * sigma).max(axis=0), 0.0)
-        return Scores(np.where(ready, score, 0.0), horizon, usual, moves[horizon], self.count)
+        size = np.maximum(np.abs(residual) - MARKET_SHARE * np.abs(moves)[:, None], 0.0)
+        self.projected = np.where(ready, (size + self.reach * sigma).max(axis=0), 0.0)
+        return move_scores(panel, panel.returns, moves[:, None], scale, ready, self.count, THRESHOLD)
 
     def learn(self, panel: Panel, market: MarketView | None) -> None:
         residual = self.residuals(panel, market)
         bound = np.where(
             self.count >= self.needed, BOUND * np.maximum(np.sqrt(self.variance.mean), SMALLEST_SIGMA), np.inf
         )
-        known = panel.fresh & (panel.age > panel.horizon_bars[0])
-        self.variance.learn(np.minimum(np.abs(residual[0]), bound) ** 2, known)
-        self.count += known
-        if panel.close_time >= self.next_size and market is not None:
-            self.next_size = (panel.close_time // LONGEST_MS + 1) * LONGEST_MS
+        real = known(panel)
+        self.variance.learn(np.minimum(np.abs(residual[0]), bound) ** 2, real)
+        self.count = self.count + real
+        now, self.next_size = due(panel, self.next_size, LONGEST_MS)
+        if now and market is not None:
             size = np.median(np.abs(residual[-1][panel.live]))
             self.sizes.add(np.array([size]), np.array([True]))

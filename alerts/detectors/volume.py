@@ -1,17 +1,20 @@
 """VOLUME: how many times the usual turnover is being traded.
 
-Turnover is quote volume. The surge is the larger of the last 5 min, the mean 5 min of the last 15, and half the rate
-of the last minute (a burst counts at once, but for less), over the median of the 5-min turnovers of the last 12 h.
-Parameters: 12 h. Warm-up: 2 buckets. Source: the ratio rule of event studies on volume; the median instead of
-the mean keeps a surge out of its own baseline (Iglewicz & Hoaglin, 1993).
+Turnover is quote volume. The surge is the largest of the rates of the last minute, 5 and 15 min, per 5 min, over the
+median of the 5-min turnovers of the last 12 h. It is unusual from 5 robust standard deviations of the log turnover on:
+a thin pair varies more than a big one, and when the whole market trades more, that is no news about one symbol.
+Parameters: 12 h, deviations. Warm-up: 2 buckets. Source: volume event studies (Ajinkya & Jain, 1989: log turnover is
+close to normal), with median and MAD (Iglewicz & Hoaglin, 1993) so that a surge does not widen its own baseline.
 """
 
 from typing import ClassVar, Final
 
 import numpy as np
 
-from alerts.detectors.base import Scores
+from alerts.detectors.base import Scores, due
+from alerts.detectors.surge import surge_scores
 from market.detectors.panel import Panel
+from market.detectors.state import Stateful
 from market.detectors.statistics import Samples
 from market.detectors.synchronized import MarketView
 from market.messages import Method
@@ -19,19 +22,19 @@ from market.messages import Method
 BUCKET_MS: Final = 5 * 60_000
 BUCKETS: Final = 144
 NEEDED: Final = 2
+DEVIATIONS: Final = 5.0
 # A turnover below this per bucket is no market; it keeps ratios of dead pairs finite and dull.
 SMALLEST_TURNOVER: Final = 50.0
 
 
-class Volume:
+class Volume(Stateful):
     method: ClassVar[Method] = Method.VOLUME
-    threshold = 40.0
+    KEPT = ("samples", "next_sample")
 
     def __init__(self, panel: Panel) -> None:
         self.samples = Samples(BUCKETS)
-        # Per horizon: what turns its turnover into one per bucket, and how much it counts.
+        # Per horizon: what turns its turnover into one per bucket.
         self.rate = (BUCKET_MS / panel.horizon_ms)[:, None]
-        self.rate[panel.horizon_ms < BUCKET_MS] *= 0.5
         used = [int(np.argmin(np.abs(panel.horizon_ms - ms))) for ms in (60_000, BUCKET_MS, 3 * BUCKET_MS)]
         self.used = np.array(sorted(set(used)))
         self.bucket = int(np.argmin(np.abs(panel.horizon_ms - BUCKET_MS)))
@@ -42,21 +45,14 @@ class Volume:
         self.samples.widen(columns)
 
     def score(self, panel: Panel, market: MarketView | None) -> Scores:
-        count = self.samples.count
-        ready = panel.fresh & (count >= NEEDED)
-        usual = np.maximum(np.where(ready, self.samples.median, np.inf), SMALLEST_TURNOVER)
-        surges = panel.turnover[self.used] * self.rate[self.used] / usual
-        best = np.argmax(surges, axis=0)
-        horizon = self.used[best]
-        return Scores(
-            np.where(ready, surges[best, np.arange(len(best))], 0.0),
-            horizon,
-            np.where(ready, usual, 0.0),
-            np.zeros(len(best)),
-            np.minimum(count, BUCKETS),
-        )
+        rates = panel.turnover[self.used] * self.rate[self.used]
+        best = np.argmax(rates, axis=0)
+        value = rates[best, np.arange(len(best))]
+        ready = panel.fresh & (self.samples.count >= NEEDED)
+        return surge_scores(panel, value, self.used[best], self.samples, ready, DEVIATIONS)
 
     def learn(self, panel: Panel, market: MarketView | None) -> None:
-        if panel.close_time >= self.next_sample:
-            self.next_sample = (panel.close_time // self.period + 1) * self.period
-            self.samples.add(panel.turnover[self.bucket], panel.fresh & (panel.age >= panel.horizon_bars[self.bucket]))
+        now, self.next_sample = due(panel, self.next_sample, self.period)
+        if now:
+            turnover = np.maximum(panel.turnover[self.bucket] * self.rate[self.bucket], SMALLEST_TURNOVER)
+            self.samples.add(np.log(turnover), panel.fresh & (panel.age >= panel.horizon_bars[self.bucket]))

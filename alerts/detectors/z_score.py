@@ -10,8 +10,9 @@ from typing import ClassVar, Final
 
 import numpy as np
 
-from alerts.detectors.base import SMALLEST_SIGMA, Scores, most_unusual, root_time
+from alerts.detectors.base import SMALLEST_SIGMA, Scores, known, move_scores, root_time
 from market.detectors.panel import Floats, Panel, widened
+from market.detectors.state import Stateful
 from market.detectors.synchronized import MarketView
 from market.messages import Method
 
@@ -19,11 +20,12 @@ BLOCKS: Final = 12
 BLOCK_MS: Final = 30 * 60_000
 CLIP: Final = 4.0
 WARM_UP_MS: Final = 10 * 60_000
+THRESHOLD: Final = 9.0
 
 
-class ZScore:
+class ZScore(Stateful):
     method: ClassVar[Method] = Method.Z_SCORE
-    threshold = 9.0
+    KEPT = ("blocks", "totals", "block")
 
     def __init__(self, panel: Panel) -> None:
         self.needed = max(10, WARM_UP_MS // panel.bar_ms)
@@ -44,17 +46,9 @@ class ZScore:
     def score(self, panel: Panel, market: MarketView | None) -> Scores:
         count, mean, sigma = self._baseline()
         root = root_time(panel)
-        expected = mean * root**2
         scale = np.maximum(sigma, SMALLEST_SIGMA) * root
-        score, horizon, usual = most_unusual(panel.returns - expected, scale)
         ready = panel.fresh & (count >= self.needed)
-        return Scores(
-            np.where(ready, score, 0.0),
-            horizon,
-            usual,
-            expected[horizon, np.arange(len(horizon))],
-            count.astype(np.int64),
-        )
+        return move_scores(panel, panel.returns, mean * root**2, scale, ready, count.astype(np.int64), THRESHOLD)
 
     def learn(self, panel: Panel, market: MarketView | None) -> None:
         block = panel.close_time // BLOCK_MS
@@ -67,6 +61,6 @@ class ZScore:
         count, mean, sigma = self._baseline()
         bound = np.where(count >= self.needed, CLIP * np.maximum(sigma, SMALLEST_SIGMA), np.inf)
         value = np.clip(panel.returns[0] - mean, -bound, bound) + mean
-        learnt = (panel.fresh & (panel.age > panel.horizon_bars[0])) * np.stack([np.ones_like(value), value, value**2])
+        learnt = known(panel) * np.stack([np.ones_like(value), value, value**2])
         self.blocks[block % BLOCKS] += learnt
         self.totals += learnt

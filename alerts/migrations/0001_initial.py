@@ -72,7 +72,7 @@ class Migration(migrations.Migration):
                 ("change_pct", models.FloatField(null=True)),
                 ("price", models.FloatField(null=True)),
                 ("incident", models.CharField(blank=True, max_length=80)),
-                ("history", models.JSONField(blank=True, default=list, editable=False)),
+                ("history", models.TextField(blank=True, default="", editable=False)),
                 (
                     "reviewed_by",
                     models.ForeignKey(

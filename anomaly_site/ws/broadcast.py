@@ -6,11 +6,14 @@ It is uvicorn's own `websockets-sansio` protocol, plus an ASGI extension `websoc
 `sink` the hub writes to. Without it (another server, another `--ws`) the same application works through ASGI's `send`.
 """
 
+import asyncio
+import os
 from collections.abc import Callable, Sequence
 from operator import attrgetter
 from typing import Any, Final
 
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+from websockets.frames import Frame as WebSocketFrame
 from websockets.http11 import Request
 
 from anomaly_site.ws.client import BROADCAST_EXTENSION
@@ -22,21 +25,46 @@ _wire = attrgetter("wire")
 
 
 class TransportSink:
-    """The way out of one connection; see `client.Sink`."""
+    """The way out of one connection; see `client.Sink`.
 
-    __slots__ = ("_protocol", "closed", "on_writable", "stalled_since")
+    While the transport has nothing of its own to send, bytes go straight to the socket: the detour through the event
+    loop's write queue is a quarter of the cost of a frame. What the socket does not take is the transport's to send.
+    """
+
+    __slots__ = ("_backlog_size", "_fd", "_protocol", "_transport", "closed", "on_writable", "stalled_since")
 
     def __init__(self, protocol: "Protocol") -> None:
         self._protocol = protocol
+        self._transport = transport = protocol.transport
+        self._backlog_size = transport.get_write_buffer_size
+        plain = os.name == "posix" and transport.get_extra_info("sslcontext") is None
+        self._fd = transport.get_extra_info("socket").fileno() if plain else -1
         self.stalled_since: float | None = None
         self.closed = False
         self.on_writable: Callable[[], None] | None = None
 
     def write(self, frames: Sequence[Frame]) -> None:
-        protocol = self._protocol
-        if self.closed or protocol.close_sent or protocol.transport.is_closing():
+        if not self.closed:
+            self._send(b"".join(map(_wire, frames)))
+
+    def write_one(self, frame: Frame) -> None:
+        if not self.closed:
+            self._send(frame.wire)
+
+    def _send(self, data: bytes) -> None:
+        if self._fd < 0 or self._backlog_size():
+            self._transport.write(data)
             return
-        protocol.transport.write(frames[0].wire if len(frames) == 1 else b"".join(map(_wire, frames)))
+        try:
+            sent = os.write(self._fd, data)
+        except BlockingIOError:
+            sent = 0
+        except OSError:
+            # The peer is gone; the transport finds that out by reading, and ends the connection as it always does.
+            self.closed = True
+            return
+        if sent < len(data):
+            self._transport.write(data[sent:])
 
     def close(self, code: CloseCode, reason: str) -> None:
         if not self.closed:
@@ -47,13 +75,47 @@ class TransportSink:
         await self._protocol.writable.wait()
 
 
+class Inbox:
+    """What uvicorn keeps received events in, for its one reader; an `asyncio.Queue` is 3 KB."""
+
+    __slots__ = ("_events", "_loop", "_reader")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._events: list[Any] = []
+        self._reader: asyncio.Future[None] | None = None
+
+    def empty(self) -> bool:
+        return not self._events
+
+    def put_nowait(self, event: Any) -> None:
+        self._events.append(event)
+        if self._reader is not None and not self._reader.done():
+            self._reader.set_result(None)
+
+    async def get(self) -> Any:
+        while not self._events:
+            self._reader = self._loop.create_future()
+            await self._reader
+        return self._events.pop(0)
+
+
 class Protocol(WebSocketsSansIOProtocol):
-    """uvicorn's WebSocket protocol with the extension; test_broadcast.py pins what it leans on."""
+    """uvicorn's WebSocket protocol with the extension; test_broadcast.py pins what it leans on.
+
+    Whatever ends the connection closes the sink first: nothing is written behind a close frame.
+    """
+
+    sink: TransportSink
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         # Prebuilt frames go out as they are, so a compressor per connection would only cost memory.
         self.conn.available_extensions = []
+        self.queue = Inbox(self.loop)  # type: ignore[assignment]
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
         self.sink = TransportSink(self)
 
     def handle_connect(self, event: Request) -> None:
@@ -61,6 +123,11 @@ class Protocol(WebSocketsSansIOProtocol):
         if self.response.status_code == 101:
             # The application's task was made above and runs from the loop's next turn on.
             self.scope["extensions"][BROADCAST_EXTENSION] = {"sink": self.sink}
+
+    def start_keepalive(self) -> None:
+        super().start_keepalive()
+        # The handshake is over, and its request and response are 3 KB nobody reads again.
+        del self.request, self.response
 
     def pause_writing(self) -> None:
         super().pause_writing()
@@ -76,6 +143,19 @@ class Protocol(WebSocketsSansIOProtocol):
         self.sink.closed = True
         self.sink.on_writable = None
         super().connection_lost(exc)
+
+    def handle_close(self, event: WebSocketFrame) -> None:
+        self.sink.closed = True
+        super().handle_close(event)
+
+    def handle_parser_exception(self) -> None:
+        self.sink.closed = True
+        super().handle_parser_exception()
+
+    def keepalive_timeout(self) -> None:
+        self.sink.closed = True
+        super().keepalive_timeout()
+        self.loop.call_later(GRACE_S, self.transport.abort)
 
     def close_with(self, code: CloseCode, reason: str) -> None:
         """What `send({"type": "websocket.close"})` does, without waiting for a peer that does not read."""
@@ -94,5 +174,6 @@ class Protocol(WebSocketsSansIOProtocol):
         """The server stops: what waits goes out, then 1012. Whoever does not take it in time is cut off."""
         if self.sink.on_writable is not None:
             self.sink.on_writable()
+        self.sink.closed = True
         super().shutdown()
         self.loop.call_later(GRACE_S, self.transport.abort)

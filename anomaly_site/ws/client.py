@@ -30,6 +30,8 @@ class Sink(Protocol):
 
     def write(self, frames: Sequence[Frame]) -> None: ...
 
+    def write_one(self, frame: Frame) -> None: ...
+
     def close(self, code: CloseCode, reason: str) -> None: ...
 
     async def drained(self) -> None:
@@ -61,6 +63,9 @@ class AsgiSink:
         if self._bytes > _HIGH_WATER_BYTES and self.stalled_since is None:
             self.stalled_since = asyncio.get_running_loop().time()
         self._wake()
+
+    def write_one(self, frame: Frame) -> None:
+        self.write((frame,))
 
     def close(self, code: CloseCode, reason: str) -> None:
         if not self.closed:

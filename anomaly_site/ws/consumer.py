@@ -118,6 +118,8 @@ class StreamConsumer(AsyncConsumer):
         await self._subscribe(request, wanted, [*request.warnings, *warnings])
 
     async def _wait_for_hub(self, request: Request) -> None:
+        if self.hub.ready.is_set():
+            return
         try:
             await asyncio.wait_for(self.hub.ready.wait(), _READY_TIMEOUT_S)
         except TimeoutError:
@@ -145,6 +147,9 @@ class StreamConsumer(AsyncConsumer):
             warnings.append(f"snapshot is limited to {MAX_SNAPSHOT}")
             snapshot = MAX_SNAPSHOT
         recovered = False
+        if since is not None and not since.epoch:
+            # The cursor of a server on which nothing had ever happened: everything has happened since.
+            since = Cursor(self.hub.cursor.epoch, 0)
         if since is not None:
             recovered = await self._can_resume(since)
             if not recovered:

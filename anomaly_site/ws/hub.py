@@ -94,6 +94,8 @@ class Hub:
         self._epoch = self._head = 0
         self._index: Index[Client] = Index()
         self._dirty: list[Client] = []
+        # Whether something was written or queued in this turn of the loop.
+        self._flushing = False
         self._advancing = asyncio.Lock()
         self._waiting: _Part | None = None
         self._tasks: list[asyncio.Task[None]] = []
@@ -175,29 +177,41 @@ class Hub:
 
     # --- Messages out -------------------------------------------------------------------------------------------------
 
-    def _deliver(self, changes: Iterable[Change]) -> None:
-        dirty = self._dirty
-        idle = not dirty
-        deliveries = messages = 0
+    def _deliver(self, changes: Sequence[Change]) -> None:
+        """Route messages to outboxes, written at the end of the loop's tick; a lone first message of a tick at once."""
+        self.counters["messages"] += len(changes)
         for offset, channel, payload in changes:
             if channel is Channel.ALERTS:
                 clients = self._index.alert(alert_route(payload))
             else:
                 clients = self._index.market(market_route(payload))
-            messages += 1
             if not clients:
                 continue
+            self.counters["deliveries"] += len(clients)
             frame = anomaly_frame(channel, offset, payload)
-            deliveries += len(clients)
-            for client in clients:
-                outbox = client.outbox
-                if not outbox:
-                    dirty.append(client)
-                outbox.append(frame)
-        self.counters["messages"] += messages
-        self.counters["deliveries"] += deliveries
-        if idle and dirty:
-            self.loop.call_soon(self._flush)
+            if len(changes) == 1 and not self._flushing:
+                self._write_now(frame, clients)
+            else:
+                self._queue(frame, clients)
+            if not self._flushing:
+                self._flushing = True
+                self.loop.call_soon(self._flush)
+
+    def _queue(self, frame: Frame, clients: Iterable[Client]) -> None:
+        dirty = self._dirty
+        for client in clients:
+            outbox = client.outbox
+            if not outbox:
+                dirty.append(client)
+            outbox.append(frame)
+
+    def _write_now(self, frame: Frame, clients: Iterable[Client]) -> None:
+        for client in clients:
+            sink = client.sink
+            if client.corked or sink.stalled_since is not None or client.outbox:
+                self._queue(frame, (client,))
+            else:
+                sink.write_one(frame)
 
     def _broadcast(self, frame: Frame, clients: Sequence[Client]) -> None:
         """A frame of the moment. Whoever is behind gets the latest later, not all of them."""
@@ -208,6 +222,7 @@ class Hub:
                 client.say(frame)
 
     def _flush(self) -> None:
+        self._flushing = False
         clients, self._dirty = self._dirty, []
         for client in clients:
             client.flush()
@@ -290,7 +305,7 @@ class Hub:
     async def _advance(self, previous: int, head: int, changes: list[Change]) -> None:
         if previous > self._head:
             await self._heal(previous)
-        self._deliver(change for change in changes if change.offset > self._head)
+        self._deliver([change for change in changes if change.offset > self._head])
         self._head = head
 
     async def _heal(self, until: int) -> None:

@@ -10,11 +10,9 @@ import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Final, NamedTuple
 
-import msgspec
-
 from ingestion.history.influxdb import InfluxServer, Row
 from ingestion.history.questions import Question
-from market.messages import Alert, Anomaly, MarketStress, SectorAnomaly, decode_alert, decode_market, encode
+from market.messages import Alert, Anomaly, MarketStress, SectorAnomaly, decode_alert, decode_market
 from market.services import Sequenced
 
 ALERTS: Final = "alerts"
@@ -136,7 +134,7 @@ class InfluxAnomalies:
 def _item(measurement: str, row: Row) -> Sequenced[Anomaly]:
     decode = decode_alert if measurement == ALERTS else decode_market
     message: Anomaly = decode(row["payload"].encode(), received_at=row["time"])
-    return Sequenced(int(row["epoch"]), int(row["offset"]), message)
+    return Sequenced(int(row["epoch"]), int(row["offset"]), message, row["payload"].encode())
 
 
 def _key(message: Anomaly) -> _Key:
@@ -156,8 +154,6 @@ def _time_ns(timestamp: int, id: str, revision: int) -> int:
 
 def _fields(item: Sequenced[Anomaly]) -> _Fields:
     message = item.message
-    if isinstance(message, Alert):
-        message = msgspec.structs.replace(message, history=msgspec.UNSET)
     fields: _Fields = {
         "id": message.id,
         "revision": message.revision,
@@ -166,7 +162,7 @@ def _fields(item: Sequenced[Anomaly]) -> _Fields:
         "current": True,
         "severity": message.severity.rank,
         "state": message.state.value,
-        "payload": encode(message).decode(),
+        "payload": item.payload.decode(),
     }
     numbers: dict[str, float | None] = {}
     if isinstance(message, Alert):

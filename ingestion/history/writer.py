@@ -22,11 +22,12 @@ from ingestion.bridge import decode as decode_anomaly
 from ingestion.history.rollup import Rollup
 from ingestion.history.store import CandleStore, StoreRefused, StoreUnavailable
 from ingestion.history.stores import anomaly_store, candle_store
+from ingestion.metrics import HISTORY
 from ingestion.models import HistoryPosition
 from ingestion.nats import ANOMALIES, ANOMALY_SUBJECTS, CANDLES
 from ingestion.reader import Reader, Received, StreamReader, open_reader
 from market.messages import Anomaly, CandleBatch, InvalidMessage, decode_batch
-from market.services import Sequenced
+from market.services import Sequenced, sequenced
 
 if TYPE_CHECKING:
     from ingestion.history.influx_anomalies import InfluxAnomalies
@@ -101,7 +102,7 @@ class AnomalySink:
         self.name = f"anomalies:{store.name}"
 
     def decode(self, message: Received, epoch: int) -> list[Sequenced[Anomaly]]:
-        return [Sequenced(epoch, message.offset, decode_anomaly(message))]
+        return [sequenced(epoch, message.offset, decode_anomaly(message))]
 
     def size(self, item: Sequenced[Anomaly]) -> int:
         return 1
@@ -161,6 +162,7 @@ class StreamWriter(Generic[ItemT]):
             if 0 < self.offset < message.offset - 1:
                 missing = message.offset - 1 - self.offset
                 self.counters.lost += missing
+                HISTORY.labels(self._sink.name, "lost").inc(missing)
                 logger.warning("%s: %d message(s) were gone before they could be stored", self._sink.name, missing)
             self.offset = max(self.offset, message.offset)
             with contextlib.suppress(InvalidMessage):  # the analysis or the bridge says why, and passes it on
@@ -212,9 +214,11 @@ class StreamWriter(Generic[ItemT]):
                 continue
             except StoreRefused as error:
                 self.counters.refused += rows
+                HISTORY.labels(self._sink.name, "refused").inc(rows)
                 logger.error("%s: %d row(s) refused: %s", self._sink.name, rows, error)
                 return True
             self.counters.written += rows
+            HISTORY.labels(self._sink.name, "written").inc(rows)
             if away:
                 logger.info("%s: the store is back", self._sink.name)
             return True

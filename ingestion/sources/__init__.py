@@ -1,5 +1,6 @@
 """Where candles come from: `open_source` by name; everything downstream sees a `Source` and nothing else."""
 
+import random
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
@@ -7,7 +8,7 @@ from typing import Final
 from ingestion.sources.base import Clock, Source, SourceError, WallClock
 from ingestion.sources.recording import load_recording
 from ingestion.sources.replay import ReplaySource
-from ingestion.sources.simulated import DEFAULT_SEED, DEFAULT_SYMBOLS, DEFAULT_WARMUP_S, SimulatedSource
+from ingestion.sources.simulated import DEFAULT_SYMBOLS, DEFAULT_WARMUP_S, SimulatedSource
 
 __all__ = ["SOURCE_NAMES", "Clock", "Source", "SourceError", "WallClock", "open_source"]
 
@@ -25,11 +26,12 @@ def open_source(
     warmup_s: float | None = None,
     clock: Clock | None = None,
 ) -> Source:
-    """The source called `name` (one of `SOURCE_NAMES`), ready to play. Raises `SourceError`.
+    """A recording or the simulated market, ready to play. Raises `SourceError`.
 
-    `files` and `speed` (None: as fast as possible) belong to a replay, `seed` and `symbols` (how many) to the
-    simulated market. `warmup_s` seconds of history come first. `auto` replays `files` when there are some and else
-    plays the simulated market. Reading files takes its time: call this in a thread when a loop is running.
+    `files` and `speed` (None: as fast as possible) belong to a replay, `seed` (none: another market each time) and
+    `symbols` (how many) to the simulated market. `warmup_s` seconds of history come first. `auto` replays `files` when
+    there are some and else plays the simulated market. Reading files takes its time: call this in a thread when a loop
+    is running.
     """
     if name == "auto":
         name = "replay" if files else "simulated"
@@ -45,12 +47,10 @@ def open_source(
         if files or speed != 1.0:
             raise SourceError("file and speed are options of a replay, not of the simulated market")
         return SimulatedSource(
-            seed=DEFAULT_SEED if seed is None else seed,
+            seed=random.randrange(1_000_000) if seed is None else seed,
             symbols=DEFAULT_SYMBOLS if symbols is None else symbols,
             venue=venue or "simulated",
             warmup_s=DEFAULT_WARMUP_S if warmup_s is None else warmup_s,
             clock=clock,
         )
-    if name == "live":
-        raise SourceError("there is no live source yet: play the simulated market or a replay")
     raise SourceError(f"unknown source {name!r}: one of {', '.join(SOURCE_NAMES)}")

@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 from market.messages import CandleBatch, SourceKind
@@ -10,6 +11,14 @@ from market.messages import CandleBatch, SourceKind
 
 class SourceError(Exception):
     """The source cannot play: an unreadable file, a missing column, a bad option. One sentence for the terminal."""
+
+
+@dataclass(slots=True)
+class Traffic:
+    """What a live source counts: ticks taken from the venue, connections made again."""
+
+    ticks: int = 0
+    reconnects: int = 0
 
 
 class Source(Protocol):
@@ -39,6 +48,10 @@ class Source(Protocol):
 
     @property
     def warming(self) -> bool: ...
+
+    @property
+    def traffic(self) -> Traffic | None:
+        """None where nothing comes over a network."""
 
     def describe(self) -> str:
         """One line for the terminal: what plays."""

@@ -1,13 +1,23 @@
-"""The command-line options that choose a source: the same for `up` and `ingest`."""
+"""The command-line options that choose what plays: the same for `up`, `ingest` and `record`."""
 
 import argparse
-from collections.abc import Mapping
+import asyncio
+import logging
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from django.conf import settings
 
-from ingestion.sources import SOURCE_NAMES, Source, open_source
+from ingestion.sources import SOURCE_NAMES, Source, SourceError, open_source
+from ingestion.sources.live import INTERVALS, LiveSource
+from ingestion.sources.venues import VENUE_NAMES, venue_named
+from market.messages import unify_symbol
+
+logger = logging.getLogger(__name__)
+
+# How long `auto` waits for a live venue before it plays the simulated market.
+AUTO_S: Final = 5.0
 
 
 def add_source_options(parser: argparse.ArgumentParser) -> None:
@@ -16,8 +26,10 @@ def add_source_options(parser: argparse.ArgumentParser) -> None:
         "--source",
         choices=SOURCE_NAMES,
         default=settings.SOURCE,
-        help="auto: the files of --file when given, else the simulated market (default: SOURCE, now %(default)s)",
+        help="auto: the files of --file when given, else the live venue, and when that cannot be reached the "
+        "simulated market (default: SOURCE, now %(default)s)",
     )
+    add_live_options(group)
     group.add_argument(
         "--file",
         dest="files",
@@ -30,21 +42,103 @@ def add_source_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--speed", type=_speed, default=1.0, metavar="N|max", help="replay N times as fast as it was, or max"
     )
-    group.add_argument("--seed", type=int, help="seed of the simulated market (default: 7)")
-    group.add_argument("--symbols", type=int, metavar="N", help="how many symbols the simulated market has")
-    group.add_argument("--venue", help="name the candles travel under (default: the source's kind)")
+    group.add_argument("--seed", type=int, help="seed of the simulated market (default: another one each time)")
 
 
-def source_from_options(options: Mapping[str, Any]) -> Source:
-    """Raises `SourceError`."""
-    return open_source(
-        options["source"],
-        files=options["files"],
-        speed=options["speed"],
-        seed=options["seed"],
-        symbols=options["symbols"],
-        venue=options["venue"],
+def add_live_options(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
+        "--venue",
+        dest="venues",
+        action="extend",
+        type=_names,
+        default=[],
+        metavar="V[,V…]",
+        help=f"live venues, together: {', '.join(VENUE_NAMES)}, or any other exchange of ccxt (default: VENUES, now "
+        f"{','.join(settings.VENUES)}); for a replay or the simulated market, the name its candles travel under",
     )
+    group.add_argument(
+        "--symbols",
+        type=_symbols,
+        metavar="LIST|N",
+        help="live: only these, as BTCUSDT,ETHUSDT; simulated: how many symbols the market has",
+    )
+    group.add_argument("--quote", default="", help="live: pairs against this currency (default: the venue's usual one)")
+    group.add_argument("--top", type=int, metavar="N", help="live: the N pairs with the largest turnover")
+    group.add_argument("--interval", choices=INTERVALS, help="live: the candles to make (default: 1s)")
+
+
+def sources_from_options(options: Mapping[str, Any], say: Callable[[str], object]) -> Sequence[Source]:
+    """What the options ask for; `say` hears how `auto` decided. Runs no loop of its own while one is running.
+
+    Raises `SourceError`.
+    """
+    name = options["source"]
+    live_options = [option for option in ("quote", "top", "interval") if options[option]]
+    if isinstance(options["symbols"], tuple):
+        live_options.append("symbols")
+    if name == "live":
+        return live_sources(options)
+    if name == "auto" and not options["files"] and options["seed"] is None and not isinstance(options["symbols"], int):
+        sources = live_sources(options)
+        try:
+            asyncio.run(_probe(sources))
+        except SourceError as error:
+            logger.warning("Source auto: %s; the simulated market plays", error)
+            say(f"Source auto: {error}. THE SIMULATED MARKET PLAYS: these are not real prices.")
+            return [open_source("simulated")]
+        say(f"Source auto: {' and '.join(source.venue for source in sources)} answered.")
+        return sources
+    if live_options:
+        raise SourceError(f"{live_options[0]} is an option of a live venue (--source live)")
+    if len(options["venues"]) > 1:
+        raise SourceError("a replay or the simulated market is one venue")
+    return [
+        open_source(
+            name,
+            files=options["files"],
+            speed=options["speed"],
+            seed=options["seed"],
+            symbols=options["symbols"],
+            venue=options["venues"][0] if options["venues"] else None,
+        )
+    ]
+
+
+def live_sources(options: Mapping[str, Any], **more: Any) -> Sequence[LiveSource]:
+    """One source for each venue. Raises `SourceError`."""
+    if isinstance(options["symbols"], int):
+        raise SourceError("of a live venue, name the symbols (--symbols BTCUSDT,ETHUSDT) or say how many with --top")
+    if options.get("files") or options.get("seed") is not None:
+        raise SourceError("file and seed are options of a replay and of the simulated market, not of a live venue")
+    return [
+        LiveSource(
+            venue_named(name),
+            symbols=options["symbols"] or (),
+            quote=options["quote"].upper(),
+            top=options["top"],
+            interval=options["interval"] or "1s",
+            url=settings.VENUE_URLS.get(name, ""),
+            **more,
+        )
+        for name in dict.fromkeys(options["venues"] or settings.VENUES)
+    ]
+
+
+async def _probe(sources: Sequence[LiveSource]) -> None:
+    """Raises the `SourceError` of the first venue that cannot be reached."""
+    await asyncio.gather(*(source.probe(AUTO_S) for source in sources))
+
+
+def _names(text: str) -> list[str]:
+    return [name.strip().lower() for name in text.split(",") if name.strip()]
+
+
+def _symbols(text: str) -> int | tuple[str, ...]:
+    if text.isdecimal():
+        return int(text)
+    if not (symbols := tuple(filter(None, (unify_symbol(part) for part in text.split(","))))):
+        raise argparse.ArgumentTypeError(f"{text!r} names no symbol")
+    return symbols
 
 
 def _speed(text: str) -> float | None:

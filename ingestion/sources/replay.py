@@ -12,6 +12,7 @@ from market.messages import CandleBatch, SourceKind
 
 class ReplaySource:
     kind = SourceKind.REPLAY
+    traffic = None
 
     def __init__(
         self,

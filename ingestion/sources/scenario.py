@@ -139,7 +139,7 @@ class Scenario:
         start = self._live_from_s
         yield self._symbol_event(rng, EventKind.SYMBOL_PUMP, start + 2)
         yield self._symbol_event(rng, EventKind.VOLUME_SURGE, start + 5)
-        yield self._market_move(rng, EventKind.MARKET_CRASH, start + 7, longest_s=11)
+        yield self._market_move(rng, EventKind.MARKET_CRASH, start + 6, longest_s=11)
         yield self._symbol_event(rng, EventKind.SYMBOL_DUMP, start + 11)
         if self._sectors:
             yield self._sector_move(rng, EventKind.SECTOR_PUMP, start + 14)

@@ -14,7 +14,6 @@ from ingestion.sources.scenario import Event, Label, Scenario
 from market.messages import CandleBatch, SourceKind
 from market.sectors import default_sectors
 
-DEFAULT_SEED: Final = 7
 DEFAULT_SYMBOLS: Final = 320
 DEFAULT_WARMUP_S: Final = 900.0
 MAX_SYMBOLS: Final = 10_000
@@ -33,11 +32,12 @@ class SimulatedSource:
     kind = SourceKind.SIMULATED
     interval = "1s"
     progress = None
+    traffic = None
 
     def __init__(
         self,
         *,
-        seed: int = DEFAULT_SEED,
+        seed: int,
         symbols: int = DEFAULT_SYMBOLS,
         venue: str = "simulated",
         warmup_s: float = DEFAULT_WARMUP_S,

@@ -10,6 +10,7 @@ from typing import Final, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from market.detectors.state import Stateful
 from market.messages import CandleBatch, interval_ms
 
 Floats = NDArray[np.float64]
@@ -29,7 +30,7 @@ def widened(array: NDArray[T], columns: int, fill: float = 0.0) -> NDArray[T]:
     return np.concatenate([array, np.full((*array.shape[:-1], missing), fill, dtype=array.dtype)], axis=-1)
 
 
-class Panel:
+class Panel(Stateful):
     """Log closes and cumulated turnover of every symbol over the longest window and a chart before it.
 
     Before its first candle a symbol is taken as flat at that candle's open, so no return is ever missing: it is at
@@ -44,6 +45,11 @@ class Panel:
         live (n,): fresh, and moved at all in 15 min: frozen listings do not vote on the market.
         age (n,): bars since the symbol was listed or came back.
     """
+
+    KEPT = (
+        "symbols", "columns", "close_time", "slot", "log_close", "traded", "age", "last_seen",
+        "log_high", "log_low", "fresh", "live", "returns", "turnover",
+    )  # fmt: skip
 
     def __init__(self, interval: str) -> None:
         self.bar_ms = interval_ms(interval)
@@ -65,6 +71,8 @@ class Panel:
         self.live: Bools = np.zeros(0, dtype=bool)
         self.returns: Floats = np.zeros((len(self.horizon_bars), 0))
         self.turnover: Floats = np.zeros((len(self.horizon_bars), 0))
+        # Most batches bring the same symbols as the one before.
+        self._same: tuple[Sequence[str], NDArray[np.intp]] = ((), np.zeros(0, dtype=np.intp))
 
     @property
     def capacity(self) -> int:
@@ -113,12 +121,14 @@ class Panel:
 
     def closes(self, column: int, count: int, before: int = 0) -> Floats:
         """The last `count` closes of a symbol up to `before` bars ago, oldest first; fewer when it is younger."""
-        count = min(count, max(0, int(self.age[column]) - before))
+        count = max(0, min(count, int(self.age[column]) - before, self.rows - before))
         rows = (self.slot - before - np.arange(count - 1, -1, -1)) % self.rows
         closes: Floats = np.exp(self.log_close[rows, column])
         return closes
 
     def _index(self, symbols: Sequence[str]) -> NDArray[np.intp]:
+        if symbols == self._same[0]:
+            return self._same[1]
         columns = self.columns
         for symbol in symbols:
             if symbol not in columns:
@@ -126,7 +136,9 @@ class Panel:
                 self.symbols.append(symbol)
         if len(self.symbols) > self.capacity:
             self._widen(len(self.symbols) if not self.capacity else len(self.symbols) + len(self.symbols) // 4 + 16)
-        return np.fromiter((columns[symbol] for symbol in symbols), dtype=np.intp, count=len(symbols))
+        index = np.fromiter((columns[symbol] for symbol in symbols), dtype=np.intp, count=len(symbols))
+        self._same = symbols, index
+        return index
 
     def _widen(self, capacity: int) -> None:
         for name in ("log_close", "traded", "age", "last_seen", "log_high", "log_low"):

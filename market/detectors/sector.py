@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from market.detectors.panel import Floats, Panel
+from market.detectors.state import Stateful
 from market.detectors.statistics import RunningMean, decay
 from market.detectors.synchronized import MarketView
 
@@ -41,7 +42,9 @@ class SectorView:
     moving: NDArray[np.intp]
 
 
-class Sectors:
+class Sectors(Stateful):
+    KEPT = ("names", "members", "known", "variance", "sizes", "flat", "starts", "age")
+
     def __init__(self, panel: Panel, sectors_of: Callable[[str], tuple[str, ...]]) -> None:
         self.panel = panel
         self.sectors_of = sectors_of

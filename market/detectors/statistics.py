@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from market.detectors.panel import Bools, Floats, widened
+from market.detectors.state import Stateful
 
 # Turns the median of absolute values into the standard deviation of a normal distribution.
 MAD_TO_SIGMA: Final = 1.4826
@@ -16,11 +17,13 @@ def decay(half_life_ms: float, step_ms: float) -> float:
     return float(0.5 ** (step_ms / half_life_ms))
 
 
-class RunningMean:
+class RunningMean(Stateful):
     """Exponentially weighted mean per column, unbiased from the first value on (the weights are normalised).
 
     `keep` is the weight of the past per update. Columns outside `where` do not age.
     """
+
+    KEPT = ("total", "weight")
 
     def __init__(self, keep: float, columns: int = 0) -> None:
         self.keep = keep
@@ -41,13 +44,14 @@ class RunningMean:
         return self.total / np.maximum(self.weight, 1e-300)
 
 
-class Samples:
+class Samples(Stateful):
     """The last `size` samples per column, with their median and median absolute deviation (NaN when empty).
 
     Young columns are recomputed at every sample, old ones in turn at every sixteenth: their medians hardly move, and
     a sort of everything would be the dearest step of a batch.
     """
 
+    KEPT = ("values", "count", "median", "deviation", "turn")
     YOUNG: Final = 32
     TURNS: Final = 16
 

@@ -9,23 +9,33 @@ volatility   EW rms of the 1-min market return (half-life 30 min), over 15 min, 
 breadth      share of symbols that move the market's way by more than usual
 dispersion   cross-sectional robust standard deviation of 15-min returns around the market's, in %
 correlation  average pairwise correlation: variance of the mean over the mean of variances (EW, half-life 30 min)
-turbulence   Mahalanobis distance under one factor, per symbol (Kritzman & Li, 2010, "Skulls, Financial Turbulence, and
-             Risk Management"): mean of the squared residuals in their own variances, plus the market's in its own
+turbulence   Mahalanobis distance under one factor, per symbol: the mean of squared residuals in their own slow
+             variances, and the market's in its own (Kritzman & Li, 2010, Skulls, Financial Turbulence, and Risk
+             Management, with the one-factor covariance in place of the full one)
+absorption   share of variance in the first fifth of the eigenvectors of the correlation matrix of 1-min returns, 60
+             most traded symbols, last 2 h, every 5 min (Kritzman, Li, Page & Rigobon, 2011, Principal Components as a
+             Measure of Systemic Risk); the correlation until there are 20 samples
 """
 
 from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 
-from market.detectors.panel import Panel
+from market.detectors.panel import Floats, Panel, widened
+from market.detectors.state import Stateful
 from market.detectors.statistics import RunningMean, decay
-from market.detectors.synchronized import VOLATILITY_HALF_LIFE_MS, MarketView
+from market.detectors.synchronized import MINIMUM_UNIVERSE, VOLATILITY_HALF_LIFE_MS, MarketView
 from market.messages import StressComponent, StressMetric
 
 SAMPLE_MS: Final = 60_000
 SAMPLES: Final = 1440
 SLOW_HALF_LIFE_MS: Final = 6 * 3_600_000
+ABSORPTION_SAMPLES: Final = 120
+ABSORPTION_NEEDED: Final = 20
+ABSORPTION_EVERY: Final = 5
+ABSORPTION_SYMBOLS: Final = 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +58,12 @@ def stress_index(strength: float) -> float:
     return 100.0 - 20.0 * float(np.exp(-(strength - 1.6) / 0.75))
 
 
-class Stress:
+class Stress(Stateful):
+    KEPT = (
+        "variance", "mean_variance", "slow_variance", "slow_market", "history", "sampled", "next_sample",
+        "returns", "taken", "absorption",
+    )  # fmt: skip
+
     def __init__(self, panel: Panel) -> None:
         self.panel = panel
         fast = decay(VOLATILITY_HALF_LIFE_MS, panel.bar_ms)
@@ -60,10 +75,14 @@ class Stress:
         self.history = np.full((len(StressMetric), SAMPLES), np.nan)
         self.sampled = 0
         self.next_sample = 0
+        self.returns: NDArray[np.float32] = np.zeros((ABSORPTION_SAMPLES, 0), dtype=np.float32)
+        self.taken = 0
+        self.absorption = np.nan
 
     def widen(self, columns: int) -> None:
         self.variance.widen(columns)
         self.slow_variance.widen(columns)
+        self.returns = widened(self.returns, columns)
 
     def update(self, market: MarketView) -> StressView:
         values = self._values(market)
@@ -80,13 +99,14 @@ class Stress:
             self.history[:, self.sampled % SAMPLES] = values
             self.sampled += 1
             self.next_sample = self.panel.close_time + SAMPLE_MS
+            self._absorb()
         components = {
             metric: StressComponent(value=float(value), percentile=float(percentile), points=float(point))
             for metric, value, percentile, point in zip(StressMetric, values, percentiles, points, strict=True)
         }
         return StressView(index, max(components, key=lambda metric: components[metric].points), components)
 
-    def _values(self, market: MarketView) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+    def _values(self, market: MarketView) -> Floats:
         panel = self.panel
         live = panel.live
         short = panel.returns[0]
@@ -113,6 +133,21 @@ class Stress:
             StressMetric.DISPERSION: 100 * market.dispersion,
             StressMetric.CORRELATION: correlation,
             StressMetric.TURBULENCE: turbulence,
-            StressMetric.ABSORPTION: share,
+            StressMetric.ABSORPTION: correlation if np.isnan(self.absorption) else self.absorption,
         }
         return np.array([ordered[metric] for metric in StressMetric])
+
+    def _absorb(self) -> None:
+        """Take a sample of returns and, every fifth time, the absorption ratio of the samples."""
+        panel = self.panel
+        self.returns[self.taken % ABSORPTION_SAMPLES] = np.where(panel.fresh, panel.returns[0], 0.0)
+        self.taken += 1
+        if self.taken < ABSORPTION_NEEDED or self.taken % ABSORPTION_EVERY:
+            return
+        known = self.returns[: min(self.taken, ABSORPTION_SAMPLES)]
+        moving = np.flatnonzero(known.std(axis=0) > 0)
+        busiest = moving[np.argsort(-panel.turnover[-1][moving], kind="stable")[:ABSORPTION_SYMBOLS]]
+        if len(busiest) < MINIMUM_UNIVERSE:
+            return
+        values = np.linalg.eigvalsh(np.corrcoef(known[:, busiest].astype(np.float64), rowvar=False))
+        self.absorption = float(values[-max(1, len(busiest) // 5) :].sum() / values.sum())

@@ -5,8 +5,13 @@ of the 1-min m (half-life 30 min) scaled to 15 min. The projected move
 
     S = max_k( |m_k| + 1.2 σ √(1 − k/15) ),  the k = 15 term × 1.2,
 
-asks where the 15-min move could get to from here: a fast start counts before it has gone far. S against a threshold θ
-of economic size gives the severity (LOW 0.6 θ, MEDIUM 0.75 θ, HIGH θ, CRITICAL 1.6 θ).
+asks where the 15-min move could get to from here: a fast start counts before it has gone far. S against a threshold
+
+    θ = 4.75 % · clip(σ_day / 0.8 %, 0.85, 1)
+
+gives the severity (LOW 0.6 θ, MEDIUM 0.75 θ, HIGH θ, CRITICAL 1.6 θ). σ_day is the same volatility with a half-life of
+12 h and values bounded at 1 % a minute, starting from 0.8 %: in a calm market less is worth an alarm, but turbulence
+never raises the bar, for a crash would raise it against itself.
 """
 
 from dataclasses import dataclass
@@ -15,12 +20,17 @@ from typing import Final
 import numpy as np
 
 from market.detectors.panel import LONGEST_MS, Bools, Floats, Panel
+from market.detectors.state import Stateful
 from market.detectors.statistics import MAD_TO_SIGMA, RunningMean, decay
 
 VOLATILITY_HALF_LIFE_MS: Final = 30 * 60_000
 USUAL_HALF_LIFE_MS: Final = 24 * 3_600_000
 PROJECTION: Final = 1.2
 THRESHOLD: Final = 0.0475
+CALM_HALF_LIFE_MS: Final = 12 * 3_600_000
+CALM_SIGMA: Final = 0.008
+CALM_BOUND: Final = 0.01
+LOWEST: Final = 0.85
 # Multiples of the threshold from which an anomaly is LOW, MEDIUM, HIGH, CRITICAL.
 LEVELS: Final = np.array([0.6, 0.75, 1.0, 1.6])
 MINIMUM_UNIVERSE: Final = 8
@@ -57,8 +67,10 @@ class MarketView:
         return self.ratio >= MINIMUM_RATIO and int(self.members.sum()) >= MINIMUM_AFFECTED
 
 
-class Market:
+class Market(Stateful):
     """Learns what the universe as a whole does. Silent (None) below 8 live symbols."""
+
+    KEPT = ("variance", "slow_variance", "usual_size", "usual_ratio")
 
     def __init__(self, panel: Panel) -> None:
         self.panel = panel
@@ -68,6 +80,9 @@ class Market:
         self.reach = PROJECTION * np.sqrt(1.0 - fraction)
         self.stretch = np.where(fraction >= 1.0, PROJECTION, 1.0)
         self.variance = RunningMean(decay(VOLATILITY_HALF_LIFE_MS, step), 1)
+        self.slow_variance = RunningMean(decay(CALM_HALF_LIFE_MS, step), 1)
+        self.slow_variance.total[:] = CALM_SIGMA**2 * self.short_ms / LONGEST_MS
+        self.slow_variance.weight[:] = 1.0
         self.usual_size = RunningMean(decay(USUAL_HALF_LIFE_MS, step), 1)
         self.usual_ratio = RunningMean(decay(USUAL_HALF_LIFE_MS, step), 1)
 
@@ -82,6 +97,9 @@ class Market:
         # The move itself belongs into σ here: it is part of the projection, not a baseline it is judged against.
         self.variance.learn(np.array([moves[0] ** 2]))
         sigma = float(np.sqrt(self.variance.mean[0] * LONGEST_MS / self.short_ms))
+        calm = float(np.sqrt(self.slow_variance.mean[0] * LONGEST_MS / self.short_ms)) / CALM_SIGMA
+        self.slow_variance.learn(np.array([min(abs(moves[0]), CALM_BOUND) ** 2]))
+        threshold = THRESHOLD * min(max(calm, LOWEST), 1.0)
         projections = self.stretch * np.abs(moves) + self.reach * sigma
         horizon = int(np.argmax(projections))
         projected = float(projections[horizon])
@@ -94,7 +112,7 @@ class Market:
         members = live & (panel.returns[horizon] * way > step)
         ratio = float(members.sum()) / universe
         usual_ratio = float(self.usual_ratio.mean[0])
-        if projected < LEVELS[0] * THRESHOLD:
+        if projected < LEVELS[0] * threshold:
             self.usual_size.learn(np.array([size]))
             self.usual_ratio.learn(np.array([ratio]))
         return MarketView(
@@ -102,8 +120,8 @@ class Market:
             moves=moves,
             horizon=horizon,
             projected=projected,
-            strength=projected / THRESHOLD,
-            threshold=THRESHOLD,
+            strength=projected / threshold,
+            threshold=threshold,
             sigma=sigma,
             dispersion=float(MAD_TO_SIGMA * np.median(np.abs(returns[-1] - moves[-1]))),
             ratio=ratio,

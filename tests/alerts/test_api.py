@@ -12,7 +12,7 @@ from pytest_django import DjangoAssertNumQueries
 from alerts.models import Alert
 from alerts.services import store
 from market.messages import Direction, Method, Severity, State, encode
-from market.services import Sequenced, advance
+from market.services import advance, sequenced
 from tests.samples import EPOCH, HISTORY, T0, an_alert
 
 pytestmark = pytest.mark.django_db
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.django_db
 def put(offset: int, id: str, **changes: Any) -> None:
     """What the bridge does with one message."""
     assert advance(EPOCH, offset - 1, offset)
-    assert store([Sequenced(EPOCH, offset, an_alert(id, **changes))])
+    assert store([sequenced(EPOCH, offset, an_alert(id, **changes))])
 
 
 def get(client: Client, url: str, status: int = 200) -> dict[str, Any]:
@@ -205,7 +205,7 @@ def test_the_detail_has_the_chart_and_the_review(
 
 @pytest.mark.parametrize("id", ["nothing", "%00"])
 def test_no_such_alert(client: Client, id: str) -> None:
-    get(client, f"/alerts/{id}", status=404)
+    assert client.get(f"/alerts/{id}").status_code == 404
 
 
 def test_a_list_costs_two_queries(client: Client, django_assert_num_queries: DjangoAssertNumQueries) -> None:

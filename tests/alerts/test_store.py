@@ -13,25 +13,25 @@ from alerts.services import store
 from market import messages
 from market.messages import Method, Severity, State, encode
 from market.models import ReviewState
-from market.services import Sequenced
+from market.services import Sequenced, sequenced
 from tests.samples import EPOCH, HISTORY, an_alert
 
 pytestmark = pytest.mark.django_db
 
 
 def at(offset: int, id: str = "a1", *, epoch: int = EPOCH, **changes: Any) -> Sequenced[messages.Alert]:
-    return Sequenced(epoch, offset, an_alert(id, **changes))
+    return sequenced(epoch, offset, an_alert(id, **changes))
 
 
 def test_a_new_alert_is_stored_as_it_came() -> None:
     alert = an_alert(history=HISTORY, incident="m1")
-    assert store([Sequenced(EPOCH, 5, alert)]) == 1
+    assert store([sequenced(EPOCH, 5, alert)]) == 1
     row = Alert.objects.get()
     wire = msgspec.structs.replace(alert, history=msgspec.UNSET)
     assert row.payload.encode() == encode(wire)
     assert (row.severity, row.symbol, row.method, row.incident) == (2, "BTCUSDT", "Z_SCORE", "m1")
     assert row.timestamp.timestamp() * 1000 == alert.timestamp
-    assert row.history == msgspec.to_builtins(HISTORY)
+    assert row.chart == HISTORY
     assert row.review_state == ReviewState.NEW
 
 
@@ -77,17 +77,17 @@ def test_of_several_revisions_in_one_call_the_newest_wins(backwards: bool) -> No
 
 def test_history_is_the_first_that_came() -> None:
     store([at(1)])
-    assert Alert.objects.get().history == []
+    assert Alert.objects.get().chart == []
     store([at(2, revision=2, history=HISTORY[:2])])
     store([at(3, revision=3, history=HISTORY), at(4, revision=4)])
     row = Alert.objects.get()
     assert row.revision == 4
-    assert row.history == msgspec.to_builtins(HISTORY[:2])
+    assert row.chart == HISTORY[:2]
 
 
 def test_history_survives_a_later_revision_in_the_same_call() -> None:
     store([at(1, history=HISTORY), at(2, revision=2)])
-    assert Alert.objects.get().history == msgspec.to_builtins(HISTORY)
+    assert Alert.objects.get().chart == HISTORY
 
 
 def test_a_review_outlives_the_updates_of_the_alert() -> None:

@@ -7,6 +7,7 @@ import msgspec
 import numpy as np
 import pytest
 
+from alerts.detectors.explanation import recompute
 from ingestion.engine import Engine
 from market.messages import (
     Alert,
@@ -167,6 +168,50 @@ def test_symbols_come_go_and_return() -> None:
         )
         found += engine.update(part, batch.close_time)
     assert any(isinstance(a, SynchronizedMovement) and a.universe == 20 for a in found)
+
+
+def test_a_restored_engine_goes_on_as_if_nothing_had_been() -> None:
+    batches = list(recording(20, WARM_UP + 60, "1s", inject=crash))
+    middle = WARM_UP + 15
+    engine, _ = analyse(batches[:middle])
+    assert engine.alerts.open, "the restart is to come while something is open"
+    other = Engine("test", "1s", SECTORS)
+    other.restore(engine.state())
+    for batch in batches[middle:]:
+        assert other.update(batch, batch.close_time) == engine.update(batch, batch.close_time)
+    assert other.state() == engine.state()
+
+
+def test_a_state_of_something_else_is_refused() -> None:
+    engine = Engine("test", "1s", SECTORS)
+    with pytest.raises(ValueError, match="not one of"):
+        Engine("test", "1m", SECTORS).restore(engine.state())
+    with pytest.raises(ValueError, match="not a saved state"):
+        engine.restore(b"\xff\x00")
+
+
+@pytest.mark.parametrize("asked", [12, 60])
+def test_as_many_alerts_a_day_as_asked_for(asked: int) -> None:
+    """A week of 5-min candles that the engine never saw; the first day it still finds out."""
+    engine = Engine("test", "5m", {}, alerts_per_day={Severity.LOW: asked})
+    opened = [
+        a
+        for batch in recording(30, 7 * 288, "5m", seed=3)
+        for a in engine.update(batch, batch.close_time)
+        if isinstance(a, Alert) and a.revision == 1 and a.incident is None
+    ]
+    after_a_day = [a for a in opened if a.timestamp > START_MS + 86_400_000]
+    assert 0.7 * asked <= len(after_a_day) / 6 <= 1.3 * asked
+
+
+def test_what_an_alert_says_is_enough_to_compute_its_score_again() -> None:
+    methods = set()
+    for inject in (pump, crash, sector_falls):
+        for a in analyse(recording(SYMBOLS, WARM_UP + 120, "1s", inject=inject))[1]:
+            if isinstance(a, Alert) and a.state is not State.CLOSED:
+                methods.add(a.method)
+                assert recompute(a.method, a.explanation) == pytest.approx(a.score, rel=1e-9)
+    assert len(methods) >= 3
 
 
 def test_the_real_crash_of_2021_05_19(shared_data: Path) -> None:

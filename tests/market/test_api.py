@@ -5,7 +5,7 @@ import pytest
 from django.test import Client
 
 from market.messages import Direction, MarketAnomaly, Severity, encode
-from market.services import Sequenced, advance, store
+from market.services import advance, sequenced, store
 from tests.samples import EPOCH, a_movement, a_sector, a_stress
 
 pytestmark = pytest.mark.django_db
@@ -21,7 +21,7 @@ GIVEN: list[MarketAnomaly] = [
 @pytest.fixture(autouse=True)
 def history() -> None:
     assert advance(EPOCH, 0, len(GIVEN))
-    assert store([Sequenced(EPOCH, offset, message) for offset, message in enumerate(GIVEN, start=1)]) == len(GIVEN)
+    assert store([sequenced(EPOCH, offset, message) for offset, message in enumerate(GIVEN, start=1)]) == len(GIVEN)
 
 
 @pytest.mark.parametrize(

@@ -5,14 +5,14 @@ import pytest
 from market import selectors
 from market.messages import MarketAnomaly, Severity, encode
 from market.models import MarketAnomaly as Row
-from market.services import Sequenced, advance, store
+from market.services import Sequenced, advance, sequenced, store
 from tests.samples import EPOCH, a_movement, a_sector, a_stress
 
 pytestmark = pytest.mark.django_db
 
 
 def at(offset: int, message: MarketAnomaly) -> Sequenced[MarketAnomaly]:
-    return Sequenced(EPOCH, offset, message)
+    return sequenced(EPOCH, offset, message)
 
 
 def test_every_type_is_stored_with_the_columns_it_is_found_by() -> None:

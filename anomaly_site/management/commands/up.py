@@ -6,7 +6,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from anomaly_site.supervisor import FATAL, Plan, PortUnavailable, Role, run
 from ingestion.daemon import run_in_loop
-from ingestion.sources.options import add_source_options, source_from_options
+from ingestion.sources.options import add_source_options, sources_from_options
 
 
 class Command(BaseCommand):
@@ -37,12 +37,8 @@ class Command(BaseCommand):
         except SystemExit:
             raise CommandError("The database is not up to date: run `manage.py migrate` (`make run` does).") from None
         try:
-            source = None
-            if Role.INGEST in roles:
-                if options["source"] == "auto" and not options["files"]:
-                    self._say("Source auto: no live venue yet, so the simulated market plays.")
-                source = source_from_options(options)
-            run_in_loop(run(Plan(roles, options["host"], options["port"], source, announce=self._say)))
+            sources = sources_from_options(options, self._say) if Role.INGEST in roles else ()
+            run_in_loop(run(Plan(roles, options["host"], options["port"], sources, announce=self._say)))
         except (*FATAL, PortUnavailable) as error:
             raise CommandError(str(error)) from None
 

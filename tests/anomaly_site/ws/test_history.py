@@ -11,7 +11,7 @@ from anomaly_site.ws.history import StoredHistory, replay
 from anomaly_site.ws.protocol import CHANNELS, Channel, Cursor
 from market.messages import decode_alert, decode_market
 from market.selectors import stream_head
-from market.services import Sequenced
+from market.services import sequenced
 from tests.anomaly_site.ws.world import EPOCH, NOW_MS, alert, sector, stress, synchronized
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -23,9 +23,9 @@ def store(*messages: bytes) -> None:
     previous = head[1] if head else 0
     for offset, payload in enumerate(messages, previous + 1):
         if b'"symbol"' in payload:
-            alerts.services.store([Sequenced(EPOCH, offset, decode_alert(payload, received_at=NOW_MS))])
+            alerts.services.store([sequenced(EPOCH, offset, decode_alert(payload, received_at=NOW_MS))])
         else:
-            market.services.store([Sequenced(EPOCH, offset, decode_market(payload, received_at=NOW_MS))])
+            market.services.store([sequenced(EPOCH, offset, decode_market(payload, received_at=NOW_MS))])
     market.services.advance(EPOCH, previous, previous + len(messages))
 
 

@@ -22,7 +22,7 @@ from ingestion.history.influx_anomalies import InfluxAnomalies
 from ingestion.history.influxdb import InfluxServer
 from ingestion.testdata import random_alerts, random_market
 from market.messages import Anomaly, State
-from market.services import Sequenced
+from market.services import Sequenced, sequenced
 from market.views import MarketAnomalyList
 from tests.influx import free_port
 from tests.ingestion.history.conftest import INFLUXDB, influx_server
@@ -56,7 +56,7 @@ def put(items: list[Sequenced[Any]], *stores: InfluxAnomalies) -> None:
 
 
 def in_order(messages: list[Any]) -> list[Sequenced[Any]]:
-    return [Sequenced(EPOCH, offset, message) for offset, message in enumerate(messages, start=1)]
+    return [sequenced(EPOCH, offset, message) for offset, message in enumerate(messages, start=1)]
 
 
 def a_day(seed: int) -> list[Anomaly]:

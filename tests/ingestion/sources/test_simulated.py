@@ -115,7 +115,7 @@ async def test_every_candle_is_consistent(seed: int) -> None:
 
 async def test_history_comes_at_once_and_then_a_batch_a_second() -> None:
     clock = FakeClock(START_MS + 400)
-    source = SimulatedSource(symbols=10, warmup_s=100, clock=clock)
+    source = SimulatedSource(seed=7, symbols=10, warmup_s=100, clock=clock)
     assert (source.kind, source.interval, source.warming, source.progress) == (SourceKind.SIMULATED, "1s", True, None)
     seen = []
     async for batch in source.batches():
@@ -129,7 +129,7 @@ async def test_history_comes_at_once_and_then_a_batch_a_second() -> None:
 
 async def test_after_a_long_sleep_old_candles_are_passed_over() -> None:
     clock = FakeClock(START_MS)
-    source = SimulatedSource(symbols=10, warmup_s=0, clock=clock)
+    source = SimulatedSource(seed=7, symbols=10, warmup_s=0, clock=clock)
     times = []
     async for batch in source.batches():
         times.append((batch.close_time - START_MS) // 1_000)
@@ -154,7 +154,7 @@ def test_the_first_twenty_seconds_show_every_kind_of_alarm(tapes: list[Tape]) ->
 
 
 async def test_labels_are_told_when_they_have_begun() -> None:
-    source = SimulatedSource(symbols=50, warmup_s=30, start_ms=START_MS, clock=FakeClock())
+    source = SimulatedSource(seed=7, symbols=50, warmup_s=30, start_ms=START_MS, clock=FakeClock())
     assert source.labels == []
     onsets = []
     async for batch in source.batches():
@@ -268,7 +268,7 @@ def test_ordinary_seconds_look_like_a_market(tapes: list[Tape]) -> None:
 
 
 async def test_prices_stay_sane_for_hours() -> None:
-    source = SimulatedSource(symbols=40, seed=11, warmup_s=0, start_ms=START_MS, clock=FakeClock())
+    source = SimulatedSource(seed=11, symbols=40, warmup_s=0, start_ms=START_MS, clock=FakeClock())
     batches = await take(source, 4 * 3600)
     close = np.log([batch.close for batch in batches[::60]])
     away = np.abs(close - close[0])
@@ -299,7 +299,11 @@ def test_events_keep_their_intervals() -> None:
 def test_open_source_passes_the_options_on() -> None:
     source = open_source("auto", seed=3, symbols=12, venue="demo", warmup_s=60)
     assert (source.kind, source.venue, len(source.symbols)) == (SourceKind.SIMULATED, "demo", 12)
-    assert open_source("simulated").describe() == ("simulated market: 320 symbols in 19 sectors, 1 s candles, seed 7")
+    assert open_source("simulated", seed=7).describe() == (
+        "simulated market: 320 symbols in 19 sectors, 1 s candles, seed 7"
+    )
+    others = {open_source("simulated", symbols=1).describe() for _ in range(5)}
+    assert len(others) > 1, "without a seed it is another market each time"
     for bad, reason in (
         ({"symbols": 0}, "symbols 0: must be 1 to 10000"),
         ({"seed": -1}, "seed -1: must not be negative"),
@@ -311,7 +315,7 @@ def test_open_source_passes_the_options_on() -> None:
 
 
 def test_more_symbols_than_coins_are_made_up() -> None:
-    symbols = SimulatedSource(symbols=500).symbols
+    symbols = SimulatedSource(seed=7, symbols=500).symbols
     assert len(set(symbols)) == 500
     assert len(set(symbols) & set(default_sectors())) == len(default_sectors())
     assert "SIM61USDT" in symbols

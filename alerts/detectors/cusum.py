@@ -1,0 +1,103 @@
+"""CUSUM: slow drifts and level shifts that no single window shows.
+
+Once per step (a minute, at least a candle) with z = e/σ clipped to ±3, e the return the market does not explain:
+
+    C⁺ ← max(0, C⁺ + z − κ),   C⁻ ← max(0, C⁻ − z − κ),   κ = 0.4
+
+The score is the larger one, signed. A drift of n steps is unusual when it exceeds (κ n + h) σ, so that is its band.
+σ is the exponentially weighted rms of e, half-life 6 h, from values bounded at 3 σ; the sums stop at 2 h, so that an
+old drift is forgotten as it came. Parameters: κ, h (threshold), clip. Warm-up: 30 steps, or 10 when a step is longer
+than a minute. Source: Page (1954), Continuous Inspection Schemes, Biometrika 41.
+"""
+
+from typing import ClassVar, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from alerts.detectors.base import SMALLEST_SIGMA, Scores, due, known
+from market.detectors.panel import Floats, Panel, widened
+from market.detectors.state import Stateful
+from market.detectors.statistics import RunningMean, decay
+from market.detectors.synchronized import MarketView
+from market.messages import Method
+
+HALF_LIFE_MS: Final = 6 * 3_600_000
+SLACK: Final = 0.4
+CLIP: Final = 3.0
+THRESHOLD: Final = 22.0
+
+
+class Cusum(Stateful):
+    method: ClassVar[Method] = Method.CUSUM
+    KEPT = ("variance", "count", "sums", "steps", "drift", "next_sample")
+
+    def __init__(self, panel: Panel) -> None:
+        self.period = int(panel.horizon_ms[0])
+        self.needed = 30 if self.period <= 60_000 else 10
+        self.variance = RunningMean(decay(HALF_LIFE_MS, self.period))
+        self.count: NDArray[np.int64] = np.zeros(0, dtype=np.int64)
+        # Upper and lower side: the sum, and the steps and the log return since it last was zero.
+        self.sums: Floats = np.zeros((2, 0))
+        self.steps: Floats = np.zeros((2, 0))
+        self.drift: Floats = np.zeros((2, 0))
+        self.next_sample = 0
+
+    def widen(self, columns: int) -> None:
+        self.variance.widen(columns)
+        self.count = widened(self.count, columns)
+        self.sums = widened(self.sums, columns)
+        self.steps = widened(self.steps, columns)
+        self.drift = widened(self.drift, columns)
+
+    def score(self, panel: Panel, market: MarketView | None) -> Scores:
+        ready = panel.fresh & (self.count >= self.needed)
+        if due(panel, self.next_sample, self.period)[0]:
+            self._step(panel, market, ready & known(panel))
+        every = np.arange(len(ready))
+        lower = (self.sums[1] > self.sums[0]).astype(np.intp)
+        score = np.where(ready, np.where(lower, -self.sums[1], self.sums[0]), 0.0)
+        steps = np.maximum(self.steps[lower, every], 1.0)
+        sigma = self._sigma()
+        window_ms = steps * self.period
+        return Scores(
+            score=score,
+            threshold=np.full(len(score), THRESHOLD),
+            strength=np.abs(score) / THRESHOLD,
+            observed=self.drift[lower, every],
+            usual=(SLACK * steps + THRESHOLD) * sigma / THRESHOLD,
+            expected=np.zeros(len(score)),
+            horizon=np.minimum(np.searchsorted(panel.horizon_ms, window_ms), len(panel.horizon_ms) - 1),
+            window_ms=window_ms,
+            baseline=self.count,
+        )
+
+    def learn(self, panel: Panel, market: MarketView | None) -> None:
+        now, self.next_sample = due(panel, self.next_sample, self.period)
+        if now:
+            real = known(panel)
+            bound = np.where(self.count >= self.needed, CLIP * self._sigma(), np.inf)
+            self.variance.learn(np.minimum(np.abs(self._residual(panel, market)), bound) ** 2, real)
+            self.count = self.count + real
+            # A listing, or a return after a gap, starts from nothing.
+            started = panel.age <= panel.horizon_bars[0]
+            for sums in (self.sums, self.steps, self.drift):
+                sums[:, started] = 0.0
+
+    def _step(self, panel: Panel, market: MarketView | None, where: NDArray[np.bool_]) -> None:
+        residual = self._residual(panel, market)
+        z = np.clip(residual / self._sigma(), -CLIP, CLIP)
+        sums = np.clip(self.sums + np.stack([z, -z]) - SLACK, 0.0, 2 * THRESHOLD)
+        running = sums > 0
+        self.steps = np.where(where, np.where(running, self.steps + 1, 0.0), self.steps)
+        self.drift = np.where(where, np.where(running, self.drift + residual, 0.0), self.drift)
+        self.sums = np.where(where, sums, self.sums)
+
+    def _sigma(self) -> Floats:
+        sigma: Floats = np.maximum(np.sqrt(self.variance.mean), SMALLEST_SIGMA)
+        return sigma
+
+    @staticmethod
+    def _residual(panel: Panel, market: MarketView | None) -> Floats:
+        shortest: Floats = panel.returns[0]
+        return shortest if market is None else shortest - market.moves[0]

@@ -1,0 +1,45 @@
+"""What VOLUME and VOLATILITY share: a quantity that is compared with its own usual size as a ratio."""
+
+from typing import Final
+
+import numpy as np
+
+from alerts.detectors.base import Scores
+from market.detectors.panel import Bools, Floats, Panel
+from market.detectors.statistics import MAD_TO_SIGMA, Samples
+
+# A quantity that hardly varies in the sample is not taken for one that cannot.
+SMALLEST_SPREAD: Final = 0.35
+
+
+def surge_scores(
+    panel: Panel,
+    values: Floats,
+    horizon: np.ndarray[tuple[int], np.dtype[np.intp]],
+    logs: Samples,
+    ready: Bools,
+    deviations: float,
+) -> Scores:
+    """The score is the ratio of `values` (n,) to their usual size, exp of the median of `logs`.
+
+    It is unusual from `deviations` robust standard deviations of the log on. When more than half of the market surges,
+    the surge of the middle symbol is the market's and raises everybody's threshold.
+    """
+    usual = np.exp(np.where(ready, logs.median, 0.0))
+    spread = np.maximum(MAD_TO_SIGMA * np.where(ready, logs.deviation, 0.0), SMALLEST_SPREAD)
+    ratio = np.where(ready, np.minimum(values / usual, 1e6), 0.0)
+    voters = ready & panel.live
+    common = max(float(np.median(ratio[voters])), 1.0) if voters.any() else 1.0
+    threshold = common * np.exp(deviations * spread)
+    excess = np.maximum(np.log(np.maximum(ratio / common, 1.0)), 0.0)
+    return Scores(
+        score=ratio,
+        threshold=threshold,
+        strength=excess / (deviations * spread),
+        observed=values,
+        usual=usual,
+        expected=np.zeros(len(ratio)),
+        horizon=horizon,
+        window_ms=panel.horizon_ms[horizon],
+        baseline=np.minimum(logs.count, logs.size),
+    )

@@ -1,0 +1,77 @@
+"""VOLATILITY: a range that is many times the usual one, whichever way the price goes in the end.
+
+The range is ln(highest high / lowest low) over 15 min (kept as buckets of a minute, at least a candle). The score is
+its ratio to the median of the 15-min ranges of the last 12 h (sampled every 5 min); unusual from 6 robust standard
+deviations of the log range on. Parameters: 12 h, deviations. Warm-up: 30 min. Source: Parkinson (1980), The Extreme
+Value Method for Estimating the Variance of the Rate of Return, Journal of Business 53.
+"""
+
+from typing import ClassVar, Final
+
+import numpy as np
+
+from alerts.detectors.base import Scores, due
+from alerts.detectors.surge import surge_scores
+from market.detectors.panel import LONGEST_MS, Floats, Panel, widened
+from market.detectors.state import Stateful
+from market.detectors.statistics import Samples
+from market.detectors.synchronized import MarketView
+from market.messages import Method
+
+SAMPLE_MS: Final = 5 * 60_000
+SAMPLES: Final = 144
+NEEDED: Final = 4
+DEVIATIONS: Final = 6.0
+SMALLEST_RANGE: Final = 5e-4
+
+
+class Volatility(Stateful):
+    method: ClassVar[Method] = Method.VOLATILITY
+    KEPT = ("samples", "highs", "lows", "bucket", "next_sample")
+
+    def __init__(self, panel: Panel) -> None:
+        self.period = max(60_000, panel.bar_ms)
+        self.size = max(1, LONGEST_MS // self.period)
+        self.highs: Floats = np.full((self.size, 0), -np.inf)
+        self.lows: Floats = np.full((self.size, 0), np.inf)
+        self.bucket = -1
+        self.samples = Samples(SAMPLES)
+        self.sample_ms = max(SAMPLE_MS, panel.bar_ms)
+        self.next_sample = 0
+        self.last = len(panel.horizon_bars) - 1
+
+    def widen(self, columns: int) -> None:
+        self.highs = widened(self.highs, columns, -np.inf)
+        self.lows = widened(self.lows, columns, np.inf)
+        self.samples.widen(columns)
+
+    def score(self, panel: Panel, market: MarketView | None) -> Scores:
+        self._add(panel)
+        values = self._range()
+        ready = panel.fresh & (self.samples.count >= NEEDED)
+        horizon = np.full(panel.capacity, self.last, dtype=np.intp)
+        return surge_scores(panel, values, horizon, self.samples, ready, DEVIATIONS)
+
+    def learn(self, panel: Panel, market: MarketView | None) -> None:
+        now, self.next_sample = due(panel, self.next_sample, self.sample_ms)
+        if now:
+            grown = panel.fresh & (panel.age >= panel.horizon_bars[-1])
+            self.samples.add(np.log(np.maximum(self._range(), SMALLEST_RANGE)), grown)
+
+    def _add(self, panel: Panel) -> None:
+        # A candle belongs to the bucket it opened in.
+        bucket = (panel.close_time - panel.bar_ms) // self.period
+        for late in range(min(bucket - self.bucket, self.size)):
+            self.highs[(bucket - late) % self.size] = -np.inf
+            self.lows[(bucket - late) % self.size] = np.inf
+        self.bucket = bucket
+        started = panel.age == 1
+        self.highs[:, started] = -np.inf
+        self.lows[:, started] = np.inf
+        slot = bucket % self.size
+        self.highs[slot] = np.maximum(self.highs[slot], panel.log_high)
+        self.lows[slot] = np.minimum(self.lows[slot], panel.log_low)
+
+    def _range(self) -> Floats:
+        spread: Floats = self.highs.max(axis=0) - self.lows.min(axis=0)
+        return np.where(np.isfinite(spread), spread, 0.0)

@@ -1,0 +1,171 @@
+"""`/asyncapi.json`: every frame of `/ws` described for machines (AsyncAPI 3.0), out of the structs that make them."""
+
+from functools import cache
+from typing import Annotated, Any, Final, Literal
+
+import msgspec
+from django.http import HttpRequest, JsonResponse
+from msgspec import UNSET, Meta, Struct, UnsetType
+
+from anomaly_site.ws.protocol import (
+    MAX_FILTER_VALUES,
+    MAX_SNAPSHOT,
+    Channel,
+    Cursor,
+    Error,
+    FiltersUpdated,
+    Heartbeat,
+    Pong,
+    RequestId,
+    Subscribed,
+    Unsubscribed,
+)
+from market.messages import Alert, Feed, MarketAnomaly, MarketType, Method, Severity
+
+_Texts = Annotated[list[str], Meta(max_length=MAX_FILTER_VALUES)]
+
+
+class Filters(Struct, kw_only=True):
+    """A list that is absent or empty matches everything."""
+
+    channels: list[Channel] | UnsetType = UNSET
+    symbols: _Texts | UnsetType = UNSET
+    methods: list[Method] | UnsetType = UNSET
+    severities: list[Severity] | UnsetType = UNSET
+    types: list[MarketType] | UnsetType = UNSET
+    sectors: _Texts | UnsetType = UNSET
+
+
+class _Ask(Struct, kw_only=True):
+    id: RequestId | UnsetType = UNSET
+
+
+class _AskForStream(_Ask, kw_only=True):
+    filters: Filters | UnsetType = UNSET
+    since: Cursor | UnsetType = UNSET
+    snapshot: Annotated[int, Meta(ge=0, le=MAX_SNAPSHOT)] | UnsetType = UNSET
+
+
+class Subscribe(_AskForStream, kw_only=True, tag_field="type", tag="subscribe"):
+    """Replace the subscription."""
+
+
+class UpdateFilters(_AskForStream, kw_only=True, tag_field="type", tag="update_filters"):
+    """Replace the filters; absent channels stay as they are."""
+
+
+class Unsubscribe(_Ask, kw_only=True, tag_field="type", tag="unsubscribe"):
+    """Back to silence."""
+
+
+class Ping(_Ask, kw_only=True, tag_field="type", tag="ping"):
+    """Answered by `pong`."""
+
+
+class AlertFrame(Struct, kw_only=True, tag_field="type", tag="alert"):
+    """A per-symbol anomaly, new or changed. `snapshot` marks history that was asked for."""
+
+    channel: Literal["alerts"]
+    offset: int
+    data: Alert
+    snapshot: Literal[True] | UnsetType = UNSET
+
+
+class MarketFrame(Struct, kw_only=True, tag_field="type", tag="market"):
+    """A market-wide anomaly, new or changed. `snapshot` marks history that was asked for."""
+
+    channel: Literal["market"]
+    offset: int
+    data: MarketAnomaly
+    snapshot: Literal[True] | UnsetType = UNSET
+
+
+class StressFrame(Struct, kw_only=True, tag_field="type", tag="stress"):
+    """The live stress index, at most once a second; only the latest matters."""
+
+    channel: Literal["market"]
+    data: dict[str, Any]
+
+
+class FeedFrame(Struct, kw_only=True, tag_field="type", tag="feed"):
+    """How a venue's prices do; only the latest matters."""
+
+    channel: Literal["market"]
+    data: Feed
+
+
+REQUESTS: Final[dict[str, type[Struct]]] = {
+    "subscribe": Subscribe,
+    "update_filters": UpdateFilters,
+    "unsubscribe": Unsubscribe,
+    "ping": Ping,
+}
+FRAMES: Final[dict[str, type[Struct]]] = {
+    "alert": AlertFrame,
+    "market": MarketFrame,
+    "stress": StressFrame,
+    "feed": FeedFrame,
+    "subscribed": Subscribed,
+    "filters_updated": FiltersUpdated,
+    "unsubscribed": Unsubscribed,
+    "heartbeat": Heartbeat,
+    "pong": Pong,
+    "error": Error,
+}
+_PATHS: Final = {
+    "stream": ("/ws", "Sends nothing until subscribed."),
+    "alerts": ("/ws/alerts", "Subscribes to the alerts channel on connect."),
+    "market": ("/ws/market", "Subscribes to the market channel on connect."),
+}
+
+
+@cache
+def document() -> dict[str, Any]:
+    """The AsyncAPI document: three addresses, one vocabulary."""
+    kinds = REQUESTS | FRAMES
+    _, schemas = msgspec.json.schema_components(kinds.values(), ref_template="#/components/schemas/{name}")
+    messages = {
+        name: {
+            "name": name,
+            "summary": (kind.__doc__ or "").partition("\n")[0],
+            "contentType": "application/json",
+            "payload": {"$ref": f"#/components/schemas/{kind.__name__}"},
+        }
+        for name, kind in kinds.items()
+    }
+
+    def references(channel: str, names: dict[str, type[Struct]]) -> list[dict[str, str]]:
+        return [{"$ref": f"#/channels/{channel}/messages/{name}"} for name in names]
+
+    return {
+        "asyncapi": "3.0.0",
+        "info": {
+            "title": "Crypto anomalies: the live stream",
+            "version": "1.0.0",
+            "description": "JSON text frames over one WebSocket. Fields and types may be added, never changed.",
+        },
+        "defaultContentType": "application/json",
+        "channels": {
+            channel: {
+                "address": address,
+                "description": description,
+                "messages": {name: {"$ref": f"#/components/messages/{name}"} for name in messages},
+            }
+            for channel, (address, description) in _PATHS.items()
+        },
+        "operations": {
+            f"{verb}_{channel}": {
+                "action": action,
+                "channel": {"$ref": f"#/channels/{channel}"},
+                "messages": references(channel, names),
+            }
+            for channel in _PATHS
+            # The action is the application's that is described: it receives requests and sends frames.
+            for verb, action, names in (("ask", "receive", REQUESTS), ("tell", "send", FRAMES))
+        },
+        "components": {"messages": messages, "schemas": schemas},
+    }
+
+
+def asyncapi(request: HttpRequest) -> JsonResponse:
+    return JsonResponse(document())

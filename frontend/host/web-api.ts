@@ -1,0 +1,64 @@
+// What the page at `/` hands the panel for `api`: the parts of TealStreet that make sense without an exchange account.
+// Imported for its effect, before the component: the component reads `api` when it is evaluated.
+
+import type { Api } from "api-types";
+import { useAtom } from "jotai";
+import { atomWithStorage } from "jotai/utils";
+import React from "react";
+
+const query = matchMedia("(prefers-color-scheme: light)");
+
+function useTheme(): string {
+  const subscribe = (changed: () => void) => {
+    query.addEventListener("change", changed);
+    return () => query.removeEventListener("change", changed);
+  };
+  return React.useSyncExternalStore(subscribe, () => (query.matches ? "light" : "dark"));
+}
+
+function toast(message: string): void {
+  const place = document.getElementById("toast");
+  if (!place) return;
+  place.textContent = message;
+  place.hidden = false;
+  setTimeout(() => (place.hidden = true), 4_000);
+}
+
+// The chart of a symbol: where it trades. Without an account there is nothing else to open.
+const chartAddress = (symbol: string) => `https://www.tradingview.com/chart/?symbol=${encodeURIComponent(symbol)}`;
+const NOTHING: never[] = [];
+
+const api = {
+  jotai: { createStorageAtom: <T>(key: string, initial: T) => atomWithStorage(key, initial, undefined, { getOnInit: true }), useAtom },
+  hooks: {
+    useActiveSymbol: () => [null, () => undefined],
+    useActiveAccount: () => [null, () => undefined],
+    useMarkets: () => NOTHING,
+    usePositions: () => NOTHING,
+    useTheme,
+  },
+  utils: { setActiveSymbol: (symbol: string) => void window.open(chartAddress(symbol), "_blank", "noopener"), convertNotionalToNative: (usd: number) => usd },
+  toast: { success: toast, error: toast, warning: toast, info: toast },
+  orders: { placeMarketOrder: () => Promise.reject(new Error("The dashboard has no exchange account.")) },
+  antd: {},
+} as unknown as Api;
+
+async function copyForTealStreet(): Promise<void> {
+  const source = await (await fetch(new URL("../component-ready.tsx", document.querySelector<HTMLScriptElement>("script[type=module]")?.src))).text();
+  await navigator.clipboard.writeText(source);
+  toast("Copied. Paste it into a custom module in TealStreet.");
+}
+
+Object.assign(globalThis, {
+  api,
+  React,
+  __anomalyDefaults: {
+    server: location.origin,
+    actions: [{ label: "Copy for TealStreet", run: copyForTealStreet }],
+    links: [
+      { label: "History", href: "/alerts" },
+      { label: "API", href: "/docs" },
+      { label: "Review", href: "/admin/" },
+    ],
+  },
+});

@@ -1,0 +1,2594 @@
+// The anomaly panel for TealStreet: alerts, the market as a whole, and how true both are right now.
+//
+// One file on purpose: TealStreet modules are pasted. Sections, in the order data flows:
+//   1 Types · 2 Normalise · 3 Wording · 4 Store · 5 PAD socket · 6 Settings · 7 Host · 8 List layout · 9 Glyphs and charts
+//   10 Alert views · 11 Market views · 12 Header and overlays · 13 The panel · 14 Style
+// `React` and `api` come from the host. `npm run build` turns this file into `component-ready.tsx`, the text to paste.
+
+
+
+// --- 1 Types ----------------------------------------------------------------------------------------------------------
+
+const SEVERITIES = ["CRITICAL", "HIGH", "MEDIUM", "LOW"] as const;
+type Direction = "UP" | "DOWN" | null;
+type Raw = Record<string, unknown>;
+
+interface MethodScore {
+  method: string;
+  score: number;
+}
+
+/** An alert as the panel shows it. `severity` and `method` keep words nobody has heard of: they are shown as they came. */
+interface Alert {
+  id: string;
+  revision: number;
+  symbol: string;
+  venue: string;
+  interval: string;
+  method: string;
+  severity: string;
+  direction: Direction;
+  score: number | null;
+  threshold: number | null;
+  price: number | null;
+  expected: number | null;
+  lower: number | null;
+  upper: number | null;
+  changePct: number | null;
+  timestamp: number;
+  detectedAt: number | null;
+  state: string;
+  spark: number[];
+  sentence: string;
+  baselineSize: number | null;
+  methods: MethodScore[];
+  escalations: { severity: string; timestamp: number }[];
+  detector: string;
+  incident: string | null;
+  review: string | null;
+}
+
+interface StressPart {
+  name: string;
+  value: number | null;
+  percentile: number;
+  points: number;
+}
+
+/** Any market anomaly; what a type does not have is null or empty. */
+interface MarketAnomaly {
+  id: string;
+  revision: number;
+  type: string;
+  severity: string;
+  timestamp: number;
+  state: string;
+  window: string;
+  universe: number | null;
+  direction: Direction;
+  ratio: number | null;
+  averageChangePct: number | null;
+  usualRatio: number | null;
+  symbols: string[];
+  alertCount: number | null;
+  metric: string | null;
+  stressIndex: number | null;
+  components: StressPart[];
+  sector: string | null;
+  performancePct: number | null;
+  deviation: number | null;
+  members: number | null;
+  membersMoving: number | null;
+}
+
+interface Stress {
+  index: number;
+  parts: StressPart[];
+  timestamp: number;
+}
+
+interface Feed {
+  venue: string;
+  source: string;
+  state: string;
+  interval: string;
+  symbols: number;
+  ageMs: number;
+  timestamp: number;
+  progress: number | null;
+}
+
+interface HistoryPoint {
+  timestamp: number;
+  close: number;
+  expected: number | null;
+  lower: number | null;
+  upper: number | null;
+}
+
+// --- 2 Normalise ------------------------------------------------------------------------------------------------------
+// Anybody may publish. Whatever comes either becomes something that can be shown, or null, which is counted.
+
+const camel = (name: string) => name.replace(/_(\w)/g, (_, letter: string) => letter.toUpperCase());
+const isRecord = (value: unknown): value is Raw => typeof value === "object" && value !== null && !Array.isArray(value);
+
+function pick(raw: Raw, ...names: string[]): unknown {
+  for (const name of names) {
+    const value = raw[name] ?? raw[camel(name)];
+    if (value !== undefined && value !== null) return value;
+  }
+  return null;
+}
+
+function toNumber(value: unknown): number | null {
+  const number = typeof value === "string" && value.trim() !== "" ? Number(value) : value;
+  return typeof number === "number" && Number.isFinite(number) ? number : null;
+}
+
+/** Epoch milliseconds from seconds, milli-, micro- or nanoseconds, or an ISO text; null for what is no time at all. */
+function toTime(value: unknown): number | null {
+  const number = toNumber(value);
+  if (number !== null) {
+    if (number < 1e8) return null;
+    if (number < 1e11) return Math.round(number * 1e3);
+    if (number < 1e14) return Math.round(number);
+    return number < 1e17 ? Math.round(number / 1e3) : number < 1e20 ? Math.round(number / 1e6) : null;
+  }
+  if (typeof value !== "string") return null;
+  const parsed = Date.parse(/[zZ]|[+-]\d\d:?\d\d$/.test(value) ? value : `${value}Z`);
+  return parsed > 0 && parsed < 1e14 ? parsed : null;
+}
+
+const toText = (value: unknown, otherwise = ""): string =>
+  typeof value === "string" ? value.slice(0, 400) : typeof value === "number" && Number.isFinite(value) ? String(value) : otherwise;
+const toWord = (value: unknown, otherwise: string): string =>
+  toText(value).trim().replace(/[\s-]+/g, "_").toUpperCase().slice(0, 40) || otherwise;
+
+/** `BTC-USDT`, `BTC/USDT:USDT`, `btcusdt` → `BTCUSDT`. */
+const canonical = (symbol: unknown): string => (toText(symbol).split(":")[0] ?? "").replace(/[^A-Za-z0-9]/g, "").toUpperCase();
+
+function toDirection(raw: Raw, ...hints: (number | null)[]): Direction {
+  const word = toWord(pick(raw, "direction", "side"), "");
+  if (["UP", "RISE", "LONG", "BUY", "BULLISH", "POSITIVE"].includes(word)) return "UP";
+  if (["DOWN", "FALL", "SHORT", "SELL", "BEARISH", "NEGATIVE"].includes(word)) return "DOWN";
+  const hint = hints.find((value) => value !== null && value !== 0) ?? null;
+  return hint === null ? null : hint > 0 ? "UP" : "DOWN";
+}
+
+const toList = (value: unknown): unknown[] => (Array.isArray(value) ? value : []);
+const toSymbols = (value: unknown): string[] => toList(value).map(canonical).filter(Boolean).slice(0, 10_000);
+
+function normaliseAlert(raw: unknown, now: number): Alert | null {
+  if (!isRecord(raw)) return null;
+  const symbol = canonical(pick(raw, "symbol", "pair", "market"));
+  if (!symbol) return null;
+  const why = isRecord(raw.explanation) ? raw.explanation : {};
+  const timestamp = toTime(pick(raw, "timestamp", "time", "ts")) ?? now;
+  const method = toWord(pick(raw, "method", "detector"), "UNKNOWN");
+  const changePct = toNumber(pick(raw, "change_pct", "change_percent", "change"));
+  const score = toNumber(pick(raw, "score", "z_score"));
+  return {
+    id: toText(pick(raw, "id")) || `${symbol}:${method}:${timestamp}`,
+    revision: Math.max(1, toNumber(pick(raw, "revision")) ?? 1),
+    symbol,
+    venue: toText(pick(raw, "venue", "exchange")),
+    interval: toText(pick(raw, "interval", "timeframe"), "1m"),
+    method,
+    severity: toWord(pick(raw, "severity", "level"), "LOW"),
+    direction: toDirection(raw, changePct, score),
+    score,
+    threshold: toNumber(pick(raw, "threshold")),
+    price: toNumber(pick(raw, "price", "close")),
+    expected: toNumber(pick(raw, "expected")),
+    lower: toNumber(pick(raw, "lower")),
+    upper: toNumber(pick(raw, "upper")),
+    changePct,
+    timestamp,
+    detectedAt: toTime(pick(raw, "detected_at")),
+    state: toWord(pick(raw, "state"), "OPEN"),
+    spark: toList(pick(raw, "spark")).map(toNumber).filter((value) => value !== null).slice(-60),
+    sentence: toText(pick(why, "sentence")) || toText(pick(raw, "message")),
+    baselineSize: toNumber(pick(why, "baseline_size")),
+    methods: toList(why.methods).filter(isRecord).map((other) => ({ method: toWord(other.method, "UNKNOWN"), score: toNumber(other.score) ?? 0 })).slice(0, 12),
+    escalations: toList(why.escalations).filter(isRecord).flatMap((step) => {
+      const at = toTime(step.timestamp);
+      return at === null ? [] : [{ severity: toWord(step.severity, "LOW"), timestamp: at }];
+    }).slice(0, 12),
+    detector: [toText(why.detector), toText(why.version) && `v${toText(why.version).replace(/^v/, "")}`].filter(Boolean).join(" "),
+    incident: toText(pick(raw, "incident", "incident_id")) || null,
+    review: toWord(pick(raw, "review_state"), "") || null,
+  };
+}
+
+function normaliseParts(value: unknown): StressPart[] {
+  if (!isRecord(value)) return [];
+  return Object.entries(value)
+    .flatMap(([name, part]) => {
+      const points = isRecord(part) ? toNumber(part.points) : toNumber(part);
+      if (points === null) return [];
+      const percentile = isRecord(part) ? (toNumber(part.percentile) ?? 0) : 0;
+      return [{ name: name.slice(0, 40), value: isRecord(part) ? toNumber(part.value) : null, percentile: Math.min(100, Math.max(0, percentile)), points }];
+    })
+    .sort((a, b) => b.points - a.points)
+    .slice(0, 8);
+}
+
+function normaliseMarket(raw: unknown, now: number): MarketAnomaly | null {
+  if (!isRecord(raw)) return null;
+  const type = toWord(pick(raw, "type", "anomaly_type"), "");
+  if (!type) return null;
+  const timestamp = toTime(pick(raw, "timestamp", "time", "ts")) ?? now;
+  const averageChangePct = toNumber(pick(raw, "average_change_pct", "average_change"));
+  const performancePct = toNumber(pick(raw, "performance_pct", "performance"));
+  const sector = toText(pick(raw, "sector")) || null;
+  const index = toNumber(pick(raw, "stress_index", "index"));
+  const ratio = toNumber(pick(raw, "synchronization_ratio", "ratio"));
+  return {
+    id: toText(pick(raw, "id")) || `${type}:${sector ?? ""}:${timestamp}`,
+    revision: Math.max(1, toNumber(pick(raw, "revision")) ?? 1),
+    type,
+    severity: toWord(pick(raw, "severity", "level"), "LOW"),
+    timestamp,
+    state: toWord(pick(raw, "state"), "OPEN"),
+    window: toText(pick(raw, "window", "interval"), ""),
+    universe: toNumber(pick(raw, "universe")),
+    direction: toDirection(raw, averageChangePct, performancePct),
+    ratio: ratio === null ? null : Math.min(1, Math.max(0, ratio)),
+    averageChangePct,
+    usualRatio: toNumber(pick(raw, "usual_ratio")),
+    symbols: toSymbols(pick(raw, "affected_symbols", "symbols")),
+    alertCount: toNumber(pick(raw, "alert_count")),
+    metric: toText(pick(raw, "metric")) || null,
+    stressIndex: index === null ? null : Math.min(100, Math.max(0, index)),
+    components: normaliseParts(raw.components),
+    sector,
+    performancePct,
+    deviation: toNumber(pick(raw, "deviation")),
+    members: toNumber(pick(raw, "members")),
+    membersMoving: toNumber(pick(raw, "members_moving")),
+  };
+}
+
+function normaliseStress(raw: unknown, now: number): Stress | null {
+  if (!isRecord(raw)) return null;
+  const index = toNumber(pick(raw, "stress_index", "index", "value"));
+  if (index === null) return null;
+  return { index: Math.min(100, Math.max(0, index)), parts: normaliseParts(raw.components), timestamp: toTime(pick(raw, "timestamp", "time", "ts")) ?? now };
+}
+
+function normaliseFeed(raw: unknown, now: number): Feed | null {
+  if (!isRecord(raw)) return null;
+  return {
+    venue: toText(pick(raw, "venue"), "the venue") || "the venue",
+    source: toText(pick(raw, "source"), "unknown").toLowerCase(),
+    state: toText(pick(raw, "state"), "ok").toLowerCase(),
+    interval: toText(pick(raw, "interval"), "1s"),
+    symbols: toNumber(pick(raw, "symbols")) ?? 0,
+    ageMs: Math.max(0, toNumber(pick(raw, "age_ms")) ?? 0),
+    timestamp: toTime(pick(raw, "timestamp", "ts")) ?? now,
+    progress: toNumber(pick(raw, "progress")),
+  };
+}
+
+function normaliseHistory(raw: unknown): HistoryPoint[] {
+  return toList(isRecord(raw) ? raw.history : null).filter(isRecord).flatMap((point) => {
+    const [timestamp, close] = [toTime(point.timestamp), toNumber(point.close)];
+    if (timestamp === null || close === null) return [];
+    return [{ timestamp, close, expected: toNumber(point.expected), lower: toNumber(point.lower), upper: toNumber(point.upper) }];
+  });
+}
+
+// --- 3 Wording --------------------------------------------------------------------------------------------------------
+// U+2212 for minus, always a sign on what can have one; `–` for what is not known. `%` hugs the number in cells and
+// stands off by a no-break space in sentences.
+
+const NBSP = "\u00a0";
+const METHOD_NAMES: Record<string, string> = { Z_SCORE: "Z-score", VOLUME: "Volume", VOLATILITY: "Range", RESIDUAL: "Residual", MAD: "MAD", EWMA: "EWMA", CUSUM: "CUSUM" };
+const METHODS = Object.keys(METHOD_NAMES);
+const QUOTES = ["FDUSD", "USDT", "USDC", "BUSD", "TUSD", "USD", "EUR", "BTC", "ETH", "BNB"];
+
+function words(name: string): string {
+  const text = name.replace(/_/g, " ").toLowerCase();
+  return text.charAt(0).toUpperCase() + text.slice(1);
+}
+const methodName = (method: string) => METHOD_NAMES[method] ?? words(method);
+// Making a formatter costs a hundred times what using one does.
+const formatters = Array.from({ length: 13 }, (_, digits) => new Intl.NumberFormat("en-US", { minimumFractionDigits: digits, maximumFractionDigits: digits }));
+const significant = new Intl.NumberFormat("en-US", { minimumSignificantDigits: 4, maximumSignificantDigits: 5 });
+const plain = (value: number | null, digits: number) => (value === null ? "–" : formatters[digits]!.format(value));
+const signed = (value: number | null, digits: number) => (value === null ? "–" : `${value < 0 ? "−" : "+"}${plain(Math.abs(value), digits)}`);
+const percent = (value: number | null, gap = "") => (value === null ? "–" : `${signed(value, Math.abs(value) >= 100 ? 0 : 2)}${gap}%`);
+const sigma = (score: number | null) => (score === null ? "–" : `${signed(score, Math.abs(score) >= 1000 ? 0 : 1)}σ`);
+/** A share in whole percent; 319 of 320 are not yet 100 %, one of 320 is not 0 %. */
+function share(ratio: number | null): string {
+  if (ratio === null) return "–";
+  const whole = Math.round(ratio * 100);
+  return `${ratio < 1 && whole === 100 ? 99 : ratio > 0 && whole === 0 ? "<1" : whole}${NBSP}%`;
+}
+
+/** A price by its market's step size, else five significant digits (one decimal from 1,000). */
+function price(value: number | null, step?: number): string {
+  if (value === null) return "–";
+  if (step && step > 0 && step < 1) return plain(value, Math.min(12, Math.max(0, Math.round(-Math.log10(step)))));
+  if (Math.abs(value) >= 1000) return plain(value, 1);
+  return significant.format(value);
+}
+
+function age(ms: number): string {
+  const seconds = Math.max(0, Math.floor(ms / 1000));
+  if (seconds < 60) return `${seconds}s`;
+  if (seconds < 3600) return `${Math.floor(seconds / 60)}m`;
+  return seconds < 86_400 ? `${Math.floor(seconds / 3600)}h` : `${Math.floor(seconds / 86_400)}d`;
+}
+/** The same in a sentence: `42 s`. */
+const longAge = (ms: number) => age(ms).replace(/(\d+)(\w)/, (_, n: string, unit: string) => `${n}${NBSP}${unit === "m" ? "min" : unit}`);
+
+/** `1m` → `1 min`. */
+function span(interval: string): string {
+  const match = /^(\d+)([smhd])$/.exec(interval);
+  return match ? `${match[1]}${NBSP}${match[2] === "m" ? "min" : match[2]}` : interval;
+}
+const pad2 = (value: number) => String(value).padStart(2, "0");
+function clock(timestamp: number, seconds = false): string {
+  const date = new Date(timestamp);
+  return `${pad2(date.getHours())}:${pad2(date.getMinutes())}${seconds ? `:${pad2(date.getSeconds())}` : ""}`;
+}
+const titled = (name: string) => name.charAt(0).toUpperCase() + name.slice(1);
+
+function splitSymbol(symbol: string): [base: string, quote: string] {
+  const quote = QUOTES.find((candidate) => symbol.endsWith(candidate) && symbol.length > candidate.length) ?? "";
+  return [quote ? symbol.slice(0, -quote.length) : symbol, quote];
+}
+
+function alertSentence(alert: Alert): string {
+  if (alert.sentence) return alert.sentence;
+  const verb = alert.direction === "UP" ? "rose" : alert.direction === "DOWN" ? "fell" : "moved";
+  const by = alert.changePct === null ? "" : ` ${plain(Math.abs(alert.changePct), 2)}${NBSP}%`;
+  return `${alert.symbol} ${verb}${by} in ${span(alert.interval)}${alert.price === null ? "" : `, to ${price(alert.price)}`}.`;
+}
+
+const ZONES = [
+  { below: 40, name: "Calm", severity: "LOW" },
+  { below: 60, name: "Elevated", severity: "MEDIUM" },
+  { below: 80, name: "High", severity: "HIGH" },
+  { below: 101, name: "Extreme", severity: "CRITICAL" },
+];
+const zoneOf = (index: number) => ZONES.find((zone) => index < zone.below) ?? ZONES[3]!;
+
+function marketSentence(item: MarketAnomaly): string {
+  const verb = item.direction === "UP" ? "rose" : item.direction === "DOWN" ? "fell" : "moved";
+  if (item.type === "SYNCHRONIZED_MOVEMENT") return `${share(item.ratio)} ${verb} together · ${percent(item.averageChangePct, NBSP)} avg`;
+  if (item.type === "SECTOR_ANOMALY") {
+    const side = (item.deviation ?? 0) < 0 ? "below" : "above";
+    return `${item.sector ?? "A sector"} ${verb} ${plain(item.performancePct === null ? null : Math.abs(item.performancePct), 2)}${NBSP}% · ${plain(item.deviation === null ? null : Math.abs(item.deviation), 1)}σ ${side} market`;
+  }
+  if (item.type === "MARKET_STRESS") return `${item.stressIndex === null ? "Market" : zoneOf(item.stressIndex).name} stress ${item.stressIndex === null ? "" : Math.round(item.stressIndex)}${item.metric ? ` · led by ${item.metric}` : ""}`;
+  return words(item.type);
+}
+
+/** Whole or one-decimal parts that add up to the total they are shown beside (largest remainder). */
+function roundTogether(parts: number[], total: number, digits = 1): number[] {
+  const unit = 10 ** digits;
+  const exact = parts.map((part) => part * unit);
+  const floors = exact.map(Math.floor);
+  let left = Math.round(total * unit) - floors.reduce((sum, value) => sum + value, 0);
+  const order = exact.map((value, i) => [value - floors[i]!, i] as const).sort((a, b) => b[0] - a[0]);
+  for (const [, i] of order) {
+    if (left <= 0) break;
+    floors[i]! += 1;
+    left -= 1;
+  }
+  return floors.map((value) => value / unit);
+}
+
+// --- 4 Store ----------------------------------------------------------------------------------------------------------
+
+const KEPT_ALERTS = 10_000;
+const KEPT_MARKET = 300;
+const TRIM_BY = 500;
+
+/** One episode in the list. `at` and `seq` never change, so that an update never moves a row. */
+interface Entry {
+  alert: Alert;
+  readonly at: number;
+  readonly seq: number;
+  /** When it came over the socket (our clock), 0 for what was there before. */
+  readonly arrived: number;
+}
+
+/** The latest revision of everything, oldest first, bounded: the oldest leave when there are too many. */
+class Store {
+  entries: Entry[] = [];
+  readonly byId = new Map<string, Entry>();
+  readonly market = new Map<string, MarketAnomaly>();
+  seq = 0;
+  skipped = 0;
+  dropped = 0;
+  newest = 0;
+
+  addAlert(alert: Alert, arrived = 0): "new" | "updated" | "old" {
+    this.newest = Math.max(this.newest, alert.timestamp);
+    const known = this.byId.get(alert.id);
+    if (known) {
+      if (known.alert.revision >= alert.revision) return "old";
+      known.alert = alert;
+      return "updated";
+    }
+    const entry: Entry = { alert, at: alert.timestamp, seq: (this.seq += 1), arrived };
+    this.byId.set(alert.id, entry);
+    let place = this.entries.length;
+    while (place > 0 && this.entries[place - 1]!.at > entry.at) place -= 1;
+    if (place === this.entries.length) this.entries.push(entry);
+    else this.entries.splice(place, 0, entry);
+    if (this.entries.length >= KEPT_ALERTS + TRIM_BY) {
+      for (const gone of this.entries.splice(0, this.entries.length - KEPT_ALERTS)) this.byId.delete(gone.alert.id);
+      this.dropped += TRIM_BY;
+    }
+    return "new";
+  }
+
+  addMarket(item: MarketAnomaly): boolean {
+    this.newest = Math.max(this.newest, item.timestamp);
+    const known = this.market.get(item.id);
+    if (known && known.revision >= item.revision) return false;
+    this.market.set(item.id, item);
+    if (this.market.size > KEPT_MARKET) {
+      const oldest = [...this.market.values()].reduce((a, b) => (a.timestamp <= b.timestamp ? a : b));
+      this.market.delete(oldest.id);
+    }
+    return true;
+  }
+}
+
+// --- 5 PAD socket -----------------------------------------------------------------------------------------------------
+// PAD: Page-wide Anomaly Duct. One connection per server and page, however many panels are mounted; it hangs on
+// `globalThis` because TealStreet evaluates this file once per panel. Panels say what they want (`Scope`); the union goes
+// upstream. Backfill over REST, then `/ws` from the cursor the backfill ended at, so nothing is lost or doubled.
+
+interface Scope {
+  channels: string[];
+  severities: string[];
+  symbols: string[];
+}
+interface Cursor {
+  epoch: number | string;
+  offset: number;
+}
+interface Status {
+  online: boolean;
+  loaded: boolean;
+  attempt: number;
+  lostAt: number | null;
+  retryAt: number | null;
+  error: string;
+}
+
+const TIMING = { pingAfterMs: 20_000, closeAfterMs: 30_000, firstBackoffMs: 500, mostBackoffMs: 30_000, fetchMs: 10_000, lingerMs: 2_000 };
+type Timing = typeof TIMING;
+const BACKFILL = 1000;
+const HISTORY_POINTS = 240;
+const HISTORY_EVERY_MS = 15_000;
+const DETAILS_KEPT = 40;
+const FLUSH_EVERY_MS = 50;
+
+/** What all panels together want: an empty list means everything, so it swallows every other. */
+function unionOf(scopes: Iterable<Scope>): Scope {
+  const all = [...scopes];
+  const join = (name: keyof Scope) => (all.some((scope) => scope[name].length === 0) ? [] : [...new Set(all.flatMap((scope) => scope[name]))].sort());
+  return { channels: join("channels"), severities: join("severities"), symbols: join("symbols") };
+}
+const covers = (wide: string[], narrow: string[]) => wide.length === 0 || (narrow.length > 0 && narrow.every((value) => wide.includes(value)));
+
+class Pad {
+  readonly store = new Store();
+  feed: (Feed & { heardAt: number }) | null = null;
+  stress: Stress | null = null;
+  stressHistory: { timestamp: number; index: number }[] = [];
+  status: Status = { online: false, loaded: false, attempt: 0, lostAt: null, retryAt: null, error: "" };
+  skewMs = 0;
+  version = 0;
+  /** Counts what the market views show, so that a rush of alerts does not draw them again. */
+  marketVersion = 0;
+  connections = 0;
+  onNewAlert = new Set<(alert: Alert) => void>();
+
+  private panels = new Map<symbol, Scope>();
+  private listeners = new Set<() => void>();
+  private details = new Map<string, Promise<HistoryPoint[]>>();
+  private socket: WebSocket | null = null;
+  private cursor: Cursor | null = null;
+  private asked: Scope | null = null;
+  private sentSince = false;
+  private refusals = 0;
+  private generation = 0;
+  private connecting = false;
+  private heardAt = 0;
+  private openedAt = 0;
+  private retryTimer: ReturnType<typeof setTimeout> | undefined;
+  private watchTimer: ReturnType<typeof setInterval> | undefined;
+  private lingerTimer: ReturnType<typeof setTimeout> | undefined;
+  private queue: Raw[] = [];
+  private flushing = false;
+  private flushedAt = 0;
+
+  constructor(readonly server: string, private readonly timing: Timing = TIMING) {}
+
+  /** The page's one connection to this server. */
+  static of(server: string): Pad {
+    const page = globalThis as { __anomalyPads1?: Map<string, Pad> };
+    page.__anomalyPads1 ??= new Map();
+    let pad = page.__anomalyPads1.get(server);
+    if (!pad) page.__anomalyPads1.set(server, (pad = new Pad(server)));
+    return pad;
+  }
+
+  /** Mount a panel. The first one connects; some time after the last one has gone, the connection closes. */
+  retain(scope: Scope): { change: (scope: Scope) => void; release: () => void } {
+    const key = Symbol("panel");
+    this.panels.set(key, scope);
+    clearTimeout(this.lingerTimer);
+    if (this.panels.size === 1 && !this.socket && !this.connecting) this.start();
+    else this.widen();
+    return {
+      change: (next) => {
+        if (!this.panels.has(key)) return;
+        this.panels.set(key, next);
+        this.widen();
+      },
+      release: () => {
+        this.panels.delete(key);
+        clearTimeout(this.lingerTimer);
+        if (this.panels.size === 0) this.lingerTimer = setTimeout(() => this.panels.size === 0 && this.stop(), this.timing.lingerMs);
+        else this.widen();
+      },
+    };
+  }
+
+  subscribe = (listener: () => void): (() => void) => {
+    this.listeners.add(listener);
+    return () => this.listeners.delete(listener);
+  };
+  getVersion = (): number => this.version;
+
+  retryNow(): void {
+    if (this.socket || this.connecting || this.panels.size === 0) return;
+    clearTimeout(this.retryTimer);
+    void this.connect();
+  }
+
+  /** The 60 candles an alert was raised on, with the band of each; empty when the server has none. */
+  history(id: string): Promise<HistoryPoint[]> {
+    let detail = this.details.get(id);
+    if (!detail) {
+      detail = this.fetchJson(`/alerts/${encodeURIComponent(id)}`).then(normaliseHistory, () => {
+        this.details.delete(id);
+        return [];
+      });
+      this.details.set(id, detail);
+      if (this.details.size > DETAILS_KEPT) this.details.delete(this.details.keys().next().value!);
+    }
+    return detail;
+  }
+
+  feedAgeMs(now = Date.now()): number | null {
+    return this.feed ? this.feed.ageMs + Math.max(0, now - this.feed.heardAt) : null;
+  }
+
+  /** Stale: the server says so, or it stopped saying anything about prices that should flow. */
+  isStale(now = Date.now()): boolean {
+    if (!this.feed) return false;
+    const quiet = now - this.feed.heardAt > 4 * this.timing.closeAfterMs || this.feedAgeMs(now)! > Math.max(15_000, 3 * intervalMs(this.feed.interval));
+    return this.feed.state === "stale" || (this.feed.state === "ok" && quiet);
+  }
+
+  /** The clock ages are measured by: the server's, and for a replay the newest candle seen. */
+  marketNow(now = Date.now()): number {
+    return this.feed?.source === "replay" ? this.store.newest : now + this.skewMs;
+  }
+
+  // -- connection --
+
+  private start(): void {
+    this.generation += 1;
+    this.watchTimer = setInterval(() => this.watch(), Math.min(5_000, this.timing.pingAfterMs / 2));
+    globalThis.addEventListener?.("online", this.wake);
+    void this.connect();
+  }
+
+  private stop(): void {
+    this.generation += 1;
+    clearTimeout(this.retryTimer);
+    clearInterval(this.watchTimer);
+    globalThis.removeEventListener?.("online", this.wake);
+    const socket = this.socket;
+    this.socket = null;
+    this.connecting = false;
+    socket?.close(1000);
+    this.status = { ...this.status, online: false, lostAt: null };
+  }
+
+  private wake = (): void => this.retryNow();
+
+  private async fetchJson(path: string): Promise<unknown> {
+    const answer = await fetch(this.server + path, { headers: { Accept: "application/json" }, signal: AbortSignal.timeout(this.timing.fetchMs) });
+    if (!answer.ok) throw new Error(`${path.split("?")[0]} answered ${answer.status}`);
+    return answer.json();
+  }
+
+  private async connect(): Promise<void> {
+    const generation = this.generation;
+    this.connecting = true;
+    try {
+      if (!this.cursor) await this.backfill();
+      if (generation === this.generation) this.open();
+    } catch (error) {
+      if (generation === this.generation) this.lost(error instanceof Error ? error.message : String(error));
+    } finally {
+      if (generation === this.generation) this.connecting = false;
+    }
+  }
+
+  private async backfill(): Promise<void> {
+    const scope = unionOf(this.panels.values());
+    const [alerts, market] = await Promise.all([
+      covers(scope.channels, ["alerts"]) ? this.fetchJson(`/alerts?limit=${BACKFILL}`) : null,
+      covers(scope.channels, ["market"]) ? this.fetchJson("/market?limit=200") : null,
+    ]);
+    const now = Date.now() + this.skewMs;
+    for (const raw of resultsOf(alerts).reverse()) this.take("alert", raw, now, true);
+    for (const raw of resultsOf(market).reverse()) this.take("market", raw, now, true);
+    this.cursor = olderCursor(cursorOf(alerts), cursorOf(market));
+    this.asked = scope;
+    this.status = { ...this.status, loaded: true };
+    this.changed();
+  }
+
+  private open(): void {
+    const socket = new WebSocket(`${this.server.replace(/^http/, "ws")}/ws`);
+    this.socket = socket;
+    this.connections += 1;
+    this.heardAt = this.openedAt = Date.now();
+    socket.onopen = () => this.ask("subscribe");
+    socket.onmessage = (event: MessageEvent) => {
+      if (this.socket !== socket) return;
+      this.heardAt = Date.now();
+      try {
+        const frame: unknown = JSON.parse(String(event.data));
+        if (isRecord(frame)) this.receive(frame);
+        else this.store.skipped += 1;
+      } catch {
+        this.store.skipped += 1;
+      }
+    };
+    // Says nothing that the close after it does not; without a listener some runtimes throw.
+    socket.onerror = () => undefined;
+    socket.onclose = (event: CloseEvent) => {
+      if (this.socket !== socket) return;
+      this.socket = null;
+      this.lost(event.reason || `code ${event.code}`);
+    };
+  }
+
+  private ask(type: "subscribe" | "update_filters"): void {
+    const scope = unionOf(this.panels.values());
+    const since = type === "subscribe" ? this.cursor : null;
+    this.sentSince = since !== null;
+    this.asked = scope;
+    const channels = scope.channels.length ? scope.channels : ["alerts", "market"];
+    this.send({ type, filters: { ...scope, channels }, ...(since && { since }) });
+  }
+
+  /** Panels changed what they want. Less needs only a word to the server; more needs the past as well. */
+  private widen(): void {
+    const scope = unionOf(this.panels.values());
+    const asked = this.asked;
+    if (!asked || JSON.stringify(scope) === JSON.stringify(asked) || !this.status.online) return;
+    const narrower = (Object.keys(scope) as (keyof Scope)[]).every((name) => covers(asked[name], scope[name]));
+    this.ask("update_filters");
+    // What arrives meanwhile comes over the socket already; revisions make the overlap harmless.
+    if (!narrower) void this.backfill().catch(() => this.socket?.close());
+  }
+
+  private receive(frame: Raw): void {
+    if (frame.type === "subscribed") return this.subscribed(frame);
+    if (frame.type === "heartbeat") {
+      this.cursor = cursorOf(frame) ?? this.cursor;
+      const ts = toTime(frame.ts);
+      if (ts !== null) this.skewMs = ts - Date.now();
+      return;
+    }
+    const offset = toNumber(frame.offset);
+    if (offset !== null && this.cursor) this.cursor = { epoch: this.cursor.epoch, offset: Math.max(this.cursor.offset, offset) };
+    this.queue.push(frame);
+    this.flushSoon();
+  }
+
+  private subscribed(frame: Raw): void {
+    if (this.sentSince && frame.recovered === false && this.refusals < 2) {
+      this.refusals += 1;
+      this.backfill().then(() => this.ask("subscribe"), () => this.socket?.close());
+      return;
+    }
+    // After `since` the missed frames are still to come: our cursor moves with them, not ahead of them.
+    if (!this.sentSince || frame.recovered === false) this.cursor = cursorOf(frame);
+    this.refusals = 0;
+    this.status = { online: true, loaded: true, attempt: 0, lostAt: null, retryAt: null, error: "" };
+    this.changed();
+    this.widen();
+  }
+
+  private lost(error: string): void {
+    const attempt = this.status.attempt + 1;
+    const most = Math.min(this.timing.mostBackoffMs, this.timing.firstBackoffMs * 2 ** (attempt - 1));
+    const delay = most * (0.5 + Math.random() / 2);
+    const now = Date.now();
+    this.status = { ...this.status, online: false, attempt, error, lostAt: this.status.lostAt ?? now, retryAt: now + delay };
+    clearTimeout(this.retryTimer);
+    this.retryTimer = setTimeout(() => void this.connect(), delay);
+    this.changed();
+  }
+
+  /** A dead peer does not always close: ask after a silence, hang up after a longer one. */
+  private watch(): void {
+    const socket = this.socket;
+    if (!socket) return;
+    // Until the subscription is answered nothing else counts as a sign of life.
+    const silence = Date.now() - (this.status.online ? this.heardAt : this.openedAt);
+    if (silence > this.timing.closeAfterMs) {
+      this.socket = null;
+      socket.close();
+      this.lost("the server went silent");
+    } else if (silence > this.timing.pingAfterMs) this.send({ type: "ping" });
+  }
+
+  private send(message: Raw): void {
+    if (this.socket?.readyState === 1) this.socket.send(JSON.stringify(message));
+  }
+
+  // -- messages --
+
+  /**
+   * Frames that come close together become one change, drawn in one animation frame. A hidden page has no animation
+   * frames, so a timer stands in. In a rush, twenty changes a second are as many as anybody can see.
+   */
+  private flushSoon(): void {
+    if (this.flushing) return;
+    this.flushing = true;
+    const flush = () => {
+      this.flushing = false;
+      this.flushedAt = Date.now();
+      const frames = this.queue;
+      this.queue = [];
+      const now = Date.now();
+      for (const frame of frames) this.apply(frame, now);
+      this.changed();
+    };
+    const draw = () => (typeof requestAnimationFrame === "function" && !globalThis.document?.hidden ? requestAnimationFrame(flush) : setTimeout(flush, 50));
+    const wait = this.flushedAt + FLUSH_EVERY_MS - Date.now();
+    if (wait > 0) setTimeout(draw, wait);
+    else draw();
+  }
+
+  private apply(frame: Raw, now: number): void {
+    if (frame.type === "alert" || frame.type === "market") this.take(frame.type, frame.data, now + this.skewMs, false);
+    else if (frame.type === "feed") {
+      const feed = normaliseFeed(frame.data, now);
+      if (!feed) return void (this.store.skipped += 1);
+      this.feed = { ...feed, heardAt: now };
+      this.skewMs = feed.timestamp - now;
+    } else if (frame.type === "stress") {
+      const stress = normaliseStress(frame.data, now + this.skewMs);
+      if (!stress) return void (this.store.skipped += 1);
+      this.marketVersion += 1;
+      if (!this.stress) void this.loadStressHistory(now);
+      this.stress = stress;
+      const last = this.stressHistory[this.stressHistory.length - 1];
+      if (!last || stress.timestamp - last.timestamp >= HISTORY_EVERY_MS) this.stressHistory = [...this.stressHistory.slice(1 - HISTORY_POINTS), { timestamp: stress.timestamp, index: stress.index }];
+    }
+  }
+
+  /** Asked for once, when the live index shows that the server has one. */
+  private async loadStressHistory(now: number): Promise<void> {
+    const answer = await this.fetchJson("/market/stress").catch(() => null);
+    const points = resultsOf(answer).map((raw) => normaliseStress(raw, now)).filter((point) => point !== null);
+    const merged = [...points.map(({ timestamp, index }) => ({ timestamp, index })), ...this.stressHistory].sort((a, b) => a.timestamp - b.timestamp);
+    this.stressHistory = merged.slice(-HISTORY_POINTS);
+    this.marketVersion += 1;
+    this.changed();
+  }
+
+  private take(kind: "alert" | "market", raw: unknown, now: number, past: boolean): void {
+    if (kind === "alert") {
+      const alert = normaliseAlert(raw, now);
+      if (!alert) this.store.skipped += 1;
+      else if (this.store.addAlert(alert, past ? 0 : Date.now()) === "new" && !past) for (const tell of this.onNewAlert) tell(alert);
+    } else {
+      const item = normaliseMarket(raw, now);
+      if (!item) this.store.skipped += 1;
+      else if (this.store.addMarket(item)) this.marketVersion += 1;
+    }
+  }
+
+  private changed(): void {
+    this.version += 1;
+    for (const listener of [...this.listeners]) listener();
+  }
+}
+
+function intervalMs(interval: string): number {
+  const match = /^(\d+)([smhd])$/.exec(interval);
+  return match ? Number(match[1]) * { s: 1e3, m: 6e4, h: 36e5, d: 864e5 }[match[2] as "s"] : 1e3;
+}
+const resultsOf = (answer: unknown): unknown[] =>
+  Array.isArray(answer) ? [...answer] : isRecord(answer) ? [...toList(answer.results ?? answer.history)] : [];
+function cursorOf(answer: unknown): Cursor | null {
+  const cursor = isRecord(answer) && isRecord(answer.cursor) ? answer.cursor : null;
+  const offset = toNumber(cursor?.offset);
+  const epoch = cursor?.epoch;
+  return offset !== null && (typeof epoch === "number" || typeof epoch === "string") ? { epoch, offset } : null;
+}
+const olderCursor = (a: Cursor | null, b: Cursor | null): Cursor | null => (!a ? b : !b ? a : a.epoch !== b.epoch || a.offset <= b.offset ? a : b);
+
+// --- 6 Settings -------------------------------------------------------------------------------------------------------
+
+type Layout = "compact" | "cards" | "table";
+type SortKey = "age" | "symbol" | "change" | "score" | "price";
+interface Settings {
+  server: string;
+  layout: Layout;
+  sort: { key: SortKey; down: boolean };
+  hiddenSeverities: string[];
+  methods: string[];
+  channels: string[];
+  search: string;
+  group: { label: string; symbols: string[] } | null;
+  onlyActive: boolean;
+  onlyPositions: boolean;
+  hideClosed: boolean;
+  muted: Record<string, number>;
+  /** Until then, only these symbols are shown. */
+  restMuted: { until: number; symbols: string[] } | null;
+  sound: string;
+  notify: string;
+  orders: boolean;
+  orderUsd: number;
+}
+
+/** What a host or the optional global module may preset for every panel of the page. */
+interface Defaults extends Partial<Settings> {
+  links?: { label: string; href: string }[];
+  actions?: { label: string; run: () => unknown }[];
+}
+const defaults = (): Defaults => (globalThis as { __anomalyDefaults?: Defaults }).__anomalyDefaults ?? {};
+
+const INITIAL: Settings = {
+  server: "http://localhost:3001",
+  layout: "compact",
+  sort: { key: "age", down: true },
+  hiddenSeverities: [],
+  methods: [],
+  channels: [],
+  search: "",
+  group: null,
+  onlyActive: false,
+  onlyPositions: false,
+  hideClosed: false,
+  muted: {},
+  restMuted: null,
+  sound: "OFF",
+  notify: "OFF",
+  orders: false,
+  orderUsd: 100,
+};
+const NO_FILTERS = { hiddenSeverities: [], methods: [], search: "", group: null, onlyActive: false, onlyPositions: false, hideClosed: false };
+const MUTE_MS = 3_600_000;
+
+const settingsAtom = api.jotai.createStorageAtom<Partial<Settings>>("anomaly-panel", {});
+
+function useSettings(): [Settings, (change: Partial<Settings>) => void] {
+  const [stored, setStored] = api.jotai.useAtom(settingsAtom);
+  const settings = React.useMemo(() => ({ ...INITIAL, ...defaults(), ...(isRecord(stored) ? stored : {}) }) as Settings, [stored]);
+  const change = React.useCallback((next: Partial<Settings>) => setStored((old) => ({ ...old, ...next })), [setStored]);
+  return [settings, change];
+}
+
+// --- 7 Host -----------------------------------------------------------------------------------------------------------
+
+const valuesOf = <T,>(collection: T[] | Record<string, T> | null | undefined): T[] => (Array.isArray(collection) ? collection : Object.values(collection ?? {}));
+
+interface Host {
+  active: string;
+  account: string;
+  positions: Set<string>;
+  priceStep: (symbol: string) => number | undefined;
+  openChart: (symbol: string) => void;
+  marketOf: (symbol: string) => string | null;
+}
+
+/** TealStreet writes `BTC-USDT` or `BTC/USDT:USDT`, alerts write `BTCUSDT`: one index maps between them. */
+function useHost(): Host {
+  const [activeSymbol] = api.hooks.useActiveSymbol();
+  const [account] = api.hooks.useActiveAccount();
+  const markets = api.hooks.useMarkets(account ?? undefined);
+  const positions = api.hooks.usePositions({ includeMultipleAccounts: true });
+  const bySymbol = React.useMemo(() => {
+    const index = new Map<string, { symbol: string; step: number | undefined }>();
+    for (const market of valuesOf(markets)) {
+      if (!market?.symbol) continue;
+      for (const name of [market.symbol, market.id]) if (name) index.set(canonical(name), { symbol: market.symbol, step: market.precision?.price });
+    }
+    return index;
+  }, [markets]);
+  return React.useMemo(() => ({
+    active: canonical(activeSymbol),
+    account: account ?? "",
+    positions: new Set(valuesOf(positions).map((position) => canonical(position?.symbol))),
+    priceStep: (symbol: string) => bySymbol.get(symbol)?.step,
+    marketOf: (symbol: string) => bySymbol.get(symbol)?.symbol ?? null,
+    openChart: (symbol: string) => {
+      const market = bySymbol.get(symbol);
+      // Without an account (the page at `/`) there is no list of markets to be missing from.
+      if (!market && account) api.toast.warning(`${symbol} is not listed on ${account}.`);
+      else api.utils.setActiveSymbol(market?.symbol ?? symbol, account ?? undefined);
+    },
+  }), [activeSymbol, account, positions, bySymbol]);
+}
+
+function themeOf(theme: unknown): "dark" | "light" {
+  const name = isRecord(theme) ? (theme.name ?? theme.mode ?? theme.type) : theme;
+  return String(name).toLowerCase().includes("light") ? "light" : "dark";
+}
+
+// A sound per new alert, at most one every three seconds for all panels and tabs of this browser.
+const SOUND_EVERY_MS = 3_000;
+const RANK: Record<string, number> = { LOW: 0, MEDIUM: 1, HIGH: 2, CRITICAL: 3 };
+const rankOf = (severity: string) => RANK[severity] ?? 0;
+const reaches = (severity: string, least: string) => least !== "OFF" && rankOf(severity) >= rankOf(least);
+
+function mayAnnounce(kind: string): boolean {
+  try {
+    const key = `anomaly-panel-${kind}-at`;
+    const last = Number(localStorage.getItem(key) ?? 0);
+    if (Date.now() - last < SOUND_EVERY_MS) return false;
+    localStorage.setItem(key, String(Date.now()));
+  } catch {
+    // Without storage every panel speaks for itself.
+  }
+  return true;
+}
+
+let audio: AudioContext | null = null;
+function beep(severity: string): void {
+  audio ??= new AudioContext();
+  const start = audio.currentTime;
+  const tones = severity === "CRITICAL" ? [880, 660, 880] : severity === "HIGH" ? [740, 880] : [660];
+  tones.forEach((tone, i) => {
+    const [oscillator, gain] = [audio!.createOscillator(), audio!.createGain()];
+    oscillator.frequency.value = tone;
+    gain.gain.setValueAtTime(0.06, start + i * 0.14);
+    gain.gain.exponentialRampToValueAtTime(0.0001, start + i * 0.14 + 0.12);
+    oscillator.connect(gain).connect(audio!.destination);
+    oscillator.start(start + i * 0.14);
+    oscillator.stop(start + i * 0.14 + 0.13);
+  });
+}
+
+// --- 8 List layout ----------------------------------------------------------------------------------------------------
+// Heights are fixed per kind, so where everything is follows from counting; only the expanded alert is measured.
+
+const HEIGHTS = { compact: 28, cards: 106, table: 24, incident: 40, more: 26 };
+const INCIDENT_TOP = 3;
+
+type Item =
+  | { kind: "alert"; key: string; entry: Entry; nested: boolean; expanded: boolean; height: number }
+  | { kind: "incident"; key: string; anomaly: MarketAnomaly; count: number; open: boolean; height: number }
+  | { kind: "more"; key: string; incident: string; rest: number; from: number | null; to: number | null; height: number };
+
+interface ListOptions {
+  layout: Layout;
+  sort: Settings["sort"];
+  accepts: (alert: Alert) => boolean;
+  /** Entries that came later wait behind the pill. */
+  cutoff: number;
+  incidents: Map<string, MarketAnomaly>;
+  unfolded: Set<string>;
+  folded: Set<string>;
+  expanded: string | null;
+  expandedHeight: number;
+}
+
+interface List {
+  items: Item[];
+  tops: number[];
+  height: number;
+  shown: number;
+  hidden: number;
+  waiting: number;
+  waitingCritical: number;
+  folded: number;
+}
+
+const SORTS: Record<SortKey, (a: Entry, b: Entry) => number> = {
+  age: (a, b) => a.at - b.at,
+  symbol: (a, b) => (a.alert.symbol < b.alert.symbol ? -1 : a.alert.symbol > b.alert.symbol ? 1 : 0),
+  change: (a, b) => (a.alert.changePct ?? 0) - (b.alert.changePct ?? 0),
+  score: (a, b) => Math.abs(a.alert.score ?? 0) - Math.abs(b.alert.score ?? 0),
+  price: (a, b) => (a.alert.price ?? 0) - (b.alert.price ?? 0),
+};
+
+function layoutList(entries: Entry[], options: ListOptions): List {
+  const accepted: Entry[] = [];
+  let [hidden, waiting, waitingCritical] = [0, 0, 0];
+  for (let i = entries.length - 1; i >= 0; i -= 1) {
+    const entry = entries[i]!;
+    if (!options.accepts(entry.alert)) hidden += 1;
+    else if (entry.seq > options.cutoff) {
+      waiting += 1;
+      if (entry.alert.severity === "CRITICAL") waitingCritical += 1;
+    } else accepted.push(entry);
+  }
+  const items = options.layout === "table" ? flatItems(accepted, options) : foldedItems(accepted, options);
+  const tops: number[] = [];
+  let height = 0;
+  for (const item of items) {
+    tops.push(height);
+    height += item.height;
+  }
+  const folded = items.reduce((sum, item) => sum + (item.kind === "incident" ? item.count : 0), 0);
+  return { items, tops, height, shown: accepted.length, hidden, waiting, waitingCritical, folded };
+}
+
+function alertItem(entry: Entry, nested: boolean, { layout, expanded, expandedHeight }: ListOptions): Item {
+  const isExpanded = entry.alert.id === expanded;
+  const height = HEIGHTS[nested ? "compact" : layout] + (isExpanded ? expandedHeight : 0);
+  return { kind: "alert", key: entry.alert.id, entry, nested, expanded: isExpanded, height };
+}
+
+function flatItems(entries: Entry[], options: ListOptions): Item[] {
+  const compare = SORTS[options.sort.key];
+  const sign = options.sort.down ? -1 : 1;
+  const sorted = options.sort.key === "age" && options.sort.down ? entries : [...entries].sort((a, b) => sign * compare(a, b));
+  return sorted.map((entry) => alertItem(entry, false, options));
+}
+
+/** Alerts that a market incident explains stand under it, at the place of its newest one. */
+function foldedItems(entries: Entry[], options: ListOptions): Item[] {
+  const adopted = new Map<string, Entry[]>();
+  for (const entry of entries) {
+    const incident = entry.alert.incident;
+    if (!incident || !options.incidents.has(incident)) continue;
+    const known = adopted.get(incident);
+    if (known) known.push(entry);
+    else adopted.set(incident, [entry]);
+  }
+  const items: Item[] = [];
+  const placed = new Set<string>();
+  for (const entry of entries) {
+    const id = entry.alert.incident;
+    const members = id ? adopted.get(id) : undefined;
+    if (!id || !members) {
+      items.push(alertItem(entry, false, options));
+      continue;
+    }
+    if (placed.has(id)) continue;
+    placed.add(id);
+    const open = !options.folded.has(id);
+    items.push({ kind: "incident", key: `incident:${id}`, anomaly: options.incidents.get(id)!, count: members.length, open, height: HEIGHTS.incident });
+    if (!open) continue;
+    const ranked = [...members].sort((a, b) => Math.abs(b.alert.score ?? 0) - Math.abs(a.alert.score ?? 0));
+    const visible = options.unfolded.has(id) ? ranked : ranked.slice(0, INCIDENT_TOP);
+    for (const member of visible) items.push(alertItem(member, true, options));
+    const rest = ranked.length - visible.length;
+    const changes = ranked.map((member) => member.alert.changePct).filter((change) => change !== null);
+    const [from, to] = changes.length ? [Math.max(...changes), Math.min(...changes)] : [null, null];
+    if (ranked.length > INCIDENT_TOP) items.push({ kind: "more", key: `more:${id}`, incident: id, rest, from, to, height: HEIGHTS.more });
+  }
+  return items;
+}
+
+/** The first item that reaches below `y`. */
+function itemAt(tops: number[], y: number): number {
+  let [low, high] = [0, tops.length];
+  while (low < high) {
+    const middle = (low + high) >> 1;
+    if (tops[middle]! <= y) low = middle + 1;
+    else high = middle;
+  }
+  return Math.max(0, low - 1);
+}
+
+// --- 9 Glyphs and charts ----------------------------------------------------------------------------------------------
+
+const ICONS: Record<string, string> = {
+  search: "M7 2.5a4.5 4.5 0 1 1 0 9 4.5 4.5 0 0 1 0-9ZM10.4 10.4 13.5 13.5",
+  filter: "M2.2 3h11.6L9.4 8.3v4.9L6.6 11.6V8.3Z",
+  sound: "M2.5 6v4h2.4L8.3 13V3L4.9 6ZM10.7 5.6a3.4 3.4 0 0 1 0 4.8M12.6 3.8a6 6 0 0 1 0 8.4",
+  mute: "M2.5 6v4h2.4L8.3 13V3L4.9 6ZM11 6.2l3.4 3.6M14.4 6.2 11 9.8",
+  pause: "M5.5 3v10M10.5 3v10",
+  play: "M4.8 3v10l8-5Z",
+  gear: "M8 5.7a2.3 2.3 0 1 1 0 4.6 2.3 2.3 0 0 1 0-4.6ZM8 1.8v1.9M8 12.3v1.9M1.8 8h1.9M12.3 8h1.9M3.6 3.6 5 5M11 11l1.4 1.4M12.4 3.6 11 5M5 11l-1.4 1.4",
+  compact: "M2.5 4h11M2.5 8h11M2.5 12h11",
+  cards: "M2.5 2.8h11v4h-11ZM2.5 9.2h11v4h-11Z",
+  table: "M2.5 2.8h11v10.4h-11ZM2.5 6.3h11M2.5 9.8h11M6 2.8v10.4",
+  chart: "M2.5 2.5v11h11M5 10l2.6-3 2 1.6L13 4.4",
+  copy: "M5.5 5.5h8v8h-8ZM3 10.5h-.5v-8h8V3",
+  bell: "M3.8 11.2V7.4a4.2 4.2 0 0 1 8.4 0v3.8l1 1H2.8ZM6.6 14h2.8M2.5 2.5l11 11",
+  check: "M3 8.4 6.4 11.8 13 4.6",
+  down: "M4 6l4 4 4-4",
+  right: "M6 4l4 4-4 4",
+  up: "M8 13V3.5M4.2 7 8 3.2 11.8 7",
+  close: "M4 4l8 8M12 4l-8 8",
+  escalated: "M4.5 8 8 4.5 11.5 8M4.5 12 8 8.5 11.5 12",
+  incident: "M4 8 11 4M4 8l7 4M4 6.4a1.6 1.6 0 1 1 0 3.2 1.6 1.6 0 0 1 0-3.2ZM11.5 2.4a1.6 1.6 0 1 1 0 3.2 1.6 1.6 0 0 1 0-3.2ZM11.5 10.4a1.6 1.6 0 1 1 0 3.2 1.6 1.6 0 0 1 0-3.2Z",
+  flask: "M6 2.5h4M6.8 2.5v4L3.2 12.6c-.3.5.1 1 .6 1h8.4c.5 0 .9-.5.6-1L9.2 6.5v-4M5 10.4h6",
+  replay: "M2.8 4v8L8 8ZM8.2 4v8l5.2-4Z",
+  clock: "M8 2.2a5.8 5.8 0 1 1 0 11.6A5.8 5.8 0 0 1 8 2.2ZM8 5v3.2l2.2 1.4",
+  plug: "M5.5 2.2v3M10.5 2.2v3M3.8 5.2h8.4v2.4a4.2 4.2 0 0 1-8.4 0ZM8 11.8v2.4",
+  warning: "M8 2.2 14.2 13.3H1.8ZM8 6.3v3.2M8 11.2v.6",
+  sectors: "M2.5 2.5h4.6v4.6H2.5ZM8.9 2.5h4.6v4.6H8.9ZM2.5 8.9h4.6v4.6H2.5ZM8.9 8.9h4.6v4.6H8.9Z",
+  user: "M8 2.6a2.6 2.6 0 1 1 0 5.2 2.6 2.6 0 0 1 0-5.2ZM3 13.6c.4-2.9 2.3-4.2 5-4.2s4.6 1.3 5 4.2",
+};
+
+function Icon({ name, size = 14 }: { name: string; size?: number }) {
+  return (
+    <svg width={size} height={size} viewBox="0 0 16 16" aria-hidden="true" fill="none" stroke="currentColor" strokeWidth={1.4} strokeLinecap="round" strokeLinejoin="round">
+      <path d={ICONS[name]} />
+    </svg>
+  );
+}
+
+const Severity = React.memo(function Severity({ severity, size = 14, mute = false }: { severity: string; size?: number; mute?: boolean }) {
+  const known = severity in RANK ? severity : "LOW";
+  return (
+    <svg className={mute ? "t3" : `s-${known}`} width={size} height={size} viewBox="0 0 14 14" role="img" aria-label={words(severity)}>
+      {known === "LOW" && <circle cx={7} cy={7} r={4.2} fill="none" stroke="currentColor" strokeWidth={1.7} />}
+      {known === "MEDIUM" && <path d="M7 1.8 12.2 7 7 12.2 1.8 7Z" fill="none" stroke="currentColor" strokeWidth={1.7} />}
+      {known === "HIGH" && <rect x={2} y={2} width={10} height={10} rx={1} fill="currentColor" />}
+      {known === "CRITICAL" && (
+        <>
+          <path d="M4.3.5h5.4l3.8 3.8v5.4l-3.8 3.8H4.3L.5 9.7V4.3Z" fill="currentColor" />
+          <path d="M7 3.3v4.4M7 9.4v1.4" stroke="var(--bg1)" strokeWidth={1.8} />
+        </>
+      )}
+    </svg>
+  );
+});
+
+function Change({ value, direction, big = false, gap = "" }: { value: number | null; direction: Direction; big?: boolean; gap?: string }) {
+  const down = direction === "DOWN";
+  return (
+    <span className={`chg ${direction === null ? "t2" : down ? "down" : "up"}${big ? " big" : ""}`}>
+      {direction !== null && (
+        <svg width={8} height={8} viewBox="0 0 8 8" aria-hidden="true"><path d={down ? "M.8 1.6h6.4L4 7Z" : "M.8 6.4h6.4L4 1Z"} fill="currentColor" /></svg>
+      )}
+      {percent(value, gap)}
+    </span>
+  );
+}
+
+/** Vertical scale that shows the prices whole and as much of the band as fits beside them. */
+function scale(values: number[], height: number, margin: number): (value: number) => number {
+  let [low, high] = [Infinity, -Infinity];
+  for (const value of values) {
+    if (value < low) low = value;
+    if (value > high) high = value;
+  }
+  const range = high - low || Math.abs(high) || 1;
+  return (value) => margin + ((high - value) * (height - 2 * margin)) / range;
+}
+
+const Spark = React.memo(function Spark({ alert, width, height, mute }: { alert: Alert; width: number; height: number; mute: boolean }) {
+  const points = alert.spark;
+  if (points.length < 2) return <svg width={width} height={height} aria-hidden="true" />;
+  const band = alert.lower !== null && alert.upper !== null ? ([alert.lower, alert.upper] as const) : null;
+  const y = scale(band ? [...points, ...band] : points, height, 2);
+  const x = (i: number) => 1 + (i * (width - 5)) / (points.length - 1);
+  const line = (from: number, to: number) => points.slice(from, to + 1).map((value, i) => `${i ? "L" : "M"}${x(from + i).toFixed(1)} ${y(value).toFixed(1)}`).join("");
+  // The band is the present one: it judges the end of the line, not what came before.
+  const last = points.length - 1;
+  const side = !band ? 0 : points[last]! > band[1] ? 1 : points[last]! < band[0] ? -1 : 0;
+  let from = last;
+  while (band && from > 0 && (side > 0 ? points[from]! > band[1] : side < 0 && points[from]! < band[0])) from -= 1;
+  const tone = mute ? "var(--t3)" : side > 0 ? "var(--up)" : side < 0 ? "var(--down)" : "var(--t2)";
+  return (
+    <svg width={width} height={height} viewBox={`0 0 ${width} ${height}`} preserveAspectRatio="none" aria-hidden="true" fill="none">
+      {band && <rect x={0} width={width - 3} y={y(band[1])} height={Math.max(1, y(band[0]) - y(band[1]))} fill="var(--band)" />}
+      <path d={line(0, last)} stroke={mute ? "var(--t3)" : "var(--t2)"} strokeWidth={1} strokeLinejoin="round" />
+      {side !== 0 && <path d={line(from, last)} stroke={tone} strokeWidth={1.5} strokeLinejoin="round" />}
+      <circle cx={x(last)} cy={y(points[last]!)} r={1.8} fill={tone} />
+    </svg>
+  );
+});
+
+const AXIS = 62;
+const CHART_HEIGHT = 150;
+
+/** 60 closes and the band each was expected in, on one scale; only what left the band is coloured. */
+function Chart({ alert, history, width, step }: { alert: Alert; history: HistoryPoint[]; width: number; step: number | undefined }) {
+  const points: HistoryPoint[] = history.length > 1
+    ? history
+    : alert.spark.map((close, i) => ({ close, timestamp: alert.timestamp - (alert.spark.length - 1 - i) * intervalMs(alert.interval), expected: alert.expected, lower: alert.lower, upper: alert.upper }));
+  if (points.length < 2) return null;
+  const [plotWidth, plotHeight] = [Math.max(60, width - AXIS), CHART_HEIGHT - 22];
+  const closes = points.map((point) => point.close);
+  const banded = points.filter((point) => point.lower !== null && point.upper !== null);
+  const y = scale([...closes, ...banded.flatMap((point) => [point.lower!, point.upper!])], plotHeight, 8);
+  const x = (i: number) => 2 + (i * (plotWidth - 8)) / (points.length - 1);
+  const at = (i: number, value: number) => `${x(i).toFixed(1)} ${y(value).toFixed(1)}`;
+  const known = points.map((point, i) => [point, i] as const).filter(([point]) => point.lower !== null && point.upper !== null);
+  const area = known.length > 1 ? `M${known.map(([point, i]) => at(i, point.upper!)).join("L")}L${[...known].reverse().map(([point, i]) => at(i, point.lower!)).join("L")}Z` : "";
+  const expected = points.map((point, i) => [point, i] as const).filter(([point]) => point.expected !== null);
+  // Without a history the band is the present one: it judges the end of the line, not what came before.
+  let judged = history.length > 1 ? 1 : points.length - 1;
+  const left = (point: HistoryPoint) => (point.upper !== null && point.close > point.upper) || (point.lower !== null && point.close < point.lower);
+  while (judged > 1 && left(points[judged - 1]!)) judged -= 1;
+  const outside = points.slice(1).flatMap((point, i) => {
+    if (i + 1 < judged) return [];
+    const side = point.upper !== null && point.close > point.upper ? "up" : point.lower !== null && point.close < point.lower ? "down" : "";
+    return side ? [<path key={i} d={`M${at(i, closes[i]!)}L${at(i + 1, point.close)}`} stroke={`var(--${side})`} strokeWidth={2} strokeLinecap="round" />] : [];
+  });
+  const last = points.length - 1;
+  const opened = alert.escalations[0]?.timestamp ?? alert.timestamp;
+  const openedAt = points.findIndex((point) => point.timestamp >= Math.min(opened, alert.timestamp));
+  const [low, high] = [Math.min(...closes), Math.max(...closes)];
+  const box = Math.min(Math.max(y(closes[last]!), 9), plotHeight - 9);
+  // Labels on the right yield to the boxed price.
+  const ticks = [high, low + (high - low) * 0.66, low + (high - low) * 0.33, low].filter((value, i, all) => Math.abs(y(value) - box) > 15 && (i === 0 || Math.abs(y(value) - y(all[i - 1]!)) > 13));
+  const tone = alert.direction === "UP" ? "var(--up)" : alert.direction === "DOWN" ? "var(--down)" : "var(--t2)";
+  return (
+    <svg width="100%" height={CHART_HEIGHT} viewBox={`0 0 ${width} ${CHART_HEIGHT}`} role="img" aria-label={`${alert.symbol}, last ${points.length} candles`} fill="none">
+      {ticks.map((value) => (
+        <g key={value}>
+          <path d={`M2 ${y(value)}H${plotWidth}`} stroke="var(--line)" />
+          <text x={plotWidth + 6} y={y(value) + 4} className="ax">{price(value, step)}</text>
+        </g>
+      ))}
+      {area && <path d={area} fill="var(--band)" stroke="var(--bandline)" strokeWidth={0.75} />}
+      {expected.length > 1 && <path d={`M${expected.map(([point, i]) => at(i, point.expected!)).join("L")}`} stroke="var(--bandline)" strokeDasharray="3 3" />}
+      <path d={`M${closes.map((close, i) => at(i, close)).join("L")}`} stroke="var(--t2)" strokeWidth={1.4} strokeLinejoin="round" />
+      {outside}
+      {openedAt > 0 && <path d={`M${x(openedAt)} 4V${plotHeight - 2}`} stroke="var(--crit)" strokeDasharray="3 3" />}
+      {openedAt > 6 && <text x={x(openedAt) - 5} y={plotHeight * 0.45} textAnchor="end" className="ax on">opened {clock(points[openedAt]!.timestamp)}</text>}
+      <path d={`M2 ${y(closes[last]!)}H${plotWidth}`} stroke={tone} strokeDasharray="1 3" />
+      <circle cx={x(last)} cy={y(closes[last]!)} r={2.6} fill={tone} />
+      <rect x={plotWidth + 1} y={box - 8} width={AXIS - 2} height={16} rx={2} fill={tone} />
+      <text x={plotWidth + 6} y={box + 4} className="ax boxed">{price(closes[last]!, step)}</text>
+      {[0, last].map((i) => (
+        <text key={i} x={i ? plotWidth - 4 : 2} y={CHART_HEIGHT - 5} textAnchor={i ? "end" : "start"} className="ax">{clock(points[i]!.timestamp)}</text>
+      ))}
+    </svg>
+  );
+}
+
+function Ring({ ratio, usual, tone, size }: { ratio: number; usual: number | null; tone: string; size: number }) {
+  const radius = size / 2 - size * 0.06;
+  const circumference = 2 * Math.PI * radius;
+  const angle = (usual ?? 0) * 2 * Math.PI - Math.PI / 2;
+  const point = (r: number) => `${size / 2 + r * Math.cos(angle)} ${size / 2 + r * Math.sin(angle)}`;
+  const big = size > 50;
+  return (
+    <svg className="ring" width={size} height={size} viewBox={`0 0 ${size} ${size}`} role="img" aria-label={`${share(ratio)} together`} fill="none">
+      <circle cx={size / 2} cy={size / 2} r={radius} stroke="var(--line2)" strokeWidth={size * 0.1} />
+      <circle cx={size / 2} cy={size / 2} r={radius} stroke={tone} strokeWidth={size * 0.1} strokeDasharray={`${ratio * circumference} ${circumference}`} transform={`rotate(-90 ${size / 2} ${size / 2})`} />
+      {big && usual !== null && <path d={`M${point(radius - size * 0.09)}L${point(radius + size * 0.05)}`} stroke="var(--t1)" strokeWidth={2} />}
+      <text x="50%" y={size / 2 + (big ? 3 : 4)} textAnchor="middle" className={big ? "ringbig" : "ringsmall"}>{big ? share(ratio).replace(NBSP, "") : parseInt(share(ratio).replace("<", ""), 10)}</text>
+      {big && <text x="50%" y={size / 2 + 17} textAnchor="middle" className="ax">together</text>}
+    </svg>
+  );
+}
+
+/** The 0–100 dial: zones as arcs, the part not reached dimmed, a needle at the value. */
+function Gauge({ index, mute }: { index: number; mute: boolean }) {
+  const [cx, cy, r] = [75, 78, 60];
+  const at = (value: number, radius = r) => {
+    const angle = Math.PI * (1.1 - (value / 100) * 1.2) ;
+    return `${(cx + radius * Math.cos(angle)).toFixed(1)} ${(cy - radius * Math.sin(angle)).toFixed(1)}`;
+  };
+  const arc = (from: number, to: number) => `M${at(from)}A${r} ${r} 0 0 1 ${at(to)}`;
+  const bounds = [0, 40, 60, 80, 100];
+  const zone = zoneOf(index);
+  return (
+    <svg width={150} height={118} viewBox="0 0 150 118" role="img" aria-label={`Market stress ${Math.round(index)} of 100, ${zone.name}`} fill="none">
+      {ZONES.map((part, i) => {
+        const [from, to] = [bounds[i]! + (i ? 0.9 : 0), bounds[i + 1]! - 0.9];
+        const colour = mute ? "var(--t3)" : `var(--${{ LOW: "low", MEDIUM: "med", HIGH: "high", CRITICAL: "crit" }[part.severity as "LOW"]})`;
+        return (
+          <g key={part.name} stroke={colour} strokeWidth={12}>
+            <path d={arc(from, to)} opacity={0.25} />
+            {index > from && <path d={arc(from, Math.min(to, index))} />}
+          </g>
+        );
+      })}
+      <path d={`M${at(index, r - 11)}L${at(index, r + 9)}`} stroke="var(--t1)" strokeWidth={3.5} />
+      <text x={cx} y={cy + 6} textAnchor="middle" className="gaugebig">{Math.round(index)}</text>
+      <text x={cx} y={cy + 26} textAnchor="middle" className={`gaugezone ${mute ? "" : `z-${zone.severity}`}`}>{zone.name}</text>
+      <text x={22} y={114} className="ax">0</text>
+      <text x={128} y={114} textAnchor="end" className="ax">100</text>
+    </svg>
+  );
+}
+
+function StressHistory({ points, index, width, mute }: { points: { timestamp: number; index: number }[]; index: number; width: number; mute: boolean }) {
+  const height = 112;
+  if (points.length < 2) return <p className="t3">The history fills as the market goes on.</p>;
+  const [start, end] = [points[0]!.timestamp, points[points.length - 1]!.timestamp];
+  const top = Math.max(80, ...points.map((point) => point.index));
+  const x = (timestamp: number) => ((timestamp - start) / (end - start || 1)) * (width - 30);
+  const y = (value: number) => 6 + ((top - value) / top) * (height - 26);
+  const line = points.map((point) => `${x(point.timestamp).toFixed(1)} ${y(point.index).toFixed(1)}`).join("L");
+  const tone = mute ? "var(--t3)" : `var(--${{ LOW: "low", MEDIUM: "med", HIGH: "high", CRITICAL: "crit" }[zoneOf(index).severity as "LOW"]})`;
+  return (
+    <svg width="100%" height={height} viewBox={`0 0 ${width} ${height}`} role="img" aria-label="History of market stress" fill="none">
+      {[40, 60, 80].map((value) => (
+        <g key={value}>
+          <path d={`M0 ${y(value)}H${width - 28}`} stroke="var(--line2)" strokeDasharray="1 3" />
+          <text x={width} y={y(value) + 4} textAnchor="end" className="ax">{value}</text>
+        </g>
+      ))}
+      <path d={`M${line}L${x(end)} ${y(0)}L0 ${y(0)}Z`} fill={tone} opacity={0.13} />
+      <path d={`M${line}`} stroke={tone} strokeWidth={1.5} strokeLinejoin="round" />
+      <circle cx={x(end)} cy={y(points[points.length - 1]!.index)} r={3} fill={tone} />
+      <text x={0} y={height - 4} className="ax">{longAge(end - start)} ago</text>
+      <text x={width - 30} y={height - 4} textAnchor="end" className="ax">now</text>
+    </svg>
+  );
+}
+
+// --- 10 Alert views ---------------------------------------------------------------------------------------------------
+
+interface Actions {
+  toggle: (id: string) => void;
+  focus: (key: string) => void;
+  chart: (symbol: string) => void;
+  copy: (alert: Alert) => void;
+  mute: (symbol: string) => void;
+  review: (alert: Alert) => void;
+  fold: (incident: string) => void;
+  unfold: (incident: string) => void;
+}
+
+interface RowProps {
+  alert: Alert;
+  age: string;
+  nested: boolean;
+  expanded: boolean;
+  focused: boolean;
+  fresh: boolean;
+  step: number | undefined;
+  act: Actions;
+}
+
+const stop = (run: () => void) => (event: React.SyntheticEvent) => {
+  event.stopPropagation();
+  run();
+};
+const isClosed = (alert: Alert) => alert.state === "CLOSED";
+const rowClass = (base: string, { alert, expanded, fresh, nested }: RowProps) =>
+  `${base} r-${alert.severity in RANK ? alert.severity : "LOW"}${isClosed(alert) ? " closed" : ""}${expanded ? " sel" : ""}${fresh ? " fresh" : ""}${nested ? " nested" : ""}`;
+
+function utcTitle(alert: Alert): string {
+  const delay = alert.detectedAt === null ? "" : `, detected ${plain((alert.detectedAt - alert.timestamp) / 1000, 2)} s after the candle closed`;
+  return `${new Date(alert.timestamp).toISOString().replace("T", " ").slice(0, 19)} UTC${delay}`;
+}
+
+function Symbol_({ alert, act }: { alert: Alert; act: Actions }) {
+  const [base, quote] = splitSymbol(alert.symbol);
+  return (
+    <span className="sym">
+      <button type="button" tabIndex={-1} className="lnk" title={`Open the chart of ${alert.symbol}`} onClick={stop(() => act.chart(alert.symbol))}><b>{base}</b><i>{quote}</i></button>
+      {alert.state === "ESCALATED" && <span className="tag esc only-n" title="Escalated"><Icon name="escalated" size={11} /></span>}
+      {alert.review === "ACKNOWLEDGED" && <span className="tag only-n"><Icon name="check" size={10} />ack</span>}
+      {!(alert.severity in RANK) && <span className="tag">{words(alert.severity)}</span>}
+    </span>
+  );
+}
+
+/** What a row of every layout shares: one focusable article that a click or Enter expands. */
+function rowProps(props: RowProps, base: string): React.HTMLAttributes<HTMLElement> & { "data-key": string } {
+  const { alert, act } = props;
+  return {
+    className: rowClass(base, props),
+    "data-key": alert.id,
+    tabIndex: props.focused ? 0 : -1,
+    "aria-label": `${words(alert.severity)}. ${alertSentence(alert)} ${props.age} ago.`,
+    onFocus: () => act.focus(alert.id),
+    onClick: () => act.toggle(alert.id),
+  };
+}
+
+const CompactRow = React.memo(function CompactRow(props: RowProps) {
+  const { alert, act } = props;
+  const [hovered, setHovered] = React.useState(false);
+  return (
+    <article {...rowProps(props, "row")} onMouseEnter={() => setHovered(true)} onMouseLeave={() => setHovered(false)}>
+      <span title={words(alert.severity)}><Severity severity={alert.severity} mute={isClosed(alert)} /></span>
+      <Symbol_ alert={alert} act={act} />
+      <span className="sp"><Spark alert={alert} width={72} height={20} mute={isClosed(alert)} /></span>
+      <Change value={alert.changePct} direction={alert.direction} />
+      <span className="num sc">{sigma(alert.score)}</span>
+      <span className="me ell">{methodName(alert.method)}</span>
+      <time className="num ag" title={utcTitle(alert)}>{props.age}</time>
+      <button type="button" tabIndex={-1} className="cv" aria-expanded={props.expanded} aria-label="Details" onClick={stop(() => act.toggle(alert.id))}><Icon name={props.expanded ? "down" : "right"} size={12} /></button>
+      {hovered && (
+        <span className="qa only-m">
+          <IconButton icon="chart" label="Open chart (O)" onClick={() => act.chart(alert.symbol)} />
+          <IconButton icon="copy" label="Copy (C)" onClick={() => act.copy(alert)} />
+          <IconButton icon="bell" label="Mute for 1 h (M)" onClick={() => act.mute(alert.symbol)} />
+          <IconButton icon="check" label="Review (A)" onClick={() => act.review(alert)} />
+        </span>
+      )}
+    </article>
+  );
+});
+
+const CardRow = React.memo(function CardRow(props: RowProps & { width: number }) {
+  const { alert, act } = props;
+  return (
+    <article {...rowProps(props, "card")}>
+      <span className="c-hd">
+        <Severity severity={alert.severity} mute={isClosed(alert)} />
+        <Symbol_ alert={alert} act={act} />
+        <span className="grow" />
+        <span className="tag only-n">{methodName(alert.method)}</span>
+        <time className="num ag" title={utcTitle(alert)}>{props.age}</time>
+      </span>
+      <span className="c-nums">
+        <Change value={alert.changePct} direction={alert.direction} big />
+        <span className="num">{price(alert.price, props.step)}</span>
+        <span className="num t3">{sigma(alert.score)}</span>
+      </span>
+      <span className="spk"><Spark alert={alert} width={Math.max(80, props.width - 160)} height={52} mute={isClosed(alert)} /></span>
+      <span className="say ell">{alertSentence(alert)}</span>
+    </article>
+  );
+});
+
+const bandPct = (alert: Alert) =>
+  alert.lower === null || alert.upper === null || !alert.expected ? null : Math.abs(((alert.upper - alert.lower) / 2 / alert.expected) * 100);
+
+const TableRow = React.memo(function TableRow(props: RowProps) {
+  const { alert, act } = props;
+  const band = bandPct(alert);
+  return (
+    <article {...rowProps(props, "trow")}>
+      <Severity severity={alert.severity} size={12} mute={isClosed(alert)} />
+      <Symbol_ alert={alert} act={act} />
+      <Change value={alert.changePct} direction={alert.direction} />
+      <span className="num c-price">{price(alert.price, props.step)}</span>
+      <span className="num t3 c-exp">{price(alert.expected, props.step)}</span>
+      <span className="num t3 c-band">{band === null ? "–" : `±${plain(band, 2)}%`}</span>
+      <span className="num c-sc">{sigma(alert.score)}</span>
+      <span className="me ell c-me">{methodName(alert.method)}</span>
+      <time className="num ag" title={utcTitle(alert)}>{props.age}</time>
+    </article>
+  );
+});
+
+const COLUMNS: { key: SortKey | null; label: string; className: string }[] = [
+  { key: "symbol", label: "Symbol", className: "l" },
+  { key: "change", label: "Change", className: "" },
+  { key: "price", label: "Price", className: "c-price" },
+  { key: null, label: "Expected", className: "c-exp" },
+  { key: null, label: "Band", className: "c-band" },
+  { key: "score", label: "Score", className: "c-sc" },
+  { key: null, label: "Method", className: "l c-me" },
+  { key: "age", label: "Age", className: "" },
+];
+
+function TableHead({ sort, onSort }: { sort: Settings["sort"]; onSort: (sort: Settings["sort"]) => void }) {
+  return (
+    <div className="trow th" role="group" aria-label="Sort by">
+      <span />
+      {COLUMNS.map(({ key, label, className }) =>
+        key === null
+          ? <span key={label} className={className}>{label}</span>
+          : <button key={label} type="button" className={`${className}${sort.key === key ? " sorted" : ""}`} aria-pressed={sort.key === key} onClick={() => onSort({ key, down: sort.key === key ? !sort.down : true })}>{label}{sort.key === key ? (sort.down === (key === "age") ? " ↑" : " ↓") : ""}</button>,
+      )}
+    </div>
+  );
+}
+
+function IncidentRow({ item, age: ageText, act }: { item: Extract<Item, { kind: "incident" }>; age: string; act: Actions }) {
+  const { anomaly } = item;
+  const title = anomaly.type === "SECTOR_ANOMALY" ? `${anomaly.sector} sector` : anomaly.type === "MARKET_STRESS" ? "Market stress" : "Synchronized move";
+  const size = anomaly.symbols.length || anomaly.members;
+  const change = anomaly.averageChangePct ?? anomaly.performancePct;
+  return (
+    <article className={`inc-hd r-${anomaly.severity}`} aria-label={`Incident: ${title}, ${item.count} alerts`}>
+      <Severity severity={anomaly.severity} />
+      <span className="incic"><Icon name="incident" /></span>
+      <span className="inc-tx">
+        <span className="ell blk"><b>{title}</b><span className="t3"> · incident · {clock(anomaly.timestamp)}</span></span>
+        <span className="ell blk t2"><b className={anomaly.direction === "UP" ? "up" : "down"}>{percent(change)}</b> avg{size && anomaly.universe ? ` · ${size} of ${anomaly.universe} symbols` : ""}<span className="only-n"> · {item.count} {item.count === 1 ? "alert" : "alerts"} folded</span></span>
+      </span>
+      {anomaly.ratio !== null && <span className="only-n"><Ring ratio={anomaly.ratio} usual={null} tone={anomaly.direction === "UP" ? "var(--up)" : "var(--down)"} size={30} /></span>}
+      <time className="num t3 only-n">{ageText}</time>
+      <button type="button" className="ib sm" aria-expanded={item.open} aria-label={item.open ? "Fold the incident" : "Unfold the incident"} onClick={() => act.fold(anomaly.id)}><Icon name={item.open ? "down" : "right"} size={12} /></button>
+    </article>
+  );
+}
+
+function Facts({ alert, step }: { alert: Alert; step: number | undefined }) {
+  const others = alert.methods.filter((other) => other.method !== alert.method);
+  const facts: [string, React.ReactNode][] = [
+    ["Price", <b key="p">{price(alert.price, step)}</b>],
+    ["Expected", price(alert.expected, step)],
+    ["Band", alert.lower === null || alert.upper === null ? "–" : `${price(alert.lower, step)}–${price(alert.upper, step)}`],
+    ["Score / threshold", <span key="s"><b>{sigma(alert.score)}</b> / {alert.threshold === null ? "–" : `${plain(alert.threshold, 1)}σ`}</span>],
+    ["Also seen by", others.length ? others.map((other) => `${methodName(other.method)} ${sigma(other.score)}`).join(", ") : "–"],
+    ["Baseline", alert.baselineSize === null ? "–" : `${plain(alert.baselineSize, 0)} candles`],
+  ];
+  return <dl className="facts">{facts.map(([name, value]) => <div key={name}><dt className="lbl">{name}</dt><dd className="wrap">{value}</dd></div>)}</dl>;
+}
+
+function Details({ alert, pad, host, settings, width, act, onHeight }: { alert: Alert; pad: Pad; host: Host; settings: Settings; width: number; act: Actions; onHeight: (height: number) => void }) {
+  const box = React.useRef<HTMLDivElement>(null);
+  const [history, setHistory] = React.useState<HistoryPoint[]>([]);
+  React.useEffect(() => {
+    let mounted = true;
+    void pad.history(alert.id).then((points) => mounted && setHistory(points));
+    return () => {
+      mounted = false;
+    };
+  }, [pad, alert.id]);
+  React.useLayoutEffect(() => {
+    const element = box.current;
+    if (!element) return;
+    const observer = new ResizeObserver(() => onHeight(element.offsetHeight));
+    observer.observe(element);
+    return () => observer.disconnect();
+  }, [onHeight]);
+  const steps = alert.escalations.length ? alert.escalations : [{ severity: alert.severity, timestamp: alert.timestamp }];
+  const step = host.priceStep(alert.symbol);
+  return (
+    <div ref={box} role="article" aria-label={`Details of ${alert.symbol}`} className={`exp r-${alert.severity in RANK ? alert.severity : "LOW"}`}>
+      <p className="say">{alertSentence(alert)}</p>
+      <div className="chart"><Chart alert={alert} history={history} width={Math.max(180, width - 38)} step={step} /></div>
+      <Facts alert={alert} step={step} />
+      <div className="tl">
+        {steps.map((escalation, i) => (
+          <span key={i}>{i > 0 && <Icon name="right" size={9} />}<Severity severity={escalation.severity} size={12} />{clock(escalation.timestamp)}{i === 0 ? " opened" : i === steps.length - 1 ? " escalated" : ""}</span>
+        ))}
+        {isClosed(alert) && <span><Icon name="right" size={9} />closed</span>}
+        <span className="t3">{[alert.venue, alert.detector || methodName(alert.method), alert.interval, `rev ${alert.revision}`].filter(Boolean).join(" · ")}</span>
+      </div>
+      <div className="acts">
+        <Button icon="chart" label="Open chart" primary onClick={() => act.chart(alert.symbol)} />
+        <Button icon="copy" label="Copy" onClick={() => act.copy(alert)} />
+        <Button icon="bell" label="Mute 1 h" onClick={() => act.mute(alert.symbol)} />
+        <Button icon="check" label="Review" onClick={() => act.review(alert)} />
+      </div>
+      {settings.orders && host.account && <Orders alert={alert} host={host} usd={settings.orderUsd} />}
+    </div>
+  );
+}
+
+/** Real money: switched on in the settings, two clicks, the amount and the account spelled out. */
+function Orders({ alert, host, usd }: { alert: Alert; host: Host; usd: number }) {
+  const [side, setSide] = React.useState<"buy" | "sell" | null>(null);
+  const [busy, setBusy] = React.useState(false);
+  const market = host.marketOf(alert.symbol);
+  if (!market) return <p className="t3">{alert.symbol} is not listed on {host.account}.</p>;
+  const place = async () => {
+    if (!side || alert.price === null) return;
+    setBusy(true);
+    try {
+      await api.orders.placeMarketOrder(market, host.account, side, { amount: api.utils.convertNotionalToNative(usd, market, host.account, alert.price) });
+      api.toast.success(`Market ${side} of ${usd} USD in ${market} sent.`);
+    } catch (error) {
+      api.toast.error(error instanceof Error ? error.message : String(error));
+    }
+    setBusy(false);
+    setSide(null);
+  };
+  return (
+    <div className="acts orders">
+      {side === null
+        ? (["buy", "sell"] as const).map((choice) => <Button key={choice} label={`${titled(choice)} $${usd}…`} onClick={() => setSide(choice)} />)
+        : <><span>Market {side}, {usd} USD of {market} on {host.account}?</span><Button label={`Confirm ${side}`} disabled={busy} onClick={() => void place()} /><Button label="Cancel" disabled={busy} onClick={() => setSide(null)} /></>}
+    </div>
+  );
+}
+
+// --- 11 Market views --------------------------------------------------------------------------------------------------
+
+interface MarketState {
+  stress: Stress | null;
+  live: boolean;
+  stale: boolean;
+  delta: number | null;
+  sync: MarketAnomaly | null;
+  sectors: MarketAnomaly[];
+  items: MarketAnomaly[];
+  lastStress: MarketAnomaly | null;
+  worst: string | null;
+}
+
+const DELTA_MS = 15 * 60_000;
+
+function marketState(pad: Pad, stale: boolean): MarketState {
+  const items = [...pad.store.market.values()].sort((a, b) => b.timestamp - a.timestamp);
+  const open = items.filter((item) => item.state !== "CLOSED");
+  const lastStress = items.find((item) => item.type === "MARKET_STRESS" && item.stressIndex !== null);
+  // Without a live index an open stress anomaly still says it; a closed one says nothing about now.
+  const stress = pad.stress ?? (lastStress && isOpen(lastStress) ? { index: lastStress.stressIndex!, parts: lastStress.components, timestamp: lastStress.timestamp } : null);
+  const before = stress && pad.stressHistory.find((point) => point.timestamp >= stress.timestamp - DELTA_MS);
+  const known = before && stress && stress.timestamp - before.timestamp > DELTA_MS * 0.8;
+  const bySector = new Map<string, MarketAnomaly>();
+  for (const item of items) if (item.type === "SECTOR_ANOMALY" && item.sector && !bySector.has(item.sector)) bySector.set(item.sector, item);
+  return {
+    stress,
+    live: pad.stress !== null && !stale,
+    stale,
+    delta: known ? Math.round(stress.index) - Math.round(before.index) : null,
+    sync: open.find((item) => item.type === "SYNCHRONIZED_MOVEMENT") ?? null,
+    sectors: [...bySector.values()].sort((a, b) => Number(isOpen(b)) - Number(isOpen(a)) || (a.performancePct ?? 0) - (b.performancePct ?? 0)),
+    items,
+    lastStress: lastStress ?? null,
+    worst: SEVERITIES.find((severity) => open.some((item) => item.severity === severity)) ?? null,
+  };
+}
+const isOpen = (item: MarketAnomaly) => item.state !== "CLOSED";
+
+const quietStress = ({ lastStress }: MarketState) => (lastStress ? `last ${Math.round(lastStress.stressIndex!)} at ${clock(lastStress.timestamp)}` : "none so far");
+
+function StressLine({ market, onOpen }: { market: MarketState; onOpen: () => void }) {
+  const { stress, sync } = market;
+  if (!stress) return <div className="strip"><span className="lbl">Stress</span><b className="idx t3">–</b><span className="t3 ell">{quietStress(market)}</span></div>;
+  const zone = zoneOf(stress.index);
+  const tone = market.live ? `s-${zone.severity}` : "t3";
+  return (
+    <button type="button" className="strip" title={`${zone.name} stress. Show the market`} onClick={onOpen}>
+      <Severity severity={zone.severity} mute={!market.live} />
+      <span className="lbl">Stress</span>
+      <b className={`idx num ${tone}`}>{Math.round(stress.index)}</b>
+      <span className={`mini ${tone}`}><i style={{ width: `${stress.index}%` }} /></span>
+      <span className="t2 ell grow">{market.live ? (market.delta === null ? zone.name : `${signed(market.delta, 0)} in 15 min`) : `at ${clock(stress.timestamp, true)}`}</span>
+      {sync && <b className={`nw ${market.stale ? "t3" : sync.direction === "UP" ? "up" : "down"}`}>{sync.direction === "UP" ? "▲" : "▼"} {share(sync.ratio)} <span className="only-n">together</span></b>}
+      <Icon name="right" size={12} />
+    </button>
+  );
+}
+
+interface MarketActions {
+  show: (label: string, symbols: string[]) => void;
+  muteRest: (symbols: string[]) => void;
+  mute: (symbols: string[]) => void;
+  filterSymbol: (symbol: string) => void;
+}
+
+const Summary = React.memo(function Summary({ market, act }: { market: MarketState; act: MarketActions }) {
+  const { stress, sync } = market;
+  const zone = stress ? zoneOf(stress.index) : null;
+  const lead = stress?.parts[0];
+  const hit = market.sectors.filter(isOpen).sort((a, b) => rankOf(b.severity) - rankOf(a.severity) || Math.abs(b.deviation ?? 0) - Math.abs(a.deviation ?? 0))[0];
+  return (
+    <div className="summary">
+      <span className="sumidx">
+        {zone && stress ? <><Severity severity={zone.severity} size={18} mute={!market.live} /><b className={`num ${market.live ? `s-${zone.severity}` : "t3"}`}>{Math.round(stress.index)}</b></> : <b className="t3">–</b>}
+        <span><b className="blk">{zone ? (zone.name === "Calm" ? "Calm" : `${zone.name} stress`) : "Market stress"}</b><span className="t2">{!stress ? quietStress(market) : !market.live ? `at ${clock(stress.timestamp, true)}` : market.delta === null ? "of 100" : `${signed(market.delta, 0)} in 15 min`}</span></span>
+      </span>
+      <span className="sep tall only-l" />
+      <p className="say">
+        {sync
+          ? <><b>{sync.symbols.length} of {sync.universe ?? "–"} symbols ({share(sync.ratio)}) {sync.direction === "UP" ? "rose" : "fell"} together{sync.window ? ` in ${span(sync.window)}` : ""}, <span className={sync.direction === "UP" ? "up" : "down"}>{percent(sync.averageChangePct, NBSP)}</span> on average.</b> {sync.usualRatio !== null && `Usual: ${share(sync.usualRatio)}. `}</>
+          : <>No move of the whole market right now. </>}
+        {lead && stress && stress.index >= 40 && `Led by ${lead.name}. `}
+        {hit && hit.performancePct !== null && <>{hit.sector} parts from the market: <span className={hit.performancePct < 0 ? "down" : "up"}>{percent(hit.performancePct, NBSP)}</span>, {plain(Math.abs(hit.deviation ?? 0), 1)}σ {(hit.deviation ?? 0) < 0 ? "worse" : "better"}.</>}
+      </p>
+      {(sync ?? hit) && (
+        <span className="acts">
+          {sync && sync.symbols.length > 0 && <Button icon="filter" label={`Show the ${sync.symbols.length}`} primary onClick={() => act.show("Synchronized move", sync.symbols)} />}
+          {sync && sync.symbols.length > 0 && <Button icon="bell" label="Mute the rest 1 h" onClick={() => act.muteRest(sync.symbols)} />}
+          {hit && hit.symbols.length > 0 && <Button icon="sectors" label={`Go to ${hit.sector}`} onClick={() => act.show(hit.sector ?? "Sector", hit.symbols)} />}
+        </span>
+      )}
+    </div>
+  );
+});
+
+function Card({ title, note, className = "", children }: { title: React.ReactNode; note?: React.ReactNode; className?: string; children: React.ReactNode }) {
+  return <section className={`mc ${className}`}><h2>{title}{note !== undefined && <span className="r">{note}</span>}</h2>{children}</section>;
+}
+
+function StressCards({ market, pad, width }: { market: MarketState; pad: Pad; width: number }) {
+  const { stress } = market;
+  if (!stress) return <Card title="Market stress"><p className="t2">{market.lastStress ? `No stress right now. The last time it reached ${Math.round(market.lastStress.stressIndex!)}, at ${clock(market.lastStress.timestamp)}.` : "No stress so far."}</p></Card>;
+  const points = roundTogether(stress.parts.map((part) => part.points), stress.index);
+  const wide = width >= 560;
+  const historyWidth = Math.max(140, (wide ? width / 2 : width) - (width >= 360 ? 200 : 40));
+  return (
+    <div className="mg2">
+      <Card title="Market stress" note={market.live ? (market.delta === null ? "0–100" : `${signed(market.delta, 0)} in 15 min`) : `at ${clock(stress.timestamp, true)}`}>
+        <div className="gauge"><Gauge index={stress.index} mute={!market.live} /><div className="hist"><StressHistory points={pad.stressHistory} index={stress.index} width={historyWidth} mute={!market.live} /></div></div>
+      </Card>
+      <Card title={`What makes it ${Math.round(stress.index)}`} note="percentile · points">
+        <div className="stack">{stress.parts.map((part, i) => <i key={part.name} title={words(part.name)} style={{ width: `${Math.max(0, part.points)}%`, opacity: i ? 1 - i * 0.12 : 1 }} />)}<span className="rest" /></div>
+        {stress.parts.map((part, i) => (
+          <div key={part.name} className={`comp${i ? "" : " lead"}`}>
+            <span className="nm ell">{words(part.name)}</span>
+            <span className="bar"><i style={{ width: `${part.percentile}%` }} /><u /></span>
+            <span className="num t3 pc">{ordinal(Math.round(part.percentile))}</span>
+            <b className="num">{plain(points[i] ?? part.points, 1)}</b>
+          </div>
+        ))}
+      </Card>
+    </div>
+  );
+}
+
+function ordinal(n: number): string {
+  const last = n % 10;
+  const teen = Math.floor(n / 10) % 10 === 1;
+  return `${n}${teen ? "th" : last === 1 ? "st" : last === 2 ? "nd" : last === 3 ? "rd" : "th"}`;
+}
+
+/** How much of the market goes one way: from the open synchronized move, else the live breadth (which has no side). */
+function Breadth({ market }: { market: MarketState }) {
+  const { sync } = market;
+  const value = market.stress?.parts.find((part) => part.name === "breadth")?.value ?? null;
+  const ratio = sync?.ratio ?? (value !== null && value >= 0 && value <= 1 ? value : null);
+  if (ratio === null) return null;
+  const side = sync?.direction === "UP" ? "u" : sync ? "d" : "n";
+  const universe = sync?.universe ?? null;
+  const count = universe === null ? null : Math.round(ratio * universe);
+  const verb = sync ? (sync.direction === "UP" ? "rise" : "fall") : "move with the market";
+  return (
+    <Card title="Breadth" note={`${universe === null ? "" : `${universe} symbols`}${sync?.window ? ` · ${span(sync.window)}` : ""}`}>
+      <div className="breadth">
+        <span className={side} style={{ width: `${ratio * 100}%` }}>{sync ? (sync.direction === "UP" ? "▲ " : "▼ ") : ""}{count ?? ""}</span>
+        <span className="f grow" />
+      </div>
+      <div className="bl"><span>{share(ratio)} {verb}</span><span>{share(1 - ratio)} do not</span></div>
+    </Card>
+  );
+}
+
+function SyncCard({ item, now, act }: { item: MarketAnomaly; now: number; act: MarketActions }) {
+  const [all, setAll] = React.useState(false);
+  const shown = all ? item.symbols.slice(0, 400) : item.symbols.slice(0, 7);
+  return (
+    <Card className={`f-${item.severity}`} title={<><Severity severity={item.severity} />Synchronized move</>} note={age(now - item.timestamp)}>
+      <div className="sync">
+        <Ring ratio={item.ratio ?? 0} usual={item.usualRatio} tone={item.direction === "UP" ? "var(--up)" : "var(--down)"} size={84} />
+        <div>
+          <Change value={item.averageChangePct} direction={item.direction} big /> <span className="t2">avg</span>
+          <div className="t2">{item.symbols.length} of {item.universe ?? "–"}{item.window ? ` in ${span(item.window)}` : ""}</div>
+          {item.usualRatio !== null && <div className="t3">Usual: {share(item.usualRatio)}, the tick</div>}
+        </div>
+      </div>
+      <div className={`chips${all ? " all" : ""}`}>
+        {shown.map((symbol) => <button key={symbol} type="button" className="chip" title={`Only ${symbol}`} onClick={() => act.filterSymbol(symbol)}>{splitSymbol(symbol)[0]}</button>)}
+        {!all && item.symbols.length > shown.length && <button type="button" className="chip" onClick={() => setAll(true)}>+{item.symbols.length - shown.length}</button>}
+      </div>
+      <div className="acts">
+        <Button icon="filter" label="Show symbols" onClick={() => act.show("Synchronized move", item.symbols)} />
+        <Button icon="bell" label="Mute these 1 h" onClick={() => act.mute(item.symbols)} />
+      </div>
+    </Card>
+  );
+}
+
+function Earlier({ items }: { items: MarketAnomaly[] }) {
+  return (
+    <Card title="Earlier market anomalies">
+      {items.length === 0 && <p className="t2">None yet.</p>}
+      {items.map((item) => (
+        <div key={item.id} className="mrow"><Severity severity={item.severity} size={12} /><span className="ell" title={marketSentence(item)}>{marketSentence(item)}</span><time className="num t3">{clock(item.timestamp)}</time></div>
+      ))}
+    </Card>
+  );
+}
+
+const HEAT_FULL = 5;
+function Sectors({ market, now, act }: { market: MarketState; now: number; act: MarketActions }) {
+  return (
+    <Card title="Sectors" note={market.sectors.length ? "worst first" : undefined}>
+      {market.sectors.length === 0 && <p className="t2">Every sector goes with the market.</p>}
+      <div className="heat">
+        {market.sectors.slice(0, 18).map((item) => {
+          const change = item.performancePct ?? 0;
+          const heat = Math.min(1, Math.abs(change) / HEAT_FULL);
+          const open = isOpen(item);
+          return (
+            <button key={item.id} type="button" className={`tile${open ? ` flag f-${item.severity}` : " past"}`} title={open ? `Show the symbols of ${item.sector}` : `Closed; seen ${age(now - item.timestamp)} ago`}
+              style={{ background: `color-mix(in srgb, var(--${change < 0 ? "down" : "up"}) ${Math.round(heat * (open ? 38 : 14))}%, var(--bg1))` }}
+              onClick={() => act.show(item.sector ?? "Sector", item.symbols)}>
+              <span className="n"><span className="ell grow">{item.sector}</span>{open ? <Severity severity={item.severity} size={11} /> : <span className="t3">{age(now - item.timestamp)}</span>}</span>
+              <span className="p num">{percent(item.performancePct)}</span>
+              <span className="d num"><span>{sigma(item.deviation)}</span><span>{item.membersMoving ?? "–"}/{item.members ?? "–"}</span></span>
+            </button>
+          );
+        })}
+      </div>
+      {market.sectors.length > 0 && <div className="legend"><span>−{HEAT_FULL}%</span><span className="ramp" /><span>+{HEAT_FULL}%</span><span>· σ: deviation from the market · 11/14: members that moved with it</span></div>}
+    </Card>
+  );
+}
+
+const MarketColumn = React.memo(function MarketColumn({ market, pad, width, now, act, summary }: { market: MarketState; pad: Pad; width: number; now: number; act: MarketActions; summary: boolean }) {
+  const syncs = market.items.filter((item) => item.type === "SYNCHRONIZED_MOVEMENT" && isOpen(item)).slice(0, 2);
+  const earlier = market.items.filter((item) => !syncs.includes(item) && !(item.type === "SECTOR_ANOMALY" && isOpen(item))).slice(0, 9);
+  return (
+    <div className="col-mkt" tabIndex={-1} role="region" aria-label="Market">
+      {summary && <Summary market={market} act={act} />}
+      <StressCards market={market} pad={pad} width={width} />
+      <Breadth market={market} />
+      <div className="mg2">
+        {syncs.map((item) => <SyncCard key={item.id} item={item} now={now} act={act} />)}
+        <Earlier items={earlier.slice(0, syncs.length ? 7 : 9)} />
+      </div>
+      <Sectors market={market} now={now} act={act} />
+    </div>
+  );
+});
+
+// --- 12 Header and overlays -------------------------------------------------------------------------------------------
+
+function IconButton({ icon, label, on = false, count, onClick, className = "" }: { icon: string; label: string; on?: boolean; count?: number; onClick: () => void; className?: string }) {
+  return (
+    <button type="button" className={`ib ${on ? "on" : ""} ${className}`} aria-label={label} aria-pressed={on} title={label} onClick={stop(onClick)}>
+      <Icon name={icon} />{count ? <span className="cnt">{count}</span> : null}
+    </button>
+  );
+}
+
+function Button({ icon, label, primary = false, disabled = false, onClick }: { icon?: string; label: string; primary?: boolean; disabled?: boolean; onClick: () => void }) {
+  return <button type="button" className={`btn${primary ? " pri" : ""}`} disabled={disabled} onClick={stop(onClick)}>{icon && <Icon name={icon} />}{label}</button>;
+}
+
+const SOURCES: Record<string, string> = { live: "LIVE", replay: "REPLAY", simulated: "SIMULATED" };
+
+interface BadgeState {
+  tone: string;
+  text: string;
+  note: string;
+}
+
+/** The worst of socket and feed, with the age of what it says. SIMULATED and REPLAY are never hidden. */
+function badgeOf(status: Status, feed: Feed | null, feedAgeMs: number | null, stale: boolean, now: number): BadgeState {
+  const source = feed ? (SOURCES[feed.source] ?? words(feed.source).toUpperCase()) : "";
+  const prefix = source && source !== "LIVE" ? `${source} · ` : "";
+  if (!status.online && status.lostAt === null) return { tone: "WAIT", text: "Connecting…", note: "" };
+  if (!status.online) return { tone: "OFFLINE", text: `${prefix}OFFLINE`, note: age(now - status.lostAt!) };
+  if (!feed) return { tone: "WAIT", text: "CONNECTED", note: "no prices yet" };
+  if (stale) return { tone: "STALE", text: `${prefix}STALE`, note: longAge(feedAgeMs ?? 0) };
+  const note = feed.state === "warming" ? "warming up" : feed.state === "ended" ? "ended" : source === "LIVE" && feedAgeMs !== null ? (feedAgeMs < 9_950 ? `${(feedAgeMs / 1000).toFixed(1)} s` : longAge(feedAgeMs)) : source === "REPLAY" && feed.progress !== null ? `${Math.round(feed.progress * 100)}${NBSP}%` : "";
+  return { tone: source in RANK ? "WAIT" : source, text: source, note };
+}
+const BADGE_ICONS: Record<string, string> = { SIMULATED: "flask", REPLAY: "replay", STALE: "clock", OFFLINE: "plug" };
+
+function Badge({ state }: { state: BadgeState }) {
+  return (
+    <span className={`badge ${state.tone}`} role="status">
+      {state.tone === "LIVE" ? <span className="dotlive" /> : BADGE_ICONS[state.tone] && <Icon name={BADGE_ICONS[state.tone]!} size={12} />}
+      <span>{state.text}</span>{state.note && <span className="age">{state.note}</span>}
+    </span>
+  );
+}
+
+function SeverityToggles({ counts, hidden, onToggle }: { counts: Record<string, number>; hidden: string[]; onToggle: (severity: string) => void }) {
+  return (
+    <span className="sevt" role="group" aria-label="Severities shown">
+      {SEVERITIES.map((severity) => (
+        <button key={severity} type="button" className={hidden.includes(severity) ? "off" : ""} aria-pressed={!hidden.includes(severity)} aria-label={`${words(severity)}, ${counts[severity] ?? 0} open`} title={words(severity)} onClick={() => onToggle(severity)}>
+          <Severity severity={severity} size={12} /><span className="num">{counts[severity] ?? 0}</span>
+        </button>
+      ))}
+    </span>
+  );
+}
+
+function Search({ value, inputRef, onChange }: { value: string; inputRef?: React.Ref<HTMLInputElement>; onChange: (value: string) => void }) {
+  return (
+    <label className="search"><Icon name="search" /><span className="vh">Search a symbol</span>
+      <input ref={inputRef} type="search" placeholder="Symbol…" value={value} spellCheck={false} autoComplete="off" onChange={(event) => onChange(event.target.value)} />
+      {!value && <kbd>/</kbd>}
+    </label>
+  );
+}
+
+function Toggle({ on, label, onClick, disabled = false }: { on: boolean; label: React.ReactNode; onClick: () => void; disabled?: boolean }) {
+  return <button type="button" className={`ctl${on ? " on" : ""}`} aria-pressed={on} disabled={disabled} onClick={onClick}>{label}</button>;
+}
+
+/** A menu below the header, a sheet at the bottom of a narrow panel. Escape and a click beside it close it. */
+function Overlay({ title, onClose, children }: { title: string; onClose: () => void; children: React.ReactNode }) {
+  const box = React.useRef<HTMLDivElement>(null);
+  React.useEffect(() => box.current?.querySelector<HTMLElement>("input,button:not(.x)")?.focus(), []);
+  return (
+    <>
+      <div className="scrim" onClick={onClose} />
+      <div ref={box} className="menu" role="dialog" aria-label={title} onKeyDown={(event) => event.key === "Escape" && (event.stopPropagation(), onClose())}>
+        <div className="menuhd"><b>{title}</b><button type="button" className="ib sm x" aria-label="Close" onClick={onClose}><Icon name="close" size={12} /></button></div>
+        {children}
+      </div>
+    </>
+  );
+}
+
+const LAYOUTS: { layout: Layout; label: string; note: string }[] = [
+  { layout: "compact", label: "Compact", note: "One line, 28 px. Most rows in sight" },
+  { layout: "cards", label: "Cards", note: "Sparkline, band and sentence, 106 px" },
+  { layout: "table", label: "Table", note: "Sortable columns, 24 px" },
+];
+
+type Change_ = (change: Partial<Settings>) => void;
+
+function LayoutMenu({ settings, change, onClose }: { settings: Settings; change: Change_; onClose: () => void }) {
+  return (
+    <Overlay title="Layout" onClose={onClose}>
+      {LAYOUTS.map(({ layout, label, note }) => (
+        <button key={layout} type="button" className={`mi${settings.layout === layout ? " on" : ""}`} aria-pressed={settings.layout === layout} onClick={() => (change({ layout }), onClose())}>
+          <Icon name={layout} /><span className="grow">{label}<small>{note}</small></span>{settings.layout === layout && <Icon name="check" />}
+        </button>
+      ))}
+    </Overlay>
+  );
+}
+
+const PRESETS: { label: string; change: Partial<Settings> }[] = [
+  { label: "Everything", change: NO_FILTERS },
+  { label: "Serious only", change: { ...NO_FILTERS, hiddenSeverities: ["MEDIUM", "LOW"] } },
+  { label: "Open now", change: { ...NO_FILTERS, hideClosed: true } },
+  { label: "Active symbol", change: { ...NO_FILTERS, onlyActive: true } },
+  { label: "My positions", change: { ...NO_FILTERS, onlyPositions: true } },
+];
+const flip = (list: string[], value: string) => (list.includes(value) ? list.filter((other) => other !== value) : [...list, value]);
+
+function FilterMenu({ settings, change, host, counts, shown, onClose }: { settings: Settings; change: Change_; host: Host; counts: Record<string, number>; shown: number; onClose: () => void }) {
+  return (
+    <Overlay title="Filters" onClose={onClose}>
+      <Search value={settings.search} onChange={(search) => change({ search })} />
+      <div className="fld"><span className="lbl">Presets</span><div className="cks">{PRESETS.map(({ label, change: preset }) => <button key={label} type="button" className="ctl" onClick={() => change(preset)}>{label}</button>)}</div></div>
+      <div className="fld"><span className="lbl">Severity</span><SeverityToggles counts={counts} hidden={settings.hiddenSeverities} onToggle={(severity) => change({ hiddenSeverities: flip(settings.hiddenSeverities, severity) })} /></div>
+      <div className="fld"><span className="lbl">Method (none chosen: all)</span><div className="cks">{METHODS.map((method) => <Toggle key={method} on={settings.methods.includes(method)} label={methodName(method)} onClick={() => change({ methods: flip(settings.methods, method) })} />)}</div></div>
+      <div className="fld"><span className="lbl">Only</span><div className="cks">
+        <Toggle on={settings.onlyActive} label="Active symbol" disabled={!host.active} onClick={() => change({ onlyActive: !settings.onlyActive })} />
+        <Toggle on={settings.onlyPositions} label="My positions" disabled={!host.account} onClick={() => change({ onlyPositions: !settings.onlyPositions })} />
+        <Toggle on={settings.hideClosed} label="Open episodes" onClick={() => change({ hideClosed: !settings.hideClosed })} />
+        {settings.group && <Toggle on label={`${settings.group.label}: ${settings.group.symbols.length}`} onClick={() => change({ group: null })} />}
+      </div></div>
+      <div className="fld"><span className="lbl">Channels received</span><div className="cks">{["alerts", "market"].map((channel) => {
+        const on = settings.channels.length === 0 || settings.channels.includes(channel);
+        return <Toggle key={channel} on={on} label={words(channel)} onClick={() => change({ channels: on ? ["alerts", "market"].filter((other) => other !== channel) : [] })} />;
+      })}</div></div>
+      <div className="acts"><Button label="Reset" onClick={() => change(NO_FILTERS)} /><span className="grow" /><Button primary label={`Show ${shown} ${shown === 1 ? "alert" : "alerts"}`} onClick={onClose} /></div>
+    </Overlay>
+  );
+}
+
+const LEVELS = [["OFF", "Off"], ["CRITICAL", "Critical"], ["HIGH", "High and up"], ["MEDIUM", "Medium and up"], ["LOW", "All"]] as const;
+
+function SettingsMenu({ settings, change, onClose }: { settings: Settings; change: Change_; onClose: () => void }) {
+  const [server, setServer] = React.useState(settings.server);
+  const { links = [], actions = [] } = defaults();
+  const notify = async (level: string) => {
+    if (level !== "OFF" && typeof Notification !== "undefined" && (await Notification.requestPermission()) !== "granted") {
+      api.toast.warning("The browser does not allow notifications from this page.");
+      return;
+    }
+    change({ notify: level });
+  };
+  return (
+    <Overlay title="Settings" onClose={onClose}>
+      <form className="fld" onSubmit={(event) => (event.preventDefault(), change({ server: server.trim().replace(/\/+$/, "") }))}>
+        <label className="lbl" htmlFor="aa-server">Alert server</label>
+        <span className="inl"><input id="aa-server" value={server} spellCheck={false} onChange={(event) => setServer(event.target.value)} /><button type="submit" className="btn" disabled={server === settings.server || !/^https?:\/\/\S+$/.test(server)}>Use</button></span>
+      </form>
+      <div className="fld"><span className="lbl">Sound on new alerts</span><Levels value={settings.sound} onChange={(sound) => (sound !== "OFF" && beep(sound), change({ sound }))} /></div>
+      <div className="fld"><span className="lbl">Browser notifications</span><Levels value={settings.notify} onChange={(level) => void notify(level)} /></div>
+      <div className="fld"><span className="lbl">Order buttons: real money, always confirmed</span><span className="inl">
+        <Toggle on={settings.orders} label={settings.orders ? "On" : "Off"} onClick={() => change({ orders: !settings.orders })} />
+        {settings.orders && <label className="inl">USD <input type="number" min={1} value={settings.orderUsd} onChange={(event) => change({ orderUsd: Math.max(1, Number(event.target.value) || 1) })} /></label>}
+      </span></div>
+      {(links.length > 0 || actions.length > 0) && <div className="fld"><span className="lbl">More</span><div className="cks">
+        {actions.map(({ label, run }) => <button key={label} type="button" className="ctl" onClick={() => void run()}>{label}</button>)}
+        {links.map(({ label, href }) => <a key={href} className="ctl" href={href}>{label}</a>)}
+      </div></div>}
+    </Overlay>
+  );
+}
+
+function Levels({ value, onChange }: { value: string; onChange: (level: string) => void }) {
+  return <div className="cks">{LEVELS.map(([level, label]) => <Toggle key={level} on={value === level} label={label} onClick={() => onChange(level)} />)}</div>;
+}
+
+const KEYS = [["J K", "move"], ["Enter", "expand"], ["Esc", "close"], ["O", "chart"], ["C", "copy"], ["M", "mute 1 h"], ["A", "review"], ["/", "search"], ["1–4", "severity"], ["L", "layout"], ["P", "pause"], ["G", "newest"], ["?", "keys"]];
+
+function KeysMenu({ onClose }: { onClose: () => void }) {
+  return <Overlay title="Keys" onClose={onClose}><dl className="keys">{KEYS.map(([key, what]) => <React.Fragment key={key}><dt><kbd>{key}</kbd></dt><dd>{what}</dd></React.Fragment>)}</dl></Overlay>;
+}
+
+// --- 13 The panel -----------------------------------------------------------------------------------------------------
+
+const WIDE = 900;
+const LIST_WIDTH = 628;
+const OVERSCAN_PX = 240;
+const HOVER_READS_MS = 300;
+const FLASH_MS = 700;
+const FLASH_AT_MOST = 8;
+const ANNOUNCE_EVERY_MS = 5_000;
+
+function useSize<T extends HTMLElement>(): [React.RefObject<T>, { width: number; height: number }] {
+  const ref = React.useRef<T>(null);
+  const [size, setSize] = React.useState({ width: 0, height: 0 });
+  React.useLayoutEffect(() => {
+    const element = ref.current;
+    if (!element) return;
+    const measure = () => setSize({ width: element.clientWidth, height: element.clientHeight });
+    const observer = new ResizeObserver(measure);
+    observer.observe(element);
+    measure();
+    return () => observer.disconnect();
+  }, []);
+  return [ref, size];
+}
+
+/** Our clock, once a second. */
+function useNow(): number {
+  const [now, setNow] = React.useState(Date.now);
+  React.useEffect(() => {
+    const timer = setInterval(() => setNow(Date.now()), 1_000);
+    return () => clearInterval(timer);
+  }, []);
+  return now;
+}
+
+function usePad(settings: Settings): Pad {
+  const pad = React.useMemo(() => Pad.of(settings.server), [settings.server]);
+  React.useSyncExternalStore(pad.subscribe, pad.getVersion, pad.getVersion);
+  const held = React.useRef<ReturnType<Pad["retain"]> | null>(null);
+  const channels = settings.channels.join();
+  const scope = React.useMemo<Scope>(() => ({ channels: channels ? channels.split(",") : [], severities: [], symbols: [] }), [channels]);
+  React.useEffect(() => {
+    held.current = pad.retain(scope);
+    return () => held.current?.release();
+    // A changed scope is told below; only another server is another connection.
+  }, [pad]);
+  React.useEffect(() => held.current?.change(scope), [scope]);
+  return pad;
+}
+
+/** What the filters let through, and their names for the empty state. */
+function acceptOf(settings: Settings, host: { active: string; positions: Set<string> }, now: number): { accepts: (alert: Alert) => boolean; names: string[] } {
+  const group = settings.group ? new Set(settings.group.symbols) : null;
+  const rest = settings.restMuted && settings.restMuted.until > now ? new Set(settings.restMuted.symbols) : null;
+  const search = canonical(settings.search);
+  const names = [
+    ...(settings.hiddenSeverities.length ? [`without ${settings.hiddenSeverities.map(words).join(", ")}`] : []),
+    ...(settings.methods.length ? [`Method ${settings.methods.map(methodName).join(", ")}`] : []),
+    ...(search ? [`“${search}”`] : []),
+    ...(settings.group ? [settings.group.label] : []),
+    ...(settings.onlyActive ? ["Active symbol"] : []),
+    ...(settings.onlyPositions ? ["My positions"] : []),
+    ...(settings.hideClosed ? ["Open episodes"] : []),
+    ...(rest ? ["the rest is muted"] : []),
+  ];
+  const accepts = (alert: Alert) =>
+    !settings.hiddenSeverities.includes(alert.severity) &&
+    (settings.methods.length === 0 || settings.methods.includes(alert.method)) &&
+    (!search || alert.symbol.includes(search)) &&
+    (!group || group.has(alert.symbol)) &&
+    (!rest || rest.has(alert.symbol)) &&
+    (!settings.onlyActive || alert.symbol === host.active) &&
+    (!settings.onlyPositions || host.positions.has(alert.symbol)) &&
+    (!settings.hideClosed || !isClosed(alert)) &&
+    !((settings.muted[alert.symbol] ?? 0) > now);
+  return { accepts, names };
+}
+
+const toggled = (set: Set<string>, value: string) => {
+  const next = new Set(set);
+  if (!next.delete(value)) next.add(value);
+  return next;
+};
+
+function Component(): React.ReactElement {
+  const [settings, change] = useSettings();
+  const host = useHost();
+  const pad = usePad(settings);
+  const now = useNow();
+  const theme = themeOf(api.hooks.useTheme());
+  const [rootRef, { width }] = useSize<HTMLElement>();
+  const [menu, setMenu] = React.useState<"filter" | "layout" | "settings" | "keys" | null>(null);
+  const [tab, setTab] = React.useState<"alerts" | "market">("alerts");
+  const [expanded, setExpanded] = React.useState<string | null>(null);
+  const [expandedHeight, setExpandedHeight] = React.useState(340);
+  const [focused, setFocused] = React.useState<string | null>(null);
+  const [folded, setFolded] = React.useState(new Set<string>());
+  const [unfolded, setUnfolded] = React.useState(new Set<string>());
+  const [paused, setPaused] = React.useState(false);
+  const [reading, setReading] = React.useState({ scrolled: false, hovered: false, focusedIn: false });
+  const [announcement, setAnnouncement] = React.useState("");
+  const searchRef = React.useRef<HTMLInputElement>(null);
+  const listRef = React.useRef<HTMLDivElement>(null);
+  const cutoff = React.useRef(Infinity);
+  React.useLayoutEffect(installStyle, []);
+
+  const { store, status } = pad;
+  const isReading = status.loaded && (paused || expanded !== null || reading.scrolled || reading.hovered || reading.focusedIn);
+  if (!isReading) cutoff.current = Infinity;
+  else if (cutoff.current === Infinity) cutoff.current = store.seq;
+
+  const { accepts, names } = React.useMemo(() => acceptOf(settings, host, now), [settings, host, now]);
+  const wide = width >= WIDE;
+  const listWidth = wide ? LIST_WIDTH : width;
+  const list = layoutList(store.entries, { layout: settings.layout, sort: settings.sort, accepts, cutoff: cutoff.current, incidents: store.market, unfolded, folded, expanded, expandedHeight });
+  const counts: Record<string, number> = {};
+  let open = 0;
+  for (const { alert } of store.entries) {
+    if (isClosed(alert)) continue;
+    open += 1;
+    counts[alert.severity] = (counts[alert.severity] ?? 0) + 1;
+  }
+  const flash = !((store.entries[store.entries.length - FLASH_AT_MOST]?.arrived ?? 0) > now - 1_000);
+  const stale = pad.isStale(now);
+  const frozen = stale || !status.online;
+  const market = React.useMemo(() => marketState(pad, frozen), [pad, pad.marketVersion, frozen]);
+  const marketNow = pad.marketNow(now);
+  const badge = badgeOf(status, pad.feed, pad.feedAgeMs(now), stale, now);
+
+  const scrollTo = (top: number) => listRef.current && (listRef.current.scrollTop = top);
+  const release = () => {
+    cutoff.current = store.seq;
+    setPaused(false);
+    setExpanded(null);
+    setReading((old) => ({ ...old, scrolled: false }));
+    scrollTo(0);
+  };
+  const latest = React.useRef({ settings, host, change, pad, accepts, paused });
+  latest.current = { settings, host, change, pad, accepts, paused };
+
+  const act = React.useMemo<Actions>(() => ({
+    toggle: (id) => setExpanded((old) => (old === id ? null : id)),
+    focus: setFocused,
+    chart: (symbol) => latest.current.host.openChart(symbol),
+    copy: (alert) => {
+      const text = `${alertSentence(alert)} ${words(alert.severity)}, ${methodName(alert.method)} ${sigma(alert.score)}, ${new Date(alert.timestamp).toISOString()}`;
+      void navigator.clipboard?.writeText(text).then(() => api.toast.success("Copied."), () => api.toast.error("The browser did not allow copying."));
+    },
+    mute: (symbol) => {
+      const { settings: current, change: set } = latest.current;
+      set({ muted: { ...unexpired(current.muted), [symbol]: Date.now() + MUTE_MS } });
+      api.toast.info(`${symbol} is muted for 1 h in this browser.`);
+    },
+    review: (alert) => window.open(`${latest.current.settings.server}/admin/alerts/alert/?q=${encodeURIComponent(alert.id)}`, "_blank", "noopener"),
+    fold: (incident) => setFolded((old) => toggled(old, incident)),
+    unfold: (incident) => setUnfolded((old) => toggled(old, incident)),
+  }), []);
+  const marketAct = React.useMemo<MarketActions>(() => ({
+    show: (label, symbols) => (latest.current.change({ ...NO_FILTERS, group: { label, symbols } }), setTab("alerts"), listRef.current?.scrollTo(0, 0)),
+    muteRest: (symbols) => latest.current.change({ restMuted: { until: Date.now() + MUTE_MS, symbols } }),
+    mute: (symbols) => latest.current.change({ muted: { ...unexpired(latest.current.settings.muted), ...Object.fromEntries(symbols.map((symbol) => [symbol, Date.now() + MUTE_MS])) } }),
+    filterSymbol: (symbol) => (latest.current.change({ ...NO_FILTERS, search: symbol }), setTab("alerts")),
+  }), []);
+
+  // New alerts are told aloud: to a screen reader (HIGH and up), by sound and by notification as the settings say.
+  React.useEffect(() => {
+    let spokenAt = 0;
+    const tell = (alert: Alert) => {
+      const { settings: current, accepts: wanted, paused: silent } = latest.current;
+      if (silent || !wanted(alert)) return;
+      if (reaches(alert.severity, "HIGH") && Date.now() - spokenAt > ANNOUNCE_EVERY_MS) {
+        spokenAt = Date.now();
+        setAnnouncement(`${words(alert.severity)}: ${alertSentence(alert)}`);
+      }
+      if (reaches(alert.severity, current.sound) && mayAnnounce("sound")) beep(alert.severity);
+      if (reaches(alert.severity, current.notify) && typeof Notification !== "undefined" && Notification.permission === "granted" && mayAnnounce("notify")) new Notification(`${words(alert.severity)}: ${alert.symbol}`, { body: alertSentence(alert), tag: alert.id });
+    };
+    pad.onNewAlert.add(tell);
+    return () => void pad.onNewAlert.delete(tell);
+  }, [pad]);
+
+  const move = (step: number) => {
+    const keys = list.items.filter((item) => item.kind === "alert").map((item) => item.key);
+    const at = focused === null ? -1 : keys.indexOf(focused);
+    const key = keys[Math.min(keys.length - 1, Math.max(0, at + step))];
+    if (key === undefined) return;
+    const i = list.items.findIndex((item) => item.key === key);
+    const [top, height] = [list.tops[i]!, list.items[i]!.height];
+    const box = listRef.current;
+    if (box && top < box.scrollTop) box.scrollTop = top;
+    else if (box && top + height > box.scrollTop + box.clientHeight) box.scrollTop = top + height - box.clientHeight;
+    setFocused(key);
+    requestAnimationFrame(() => requestAnimationFrame(() => box?.querySelector<HTMLElement>(`[data-key="${CSS.escape(key)}"]`)?.focus({ preventScroll: true })));
+  };
+
+  const onKeyDown = (event: React.KeyboardEvent) => {
+    if (event.ctrlKey || event.metaKey || event.altKey) return;
+    const target = event.target as HTMLElement;
+    if (target.matches("input,select,textarea")) {
+      if (event.key === "Escape") target.blur();
+      return;
+    }
+    const alert = focused === null ? null : (store.byId.get(focused)?.alert ?? null);
+    const severity = SEVERITIES[Number(event.key) - 1];
+    const key = event.key.length === 1 ? event.key.toLowerCase() : event.key;
+    const run: Record<string, (() => void) | null> = {
+      j: () => move(1),
+      k: () => move(-1),
+      ArrowDown: target.matches("article") ? () => move(1) : null,
+      ArrowUp: target.matches("article") ? () => move(-1) : null,
+      Enter: target.matches("article") && alert ? () => act.toggle(alert.id) : null,
+      Escape: () => (menu ? setMenu(null) : expanded !== null ? setExpanded(null) : target.blur()),
+      o: alert && (() => act.chart(alert.symbol)),
+      c: alert && (() => act.copy(alert)),
+      m: alert && (() => act.mute(alert.symbol)),
+      a: alert && (() => act.review(alert)),
+      "/": () => (searchRef.current ? searchRef.current.focus() : setMenu("filter")),
+      l: () => change({ layout: LAYOUTS[(LAYOUTS.findIndex(({ layout }) => layout === settings.layout) + 1) % LAYOUTS.length]!.layout }),
+      p: () => setPaused((old) => !old),
+      g: release,
+      "?": () => setMenu("keys"),
+      ...(severity && { [event.key]: () => change({ hiddenSeverities: flip(settings.hiddenSeverities, severity) }) }),
+    };
+    const action = run[key];
+    if (!action) return;
+    event.preventDefault();
+    action();
+  };
+
+  const mutedCount = Object.keys(unexpired(settings.muted, now)).length + (settings.restMuted && settings.restMuted.until > now ? 1 : 0);
+  const pill = list.waiting > 0 || paused ? (
+    <button type="button" className={`pill${paused ? " paused" : ""}`} onClick={release} title={paused ? "Resume" : "Show the new alerts (G)"}>
+      <Icon name={paused ? "play" : "up"} size={12} />{paused ? `Paused ${list.waiting || ""}` : <>{list.waiting}<span className="only-n">new</span></>}
+      {list.waitingCritical > 0 && <em><Severity severity="CRITICAL" size={12} />{list.waitingCritical}</em>}
+    </button>
+  ) : null;
+  const activeFilters = names.length;
+  const sourceText = pad.feed ? `${titled(pad.feed.venue)} · ${span(pad.feed.interval)} · ${pad.feed.symbols} symbols` : "";
+  const toggleSeverity = (severity: string) => change({ hiddenSeverities: flip(settings.hiddenSeverities, severity) });
+
+  return (
+    <section ref={rootRef} className={`aa${frozen ? " frozen" : ""}`} data-theme={theme} aria-label="Anomalies" tabIndex={-1} onKeyDown={onKeyDown}>
+      <header className="hd">
+        <span className="title only-t">Anomalies</span>
+        <Badge state={badge} />
+        <span className="t2 ell grow src only-l" title={sourceText}>{sourceText}</span>
+        {wide && <Search value={settings.search} inputRef={searchRef} onChange={(search) => change({ search })} />}
+        <span className="grow only-s" />
+        <span className="only-m"><SeverityToggles counts={counts} hidden={settings.hiddenSeverities} onToggle={toggleSeverity} /></span>
+        <IconButton icon="filter" label="Filters" on={menu === "filter"} count={activeFilters} onClick={() => setMenu("filter")} />
+        <button type="button" className="ctl lay" aria-label={`Layout: ${settings.layout}`} aria-haspopup="dialog" onClick={() => setMenu("layout")}><Icon name={settings.layout} /><span className="lay-tx">{words(settings.layout)}</span><Icon name="down" size={10} /></button>
+        <IconButton icon={settings.sound === "OFF" ? "mute" : "sound"} label={settings.sound === "OFF" ? "Sound is off" : `Sound: ${settings.sound.toLowerCase()} and up`} on={settings.sound !== "OFF"} className="k-sound" onClick={() => change({ sound: settings.sound === "OFF" ? "HIGH" : "OFF" })} />
+        <IconButton icon={paused ? "play" : "pause"} label={paused ? "Resume (P)" : "Pause (P)"} on={paused} onClick={() => (paused ? release() : setPaused(true))} />
+        <IconButton icon="gear" label="Settings" on={menu === "settings"} onClick={() => setMenu("settings")} />
+      </header>
+      {wide ? <Summary market={market} act={marketAct} /> : status.loaded || status.error ? <StressLine market={market} onOpen={() => setTab("market")} /> : <div className="strip"><span className="sk" style={{ width: 14 }} /><span className="sk" style={{ width: 48 }} /><span className="sk" style={{ width: 28 }} /></div>}
+      {!wide && (
+        <div className="tabs">
+          <div className="tabl" role="tablist" aria-label="Views">{(["alerts", "market"] as const).map((name) => (
+            <button key={name} type="button" role="tab" aria-selected={tab === name} className={tab === name ? "on" : ""} onClick={() => setTab(name)}>
+              {words(name)}{name === "alerts" ? <span className="cnt num">{open}</span> : market.worst && <Severity severity={market.worst} size={10} mute={frozen} />}
+            </button>
+          ))}</div>
+          {pill}
+        </div>
+      )}
+      <Banner pad={pad} stale={stale} now={now} />
+      <div className="body">
+        {(wide || tab === "alerts") && (
+          <div className="col-list" style={wide ? undefined : { flex: "1 1 0" }}>
+            {wide && <div className="listhd"><b className="t1">Alerts</b><span className="num">{open} open</span>{list.folded > 0 && <span>{list.folded} folded in incidents</span>}{pill}</div>}
+            {settings.layout === "table" && list.items.length > 0 && <TableHead sort={settings.sort} onSort={(sort) => change({ sort })} />}
+            {list.items.length > 0 ? (
+              <AlertList list={list} listRef={listRef} layout={settings.layout} focused={focused} marketNow={marketNow} now={now} flash={flash} host={host} settings={settings} pad={pad} width={listWidth} act={act} onHeight={setExpandedHeight}
+                onReading={(part) => setReading((old) => (Object.entries(part).every(([name, value]) => old[name as "scrolled"] === value) ? old : { ...old, ...part }))} />
+            ) : (
+              <EmptyState pad={pad} names={names} hidden={list.hidden} waiting={list.waiting} onReset={() => change({ ...NO_FILTERS, muted: {}, restMuted: null })} onEdit={() => setMenu("filter")} onSettings={() => setMenu("settings")} />
+            )}
+          </div>
+        )}
+        {(wide || tab === "market") && <MarketColumn market={market} pad={pad} width={wide ? width - LIST_WIDTH : width} now={marketNow} act={marketAct} summary={!wide} />}
+      </div>
+      <footer className="ft">
+        <span className="ell grow num">
+          {status.loaded ? <>{open} open<span className="only-n"> · {store.entries.length - open} closed</span>{list.hidden > 0 && ` · ${list.hidden} hidden`}{mutedCount > 0 && <> · {mutedCount} muted <button type="button" className="lnk und" onClick={() => change({ muted: {}, restMuted: null })}>unmute</button></>}{store.skipped > 0 && ` · ${store.skipped} messages skipped`}</> : status.error ? `${status.error} · attempt ${status.attempt}` : "Loading…"}
+          {pad.feed?.source === "simulated" && <span className="only-n"> · simulated market: not real prices</span>}
+        </span>
+        <span className="only-t keyhints"><kbd>J</kbd><kbd>K</kbd> move <kbd>↵</kbd> expand <kbd>M</kbd> mute <kbd>P</kbd> pause <button type="button" className="lnk" aria-label="All keys" onClick={() => setMenu("keys")}><kbd>?</kbd> keys</button></span>
+      </footer>
+      <p className="vh" aria-live="polite">{announcement}</p>
+      {menu === "filter" && <FilterMenu settings={settings} change={change} host={host} counts={counts} shown={list.shown} onClose={() => setMenu(null)} />}
+      {menu === "layout" && <LayoutMenu settings={settings} change={change} onClose={() => setMenu(null)} />}
+      {menu === "settings" && <SettingsMenu settings={settings} change={change} onClose={() => setMenu(null)} />}
+      {menu === "keys" && <KeysMenu onClose={() => setMenu(null)} />}
+    </section>
+  );
+}
+
+const unexpired = (muted: Record<string, number>, now = Date.now()) => Object.fromEntries(Object.entries(muted).filter(([, until]) => until > now));
+
+interface AlertListProps {
+  list: List;
+  listRef: React.RefObject<HTMLDivElement>;
+  layout: Layout;
+  focused: string | null;
+  marketNow: number;
+  now: number;
+  /** New rows flash, unless so many come that everything would. */
+  flash: boolean;
+  host: Host;
+  settings: Settings;
+  pad: Pad;
+  width: number;
+  act: Actions;
+  onHeight: (height: number) => void;
+  onReading: (part: Partial<{ scrolled: boolean; hovered: boolean; focusedIn: boolean }>) => void;
+}
+
+/** Only what is in sight (and a little more) is in the page; the rest is a height. */
+function AlertList({ list, listRef, layout, focused, marketNow, now, flash, host, settings, pad, width, act, onHeight, onReading }: AlertListProps) {
+  const [view, setView] = React.useState({ top: 0, height: 900 });
+  const hover = React.useRef<ReturnType<typeof setTimeout>>();
+  const tell = React.useRef(onReading);
+  tell.current = onReading;
+  React.useLayoutEffect(() => {
+    const box = listRef.current;
+    if (!box) return;
+    const measure = () => setView({ top: box.scrollTop, height: box.clientHeight });
+    const observer = new ResizeObserver(measure);
+    observer.observe(box);
+    return () => {
+      observer.disconnect();
+      clearTimeout(hover.current);
+      tell.current({ scrolled: false, hovered: false, focusedIn: false });
+    };
+  }, [listRef]);
+  const from = itemAt(list.tops, Math.max(0, view.top - OVERSCAN_PX));
+  const to = Math.min(list.items.length, itemAt(list.tops, view.top + view.height + OVERSCAN_PX) + 1);
+  const hasFocus = list.items.slice(from, to).some((item) => item.key === focused);
+  const firstAlert = list.items.slice(from, to).find((item) => item.kind === "alert")?.key;
+  return (
+    <div ref={listRef} className="list" role="feed" aria-label="Alerts, newest first"
+      onScroll={(event) => {
+        const box = event.currentTarget;
+        setView({ top: box.scrollTop, height: box.clientHeight });
+        onReading({ scrolled: box.scrollTop > 4 });
+      }}
+      onMouseEnter={() => (hover.current = setTimeout(() => onReading({ hovered: true }), HOVER_READS_MS))}
+      onMouseLeave={() => (clearTimeout(hover.current), onReading({ hovered: false }))}
+      onFocus={() => onReading({ focusedIn: true })}
+      onBlur={(event) => !event.currentTarget.contains(event.relatedTarget) && onReading({ focusedIn: false })}>
+      <div style={{ height: list.height, position: "relative" }}>
+        {list.items.slice(from, to).map((item, i) => (
+          <div key={item.key} className={`slot${item.kind === "incident" ? ` inc r-${item.anomaly.severity}` : item.kind === "more" || item.nested ? " in" : ""}`} style={{ transform: `translateY(${list.tops[from + i]}px)` }}>
+            <ListItem item={item} layout={layout} focused={item.key === focused || (!hasFocus && item.key === firstAlert)} marketNow={marketNow} now={now} flash={flash} host={host} settings={settings} pad={pad} width={width} act={act} onHeight={onHeight} />
+          </div>
+        ))}
+      </div>
+    </div>
+  );
+}
+
+function ListItem({ item, layout, focused, marketNow, now, flash, host, settings, pad, width, act, onHeight }: Omit<AlertListProps, "list" | "listRef" | "onReading" | "focused"> & { item: Item; focused: boolean }) {
+  if (item.kind === "incident") return <IncidentRow item={item} age={age(marketNow - item.anomaly.timestamp)} act={act} />;
+  if (item.kind === "more") {
+    return <div role="article"><button type="button" className="morerow" onClick={() => act.unfold(item.incident)}><span className="grow ell">{item.rest ? `Show ${item.rest} more` : "Show fewer"}<span className="only-n"> · sorted by |score|</span></span><span className="num only-n">{item.from === null ? "" : `${percent(item.from)} to ${percent(item.to)}`}</span></button></div>;
+  }
+  const { alert } = item.entry;
+  const props: RowProps = { alert, age: age(marketNow - alert.timestamp), nested: item.nested, expanded: item.expanded, focused, fresh: flash && now - item.entry.arrived < FLASH_MS, step: host.priceStep(alert.symbol), act };
+  return (
+    <>
+      {layout === "cards" && !item.nested ? <CardRow {...props} width={width} /> : layout === "table" && !item.nested ? <TableRow {...props} /> : <CompactRow {...props} />}
+      {item.expanded && <Details alert={alert} pad={pad} host={host} settings={settings} width={width} act={act} onHeight={onHeight} />}
+    </>
+  );
+}
+
+function Banner({ pad, stale, now }: { pad: Pad; stale: boolean; now: number }) {
+  const { status } = pad;
+  if (!status.online && status.lostAt !== null && status.loaded) {
+    const wait = status.retryAt === null ? 0 : Math.max(0, Math.ceil((status.retryAt - now) / 1000));
+    return <div className="banner off" role="status"><Icon name="plug" /><span>Connection lost {clock(status.lostAt, true)}. {wait > 0 ? `Next try in ${wait} s.` : "Trying again…"} <span className="only-m t2">Missed alerts load on return.</span></span><span className="x"><Button label="Retry now" onClick={() => pad.retryNow()} /></span></div>;
+  }
+  if (stale && pad.feed) return <div className="banner" role="status"><Icon name="clock" /><span>No prices from {titled(pad.feed.venue)} for {longAge(pad.feedAgeMs(now) ?? 0)}: no new alert can appear.</span></div>;
+  return null;
+}
+
+function EmptyState({ pad, names, hidden, waiting, onReset, onEdit, onSettings }: { pad: Pad; names: string[]; hidden: number; waiting: number; onReset: () => void; onEdit: () => void; onSettings: () => void }) {
+  const { status, feed, store } = pad;
+  if (!status.loaded && !status.error) {
+    return <div className="list skel" aria-busy="true" aria-label="Loading">{Array.from({ length: 40 }, (_, i) => <div key={i} className="row"><span className="sk" style={{ width: 12 }} /><span className="sk" style={{ width: 48 + ((i * 37) % 40) }} /><span className="sp sk" style={{ width: 60 }} /><span className="sk" /><span className="sk" /><span className="me sk" /><span className="sk" /></div>)}</div>;
+  }
+  if (!status.loaded) {
+    return (
+      <div className="state"><span className="ic"><Icon name="warning" size={18} /></span><h2>Cannot reach the alert server</h2>
+        <p>{pad.server} does not answer ({status.error}). Start it with <b>manage.py up</b> or change the address.</p>
+        <div className="acts"><Button label="Retry" primary onClick={() => pad.retryNow()} /><Button label="Change address" onClick={onSettings} /><Button label="Copy details" onClick={() => void navigator.clipboard?.writeText(`${pad.server}: ${status.error}, attempt ${status.attempt}, ${new Date().toISOString()}`)} /></div></div>
+    );
+  }
+  if (hidden > 0 && (names.length > 0 || waiting === 0)) {
+    return (
+      <div className="state"><span className="ic"><Icon name="filter" size={18} /></span><h2>No alert matches the filters</h2>
+        <p>{hidden} {hidden === 1 ? "is" : "are"} hidden by: {names.join(" · ") || "mutes"}.</p>
+        <div className="acts"><Button label="Reset filters" primary onClick={onReset} /><Button label="Edit filters" onClick={onEdit} /></div></div>
+    );
+  }
+  const watching = !feed ? "Waiting for the first prices." : feed.state === "warming" ? `Getting to know ${feed.symbols} symbols on ${titled(feed.venue)}: the detectors are warming up.` : `Watching ${feed.symbols} symbols on ${titled(feed.venue)}.`;
+  return <div className="state"><span className="ic"><Icon name="check" size={18} /></span><h2>All quiet</h2><p>{watching} {store.newest > 0 && `The last anomaly was ${longAge(pad.marketNow() - store.newest)} ago.`}</p></div>;
+}
+
+// --- 14 Style ---------------------------------------------------------------------------------------------------------
+// Red and green mean price direction and nothing else; severity has its own ramp, and a shape besides. Everything is
+// nested in `.aa` so that neither host nor panel colours the other.
+
+const STYLE = `
+.aa{
+  --bg0:#0a0d12;--bg1:#10141b;--bg2:#161b24;--hover:#1b212c;--sel:#1d2634;
+  --line:#232a36;--line2:#323b4a;--ctl:#677487;--t1:#e7ebf1;--t2:#adb7c5;--t3:#8a96a7;
+  --up:#4fd6a5;--down:#ff5f6b;--low:#93a0b3;--med:#f3df7f;--high:#f28a33;--crit:#d68cff;--hight:#f28a33;--onhigh:#0a0d12;
+  --accent:#63b3ff;--onfill:#0a0d12;--band:rgba(99,179,255,.18);--bandline:rgba(99,179,255,.42);--shadow:0 8px 24px rgba(0,0,0,.5);
+  container:aa/inline-size;color-scheme:dark;background:var(--bg0);color:var(--t1);
+  font:400 12px/16px "Inter Variable",Inter,system-ui,-apple-system,"Segoe UI",sans-serif;font-variant-numeric:tabular-nums lining-nums;
+  display:flex;flex-direction:column;width:100%;height:100%;min-height:0;overflow:hidden;position:relative;outline:0;text-align:left;-webkit-font-smoothing:antialiased
+}
+.aa[data-theme="light"]{
+  --bg0:#eef1f5;--bg1:#fff;--bg2:#f6f8fa;--hover:#f0f3f7;--sel:#e6f0fc;--line:#dde3ea;--line2:#c3ccd7;--ctl:#7a8797;
+  --t1:#131a24;--t2:#3f4b5b;--t3:#566272;--up:#0b7556;--down:#b5102e;--low:#566272;--med:#6b5700;--high:#d65f00;--crit:#8b22cc;
+  --hight:#9c3d00;--onhigh:#131a24;--accent:#0a5fbf;--onfill:#fff;--band:rgba(10,95,191,.10);--bandline:rgba(10,95,191,.38);
+  --shadow:0 8px 24px rgba(20,30,45,.18);color-scheme:light
+}
+.aa{
+  *,*::before,*::after{box-sizing:border-box}
+  svg{display:block;flex:none}
+  button{font:inherit;color:inherit;background:none;border:0;padding:0;margin:0;cursor:pointer;text-align:inherit;letter-spacing:inherit}
+  p,h2,dl,dd{margin:0}
+  input{font:inherit;color:var(--t1);background:var(--bg1);border:1px solid var(--ctl);border-radius:4px;height:26px;padding:0 8px;min-width:0}
+  :focus-visible{outline:2px solid var(--accent);outline-offset:1px}
+  article:focus-visible,.strip:focus-visible,.morerow:focus-visible,.tabs button:focus-visible{outline-offset:-2px}
+  .vh{position:absolute;width:1px;height:1px;overflow:hidden;clip-path:inset(50%);white-space:nowrap}
+  .num,.nw{white-space:nowrap}
+  .up{color:var(--up)} .down{color:var(--down)} .t1{color:var(--t1)} .t2{color:var(--t2)} .t3{color:var(--t3)} .blk{display:block}
+  .s-LOW{color:var(--low)} .s-MEDIUM{color:var(--med)} .s-HIGH{color:var(--high)} .s-CRITICAL{color:var(--crit)} b.s-HIGH{color:var(--hight)}
+  .ell{overflow:hidden;text-overflow:ellipsis;white-space:nowrap;min-width:0} .grow{flex:1 1 0;min-width:0}
+  .lbl{font-size:11px;line-height:14px;color:var(--t3);font-weight:500}
+  .lnk{display:inline-flex;align-items:baseline;gap:1px;min-width:0} .lnk:hover b{text-decoration:underline} .und{text-decoration:underline;color:var(--t2)}
+  .ax{fill:var(--t3);font-size:11px} .ax.on{fill:var(--t2)} .ax.boxed{fill:var(--onfill);font-weight:600}
+
+  .hd{display:flex;align-items:center;gap:6px;height:40px;padding:0 10px;background:var(--bg2);border-bottom:1px solid var(--line);flex:none;min-width:0}
+  .hd .title{font-weight:600;font-size:13px;margin-right:4px}
+  .badge{display:inline-flex;align-items:center;gap:5px;height:22px;padding:0 8px;border-radius:11px;border:1px solid var(--ctl);font-weight:600;font-size:11px;letter-spacing:.04em;white-space:nowrap;flex:none}
+  .badge .age{font-weight:500;letter-spacing:0;color:var(--t2)}
+  .badge.LIVE{color:var(--accent);border-color:color-mix(in srgb,var(--accent) 45%,transparent);background:color-mix(in srgb,var(--accent) 10%,transparent)}
+  .badge.REPLAY{color:var(--accent);border:1px dashed var(--accent)}
+  .badge.SIMULATED{color:var(--med);border-color:var(--med);background:repeating-linear-gradient(135deg,color-mix(in srgb,var(--med) 16%,transparent) 0 4px,transparent 4px 8px)}
+  .badge.STALE{color:var(--onhigh);background:var(--high);border-color:var(--high)} .badge.STALE .age{color:var(--onhigh)}
+  .dotlive{width:6px;height:6px;border-radius:3px;background:currentColor}
+  .sep{width:1px;height:18px;background:var(--line2);flex:none} .sep.tall{height:34px}
+  .ib{display:inline-flex;align-items:center;justify-content:center;width:28px;height:28px;border-radius:4px;color:var(--t2);flex:none;position:relative} .ib.sm{width:24px;height:24px}
+  .ib:hover,.ib.on{background:var(--hover);color:var(--t1)} &[data-theme="light"] .ib:is(:hover,.on){background:var(--sel)}
+  .ib .cnt{position:absolute;top:1px;right:0;min-width:14px;height:14px;border-radius:7px;background:var(--accent);color:var(--onfill);font-size:10px;line-height:14px;font-weight:700;padding:0 3px;text-align:center}
+  .ctl{display:inline-flex;align-items:center;gap:5px;height:26px;padding:0 8px;border:1px solid var(--line2);border-radius:4px;color:var(--t2);white-space:nowrap;flex:none;background:var(--bg1);text-decoration:none}
+  .ctl:hover{color:var(--t1);border-color:var(--ctl)} .ctl.on{border-color:var(--accent);color:var(--t1);background:var(--sel)} .ctl:disabled{color:var(--t3);border-style:dashed;cursor:not-allowed}
+  .search{display:flex;align-items:center;position:relative;flex:0 1 188px;min-width:0;color:var(--t3)}
+  .search>svg{position:absolute;left:8px} .search input{width:100%;padding:0 26px} .search input::placeholder{color:var(--t3)} .search kbd{position:absolute;right:7px} .search input::-webkit-search-cancel-button{filter:grayscale(1)}
+  kbd{font:500 10px/14px inherit;font-family:inherit;border:1px solid var(--line2);border-radius:3px;padding:0 4px;color:var(--t2);background:var(--bg2)}
+  .sevt{display:inline-flex;border:1px solid var(--line2);border-radius:4px;height:26px;overflow:hidden;flex:none;background:var(--bg1)}
+  .sevt button{display:inline-flex;align-items:center;justify-content:center;gap:4px;padding:0 7px;min-width:34px;border-right:1px solid var(--line2);font-size:11px}
+  .sevt button:last-child{border:0} .sevt button:hover{background:var(--hover)} .sevt button.off{color:var(--t3);background:var(--bg0)} .sevt .off .num{text-decoration:line-through} .sevt button:focus-visible{outline-offset:-2px}
+
+  .tabs{display:flex;height:32px;background:var(--bg1);border-bottom:1px solid var(--line);flex:none}
+  .tabl{display:flex} .tabl>[role=tab]{display:inline-flex;align-items:center;gap:6px;padding:0 12px;color:var(--t2);border-bottom:2px solid transparent;font-weight:500;white-space:nowrap}
+  .tabl>.on{color:var(--t1);border-color:var(--accent)} .tabs .cnt{font-size:11px;color:var(--t3)}
+  .strip{display:flex;width:100%;align-items:center;gap:8px;height:36px;padding:4px 10px;background:var(--bg1);border-bottom:1px solid var(--line);flex:none;min-width:0;white-space:nowrap;overflow:hidden} button.strip:hover{background:var(--hover)} .strip>svg:last-child{color:var(--t3)}
+  .strip .idx{font-size:16px;font-weight:650;line-height:20px}
+  .mini{width:56px;height:6px;border-radius:3px;background:var(--line);overflow:hidden;flex:none} .mini>i{display:block;height:100%;border-radius:3px;background:currentColor}
+  .summary{display:flex;align-items:center;gap:14px;padding:8px 12px;min-height:52px;background:var(--bg1);border-bottom:1px solid var(--line);flex:none;min-width:0}
+  .summary .say{font-size:13px;line-height:18px;min-width:0;flex:1 1 0;color:var(--t2)} .summary .say b{color:var(--t1);font-weight:600}
+  .sumidx{display:flex;align-items:center;gap:10px;white-space:nowrap} .sumidx>b{font-size:22px;line-height:28px;font-weight:650}
+  .btn{display:inline-flex;align-items:center;gap:6px;height:26px;padding:0 10px;border-radius:4px;border:1px solid var(--ctl);color:var(--t1);font-weight:500;white-space:nowrap;background:var(--bg1)}
+  .btn:hover{background:var(--hover)} .btn.pri{background:var(--accent);border-color:var(--accent);color:var(--onfill);font-weight:600} .btn:disabled{color:var(--t3);border-color:var(--line2);cursor:default}
+  .acts{display:flex;gap:6px;flex-wrap:wrap;align-items:center} .orders{border-top:1px solid var(--line2);padding-top:8px}
+
+  .body{display:flex;flex:1 1 0;min-height:0;min-width:0}
+  .col-list{display:flex;flex-direction:column;flex:0 0 628px;min-width:0;border-right:1px solid var(--line);background:var(--bg1);position:relative}
+  .col-mkt{flex:1 1 0;min-width:0;overflow:hidden auto;padding:8px;display:grid;gap:8px;align-content:start;grid-template-columns:minmax(0,1fr);outline:0}
+  .col-mkt,.list{scrollbar-width:thin;scrollbar-color:var(--line2) transparent}
+  .listhd{display:flex;align-items:center;gap:8px;height:32px;padding:0 4px 0 10px;border-bottom:1px solid var(--line);flex:none;color:var(--t2);min-width:0}
+  .list{flex:1 1 0;min-height:0;overflow:hidden auto;position:relative;background:var(--bg1);overflow-anchor:none;contain:strict} .list.skel{overflow:hidden}
+  .slot{position:absolute;left:0;right:0;top:0;contain:layout style}
+  .ft{display:flex;align-items:center;gap:12px;height:24px;padding:0 10px;background:var(--bg2);border-top:1px solid var(--line);color:var(--t3);font-size:11px;flex:none;white-space:nowrap;overflow:hidden} .keyhints kbd{margin:0 1px 0 6px}
+
+  .row{display:grid;grid-template-columns:20px minmax(84px,1fr) 72px 78px 58px 58px 34px 14px;column-gap:8px;align-items:center;height:28px;padding:0 8px 0 9px;border-bottom:1px solid var(--line);position:relative;background:var(--bg1);cursor:pointer}
+  :is(.row,.card,.trow,.exp)::before{content:"";position:absolute;left:0;top:0;bottom:0;width:0}
+  .r-MEDIUM::before{width:2px!important;background:var(--med)} .r-HIGH::before{width:3px!important;background:var(--high)} .r-CRITICAL::before{width:4px!important;background:var(--crit)}
+  :is(.row,.card,.trow).r-CRITICAL{background:color-mix(in srgb,var(--crit) 10%,var(--bg1))}
+  :is(.row,.card,.trow):not(.th):hover{background:var(--hover)} :is(.row,.card,.trow).sel{background:var(--sel)!important}
+  :is(.row,.card,.trow).closed{background:var(--bg1)} .closed::before{width:0!important}
+  .closed,.closed :is(.chg,.sym b,.sc,.me,.big,.num,.say){color:var(--t3);font-weight:400}
+  .qa{position:absolute;right:4px;top:0;bottom:0;display:flex;align-items:center;background:var(--hover);padding-left:6px} .qa .ib{width:27px;height:26px}
+  .sym{display:flex;align-items:center;min-width:0;overflow:hidden;white-space:nowrap} .sym b{font-weight:600;overflow:hidden;text-overflow:ellipsis} .sym i{font-style:normal;color:var(--t3);font-size:11px}
+  .sym .tag{margin-left:5px}
+  .tag{display:inline-flex;align-items:center;gap:3px;height:16px;padding:0 5px;border-radius:3px;font-size:11px;color:var(--t2);background:var(--bg2);border:1px solid var(--line2);white-space:nowrap;flex:none}
+  .row .sc,.row .ag{text-align:right} .sc,.me{color:var(--t2)} .me{font-size:11px} .ag,.cv{color:var(--t3)}
+  .chg{display:inline-flex;align-items:center;justify-content:flex-end;gap:4px;font-weight:600;white-space:nowrap} .chg.big{font-size:16px;line-height:20px;font-weight:650;justify-content:flex-start}
+  .frozen & .ag,&.frozen .ag{color:var(--hight)}
+
+  .inc .inc-hd{display:flex;align-items:center;gap:8px;height:40px;padding:4px 4px 4px 9px;min-width:0;background:var(--bg2);border-bottom:1px solid var(--line)} .inc-hd::before{content:"";position:absolute;left:0;top:0;bottom:0}
+  .incic{color:var(--t2)} .inc-tx{min-width:0;flex:1 1 0}
+  .in .row{padding-left:24px} .in .row:not(.sel)::before,.in .morerow::before{content:"";left:14px;width:1px!important;background:var(--line2);position:absolute;top:0;bottom:0}
+  .morerow{display:flex;width:100%;height:26px;padding:0 10px 0 26px!important;align-items:center;gap:6px;color:var(--t2);background:var(--bg1);border-bottom:1px solid var(--line)!important;position:relative} .morerow:hover{color:var(--t1);background:var(--hover)}
+  .in .morerow::before{bottom:auto;height:13px;width:8px!important;background:none;border-left:1px solid var(--line2);border-bottom:1px solid var(--line2)}
+
+  .exp{padding:8px 12px 10px 14px;background:var(--sel);border-bottom:1px solid var(--line);position:relative;display:grid;grid-template-columns:minmax(0,1fr);gap:8px}
+  .exp .say{font-size:13px;line-height:19px;max-width:66ch}
+  .chart{background:var(--bg1);border:1px solid var(--line);border-radius:4px;padding:4px;min-height:160px}
+  .facts{display:grid;grid-template-columns:repeat(3,minmax(0,1fr));gap:4px 12px} .facts b{font-weight:600} .wrap{overflow-wrap:anywhere}
+  .tl{display:flex;flex-wrap:wrap;gap:2px 10px;color:var(--t2);font-size:11px;align-items:center} .tl>span{display:inline-flex;align-items:center;gap:4px}
+  .pill{flex:none;margin:auto 6px auto auto;height:24px;padding:0 10px!important;border-radius:12px;background:var(--accent);color:var(--onfill);font-weight:600;display:inline-flex;align-items:center;gap:6px;white-space:nowrap}
+  .pill em{font-style:normal;display:inline-flex;align-items:center;gap:3px;border-left:1px solid color-mix(in srgb,var(--onfill) 35%,transparent);padding-left:6px} .pill em svg{color:var(--onfill);--bg1:var(--accent)}
+  .pill.paused{background:var(--bg1);color:var(--t1);border:1px solid var(--ctl)} .pill.paused em svg{color:var(--crit);--bg1:#10141b}
+
+  .card{display:grid;grid-template-columns:124px minmax(0,1fr);grid-template-rows:18px 52px 16px;gap:2px 10px;height:106px;padding:8px 10px 8px 12px;border-bottom:1px solid var(--line);position:relative;background:var(--bg1);cursor:pointer}
+  .c-hd{grid-column:1/-1;display:flex;align-items:center;gap:6px;min-width:0} .c-hd .sym{font-size:13px} .c-nums{display:flex;flex-direction:column;min-width:0} .spk{min-width:0;overflow:hidden} .spk svg{width:100%}
+  .card .say{grid-column:1/-1;color:var(--t2)}
+
+  .trow{display:grid;grid-template-columns:16px minmax(70px,1.4fr) 84px 72px 72px 60px 60px 62px 42px;column-gap:8px;align-items:center;height:24px;padding:0 10px 0 8px;border-bottom:1px solid var(--line);position:relative;background:var(--bg1);cursor:pointer;text-align:right} .trow>.chg,.trow>.num{justify-self:end} .trow .me{text-align:left}
+  .trow.th{height:26px;flex:none;background:var(--bg2);color:var(--t3);font-size:11px;font-weight:500;border-bottom-color:var(--line2);cursor:default} .th>button{text-align:right;height:24px} .th>.l{text-align:left} .th .sorted,.th button:hover{color:var(--t1)}
+
+  .mc{background:var(--bg1);border:1px solid var(--line);border-radius:6px;padding:8px 10px 10px;min-width:0}
+  .mc>h2{margin:0 0 6px;font:600 12px/16px inherit;font-family:inherit;font-size:12px;display:flex;align-items:center;gap:6px} .mc>h2 .r{margin-left:auto;font-weight:400;color:var(--t3);font-size:11px}
+  .mc .acts{margin-top:8px}
+  .mg2{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,270px),1fr));gap:8px} .mg2>:last-child:nth-child(odd){grid-column:1/-1}
+  .gauge{display:flex;gap:14px;align-items:center;justify-content:space-around} .gauge .hist{flex:1 1 0;min-width:0}
+  .gaugebig{font-size:32px;font-weight:650;fill:var(--t1)} .gaugezone{font-size:12px;font-weight:600;fill:var(--t3)} .z-MEDIUM{fill:var(--med)} .z-HIGH{fill:var(--hight)} .z-CRITICAL{fill:var(--crit)}
+  .ringbig{font-size:17px;font-weight:650;fill:var(--t1)} .ringsmall{font-size:11px;font-weight:600;fill:var(--t1)}
+  .comp{min-width:0;display:grid;grid-template-columns:78px minmax(0,1fr) 34px 32px;gap:0 8px;align-items:center;height:21px} .comp .bar{height:8px;background:var(--line);border-radius:2px;position:relative} .comp .bar i{position:absolute;inset:0 auto 0 0;border-radius:2px;background:var(--t3)}
+  .comp.lead .bar i{background:var(--accent)} .comp .nm{color:var(--t2)} .comp.lead .nm{color:var(--t1);font-weight:600} .comp .bar u{position:absolute;left:50%;top:-2px;bottom:-2px;width:1px;background:var(--ctl)} .comp .num{text-align:right} .comp b{font-weight:600}
+  .stack{display:flex;height:12px;gap:1px;margin:2px 0 4px} .stack i{display:block;height:100%;background:var(--t3)} .stack i:first-child{border-radius:2px 0 0 2px;background:var(--accent)} .stack .rest{background:var(--line);flex:1}
+  .breadth{display:flex;height:20px;gap:2px;border-radius:3px;overflow:hidden} .breadth>span{display:flex;align-items:center;padding:0 6px;font-weight:600;font-size:11px;white-space:nowrap;overflow:hidden;color:var(--onfill);min-width:0} .breadth .d{background:var(--down)} .breadth .u{background:var(--up)} .breadth .n{background:var(--t3)} .breadth .f{background:var(--line2)}
+  .bl{display:flex;justify-content:space-between;gap:8px;margin-top:4px;font-size:11px;color:var(--t3)}
+  .sync{display:grid;grid-template-columns:84px minmax(0,1fr);gap:4px 12px;align-items:center;margin-bottom:8px}
+  .chips{display:flex;flex-wrap:wrap;gap:4px} .chips.all{max-height:132px;overflow:auto} .chip{min-height:20px;padding:0 6px!important;border-radius:3px;border:1px solid var(--line2)!important;background:var(--bg2);font-size:11px;line-height:18px;white-space:nowrap} .chip:hover{border-color:var(--accent)!important}
+  .mrow{display:grid;grid-template-columns:12px minmax(0,1fr) auto;gap:8px;align-items:center;height:24px;border-top:1px solid var(--line)} h2+.mrow{border-top:0}
+  .f-LOW{border-color:var(--low)} .f-MEDIUM{border-color:var(--med)} .f-HIGH{border-color:var(--high)} .f-CRITICAL{border-color:var(--crit)}
+  .heat{display:grid;grid-template-columns:repeat(auto-fill,minmax(112px,1fr));gap:3px}
+  .tile{min-height:62px;border-radius:3px;padding:5px 7px!important;min-width:0;border:1px solid transparent!important;display:flex;flex-direction:column;justify-content:center} .tile.flag{border-color:currentColor!important} .tile.f-LOW{border-color:var(--low)!important} .tile.f-MEDIUM{border-color:var(--med)!important} .tile.f-HIGH{border-color:var(--high)!important} .tile.f-CRITICAL{border-color:var(--crit)!important} .tile:hover{outline:1px solid var(--accent)} .tile.past{border-color:var(--line)!important;color:var(--t2)} .tile.past .p{font-weight:400}
+  .tile .n{font-size:11px;line-height:14px;display:flex;gap:4px;align-items:center} .tile .p{font-weight:600;font-size:13px;line-height:18px} .tile .d{display:flex;justify-content:space-between;gap:4px;font-size:11px;line-height:14px}
+  .legend{display:flex;align-items:center;gap:6px;font-size:11px;color:var(--t3);margin-top:6px;flex-wrap:wrap} .ramp{height:8px;width:96px;border-radius:2px;background:linear-gradient(90deg,color-mix(in srgb,var(--down) 38%,var(--bg1)),var(--bg1) 50%,color-mix(in srgb,var(--up) 38%,var(--bg1)))}
+
+  .scrim{position:absolute;inset:0;z-index:5}
+  .menu{position:absolute;z-index:6;top:42px;right:8px;width:min(360px,calc(100% - 16px));max-height:calc(100% - 60px);overflow:auto;background:var(--bg2);border:1px solid var(--line2);border-radius:6px;box-shadow:var(--shadow);padding:8px 10px 10px;display:grid;gap:10px}
+  .menuhd{display:flex;justify-content:space-between;align-items:center;margin-bottom:-4px} .menuhd b{font-weight:600}
+  .mi{display:flex;gap:10px;align-items:center;padding:6px 8px!important;border-radius:4px;width:100%} .mi:hover,.mi.on{background:var(--sel)} .mi small{display:block;color:var(--t3);font-size:11px} .menu .mi{margin:-4px 0}
+  .fld{display:grid;gap:5px} .cks{display:flex;flex-wrap:wrap;gap:4px} .inl{display:flex;gap:6px;align-items:center} .inl input{flex:1} .inl input[type=number]{flex:0 1 90px} .menu .search{flex:none} .menu .sevt{justify-self:start}
+  .keys{display:grid;grid-template-columns:auto 1fr auto 1fr;gap:6px 10px} .keys dt{text-align:right}
+  .state{flex:1;display:flex;flex-direction:column;align-items:center;justify-content:center;gap:8px;text-align:center;padding:16px;background:var(--bg1)} .state h2{font-weight:600;font-size:13px;line-height:18px} .state p{color:var(--t2);max-width:36ch;line-height:18px;overflow-wrap:anywhere} .state .acts{justify-content:center}
+  .state .ic{width:40px;height:40px;border-radius:20px;display:grid;place-items:center;border:1px solid var(--line2);color:var(--t2)}
+  .banner{display:flex;align-items:center;gap:8px;padding:4px 10px;min-height:34px;border-bottom:1px solid var(--line);flex:none;background:color-mix(in srgb,var(--high) 12%,var(--bg1));line-height:16px} .banner.off{background:var(--bg2)} .banner .x{margin-left:auto;flex:none}
+  .sk{background:var(--line);border-radius:3px;display:block;height:10px;max-width:100%}
+
+  @container aa (max-width:899px){.only-l{display:none!important} .col-list{border-right:0} .summary{display:grid;gap:8px;border:1px solid var(--line);border-radius:6px}}
+  @container aa (min-width:900px){.only-s{display:none!important}}
+  @container aa (max-width:1180px){.src{display:none!important}}
+  @container aa (max-width:639px){.only-t{display:none!important}}
+  @container aa (max-width:559px){.lay-tx,.only-m{display:none!important} .ctl.lay{padding:0 6px;gap:2px} .row{grid-template-columns:20px minmax(0,1fr) 78px 56px 34px;column-gap:6px} .row :is(.sp,.me,.cv),.row>.sp,.row>.me,.row>.cv{display:none}
+    .trow{grid-template-columns:16px minmax(60px,1fr) 78px 68px 56px 58px 34px} .trow :is(.c-exp,.c-band),.trow>.c-exp,.trow>.c-band{display:none}}
+  @container aa (max-width:359px){.only-n{display:none!important} .hd{padding:0 6px;gap:2px} .ctl.lay{border-color:transparent;background:none} .ctl.lay>svg:last-child{display:none}
+    .row{grid-template-columns:16px minmax(0,1fr) 74px 52px 28px;column-gap:5px;padding:0 6px 0 8px} .in .row{padding-left:20px} .in .row:not(.sel)::before,.in .morerow::before{left:10px} .sym i{display:none}
+    .trow{grid-template-columns:14px minmax(0,1fr) 74px 54px 28px;column-gap:5px;padding:0 6px} .trow>.c-price,.trow>.c-me{display:none}
+    .card{grid-template-columns:96px minmax(0,1fr)} .gauge{flex-direction:column;gap:6px;align-items:stretch} .gauge>svg{align-self:center} .gauge .hist{flex:none}
+    .comp{grid-template-columns:72px minmax(0,1fr) 32px;gap:0 6px} .comp .pc{display:none} .heat{grid-template-columns:repeat(2,minmax(0,1fr))} .strip{padding:4px 8px;gap:6px} .mini{width:40px}
+    .exp{padding:8px 8px 10px 10px} .facts{grid-template-columns:1fr 1fr} .acts .btn{flex:1 1 auto;justify-content:center;padding:0 6px} .tabl>[role=tab]{padding:0 10px} .pill{padding:0 8px!important;gap:5px} .ft{padding:0 8px} .col-mkt{padding:6px}
+    .scrim{background:rgba(5,7,10,.6)} .menu{top:auto;bottom:0;left:0;right:0;width:auto;border-radius:8px 8px 0 0;max-height:86%}}
+  @container aa (max-width:269px){.badge .age,.k-sound{display:none!important} .row{grid-template-columns:16px minmax(0,1fr) 74px 28px} .row>.sc,.trow>.c-sc{display:none} .trow{grid-template-columns:14px minmax(0,1fr) 74px 28px} .mini{width:28px}}
+  @media (prefers-reduced-motion:no-preference){
+    .dotlive{animation:aa-beat 2s ease-in-out infinite} .sk{animation:aa-sk 1.4s ease-in-out infinite} .fresh{animation:aa-new .6s ease-out}
+  }
+}
+@keyframes aa-beat{50%{opacity:.45}} @keyframes aa-sk{50%{opacity:.55}} @keyframes aa-new{from{background:color-mix(in srgb,var(--accent) 26%,var(--bg1))}}
+`;
+
+/** Once per page; a constructed sheet, because a strict content policy forbids style elements. */
+function installStyle(): void {
+  const page = globalThis as { __anomalyStyle?: string };
+  if (page.__anomalyStyle === STYLE) return;
+  page.__anomalyStyle = STYLE;
+  const sheet = new CSSStyleSheet();
+  sheet.replaceSync(STYLE);
+  document.adoptedStyleSheets = [...document.adoptedStyleSheets, sheet];
+}
+
+Component

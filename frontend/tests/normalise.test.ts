@@ -1,0 +1,88 @@
+import { readFileSync } from "node:fs";
+import fc from "fast-check";
+import { describe, expect, it, test } from "vitest";
+import { alertSentence, canonical, marketSentence, normaliseAlert, normaliseFeed, normaliseMarket, normaliseStress, ordinal, percent, price, roundTogether, span, splitSymbol, toTime } from "../tealstreet/component";
+
+interface Row {
+  name: string;
+  canonical: boolean;
+  expect: Record<string, unknown>;
+  frame: { type: string; data: Record<string, unknown> };
+}
+const NOW = 1_621_424_200_000;
+const rows: Row[] = readFileSync(new URL("../../tests/data/frames.jsonl", import.meta.url), "utf8").trim().split("\n").map((line) => JSON.parse(line));
+const read = (frame: Row["frame"]) => (frame.type === "alert" ? normaliseAlert(frame.data, NOW) : frame.type === "market" ? normaliseMarket(frame.data, NOW) : normaliseFeed(frame.data, NOW));
+const camel = (name: string) => name.replace(/_(\w)/g, (_, letter: string) => letter.toUpperCase());
+
+describe("golden frames, the same that pytest reads", () => {
+  test.each(rows.map((row) => [row.name, row] as const))("%s", (_, row) => {
+    const message = read(row.frame) as unknown as Record<string, unknown>;
+    expect(message).not.toBeNull();
+    for (const [key, value] of Object.entries(row.canonical ? row.frame.data : row.expect)) {
+      const name = camel(key);
+      if (name in message && typeof value !== "object") expect(message[name], key).toEqual(value);
+    }
+  });
+
+  test.each(rows.filter((row) => row.canonical).map((row) => [row.name, row] as const))("%s: camelCase keys mean the same", (_, row) => {
+    const foreign = { ...row.frame, data: Object.fromEntries(Object.entries(row.frame.data).map(([key, value]) => [camel(key), value])) };
+    expect(read(foreign)).toEqual(read(row.frame));
+  });
+});
+
+describe("whatever a publisher sends", () => {
+  const isShowable = (value: unknown): boolean => (typeof value === "number" ? Number.isFinite(value) : Array.isArray(value) ? value.every(isShowable) : typeof value === "object" && value !== null ? Object.values(value).every(isShowable) : true);
+
+  it("becomes something that can be shown, or null", () => {
+    fc.assert(fc.property(fc.anything(), (raw) => {
+      for (const normalise of [normaliseAlert, normaliseMarket, normaliseStress, normaliseFeed]) {
+        const message = normalise(raw, NOW);
+        expect(isShowable(message)).toBe(true);
+      }
+    }));
+  });
+
+  it("and so does a golden frame with any one field replaced by anything", () => {
+    const mutations = fc.tuple(fc.constantFrom(...rows), fc.nat(), fc.anything());
+    fc.assert(fc.property(mutations, ([row, at, junk]) => {
+      const keys = Object.keys(row.frame.data);
+      const message = read({ ...row.frame, data: { ...row.frame.data, [keys[at % keys.length]!]: junk } });
+      expect(isShowable(message)).toBe(true);
+      if (message && "symbol" in message) expect(typeof alertSentence(message)).toBe("string");
+      else if (message && "universe" in message) expect(typeof marketSentence(message)).toBe("string");
+    }), { numRuns: 500 });
+  });
+
+  it("has its time understood in any unit", () => {
+    fc.assert(fc.property(fc.integer({ min: 1_000_000_000, max: 4_000_000_000 }), (seconds) => {
+      const ms = seconds * 1000;
+      for (const form of [seconds, ms, ms * 1e3, String(seconds), new Date(ms).toISOString(), new Date(ms).toISOString().replace("Z", "")]) expect(toTime(form)).toBe(ms);
+    }));
+  });
+});
+
+test("symbols of the terminal and of the stream are one", () => {
+  for (const name of ["BTC-USDT", "BTC/USDT:USDT", "btcusdt", "BTCUSDT"]) expect(canonical(name)).toBe("BTCUSDT");
+  expect(splitSymbol("1000PEPEUSDT")).toEqual(["1000PEPE", "USDT"]);
+  expect(splitSymbol("USDT")).toEqual(["USDT", ""]);
+});
+
+test("numbers are signed, missing ones say so", () => {
+  expect(percent(-2.136)).toBe("−2.14%");
+  expect(percent(140.4)).toBe("+140%");
+  expect(percent(null)).toBe("–");
+  expect(price(63412.53)).toBe("63,412.5");
+  expect(price(0.052741)).toBe("0.052741");
+  expect(price(18.206, 0.01)).toBe("18.21");
+  expect(span("15m")).toBe("15\u00a0min");
+  expect([1, 2, 3, 11, 93, 96].map(ordinal)).toEqual(["1st", "2nd", "3rd", "11th", "93rd", "96th"]);
+});
+
+test("rounded contributions add up to the index they explain", () => {
+  fc.assert(fc.property(fc.array(fc.double({ min: 0, max: 30, noNaN: true }), { minLength: 1, maxLength: 6 }), (parts) => {
+    const total = parts.reduce((sum, part) => sum + part, 0);
+    const rounded = roundTogether(parts, total);
+    expect(Math.abs(rounded.reduce((sum, part) => sum + part, 0) - total)).toBeLessThanOrEqual(0.0501);
+    rounded.forEach((part, i) => expect(Math.abs(part - parts[i]!)).toBeLessThanOrEqual(0.1001));
+  }));
+});

@@ -1,0 +1,18 @@
+// The component reads `api` when it is evaluated, as TealStreet provides it: the least it needs, with real jotai.
+
+import { useAtom } from "jotai";
+import { atomWithStorage } from "jotai/utils";
+import WebSocket from "ws";
+
+const nothing = () => undefined;
+
+export const minimalApi = {
+  jotai: { createStorageAtom: <T>(key: string, initial: T) => atomWithStorage(key, initial), useAtom },
+  hooks: { useActiveSymbol: () => ["BTC/USDT:USDT", nothing], useActiveAccount: () => ["binance:main", nothing], useMarkets: () => [{ symbol: "BTC-USDT" }], usePositions: () => [], useTheme: () => "dark" },
+  utils: { setActiveSymbol: nothing, convertNotionalToNative: (usd: number) => usd },
+  toast: { success: nothing, error: nothing, warning: nothing, info: nothing },
+  orders: {},
+  antd: {},
+};
+
+Object.assign(globalThis, { api: minimalApi, WebSocket });

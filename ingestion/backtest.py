@@ -1,0 +1,57 @@
+"""A recording through the very analysis the live system runs: no broker, no clock, as fast as it goes."""
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+from django.conf import settings
+
+from ingestion.analysis import Analysis
+from ingestion.scoring import DAY_MS, Event, Exposure
+from ingestion.sources.recording import Recording
+from market.messages import Alert, Anomaly, encode, interval_ms
+
+
+def analyse(
+    recording: Recording, venue: str = "replay", advanced: Callable[[int], None] = lambda rows: None
+) -> Iterator[Anomaly]:
+    """Every revision in publishing order, closed ones and those that end with the recording included.
+
+    Ids are those of a replay under the same `venue`. `advanced` hears how many rows were taken, batch by batch.
+    """
+    analysis = Analysis(settings.ALERTS_PER_DAY)
+    close_time = 0
+    for index in range(len(recording)):
+        batch = recording.batch(index, venue)
+        close_time = batch.close_time
+        yield from analysis.update(batch, close_time)
+        advanced(len(batch.symbols))
+    yield from analysis.close(close_time)
+
+
+def exposure(recording: Recording) -> Exposure:
+    step_ms = interval_ms(recording.interval)
+    return Exposure(
+        first_ms=int(recording.close_time[0]) - step_ms,
+        last_ms=int(recording.close_time[-1]),
+        candle_ms=step_ms,
+        days=len(recording) * step_ms / DAY_MS,
+        symbol_days=recording.rows * step_ms / DAY_MS,
+    )
+
+
+def events_of(events: Sequence[Event], recording: Recording, path: Path) -> list[Event]:
+    """The catalogue's events of one recording: by file name where it names files, and only of symbols played."""
+    named = {event.file for event in events}
+    played = set(np.array(recording.symbols)[np.unique(recording.code)].tolist())
+    return [
+        event
+        for event in events
+        if (path.name not in named or event.file == path.name) and (event.symbol is None or event.symbol in played)
+    ]
+
+
+def json_line(anomaly: Anomaly) -> bytes:
+    """The wire format with the channel it goes to in front, and a line break."""
+    channel = b"alerts" if isinstance(anomaly, Alert) else b"market"
+    return b'{"channel":"' + channel + b'",' + encode(anomaly)[1:] + b"\n"

@@ -1,0 +1,357 @@
+"""A backtest as one HTML page: the market with what was found in it, and a chart for each of the gravest alerts.
+
+Self-contained: no script, no font, no picture from elsewhere. Pure: plain data in, text out.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from html import escape
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ingestion.scoring import Event, Score
+from ingestion.sources.recording import VALUES, Recording
+from market.messages import (
+    SEVERITIES,
+    Alert,
+    Anomaly,
+    HistoryPoint,
+    MarketStress,
+    SectorAnomaly,
+    Severity,
+    SynchronizedMovement,
+    interval_ms,
+)
+
+MOST_ALERTS: Final = 36
+_CANDLES_AFTER: Final = 60
+_MOST_POINTS: Final = 1_600
+
+Floats = NDArray[np.float64]
+
+
+@dataclass
+class Life:
+    """One anomaly from its first revision to its last, `peak` being the first of its highest severity."""
+
+    first: Anomaly
+    peak: Anomaly
+    last: Anomaly
+
+    def took(self, anomaly: Anomaly) -> None:
+        self.last = anomaly
+        if anomaly.severity.rank > self.peak.severity.rank:
+            self.peak = anomaly
+
+
+@dataclass
+class Findings:
+    """What a report says about one recording; anomalies by id."""
+
+    name: str
+    recording: Recording
+    events: Sequence[Event] = ()
+    scores: Sequence[Score] = ()
+    lives: dict[str, Life] = field(default_factory=dict)
+
+    def took(self, anomaly: Anomaly) -> None:
+        if life := self.lives.get(anomaly.id):
+            life.took(anomaly)
+        else:
+            self.lives[anomaly.id] = Life(anomaly, anomaly, anomaly)
+
+
+def render(findings: Iterable[Findings]) -> str:
+    """The page."""
+    sections = "\n".join(_section(one) for one in findings)
+    return f"""<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
+<title>Backtest</title><style>{_STYLE}</style></head>
+<body><h1>Backtest</h1>{sections}</body></html>
+"""
+
+
+def _section(found: Findings) -> str:
+    recording = found.recording
+    lives = list(found.lives.values())
+    alerts = [life for life in lives if isinstance(life.first, Alert) and not life.first.incident]
+    gravest = sorted(alerts, key=_gravity, reverse=True)[:MOST_ALERTS]
+    closes = _Closes(recording)
+    cards = "\n".join(_card(life, closes) for life in gravest)
+    return f"""<h2>{escape(found.name)}</h2>
+<p>{len(recording.symbols)} symbols, {recording.rows:,} candles of {recording.interval},
+{_when(recording.close_time[0])} to {_when(recording.close_time[-1])} UTC</p>
+{_counts(lives)}
+{_scores(found.scores)}
+<h3>The market</h3>
+<p class="quiet">Median move of all symbols, added up. Shaded: synchronized movements, darker is graver.
+{"Bars at the bottom: the catalogue's market events." if found.events else ""}</p>
+{_market_chart(found, closes)}
+{_market_table(lives)}
+<h3>The gravest {len(gravest)} of {len(alerts):,} alerts</h3>
+<p class="quiet">Until the alert: close, what was expected, and the band. After it: what came next.</p>
+<div class="cards">{cards}</div>"""
+
+
+def _gravity(life: Life) -> tuple[int, float]:
+    score = life.peak.score if isinstance(life.peak, Alert) else 0.0
+    return life.peak.severity.rank, abs(score)
+
+
+# --- Tables -----------------------------------------------------------------------------------------------------------
+
+
+def _counts(lives: Sequence[Life]) -> str:
+    kinds: dict[str, list[Severity]] = {}
+    for life in lives:
+        kinds.setdefault(kind_of(life.first), []).append(life.peak.severity)
+    rows = [
+        [kind, *(f"{found.count(severity):,}" for severity in SEVERITIES), f"{len(found):,}"]
+        for kind, found in sorted(kinds.items())
+    ]
+    return _table(["anomalies by their highest severity", *SEVERITIES, "total"], rows)
+
+
+def kind_of(anomaly: Anomaly) -> str:
+    match anomaly:
+        case Alert():
+            return "alerts, part of an incident" if anomaly.incident else f"alerts {anomaly.method}"
+        case SynchronizedMovement():
+            return "synchronized movements"
+        case MarketStress():
+            return "market stress"
+        case _:
+            return "sector anomalies"
+
+
+def _scores(scores: Sequence[Score]) -> str:
+    if not scores:
+        return ""
+    rows = []
+    for one in scores:
+        if one.severity is not Severity.HIGH or not (one.events or one.type == "all"):
+            continue
+        figures = one.figures()
+        rows.append(
+            [
+                one.stream,
+                one.type,
+                f"{one.hits} of {one.events}",
+                _figure(figures["median_latency_min"], ".1f"),
+                _figure(figures["median_lead_min"], ".1f"),
+                str(one.false_alarms) if one.type == "all" else "",
+                _figure(one.false_per_day, ".4f") if one.type == "all" else "",
+            ]
+        )
+    headings = ["from HIGH", "events", "hit", "latency (min)", "lead (min)", "false", "per day or symbol-day"]
+    return f"<h3>Against the catalogue</h3>{_table(headings, rows)}"
+
+
+def _market_table(lives: Sequence[Life]) -> str:
+    rows = []
+    for life in lives:
+        peak = life.peak
+        if isinstance(peak, Alert | MarketStress) or peak.severity.rank < Severity.HIGH.rank:
+            continue
+        about, move_pct = (
+            (f"sector {peak.sector}", peak.performance_pct)
+            if isinstance(peak, SectorAnomaly)
+            else (f"{peak.synchronization_ratio:.0%} of {peak.universe} symbols", peak.average_change_pct)
+        )
+        rows.append(
+            [
+                _when(life.first.timestamp),
+                kind_of(peak),
+                peak.severity,
+                about,
+                f"{move_pct:+.2f} % in {peak.window}",
+                f"{(life.last.timestamp - life.first.timestamp) / 60_000:.0f} min",
+            ]
+        )
+    if not rows:
+        return '<p class="quiet">Nothing of HIGH or above.</p>'
+    return (
+        f"<details><summary>{len(rows)} market and sector anomalies of HIGH and above</summary>"
+        f"{_table(['opened (UTC)', 'what', 'severity', 'who', 'move', 'lasted'], rows)}</details>"
+    )
+
+
+def _table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    head = "".join(f"<th>{escape(heading)}</th>" for heading in headings)
+    body = "".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in rows)
+    return f"<table><tr>{head}</tr>{body}</table>"
+
+
+def _figure(value: float | None, form: str) -> str:
+    return "–" if value is None else format(value, form)
+
+
+def _when(time_ms: int) -> str:
+    return f"{datetime.fromtimestamp(int(time_ms) / 1_000, UTC):%Y-%m-%d %H:%M:%S}".removesuffix(":00")
+
+
+# --- Charts -----------------------------------------------------------------------------------------------------------
+
+
+class _Closes:
+    """Closes by symbol: the recording's rows in another order."""
+
+    def __init__(self, recording: Recording) -> None:
+        self._step_ms = interval_ms(recording.interval)
+        self._place = {symbol: code for code, symbol in enumerate(recording.symbols)}
+        row_time = np.repeat(recording.close_time, np.diff(recording.start))
+        order = np.argsort(recording.code, kind="stable")
+        self._time = row_time[order]
+        self._close = recording.values[VALUES.index("close")][order]
+        self._code = recording.code[order]
+
+    def after(self, symbol: str, time_ms: int) -> tuple[NDArray[np.int64], Floats]:
+        """Times and closes of the next candles from `time_ms` on."""
+        code = self._place[symbol]
+        start, end = np.searchsorted(self._code, [code, code + 1])
+        first = start + int(np.searchsorted(self._time[start:end], time_ms))
+        last = min(first + _CANDLES_AFTER + 1, end)
+        return self._time[first:last], self._close[first:last]
+
+    def market(self) -> tuple[NDArray[np.int64], Floats]:
+        """The median log return of every batch, added up, in percent; gaps count as no move."""
+        with np.errstate(divide="ignore"):
+            moves = np.diff(np.log(self._close))
+        follows = (np.diff(self._code) == 0) & (np.diff(self._time) == self._step_ms)
+        times, moves = self._time[1:][follows], moves[follows]
+        order = np.argsort(times, kind="stable")
+        instants, starts = np.unique(times[order], return_index=True)
+        medians = [float(np.median(part)) for part in np.split(moves[order], starts[1:])] if len(instants) else []
+        return instants, np.cumsum(medians) * 100
+
+
+@dataclass(frozen=True)
+class _Frame:
+    """Maps times and values to the pixels of one chart."""
+
+    width: int
+    height: int
+    times: tuple[float, float]
+    values: tuple[float, float]
+    margin: int = 8
+
+    def x(self, time: float) -> float:
+        first, last = self.times
+        return round(self.margin + (self.width - 2 * self.margin) * (time - first) / max(last - first, 1), 1)
+
+    def y(self, value: float) -> float:
+        low, high = self.values
+        return round(self.height - self.margin - (self.height - 2 * self.margin) * (value - low) / (high - low), 1)
+
+    def line(self, times: Sequence[float] | NDArray[np.int64], values: Sequence[float] | Floats, kind: str) -> str:
+        points = " ".join(f"{self.x(t)},{self.y(v)}" for t, v in zip(times, values, strict=True))
+        return f'<polyline class="{kind}" points="{points}"/>'
+
+    def svg(self, content: str, label: str) -> str:
+        return f'<svg viewBox="0 0 {self.width} {self.height}" role="img" aria-label="{escape(label)}">{content}</svg>'
+
+
+def _span(*values: Sequence[float] | Floats) -> tuple[float, float]:
+    """Smallest and largest, apart by something even when nothing moved."""
+    low = min(float(np.min(some)) for some in values if len(some))
+    high = max(float(np.max(some)) for some in values if len(some))
+    room = (high - low) * 0.04 or abs(high) * 0.01 or 1.0
+    return low - room, high + room
+
+
+def _market_chart(found: Findings, closes: _Closes) -> str:
+    times, moves = closes.market()
+    if not len(times):
+        return ""
+    every = max(1, len(times) // _MOST_POINTS)
+    frame = _Frame(1200, 300, (float(times[0]), float(times[-1])), _span(moves))
+    parts = []
+    for life in found.lives.values():
+        peak = life.peak
+        if isinstance(peak, SynchronizedMovement):
+            left, right = frame.x(life.first.timestamp), frame.x(life.last.timestamp)
+            label = f"{_when(life.first.timestamp)} {peak.severity} {peak.average_change_pct:+.1f} %"
+            parts.append(
+                f'<rect class="{peak.direction.lower()} {peak.severity.lower()}" x="{left}" y="0" '
+                f'width="{max(right - left, 1.5):.1f}" height="300"><title>{escape(label)}</title></rect>'
+            )
+    for event in found.events:
+        if event.symbol is None and times[0] <= event.onset_ms <= times[-1]:
+            left, right = frame.x(event.onset_ms), frame.x(event.end_ms)
+            label = f"{event.type} {_when(event.onset_ms)}"
+            parts.append(
+                f'<rect class="event" x="{left}" y="292" width="{max(right - left, 2):.1f}" height="8">'
+                f"<title>{escape(label)}</title></rect>"
+            )
+    parts.append(frame.line(times[::every], moves[::every], "close"))
+    low, high = frame.values
+    parts += [f'<text x="4" y="12">{high:+.1f} %</text>', f'<text x="4" y="288">{low:+.1f} %</text>']
+    return frame.svg("".join(parts), "the market and its synchronized movements")
+
+
+def _card(life: Life, closes: _Closes) -> str:
+    first, peak = life.first, life.peak
+    if not (isinstance(first, Alert) and isinstance(peak, Alert)):
+        raise TypeError("a card shows an alert")
+    methods = ", ".join(f"{one.method} {one.score:.1f}" for one in peak.explanation.methods)
+    return (
+        f'<div class="card {peak.severity.lower()}"><b>{escape(first.symbol)}</b> '
+        f'<span class="tag">{peak.severity}</span> {_when(first.timestamp)}'
+        f"{_alert_chart(first, closes)}"
+        f'<p>{escape(peak.explanation.sentence)}</p><p class="quiet">{escape(methods)}</p></div>'
+    )
+
+
+def _alert_chart(alert: Alert, closes: _Closes) -> str:
+    history: list[HistoryPoint] = alert.history if isinstance(alert.history, list) else []
+    after_times, after = closes.after(alert.symbol, alert.timestamp)
+    before_times = [float(point.timestamp) for point in history]
+    before = [point.close for point in history]
+    banded = [point for point in history if point.lower is not None and point.upper is not None]
+    lower = [point.lower for point in banded if point.lower is not None]
+    upper = [point.upper for point in banded if point.upper is not None]
+    all_times = [*before_times, *after_times.tolist(), float(alert.timestamp)]
+    prices = [some for some in (before, after, lower, upper) if len(some)]
+    if not prices:
+        return ""
+    frame = _Frame(360, 150, (min(all_times), max(all_times)), _span(*prices))
+    parts = []
+    if banded:
+        edge = [(point.timestamp, value) for point, value in zip(banded, upper, strict=True)]
+        edge += [(point.timestamp, value) for point, value in zip(banded, lower, strict=True)][::-1]
+        points = " ".join(f"{frame.x(time)},{frame.y(value)}" for time, value in edge)
+        parts.append(f'<polygon class="band" points="{points}"/>')
+    expected = [(point.timestamp, point.expected) for point in history if point.expected is not None]
+    parts.append(frame.line([time for time, _ in expected], [value for _, value in expected], "expected"))
+    parts.append(frame.line(before_times, before, "close"))
+    parts.append(frame.line(after_times, after, "after"))
+    if alert.price is not None:
+        x, y = frame.x(alert.timestamp), frame.y(alert.price)
+        parts.append(f'<line class="mark" x1="{x}" x2="{x}" y1="0" y2="150"/><circle cx="{x}" cy="{y}" r="3.5"/>')
+    return frame.svg("".join(parts), f"price of {alert.symbol} around the alert")
+
+
+_STYLE: Final = """
+:root{color-scheme:light dark;--ink:#1c2330;--quiet:#6b7280;--line:#d8dde6;--paper:#fff;--close:#2563eb;
+--band:#2563eb22;--up:#16a34a;--down:#dc2626;--mark:#f59e0b}
+@media(prefers-color-scheme:dark){:root{--ink:#e5e9f0;--quiet:#8b95a7;--line:#2a3240;--paper:#11161f;--close:#60a5fa;
+--band:#60a5fa22;--up:#22c55e;--down:#f87171}}
+body{font:14px/1.45 system-ui,sans-serif;color:var(--ink);background:var(--paper);max-width:1240px;margin:2rem auto;
+padding:0 1rem}
+h2{margin-top:3rem;border-bottom:1px solid var(--line);overflow-wrap:anywhere}.quiet{color:var(--quiet);margin:.2rem 0}
+table{border-collapse:collapse;margin:.6rem 0}th,td{padding:.15rem .8rem .15rem 0;text-align:left;
+border-bottom:1px solid var(--line);font-variant-numeric:tabular-nums}th{color:var(--quiet);font-weight:500}
+svg{width:100%;height:auto;display:block;margin:.3rem 0}svg text{font-size:11px;fill:var(--quiet)}
+polyline{fill:none;stroke-width:1.4;stroke-linejoin:round}.close{stroke:var(--close)}
+.after{stroke:var(--close);stroke-dasharray:3 2;opacity:.7}
+.expected{stroke:var(--quiet);stroke-width:1}.band{fill:var(--band)}.mark{stroke:var(--mark)}circle{fill:var(--mark)}
+rect.up{fill:var(--up)}rect.down{fill:var(--down)}rect.low{opacity:.12}rect.medium{opacity:.2}rect.high{opacity:.4}
+rect.critical{opacity:.65}.event{fill:var(--mark)}
+.cards{display:grid;grid-template-columns:repeat(auto-fill,minmax(330px,1fr));gap:1rem}
+.card{border:1px solid var(--line);border-left:4px solid var(--quiet);border-radius:6px;padding:.5rem .8rem}
+.card p{margin:.2rem 0}.card.critical{border-left-color:var(--down)}.card.high{border-left-color:var(--mark)}
+.tag{font-size:11px;border:1px solid var(--line);border-radius:3px;padding:0 .3rem}summary{cursor:pointer}
+"""

@@ -1,0 +1,356 @@
+"""A venue's own market, as it happens: connection kept alive, ticks made into candles, gaps marked."""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from ingestion.backoff import backoff
+from ingestion.sources.base import Clock, SourceError, Traffic, WallClock
+from ingestion.sources.link import Link, Row, load_ccxt
+from ingestion.sources.venues import Market, Venue, chosen, tradable
+from market.candles import Candles, Resampler, VenueClock
+from market.messages import CandleBatch, SourceKind, interval_ms
+
+logger = logging.getLogger(__name__)
+
+INTERVALS: Final = ("1s", "1m", "5m")
+# A venue with whole-market tickers is asked for single trades up to so many named symbols: they tell more.
+TRADES_UP_TO: Final = 100
+# Candles of the past to begin with, per interval of theirs.
+HISTORY: Final = {"1s": 900, "1m": 240, "5m": 240}
+# After a longer silence the market before it says nothing of the market after it: history is fetched anew.
+REWARM_AFTER_MS: Final = 90_000
+_POLL_S: Final = 0.05
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Seconds. An interval is closed `grace` after its end, for ticks that travel longer than the fastest; a link
+    without a tick for `stalled` is made anew; one older than `rollover` is replaced before the venue ends it."""
+
+    grace: float = 0.25
+    stalled: float = 20.0
+    rollover: float = 23 * 3600.0
+    listings: float = 600.0
+    history: float = 12.0
+    retry_first: float = 1.0
+    retry_cap: float = 60.0
+
+
+class LiveSource:
+    """The candles of one venue: history first, then each batch as soon as it is closed, without an end.
+
+    Ticks go straight into the candles, so what waits is bounded by symbols × `market.candles.MAX_OPEN` intervals.
+    """
+
+    kind = SourceKind.LIVE
+    progress = None
+
+    def __init__(
+        self,
+        venue: Venue,
+        *,
+        symbols: Sequence[str] = (),
+        quote: str = "",
+        top: int | None = None,
+        interval: str = "1s",
+        url: str = "",
+        timing: Timing = Timing(),
+        clock: Clock | None = None,
+        raw: Callable[[str], None] | None = None,
+    ) -> None:
+        """`symbols`: only these, in our spelling. `top`: the largest so many by turnover. `url`: another server that
+        speaks the venue's protocol. `raw` gets every frame. Raises `SourceError`."""
+        if interval not in INTERVALS:
+            raise SourceError(f"interval {interval!r}: one of {', '.join(INTERVALS)}")
+        if top is not None and top < 1:
+            raise SourceError(f"top {top}: must be at least 1")
+        self.venue = venue.name
+        self.interval = interval
+        self.warming = True
+        self.traffic = Traffic()
+        self._venue = venue
+        self._only = tuple(symbols)
+        self._quote = quote or venue.quote
+        self._top = top
+        self._url = url
+        self._timing = timing
+        self._clock = clock or WallClock()
+        self._raw = raw
+        self._whole = venue.whole_market and not 0 < len(self._only) <= TRADES_UP_TO and (top or 10_000) > TRADES_UP_TO
+        self._markets: Mapping[str, Market] | None = None
+        self._turnover: dict[str, float] = {}
+        self._watched: dict[str, str] = {}  # ccxt's symbol → ours
+        self._doubtful = True  # whether what is watched must be chosen from fresh markets
+        self._candles = Candles(self.venue)
+        self._venue_clock = VenueClock()
+        self._resampler: Resampler | None = None
+        self._history: list[CandleBatch] = []
+        self._holding = True  # live candles wait for the history before them
+        self._last_close = 0
+        self._last_tick_ms = 0
+        self._link: Link | None = None
+        self._ending: set[asyncio.Task[None]] = set()  # links that were replaced
+
+    @property
+    def symbols(self) -> Sequence[str]:
+        return sorted(self._watched.values())
+
+    def describe(self) -> str:
+        which = f"{len(self._only)} symbols" if self._only else f"all {self._quote} pairs"
+        if self._top is not None or not (self._only or self._whole):
+            which = f"the {self._top or self._venue.top} largest {self._quote} pairs"
+        how = "tickers of the whole market" if self._whole else "trades"
+        return f"live from {self.venue}: {which}, {self.interval} candles from {how}"
+
+    async def probe(self, within_s: float) -> None:
+        """See whether the venue can be reached, and keep its markets. Raises `SourceError` saying why not."""
+        link = Link(self._venue, self, url=self._url)
+        try:
+            if self._venue.host and not self._url:
+                # Without a network this says so at once, and ccxt need not be loaded.
+                _, writer = await asyncio.wait_for(asyncio.open_connection(self._venue.host, 443), within_s)
+                writer.close()
+            await asyncio.to_thread(load_ccxt)
+            self._markets = await asyncio.wait_for(link.open(), within_s)
+        except (OSError, TimeoutError) as error:
+            raise SourceError(f"{self.venue} cannot be reached ({error or f'no answer in {within_s:g} s'})") from error
+        finally:
+            await link.close()
+
+    async def batches(self) -> AsyncIterator[CandleBatch]:
+        """Raises `SourceError` when the venue has nothing of what was asked for."""
+        keeper = asyncio.create_task(self._stay_connected(), name=f"{self.venue} link")
+        try:
+            while True:
+                if keeper.done():
+                    keeper.result()
+                if self._history:
+                    history, self._history = self._history, []
+                    for batch in history:
+                        self.warming = True
+                        yield batch
+                    self._last_close = history[-1].close_time
+                    self._holding = False
+                if not self._holding:
+                    until = self._venue_clock.now_ms(self._clock.now_ms()) - round(self._timing.grace * 1_000)
+                    for fine in self._candles.close_until(until):
+                        for batch in self._coarse(fine):
+                            self.warming = False
+                            self._last_close = batch.close_time
+                            yield batch
+                await self._clock.sleep(_POLL_S)
+        finally:
+            keeper.cancel()
+            await asyncio.gather(keeper, return_exceptions=True)
+
+    def _coarse(self, batch: CandleBatch) -> list[CandleBatch]:
+        return [batch] if self._resampler is None else self._resampler.add(batch)
+
+    # --- Ticks ------------------------------------------------------------------------------------------------------
+
+    def trade(self, symbol: str, time_ms: int, price: float, amount: float, trade_id: str) -> None:
+        if (ours := self._watched.get(symbol)) and self._in_time(time_ms):
+            self._candles.trade(ours, time_ms, price, amount, trade_id)
+
+    def ticker(self, symbol: str, time_ms: int, price: float, rolling_volume: float | None) -> None:
+        if (ours := self._watched.get(symbol)) and self._in_time(time_ms):
+            self._candles.ticker(ours, time_ms, price, rolling_volume)
+
+    def _in_time(self, time_ms: int) -> bool:
+        now = self._clock.now_ms()
+        self.traffic.ticks += 1
+        self._last_tick_ms = now
+        if self._venue_clock.observe(time_ms, now):
+            return True
+        self._candles.unusable += 1
+        return False
+
+    # --- The connection ---------------------------------------------------------------------------------------------
+
+    async def _stay_connected(self) -> None:
+        """A link at all times; a new one whenever the old one breaks, after a growing, jittered pause."""
+        delays = backoff(first_s=self._timing.retry_first, cap_s=self._timing.retry_cap)
+        try:
+            while True:
+                connected_ms = self._clock.now_ms()
+                try:
+                    self._link = await self._connect()
+                    await self._go_live(self._link)
+                    reason = await self._hold(self._link)
+                except ConnectionError as error:
+                    reason = str(error)
+                self._break_off()
+                await self._drop_link()
+                if self._clock.now_ms() - connected_ms > self._timing.retry_cap * 1_000:
+                    delays = backoff(first_s=self._timing.retry_first, cap_s=self._timing.retry_cap)
+                delay = next(delays)
+                logger.warning("%s: %s; connecting again in %.1f s", self.venue, reason, delay)
+                await self._clock.sleep(delay)
+                self.traffic.reconnects += 1
+        finally:
+            await self._drop_link()
+            await asyncio.gather(*self._ending, return_exceptions=True)
+
+    async def _drop_link(self) -> None:
+        if self._link is not None:
+            link, self._link = self._link, None
+            await link.close()
+
+    async def _connect(self) -> Link:
+        """A link that delivers. Raises `ConnectionError`, or `SourceError` when there is nothing to watch."""
+        markets = None if self._doubtful and self._watched else self._markets
+        link = Link(self._venue, self, url=self._url, markets=markets, raw=self._raw)
+        try:
+            self._markets = await link.open()
+            if self._doubtful:
+                await self._choose(link)
+            await link.subscribe(None if self._whole else list(self._watched))
+            first, lost = (asyncio.create_task(event.wait()) for event in (link.first_tick, link.lost))
+            await asyncio.wait((first, lost), timeout=self._timing.stalled, return_when=asyncio.FIRST_COMPLETED)
+            first.cancel()
+            lost.cancel()
+            if not link.first_tick.is_set():
+                raise ConnectionError(link.reason or f"no tick within {self._timing.stalled:g} s")
+        except BaseException:
+            self._doubtful = True  # what was delisted makes a subscription fail
+            await link.close()
+            raise
+        self._doubtful = False
+        return link
+
+    async def _choose(self, link: Link) -> None:
+        """What to watch, from the markets as they are. Raises `SourceError` when that is nothing, and never was."""
+        candidates = tradable(self._venue, self._markets or {}, self._quote)
+        try:
+            self._turnover = await link.turnover()
+        except ConnectionError as error:
+            logger.warning("%s: no turnover to rank symbols by (%s)", self.venue, error)
+        top = self._top if self._top is not None or self._whole or self._only else self._venue.top
+        watched = chosen(candidates, self._only, top, self._turnover)
+        if missing := set(self._only) - set(watched.values()):
+            logger.warning("%s has no %s market of %s", self.venue, self._quote, ", ".join(sorted(missing)))
+        if not (watched or self._watched):
+            raise SourceError(f"{self.venue} has none of the symbols asked for in {self._quote} (--symbols, --quote)")
+        self._watched = watched or self._watched
+
+    async def _hold(self, link: Link) -> str:
+        """Keep the link until it breaks or stalls, and say why; replace it before it is too old or listings change."""
+        opened = listed = self._clock.now_ms()
+        while True:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(link.lost.wait(), min(1.0, self._timing.stalled / 4))
+            now = self._clock.now_ms()
+            if link.lost.is_set():
+                return link.reason
+            if now - self._last_tick_ms > self._timing.stalled * 1_000:
+                return f"no tick for {self._timing.stalled:g} s"
+            changed = False
+            if now - listed > self._timing.listings * 1_000:
+                listed = now
+                changed = await self._listings_changed(link)
+            if changed or now - opened > self._timing.rollover * 1_000:
+                opened = now
+                self._link = link = await self._replacement(link)
+
+    async def _replacement(self, old: Link) -> Link:
+        """A new link that delivers already when the old one ends; for a moment both do, and repetitions are dropped."""
+        try:
+            new = await self._connect()
+        except ConnectionError as error:
+            logger.warning("%s: the connection could not be renewed (%s)", self.venue, error)
+            return old
+        ending = asyncio.create_task(old.close())
+        self._ending.add(ending)
+        ending.add_done_callback(self._ending.discard)
+        logger.info("%s: connection renewed", self.venue)
+        return new
+
+    async def _listings_changed(self, link: Link) -> bool:
+        """Look for listings and delistings; True when other subscriptions are needed."""
+        before = set(tradable(self._venue, self._markets or {}, self._quote))
+        try:
+            self._markets = await link.reload()
+        except ConnectionError as error:
+            logger.warning("%s: listings unknown (%s)", self.venue, error)
+            return False
+        after = set(tradable(self._venue, self._markets, self._quote))
+        if before == after:
+            return False
+        watched = set(self._watched)
+        await self._choose(link)
+        for what, symbols in (("listed", after - before), ("delisted", before - after)):
+            if symbols:
+                logger.info("%s: %s %s", self.venue, what, ", ".join(sorted(symbols)[:20]))
+        return not self._whole and watched != set(self._watched)
+
+    def _break_off(self) -> None:
+        now = self._venue_clock.now_ms(self._clock.now_ms())
+        self._candles.interrupt(now)
+        if self._resampler is not None:
+            self._resampler.interrupt(now)
+
+    # --- History ----------------------------------------------------------------------------------------------------
+
+    async def _go_live(self, link: Link) -> None:
+        """Live candles begin with the next whole interval; after a long silence, history comes before them."""
+        now = self._venue_clock.now_ms(self._clock.now_ms())
+        start = now - now % 1_000 + 1_000
+        self._candles.interrupt(start)
+        if self.interval != "1s":
+            if self._resampler is None:
+                self._resampler = Resampler(self.interval, start)
+            self._resampler.interrupt(start)
+        if start - self._last_close <= max(REWARM_AFTER_MS, 3 * interval_ms(self.interval)):
+            self._holding = False
+            return
+        self._holding = True
+        await self._clock.sleep((start - now) / 1_000 + 0.5)
+        self._history = await self._past(link, start)
+        self._holding = bool(self._history)  # let go by `batches` once it has delivered them
+
+    async def _past(self, link: Link, until_ms: int) -> list[CandleBatch]:
+        """What the venue keeps of the time before `until_ms`, oldest first."""
+        interval = self._venue.history if self.interval == "1s" else self.interval
+        step = interval_ms(interval)
+        since = until_ms // step * step - HISTORY[interval] * step
+        found = await link.history(list(self._watched), interval, since, HISTORY[interval], self._timing.history)
+        batches = _batches(self.venue, self.interval, step, until_ms, {self._watched[s]: r for s, r in found.items()})
+        logger.info(
+            "%s: %d × %s history of %d of %d symbols",
+            self.venue,
+            len(batches),
+            interval,
+            len(found),
+            len(self._watched),
+        )
+        return batches
+
+
+def _batches(
+    venue: str, interval: str, step: int, until_ms: int, rows: Mapping[str, Sequence[Row]]
+) -> list[CandleBatch]:
+    """Rows by symbol → batches by close time, up to `until_ms`; a candle without its five numbers is left out."""
+    by_time: dict[int, list[tuple[str, Row]]] = {}
+    for symbol, candles in rows.items():
+        for candle in candles:
+            close_ms = int(candle[0]) + step
+            if close_ms <= until_ms and None not in candle[:6]:
+                by_time.setdefault(close_ms, []).append((symbol, candle))
+    return [
+        CandleBatch(
+            venue=venue,
+            interval=interval,
+            close_time=close_ms,
+            symbols=[symbol for symbol, _ in together],
+            open=[row[1] for _, row in together],
+            high=[row[2] for _, row in together],
+            low=[row[3] for _, row in together],
+            close=[row[4] for _, row in together],
+            volume=[row[5] for _, row in together],
+        )
+        for close_ms, together in sorted(by_time.items())
+    ]

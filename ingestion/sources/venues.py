@@ -1,0 +1,105 @@
+"""The venues: which of ccxt's exchanges, which of its markets, and how to watch them. Plain data and pure functions."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from ingestion.sources.base import SourceError
+from market.messages import unify_symbol
+
+Market = Mapping[str, Any]  # as ccxt describes it
+
+
+@dataclass(frozen=True)
+class Venue:
+    """One market of one exchange, as users name it.
+
+    `exchange` is ccxt's id, `kind` "spot" or "swap" (linear perpetuals), `quote` the usual quote currency.
+    `whole_market`: every symbol of the venue comes once a second on one connection. Otherwise trades are watched, in
+    subscriptions of `chunk` symbols each, for the `top` symbols by turnover. `history` is the finest candle the venue
+    keeps. `host` answers when the venue can be reached at all.
+    """
+
+    name: str
+    exchange: str
+    kind: str = "spot"
+    quote: str = "USDT"
+    whole_market: bool = False
+    chunk: int = 50
+    top: int = 200
+    history: str = "1m"
+    host: str = ""
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+# ccxt's option for the plain trade stream is `@trade`; aggregated trades say the same in fewer messages.
+_AGGREGATED: Final = {"watchTradesForSymbols": {"name": "aggTrade"}}
+
+
+def _types(*kinds: str) -> dict[str, Any]:
+    """Load the markets of these kinds only: the others are megabytes that nobody looks at."""
+    return {"fetchMarkets": {"types": list(kinds)}}
+
+
+_KNOWN: Final = {
+    venue.name: venue
+    for venue in (
+        Venue(
+            "binance", "binance", whole_market=True, chunk=200, history="1s", host="api.binance.com",
+            options=_types("spot") | _AGGREGATED | {"defaultType": "spot"},
+        ),
+        Venue(
+            "binanceusdm", "binanceusdm", "swap", whole_market=True, chunk=200, host="fapi.binance.com",
+            options=_types("linear") | _AGGREGATED,
+        ),
+        # Bybit takes ten topics per subscription on spot.
+        Venue("bybit", "bybit", chunk=10, host="api.bybit.com", options=_types("spot") | {"defaultType": "spot"}),
+        Venue("bybit-swap", "bybit", "swap", host="api.bybit.com", options=_types("linear") | {"defaultType": "swap"}),
+        Venue("okx", "okx", host="www.okx.com", options=_types("spot")),
+        Venue("okx-swap", "okx", "swap", host="www.okx.com", options=_types("swap") | {"defaultType": "swap"}),
+        Venue("coinbase", "coinbase", quote="USD", chunk=25, host="api.coinbase.com"),
+        Venue("kraken", "kraken", quote="USD", host="api.kraken.com"),
+        Venue(
+            "hyperliquid", "hyperliquid", "swap", "USDC", chunk=1, host="api.hyperliquid.xyz", options=_types("swap")
+        ),
+    )
+}  # fmt: skip
+VENUE_NAMES: Final = tuple(_KNOWN)
+
+
+def venue_named(name: str) -> Venue:
+    """A venue of the table, else ccxt's exchange of that name: `kucoin` is its spot market, `kucoin-swap` its
+    perpetuals. Whether ccxt has it shows when it is opened. Raises `SourceError` for what is no name at all."""
+    name = name.lower()
+    if name in _KNOWN:
+        return _KNOWN[name]
+    if not re.fullmatch(r"[a-z0-9]{2,30}(-swap)?", name):
+        raise SourceError(f"{name!r} is no venue: name one of {', '.join(VENUE_NAMES)}, or another exchange of ccxt")
+    exchange, _, swap = name.partition("-")
+    return Venue(name, exchange, "swap" if swap else "spot")
+
+
+def tradable(venue: Venue, markets: Mapping[str, Market], quote: str) -> dict[str, str]:
+    """ccxt's symbol → ours, for every market of the venue's kind and quote currency that trades now.
+
+    A name that ours cannot spell (not ASCII) is left out rather than mixed up with another.
+    """
+    found = {}
+    for symbol, market in markets.items():
+        wanted = market.get("spot") if venue.kind == "spot" else market.get("swap") and market.get("linear")
+        base = str(market.get("base") or "")
+        if wanted and market.get("quote") == quote and market.get("active") is not False and base.isascii():
+            found[symbol] = unify_symbol(symbol)
+    return found
+
+
+def chosen(
+    candidates: Mapping[str, str], symbols: Sequence[str], top: int | None, turnover: Mapping[str, float]
+) -> dict[str, str]:
+    """Of `candidates` (ccxt's symbol → ours) those named in `symbols` (all, when it is empty), the largest first, and
+    at most `top`. `turnover`: quote volume by ccxt's symbol; what it lacks comes last, by name."""
+    named = set(symbols)
+    wanted = [symbol for symbol, ours in candidates.items() if not named or ours in named]
+    wanted.sort(key=lambda symbol: (-turnover.get(symbol, 0.0), symbol))
+    return {symbol: candidates[symbol] for symbol in wanted[:top]}

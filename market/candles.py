@@ -1,0 +1,251 @@
+"""From ticks to candles: what a venue reports, cut into intervals of the clock. Pure: time comes in as an argument.
+
+The rules:
+
+- A tick belongs to the interval that its exchange time falls into: [open time, close time), aligned to the epoch.
+- Within an interval the exchange time decides what came first and last; equal times go by arrival.
+- An interval closes when the caller says so (`Candles.close_until`), and a closed candle never changes: a tick that
+  comes for it afterwards is *late*. It is counted and left out.
+- A trade whose id its interval has seen is a *duplicate*: counted and left out. Reconnects repeat trades.
+- A symbol without a tick has no candle, an interval without any has no batch: a gap stays a gap. Of coarser candles
+  (`Resampler`), those that a gap in the data falls into are left out altogether.
+"""
+
+import math
+from collections import deque
+from typing import Final
+
+from market.messages import CandleBatch, interval_ms
+
+# Ticks this far from the receiver's clock are nonsense, not lateness.
+MAX_SKEW_MS: Final = 3_600_000
+# A single tick that claims to be from the future must not move the venue's clock there.
+MAX_AHEAD_MS: Final = 5_000
+# Intervals that may wait to be closed. When nobody closes them the oldest is dropped.
+MAX_OPEN: Final = 120
+
+
+class VenueClock:
+    """What time it is at the venue, as far as its ticks tell: our clock minus the shortest delay lately seen.
+
+    So neither a receiver's clock that is off nor a slow line makes every tick late. The shortest delay is that of the
+    last 10 to 20 s.
+    """
+
+    SPAN_MS: Final = 10_000
+
+    def __init__(self) -> None:
+        self._delays: deque[int] = deque(maxlen=2)
+        self._span = 0
+
+    def observe(self, time_ms: int, received_ms: int) -> bool:
+        """Learn from a tick of exchange time `time_ms`; False when that time cannot be true."""
+        delay = received_ms - time_ms
+        if abs(delay) > MAX_SKEW_MS or (self._delays and delay < min(self._delays) - MAX_AHEAD_MS):
+            return False
+        span = received_ms // self.SPAN_MS
+        if span != self._span or not self._delays:
+            self._span = span
+            self._delays.append(delay)
+        elif delay < self._delays[-1]:
+            self._delays[-1] = delay
+        return True
+
+    def now_ms(self, received_ms: int) -> int:
+        return received_ms - min(self._delays, default=0)
+
+
+class _Candle:
+    __slots__ = ("close", "first_ms", "high", "ids", "last_ms", "low", "open", "volume")
+
+    def __init__(self, time_ms: int, open_: float, price: float) -> None:
+        self.first_ms = self.last_ms = time_ms
+        self.open = open_
+        self.close = price
+        self.high, self.low = (open_, price) if open_ > price else (price, open_)
+        self.volume = 0.0
+        self.ids: set[str] | None = None
+
+
+class _Reported:
+    """The last ticker of a symbol."""
+
+    __slots__ = ("price", "rolling", "time_ms")
+
+    def __init__(self, time_ms: int, price: float, rolling: float | None) -> None:
+        self.time_ms = time_ms
+        self.price = price
+        self.rolling = rolling
+
+
+class Candles:
+    """Builds the candles of one venue and interval.
+
+    Counters: `taken`, `late`, `duplicates`, `unusable` ticks; `dropped` intervals (see `MAX_OPEN`).
+    """
+
+    def __init__(self, venue: str, interval: str = "1s") -> None:
+        self.venue = venue
+        self.interval = interval
+        self._step = interval_ms(interval)
+        self._open: dict[int, dict[str, _Candle]] = {}  # by open time
+        self._closed_ms = 0  # intervals that end here or before are closed
+        self._reported: dict[str, _Reported] = {}
+        self.taken = self.late = self.duplicates = self.unusable = self.dropped = 0
+
+    def trade(self, symbol: str, time_ms: int, price: float, amount: float, trade_id: str = "") -> bool:
+        """Take one execution; `amount` in base units. False when it is left out."""
+        if not (0 < price < math.inf and 0 <= amount < math.inf):
+            self.unusable += 1
+            return False
+        start = time_ms - time_ms % self._step
+        if start < self._closed_ms:
+            self.late += 1
+            return False
+        candle = self._at(start, symbol, time_ms, price, price)
+        if trade_id:
+            if candle.ids is None:
+                candle.ids = set()
+            elif trade_id in candle.ids:
+                self.duplicates += 1
+                return False
+            candle.ids.add(trade_id)
+        candle.volume += amount
+        self.taken += 1
+        return True
+
+    def ticker(self, symbol: str, time_ms: int, price: float, rolling_volume: float | None) -> bool:
+        """Take a report of the last price and of the base volume of the last 24 h. False when it is left out.
+
+        A ticker tells where the price is, not how it got there: the candle opens where the last report left it. The
+        volume is how much the rolling volume grew; what fell out of its far end meanwhile hides some, so it is a lower
+        bound.
+        """
+        if not 0 < price < math.inf:
+            self.unusable += 1
+            return False
+        start = time_ms - time_ms % self._step
+        before = self._reported.get(symbol)
+        if start < self._closed_ms or (before is not None and time_ms < before.time_ms):
+            self.late += 1
+            return False
+        candle = self._at(start, symbol, time_ms, price if before is None else before.price, price)
+        if before is not None and before.rolling is not None and rolling_volume is not None:
+            candle.volume += max(0.0, rolling_volume - before.rolling)
+        self._reported[symbol] = _Reported(time_ms, price, rolling_volume)
+        self.taken += 1
+        return True
+
+    def _at(self, start: int, symbol: str, time_ms: int, open_: float, price: float) -> _Candle:
+        """The candle a tick belongs to, with its price taken in."""
+        row = self._open.get(start)
+        if row is None:
+            row = self._open[start] = {}
+            if len(self._open) > MAX_OPEN:
+                self.dropped += 1
+                oldest = min(self._open)
+                del self._open[oldest]
+                self._closed_ms = oldest + self._step
+        candle = row.get(symbol)
+        if candle is None:
+            candle = row[symbol] = _Candle(time_ms, open_, price)
+            return candle
+        if price > candle.high:
+            candle.high = price
+        elif price < candle.low:
+            candle.low = price
+        if time_ms >= candle.last_ms:
+            candle.last_ms, candle.close = time_ms, price
+        elif time_ms < candle.first_ms:
+            candle.first_ms, candle.open = time_ms, price
+        return candle
+
+    def close_until(self, now_ms: int) -> list[CandleBatch]:
+        """Close every interval that ended at `now_ms` (venue time) or before; their batches, oldest first."""
+        end = now_ms - now_ms % self._step
+        if end <= self._closed_ms:
+            return []
+        self._closed_ms = end
+        due = sorted(start for start in self._open if start < end)
+        return [self._batch(start + self._step, self._open.pop(start)) for start in due]
+
+    def interrupt(self, until_ms: int) -> None:
+        """The stream broke off and goes on at `until_ms`: what was not closed before is incomplete and dropped.
+
+        Nor do tickers on both sides of the gap belong together: the volume of the gap is no candle's.
+        """
+        self._closed_ms = max(self._closed_ms, -(-until_ms // self._step) * self._step)
+        self._open = {start: row for start, row in self._open.items() if start >= self._closed_ms}
+        self._reported.clear()
+
+    def _batch(self, close_time: int, row: dict[str, _Candle]) -> CandleBatch:
+        candles = row.values()
+        return CandleBatch(
+            venue=self.venue,
+            interval=self.interval,
+            close_time=close_time,
+            symbols=list(row),
+            open=[candle.open for candle in candles],
+            high=[candle.high for candle in candles],
+            low=[candle.low for candle in candles],
+            close=[candle.close for candle in candles],
+            volume=[candle.volume for candle in candles],
+        )
+
+
+class Resampler:
+    """Coarser candles from fine ones: 1 m or 5 m from 1 s.
+
+    Only intervals seen from beginning to end give a batch: not the one it starts in, nor one that was interrupted.
+    """
+
+    def __init__(self, interval: str, started_ms: int) -> None:
+        self.interval = interval
+        self._step = interval_ms(interval)
+        self._whole_from = -(-started_ms // self._step) * self._step
+        self._start = 0
+        self._rows: dict[str, list[float]] = {}  # symbol → open, high, low, close, volume
+
+    def add(self, batch: CandleBatch) -> list[CandleBatch]:
+        """Take the next fine batch (in order of time); the coarse batches that are complete now, at most two."""
+        fine = interval_ms(batch.interval)
+        start = (batch.close_time - fine) // self._step * self._step
+        done = self._finish(batch.venue) if start != self._start else []
+        self._start = start
+        for symbol, *candle in zip(
+            batch.symbols, batch.open, batch.high, batch.low, batch.close, batch.volume, strict=True
+        ):
+            row = self._rows.get(symbol)
+            if row is None:
+                self._rows[symbol] = candle
+            else:
+                row[1] = max(row[1], candle[1])
+                row[2] = min(row[2], candle[2])
+                row[3] = candle[3]
+                row[4] += candle[4]
+        if batch.close_time == start + self._step:
+            done += self._finish(batch.venue)
+        return done
+
+    def interrupt(self, until_ms: int) -> None:
+        """No data between the last batch and `until_ms`: the coarse candles of that time are left out."""
+        self._whole_from = max(self._whole_from, -(-until_ms // self._step) * self._step)
+
+    def _finish(self, venue: str) -> list[CandleBatch]:
+        rows, self._rows = self._rows, {}
+        if not rows or self._start < self._whole_from:
+            return []
+        columns = [list(column) for column in zip(*rows.values(), strict=True)]
+        return [
+            CandleBatch(
+                venue=venue,
+                interval=self.interval,
+                close_time=self._start + self._step,
+                symbols=list(rows),
+                open=columns[0],
+                high=columns[1],
+                low=columns[2],
+                close=columns[3],
+                volume=columns[4],
+            )
+        ]

@@ -1,0 +1,80 @@
+from alerts.episodes import Episode, Episodes
+from market.messages import Severity, State
+
+MINUTE = 60_000
+START = 1_700_000_000_000
+
+
+def episodes() -> Episodes[str, str]:
+    return Episodes(Episode[str, str], hold_ms=5 * MINUTE, cooldown_ms=10 * MINUTE, renew_ms=10 * MINUTE)
+
+
+def seen(store: Episodes[str, str], minute: int, level: int, *, kept: bool = False, up: bool = True) -> list[State]:
+    now = START + minute * MINUTE
+    states = [e.state for e in store.observe("BTCUSDT", level, kept, up, now)]
+    return states + [e.state for e in store.expire(now)]
+
+
+def test_an_episode_opens_escalates_and_closes() -> None:
+    store = episodes()
+    assert seen(store, 0, 0) == []
+    assert seen(store, 1, 1) == [State.OPEN]
+    assert seen(store, 2, 1) == []
+    assert seen(store, 3, 3) == [State.ESCALATED]
+    episode = store.open["BTCUSDT"]
+    assert (episode.severity, episode.revision, len(episode.escalations)) == (Severity.HIGH, 2, 1)
+    assert seen(store, 4, 1) == [], "it never becomes less severe"
+    assert seen(store, 7, 0, kept=True) == []
+    assert seen(store, 11, 0) == []
+    assert seen(store, 12, 0) == [State.CLOSED]
+    assert store.open == {}
+
+
+def test_an_oscillating_series_is_one_episode() -> None:
+    store = episodes()
+    states = [state for minute in range(50) for state in seen(store, minute, minute % 2, up=minute % 4 < 2)]
+    assert states == [State.OPEN]
+
+
+def test_after_it_closed_only_something_worse_opens_at_once() -> None:
+    store = episodes()
+    seen(store, 0, 1)
+    assert seen(store, 5, 0) == [State.CLOSED]
+    assert seen(store, 6, 1) == []
+    assert seen(store, 7, 2) == [State.OPEN]
+    assert seen(store, 12, 0) == [State.CLOSED]
+    assert seen(store, 23, 1) == [State.OPEN], "the cooldown is over"
+
+
+def test_a_turn_of_direction_is_another_episode_when_it_is_severe() -> None:
+    store = episodes()
+    seen(store, 0, 3)
+    first = store.open["BTCUSDT"].opened_at
+    assert seen(store, 2, 3, up=False) == [], "not within the hold: that may be noise"
+    assert seen(store, 6, 3, up=False) == [State.CLOSED, State.OPEN]
+    assert store.open["BTCUSDT"].opened_at > first
+    assert not store.open["BTCUSDT"].up
+
+
+def test_what_goes_on_says_so_now_and_then() -> None:
+    store = episodes()
+    states = {minute: seen(store, minute, 3) for minute in range(21)}
+    assert [minute for minute, said in states.items() if said] == [0, 10, 20]
+    assert states[10] == [State.OPEN]
+
+
+def test_close_all_closes_what_is_open() -> None:
+    store = episodes()
+    seen(store, 0, 2)
+    assert [e.state for e in store.close_all(START + 20 * MINUTE)] == [State.CLOSED]
+    assert list(store.close_all(START + 21 * MINUTE)) == []
+
+
+def test_saved_episodes_go_on() -> None:
+    store = episodes()
+    seen(store, 0, 2)
+    seen(store, 3, 3)
+    other = episodes()
+    other.restore(store.state())
+    assert other.open == store.open
+    assert seen(other, 4, 4) == seen(store, 4, 4) == [State.ESCALATED]

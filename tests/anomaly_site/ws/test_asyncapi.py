@@ -1,0 +1,84 @@
+"""The description of the stream against what the stream really says."""
+
+import json
+from typing import Any
+
+import jsonschema  # type: ignore[import-untyped]
+import pytest
+from django.test import Client
+
+from anomaly_site.ws.asyncapi import FRAMES, REQUESTS, document
+from anomaly_site.ws.protocol import Channel, ErrorCode, parse_request
+from market.messages import Feed, FeedState, SourceKind, encode
+from tests.anomaly_site.ws.conftest import Connect
+from tests.anomaly_site.ws.world import NOW_MS, World, alert, sector, stress, synchronized
+
+
+def validate(frame: dict[str, Any], kinds: dict[str, Any]) -> None:
+    schema = {"$ref": f"#/components/schemas/{kinds[frame['type']].__name__}"} | document()
+    jsonschema.Draft202012Validator(schema).validate(frame)
+
+
+def references(node: Any) -> list[str]:
+    if isinstance(node, dict):
+        own = [node["$ref"]] if isinstance(node.get("$ref"), str) else []
+        return own + [reference for value in node.values() for reference in references(value)]
+    if isinstance(node, list):
+        return [reference for value in node for reference in references(value)]
+    return []
+
+
+def test_it_is_served_and_every_reference_leads_somewhere(client: Client) -> None:
+    served = client.get("/asyncapi.json").json()
+    assert served == json.loads(json.dumps(document()))
+    for reference in references(served):
+        target = served
+        for part in reference.removeprefix("#/").split("/"):
+            target = target[part]
+    assert set(served["components"]["messages"]) == set(FRAMES) | set(REQUESTS)
+
+
+async def test_every_frame_the_server_sends_is_described(connect: Connect, world: World) -> None:
+    await world.publish((Channel.ALERTS, alert("a0")))
+    feed = Feed(
+        venue="binance", source=SourceKind.LIVE, state=FeedState.OK, interval="1s", symbols=3, age_ms=5,
+        timestamp=NOW_MS,
+    )  # fmt: skip
+    await world.live("feed", "binance", encode(feed))
+    await world.live("stress", "binance", b'{"stress_index":3.5}')
+    socket = await connect()
+    for request in (
+        {"type": "subscribe", "id": 1, "filters": {"channels": ["alerts", "market"]}, "snapshot": 1},
+        {"type": "update_filters", "since": {"epoch": world.epoch, "offset": 0}},
+        {"type": "shout"},
+    ):
+        await socket.send_json_to(request)
+        if request["type"] in REQUESTS:
+            validate(request, REQUESTS)
+    await world.publish(
+        (Channel.ALERTS, alert()), (Channel.MARKET, stress()), (Channel.MARKET, sector()),
+        (Channel.MARKET, synchronized()),
+    )  # fmt: skip
+    seen: set[str] = set()
+    while not {"market", "error"} <= seen:
+        frame = await socket.receive_json_from()
+        validate(frame, FRAMES)
+        seen.add(frame["type"])
+    for request in ({"type": "ping", "id": "p"}, {"type": "unsubscribe"}):
+        await socket.send_json_to(request)
+    while "unsubscribed" not in seen:
+        frame = await socket.receive_json_from()
+        validate(frame, FRAMES)
+        seen.add(frame["type"])
+    assert seen == set(FRAMES)
+
+
+def test_the_description_can_tell_right_from_wrong() -> None:
+    with pytest.raises(jsonschema.ValidationError):
+        validate({"type": "error", "code": "nonsense", "message": ""}, FRAMES)
+    assert ErrorCode.BAD_JSON in document()["components"]["schemas"]["ErrorCode"]["enum"]
+
+
+def test_what_is_described_as_a_request_is_understood() -> None:
+    for name in REQUESTS:
+        assert parse_request(json.dumps({"type": name})).type == name

@@ -1,0 +1,33 @@
+"""The frames that vitest feeds the panel (`tests/data/frames.jsonl`) are what the server really sends and accepts."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from market.messages import decode_alert, decode_feed, decode_market, encode
+
+ROWS = [json.loads(line) for line in (Path(__file__).parent.parent / "data" / "frames.jsonl").read_text().splitlines()]
+RECEIVED_AT = 1_621_424_200_000
+
+
+def decode(frame: dict[str, Any]) -> Any:
+    payload = json.dumps(frame["data"]).encode()
+    if frame["type"] == "feed":
+        return decode_feed(payload)
+    read = decode_alert if frame["type"] == "alert" else decode_market
+    return read(payload, received_at=RECEIVED_AT)
+
+
+@pytest.mark.parametrize("row", [row for row in ROWS if row["canonical"]], ids=lambda row: row["name"])
+def test_canonical_frames_survive_the_servers_own_types(row: dict[str, Any]) -> None:
+    assert json.loads(encode(decode(row["frame"]))) == row["frame"]["data"]
+
+
+@pytest.mark.parametrize("row", [row for row in ROWS if not row["canonical"]], ids=lambda row: row["name"])
+def test_foreign_frames_normalise_to_what_the_panel_makes_of_them(row: dict[str, Any]) -> None:
+    message = msgspec.to_builtins(decode(row["frame"]))
+    assert row["expect"]
+    assert {key: message[key] for key in row["expect"]} == row["expect"]

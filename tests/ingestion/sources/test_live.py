@@ -1,0 +1,349 @@
+"""A live venue, spoken by a server of our own: whatever happens to the line, the candles hold what the venue said."""
+
+import asyncio
+import contextlib
+import gzip
+import itertools
+import json
+import random
+import re
+import time
+from collections.abc import AsyncIterator, Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ingestion.sources import SourceError
+from ingestion.sources.live import LiveSource, Timing
+from ingestion.sources.venues import chosen, tradable, venue_named
+from market.messages import CandleBatch
+from tests.ingestion.venues.binance import agg_trade, binance, mini_tickers
+from tests.ingestion.venues.server import FakeVenue, serving
+
+QUICK = Timing(grace=0.2, stalled=1.5, history=5.0, retry_first=0.05, retry_cap=0.2)
+
+
+def now_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+class Player:
+    """Plays a source in the background and keeps what it delivers."""
+
+    def __init__(self, source: LiveSource) -> None:
+        self.source = source
+        self.batches: list[CandleBatch] = []
+        self.task = asyncio.create_task(self._play())
+
+    async def _play(self) -> None:
+        async with contextlib.aclosing(self.source.batches()) as batches:  # type: ignore[type-var]
+            async for batch in batches:
+                self.batches.append(batch)
+                self.warm_until = batch.close_time if self.source.warming else self.warm_until
+
+    warm_until = 0
+
+    @property
+    def live(self) -> list[CandleBatch]:
+        return [batch for batch in self.batches if batch.close_time > self.warm_until]
+
+    async def until(self, condition: Callable[["Player"], Any], seconds: float = 30) -> None:
+        async with asyncio.timeout(seconds):
+            while not condition(self):
+                if self.task.done():
+                    self.task.result()
+                await asyncio.sleep(0.02)
+
+    async def closed(self, time_ms: int) -> None:
+        """Until every interval that ends at `time_ms` must be out: the next candle is."""
+        await self.until(lambda player: player.live and player.live[-1].close_time > time_ms)
+
+
+@contextlib.asynccontextmanager
+async def playing(source: LiveSource) -> AsyncIterator[Player]:
+    player = Player(source)
+    try:
+        yield player
+    finally:
+        player.task.cancel()
+        await asyncio.gather(player.task, return_exceptions=True)
+
+
+@contextlib.asynccontextmanager
+async def telling(venue: FakeVenue, frames: Callable[[int, int], Any], every_s: float = 0.1) -> AsyncIterator[None]:
+    """Sends `frames(now, n)` again and again once somebody has subscribed."""
+
+    async def tell() -> None:
+        number = 0
+        while True:
+            if venue.sockets:
+                number += 1
+                await venue.send(frames(now_ms(), number))
+            await asyncio.sleep(every_s)
+
+    task = asyncio.create_task(tell())
+    try:
+        yield
+    finally:
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+
+
+def live(venue: FakeVenue, name: str = "binance", timing: Timing = QUICK, **options: Any) -> LiveSource:
+    return LiveSource(venue_named(name), url=venue.url, timing=timing, **options)
+
+
+def candle(batch: CandleBatch, symbol: str) -> tuple[float, ...]:
+    place = batch.symbols.index(symbol)
+    return tuple(column[place] for column in (batch.open, batch.high, batch.low, batch.close, batch.volume))
+
+
+def volume(batches: Iterable[CandleBatch], symbol: str) -> float:
+    return sum(candle(batch, symbol)[4] for batch in batches if symbol in batch.symbols)
+
+
+# --- The whole market of a venue --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("name", "steps"), [("binance", 1_000), ("binanceusdm", 60_000)])
+async def test_history_comes_first_then_a_batch_a_second(name: str, steps: int) -> None:
+    prices = {"BTCUSDT": 100.0, "ETHUSDT": 10.0, "ETHBTC": 0.1, "NOTLISTEDUSDT": 5.0}
+    async with serving(binance()) as venue:
+        source = live(venue, name)
+        async with telling(venue, lambda now, n: mini_tickers(now, prices, 1_000.0 + n)), playing(source) as player:
+            await player.until(lambda player: len(player.live) >= 3)
+    assert venue.topics == ["!miniTicker@arr"]
+    past = [batch for batch in player.batches if batch.close_time <= player.warm_until]
+    assert {batch.close_time % steps for batch in past} == {0}
+    assert {b.close_time - a.close_time for a, b in itertools.pairwise(past)} == {steps}
+    assert all(sorted(batch.symbols) == ["BTCUSDT", "ETHUSDT", "SOLUSDT"] for batch in past)
+    assert {volume for batch in past for volume in batch.volume} == {2.5}
+    times = [batch.close_time for batch in player.batches]
+    assert times == sorted(set(times))
+    for batch in player.live:
+        assert sorted(batch.symbols) == ["BTCUSDT", "ETHUSDT"]  # another quote, and what nobody listed, are not ours
+        assert candle(batch, "BTCUSDT")[:4] == (100.0, 100.0, 100.0, 100.0)
+    assert not source.warming
+    assert source.symbols == ["BTCUSDT", "ETHUSDT", "SOLUSDT"]
+
+
+async def test_an_unknown_symbol_is_left_out_and_none_at_all_is_an_error() -> None:
+    async with serving(binance(halted=["SOLUSDT"])) as venue:
+        with pytest.raises(SourceError, match="none of the symbols"):
+            async for _ in live(venue, symbols=["SOLUSDT", "DOGEUSDT"]).batches():
+                pass
+
+
+async def test_a_venue_that_does_not_answer_says_so() -> None:
+    async with serving(binance(), slow_start_s=3.0) as venue:
+        with pytest.raises(SourceError, match="binance cannot be reached"):
+            await live(venue).probe(0.2)
+        url = venue.url
+    with pytest.raises(SourceError, match="binance cannot be reached"):
+        await LiveSource(venue_named("binance"), url=url).probe(2.0)
+
+
+async def test_a_slow_start_delays_and_loses_nothing() -> None:
+    async with serving(binance(["BTCUSDT"]), slow_start_s=0.3) as venue:
+        async with (
+            telling(venue, lambda now, n: mini_tickers(now, {"BTCUSDT": 1.0}, 0)),
+            playing(live(venue)) as player,
+        ):
+            await player.until(lambda player: player.live)
+    assert len(player.batches) > 800
+
+
+# --- Trades -----------------------------------------------------------------------------------------------------------
+
+
+async def test_trades_make_exact_candles_whatever_is_repeated_or_unreadable() -> None:
+    sent: list[tuple[int, float, float]] = []
+    rng = random.Random(3)
+
+    def frames(now: int, number: int) -> Any:
+        price, amount = round(rng.uniform(90, 110), 2), round(rng.uniform(0.1, 2), 3)
+        sent.append((now, price, amount))
+        return agg_trade(now, "BTCUSDT", number, price, amount)
+
+    async with serving(binance()) as venue:
+        source = live(venue, symbols=["BTCUSDT", "ETHUSDT"])
+        async with playing(source) as player:
+            await venue.until(lambda venue: len(venue.topics) == 2)
+            last: Any = None
+            while len(player.live) < 4:
+                last = frames(now_ms(), len(sent))
+                await venue.send(last)
+                await venue.send(last, "{not json", '{"e":"aggTrade","s":"BTCUSDT"}', "[]", '"?"', last)
+                await asyncio.sleep(0.03)
+    assert venue.topics == ["btcusdt@aggTrade", "ethusdt@aggTrade"]
+    for batch in player.live:
+        within = [tick for tick in sent if batch.close_time - 1_000 <= tick[0] < batch.close_time]
+        prices = [price for _, price, _ in within]
+        *prices_of_candle, traded = candle(batch, "BTCUSDT")
+        assert prices_of_candle == [prices[0], max(prices), min(prices), prices[-1]]
+        assert traded == pytest.approx(sum(amount for *_, amount in within))
+    assert source._candles.duplicates > 0
+
+
+async def test_a_cut_is_a_gap_and_everything_is_subscribed_again() -> None:
+    async with serving(binance()) as venue:
+        source = live(venue, symbols=["BTCUSDT", "ETHUSDT"])
+        tell = telling(venue, lambda now, n: agg_trade(now, "BTCUSDT", n, 100.0, 1.0), 0.05)
+        async with tell, playing(source) as player:
+            await player.until(lambda player: len(player.live) >= 2)
+            venue.refusing = True
+            venue.cut()
+            await venue.until(lambda venue: venue.refused >= 2)
+            gap_ends = now_ms()
+            venue.refusing = False
+            await player.closed(gap_ends + 1_500)
+    assert venue.topics[:4] == ["btcusdt@aggTrade", "ethusdt@aggTrade"] * 2
+    assert source.traffic.reconnects >= 2
+    times = [batch.close_time for batch in player.batches]
+    assert times == sorted(set(times))
+    missing = set(range(player.live[0].close_time, times[-1], 1_000)) - set(times)
+    assert missing  # the seconds that were not seen whole are not made up
+
+
+async def test_a_line_that_falls_silent_is_made_anew() -> None:
+    async with serving(binance()) as venue:
+        source = live(venue)
+        async with playing(source) as player:
+            async with telling(venue, lambda now, n: mini_tickers(now, {"BTCUSDT": 1.0}, 0)):
+                await player.until(lambda player: player.live)
+            await venue.until(lambda venue: len(venue.topics) >= 2)  # nothing was cut, but nothing came
+            async with telling(venue, lambda now, n: mini_tickers(now, {"BTCUSDT": 2.0}, 0)):
+                await player.until(lambda player: player.live[-1].close == [2.0])
+    assert source.traffic.reconnects >= 1
+    crossing = [batch for batch in player.live if batch.low == [1.0] and batch.high == [2.0]]
+    assert not crossing  # no candle pretends to know what happened in between
+
+
+async def test_the_new_connection_is_there_before_the_old_one_ends() -> None:
+    amounts: list[tuple[int, float]] = []
+
+    def frames(now: int, number: int) -> Any:
+        amounts.append((now, 1.0))
+        return agg_trade(now, "BTCUSDT", number, 100.0, 1.0)
+
+    async with serving(binance()) as venue:
+        source = live(venue, symbols=["BTCUSDT", "ETHUSDT"], timing=Timing(rollover=1.0, stalled=4.0))
+        async with telling(venue, frames, 0.02), playing(source) as player:
+            await player.until(lambda player: player.live)
+            await venue.until(lambda venue: len(venue.topics) >= 8)
+            await player.closed(now_ms())
+    first, last = player.live[0].close_time - 1_000, player.live[-1].close_time
+    assert [batch.close_time for batch in player.live] == list(range(first + 1_000, last + 1, 1_000))
+    assert volume(player.live, "BTCUSDT") == sum(amount for time, amount in amounts if first <= time < last)
+    assert source.traffic.reconnects == 0
+
+
+async def test_listings_and_delistings_are_followed() -> None:
+    symbols = ["BTCUSDT", "ETHUSDT"]
+    async with serving(binance(symbols)) as venue:
+        source = live(venue, top=50, timing=Timing(listings=0.5, stalled=4.0))
+        tell = telling(venue, lambda now, n: json.dumps(agg_trade(now, symbols[n % len(symbols)], n, 1.0, 1.0)), 0.05)
+        async with tell, playing(source) as player:
+            await player.until(lambda player: player.live)
+            symbols[:] = ["BTCUSDT", "NEWUSDT"]
+            await player.until(lambda player: "NEWUSDT" in player.batches[-1].symbols)
+    assert venue.topics[-2:] == ["btcusdt@aggTrade", "newusdt@aggTrade"]
+    assert source.symbols == ["BTCUSDT", "NEWUSDT"]
+
+
+async def test_minutes_are_made_of_seconds() -> None:
+    async with serving(binance()) as venue:
+        source = live(venue, interval="1m")
+        async with telling(venue, lambda now, n: mini_tickers(now, {"BTCUSDT": 1.0}, 0)), playing(source) as player:
+            await player.until(lambda player: len(player.batches) >= 240)
+    assert {batch.interval for batch in player.batches} == {"1m"}
+    assert {query["interval"] for path, query in venue.requests if path.endswith("klines")} == {"1m"}
+
+
+# --- Recorded frames --------------------------------------------------------------------------------------------------
+
+
+def recorded(path: Path, containing: str) -> list[str]:
+    with gzip.open(path, "rt") as file:
+        records = [json.loads(line) for line in file]
+    return [record["data"] for record in records if record["t"] == "recv" and containing in record["data"]]
+
+
+def shifted(frames: list[str], to_ms: int) -> list[str]:
+    """The frames with their times (13 digits) moved, so that the first is at `to_ms`."""
+    first = int(re.findall(r"\b1[56]\d{11}\b", frames[0])[0])
+    return [re.sub(r"\b1[56]\d{11}\b", lambda m: str(int(m[0]) - first + to_ms), frame) for frame in frames]
+
+
+@pytest.mark.parametrize(
+    ("name", "file", "symbols"),
+    [
+        ("binance", "binance_spot", ["NKNUSDT", "LRCBTC"]),
+        ("binanceusdm", "binance_usdm", ["SUSHIUSDT", "CTKUSDT", "AKROUSDT", "KEEPUSDT"]),
+    ],
+)
+async def test_recorded_binance_frames(shared_data: Path, name: str, file: str, symbols: list[str]) -> None:
+    frames = recorded(shared_data / "ws_raw" / f"{file}.jsonl.gz", "@")
+    quote = "USDT"
+    async with serving(binance(symbols)) as venue:
+        source = live(venue, name, symbols=[symbol for symbol in symbols if symbol.endswith(quote)])
+        async with playing(source) as player:
+            await venue.until(lambda venue: bool(venue.sockets))
+            await venue.send(agg_trade(now_ms(), symbols[0], 1, 1.0, 0.0))
+            await player.until(lambda player: player.warm_until)
+            moved = [json.loads(frame)["data"] for frame in shifted(frames, now_ms())]
+            said = [frame for frame in moved if frame.get("e") == "aggTrade" and frame["s"].endswith(quote)]
+            # The recording lasts half a minute; played at once, only its times say so.
+            squeezed = {frame["T"] - (frame["T"] - moved[0]["E"]) * 19 // 20 for frame in said}
+            for frame in moved:
+                for key in ("E", "T"):
+                    if key in frame:
+                        frame[key] -= (frame[key] - moved[0]["E"]) * 19 // 20
+                await venue.send(frame)
+                await asyncio.sleep(0)
+            await venue.send(agg_trade(max(squeezed) + 2_000, symbols[0], 2, 1.0, 0.0))
+            await player.until(lambda player: player.live and player.live[-1].close_time > max(squeezed))
+    for symbol in source.symbols:
+        total = sum(float(frame["q"]) for frame in said if frame["s"] == symbol)
+        assert volume(player.live, symbol) == pytest.approx(total)
+
+
+# --- What is watched --------------------------------------------------------------------------------------------------
+
+
+def market(base: str, quote: str = "USDT", **changes: Any) -> dict[str, Any]:
+    return {"base": base, "quote": quote, "spot": True, "active": True} | changes
+
+
+def test_only_what_trades_in_the_quote_currency_and_can_be_spelled_is_watched() -> None:
+    markets = {
+        "BTC/USDT": market("BTC"),
+        "ETH/BTC": market("ETH", "BTC"),
+        "LUNA/USDT": market("LUNA", active=False),
+        "币安人生/USDT": market("币安人生"),
+        "BTC/USDT:USDT": market("BTC", spot=False, swap=True, linear=True),
+        "BTC/USD:BTC": market("BTC", spot=False, swap=True, linear=False),
+    }
+    assert tradable(venue_named("binance"), markets, "USDT") == {"BTC/USDT": "BTCUSDT"}
+    assert tradable(venue_named("binanceusdm"), markets, "USDT") == {"BTC/USDT:USDT": "BTCUSDT"}
+
+
+def test_the_largest_are_chosen() -> None:
+    candidates = {f"{base}/USDT": f"{base}USDT" for base in "ABCD"}
+    turnover = {"C/USDT": 9.0, "A/USDT": 5.0}
+    assert list(chosen(candidates, (), 3, turnover).values()) == ["CUSDT", "AUSDT", "BUSDT"]
+    assert list(chosen(candidates, ("DUSDT", "AUSDT", "XUSDT"), None, turnover).values()) == ["AUSDT", "DUSDT"]
+
+
+def test_names_of_venues() -> None:
+    assert (venue_named("kucoin-swap").exchange, venue_named("kucoin-swap").kind) == ("kucoin", "swap")
+    for name in ("", "not a venue", "binance/spot"):
+        with pytest.raises(SourceError, match="is no venue"):
+            venue_named(name)
+
+
+async def test_an_exchange_that_ccxt_does_not_have_is_one_sentence() -> None:
+    with pytest.raises(SourceError, match="ccxt knows no exchange 'mtgox'"):
+        await LiveSource(venue_named("mtgox"), url="http://127.0.0.1:9").probe(5.0)

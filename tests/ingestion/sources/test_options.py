@@ -1,0 +1,94 @@
+"""The options mean one thing each, whatever plays; what does not go together is one sentence."""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ingestion.sources import Source, SourceError
+from ingestion.sources.live import LiveSource
+from ingestion.sources.options import add_source_options, sources_from_options
+from ingestion.sources.simulated import SimulatedSource
+from tests.ingestion.venues.binance import binance
+from tests.ingestion.venues.server import serving
+
+
+def opened(*arguments: str, said: list[str] | None = None) -> Sequence[Source]:
+    parser = argparse.ArgumentParser()
+    add_source_options(parser)
+    return sources_from_options(vars(parser.parse_args(arguments)), (said if said is not None else []).append)
+
+
+def test_several_venues_are_several_sources(settings: Any) -> None:
+    settings.VENUES = ["okx"]
+    assert [source.venue for source in opened("--source", "live")] == ["okx"]
+    sources = opened("--source", "live", "--venue", "binance,kraken", "--venue", "bybit", "--venue", "kraken")
+    assert [source.venue for source in sources] == ["binance", "kraken", "bybit"]
+    assert {source.interval for source in sources} == {"1s"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "described"),
+    [
+        ((), "live from binance: all USDT pairs, 1s candles from tickers of the whole market"),
+        (("--quote", "usdc"), "live from binance: all USDC pairs, 1s candles from tickers of the whole market"),
+        (("--symbols", "btc/usdt,ETHUSDT"), "live from binance: 2 symbols, 1s candles from trades"),
+        (("--top", "50", "--interval", "1m"), "live from binance: the 50 largest USDT pairs, 1m candles from trades"),
+        (("--top", "500"), "the 500 largest USDT pairs, 1s candles from tickers of the whole market"),
+        (("--venue", "kraken"), "live from kraken: the 200 largest USD pairs, 1s candles from trades"),
+    ],
+)
+def test_what_a_live_source_watches(arguments: tuple[str, ...], described: str) -> None:
+    [source] = opened("--source", "live", *arguments)
+    assert described in source.describe()
+
+
+def test_a_number_of_symbols_is_for_the_simulated_market() -> None:
+    [source] = opened("--source", "simulated", "--symbols", "12", "--venue", "demo")
+    assert (len(source.symbols), source.venue) == (12, "demo")
+    # The simulated market's own options say what is meant.
+    assert isinstance(opened("--source", "auto", "--symbols", "12")[0], SimulatedSource)
+    assert isinstance(opened("--source", "auto", "--seed", "5")[0], SimulatedSource)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        (("--source", "live", "--symbols", "40"), "name the symbols"),
+        (("--source", "live", "--seed", "4"), "not of a live venue"),
+        (("--source", "live", "--top", "0"), "top 0"),
+        (("--source", "live", "--venue", "no venue"), "is no venue"),
+        (("--source", "simulated", "--symbols", "BTCUSDT"), "symbols is an option of a live venue"),
+        (("--source", "simulated", "--top", "4"), "top is an option of a live venue"),
+        (("--source", "simulated", "--venue", "a,b"), "one venue"),
+    ],
+)
+def test_what_does_not_go_together_is_one_sentence(arguments: tuple[str, ...], reason: str) -> None:
+    with pytest.raises(SourceError, match=reason):
+        opened(*arguments)
+
+
+def test_auto_plays_the_simulated_market_when_the_venue_does_not_answer(settings: Any) -> None:
+    settings.VENUE_URLS = {"binance": "http://127.0.0.1:9"}
+    said: list[str] = []
+    [source] = opened("--source", "auto", said=said)
+    assert isinstance(source, SimulatedSource)
+    assert "binance cannot be reached" in said[0]
+    assert "SIMULATED" in said[0]
+
+
+def test_auto_prefers_a_recording(tmp_path: Path) -> None:
+    recording = tmp_path / "a.csv"
+    recording.write_text("ts,symbol,open,high,low,close,volume\n1620777600,A,1,1,1,1,1\n1620777660,A,1,1,1,1,1\n")
+    assert opened("--source", "auto", "--file", str(recording))[0].kind == "replay"
+
+
+async def test_a_venue_that_answers_can_be_probed() -> None:
+    async with serving(binance()) as venue:
+        [source] = opened("--source", "live")
+        assert isinstance(source, LiveSource)
+        source._url = venue.url
+        await source.probe(5.0)
+    assert [path for path, _ in venue.requests] == ["/api/v3/exchangeInfo"]

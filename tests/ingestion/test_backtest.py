@@ -1,0 +1,160 @@
+"""`manage.py backtest` on a simulated recording whose events are known."""
+
+import asyncio
+import io
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pyarrow as pa
+import pyarrow.parquet
+import pytest
+from django.core.management import CommandError, call_command
+
+from ingestion.engine import Engine
+from ingestion.sources import open_source
+from ingestion.sources.scenario import Label
+from ingestion.sources.simulated import SimulatedSource
+from market.messages import Anomaly, CandleBatch, Severity, decode_alert, decode_market
+from market.sectors import sectors_for
+from tests.ingestion.sources.clock import FakeClock
+
+START_MS = 1_760_000_000_000
+WARMUP_S = 900
+LIVE_S = 150
+
+
+@dataclass
+class Recorded:
+    file: Path
+    events: Path
+    batches: list[CandleBatch]
+    labels: list[Label]
+
+
+@pytest.fixture(scope="module")
+def recorded(tmp_path_factory: pytest.TempPathFactory) -> Recorded:
+    """The first minutes of a simulated market as a parquet file, and its labels as a catalogue."""
+    folder = tmp_path_factory.mktemp("recording")
+    source = SimulatedSource(seed=4, symbols=60, warmup_s=WARMUP_S, start_ms=START_MS, clock=FakeClock())
+
+    async def record() -> list[CandleBatch]:
+        batches = []
+        async for batch in source.batches():
+            batches.append(batch)
+            if len(batches) == WARMUP_S + LIVE_S:
+                break
+        return batches
+
+    batches = asyncio.run(record())
+    columns: dict[str, list[Any]] = {
+        "ts": [batch.close_time - 1_000 for batch in batches for _ in batch.symbols],
+        "symbol": [symbol for batch in batches for symbol in batch.symbols],
+    }
+    for name in ("open", "high", "low", "close", "volume"):
+        columns[name] = [value for batch in batches for value in getattr(batch, name)]
+    pyarrow.parquet.write_table(pa.table(columns), folder / "market.parquet")
+
+    rows = [
+        ",".join((label.kind, symbol, iso(label.onset_ms), iso(label.end_ms)))
+        for label in source.labels
+        for symbol in ["*MARKET*" if label.kind.startswith("MARKET") else label.symbols[0]]
+        if label.kind in ("MARKET_CRASH", "SYMBOL_PUMP")
+    ]
+    (folder / "events.csv").write_text("\n".join(["type,symbol,onset_ts,end_ts", *rows]) + "\n")
+    return Recorded(folder / "market.parquet", folder / "events.csv", batches, source.labels)
+
+
+def iso(ms: int) -> str:
+    return datetime.fromtimestamp(ms / 1_000, UTC).isoformat()
+
+
+def backtest(*arguments: object) -> str:
+    out = io.StringIO()
+    call_command("backtest", *map(str, arguments), stdout=out)
+    return out.getvalue()
+
+
+def read_json_lines(path: Path) -> Iterator[tuple[str, Anomaly]]:
+    for line in path.read_bytes().splitlines():
+        channel = msgspec.json.decode(line)["channel"]
+        decode = decode_alert if channel == "alerts" else decode_market
+        yield channel, decode(line, received_at=START_MS)
+
+
+def test_it_says_what_it_found_and_how_good_that_is(recorded: Recorded, tmp_path: Path) -> None:
+    out, scores = tmp_path / "found.jsonl", tmp_path / "scores.json"
+    text = backtest(recorded.file, "--json", out, "--events", recorded.events, "--scores", scores)
+    assert "market.parquet: 63,000 candles" in text
+    assert "SYNCHRONIZED_MOVEMENT" in text
+
+    pooled = {(row["stream"], row["severity"], row["type"]): row for row in json.loads(scores.read_text())["pooled"]}
+    crash = pooled["SYNCHRONIZED_MOVEMENT", "MEDIUM", "MARKET_CRASH"]
+    assert (crash["events"], crash["hits"], crash["recall"]) == (1, 1, 1.0)
+    assert 0 < crash["median_latency_min"] < 0.5
+    assert pooled["SYMBOL", "LOW", "SYMBOL_PUMP"]["hits"] >= 1
+    assert pooled["SYMBOL", "LOW", "all"]["exposure_days"] == pytest.approx(63_000 / 86_400, abs=0.001)
+
+    found = list(read_json_lines(out))
+    assert {channel for channel, _ in found} == {"alerts", "market"}
+    movement = next(anomaly for _, anomaly in found if type(anomaly).__name__ == "SynchronizedMovement")
+    assert movement.timestamp > START_MS + 7_000
+    assert max(anomaly.severity.rank for _, anomaly in found) >= Severity.MEDIUM.rank
+
+
+def test_every_anomaly_opens_and_closes(recorded: Recorded, tmp_path: Path) -> None:
+    backtest(recorded.file, "--json", tmp_path / "found.jsonl")
+    revisions: dict[str, list[Anomaly]] = {}
+    for _, anomaly in read_json_lines(tmp_path / "found.jsonl"):
+        revisions.setdefault(anomaly.id, []).append(anomaly)
+    assert revisions
+    for found in revisions.values():
+        assert [anomaly.revision for anomaly in found] == list(range(1, len(found) + 1))
+        assert [anomaly.state == "CLOSED" for anomaly in found] == [False] * (len(found) - 1) + [True]
+
+
+def test_a_replay_gives_the_same_anomalies(recorded: Recorded, tmp_path: Path) -> None:
+    async def replay() -> list[Anomaly]:
+        source = open_source("replay", files=[recorded.file], speed=None)
+        engine = Engine(source.venue, source.interval, sectors_for)
+        return [anomaly async for batch in source.batches() for anomaly in engine.update(batch, batch.close_time)]
+
+    backtest(recorded.file, "--json", tmp_path / "found.jsonl")
+    played = [(anomaly.id, anomaly.revision) for anomaly in asyncio.run(replay())]
+    found = [(anomaly.id, anomaly.revision) for _, anomaly in read_json_lines(tmp_path / "found.jsonl")]
+    assert played
+    assert found[: len(played)] == played
+
+
+def test_a_report_is_written(recorded: Recorded, tmp_path: Path) -> None:
+    backtest(recorded.file, "--events", recorded.events, "--report", tmp_path / "report.html")
+    text = (tmp_path / "report.html").read_text()
+    assert text.count('<div class="card ') >= 1
+    assert "Against the catalogue" in text
+
+
+def test_files_are_recordings_of_their_own_unless_merged(recorded: Recorded, tmp_path: Path) -> None:
+    header = "ts,symbol,open,high,low,close,volume"
+    for name, symbol in (("a", "AUSDT"), ("b", "BUSDT")):
+        rows = [f"{START_MS + 60_000 * minute},{symbol},1,1,1,1,1" for minute in range(5)]
+        (tmp_path / f"{name}.csv").write_text("\n".join([header, *rows]))
+    files = tmp_path / "a.csv", tmp_path / "b.csv"
+    assert backtest(*files).count("5 candles") == 2
+    assert "a.csv, b.csv: 10 candles" in backtest(*files, "--merge")
+
+
+def test_mistakes_are_one_clear_sentence(recorded: Recorded, tmp_path: Path) -> None:
+    with pytest.raises(CommandError, match="absent.parquet: no such file"):
+        backtest(tmp_path / "absent.parquet")
+    with pytest.raises(CommandError, match=r"absent\.csv: No such file"):
+        backtest(recorded.file, "--events", tmp_path / "absent.csv")
+    with pytest.raises(CommandError, match=r"market\.parquet: not a CSV file"):
+        backtest(recorded.file, "--events", recorded.file)
+    with pytest.raises(CommandError, match="--scores needs --events"):
+        backtest(recorded.file, "--scores", tmp_path / "scores.json")
+    with pytest.raises(CommandError, match=r"nowhere/found\.jsonl: No such file or directory"):
+        backtest(recorded.file, "--json", tmp_path / "nowhere" / "found.jsonl")

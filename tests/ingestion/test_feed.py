@@ -1,0 +1,77 @@
+"""What a feed says of itself, and what its silence does to the analysis."""
+
+import time
+
+import pytest
+
+from ingestion.analysis import LONGEST_GAP_MS, Analysis
+from ingestion.feed import FeedHealth
+from ingestion.sources.live import LiveSource
+from ingestion.sources.simulated import SimulatedSource
+from ingestion.sources.venues import venue_named
+from market.messages import Alert, Anomaly, CandleBatch, FeedState, decode_feed, encode
+
+NOW = 1_760_000_000_000
+
+
+def batch(close_time: int, price: float = 100.0, count: int = 12) -> CandleBatch:
+    """A market of `count` symbols that all stand at about `price`."""
+    prices = [price * (1 + 0.001 * number + 1e-4 * (close_time // 1000 % 7)) for number in range(count)]
+    return CandleBatch(
+        venue="binance", interval="1s", close_time=close_time, symbols=[f"C{number}USDT" for number in range(count)],
+        open=prices, high=prices, low=prices, close=prices, volume=[1_000.0] * count,
+    )  # fmt: skip
+
+
+def test_a_live_feed_tells_its_rate_and_its_reconnects(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 1_000.0
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    source = LiveSource(venue_named("binance"))
+    health = FeedHealth(source, stale_after_s=15)
+    assert health.feed(NOW).state is FeedState.WARMING
+    source.traffic.ticks, source.traffic.reconnects = 50, 2
+    now += 2.0
+    source.warming = False
+    health.took(batch(NOW))
+    feed = health.feed(NOW)
+    assert (feed.state, feed.rate, feed.reconnects, feed.symbols) == (FeedState.OK, 25.0, 2, 12)
+    assert decode_feed(encode(feed)) == feed
+    now += 16.0
+    feed = health.feed(NOW)
+    assert (feed.state, feed.rate, feed.age_ms) == (FeedState.STALE, 0.0, 16_000)
+
+
+def test_a_feed_that_never_came_is_stale_not_warming_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 1_000.0
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    health = FeedHealth(LiveSource(venue_named("binance")), stale_after_s=15)
+    now += 16.0
+    assert health.feed(NOW).state is FeedState.STALE
+
+
+def test_only_a_live_feed_has_traffic() -> None:
+    assert b"rate" not in encode(FeedHealth(SimulatedSource(symbols=1, seed=1), stale_after_s=15).feed(NOW))
+
+
+def analysed(analysis: Analysis, batches: list[CandleBatch]) -> list[Anomaly]:
+    return [anomaly for one in batches for anomaly in analysis.update(one, one.close_time)]
+
+
+@pytest.mark.parametrize(("silence_ms", "crash"), [(1_000, True), (LONGEST_GAP_MS + 1_000, False)])
+def test_a_feed_that_thaws_is_no_crash(silence_ms: int, crash: bool) -> None:
+    """The same lower prices: after a second they are a crash, after a long silence the new normal."""
+    analysis = Analysis()
+    analysed(analysis, [batch(NOW + second * 1_000) for second in range(900)])
+    thawed = NOW + 899_000 + silence_ms
+    found = analysed(analysis, [batch(thawed + second * 1_000, 88.0) for second in range(60)])
+    assert bool(found) is crash
+
+
+def test_what_was_open_when_the_feed_died_is_closed_when_it_is_back() -> None:
+    analysis = Analysis()
+    analysed(analysis, [batch(NOW + second * 1_000) for second in range(900)])
+    opened = analysed(analysis, [batch(NOW + (900 + second) * 1_000, 88.0) for second in range(5)])
+    closed = analysis.update(batch(NOW + 2_000_000, 88.0), NOW + 2_000_000)
+    assert {message.id for message in opened} == {message.id for message in closed}
+    assert {message.state for message in closed} == {"CLOSED"}
+    assert any(not isinstance(message, Alert) for message in closed)

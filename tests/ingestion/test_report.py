@@ -1,0 +1,104 @@
+"""The backtest's page: complete, well formed, and sufficient unto itself."""
+
+from collections import Counter
+from html.parser import HTMLParser
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from ingestion.report import MOST_ALERTS, Findings, render
+from ingestion.scoring import Event
+from ingestion.sources.recording import Recording, load_recording
+from market.messages import HistoryPoint, Severity, State
+from tests import samples
+
+START_MS = 1_760_000_040_000
+MINUTE = 60_000
+VOID = {"meta", "rect", "circle", "line", "polyline", "polygon"}
+
+
+class Page(HTMLParser):
+    """Counts elements and texts, and checks that every element is closed."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.elements: Counter[str] = Counter()
+        self.classes: Counter[str] = Counter()
+        self.text = ""
+        self._open: list[str] = []
+        self.feed(text)
+        self.close()
+        assert self._open == []
+
+    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        self.elements[tag] += 1
+        self.classes.update((dict(attributes).get("class") or "").split())
+        if tag not in VOID:
+            self._open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag not in VOID:
+            assert self._open.pop() == tag
+
+    def handle_startendtag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        self.elements[tag] += 1
+        self.classes.update((dict(attributes).get("class") or "").split())
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+@pytest.fixture
+def recording(tmp_path: Path) -> Recording:
+    rows = [
+        f"{START_MS + MINUTE * minute},{symbol},{price},{price},{price},{price},1"
+        for symbol, price in (("BTCUSDT", 58_000.5), ("ETHUSDT", 2_000.0), ("ADAUSDT", 1.0))
+        for minute in range(200)
+    ]
+    (tmp_path / "a.csv").write_text("\n".join(["ts,symbol,open,high,low,close,volume", *rows]))
+    return load_recording([tmp_path / "a.csv"])
+
+
+def test_every_kind_of_anomaly_is_on_the_page(recording: Recording) -> None:
+    at = START_MS + 60 * MINUTE
+    crash = Event("MARKET_CRASH", None, at, at + 10 * MINUTE)
+    found = Findings("a <b>.csv", recording, events=[crash])
+    history = [HistoryPoint(at - back * MINUTE, 100.0 - back, 100.0, 99.0, 101.0) for back in range(30, -1, -1)]
+    warming = [msgspec.structs.replace(point, expected=None, lower=None, upper=None) for point in history]
+    for anomaly in (
+        samples.an_alert("own", timestamp=at, history=history),
+        samples.an_alert("own", timestamp=at + MINUTE, revision=2, severity=Severity.CRITICAL, state=State.ESCALATED),
+        samples.an_alert("young", timestamp=at, history=warming),
+        samples.an_alert("part", timestamp=at, incident="m1"),
+        samples.a_movement(timestamp=at),
+        samples.a_stress(timestamp=at),
+        samples.a_sector(timestamp=at),
+    ):
+        found.took(anomaly)
+    text = render([found])
+    page = Page(text)
+    assert "a <b>.csv" in page.text, "names are escaped"
+    assert page.elements["svg"] == 3, "the market, and one for each alert of its own"
+    assert page.classes["card"] == 2
+    assert page.classes["band"] == 1, "a detector that warmed up had none"
+    assert page.classes["event"] == 1
+    assert page.classes["critical"] == 2, "the alert that escalated, and the movement"
+    assert "alerts, part of an incident" in page.text
+    assert page.elements["script"] == page.elements["link"] == page.elements["img"] == 0
+    assert "http" not in text
+
+
+def test_only_the_gravest_alerts_get_a_chart(recording: Recording) -> None:
+    found = Findings("a.csv", recording)
+    for number in range(MOST_ALERTS + 5):
+        severity = Severity.LOW if number < 5 else Severity.HIGH
+        found.took(samples.an_alert(f"a{number}", timestamp=START_MS + number * MINUTE, severity=severity))
+    page = Page(render([found]))
+    assert page.classes["card"] == page.classes["high"] == MOST_ALERTS
+
+
+def test_a_recording_without_anomalies_has_a_page(recording: Recording) -> None:
+    page = Page(render([Findings("quiet.csv", recording), Findings("calm.csv", recording)]))
+    assert page.elements["h2"] == 2
+    assert "Nothing of HIGH or above." in page.text

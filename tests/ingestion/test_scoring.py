@@ -1,0 +1,189 @@
+"""The scoring rule, on cases small enough to be worked out by hand."""
+
+from pathlib import Path
+
+import pytest
+
+from ingestion.scoring import (
+    Alarm,
+    Event,
+    Exposure,
+    InvalidEvents,
+    Score,
+    Stream,
+    alarms,
+    percentile,
+    pool,
+    read_events,
+    score,
+)
+from market.messages import Severity, State
+from tests import samples
+
+MINUTE = 60_000
+DAY = 1440 * MINUTE
+T0 = 1_700_000_000_000
+ONE_DAY = Exposure(first_ms=T0, last_ms=T0 + DAY, candle_ms=5 * MINUTE, days=1.0, symbol_days=20.0)
+
+SYNC = (Stream.SYNCHRONIZED_MOVEMENT, Stream.MARKET)
+OWN = (Stream.SYMBOL, Stream.SYMBOL_ALL)
+
+
+def at(minute: float) -> int:
+    return T0 + round(minute * MINUTE)
+
+
+def market(minute: float, severity: Severity = Severity.HIGH) -> Alarm:
+    return Alarm(SYNC, None, severity, at(minute))
+
+
+def symbol(minute: float, name: str = "AUSDT", streams: tuple[Stream, ...] = OWN) -> Alarm:
+    return Alarm(streams, name, Severity.HIGH, at(minute))
+
+
+def crash(onset: float = 100, end: float = 120) -> Event:
+    return Event("MARKET_CRASH", None, at(onset), at(end), threshold_ms=at(onset + 8))
+
+
+def pump(onset: float = 100, end: float = 120, name: str = "AUSDT") -> Event:
+    return Event("SYMBOL_PUMP", name, at(onset), at(end), threshold_ms=at(onset + 8))
+
+
+def find(scores: list[Score], stream: Stream, severity: Severity = Severity.HIGH, kind: str = "all") -> Score:
+    return next(one for one in scores if (one.stream, one.severity, one.type) == (stream, severity, kind))
+
+
+def judged(found: list[Alarm], events: list[Event], stream: Stream) -> Score:
+    return find(score(found, events, ONE_DAY), stream)
+
+
+@pytest.mark.parametrize(
+    ("minute", "hit"), [(99.9, False), (100, True), (110, True), (120, True), (125, True), (125.1, False)]
+)
+def test_a_hit_is_between_onset_and_one_candle_after_the_end(minute: float, hit: bool) -> None:
+    one = judged([market(minute)], [crash()], Stream.SYNCHRONIZED_MOVEMENT)
+    assert (one.events, one.hits, one.recall) == (1, int(hit), float(hit))
+
+
+def test_latency_and_lead_are_those_of_the_first_alarm() -> None:
+    one = judged([market(115), market(103)], [crash()], Stream.MARKET)
+    assert one.latencies_ms == (3 * MINUTE,)
+    assert one.leads_ms == (5 * MINUTE,)
+    figures = one.figures()
+    assert (figures["median_latency_min"], figures["p90_latency_min"], figures["median_lead_min"]) == (3, 3, 5)
+
+
+@pytest.mark.parametrize(("minute", "false"), [(89.9, 1), (90, 0), (150, 0), (150.1, 1)])
+def test_an_alarm_far_from_every_event_is_false(minute: float, false: int) -> None:
+    one = judged([market(minute)], [crash()], Stream.SYNCHRONIZED_MOVEMENT)
+    assert one.false_alarms == one.false_alarms_strict == false
+    assert one.false_per_day == false
+
+
+def test_false_alarms_of_one_symbol_within_half_an_hour_count_once() -> None:
+    one = judged([symbol(minute) for minute in (300, 310, 329.9, 330, 331)], [], Stream.SYMBOL)
+    assert one.false_alarms == 2
+    assert one.false_per_day == 2 / 20
+    two = judged([symbol(300, "AUSDT"), symbol(301, "BUSDT")], [], Stream.SYMBOL)
+    assert two.false_alarms == 2
+
+
+def test_a_symbol_answers_for_its_own_events_only() -> None:
+    one = judged([symbol(105, "BUSDT")], [pump(name="AUSDT")], Stream.SYMBOL)
+    assert (one.hits, one.false_alarms) == (0, 1)
+
+
+def test_a_market_event_excuses_a_symbol_unless_strict() -> None:
+    one = judged([symbol(105)], [crash()], Stream.SYMBOL)
+    assert (one.events, one.false_alarms, one.false_alarms_strict) == (0, 0, 1)
+
+
+def test_a_symbol_event_excuses_nothing_of_the_market() -> None:
+    one = judged([market(105)], [pump()], Stream.MARKET)
+    assert (one.events, one.false_alarms) == (0, 1)
+
+
+def test_severity_counts_from_the_revision_that_says_it() -> None:
+    scores = score([market(101, Severity.LOW), market(110, Severity.HIGH)], [crash()], ONE_DAY)
+    latency = {
+        severity: find(scores, Stream.MARKET, severity).latencies_ms
+        for severity in (Severity.LOW, Severity.MEDIUM, Severity.CRITICAL)
+    }
+    assert latency == {Severity.LOW: (MINUTE,), Severity.MEDIUM: (10 * MINUTE,), Severity.CRITICAL: ()}
+
+
+def test_types_are_told_apart_and_events_outside_of_the_recording_left_out() -> None:
+    rally = Event("MARKET_RALLY", None, at(600), at(610))
+    scores = score([market(105)], [crash(), rally, crash(onset=-50, end=-40), crash(5000, 5010)], ONE_DAY)
+    hits = {kind: find(scores, Stream.MARKET, kind=kind).hits for kind in ("all", "MARKET_CRASH", "MARKET_RALLY")}
+    events = {kind: find(scores, Stream.MARKET, kind=kind).events for kind in hits}
+    assert hits == {"all": 1, "MARKET_CRASH": 1, "MARKET_RALLY": 0}
+    assert events == {"all": 2, "MARKET_CRASH": 1, "MARKET_RALLY": 1}
+
+
+def test_pooled_scores_add_up() -> None:
+    one = score([market(105), market(700)], [crash()], ONE_DAY)
+    other = score([], [crash()], ONE_DAY)
+    total = find(pool([*one, *other]), Stream.MARKET)
+    assert (total.events, total.hits, total.recall) == (2, 1, 0.5)
+    assert (total.false_alarms, total.exposure_days, total.false_per_day) == (1, 2.0, 0.5)
+
+
+def test_without_events_there_is_no_recall() -> None:
+    figures = judged([], [], Stream.MARKET).figures()
+    assert figures["recall"] is figures["median_latency_min"] is figures["median_lead_min"] is None
+    assert figures["false_alarms_per_day"] == 0
+
+
+def test_revisions_become_alarms_of_the_streams_they_belong_to() -> None:
+    own, part = samples.an_alert(symbol="AUSDT"), samples.an_alert(symbol="BUSDT", incident="m1")
+    closed = samples.an_alert(state=State.CLOSED, revision=2)
+    found = alarms([own, part, closed, samples.a_movement(), samples.a_stress(), samples.a_sector()])
+    assert [(alarm.streams, alarm.symbol) for alarm in found] == [
+        ((Stream.SYMBOL, Stream.SYMBOL_ALL), "AUSDT"),
+        ((Stream.SYMBOL_ALL,), "BUSDT"),
+        ((Stream.SYNCHRONIZED_MOVEMENT, Stream.MARKET), None),
+        ((Stream.MARKET_STRESS, Stream.MARKET), None),
+    ]
+    assert (found[0].severity, found[0].time_ms) == (own.severity, own.timestamp)
+
+
+@pytest.mark.parametrize(("share", "value"), [(0.0, 10), (0.5, 25), (0.9, 37), (1.0, 40)])
+def test_percentile_interpolates(share: float, value: float) -> None:
+    assert percentile([40, 10, 30, 20], share) == pytest.approx(value)
+
+
+CATALOGUE = """\
+event_id,file,type,symbol,onset_ts,threshold_ts,extreme_ts,end_ts
+S1,a.parquet,MARKET_CRASH,*MARKET*,2021-05-12T22:07:00Z,2021-05-12T22:12:00Z,,2021-05-12T22:22:00Z
+S2,a.parquet,LABELLED_PUMP,pnt/usdt,2021-05-12T22:07:00,,,2021-05-13T00:22:00+02:00
+"""
+
+
+def test_a_catalogue_is_read() -> None:
+    onset = 1_620_857_220_000
+    assert read_events(CATALOGUE.splitlines()) == [
+        Event("MARKET_CRASH", None, onset, onset + 15 * MINUTE, onset + 5 * MINUTE, "a.parquet"),
+        Event("LABELLED_PUMP", "PNTUSDT", onset, onset + 15 * MINUTE, None, "a.parquet"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("type,symbol,onset_ts\n", "column end_ts is missing"),
+        ("", "column type, symbol, onset_ts, end_ts is missing"),
+        ("type,symbol,onset_ts,end_ts\nA,B,noon,noon\n", "line 2: Invalid isoformat string: 'noon'"),
+        ("type,symbol,onset_ts,end_ts\nA,B,,\n", "line 2: an event needs onset_ts and end_ts"),
+    ],
+)
+def test_a_bad_catalogue_says_what_is_wrong(text: str, reason: str) -> None:
+    with pytest.raises(InvalidEvents, match=reason):
+        read_events(text.splitlines())
+
+
+def test_the_shared_catalogue_is_read(shared_data: Path) -> None:
+    with (shared_data / "klines" / "events.csv").open(newline="") as file:
+        events = read_events(file)
+    assert sum(event.symbol is None for event in events) == 48
+    assert sum(event.symbol is not None for event in events) == 72

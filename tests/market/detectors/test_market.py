@@ -1,0 +1,128 @@
+"""The market-wide detectors on seeded markets: what moves them, and what must not."""
+
+from collections.abc import Callable, Iterable
+
+import numpy as np
+import pytest
+
+from market.detectors.panel import Panel
+from market.detectors.sector import Sectors, SectorView
+from market.detectors.stress import Stress, StressView, stress_index
+from market.detectors.synchronized import Market, MarketView
+from market.messages import CandleBatch, StressMetric
+from tests.market.recordings import Returns, names, recording
+
+EVENT_AT = 300
+
+
+def play(
+    batches: Iterable[CandleBatch], sectors_of: Callable[[str], tuple[str, ...]] = lambda symbol: ()
+) -> list[tuple[MarketView | None, StressView | None, list[SectorView]]]:
+    panel = Panel("1m")
+    market, stress, sectors = Market(panel), Stress(panel), Sectors(panel, sectors_of)
+    seen = []
+    for batch in batches:
+        columns = panel.capacity
+        panel.push(batch)
+        if panel.capacity > columns:
+            stress.widen(panel.capacity)
+        view = market.update()
+        seen.append((view, stress.update(view) if view else None, sectors.update(view) if view else []))
+    return seen
+
+
+def fall(returns: Returns, volumes: Returns) -> None:
+    returns[EVENT_AT : EVENT_AT + 5] -= 0.01
+
+
+@pytest.mark.parametrize("symbols", [8, 20, 120])
+def test_a_crash_is_seen_before_it_is_over_in_any_universe(symbols: int) -> None:
+    seen = play(recording(symbols, EVENT_AT + 20, inject=fall))
+    strengths = [view.strength for view, _, _ in seen if view]
+    assert max(strengths[: EVENT_AT - 10]) < 0.6
+    first = next(i for i, (view, _, _) in enumerate(seen) if view and view.strength >= 1)
+    assert EVENT_AT < first <= EVENT_AT + 4
+    view = seen[first][0]
+    assert view is not None
+    assert not view.up
+    assert view.synchronized
+    assert view.ratio > 0.8 > view.usual_ratio
+
+
+def test_too_few_symbols_are_no_market() -> None:
+    assert all(view is None for view, _, _ in play(recording(7, 40)))
+
+
+def test_frozen_listings_do_not_vote() -> None:
+    def frozen(returns: Returns, volumes: Returns) -> None:
+        fall(returns, volumes)
+        returns[:, 12:] = 0.0
+
+    seen = play(recording(30, EVENT_AT + 10, inject=frozen))
+    view = seen[-1][0]
+    assert view is not None
+    assert view.universe == 12
+    assert view.strength >= 1
+
+
+def test_one_symbol_is_not_the_market() -> None:
+    def jump(returns: Returns, volumes: Returns) -> None:
+        returns[EVENT_AT, 3] += 0.5
+
+    seen = play(recording(20, EVENT_AT + 20, inject=jump))
+    assert all(view.strength < 0.6 for view, _, _ in seen if view)
+
+
+def test_stress_follows_the_move_and_says_why() -> None:
+    seen = play(recording(40, EVENT_AT + 10, inject=fall))
+    calm, worst = seen[EVENT_AT - 1][1], seen[EVENT_AT + 4][1]
+    assert calm is not None
+    assert worst is not None
+    assert calm.index < 40 < 60 <= worst.index <= 100
+    for view in (calm, worst):
+        assert set(view.components) == set(StressMetric)
+        assert sum(c.points for c in view.components.values()) == pytest.approx(view.index)
+        assert view.components[view.metric].points == max(c.points for c in view.components.values())
+    assert worst.components[StressMetric.VOLATILITY].percentile > 95
+    assert worst.components[StressMetric.CORRELATION].value > calm.components[StressMetric.CORRELATION].value
+    assert 0 < worst.components[StressMetric.ABSORPTION].value <= 1
+
+
+def test_the_index_grows_with_the_move() -> None:
+    values = [stress_index(x) for x in np.linspace(0, 10, 200)]
+    assert values == sorted(values)
+    assert values[0] == 0
+    assert values[-1] <= 100
+
+
+MEMBERS = names(40)[:6]
+
+
+def sectors_of(symbol: str) -> tuple[str, ...]:
+    return ("meme", "dogs") if symbol in MEMBERS[:3] else ("meme",) if symbol in MEMBERS else ()
+
+
+def test_a_sector_that_parts_from_the_market() -> None:
+    def part(returns: Returns, volumes: Returns) -> None:
+        returns[EVENT_AT : EVENT_AT + 5, :6] += 0.01
+
+    seen = play(recording(40, EVENT_AT + 10, inject=part), sectors_of)
+    assert not any(view.level for _, _, views in seen[:EVENT_AT] for view in views)
+    last = {view.sector: view for view in seen[EVENT_AT + 4][2]}
+    assert set(last) == {"meme", "dogs"}, "membership overlaps"
+    assert last["meme"].level >= 3
+    assert last["meme"].performance > 0.04
+    assert len(last["meme"].moving) == 6
+
+
+def test_one_pump_is_not_a_sector() -> None:
+    def pump(returns: Returns, volumes: Returns) -> None:
+        returns[EVENT_AT : EVENT_AT + 5, 0] += 0.05
+
+    seen = play(recording(40, EVENT_AT + 10, inject=pump), sectors_of)
+    assert not any(view.level for _, _, views in seen for view in views)
+
+
+def test_a_sector_in_a_crash_of_everything_is_no_anomaly() -> None:
+    seen = play(recording(40, EVENT_AT + 10, inject=fall), sectors_of)
+    assert not any(view.level for _, _, views in seen for view in views)

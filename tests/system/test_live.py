@@ -1,0 +1,80 @@
+"""`manage.py up` on a live venue: a server of our own that speaks Binance's protocol."""
+
+import asyncio
+import contextlib
+import itertools
+import json
+import signal
+import time
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import pytest
+
+from tests.ingestion.venues.binance import binance, mini_tickers
+from tests.ingestion.venues.server import FakeVenue, serving
+from tests.system.conftest import System, receive_until
+
+pytestmark = pytest.mark.system
+
+COINS = [f"C{number}USDT" for number in range(30)]
+
+
+@contextlib.asynccontextmanager
+async def market(venue: FakeVenue) -> AsyncIterator[dict[str, float]]:
+    """A calm market, four reports a second. It yields the prices, to be changed."""
+    prices = dict.fromkeys(COINS, 10.0)
+
+    async def tell() -> None:
+        for second in itertools.count():
+            # Every coin wobbles a little on its own, for a frozen listing does not count.
+            said = {coin: price + 0.001 * ((second + n) % 5) for n, (coin, price) in enumerate(prices.items())}
+            await venue.send(mini_tickers(time.time_ns() // 1_000_000, said, 1_000.0 + second))
+            await asyncio.sleep(0.25)
+
+    task = asyncio.create_task(tell())
+    try:
+        yield prices
+    finally:
+        task.cancel()
+
+
+def feed_is(state: str) -> Callable[[list[dict[str, Any]]], bool]:
+    return lambda seen: bool(seen) and seen[-1]["type"] == "feed" and seen[-1]["data"]["state"] == state
+
+
+async def test_a_live_market_is_analysed_from_the_first_minute_and_a_dead_one_is_called_stale(system: System) -> None:
+    async with serving(binance(COINS)) as venue, market(venue) as prices:
+        system.env |= {"VENUE_URLS": f"binance={venue.url}", "FEED_STALE_AFTER": "3s"}
+        up = await asyncio.to_thread(system.up, "--source", "auto")
+        assert "Source auto: binance answered." in up.output
+        async with system.ws() as client:
+            await client.send(json.dumps({"type": "subscribe", "filters": {}}))
+            feed = (await receive_until(client, feed_is("ok"), 60))[-1]["data"]
+            assert (feed["venue"], feed["source"], feed["symbols"]) == ("binance", "live", len(COINS))
+            assert feed["rate"] > 0
+
+            prices.update(dict.fromkeys(COINS, 9.0))
+            fell = await receive_until(client, lambda seen: seen[-1:] != [] and seen[-1]["type"] == "market", 30)
+            assert fell[-1]["data"]["direction"] == "DOWN"
+
+            venue.refusing = True
+            venue.cut()
+            await receive_until(client, feed_is("stale"), 30)
+            venue.refusing = False
+            again = (await receive_until(client, feed_is("ok"), 60))[-1]["data"]
+            assert again["reconnects"] >= 1
+        assert await asyncio.to_thread(up.stop, signal.SIGINT) == 0, up.output
+        assert "Traceback" not in up.output
+
+
+async def test_without_a_venue_the_simulated_market_plays_and_says_so(system: System) -> None:
+    system.env["VENUE_URLS"] = "binance=http://127.0.0.1:9"
+    up = await asyncio.to_thread(system.up)
+    assert "binance cannot be reached" in up.output
+    assert "THE SIMULATED MARKET PLAYS" in up.output
+    async with system.ws() as client:
+        await client.send(json.dumps({"type": "subscribe", "filters": {}}))
+        frames = await receive_until(client, lambda seen: any(frame["type"] == "feed" for frame in seen))
+    assert next(frame for frame in frames if frame["type"] == "feed")["data"]["source"] == "simulated"
+    assert await asyncio.to_thread(up.stop, signal.SIGINT) == 0
