@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 HAS_UV := $(shell command -v uv 2>/dev/null)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check format lock clean
+.PHONY: help run test check bench component panel format lock clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 18
@@ -25,6 +25,16 @@ check: $(VENV)/dev.stamp  ## lint, types, import rules, migrations up to date
 	@$(BIN)/lint-imports --no-logo
 	@$(BIN)/python manage.py makemigrations --check --dry-run
 	@$(BIN)/python manage.py check
+
+bench: $(VENV)/dev.stamp  ## what a delivered frame costs, against other servers (needs cc, node, npm; minutes)
+	@$(BIN)/python -m benchmarks.fanout $(ARGS)
+
+component:  ## build the panel into frontend/static, which is committed (needs Node 20)
+	@cd frontend && npm ci --silent --no-audit --no-fund && npm run --silent build
+
+panel: component  ## types and tests of the panel; fails when the committed build is stale (needs Node 20)
+	@cd frontend && npm run --silent check && npm run --silent test
+	@git diff --exit-code --stat frontend/static || { echo "The committed build is stale: commit what make component wrote."; exit 1; }
 
 format: $(VENV)/dev.stamp  ## format and fix what can be fixed
 	@$(BIN)/ruff format .

@@ -32,14 +32,46 @@ CHANNEL_REDIS_URL = env.str("CHANNEL_REDIS_URL", "")
 # --- What plays -------------------------------------------------------------------------------------------------------
 
 SOURCE = env.str("SOURCE", "auto")
+# SEVERITY=N,…: alerts a day of that severity or above in a venue's whole universe (docs/detectors.md).
+ALERTS_PER_DAY: dict[str, float] = env.dict("ALERTS_PER_DAY", {}, subcast_values=float)
+if unknown := set(ALERTS_PER_DAY) - {"LOW", "MEDIUM", "HIGH", "CRITICAL"}:
+    raise SystemExit(f"ALERTS_PER_DAY: {', '.join(sorted(unknown))} is not LOW, MEDIUM, HIGH or CRITICAL.")
 # Live venues, and where else to find one: a mirror or proxy that speaks its protocol (`binance=http://10.0.0.5:8080`).
 VENUES = env.list("VENUES", ["binance"])
 VENUE_URLS: dict[str, str] = env.dict("VENUE_URLS", {})
 # How long the stream keeps anomalies for clients that come back, and candles for an analysis that restarts.
-ANOMALY_RETENTION_S = env.timedelta("ANOMALY_RETENTION", timedelta(days=7)).total_seconds()
+ANOMALY_RETENTION = env.timedelta("ANOMALY_RETENTION", timedelta(days=7))
 CANDLE_STREAM_RETENTION_S = env.timedelta("CANDLE_STREAM_RETENTION", timedelta(hours=2)).total_seconds()
 # A feed without a candle for this long is stale (and at least three intervals).
 FEED_STALE_AFTER_S = env.timedelta("FEED_STALE_AFTER", timedelta(seconds=15)).total_seconds()
+
+# Sectors from CoinGecko; without a key nobody asks it by itself, and the map that ships with the project serves.
+COINGECKO_API_KEY = env.str("COINGECKO_API_KEY", "")
+COINGECKO_PLAN = env.str("COINGECKO_PLAN", "demo")
+COINGECKO_URL = env.str("COINGECKO_URL", "")
+# Older than this a fetched map has expired; it is refreshed from half of that on.
+SECTOR_MAX_AGE_S = env.timedelta("SECTOR_MAX_AGE", timedelta(days=7)).total_seconds()
+
+# --- Time series ------------------------------------------------------------------------------------------------------
+
+# How long the candle table keeps candles of a minute and longer, and shorter ones (rolled up to minutes by then).
+CANDLE_RETENTION_S = env.timedelta("CANDLE_RETENTION", timedelta(days=7)).total_seconds()
+CANDLE_RETENTION_SHORT_S = env.timedelta("CANDLE_RETENTION_SHORT", timedelta(hours=1)).total_seconds()
+# Set to keep time series in InfluxDB instead. API_TOKEN may be `user:password` for InfluxDB 1.x; DATABASE is a bucket
+# for InfluxDB 2.x; the API to speak follows from the server's version unless it is named.
+INFLUXDB_URL = env.str("INFLUXDB_URL", "")
+INFLUXDB_TOKEN = env.str("API_TOKEN", "")
+INFLUXDB_DATABASE = env.str("DATABASE", "crypto_anomalies")
+INFLUXDB_ORG = env.str("INFLUXDB_ORG", "")
+INFLUXDB_API = env.str("INFLUXDB_API", "auto")
+if INFLUXDB_API not in {"auto", "flux", "sql", "influxql"}:
+    raise SystemExit(f"INFLUXDB_API={INFLUXDB_API} is none of auto, flux, sql, influxql.")
+# Which of the two answers /alerts and /market. What is live, and the review, always comes from the database.
+HISTORY_BACKEND = env.str("HISTORY_BACKEND", "orm")
+if HISTORY_BACKEND not in {"orm", "influx"}:
+    raise SystemExit(f"HISTORY_BACKEND={HISTORY_BACKEND} is none of orm, influx.")
+if HISTORY_BACKEND == "influx" and not INFLUXDB_URL:
+    raise SystemExit("HISTORY_BACKEND=influx needs INFLUXDB_URL.")
 
 # --- Who gets in ------------------------------------------------------------------------------------------------------
 

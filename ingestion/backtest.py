@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
+from django.conf import settings
 
 from ingestion.analysis import Analysis
 from ingestion.scoring import DAY_MS, Event, Exposure
@@ -18,7 +19,7 @@ def analyse(
 
     Ids are those of a replay under the same `venue`. `advanced` hears how many rows were taken, batch by batch.
     """
-    analysis = Analysis()
+    analysis = Analysis(settings.ALERTS_PER_DAY)
     close_time = 0
     for index in range(len(recording)):
         batch = recording.batch(index, venue)

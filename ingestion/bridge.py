@@ -7,24 +7,25 @@ batch's `previous` and fetch from the store.
 """
 
 import asyncio
-import contextlib
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple
 
 from channels.db import database_sync_to_async
 from channels.layers import BaseChannelLayer, get_channel_layer
+from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
+from django.db import DataError, IntegrityError, transaction
 from django.db import Error as DatabaseError
-from django.db import transaction
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 
 import alerts.services
 import market.services
 from ingestion.backoff import backoff
-from ingestion.nats import ANOMALIES, ANOMALY_SUBJECTS
+from ingestion.metrics import SEND_FAILURES, STORE_RETRIES, STORED
+from ingestion.nats import ANOMALIES, ANOMALY_SUBJECTS, subject
 from ingestion.reader import Reader, Received, open_reader
 from ingestion.rejects import Rejects
 from market.messages import (
@@ -35,10 +36,11 @@ from market.messages import (
     decode_alert,
     decode_feed,
     decode_market,
+    decode_stress,
     encode,
 )
 from market.selectors import stream_head
-from market.services import Sequenced, sequenced
+from market.services import MessageT, Sequenced, record_stress, sequenced
 
 logger = logging.getLogger(__name__)
 
@@ -73,7 +75,7 @@ async def run_bridge(client: Client, stop: asyncio.Event) -> None:
             if received:
                 if reader.epoch != epoch:
                     epoch, previous = reader.epoch, 0
-                await _pass_on(await _sort(received, epoch, previous, rejects), reader, layer)
+                await _pass_on(await _sort(received, epoch, previous, rejects), reader, layer, rejects)
             elif stop.is_set():
                 return
     finally:
@@ -82,8 +84,8 @@ async def run_bridge(client: Client, stop: asyncio.Event) -> None:
         await reader.close()
 
 
-async def _pass_on(batch: Batch, reader: Reader, layer: BaseChannelLayer) -> None:
-    if not await _store(batch):
+async def _pass_on(batch: Batch, reader: Reader, layer: BaseChannelLayer, rejects: Rejects) -> None:
+    if not await _store(batch, rejects):
         head = await database_sync_to_async(stream_head)()
         logger.warning("Another bridge is at work on this database (it is at %s); going on behind it", head)
         await reader.close()
@@ -91,6 +93,7 @@ async def _pass_on(batch: Batch, reader: Reader, layer: BaseChannelLayer) -> Non
             reader.epoch, reader.offset = head
         return
     for channel, messages in (("alerts", batch.alerts), ("market", batch.market)):
+        STORED.labels(channel).inc(len(messages))
         await _send(layer, channel, batch, messages)
 
 
@@ -98,7 +101,7 @@ async def _sort(received: list[Received], epoch: int, previous: int, rejects: Re
     batch = Batch(epoch, previous, received[-1].offset, [], [])
     for message in received:
         try:
-            anomaly = _decode(message)
+            anomaly = decode(message)
         except InvalidMessage as error:
             await rejects.reject(message, str(error))
             continue
@@ -109,22 +112,48 @@ async def _sort(received: list[Received], epoch: int, previous: int, rejects: Re
     return batch
 
 
-def _decode(message: Received) -> Anomaly:
+def decode(message: Received) -> Anomaly:
+    """What a publisher means. Raises `InvalidMessage`."""
     kind, _, token = message.subject.partition(".")
     if kind == "alerts":
         return decode_alert(message.data, received_at=message.received_at, subject_token=token)
     return decode_market(message.data, received_at=message.received_at, subject_token=token)
 
 
-async def _store(batch: Batch) -> bool:
+async def _store(batch: Batch, rejects: Rejects) -> bool:
     """Store a batch and move the position, again and again until the database takes it. False: not ours to store."""
     for delay in backoff(first_s=0.1, cap_s=5.0):
         try:
             return await database_sync_to_async(_store_in_one_transaction)(batch)
+        except (IntegrityError, DataError):
+            await _drop_refused(batch.alerts, alerts.services.store, rejects)
+            await _drop_refused(batch.market, market.services.store, rejects)
         except DatabaseError as error:
+            STORE_RETRIES.inc()
             logger.error("The database does not take a batch (%s); again in %.1f s", error, delay)
             await asyncio.sleep(delay)
     raise AssertionError("backoff never ends")
+
+
+async def _drop_refused(
+    messages: list[Sequenced[MessageT]], store: Callable[[Sequence[Sequenced[MessageT]]], int], rejects: Rejects
+) -> None:
+    """Take out the messages that the database refuses for what they are: one of them must not stop the others."""
+
+    def reason_to_refuse(message: Sequenced[MessageT]) -> str | None:
+        try:
+            with transaction.atomic():
+                store([message])
+                transaction.set_rollback(True)
+        except (IntegrityError, DataError) as error:
+            return f"the database refuses it: {error}"
+        return None
+
+    for message in tuple(messages):
+        if reason := await database_sync_to_async(reason_to_refuse)(message):
+            messages.remove(message)
+            _, offset, anomaly, payload = message
+            await rejects.reject(Received(subject(anomaly), payload, offset, anomaly.detected_at), reason)
 
 
 def _store_in_one_transaction(batch: Batch) -> bool:
@@ -151,12 +180,14 @@ async def _send(layer: BaseChannelLayer, channel: str, batch: Batch, messages: S
             },
         )
     except Exception as error:
+        SEND_FAILURES.labels(channel).inc()
         logger.error("Could not send to group %s (%s); hubs will fetch it from the store", channel, error)
 
 
 async def _forward_live(client: Client, layer: BaseChannelLayer) -> None:
-    """Feed states and the stress index: the latest of each venue, at most once a second."""
+    """Feed states and the stress index, the latest of each venue once a second; the index is kept by the minute."""
     latest: dict[tuple[str, str], bytes] = {}
+    recorded: dict[str, int] = {}
 
     async def take(message: Msg) -> None:
         kind, _, venue = message.subject.partition(".")
@@ -169,14 +200,21 @@ async def _forward_live(client: Client, layer: BaseChannelLayer) -> None:
         started = time.monotonic()
         while latest:
             (kind, venue), data = latest.popitem()
-            with contextlib.suppress(InvalidMessage):
-                await _send_live(layer, kind, venue, data)
+            try:
+                if kind == "feed":
+                    await _send_live(layer, kind, venue, encode(decode_feed(data)))
+                else:
+                    index = decode_stress(data)
+                    await _send_live(layer, kind, venue, encode(index))
+                    if recorded.get(venue) != index.timestamp // 60_000:
+                        recorded[venue] = index.timestamp // 60_000
+                        await database_sync_to_async(record_stress)(index, data, keep=settings.ANOMALY_RETENTION)
+            except (InvalidMessage, DatabaseError) as error:
+                logger.warning("Nothing came of a message on %s.%s: %s", kind, venue, error)
         await asyncio.sleep(max(0.0, _LIVE_EVERY_S - (time.monotonic() - started)))
 
 
 async def _send_live(layer: BaseChannelLayer, kind: str, venue: str, data: bytes) -> None:
-    if kind == "feed":
-        data = encode(decode_feed(data))
     try:
         await layer.group_send(
             "market", {"type": "live.frame", "channel": "market", "kind": kind, "key": venue, "data": data}

@@ -22,6 +22,7 @@ from nats.js import JetStreamContext
 from nats.js.api import DiscardPolicy, StreamConfig
 
 from ingestion.backoff import backoff
+from ingestion.metrics import PUBLISH_RETRIES, PUBLISHED
 from market.messages import Alert, Anomaly, CandleBatch, MarketType, encode
 
 logger = logging.getLogger(__name__)
@@ -160,7 +161,7 @@ async def ensure_streams(client: Client) -> None:
         StreamConfig(
             name=ANOMALIES,
             subjects=list(ANOMALY_SUBJECTS),
-            max_age=settings.ANOMALY_RETENTION_S,
+            max_age=settings.ANOMALY_RETENTION.total_seconds(),
             max_bytes=2 * gigabyte,
             duplicate_window=DUPLICATE_WINDOW_S,
             discard=DiscardPolicy.OLD,
@@ -207,7 +208,10 @@ class Publisher:
         for delay in backoff(first_s=0.1, cap_s=5.0):
             pending = await self._try(pending)
             if not pending:
+                for message in messages:
+                    PUBLISHED.labels(_subject(message).partition(".")[0]).inc()
                 return
+            PUBLISH_RETRIES.inc()
             logger.warning("NATS has not acknowledged %d message(s); sending again in %.1f s", len(pending), delay)
             await asyncio.sleep(delay)
 

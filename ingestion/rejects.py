@@ -6,6 +6,7 @@ from typing import Final
 
 from nats.aio.client import Client
 
+from ingestion.metrics import REJECTED
 from ingestion.nats import TRANSIENT
 from ingestion.reader import Received
 
@@ -27,6 +28,7 @@ class Rejects:
         if known not in self.counts:
             logger.warning("Rejected a message on %s: %s (this reason is logged once)", message.subject, reason)
         self.counts[known] += 1
+        REJECTED.labels(message.subject.partition(".")[0]).inc()
         try:
             await self._client.publish(
                 f"rejected.{message.subject}", message.data, headers={"Reason": reason.replace("\n", " ")[:500]}

@@ -16,7 +16,7 @@ from django.utils.safestring import SafeString
 
 from market import selectors, services
 from market.messages import SEVERITIES, MarketStress, SectorAnomaly, SynchronizedMovement, decode_market
-from market.models import Anomaly, MarketAnomaly, ReviewState
+from market.models import Anomaly, MarketAnomaly, ReviewState, SectorMember, SectorOverride, StoredSectorMap
 from market.templatetags.anomalies import change, chip, clock, percent
 
 
@@ -138,3 +138,48 @@ class MarketAnomalyAdmin(AnomalyAdmin):
 
 def _decoded(row: MarketAnomaly) -> SynchronizedMovement | MarketStress | SectorAnomaly:
     return decode_market(row.payload.encode(), received_at=0)
+
+
+# --- Sectors ---------------------------------------------------------------------------------------------------------
+
+
+@admin.register(SectorOverride)
+class SectorOverrideAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
+    list_display = ["base", "sectors", "note", "updated_at"]
+    search_fields = ["base__istartswith", "sectors__icontains"]
+
+
+class _ReadOnlyAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
+    """What was fetched is replaced by fetching again; what is wrong with it is put right by an override."""
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+
+@admin.register(StoredSectorMap)
+class StoredSectorMapAdmin(_ReadOnlyAdmin):
+    """Deleting the newest brings the one before it back."""
+
+    list_display = ["__str__", "fetched_at", "coins"]
+
+    @admin.display(description="Coins")
+    def coins(self, row: StoredSectorMap) -> int:
+        return row.members.count()
+
+
+@admin.register(SectorMember)
+class SectorMemberAdmin(_ReadOnlyAdmin):
+    list_display = ["base", "name", "rank", "in_sectors", "namesakes"]
+    search_fields = ["base__iexact", "name__icontains"]
+    search_help_text = "Ticker, or a part of the name"
+    list_per_page = 200
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[SectorMember]:
+        return selectors.sector_members()
+
+    @admin.display(description="Sectors")
+    def in_sectors(self, row: SectorMember) -> str:
+        return ", ".join(row.sectors)

@@ -106,6 +106,11 @@ class MomentFilter(django_filters.Filter):
     field_class = _MomentField
 
 
+def time_range() -> dict[str, django_filters.Filter]:
+    """`from` is no name in Python. The range is half-open, so that adjoining ones share no row."""
+    return {"from": MomentFilter("timestamp", "gte"), "to": MomentFilter("timestamp", "lt")}
+
+
 class AnomalyFilter(django_filters.FilterSet):
     """What alerts and market anomalies are both chosen by."""
 
@@ -117,14 +122,20 @@ class AnomalyFilter(django_filters.FilterSet):
 
     @classmethod
     def get_filters(cls) -> dict[str, django_filters.Filter]:
-        """`from` is no name in Python. The range is half-open, so that adjoining ones share no row."""
-        span = {"from": MomentFilter("timestamp", "gte"), "to": MomentFilter("timestamp", "lt")}
-        return {**super().get_filters(), **span}
+        return {**super().get_filters(), **time_range()}
 
 
 class MarketAnomalyFilter(AnomalyFilter):
     type = WordsFilter("type", plural="types", allowed=list(MarketType))
     sector = WordsFilter("sector", plural="sectors", spelling=str)
+
+
+class StressFilter(django_filters.FilterSet):
+    venue = WordsFilter("venue", spelling=str.lower)
+
+    @classmethod
+    def get_filters(cls) -> dict[str, django_filters.Filter]:
+        return {**super().get_filters(), **time_range()}
 
 
 class StrictFilterBackend(DjangoFilterBackend):

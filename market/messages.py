@@ -188,8 +188,13 @@ class MarketStress(_MarketFields, frozen=True, kw_only=True, tag_field="type", t
     components: dict[StressMetric, StressComponent]
 
 
-class SectorAnomaly(_MarketFields, frozen=True, kw_only=True, tag_field="type", tag="SECTOR_ANOMALY"):
-    """A sector parts from the market. `deviation` is signed, in the sector's own robust standard deviations."""
+class SectorAnomaly(
+    _MarketFields, frozen=True, kw_only=True, omit_defaults=True, tag_field="type", tag="SECTOR_ANOMALY"
+):
+    """A sector parts from the market. `deviation` is signed, in the sector's own robust standard deviations.
+
+    `degraded`: who is in the sector was looked up in a map that has expired. Left out when false.
+    """
 
     sector: Label
     performance_pct: float
@@ -197,6 +202,7 @@ class SectorAnomaly(_MarketFields, frozen=True, kw_only=True, tag_field="type", 
     members: Count
     members_moving: Count
     affected_symbols: Symbols
+    degraded: bool = False
 
 
 MarketAnomaly = SynchronizedMovement | MarketStress | SectorAnomaly
@@ -256,6 +262,18 @@ class Feed(Struct, frozen=True, kw_only=True):
     reconnects: Count | msgspec.UnsetType = msgspec.UNSET
 
 
+class StressIndex(Struct, frozen=True, kw_only=True):
+    """The live index of a venue: 0–100, and the components whose points add up to it."""
+
+    venue: Venue
+    interval: Interval
+    timestamp: TimestampMs
+    stress_index: Annotated[float, Meta(ge=0, le=100)]
+    metric: StressMetric
+    components: dict[StressMetric, StressComponent]
+    universe: Count
+
+
 class InvalidMessage(ValueError):
     """A message nobody can make sense of; the text says why."""
 
@@ -265,6 +283,7 @@ _alert_decoder: Final = msgspec.json.Decoder(Alert)
 _market_decoder: Final = msgspec.json.Decoder(MarketAnomaly)
 _batch_decoder: Final = msgspec.json.Decoder(CandleBatch)
 _feed_decoder: Final = msgspec.json.Decoder(Feed)
+_stress_decoder: Final = msgspec.json.Decoder(StressIndex)
 
 _INTERVAL_MS: Final = {"s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
 
@@ -288,7 +307,7 @@ def interval_name(milliseconds: int) -> str:
     return f"{milliseconds // _INTERVAL_MS[unit]}{unit}"
 
 
-def encode(message: Anomaly | CandleBatch | Feed) -> bytes:
+def encode(message: Anomaly | CandleBatch | Feed | StressIndex) -> bytes:
     """The canonical wire form (NaN and infinities become null)."""
     return _encoder.encode(message)
 
@@ -310,6 +329,13 @@ def decode_batch(payload: bytes) -> CandleBatch:
 def decode_feed(payload: bytes) -> Feed:
     try:
         return _feed_decoder.decode(payload)
+    except msgspec.MsgspecError as error:
+        raise InvalidMessage(str(error)) from error
+
+
+def decode_stress(payload: bytes) -> StressIndex:
+    try:
+        return _stress_decoder.decode(payload)
     except msgspec.MsgspecError as error:
         raise InvalidMessage(str(error)) from error
 

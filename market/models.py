@@ -1,9 +1,13 @@
-"""What is stored of an anomaly: its wire message as it was published, the columns it is found by, and its review."""
+"""What is stored of an anomaly: its wire message as it was published, the columns it is found by, and its review.
+
+Further down: sector maps.
+"""
 
 from django.conf import settings
+from django.core.exceptions import ValidationError
 from django.db import models
 
-from market.messages import Direction, MarketType, State
+from market.messages import Direction, MarketType, State, unify_symbol
 
 
 class SeverityRank(models.IntegerChoices):
@@ -85,3 +89,77 @@ class StreamHead(models.Model):
 
     def __str__(self) -> str:
         return f"{self.epoch}:{self.offset}"
+
+
+class StressSample(models.Model):
+    """The live stress index, once a minute: its history. `payload` is the JSON of `messages.StressIndex`."""
+
+    venue = models.CharField(max_length=40)
+    timestamp = models.DateTimeField(help_text="Close time of the candle, at most one a minute.")
+    payload = models.TextField()
+
+    class Meta:
+        indexes = [models.Index(fields=["-timestamp", "venue"], name="stress_newest")]
+
+    def __str__(self) -> str:
+        return f"{self.venue} {self.timestamp:%Y-%m-%d %H:%M}"
+
+
+class StoredSectorMap(models.Model):
+    """One fetched sector map. The newest serves; its id is its version."""
+
+    source = models.CharField(max_length=40)
+    fetched_at = models.DateTimeField(help_text="When the oldest answer it was made of came.")
+
+    class Meta:
+        verbose_name = "sector map"
+        ordering = ["-id"]
+
+    def __str__(self) -> str:
+        return f"{self.source}-{self.pk}"
+
+
+class SectorMember(models.Model):
+    """A coin of a fetched map. `namesakes` are the other listed coins under its ticker, which rank lower."""
+
+    map = models.ForeignKey(StoredSectorMap, on_delete=models.CASCADE, related_name="members")
+    base = models.CharField(max_length=40, help_text="Ticker, as in BTC.")
+    coin_id = models.CharField(max_length=100)
+    name = models.CharField(max_length=100)
+    rank = models.PositiveIntegerField(null=True, help_text="By market capitalisation.")
+    namesakes = models.PositiveIntegerField(default=0)
+    sectors = models.JSONField()
+
+    class Meta:
+        ordering = [models.F("rank").asc(nulls_last=True), "base"]
+        constraints = [models.UniqueConstraint(fields=["map", "base"], name="sector_member_once")]
+
+    def __str__(self) -> str:
+        return self.base
+
+
+class SectorOverride(models.Model):
+    """What a reviewer knows better than any map. Empty `sectors`: the coin belongs to none."""
+
+    base = models.CharField(max_length=40, unique=True, help_text="Ticker of the coin, as in BTC.")
+    sectors = models.CharField(
+        max_length=400, blank=True, help_text="Names joined by “;”, as in “Layer 1;Payments”. Empty: none at all."
+    )
+    note = models.CharField(max_length=200, blank=True, help_text="Why.")
+    updated_at = models.DateTimeField(auto_now=True)
+
+    class Meta:
+        ordering = ["base"]
+
+    def __str__(self) -> str:
+        return self.base
+
+    def clean(self) -> None:
+        """Spell ticker and names as every map does."""
+        self.base = unify_symbol(self.base)
+        if not self.base:
+            raise ValidationError({"base": "A ticker has letters or digits."})
+        names = list(dict.fromkeys(name.strip() for name in self.sectors.split(";") if name.strip()))
+        if any(len(name) > 80 or not name.isprintable() for name in names):
+            raise ValidationError({"sectors": "A sector's name has at most 80 printable characters."})
+        self.sectors = ";".join(names)

@@ -4,10 +4,21 @@ from collections.abc import Collection
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, TypeVar
 
+from django.conf import settings
 from django.db.models import Q, QuerySet
 
 from market.messages import Severity
-from market.models import Anomaly, MarketAnomaly, StreamHead
+from market.models import (
+    Anomaly,
+    MarketAnomaly,
+    SectorMember,
+    SectorOverride,
+    StoredSectorMap,
+    StreamHead,
+    StressSample,
+)
+from market.sectors import BUILT_IN, SectorMap, built_in_map, known_base
+from market.times import epoch_ms
 
 AnomalyT = TypeVar("AnomalyT", bound=Anomaly)
 Place = tuple[datetime, str]  # (timestamp, id) of a row: where a page of history starts or ends
@@ -23,6 +34,11 @@ def stream_head() -> tuple[int, int] | None:
 
 def market_anomalies() -> QuerySet[MarketAnomaly]:
     return MarketAnomaly.objects.all()
+
+
+def stress_samples() -> QuerySet[StressSample]:
+    """The history of the stress index, newest first."""
+    return StressSample.objects.order_by("-timestamp", "venue")
 
 
 def changed_since(epoch: int, offset: int, *, until: int | None = None, limit: int) -> list[tuple[int, bytes]]:
@@ -43,6 +59,83 @@ def latest(
     if sectors:
         found = found.filter(Q(sector__in=sectors) | Q(sector=""))
     return frames(found, limit)
+
+
+def sector_map() -> SectorMap:
+    """What holds now. For every coin: its override, else the newest stored map, else the one that ships with us."""
+    shipped = built_in_map()
+    overrides = {base: _names(text) for base, text in SectorOverride.objects.values_list("base", "sectors")}
+    stored = StoredSectorMap.objects.first()
+    if stored is None:
+        return SectorMap(
+            shipped.source, shipped.version, None, {**shipped.sectors, **overrides}, overrides=len(overrides)
+        )
+    fetched = {base: tuple(names) for base, names in stored.members.values_list("base", "sectors")}
+    return SectorMap(
+        stored.source,
+        str(stored),
+        epoch_ms(stored.fetched_at),
+        {**shipped.sectors, **fetched, **overrides},
+        overrides=len(overrides),
+    )
+
+
+def sector_members() -> QuerySet[SectorMember]:
+    """The coins of the newest stored map, largest first; none before anything was fetched."""
+    return SectorMember.objects.filter(map=StoredSectorMap.objects.values("pk")[:1])
+
+
+def sector_map_state(known: SectorMap, now_ms: int) -> dict[str, Any]:
+    """What there is to say about a map but for its coins."""
+    max_age_ms = round(settings.SECTOR_MAX_AGE_S * 1000)
+    return {
+        "source": known.source,
+        "version": known.version,
+        "fetched_at": known.fetched_at,
+        "age_ms": known.age_ms(now_ms),
+        "max_age_ms": max_age_ms,
+        "expired": known.expired(now_ms, max_age_ms),
+        "overrides": known.overrides,
+    }
+
+
+def sectors(known: SectorMap) -> list[dict[str, Any]]:
+    """Every sector with its members, largest sector first."""
+    members: dict[str, list[str]] = {}
+    for base, names in known.sectors.items():
+        for name in names:
+            members.setdefault(name, []).append(f"{base}USDT")
+    found = [{"sector": name, "size": len(symbols), "symbols": sorted(symbols)} for name, symbols in members.items()]
+    return sorted(found, key=lambda sector: (-len(sector["symbols"]), sector["sector"]))
+
+
+def symbols(known: SectorMap, wanted: Collection[str], in_sectors: Collection[str]) -> list[dict[str, Any]]:
+    """The pairs `wanted`, known or not; without any, every coin of the map against USDT, large ones first."""
+    fetched = {member.base: member for member in sector_members()}
+    overridden = set(SectorOverride.objects.values_list("base", flat=True))
+    found = []
+    for symbol in wanted or [f"{base}USDT" for base in known.sectors]:
+        base = known_base(symbol, known.sectors)
+        names = known.sectors[base] if base else ()
+        if in_sectors and not set(in_sectors) & set(names):
+            continue
+        member = fetched.get(base) if base else None
+        source = "override" if base in overridden else known.source if member else BUILT_IN if base else None
+        found.append(
+            {
+                "symbol": symbol,
+                "base": base,
+                "name": member and member.name,
+                "market_cap_rank": member and member.rank,
+                "sectors": list(names),
+                "source": source,
+            }
+        )
+    return found
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(name for name in text.split(";") if name)
 
 
 # --- For any kind of anomaly -----------------------------------------------------------------------------------------

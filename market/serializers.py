@@ -9,7 +9,7 @@ from drf_spectacular.plumbing import ResolvedComponent
 from rest_framework import serializers
 
 from market import messages
-from market.models import Anomaly, MarketAnomaly, ReviewState
+from market.models import Anomaly, MarketAnomaly, ReviewState, StressSample
 from market.times import epoch_ms
 
 AnomalyT = TypeVar("AnomalyT", bound=Anomaly)
@@ -54,6 +54,15 @@ class ReviewedMarketAnomalySerializer(ReviewedSerializer[MarketAnomaly]):
     message = messages.MarketAnomaly
 
 
+class StressSerializer(AnomalySerializer[Any]):
+    message = messages.StressIndex
+    added: ClassVar[dict[str, Any]] = {}
+
+    def to_representation(self, instance: StressSample) -> dict[str, Any]:
+        index: dict[str, Any] = msgspec.json.decode(instance.payload)
+        return index
+
+
 class WireSchema(OpenApiSerializerExtension):  # type: ignore[no-untyped-call]
     """The OpenAPI of a wire message comes from its `msgspec` type: described in one place only."""
 
@@ -69,3 +78,47 @@ class WireSchema(OpenApiSerializerExtension):  # type: ignore[no-untyped-call]
             auto_schema.registry.register_on_missing(component)
         added = self.target.added
         return {"allOf": [wire, {"type": "object", "required": list(added), "properties": added}]}
+
+
+# --- Sectors ---------------------------------------------------------------------------------------------------------
+
+
+class SectorMapSerializer(serializers.Serializer[Any]):
+    """Which map the answer is from."""
+
+    source = serializers.CharField(  # type: ignore[assignment]
+        help_text="`coingecko`, or `built-in` for the map that ships with the project."
+    )
+    version = serializers.CharField()
+    fetched_at = serializers.IntegerField(allow_null=True, help_text="Epoch milliseconds; null: never fetched.")
+    age_ms = serializers.IntegerField(allow_null=True)
+    max_age_ms = serializers.IntegerField(help_text="Older than this it has expired.")
+    expired = serializers.BooleanField(help_text="Sector anomalies are marked `degraded` then.")
+    overrides = serializers.IntegerField(help_text="Coins a reviewer decided on.")
+
+
+class SectorSerializer(serializers.Serializer[Any]):
+    sector = serializers.CharField()
+    size = serializers.IntegerField()
+    symbols = serializers.ListField(child=serializers.CharField(), help_text="Against USDT; sorted.")
+
+
+class SectorsSerializer(serializers.Serializer[Any]):
+    map = SectorMapSerializer()
+    results = SectorSerializer(many=True)
+
+
+class SymbolSerializer(serializers.Serializer[Any]):
+    symbol = serializers.CharField()
+    base = serializers.CharField(allow_null=True, help_text="The coin it is about; null: unknown to the map.")
+    name = serializers.CharField(allow_null=True)
+    market_cap_rank = serializers.IntegerField(allow_null=True)
+    sectors = serializers.ListField(child=serializers.CharField())
+    source = serializers.CharField(  # type: ignore[assignment]
+        allow_null=True, help_text="`override`, `coingecko` or `built-in`."
+    )
+
+
+class SymbolsSerializer(serializers.Serializer[Any]):
+    map = SectorMapSerializer()
+    results = SymbolSerializer(many=True)

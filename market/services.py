@@ -1,16 +1,16 @@
 """Writes of the market's side, and the one way any anomaly gets into the database: `upsert`."""
 
 from collections.abc import Callable, Collection, Iterable, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Final, Generic, NamedTuple, TypeVar
 
 from django.contrib.auth.models import User
-from django.db import DEFAULT_DB_ALIAS, connections
+from django.db import DEFAULT_DB_ALIAS, connections, transaction
 from django.db.models import Q, QuerySet
 from django.utils import timezone
 
-from market import models
-from market.messages import Anomaly, MarketAnomaly, SectorAnomaly, SynchronizedMovement, frame_data
+from market import coingecko, models
+from market.messages import Anomaly, MarketAnomaly, SectorAnomaly, StressIndex, SynchronizedMovement, frame_data
 from market.models import ReviewState
 from market.times import moment
 
@@ -19,6 +19,14 @@ MessageCo = TypeVar("MessageCo", bound=Anomaly, covariant=True)
 AnomalyT = TypeVar("AnomalyT", bound=models.Anomaly)
 # What an update leaves alone: the identity, and what reviewers said.
 _KEPT: Final = {"id", "review_state", "review_note", "reviewed_by_id", "reviewed_at"}
+
+
+# The one that serves, and two to look back at.
+_MAPS_KEPT: Final = 3
+
+
+class ShrunkMap(Exception):
+    """A fetched sector map has lost most of the one before it, so it is not stored; the text says how much."""
 
 
 class Sequenced(NamedTuple, Generic[MessageCo]):
@@ -36,7 +44,14 @@ def sequenced(epoch: int, offset: int, message: MessageT) -> Sequenced[MessageT]
 
 def store(messages: Sequence[Sequenced[MarketAnomaly]]) -> int:
     """Insert market anomalies, or bring stored ones up to date; the number of rows inserted or changed."""
-    return upsert(_row(item) for item in newest_of_each(messages))
+    return upsert(row(item) for item in newest_of_each(messages))
+
+
+def record_stress(sample: StressIndex, payload: bytes, *, keep: timedelta) -> None:
+    """Add to the history of the index, and forget what is older than `keep` before it."""
+    at = moment(sample.timestamp)
+    models.StressSample.objects.create(venue=sample.venue, timestamp=at, payload=payload.decode())
+    models.StressSample.objects.filter(venue=sample.venue, timestamp__lt=at - keep).delete()
 
 
 def advance(epoch: int, previous_offset: int, offset: int) -> bool:
@@ -65,6 +80,24 @@ def review(
     if note is not None:
         changes["review_note"] = note
     return found.update(**changes)
+
+
+def store_sector_map(
+    source: str, coins: Sequence[coingecko.Coin], fetched_at: int, *, even_if_shrunk: bool = False
+) -> models.StoredSectorMap:
+    """Put a fetched map (`fetched_at`: epoch ms) in force, whole or not at all. Raises `ShrunkMap`."""
+    with transaction.atomic():
+        before = models.StoredSectorMap.objects.first()
+        known = before.members.count() if before else 0
+        if not coins or (len(coins) < known / 2 and not even_if_shrunk):
+            raise ShrunkMap(f"{source} has {len(coins)} coins with sectors, and the stored map {known}.")
+        stored = models.StoredSectorMap.objects.create(source=source, fetched_at=moment(fetched_at))
+        models.SectorMember.objects.bulk_create(
+            models.SectorMember(map=stored, **(coin._asdict() | {"sectors": list(coin.sectors)})) for coin in coins
+        )
+        kept = models.StoredSectorMap.objects.values_list("pk", flat=True)[:_MAPS_KEPT]
+        models.StoredSectorMap.objects.exclude(pk__in=list(kept)).delete()
+    return stored
 
 
 def newest_of_each(items: Iterable[Sequenced[MessageT]]) -> list[Sequenced[MessageT]]:
@@ -97,7 +130,8 @@ def shared_columns(item: Sequenced[Anomaly]) -> dict[str, Any]:
     }
 
 
-def _row(item: Sequenced[MarketAnomaly]) -> models.MarketAnomaly:
+def row(item: Sequenced[MarketAnomaly]) -> models.MarketAnomaly:
+    """The row a message is stored as, without its review."""
     message = item.message
     return models.MarketAnomaly(
         **shared_columns(item),

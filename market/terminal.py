@@ -67,5 +67,6 @@ def _parts(anomaly: Anomaly) -> tuple[str, Direction | None, str]:
                 f"{anomaly.performance_pct:+.2f} %",
                 f"{anomaly.deviation:+.1f} σ",
                 f"{anomaly.members_moving} of {anomaly.members} members",
+                *(["by an expired sector map"] if anomaly.degraded else []),
             ]
             return f"sector {anomaly.sector}", direction, "  ".join(figures)

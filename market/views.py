@@ -1,14 +1,28 @@
-"""The history of market anomalies over HTTP, and the list view all anomalies share."""
+"""The history of market anomalies over HTTP, the list view all anomalies share, and the sector map."""
 
-from typing import TypeVar
+import time
+from typing import Any, Final, TypeVar
 
+from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework import generics
+from rest_framework.exceptions import ValidationError
+from rest_framework.pagination import LimitOffsetPagination
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
 
 from market import selectors
-from market.filters import MarketAnomalyFilter, StrictFilterBackend
-from market.models import Anomaly, MarketAnomaly
+from market.filters import MarketAnomalyFilter, StressFilter, StrictFilterBackend
+from market.messages import unify_symbol
+from market.models import Anomaly, MarketAnomaly, StressSample
 from market.pagination import StreamPagination
-from market.serializers import ReviewedMarketAnomalySerializer, StoredMarketAnomalySerializer
+from market.serializers import (
+    ReviewedMarketAnomalySerializer,
+    SectorsSerializer,
+    StoredMarketAnomalySerializer,
+    StressSerializer,
+    SymbolsSerializer,
+)
 
 AnomalyT = TypeVar("AnomalyT", bound=Anomaly)
 
@@ -29,3 +43,70 @@ class MarketAnomalyList(AnomalyList[MarketAnomaly]):
 class MarketAnomalyDetail(generics.RetrieveAPIView[MarketAnomaly]):
     queryset = selectors.market_anomalies().select_related("reviewed_by")
     serializer_class = ReviewedMarketAnomalySerializer
+
+
+class _StressPages(LimitOffsetPagination):
+    default_limit = 60
+    max_limit = 1440
+
+
+class StressHistory(generics.ListAPIView[StressSample]):
+    """The stress index by the minute, newest first. Live it comes once a second, on `/ws` as `stress` frames."""
+
+    queryset = selectors.stress_samples()
+    serializer_class = StressSerializer
+    filter_backends = [StrictFilterBackend]
+    filterset_class = StressFilter
+    pagination_class = _StressPages
+
+
+# --- Sectors ---------------------------------------------------------------------------------------------------------
+
+_MAX_SYMBOLS: Final = 1_000
+
+
+class SectorList(APIView):
+    """The sectors and who is in them, by the map in force."""
+
+    @extend_schema(responses=SectorsSerializer)
+    def get(self, request: Request) -> Response:
+        _words(request)
+        known = selectors.sector_map()
+        state = selectors.sector_map_state(known, time.time_ns() // 1_000_000)
+        return Response({"map": state, "results": selectors.sectors(known)})
+
+
+class SymbolList(APIView):
+    """What is known of symbols: all those of the map against USDT, or the pairs asked for, in any spelling."""
+
+    @extend_schema(
+        responses=SymbolsSerializer,
+        parameters=[
+            OpenApiParameter("symbols", str, description="Any of these: repeated, or with commas; also as `symbol`."),
+            OpenApiParameter("sectors", str, description="In any of these: the same; also as `sector`."),
+        ],
+    )
+    def get(self, request: Request) -> Response:
+        asked = _words(request, "symbol", "sector")
+        if len(asked["symbol"]) > _MAX_SYMBOLS:
+            raise ValidationError({"symbols": f"At most {_MAX_SYMBOLS} at a time."})
+        wanted = dict.fromkeys(unify_symbol(word) for word in asked["symbol"])
+        if wrong := [symbol for symbol in wanted if not 0 < len(symbol) <= 40]:
+            raise ValidationError({"symbols": f"{wrong[0]!r} is no symbol."})
+        known = selectors.sector_map()
+        state = selectors.sector_map_state(known, time.time_ns() // 1_000_000)
+        return Response({"map": state, "results": selectors.symbols(known, wanted, asked["sector"])})
+
+
+def _words(request: Request, *names: str) -> dict[str, list[str]]:
+    """The words given under each name or its plural. What nobody reads is refused, as everywhere in the API."""
+    allowed = {"format", *names, *(f"{name}s" for name in names)}
+    if unknown := sorted(request.query_params.keys() - allowed):
+        raise ValidationError(dict.fromkeys(unknown, f"Unknown parameter. Known: {', '.join(sorted(allowed))}."))
+    given: dict[str, list[Any]] = {
+        name: request.query_params.getlist(name) + request.query_params.getlist(f"{name}s") for name in names
+    }
+    return {
+        name: [word.strip() for text in texts for word in text.split(",") if word.strip()]
+        for name, texts in given.items()
+    }

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from alerts.detectors.base import Detector, Scores
-from alerts.detectors.calibration import Calibration
+from alerts.detectors.calibration import USUAL_SIZES, Calibration
 from alerts.detectors.cusum import Cusum
 from alerts.detectors.ewma import Ewma
 from alerts.detectors.mad import Mad
@@ -30,8 +30,9 @@ from market.detectors.synchronized import MarketView
 from market.messages import Method, MethodScore, Severity
 
 VERSION: Final = "1"
-# (level, multiple of θ, volume surge) from which a move is HIGH, CRITICAL.
-MAGNITUDE: Final = ((3, 1.0, 7.5), (4, 1.7, 10.0), (4, 1.0, 150.0))
+# Level from which it takes magnitude, and the volume surge that HIGH, CRITICAL, and CRITICAL out of nowhere need.
+HIGH: Final = 3
+SURGES: Final = (7.5, 10.0, 150.0)
 # What keeps an episode open, as a part of what opens it: by rarity, and by size.
 EXIT: Final = 0.6
 SIZE_EXIT: Final = 0.75
@@ -55,7 +56,7 @@ class Standing:
 
     def kept(self, column: int, level: int) -> bool:
         """Whether an episode of this level goes on: HIGH and above by size (the volume of the start need not last)."""
-        if level >= MAGNITUDE[0][0]:
+        if level >= HIGH:
             return bool(self.size[column] >= SIZE_EXIT)
         return bool(self.strength[column] >= EXIT)
 
@@ -136,11 +137,13 @@ class Bank:
             near = np.abs(moves - common) < 0.5 * np.maximum(np.abs(moves), np.abs(common))
             explained = self.is_shared & near
         own = np.where(explained, 0.0, strengths)
+        size = self.residual.projected / self.residual.economic_size
+        surge = self.volume.gate
         view = BankView(
-            own=self._with_magnitude(self._standing(own, moves)),
+            own=self._with_magnitude(self._standing(own, moves), size, surge),
             shared=self._standing(np.where(explained, strengths, 0.0), moves),
         )
-        self.calibration.learn(own)
+        self.calibration.learn(own, np.where(surge >= SURGES[0], size, 0.0))
         for detector in self.detectors:
             detector.learn(panel, market)
         return view
@@ -154,14 +157,14 @@ class Bank:
             level, strength, np.zeros_like(strength), leading, moves[leading, np.arange(moves.shape[1])] >= 0
         )
 
-    def _with_magnitude(self, standing: Standing) -> Standing:
-        residual, volume = self.methods.index(Method.RESIDUAL), self.methods.index(Method.VOLUME)
-        size = self.residual.projected / self.residual.economic_size
-        surge = self.scores[volume].score
+    def _with_magnitude(self, standing: Standing, size: Floats, surge: Floats) -> Standing:
+        residual = self.methods.index(Method.RESIDUAL)
+        high, critical = self.calibration.sizes
+        sudden = critical * USUAL_SIZES[0] / USUAL_SIZES[1]
         level = standing.level
-        for rank, multiple, least in MAGNITUDE:
+        for rank, multiple, least in zip((HIGH, HIGH + 1, HIGH + 1), (high, critical, sudden), SURGES, strict=True):
             level = np.where((size >= multiple) & (surge >= least), rank, level)
-        big = level >= MAGNITUDE[0][0]
+        big = level >= HIGH
         return Standing(
             level,
             standing.strength,

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from market.detectors.panel import Floats, Panel, widened
 from market.detectors.state import Stateful
-from market.messages import Severity
+from market.messages import SEVERITIES, Severity
 
 BLOCK_MS: Final = 30 * 60_000
 DAY_MS: Final = 86_400_000
@@ -44,73 +44,89 @@ GAIN_BOUNDS: Final = (0.05, 20.0)
 # A market event is not a reason to be silent for days: more than so many times the budget counts as so many.
 WORST_EXCESS: Final = 4.0
 RARITIES: Final = (Severity.LOW, Severity.MEDIUM)
+# S / θ from which a move is HIGH, CRITICAL, and how often a symbol has one of θ in a day.
+USUAL_SIZES: Final = (1.0, 1.7)
+PRIOR_SIZE_RATE: Final = 0.03
 
 
 class Calibration(Stateful):
-    """`limits` (severities, methods): the strength from which a method's finding is LOW, and MEDIUM.
+    """`limits` (2, methods): the strength from which a method's finding is LOW, MEDIUM. `sizes` (2,): S / θ for HIGH,
+    CRITICAL.
 
-    `alerts_per_day`: alerts of at least that severity, whole universe; what is not asked for keeps its usual rate.
+    `alerts_per_day`: alerts of at least that severity, whole universe. LOW and MEDIUM keep their usual rates when
+    nothing is asked; HIGH and CRITICAL are moves of economic size, and a budget moves that size only within bounds.
     """
 
-    KEPT = ("counts", "days", "gains", "alerts", "highest", "block", "limits")
+    KEPT = ("counts", "days", "gains", "alerts", "highest", "block", "limits", "sizes")
 
     def __init__(self, panel: Panel, methods: int, alerts_per_day: Mapping[Severity, float] | None = None) -> None:
         self.panel = panel
         self.budgets = dict(alerts_per_day or {})
         self.keep = 0.5 ** (BLOCK_MS / MEMORY_MS)
-        self.counts: Floats = np.zeros((methods, BINS))
+        # The last row is S / θ on real volume.
+        self.counts: Floats = np.zeros((methods + 1, BINS))
         self.days = 0.0
-        self.gains: Floats = np.ones(len(RARITIES))
+        self.gains: Floats = np.ones(len(SEVERITIES))
         # Alerts of this block that reached each severity.
-        self.alerts: Floats = np.zeros(len(RARITIES))
-        self.highest: Floats = np.zeros((methods, 0))
+        self.alerts: Floats = np.zeros(len(SEVERITIES))
+        self.highest: Floats = np.zeros((methods + 1, 0))
         self.block = -1
         rates = np.array([USUAL_RATES[severity] for severity in RARITIES])
         self.limits: Floats = np.repeat((PRIOR_RATE / rates)[:, None] ** (1 / PRIOR_TAIL), methods, axis=1)
+        self.sizes: Floats = np.array(USUAL_SIZES)
 
     def widen(self, columns: int) -> None:
         self.highest = widened(self.highest, columns)
 
     def raised(self, before: int, level: int) -> None:
         """An alert went from level `before` (0: it is new) to `level`."""
-        for rank in range(len(RARITIES)):
+        for rank in range(len(SEVERITIES)):
             self.alerts[rank] += before <= rank < level
 
-    def learn(self, strengths: Floats) -> None:
-        """Take in a batch's strengths (methods, n), before any calibration. Limits move when a block ends."""
+    def learn(self, strengths: Floats, size: Floats) -> None:
+        """Take in a batch's strengths (methods, n) and S / θ on real volume (n,). Limits move when a block ends."""
         block = self.panel.close_time // BLOCK_MS
         if block != self.block:
             if self.block >= 0:
                 self._end_block()
             self.block = block
-        np.maximum(self.highest, strengths, out=self.highest)
+        np.maximum(self.highest[:-1], strengths, out=self.highest[:-1])
+        np.maximum(self.highest[-1], size, out=self.highest[-1])
 
     def _end_block(self) -> None:
-        methods = len(self.counts)
+        methods = len(self.counts) - 1
         listed = len(self.panel.symbols)
         beyond = self.highest[:, :listed]
         bins = np.searchsorted(EDGES, beyond, side="right") - 1
         self.counts *= self.keep
-        for method in range(methods):
-            seen = bins[method][bins[method] >= 0]
-            self.counts[method] += np.bincount(seen, minlength=BINS)
+        for row, seen in enumerate(bins):
+            self.counts[row] += np.bincount(seen[seen >= 0], minlength=BINS)
         # A symbol that is hardly traded is a part of the universe all the same.
         self.days = self.days * self.keep + listed * BLOCK_MS / DAY_MS
         self.highest[:] = 0.0
-        for rank, severity in enumerate(RARITIES):
-            asked = self.budgets.get(severity, USUAL_RATES[severity] * max(listed, 1))
+        for rank, severity in enumerate(SEVERITIES):
+            asked = self.budgets.get(severity, USUAL_RATES.get(severity, 0.0) * max(listed, 1))
+            if not asked:
+                continue
             due = max(asked, 1e-6) * BLOCK_MS / DAY_MS
             error = 1.0 - min(self.alerts[rank] / due, 1 + WORST_EXCESS)
             self.gains[rank] = np.clip(self.gains[rank] * np.exp(GAIN_STEP * error), *GAIN_BOUNDS)
-            blocks = asked / max(listed, 1) * BLOCKS_PER_ALERT * self.gains[rank] / methods
-            self.limits[rank] = self._solve(max(blocks, 1e-9), listed)
+            blocks = max(asked / max(listed, 1) * BLOCKS_PER_ALERT * self.gains[rank], 1e-9)
+            if severity in RARITIES:
+                self.limits[rank] = self._solve(blocks / methods, listed)[:-1]
+            else:
+                usual = USUAL_SIZES[rank - len(RARITIES)]
+                self.sizes[rank - len(RARITIES)] = np.clip(self._solve(blocks, listed)[-1], 0.8 * usual, 3 * usual)
         self.limits[1] = np.maximum(self.limits[1], 1.1 * self.limits[0])
+        self.sizes[1] = max(self.sizes[1], self.sizes[0])
         self.alerts[:] = 0.0
 
     def _solve(self, rate: float, listed: int) -> NDArray[np.float64]:
-        """(methods,): the strength beyond which there are `rate` blocks per symbol-day."""
+        """(methods + 1,): the strength beyond which there are `rate` blocks per symbol-day."""
         weight = PRIOR_DAYS * max(listed, 1)
-        prior = PRIOR_RATE * BLOCKS_PER_ALERT / len(self.counts) * EDGES**-PRIOR_TAIL
+        rows = np.full((len(self.counts), 1), PRIOR_RATE / (len(self.counts) - 1))
+        rows[-1] = PRIOR_SIZE_RATE
+        prior = rows * BLOCKS_PER_ALERT * EDGES**-PRIOR_TAIL
         survivors = np.cumsum(self.counts[:, ::-1], axis=1)[:, ::-1]
         rates = (weight * prior + survivors) / (weight + self.days)
         # Rates fall along the edges; both axes are logarithmic, so the tail is a straight line between them.

@@ -160,13 +160,13 @@ def history(panel: Panel, column: int, finding: Finding) -> list[HistoryPoint]:
 
 
 def recompute(method: Method, explanation: Explanation) -> float | None:
-    """The score again, from what an alert says of itself; None when it does not say enough (somebody else's alert).
+    """The score again, from what an alert says of itself.
 
-    Moves: (observed − expected) / usual. Surges: observed / usual. For a drift it is the sum that a steady drift of
-    this size would have reached, which clipped steps keep the score below: an upper bound.
+    It is (observed − expected) / usual for moves, observed / usual for surges. None when it does not say enough:
+    somebody else's alert, or a CUSUM, whose score is a sum over many steps.
     """
     observed, usual = explanation.observed, explanation.usual
-    if observed is None or not usual or "expected" not in explanation.parameters:
+    if observed is None or not usual or "expected" not in explanation.parameters or method is Method.CUSUM:
         return None
     if method in (Method.VOLUME, Method.VOLATILITY):
         return observed / usual

@@ -3,13 +3,13 @@
 e_k = r_k − m_k (m_k: median return of the market over k minutes), σ the exponentially weighted rms of the shortest
 horizon's e (half-life 30 min). The score is the largest e_k / √(σ² k + (0.3 m_k)²): symbols' betas differ by about
 0.3, and that is no news about any of them. Apart from how rare a move is, it says how big it may become: the projected
-move S = max_k( |e_k| − 0.6 |m_k| + 0.6 σ √(1 − k/15) ), σ over 15 min, against an economic size
+move S = max_k( |e_k| − |m_k| + 0.6 σ √(1 − k/15) ), σ over 15 min, against an economic size
 
     θ = 10.5 % · clip(u / 0.5 %, 0.4, 1.07),
 
 u = 1.4826 × the 14-day median (sampled every 15 min) of the cross-section's median |e_15|, shrunk in log to 0.5 % with
 the weight of 7 days: what counts as a big move depends on how calm the venue's symbols are. Updates of σ are bounded at
-5 σ. Parameters: half-life, spread of betas 0.3, market share 0.6, projection 0.6. Warm-up: 10 candles and 10 min.
+5 σ. Parameters: half-life, spread of betas 0.3, market share 1, projection 0.6. Warm-up: 10 candles and 10 min.
 Source: market-adjusted returns of event studies (Brown & Warner, 1985).
 """
 
@@ -31,7 +31,7 @@ BOUND: Final = 5.0
 THRESHOLD: Final = 9.0
 PROJECTION: Final = 0.6
 # Of the market's own move, what is no evidence about one symbol's size.
-MARKET_SHARE: Final = 0.6
+MARKET_SHARE: Final = 1.0
 # How far apart symbols' betas are: when the market moves, so much of it is no news about a symbol.
 BETA_SPREAD: Final = 0.3
 BASE_THRESHOLD: Final = 0.105

@@ -23,7 +23,7 @@ from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidSta
 from websockets.typing import Origin
 
 from ingestion.management.base import ToolCommand, not_negative
-from market.messages import InvalidMessage, decode_alert, decode_market
+from market.messages import Anomaly, InvalidMessage, decode_alert, decode_market
 from market.terminal import line
 
 DEFAULT_URL: Final = "ws://localhost:3001/ws"
@@ -57,7 +57,7 @@ class Probe:
 
     async def run(self, console: Console) -> None:
         """Print frames until there are enough, or the time is over. Raises `ProbeFailed`."""
-        async with _connection(self.url, self.origin) as connection:
+        async with open_socket(self.url, self.origin) as connection:
             console.print(f"[green]Connected[/green] to {self.url}")
             filters = {**self.filters, "channels": [self.channel]}
             await connection.send(json.dumps({"type": "subscribe", "id": "probe", "filters": filters}))
@@ -83,7 +83,7 @@ class Probe:
         try:
             async with asyncio.timeout(seconds or None):
                 while not enough():
-                    self._take(_frame(await connection.recv()), console)
+                    self._take(decode_frame(await connection.recv()), console)
         except TimeoutError:
             return
 
@@ -93,7 +93,7 @@ class Probe:
                 raise ProbeFailed(f"The server answered with error {frame.get('code')}: {frame.get('message')}")
             case "subscribed":
                 self.acknowledged = True
-                console.print("[green]Subscribed[/green] to", _filters(frame.get("filters")))
+                console.print("[green]Subscribed[/green] to", filters_text(frame.get("filters")))
                 for warning in frame.get("warnings") or ():
                     console.print(f"Warning: {warning}", style="yellow", markup=False)
             case kind if kind == _MESSAGE_TYPES[self.channel]:
@@ -102,24 +102,17 @@ class Probe:
             case "heartbeat" | "pong":
                 pass
             case _:
-                subject, note = _note(frame)
+                subject, note = note_of(frame)
                 if self._notes.get(subject) != note:
                     self._notes[subject] = note
                     console.print(f"{subject}: {note}", style="dim", markup=False)
 
     def _message(self, frame: Frame) -> Text:
         """The anomaly as a line; the frame as it is, in yellow, when it cannot be read as one."""
-        data = json.dumps(frame.get("data")).encode()
-        now = int(time.time() * 1000)
         try:
-            anomaly = (
-                decode_alert(data, received_at=now)
-                if self.channel == "alerts"
-                else decode_market(data, received_at=now)
-            )
+            text = line(anomaly_of(self.channel, frame))
         except InvalidMessage as error:
-            return Text(f"not a valid message ({error}): {_short(frame)}", style="yellow")
-        text = line(anomaly)
+            return Text(f"not a valid message ({error}): {short(frame)}", style="yellow")
         offset = frame.get("offset")
         if isinstance(offset, int):
             if offset <= self._offset:
@@ -128,7 +121,14 @@ class Probe:
         return text
 
 
-def _filters(filters: object) -> Text:
+def anomaly_of(channel: Channel, frame: Frame) -> Anomaly:
+    """Raises `InvalidMessage`."""
+    data = json.dumps(frame.get("data")).encode()
+    now = int(time.time() * 1000)
+    return decode_alert(data, received_at=now) if channel == "alerts" else decode_market(data, received_at=now)
+
+
+def filters_text(filters: object) -> Text:
     """The filters in force, without those that match everything."""
     if not isinstance(filters, dict):
         return Text("everything")
@@ -136,7 +136,7 @@ def _filters(filters: object) -> Text:
     return Text("; ".join(f"{name} {', '.join(map(str, values))}" for name, values in set_ones.items()))
 
 
-def _note(frame: Frame) -> tuple[str, str]:
+def note_of(frame: Frame) -> tuple[str, str]:
     """What a frame that is no anomaly is about, and what it says. Feed and stress come every second: only a change of
     what is said here is news.
     """
@@ -145,15 +145,15 @@ def _note(frame: Frame) -> tuple[str, str]:
         return f"feed {data.get('venue')}", f"{data.get('state')} ({data.get('source')})"
     if kind == "stress":
         return "stress", "the live index comes (not shown)"
-    return kind, _short(frame)
+    return kind, short(frame)
 
 
-def _short(frame: Frame) -> str:
+def short(frame: Frame) -> str:
     text = json.dumps(frame)
     return text if len(text) <= 300 else f"{text[:299]}…"
 
 
-def _frame(text: str | bytes) -> Frame:
+def decode_frame(text: str | bytes) -> Frame:
     try:
         frame = json.loads(text)
     except ValueError:
@@ -164,7 +164,7 @@ def _frame(text: str | bytes) -> Frame:
 
 
 @asynccontextmanager
-async def _connection(url: str, origin: str | None) -> AsyncIterator[ClientConnection]:
+async def open_socket(url: str, origin: str | None) -> AsyncIterator[ClientConnection]:
     """A WebSocket for the length of a block. Raises `ProbeFailed` with the reason there is none, or no more."""
     try:
         async with connect(
@@ -217,7 +217,7 @@ class ProbeCommand(ToolCommand):
         for name in self.filter_names:
             parser.add_argument(
                 f"--{name}",
-                type=_comma_separated,
+                type=comma_separated,
                 default=[],
                 metavar="A,B,…",
                 help=f"only these {name}, separated by commas",
@@ -257,7 +257,7 @@ class ProbeCommand(ToolCommand):
         console.print(f"[green]Works:[/green] {probe.received} message(s) of channel {self.channel}.")
 
 
-def _comma_separated(text: str) -> list[str]:
+def comma_separated(text: str) -> list[str]:
     return [part.strip() for part in text.split(",") if part.strip()]
 
 

@@ -102,7 +102,10 @@ class TutorialConsumer(AsyncJsonWebsocketConsumer):
 
 
 async def main(port: int, nats_url: str, mode: str) -> None:
-    import gc; gc.collect(); gc.freeze()
+    import gc
+
+    gc.collect()
+    gc.freeze()
     layer: Any = get_channel_layer()
     client = await nats.connect(nats_url)
     if mode == "channels":

@@ -295,8 +295,10 @@ export function words(name: string): string {
   return text.charAt(0).toUpperCase() + text.slice(1);
 }
 const methodName = (method: string) => METHOD_NAMES[method] ?? words(method);
-const plain = (value: number | null, digits: number) =>
-  value === null ? "–" : value.toLocaleString("en-US", { minimumFractionDigits: digits, maximumFractionDigits: digits });
+// Making a formatter costs a hundred times what using one does.
+const formatters = Array.from({ length: 13 }, (_, digits) => new Intl.NumberFormat("en-US", { minimumFractionDigits: digits, maximumFractionDigits: digits }));
+const significant = new Intl.NumberFormat("en-US", { minimumSignificantDigits: 4, maximumSignificantDigits: 5 });
+const plain = (value: number | null, digits: number) => (value === null ? "–" : formatters[digits]!.format(value));
 export const signed = (value: number | null, digits: number) => (value === null ? "–" : `${value < 0 ? "−" : "+"}${plain(Math.abs(value), digits)}`);
 export const percent = (value: number | null, gap = "") => (value === null ? "–" : `${signed(value, Math.abs(value) >= 100 ? 0 : 2)}${gap}%`);
 const sigma = (score: number | null) => (score === null ? "–" : `${signed(score, Math.abs(score) >= 1000 ? 0 : 1)}σ`);
@@ -307,12 +309,20 @@ export function share(ratio: number | null): string {
   return `${ratio < 1 && whole === 100 ? 99 : ratio > 0 && whole === 0 ? "<1" : whole}${NBSP}%`;
 }
 
-/** A price by its market's step size, else five significant digits (one decimal from 1,000). */
+/**
+ * A price by its market's step size, else five significant digits (one decimal from 1,000). Of the tiniest the zeros are
+ * counted, as terminals do: 0.00000079456 is 0.0₆7946.
+ */
 export function price(value: number | null, step?: number): string {
   if (value === null) return "–";
   if (step && step > 0 && step < 1) return plain(value, Math.min(12, Math.max(0, Math.round(-Math.log10(step)))));
   if (Math.abs(value) >= 1000) return plain(value, 1);
-  return value.toLocaleString("en-US", { minimumSignificantDigits: 4, maximumSignificantDigits: 5 });
+  if (value > 0 && value < 1e-4) {
+    const [digits = "", exponent = ""] = value.toExponential(3).split("e-");
+    const zeros = String(Number(exponent) - 1).replace(/\d/g, (digit) => "₀₁₂₃₄₅₆₇₈₉"[Number(digit)]!);
+    return `0.0${zeros}${digits.replace(".", "")}`;
+  }
+  return significant.format(value);
 }
 
 export function age(ms: number): string {
@@ -470,6 +480,7 @@ const BACKFILL = 1000;
 const HISTORY_POINTS = 240;
 const HISTORY_EVERY_MS = 15_000;
 const DETAILS_KEPT = 40;
+const FLUSH_EVERY_MS = 100;
 
 /** What all panels together want: an empty list means everything, so it swallows every other. */
 export function unionOf(scopes: Iterable<Scope>): Scope {
@@ -487,6 +498,8 @@ export class Pad {
   status: Status = { online: false, loaded: false, attempt: 0, lostAt: null, retryAt: null, error: "" };
   skewMs = 0;
   version = 0;
+  /** Counts what the market views show, so that a rush of alerts does not draw them again. */
+  marketVersion = 0;
   connections = 0;
   onNewAlert = new Set<(alert: Alert) => void>();
 
@@ -507,6 +520,7 @@ export class Pad {
   private lingerTimer: ReturnType<typeof setTimeout> | undefined;
   private queue: Raw[] = [];
   private flushing = false;
+  private flushedAt = 0;
 
   constructor(readonly server: string, private readonly timing: Timing = TIMING) {}
 
@@ -744,20 +758,26 @@ export class Pad {
 
   // -- messages --
 
-  /** All frames of one animation frame become one change. A hidden page has no frames, so a timer stands in. */
+  /**
+   * Frames that come close together become one change, drawn in one animation frame. A hidden page has no animation
+   * frames, so a timer stands in. In a rush, ten changes a second are more than anybody can read.
+   */
   private flushSoon(): void {
     if (this.flushing) return;
     this.flushing = true;
     const flush = () => {
       this.flushing = false;
+      this.flushedAt = Date.now();
       const frames = this.queue;
       this.queue = [];
       const now = Date.now();
       for (const frame of frames) this.apply(frame, now);
       this.changed();
     };
-    if (typeof requestAnimationFrame === "function" && !globalThis.document?.hidden) requestAnimationFrame(flush);
-    else setTimeout(flush, 100);
+    const draw = () => (typeof requestAnimationFrame === "function" && !globalThis.document?.hidden ? requestAnimationFrame(flush) : setTimeout(flush, 50));
+    const wait = this.flushedAt + FLUSH_EVERY_MS - Date.now();
+    if (wait > 0) setTimeout(draw, wait);
+    else draw();
   }
 
   private apply(frame: Raw, now: number): void {
@@ -770,6 +790,7 @@ export class Pad {
     } else if (frame.type === "stress") {
       const stress = normaliseStress(frame.data, now + this.skewMs);
       if (!stress) return void (this.store.skipped += 1);
+      this.marketVersion += 1;
       if (!this.stress) void this.loadStressHistory(now);
       this.stress = stress;
       const last = this.stressHistory[this.stressHistory.length - 1];
@@ -783,6 +804,7 @@ export class Pad {
     const points = resultsOf(answer).map((raw) => normaliseStress(raw, now)).filter((point) => point !== null);
     const merged = [...points.map(({ timestamp, index }) => ({ timestamp, index })), ...this.stressHistory].sort((a, b) => a.timestamp - b.timestamp);
     this.stressHistory = merged.slice(-HISTORY_POINTS);
+    this.marketVersion += 1;
     this.changed();
   }
 
@@ -794,7 +816,7 @@ export class Pad {
     } else {
       const item = normaliseMarket(raw, now);
       if (!item) this.store.skipped += 1;
-      else this.store.addMarket(item);
+      else if (this.store.addMarket(item)) this.marketVersion += 1;
     }
   }
 
@@ -1344,8 +1366,6 @@ interface RowProps {
   focused: boolean;
   fresh: boolean;
   step: number | undefined;
-  position: number;
-  total: number;
   act: Actions;
 }
 
@@ -1381,8 +1401,6 @@ function rowProps(props: RowProps, base: string): React.HTMLAttributes<HTMLEleme
     className: rowClass(base, props),
     "data-key": alert.id,
     tabIndex: props.focused ? 0 : -1,
-    "aria-posinset": props.position,
-    "aria-setsize": props.total,
     "aria-label": `${words(alert.severity)}. ${alertSentence(alert)} ${props.age} ago.`,
     onFocus: () => act.focus(alert.id),
     onClick: () => act.toggle(alert.id),
@@ -1534,7 +1552,7 @@ function Details({ alert, pad, host, settings, width, act, onHeight }: { alert: 
   const steps = alert.escalations.length ? alert.escalations : [{ severity: alert.severity, timestamp: alert.timestamp }];
   const step = host.priceStep(alert.symbol);
   return (
-    <div ref={box} className={`exp r-${alert.severity in RANK ? alert.severity : "LOW"}`}>
+    <div ref={box} role="article" aria-label={`Details of ${alert.symbol}`} className={`exp r-${alert.severity in RANK ? alert.severity : "LOW"}`}>
       <p className="say">{alertSentence(alert)}</p>
       <div className="chart"><Chart alert={alert} history={history} width={Math.max(180, width - 38)} step={step} /></div>
       <Facts alert={alert} step={step} />
@@ -1631,7 +1649,7 @@ function StressLine({ market, onOpen }: { market: MarketState; onOpen: () => voi
   const zone = zoneOf(stress.index);
   const tone = market.live ? `s-${zone.severity}` : "t3";
   return (
-    <button type="button" className="strip" aria-label={`Market stress ${Math.round(stress.index)}, ${zone.name}. Show the market`} onClick={onOpen}>
+    <button type="button" className="strip" title={`${zone.name} stress. Show the market`} onClick={onOpen}>
       <Severity severity={zone.severity} mute={!market.live} />
       <span className="lbl">Stress</span>
       <b className={`idx num ${tone}`}>{Math.round(stress.index)}</b>
@@ -1650,7 +1668,7 @@ interface MarketActions {
   filterSymbol: (symbol: string) => void;
 }
 
-function Summary({ market, act }: { market: MarketState; act: MarketActions }) {
+const Summary = React.memo(function Summary({ market, act }: { market: MarketState; act: MarketActions }) {
   const { stress, sync } = market;
   const zone = stress ? zoneOf(stress.index) : null;
   const lead = stress?.parts[0];
@@ -1678,10 +1696,10 @@ function Summary({ market, act }: { market: MarketState; act: MarketActions }) {
       )}
     </div>
   );
-}
+});
 
 function Card({ title, note, className = "", children }: { title: React.ReactNode; note?: React.ReactNode; className?: string; children: React.ReactNode }) {
-  return <section className={`mc ${className}`}><h3>{title}{note !== undefined && <span className="r">{note}</span>}</h3>{children}</section>;
+  return <section className={`mc ${className}`}><h2>{title}{note !== undefined && <span className="r">{note}</span>}</h2>{children}</section>;
 }
 
 function StressCards({ market, pad, width }: { market: MarketState; pad: Pad; width: number }) {
@@ -1799,7 +1817,7 @@ function Sectors({ market, now, act }: { market: MarketState; now: number; act: 
   );
 }
 
-function MarketColumn({ market, pad, width, now, act, summary }: { market: MarketState; pad: Pad; width: number; now: number; act: MarketActions; summary: boolean }) {
+const MarketColumn = React.memo(function MarketColumn({ market, pad, width, now, act, summary }: { market: MarketState; pad: Pad; width: number; now: number; act: MarketActions; summary: boolean }) {
   const syncs = market.items.filter((item) => item.type === "SYNCHRONIZED_MOVEMENT" && isOpen(item)).slice(0, 2);
   const earlier = market.items.filter((item) => !syncs.includes(item) && !(item.type === "SECTOR_ANOMALY" && isOpen(item))).slice(0, 9);
   return (
@@ -1814,7 +1832,7 @@ function MarketColumn({ market, pad, width, now, act, summary }: { market: Marke
       <Sectors market={market} now={now} act={act} />
     </div>
   );
-}
+});
 
 // --- 12 Header and overlays -------------------------------------------------------------------------------------------
 
@@ -1929,13 +1947,17 @@ const PRESETS: { label: string; change: Partial<Settings> }[] = [
 ];
 const flip = (list: string[], value: string) => (list.includes(value) ? list.filter((other) => other !== value) : [...list, value]);
 
-function FilterMenu({ settings, change, host, counts, shown, onClose }: { settings: Settings; change: Change_; host: Host; counts: Record<string, number>; shown: number; onClose: () => void }) {
+function FilterMenu({ settings, change, host, counts, sectors, shown, onClose }: { settings: Settings; change: Change_; host: Host; counts: Record<string, number>; sectors: MarketAnomaly[]; shown: number; onClose: () => void }) {
   return (
     <Overlay title="Filters" onClose={onClose}>
       <Search value={settings.search} onChange={(search) => change({ search })} />
       <div className="fld"><span className="lbl">Presets</span><div className="cks">{PRESETS.map(({ label, change: preset }) => <button key={label} type="button" className="ctl" onClick={() => change(preset)}>{label}</button>)}</div></div>
       <div className="fld"><span className="lbl">Severity</span><SeverityToggles counts={counts} hidden={settings.hiddenSeverities} onToggle={(severity) => change({ hiddenSeverities: flip(settings.hiddenSeverities, severity) })} /></div>
       <div className="fld"><span className="lbl">Method (none chosen: all)</span><div className="cks">{METHODS.map((method) => <Toggle key={method} on={settings.methods.includes(method)} label={methodName(method)} onClick={() => change({ methods: flip(settings.methods, method) })} />)}</div></div>
+      {sectors.length > 0 && <div className="fld"><span className="lbl">Sector that parted from the market</span><div className="cks">{sectors.slice(0, 12).map(({ sector, symbols }) => {
+        const on = settings.group?.label === sector;
+        return <Toggle key={sector} on={on} label={sector} onClick={() => change({ group: on || !sector ? null : { label: sector, symbols } })} />;
+      })}</div></div>}
       <div className="fld"><span className="lbl">Only</span><div className="cks">
         <Toggle on={settings.onlyActive} label="Active symbol" disabled={!host.active} onClick={() => change({ onlyActive: !settings.onlyActive })} />
         <Toggle on={settings.onlyPositions} label="My positions" disabled={!host.account} onClick={() => change({ onlyPositions: !settings.onlyPositions })} />
@@ -2000,6 +2022,7 @@ const LIST_WIDTH = 628;
 const OVERSCAN_PX = 240;
 const HOVER_READS_MS = 300;
 const FLASH_MS = 700;
+const FLASH_AT_MOST = 8;
 const ANNOUNCE_EVERY_MS = 5_000;
 
 function useSize<T extends HTMLElement>(): [React.RefObject<T>, { width: number; height: number }] {
@@ -2103,10 +2126,21 @@ function Component(): React.ReactElement {
   if (!isReading) cutoff.current = Infinity;
   else if (cutoff.current === Infinity) cutoff.current = store.seq;
 
+  // A row that leaves the list takes the focus with it, and no blur says so: the panel catches it, and the keys go on working.
+  React.useLayoutEffect(() => {
+    if (!reading.focusedIn || document.activeElement !== document.body) return;
+    rootRef.current?.focus({ preventScroll: true });
+    setReading((old) => ({ ...old, focusedIn: false }));
+  });
+
   const { accepts, names } = React.useMemo(() => acceptOf(settings, host, now), [settings, host, now]);
   const wide = width >= WIDE;
   const listWidth = wide ? LIST_WIDTH : width;
   const list = layoutList(store.entries, { layout: settings.layout, sort: settings.sort, accepts, cutoff: cutoff.current, incidents: store.market, unfolded, folded, expanded, expandedHeight });
+  const expandedIsGone = expanded !== null && !list.items.some((item) => item.kind === "alert" && item.expanded);
+  React.useEffect(() => {
+    if (expandedIsGone) setExpanded(null);
+  }, [expandedIsGone]);
   const counts: Record<string, number> = {};
   let open = 0;
   for (const { alert } of store.entries) {
@@ -2114,9 +2148,10 @@ function Component(): React.ReactElement {
     open += 1;
     counts[alert.severity] = (counts[alert.severity] ?? 0) + 1;
   }
+  const flash = !((store.entries[store.entries.length - FLASH_AT_MOST]?.arrived ?? 0) > now - 1_000);
   const stale = pad.isStale(now);
   const frozen = stale || !status.online;
-  const market = marketState(pad, frozen);
+  const market = React.useMemo(() => marketState(pad, frozen), [pad, pad.marketVersion, frozen]);
   const marketNow = pad.marketNow(now);
   const badge = badgeOf(status, pad.feed, pad.feedAgeMs(now), stale, now);
 
@@ -2148,12 +2183,12 @@ function Component(): React.ReactElement {
     fold: (incident) => setFolded((old) => toggled(old, incident)),
     unfold: (incident) => setUnfolded((old) => toggled(old, incident)),
   }), []);
-  const marketAct: MarketActions = {
-    show: (label, symbols) => (change({ ...NO_FILTERS, group: { label, symbols } }), setTab("alerts"), scrollTo(0)),
-    muteRest: (symbols) => change({ restMuted: { until: Date.now() + MUTE_MS, symbols } }),
-    mute: (symbols) => change({ muted: { ...unexpired(settings.muted), ...Object.fromEntries(symbols.map((symbol) => [symbol, Date.now() + MUTE_MS])) } }),
-    filterSymbol: (symbol) => (change({ ...NO_FILTERS, search: symbol }), setTab("alerts")),
-  };
+  const marketAct = React.useMemo<MarketActions>(() => ({
+    show: (label, symbols) => (latest.current.change({ ...NO_FILTERS, group: { label, symbols } }), setTab("alerts"), listRef.current?.scrollTo(0, 0)),
+    muteRest: (symbols) => latest.current.change({ restMuted: { until: Date.now() + MUTE_MS, symbols } }),
+    mute: (symbols) => latest.current.change({ muted: { ...unexpired(latest.current.settings.muted), ...Object.fromEntries(symbols.map((symbol) => [symbol, Date.now() + MUTE_MS])) } }),
+    filterSymbol: (symbol) => (latest.current.change({ ...NO_FILTERS, search: symbol }), setTab("alerts")),
+  }), []);
 
   // New alerts are told aloud: to a screen reader (HIGH and up), by sound and by notification as the settings say.
   React.useEffect(() => {
@@ -2222,7 +2257,7 @@ function Component(): React.ReactElement {
 
   const mutedCount = Object.keys(unexpired(settings.muted, now)).length + (settings.restMuted && settings.restMuted.until > now ? 1 : 0);
   const pill = list.waiting > 0 || paused ? (
-    <button type="button" className={`pill${paused ? " paused" : ""}`} onClick={release} aria-label={paused ? `Paused, ${list.waiting} new. Resume` : `${list.waiting} new alerts. Show them`}>
+    <button type="button" className={`pill${paused ? " paused" : ""}`} onClick={release} title={paused ? "Resume" : "Show the new alerts (G)"}>
       <Icon name={paused ? "play" : "up"} size={12} />{paused ? `Paused ${list.waiting || ""}` : <>{list.waiting}<span className="only-n">new</span></>}
       {list.waitingCritical > 0 && <em><Severity severity="CRITICAL" size={12} />{list.waitingCritical}</em>}
     </button>
@@ -2248,12 +2283,12 @@ function Component(): React.ReactElement {
       </header>
       {wide ? <Summary market={market} act={marketAct} /> : status.loaded || status.error ? <StressLine market={market} onOpen={() => setTab("market")} /> : <div className="strip"><span className="sk" style={{ width: 14 }} /><span className="sk" style={{ width: 48 }} /><span className="sk" style={{ width: 28 }} /></div>}
       {!wide && (
-        <div className="tabs" role="tablist" aria-label="Views">
-          {(["alerts", "market"] as const).map((name) => (
+        <div className="tabs">
+          <div className="tabl" role="tablist" aria-label="Views">{(["alerts", "market"] as const).map((name) => (
             <button key={name} type="button" role="tab" aria-selected={tab === name} className={tab === name ? "on" : ""} onClick={() => setTab(name)}>
-              {words(name)}{name === "alerts" ? <span className="cnt num">{open}</span> : market.worst && <Severity severity={market.worst} size={10} mute={frozen} />}
+              {words(name)}{name === "alerts" ? status.loaded && <span className="cnt num">{open}</span> : market.worst && <Severity severity={market.worst} size={10} mute={frozen} />}
             </button>
-          ))}
+          ))}</div>
           {pill}
         </div>
       )}
@@ -2264,7 +2299,7 @@ function Component(): React.ReactElement {
             {wide && <div className="listhd"><b className="t1">Alerts</b><span className="num">{open} open</span>{list.folded > 0 && <span>{list.folded} folded in incidents</span>}{pill}</div>}
             {settings.layout === "table" && list.items.length > 0 && <TableHead sort={settings.sort} onSort={(sort) => change({ sort })} />}
             {list.items.length > 0 ? (
-              <AlertList list={list} listRef={listRef} layout={settings.layout} focused={focused} marketNow={marketNow} now={now} host={host} settings={settings} pad={pad} width={listWidth} act={act} onHeight={setExpandedHeight}
+              <AlertList list={list} listRef={listRef} layout={settings.layout} focused={focused} marketNow={marketNow} now={now} flash={flash} host={host} settings={settings} pad={pad} width={listWidth} act={act} onHeight={setExpandedHeight}
                 onReading={(part) => setReading((old) => (Object.entries(part).every(([name, value]) => old[name as "scrolled"] === value) ? old : { ...old, ...part }))} />
             ) : (
               <EmptyState pad={pad} names={names} hidden={list.hidden} waiting={list.waiting} onReset={() => change({ ...NO_FILTERS, muted: {}, restMuted: null })} onEdit={() => setMenu("filter")} onSettings={() => setMenu("settings")} />
@@ -2281,7 +2316,7 @@ function Component(): React.ReactElement {
         <span className="only-t keyhints"><kbd>J</kbd><kbd>K</kbd> move <kbd>↵</kbd> expand <kbd>M</kbd> mute <kbd>P</kbd> pause <button type="button" className="lnk" aria-label="All keys" onClick={() => setMenu("keys")}><kbd>?</kbd> keys</button></span>
       </footer>
       <p className="vh" aria-live="polite">{announcement}</p>
-      {menu === "filter" && <FilterMenu settings={settings} change={change} host={host} counts={counts} shown={list.shown} onClose={() => setMenu(null)} />}
+      {menu === "filter" && <FilterMenu settings={settings} change={change} host={host} counts={counts} sectors={market.sectors} shown={list.shown} onClose={() => setMenu(null)} />}
       {menu === "layout" && <LayoutMenu settings={settings} change={change} onClose={() => setMenu(null)} />}
       {menu === "settings" && <SettingsMenu settings={settings} change={change} onClose={() => setMenu(null)} />}
       {menu === "keys" && <KeysMenu onClose={() => setMenu(null)} />}
@@ -2298,6 +2333,8 @@ interface AlertListProps {
   focused: string | null;
   marketNow: number;
   now: number;
+  /** New rows flash, unless so many come that everything would. */
+  flash: boolean;
   host: Host;
   settings: Settings;
   pad: Pad;
@@ -2308,7 +2345,7 @@ interface AlertListProps {
 }
 
 /** Only what is in sight (and a little more) is in the page; the rest is a height. */
-function AlertList({ list, listRef, layout, focused, marketNow, now, host, settings, pad, width, act, onHeight, onReading }: AlertListProps) {
+function AlertList({ list, listRef, layout, focused, marketNow, now, flash, host, settings, pad, width, act, onHeight, onReading }: AlertListProps) {
   const [view, setView] = React.useState({ top: 0, height: 900 });
   const hover = React.useRef<ReturnType<typeof setTimeout>>();
   const tell = React.useRef(onReading);
@@ -2342,8 +2379,8 @@ function AlertList({ list, listRef, layout, focused, marketNow, now, host, setti
       onBlur={(event) => !event.currentTarget.contains(event.relatedTarget) && onReading({ focusedIn: false })}>
       <div style={{ height: list.height, position: "relative" }}>
         {list.items.slice(from, to).map((item, i) => (
-          <div key={item.key} className={`slot${item.kind === "incident" ? ` inc r-${item.anomaly.severity}` : item.kind === "more" || item.nested ? " in" : ""}`} style={{ top: list.tops[from + i] }}>
-            <ListItem item={item} layout={layout} index={from + i} total={list.items.length} focused={item.key === focused || (!hasFocus && item.key === firstAlert)} marketNow={marketNow} now={now} host={host} settings={settings} pad={pad} width={width} act={act} onHeight={onHeight} />
+          <div key={item.key} className={`slot${item.kind === "incident" ? ` inc r-${item.anomaly.severity}` : item.kind === "more" || item.nested ? " in" : ""}`} style={{ transform: `translateY(${list.tops[from + i]}px)` }}>
+            <ListItem item={item} layout={layout} focused={item.key === focused || (!hasFocus && item.key === firstAlert)} marketNow={marketNow} now={now} flash={flash} host={host} settings={settings} pad={pad} width={width} act={act} onHeight={onHeight} />
           </div>
         ))}
       </div>
@@ -2351,13 +2388,13 @@ function AlertList({ list, listRef, layout, focused, marketNow, now, host, setti
   );
 }
 
-function ListItem({ item, layout, index, total, focused, marketNow, now, host, settings, pad, width, act, onHeight }: Omit<AlertListProps, "list" | "listRef" | "onReading" | "focused"> & { item: Item; index: number; total: number; focused: boolean }) {
+function ListItem({ item, layout, focused, marketNow, now, flash, host, settings, pad, width, act, onHeight }: Omit<AlertListProps, "list" | "listRef" | "onReading" | "focused"> & { item: Item; focused: boolean }) {
   if (item.kind === "incident") return <IncidentRow item={item} age={age(marketNow - item.anomaly.timestamp)} act={act} />;
   if (item.kind === "more") {
-    return <button type="button" className="morerow" onClick={() => act.unfold(item.incident)}><span className="grow ell">{item.rest ? `Show ${item.rest} more` : "Show fewer"}<span className="only-n"> · sorted by |score|</span></span><span className="num only-n">{item.from === null ? "" : `${percent(item.from)} to ${percent(item.to)}`}</span></button>;
+    return <div role="article"><button type="button" className="morerow" onClick={() => act.unfold(item.incident)}><span className="grow ell">{item.rest ? `Show ${item.rest} more` : "Show fewer"}<span className="only-n"> · sorted by |score|</span></span><span className="num only-n">{item.from === null ? "" : `${percent(item.from)} to ${percent(item.to)}`}</span></button></div>;
   }
   const { alert } = item.entry;
-  const props: RowProps = { alert, age: age(marketNow - alert.timestamp), nested: item.nested, expanded: item.expanded, focused, fresh: now - item.entry.arrived < FLASH_MS, step: host.priceStep(alert.symbol), position: index + 1, total, act };
+  const props: RowProps = { alert, age: age(marketNow - alert.timestamp), nested: item.nested, expanded: item.expanded, focused, fresh: flash && now - item.entry.arrived < FLASH_MS, step: host.priceStep(alert.symbol), act };
   return (
     <>
       {layout === "cards" && !item.nested ? <CardRow {...props} width={width} /> : layout === "table" && !item.nested ? <TableRow {...props} /> : <CompactRow {...props} />}
@@ -2383,20 +2420,20 @@ function EmptyState({ pad, names, hidden, waiting, onReset, onEdit, onSettings }
   }
   if (!status.loaded) {
     return (
-      <div className="state"><span className="ic"><Icon name="warning" size={18} /></span><h4>Cannot reach the alert server</h4>
+      <div className="state"><span className="ic"><Icon name="warning" size={18} /></span><h2>Cannot reach the alert server</h2>
         <p>{pad.server} does not answer ({status.error}). Start it with <b>manage.py up</b> or change the address.</p>
         <div className="acts"><Button label="Retry" primary onClick={() => pad.retryNow()} /><Button label="Change address" onClick={onSettings} /><Button label="Copy details" onClick={() => void navigator.clipboard?.writeText(`${pad.server}: ${status.error}, attempt ${status.attempt}, ${new Date().toISOString()}`)} /></div></div>
     );
   }
   if (hidden > 0 && (names.length > 0 || waiting === 0)) {
     return (
-      <div className="state"><span className="ic"><Icon name="filter" size={18} /></span><h4>No alert matches the filters</h4>
+      <div className="state"><span className="ic"><Icon name="filter" size={18} /></span><h2>No alert matches the filters</h2>
         <p>{hidden} {hidden === 1 ? "is" : "are"} hidden by: {names.join(" · ") || "mutes"}.</p>
         <div className="acts"><Button label="Reset filters" primary onClick={onReset} /><Button label="Edit filters" onClick={onEdit} /></div></div>
     );
   }
   const watching = !feed ? "Waiting for the first prices." : feed.state === "warming" ? `Getting to know ${feed.symbols} symbols on ${titled(feed.venue)}: the detectors are warming up.` : `Watching ${feed.symbols} symbols on ${titled(feed.venue)}.`;
-  return <div className="state"><span className="ic"><Icon name="check" size={18} /></span><h4>All quiet</h4><p>{watching} {store.newest > 0 && `The last anomaly was ${longAge(pad.marketNow() - store.newest)} ago.`}</p></div>;
+  return <div className="state"><span className="ic"><Icon name="check" size={18} /></span><h2>All quiet</h2><p>{watching} {store.newest > 0 && `The last anomaly was ${longAge(pad.marketNow() - store.newest)} ago.`}</p></div>;
 }
 
 // --- 14 Style ---------------------------------------------------------------------------------------------------------
@@ -2423,7 +2460,7 @@ const STYLE = `
   *,*::before,*::after{box-sizing:border-box}
   svg{display:block;flex:none}
   button{font:inherit;color:inherit;background:none;border:0;padding:0;margin:0;cursor:pointer;text-align:inherit;letter-spacing:inherit}
-  p,h3,h4,dl,dd{margin:0}
+  p,h2,dl,dd{margin:0}
   input{font:inherit;color:var(--t1);background:var(--bg1);border:1px solid var(--ctl);border-radius:4px;height:26px;padding:0 8px;min-width:0}
   :focus-visible{outline:2px solid var(--accent);outline-offset:1px}
   article:focus-visible,.strip:focus-visible,.morerow:focus-visible,.tabs button:focus-visible{outline-offset:-2px}
@@ -2459,8 +2496,8 @@ const STYLE = `
   .sevt button:last-child{border:0} .sevt button:hover{background:var(--hover)} .sevt button.off{color:var(--t3);background:var(--bg0)} .sevt .off .num{text-decoration:line-through} .sevt button:focus-visible{outline-offset:-2px}
 
   .tabs{display:flex;height:32px;background:var(--bg1);border-bottom:1px solid var(--line);flex:none}
-  .tabs>[role=tab]{display:inline-flex;align-items:center;gap:6px;padding:0 12px;color:var(--t2);border-bottom:2px solid transparent;font-weight:500;white-space:nowrap}
-  .tabs>.on{color:var(--t1);border-color:var(--accent)} .tabs .cnt{font-size:11px;color:var(--t3)}
+  .tabl{display:flex} .tabl>[role=tab]{display:inline-flex;align-items:center;gap:6px;padding:0 12px;color:var(--t2);border-bottom:2px solid transparent;font-weight:500;white-space:nowrap}
+  .tabl>.on{color:var(--t1);border-color:var(--accent)} .tabs .cnt{font-size:11px;color:var(--t3)}
   .strip{display:flex;width:100%;align-items:center;gap:8px;height:36px;padding:4px 10px;background:var(--bg1);border-bottom:1px solid var(--line);flex:none;min-width:0;white-space:nowrap;overflow:hidden} button.strip:hover{background:var(--hover)} .strip>svg:last-child{color:var(--t3)}
   .strip .idx{font-size:16px;font-weight:650;line-height:20px}
   .mini{width:56px;height:6px;border-radius:3px;background:var(--line);overflow:hidden;flex:none} .mini>i{display:block;height:100%;border-radius:3px;background:currentColor}
@@ -2476,8 +2513,8 @@ const STYLE = `
   .col-mkt{flex:1 1 0;min-width:0;overflow:hidden auto;padding:8px;display:grid;gap:8px;align-content:start;grid-template-columns:minmax(0,1fr);outline:0}
   .col-mkt,.list{scrollbar-width:thin;scrollbar-color:var(--line2) transparent}
   .listhd{display:flex;align-items:center;gap:8px;height:32px;padding:0 4px 0 10px;border-bottom:1px solid var(--line);flex:none;color:var(--t2);min-width:0}
-  .list{flex:1 1 0;min-height:0;overflow:hidden auto;position:relative;background:var(--bg1);overflow-anchor:none} .list.skel{overflow:hidden}
-  .slot{position:absolute;left:0;right:0}
+  .list{flex:1 1 0;min-height:0;overflow:hidden auto;position:relative;background:var(--bg1);overflow-anchor:none;contain:strict} .list.skel{overflow:hidden}
+  .slot{position:absolute;left:0;right:0;top:0;contain:layout style}
   .ft{display:flex;align-items:center;gap:12px;height:24px;padding:0 10px;background:var(--bg2);border-top:1px solid var(--line);color:var(--t3);font-size:11px;flex:none;white-space:nowrap;overflow:hidden} .keyhints kbd{margin:0 1px 0 6px}
 
   .row{display:grid;grid-template-columns:20px minmax(84px,1fr) 72px 78px 58px 58px 34px 14px;column-gap:8px;align-items:center;height:28px;padding:0 8px 0 9px;border-bottom:1px solid var(--line);position:relative;background:var(--bg1);cursor:pointer}
@@ -2514,11 +2551,11 @@ const STYLE = `
   .c-hd{grid-column:1/-1;display:flex;align-items:center;gap:6px;min-width:0} .c-hd .sym{font-size:13px} .c-nums{display:flex;flex-direction:column;min-width:0} .spk{min-width:0;overflow:hidden} .spk svg{width:100%}
   .card .say{grid-column:1/-1;color:var(--t2)}
 
-  .trow{display:grid;grid-template-columns:16px minmax(70px,1.4fr) 84px 72px 72px 60px 60px 62px 42px;column-gap:8px;align-items:center;height:24px;padding:0 10px 0 8px;border-bottom:1px solid var(--line);position:relative;background:var(--bg1);cursor:pointer;text-align:right} .trow>.chg,.trow>.num{justify-self:end} .trow .me{text-align:left}
+  .trow{display:grid;grid-template-columns:16px minmax(70px,1fr) 78px 76px 76px 54px 62px 54px 40px;column-gap:8px;align-items:center;height:24px;padding:0 10px 0 8px;border-bottom:1px solid var(--line);position:relative;background:var(--bg1);cursor:pointer;text-align:right} .trow>.chg,.trow>.num{justify-self:end} .trow .me{text-align:left}
   .trow.th{height:26px;flex:none;background:var(--bg2);color:var(--t3);font-size:11px;font-weight:500;border-bottom-color:var(--line2);cursor:default} .th>button{text-align:right;height:24px} .th>.l{text-align:left} .th .sorted,.th button:hover{color:var(--t1)}
 
   .mc{background:var(--bg1);border:1px solid var(--line);border-radius:6px;padding:8px 10px 10px;min-width:0}
-  .mc>h3{margin:0 0 6px;font:600 12px/16px inherit;font-family:inherit;font-size:12px;display:flex;align-items:center;gap:6px} .mc>h3 .r{margin-left:auto;font-weight:400;color:var(--t3);font-size:11px}
+  .mc>h2{margin:0 0 6px;font:600 12px/16px inherit;font-family:inherit;font-size:12px;display:flex;align-items:center;gap:6px} .mc>h2 .r{margin-left:auto;font-weight:400;color:var(--t3);font-size:11px}
   .mc .acts{margin-top:8px}
   .mg2{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,270px),1fr));gap:8px} .mg2>:last-child:nth-child(odd){grid-column:1/-1}
   .gauge{display:flex;gap:14px;align-items:center;justify-content:space-around} .gauge .hist{flex:1 1 0;min-width:0}
@@ -2527,11 +2564,11 @@ const STYLE = `
   .comp{min-width:0;display:grid;grid-template-columns:78px minmax(0,1fr) 34px 32px;gap:0 8px;align-items:center;height:21px} .comp .bar{height:8px;background:var(--line);border-radius:2px;position:relative} .comp .bar i{position:absolute;inset:0 auto 0 0;border-radius:2px;background:var(--t3)}
   .comp.lead .bar i{background:var(--accent)} .comp .nm{color:var(--t2)} .comp.lead .nm{color:var(--t1);font-weight:600} .comp .bar u{position:absolute;left:50%;top:-2px;bottom:-2px;width:1px;background:var(--ctl)} .comp .num{text-align:right} .comp b{font-weight:600}
   .stack{display:flex;height:12px;gap:1px;margin:2px 0 4px} .stack i{display:block;height:100%;background:var(--t3)} .stack i:first-child{border-radius:2px 0 0 2px;background:var(--accent)} .stack .rest{background:var(--line);flex:1}
-  .breadth{display:flex;height:20px;gap:2px;border-radius:3px;overflow:hidden} .breadth>span{display:flex;align-items:center;padding:0 6px;font-weight:600;font-size:11px;white-space:nowrap;overflow:hidden;color:var(--onfill);min-width:0} .breadth .d{background:var(--down)} .breadth .u{background:var(--up)} .breadth .n{background:var(--t3)} .breadth .f{background:var(--line2)}
+  .breadth{display:flex;height:20px;gap:2px;border-radius:3px;overflow:hidden} .breadth>span{display:flex;align-items:center;padding:0 6px;font-weight:600;font-size:11px;white-space:nowrap;overflow:hidden;color:var(--onfill);min-width:0} .breadth .d{background:var(--down)} .breadth .u{background:var(--up)} .breadth .n{background:var(--t3)} .breadth .f{background:var(--line2);padding:0}
   .bl{display:flex;justify-content:space-between;gap:8px;margin-top:4px;font-size:11px;color:var(--t3)}
   .sync{display:grid;grid-template-columns:84px minmax(0,1fr);gap:4px 12px;align-items:center;margin-bottom:8px}
   .chips{display:flex;flex-wrap:wrap;gap:4px} .chips.all{max-height:132px;overflow:auto} .chip{min-height:20px;padding:0 6px!important;border-radius:3px;border:1px solid var(--line2)!important;background:var(--bg2);font-size:11px;line-height:18px;white-space:nowrap} .chip:hover{border-color:var(--accent)!important}
-  .mrow{display:grid;grid-template-columns:12px minmax(0,1fr) auto;gap:8px;align-items:center;height:24px;border-top:1px solid var(--line)} h3+.mrow{border-top:0}
+  .mrow{display:grid;grid-template-columns:12px minmax(0,1fr) auto;gap:8px;align-items:center;height:24px;border-top:1px solid var(--line)} h2+.mrow{border-top:0}
   .f-LOW{border-color:var(--low)} .f-MEDIUM{border-color:var(--med)} .f-HIGH{border-color:var(--high)} .f-CRITICAL{border-color:var(--crit)}
   .heat{display:grid;grid-template-columns:repeat(auto-fill,minmax(112px,1fr));gap:3px}
   .tile{min-height:62px;border-radius:3px;padding:5px 7px!important;min-width:0;border:1px solid transparent!important;display:flex;flex-direction:column;justify-content:center} .tile.flag{border-color:currentColor!important} .tile.f-LOW{border-color:var(--low)!important} .tile.f-MEDIUM{border-color:var(--med)!important} .tile.f-HIGH{border-color:var(--high)!important} .tile.f-CRITICAL{border-color:var(--crit)!important} .tile:hover{outline:1px solid var(--accent)} .tile.past{border-color:var(--line)!important;color:var(--t2)} .tile.past .p{font-weight:400}
@@ -2544,23 +2581,23 @@ const STYLE = `
   .mi{display:flex;gap:10px;align-items:center;padding:6px 8px!important;border-radius:4px;width:100%} .mi:hover,.mi.on{background:var(--sel)} .mi small{display:block;color:var(--t3);font-size:11px} .menu .mi{margin:-4px 0}
   .fld{display:grid;gap:5px} .cks{display:flex;flex-wrap:wrap;gap:4px} .inl{display:flex;gap:6px;align-items:center} .inl input{flex:1} .inl input[type=number]{flex:0 1 90px} .menu .search{flex:none} .menu .sevt{justify-self:start}
   .keys{display:grid;grid-template-columns:auto 1fr auto 1fr;gap:6px 10px} .keys dt{text-align:right}
-  .state{flex:1;display:flex;flex-direction:column;align-items:center;justify-content:center;gap:8px;text-align:center;padding:16px;background:var(--bg1)} .state h4{font-weight:600;font-size:13px;line-height:18px} .state p{color:var(--t2);max-width:36ch;line-height:18px;overflow-wrap:anywhere} .state .acts{justify-content:center}
+  .state{flex:1;display:flex;flex-direction:column;align-items:center;justify-content:center;gap:8px;text-align:center;padding:16px;background:var(--bg1)} .state h2{font-weight:600;font-size:13px;line-height:18px} .state p{color:var(--t2);max-width:36ch;line-height:18px;overflow-wrap:anywhere} .state .acts{justify-content:center}
   .state .ic{width:40px;height:40px;border-radius:20px;display:grid;place-items:center;border:1px solid var(--line2);color:var(--t2)}
   .banner{display:flex;align-items:center;gap:8px;padding:4px 10px;min-height:34px;border-bottom:1px solid var(--line);flex:none;background:color-mix(in srgb,var(--high) 12%,var(--bg1));line-height:16px} .banner.off{background:var(--bg2)} .banner .x{margin-left:auto;flex:none}
   .sk{background:var(--line);border-radius:3px;display:block;height:10px;max-width:100%}
 
-  @container aa (max-width:899px){.only-l{display:none!important} .col-list{border-right:0} .summary{display:grid;gap:8px;border:1px solid var(--line);border-radius:6px}}
+  @container aa (max-width:899px){.only-l{display:none!important} .col-list{border-right:0} .summary{display:grid;min-height:auto;gap:8px;border:1px solid var(--line);border-radius:6px}}
   @container aa (min-width:900px){.only-s{display:none!important}}
   @container aa (max-width:1180px){.src{display:none!important}}
-  @container aa (max-width:639px){.only-t{display:none!important}}
+  @container aa (max-width:639px){.only-t{display:none!important} .trow{grid-template-columns:16px minmax(70px,1fr) 78px 76px 54px 62px 54px 40px} .trow>.c-exp{display:none}}
   @container aa (max-width:559px){.lay-tx,.only-m{display:none!important} .ctl.lay{padding:0 6px;gap:2px} .row{grid-template-columns:20px minmax(0,1fr) 78px 56px 34px;column-gap:6px} .row :is(.sp,.me,.cv),.row>.sp,.row>.me,.row>.cv{display:none}
-    .trow{grid-template-columns:16px minmax(60px,1fr) 78px 68px 56px 58px 34px} .trow :is(.c-exp,.c-band),.trow>.c-exp,.trow>.c-band{display:none}}
+    .trow{grid-template-columns:16px minmax(56px,1fr) 78px 68px 56px 54px 40px} .trow :is(.c-exp,.c-band),.trow>.c-exp,.trow>.c-band{display:none}}
   @container aa (max-width:359px){.only-n{display:none!important} .hd{padding:0 6px;gap:2px} .ctl.lay{border-color:transparent;background:none} .ctl.lay>svg:last-child{display:none}
     .row{grid-template-columns:16px minmax(0,1fr) 74px 52px 28px;column-gap:5px;padding:0 6px 0 8px} .in .row{padding-left:20px} .in .row:not(.sel)::before,.in .morerow::before{left:10px} .sym i{display:none}
     .trow{grid-template-columns:14px minmax(0,1fr) 74px 54px 28px;column-gap:5px;padding:0 6px} .trow>.c-price,.trow>.c-me{display:none}
     .card{grid-template-columns:96px minmax(0,1fr)} .gauge{flex-direction:column;gap:6px;align-items:stretch} .gauge>svg{align-self:center} .gauge .hist{flex:none}
     .comp{grid-template-columns:72px minmax(0,1fr) 32px;gap:0 6px} .comp .pc{display:none} .heat{grid-template-columns:repeat(2,minmax(0,1fr))} .strip{padding:4px 8px;gap:6px} .mini{width:40px}
-    .exp{padding:8px 8px 10px 10px} .facts{grid-template-columns:1fr 1fr} .acts .btn{flex:1 1 auto;justify-content:center;padding:0 6px} .tabs>[role=tab]{padding:0 10px} .pill{padding:0 8px!important;gap:5px} .ft{padding:0 8px} .col-mkt{padding:6px}
+    .exp{padding:8px 8px 10px 10px} .facts{grid-template-columns:1fr 1fr} .acts .btn{flex:1 1 auto;justify-content:center;padding:0 6px} .tabl>[role=tab]{padding:0 10px} .pill{padding:0 8px!important;gap:5px} .ft{padding:0 8px} .col-mkt{padding:6px}
     .scrim{background:rgba(5,7,10,.6)} .menu{top:auto;bottom:0;left:0;right:0;width:auto;border-radius:8px 8px 0 0;max-height:86%}}
   @container aa (max-width:269px){.badge .age,.k-sound{display:none!important} .row{grid-template-columns:16px minmax(0,1fr) 74px 28px} .row>.sc,.trow>.c-sc{display:none} .trow{grid-template-columns:14px minmax(0,1fr) 74px 28px} .mini{width:28px}}
   @media (prefers-reduced-motion:no-preference){

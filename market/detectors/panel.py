@@ -71,6 +71,8 @@ class Panel(Stateful):
         self.live: Bools = np.zeros(0, dtype=bool)
         self.returns: Floats = np.zeros((len(self.horizon_bars), 0))
         self.turnover: Floats = np.zeros((len(self.horizon_bars), 0))
+        # Most batches bring the same symbols as the one before.
+        self._same: tuple[Sequence[str], NDArray[np.intp]] = ((), np.zeros(0, dtype=np.intp))
 
     @property
     def capacity(self) -> int:
@@ -125,6 +127,8 @@ class Panel(Stateful):
         return closes
 
     def _index(self, symbols: Sequence[str]) -> NDArray[np.intp]:
+        if symbols == self._same[0]:
+            return self._same[1]
         columns = self.columns
         for symbol in symbols:
             if symbol not in columns:
@@ -132,7 +136,9 @@ class Panel(Stateful):
                 self.symbols.append(symbol)
         if len(self.symbols) > self.capacity:
             self._widen(len(self.symbols) if not self.capacity else len(self.symbols) + len(self.symbols) // 4 + 16)
-        return np.fromiter((columns[symbol] for symbol in symbols), dtype=np.intp, count=len(symbols))
+        index = np.fromiter((columns[symbol] for symbol in symbols), dtype=np.intp, count=len(symbols))
+        self._same = symbols, index
+        return index
 
     def _widen(self, capacity: int) -> None:
         for name in ("log_close", "traded", "age", "last_seen", "log_high", "log_low"):

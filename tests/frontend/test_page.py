@@ -1,12 +1,16 @@
 """The page at `/` as the server delivers it: complete, self-contained and locked down."""
 
+import hashlib
 import re
+from pathlib import Path
 
 import pytest
 from django.contrib.staticfiles import finders
 from django.test import Client
 
 pytestmark = pytest.mark.urls("frontend.urls")
+
+FRONTEND = Path(__file__).resolve().parent.parent.parent / "frontend"
 
 
 def page() -> str:
@@ -30,3 +34,19 @@ def test_nothing_is_inline_so_the_policy_can_forbid_it() -> None:
     policy = Client().get("/").headers["Content-Security-Policy"]
     assert "default-src 'none'" in policy
     assert "unsafe-inline" not in policy
+
+
+def test_the_committed_build_is_of_the_committed_sources() -> None:
+    lines = (FRONTEND / "static/frontend/panel/sources.sha256").read_text().splitlines()
+    built_from = {path: digest for digest, path in (line.split("  ") for line in lines)}
+    assert "tealstreet/component.tsx" in built_from
+    stale = [p for p, digest in built_from.items() if hashlib.sha256((FRONTEND / p).read_bytes()).hexdigest() != digest]
+    assert not stale, f"changed since the last `make component`: {stale}"
+
+
+def test_what_is_pasted_into_tealstreet_is_served() -> None:
+    path = finders.find("frontend/component-ready.tsx")
+    assert isinstance(path, str)
+    lines = Path(path).read_text().splitlines()
+    assert lines[-1] == "Component"
+    assert not [line for line in lines if line.startswith(("import ", "export "))]

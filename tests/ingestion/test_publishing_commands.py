@@ -37,7 +37,9 @@ async def stored(url: str) -> list[tuple[str, bytes]]:
     """Subject and payload of everything in the stream, in its order."""
     async with connection(url, name="test") as client:
         reader = StreamReader(client, ANOMALIES)
-        messages = await reader.fetch(10_000, timeout_s=0.5)
+        messages = []
+        while received := await reader.fetch(10_000, timeout_s=0.5):
+            messages += received
         await reader.close()
     return [(message.subject, message.data) for message in messages]
 

@@ -1,0 +1,110 @@
+import asyncio
+import time
+from datetime import timedelta
+from typing import Any
+
+from django.conf import settings
+from django.core.management.base import CommandError, CommandParser
+from django.db import Error as DatabaseError
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+from ingestion.management.base import ToolCommand
+from ingestion.sectors import coingecko_from_settings, is_due, refresh
+from market.coingecko import CoinGeckoError, fetch_sectors
+from market.sectors import SectorMap
+from market.selectors import sector_map
+from market.services import ShrunkMap
+
+
+class Command(ToolCommand):
+    help = """\
+Fetch the sectors of coins from CoinGecko and put them in force (database, version, time).
+About 40 calls: two minutes with a key of the free Demo plan, longer without any. What was answered is kept for
+six hours, so a refresh that broke off goes on where it was. If it fails, the map there is serves on.
+
+  manage.py refresh_sectors                     fetch, store, say what changed
+  manage.py refresh_sectors --if-due            only from half of SECTOR_MAX_AGE on (for cron)
+  manage.py refresh_sectors --dry-run           fetch and show, store nothing
+  manage.py refresh_sectors --show              the map in force; asks nobody
+  COINGECKO_API_KEY=CG-… manage.py refresh_sectors
+  COINGECKO_API_KEY=CG-… COINGECKO_PLAN=pro manage.py refresh_sectors
+
+A coin is in the wrong sector? Set an override in the admin: it wins over every map, now and after the next refresh.
+"""
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("--if-due", action="store_true", help="do nothing while the map is younger than that")
+        parser.add_argument("--dry-run", action="store_true", help="store nothing")
+        parser.add_argument("--show", action="store_true", help="show the map in force and stop")
+        parser.add_argument("--no-cache", action="store_true", help="ask again for what was answered lately")
+        parser.add_argument("--force", action="store_true", help="store it even if most coins are gone from it")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        console = self.console(options)
+        try:
+            before = sector_map()
+            if options["show"]:
+                return _show(before, console)
+            if options["if_due"] and not is_due(before, _now_ms()):
+                console.print(f"{before.version} is fresh enough ({_age(before)}).")
+                return None
+            asyncio.run(self._refresh(console, options))
+            if not options["dry_run"]:
+                _show(sector_map(), console)
+        except (CoinGeckoError, ShrunkMap, DatabaseError) as error:
+            hint = " --force stores it nevertheless." if isinstance(error, ShrunkMap) else ""
+            raise CommandError(f"{error}{hint} The map there is serves on.") from None
+        except KeyboardInterrupt:
+            raise CommandError("Stopped; nothing was changed. The answers so far are kept.") from None
+
+    async def _refresh(self, console: Console, options: dict[str, Any]) -> None:
+        client = coingecko_from_settings(cached=not options["no_cache"])
+        console.print(f"Asking {client.root}", style="dim")
+        columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}", markup=False))
+        with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
+            bar = progress.add_task("", total=None)
+
+            def say(done: int, total: int, what: str) -> None:
+                progress.update(bar, completed=done, total=total or None, description=what)
+                if not console.is_terminal:
+                    console.print(f"{done}/{total or '?'} {what}", markup=False)
+
+            if options["dry_run"]:
+                fetched = await fetch_sectors(client, say)
+            else:
+                _, fetched = await refresh(client, say, even_if_shrunk=options["force"])
+        console.print(f"{len(fetched.coins)} coins with sectors, {client.calls} calls.")
+        if fetched.missing:
+            console.print(f"No category for {', '.join(fetched.missing)}.", style="yellow", markup=False)
+        shared = [coin for coin in fetched.coins if coin.namesakes and coin.rank and coin.rank <= 200]
+        for coin in shared[:10]:
+            others = f"{coin.namesakes} other coin{'s' if coin.namesakes > 1 else ''}"
+            console.print(f"{coin.base} is {coin.name} (rank {coin.rank}), not one of {others}.", markup=False)
+
+
+def _show(known: SectorMap, console: Console) -> None:
+    console.print(
+        f"In force: {known.version} ({known.source}), {_age(known)}, {len(known.sectors)} coins, "
+        f"{known.overrides} overrides.",
+        markup=False,
+    )
+    sizes: dict[str, int] = {}
+    for sectors in known.sectors.values():
+        for sector in sectors:
+            sizes[sector] = sizes.get(sector, 0) + 1
+    for sector, size in sorted(sizes.items(), key=lambda item: -item[1]):
+        console.print(f"  {size:>5} {sector}", markup=False)
+
+
+def _age(known: SectorMap) -> str:
+    now = _now_ms()
+    age_ms = known.age_ms(now)
+    if age_ms is None:
+        return "ships with the project"
+    old = f"{timedelta(seconds=age_ms // 1000)} old"
+    return f"{old}, expired" if known.expired(now, settings.SECTOR_MAX_AGE_S * 1000) else old
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000

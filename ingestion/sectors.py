@@ -1,0 +1,124 @@
+"""Keeping the sector map young, and telling the analysis when it changes."""
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from functools import partial
+from typing import Final
+
+from channels.db import database_sync_to_async
+from django.conf import settings
+from django.db import Error as DatabaseError
+
+from ingestion.backoff import backoff
+from market.coingecko import SOURCE, CoinGecko, CoinGeckoError, Fetched, Say, fetch_sectors
+from market.models import StoredSectorMap
+from market.sectors import SectorMap
+from market.selectors import sector_map
+from market.services import ShrunkMap, store_sector_map
+
+logger = logging.getLogger(__name__)
+
+# How often a fresh map's age, and a change of the map in force, is looked for.
+CHECK_EVERY_S: Final = 60.0
+RELOAD_EVERY_S: Final = 10.0
+
+
+def coingecko_from_settings(*, cached: bool = True) -> CoinGecko:
+    """Raises `CoinGeckoError` when the settings make no sense."""
+    return CoinGecko(
+        api_key=settings.COINGECKO_API_KEY,
+        plan=settings.COINGECKO_PLAN,
+        root=settings.COINGECKO_URL,
+        cache=settings.DATA_DIR / "coingecko" if cached else None,
+        delays=partial(backoff, first_s=2.0, cap_s=60.0),
+    )
+
+
+async def refresh(client: CoinGecko, say: Say, *, even_if_shrunk: bool = False) -> tuple[StoredSectorMap, Fetched]:
+    """Fetch a map and put it in force. Raises `CoinGeckoError`, `ShrunkMap`, or a database's error."""
+    fetched = await fetch_sectors(client, say)
+    stored = await database_sync_to_async(store_sector_map)(
+        SOURCE, fetched.coins, fetched.fetched_at, even_if_shrunk=even_if_shrunk
+    )
+    return stored, fetched
+
+
+def is_due(known: SectorMap, now_ms: int) -> bool:
+    """From half of `SECTOR_MAX_AGE` on: so there is time to try again before the map expires."""
+    return known.fetched_at is None or known.expired(now_ms, settings.SECTOR_MAX_AGE_S * 1000 / 2)
+
+
+async def keep_fresh(client: CoinGecko, stop: asyncio.Event) -> None:
+    """Refresh the map whenever it is due, until `stop` is set. Whatever fails is tried again; the old map serves on."""
+    retries = backoff(first_s=60.0, cap_s=3_600.0)
+    while not stop.is_set():
+        wait_s = CHECK_EVERY_S
+        try:
+            if is_due(await database_sync_to_async(sector_map)(), now_ms()):
+                stored, fetched = await refresh(client, lambda done, total, what: None)
+                logger.info("Sectors: %s serves, %d coins", stored, len(fetched.coins))
+            retries = backoff(first_s=60.0, cap_s=3_600.0)
+        except (CoinGeckoError, ShrunkMap, DatabaseError) as error:
+            wait_s = next(retries)
+            logger.warning("Sectors: not refreshed, the map there is serves on; again in %.0f s. %s", wait_s, error)
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(stop.wait(), wait_s)
+
+
+async def run_sectors(stop: asyncio.Event) -> None:
+    """The role `sectors`: `keep_fresh` with the settings, given up at once when `stop` is set."""
+    try:
+        client = coingecko_from_settings()
+    except CoinGeckoError as error:
+        logger.error("Sectors: %s The map there is serves on.", error)
+        return
+    if not (settings.COINGECKO_API_KEY or settings.COINGECKO_URL):
+        logger.info("Sectors: no COINGECKO_API_KEY, so the map is not refreshed by itself")
+        return
+    keeping = asyncio.create_task(keep_fresh(client, stop))
+    stopping = asyncio.create_task(stop.wait())
+    await asyncio.wait({keeping, stopping}, return_when=asyncio.FIRST_COMPLETED)
+    stopping.cancel()
+    if stop.is_set():
+        keeping.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await keeping
+
+
+@asynccontextmanager
+async def followed(use: Callable[[SectorMap], None]) -> AsyncIterator[None]:
+    """For the length of a block, `use` is given the map in force: first now, then whenever it changes."""
+    known = await _load(None, use)
+
+    async def follow() -> None:
+        nonlocal known
+        while True:
+            await asyncio.sleep(RELOAD_EVERY_S)
+            known = await _load(known, use)
+
+    task = asyncio.create_task(follow(), name="sector map")
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+async def _load(known: SectorMap | None, use: Callable[[SectorMap], None]) -> SectorMap | None:
+    try:
+        now = await database_sync_to_async(sector_map)()
+    except DatabaseError as error:
+        logger.warning("Sectors: the map cannot be read (%s); what is known serves on", error)
+        return known
+    if now != known:
+        logger.info("Sectors: %s, %d coins, %d overrides", now.version, len(now.sectors), now.overrides)
+        use(now)
+    return now
+
+
+def now_ms() -> int:
+    return time.time_ns() // 1_000_000

@@ -1,0 +1,436 @@
+"""Sectors from CoinGecko: its categories, who is in them, and which of several coins a ticker means.
+
+https://docs.coingecko.com/reference/endpoint-overview. Three endpoints are asked, about forty calls in all, at the pace
+the plan allows: `/coins/categories/list`, `/coins/list` and `/coins/markets`. Plain `urllib` in a thread does it: a
+handful of calls a week need no HTTP library, and the standard one is kept by whoever keeps Python.
+"""
+
+import asyncio
+import email.utils
+import http.client
+import logging
+import math
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any, Final, NamedTuple, TypeVar
+
+import msgspec
+from msgspec import Struct
+
+from market.messages import unify_symbol
+
+logger = logging.getLogger(__name__)
+
+SOURCE: Final = "coingecko"
+
+# Our sectors, and the categories that make them up, by id or by name (CoinGecko renames both now and then).
+SECTORS: Final[Mapping[str, Sequence[str]]] = {
+    "Layer 1": ("layer-1", "Layer 1 (L1)"),
+    "Layer 2": ("layer-2", "Layer 2 (L2)"),
+    "DeFi": ("decentralized-finance-defi", "Decentralized Finance (DeFi)"),
+    "DEX": ("decentralized-exchange", "Decentralized Exchange (DEX)"),
+    "Lending": ("lending-borrowing", "Lending/Borrowing Protocols"),
+    "Liquid Staking": ("liquid-staking-governance-tokens", "Liquid Staking Governance Tokens"),
+    "Meme": ("meme-token", "Meme"),
+    "AI": ("artificial-intelligence", "Artificial Intelligence (AI)"),
+    "Gaming": ("gaming", "Gaming (GameFi)"),
+    "NFT": ("non-fungible-tokens-nft", "NFT"),
+    "RWA": ("real-world-assets-rwa", "Real World Assets (RWA)"),
+    "Infrastructure": ("infrastructure", "Infrastructure", "depin", "DePIN"),
+    "Interoperability": (
+        "interoperability",
+        "Interoperability",
+        "cross-chain-communication",
+        "Cross-chain Communication",
+    ),
+    "Oracle": ("oracle", "Oracle"),
+    "Storage": ("storage", "Storage"),
+    "Privacy": ("privacy-coins", "Privacy Coins"),
+    "Payments": ("payment-solutions", "Payment Solutions"),
+    "Exchange": ("centralized-exchange-token-cex", "Centralized Exchange (CEX) Token"),
+    "Fan Token": ("fan-token", "Fan Token"),
+}
+PER_PAGE: Final = 250
+# Venues list coins by the hundred: the first so many pages of the whole market settle whom a ticker means.
+MARKET_PAGES: Final = 4
+CATEGORY_PAGES: Final = 2
+
+TRIES: Final = 6
+# Being told to wait longer than this is being told to come back another time.
+MAX_WAIT_S: Final = 120.0
+# An interrupted refresh goes on from the answers it has; younger ones than this are not asked for again.
+CACHE_S: Final = 6 * 3_600.0
+MAX_ANSWER_BYTES: Final = 32 << 20
+
+
+class Plan(NamedTuple):
+    root: str
+    header: str
+    per_minute: float
+
+
+PLANS: Final[Mapping[str, Plan]] = {
+    "demo": Plan("https://api.coingecko.com/api/v3", "x-cg-demo-api-key", 30.0),
+    "pro": Plan("https://pro-api.coingecko.com/api/v3", "x-cg-pro-api-key", 300.0),
+}
+KEYLESS_PER_MINUTE: Final = 5.0
+
+
+class CoinGeckoError(Exception):
+    """No sectors from CoinGecko this time; the text says why and what could be done."""
+
+
+class NoSuchCategory(CoinGeckoError):
+    """CoinGecko does not know what was asked for (HTTP 400 or 404)."""
+
+
+class Category(Struct, frozen=True):
+    category_id: str
+    name: str
+
+
+class ListedCoin(Struct, frozen=True):
+    id: str
+    symbol: str | None = None
+
+
+class CoinMarket(Struct, frozen=True):
+    id: str
+    symbol: str | None = None
+    name: str | None = None
+    market_cap_rank: int | None = None
+
+
+class Coin(NamedTuple):
+    """What a ticker means. `namesakes`: how many other listed coins share it."""
+
+    base: str
+    coin_id: str
+    name: str
+    rank: int | None
+    namesakes: int
+    sectors: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Fetched:
+    """`fetched_at`: epoch ms of the oldest answer in it. `missing`: our sectors that CoinGecko has no category for."""
+
+    coins: list[Coin]
+    fetched_at: int
+    missing: list[str]
+
+
+Answer = TypeVar("Answer")
+Say = Callable[[int, int, str], None]
+
+
+class CoinGecko:
+    """The endpoints we use, paced, retried and cached. Every method raises `CoinGeckoError`.
+
+    `delays` makes the seconds to wait before each further try; a server's `Retry-After` goes above it. `cache` is a
+    folder.
+    """
+
+    def __init__(
+        self,
+        *,
+        api_key: str,
+        plan: str,
+        cache: Path | None,
+        delays: Callable[[], Iterator[float]],
+        root: str = "",
+        per_minute: float | None = None,
+        timeout_s: float = 10.0,
+    ) -> None:
+        if plan not in PLANS:
+            raise CoinGeckoError(f"COINGECKO_PLAN={plan} is none of {', '.join(PLANS)}.")
+        chosen = PLANS[plan]
+        self.root = (root or chosen.root).rstrip("/")
+        if not self.root.startswith(("https://", "http://")):
+            raise CoinGeckoError(f"COINGECKO_URL={root} is no http:// or https:// address.")
+        # Sent to this address only: a redirect would carry the key to wherever it points.
+        self._headers = {"Accept": "application/json", "User-Agent": "anomaly-site"}
+        if api_key:
+            self._headers[chosen.header] = api_key
+        self._pause_s = 60.0 / (per_minute or (chosen.per_minute if api_key else KEYLESS_PER_MINUTE))
+        self._next_call = 0.0
+        self._cache = cache
+        self._delays = delays
+        self._timeout_s = timeout_s
+        self.oldest_s = math.inf
+        self.calls = 0
+
+    async def categories(self) -> list[Category]:
+        return await self._get("/coins/categories/list", {}, list[Category])
+
+    async def coins(self) -> list[ListedCoin]:
+        return await self._get("/coins/list", {}, list[ListedCoin])
+
+    async def markets(self, page: int, category: str = "") -> list[CoinMarket]:
+        """Up to `PER_PAGE` coins, largest first; fewer on the last page, none behind it."""
+        query = {"vs_currency": "usd", "order": "market_cap_desc", "per_page": PER_PAGE, "page": page}
+        return await self._get("/coins/markets", query | ({"category": category} if category else {}), list[CoinMarket])
+
+    def forget_old_answers(self) -> None:
+        if self._cache is not None and self._cache.is_dir():
+            for path in self._cache.iterdir():
+                if time.time() - path.stat().st_mtime > CACHE_S:
+                    path.unlink(missing_ok=True)
+
+    async def _get(self, path: str, query: Mapping[str, Any], kind: type[Answer]) -> Answer:
+        url = f"{self.root}{path}" + (f"?{urllib.parse.urlencode(query)}" if query else "")
+        if (known := self._cached(url)) is not None:
+            fetched_s, body = known
+            self.oldest_s = min(self.oldest_s, fetched_s)
+            return msgspec.json.decode(body, type=kind)
+        reason = ""
+        for _, delay_s in zip(range(TRIES), self._delays(), strict=False):
+            await self._pace()
+            asked_s = time.time()
+            try:
+                body = await asyncio.to_thread(self._fetch, url)
+                answer = msgspec.json.decode(body, type=kind)
+            except _TryLater as error:
+                reason = str(error)
+                if error.wait_s > MAX_WAIT_S:
+                    raise CoinGeckoError(
+                        f"CoinGecko wants no call for {error.wait_s:.0f} s: the limit is used up."
+                    ) from None
+                delay_s = max(delay_s, error.wait_s)
+            except msgspec.MsgspecError as error:
+                reason = f"an answer that is not what is documented ({error})"
+            except (OSError, http.client.HTTPException, UnicodeDecodeError) as error:
+                reason = _in_words(error)
+            else:
+                self._keep(url, body)
+                self.oldest_s = min(self.oldest_s, asked_s)
+                return answer
+            logger.info("CoinGecko %s: %s; again in %.0f s", path, reason, delay_s)
+            await asyncio.sleep(delay_s)
+        raise CoinGeckoError(f"CoinGecko at {self.root} did not answer {path} in {TRIES} tries; the last: {reason}.")
+
+    async def _pace(self) -> None:
+        now = time.monotonic()
+        start = max(now, self._next_call)
+        self._next_call = start + self._pause_s
+        await asyncio.sleep(start - now)
+
+    def _fetch(self, url: str) -> bytes:
+        """One call, in a thread. An answer that trickles is given up after the same time as one that never comes."""
+        self.calls += 1
+        until = time.monotonic() + self._timeout_s
+        request = urllib.request.Request(url, headers=self._headers)  # noqa: S310 - http(s) is checked above
+        try:
+            with _opener.open(request, timeout=self._timeout_s) as response:
+                parts: list[bytes] = []
+                size = 0
+                while part := response.read1(1 << 16):
+                    parts.append(part)
+                    size += len(part)
+                    if time.monotonic() > until:
+                        raise TimeoutError
+                    if size > MAX_ANSWER_BYTES:
+                        raise CoinGeckoError(f"{url} answers with more than {MAX_ANSWER_BYTES >> 20} MiB.")
+                expected = response.headers.get("Content-Length")
+                if expected is not None and size != int(expected):
+                    raise OSError("the answer broke off")
+                return b"".join(parts)
+        except urllib.error.HTTPError as error:
+            with error:
+                raise _refusal(error, url) from None
+
+    def _cached(self, url: str) -> tuple[float, bytes] | None:
+        """(epoch seconds, answer) when a young one is kept."""
+        if self._cache is None:
+            return None
+        path = self._cache / _file_name(url)
+        try:
+            fetched_s = path.stat().st_mtime
+            return (fetched_s, path.read_bytes()) if time.time() - fetched_s < CACHE_S else None
+        except OSError:
+            return None
+
+    def _keep(self, url: str, body: bytes) -> None:
+        """Best effort: a full disk costs further calls, not the refresh."""
+        if self._cache is None:
+            return
+        try:
+            self._cache.mkdir(parents=True, exist_ok=True)
+            path = self._cache / _file_name(url)
+            unfinished = path.with_suffix(".part")
+            unfinished.write_bytes(body)
+            unfinished.replace(path)
+        except OSError as error:
+            logger.warning("Cannot keep CoinGecko's answer in %s: %s", self._cache, error)
+
+
+class _TryLater(Exception):
+    def __init__(self, reason: str, wait_s: float = 0.0) -> None:
+        super().__init__(reason)
+        self.wait_s = wait_s
+
+
+class _NoRedirects(urllib.request.HTTPRedirectHandler):
+    def redirect_request(self, *args: Any, **kwargs: Any) -> None:
+        return None
+
+
+_opener: Final = urllib.request.build_opener(_NoRedirects)
+
+
+def _refusal(error: urllib.error.HTTPError, url: str) -> Exception:
+    said = _message(error)
+    if error.code == 429:
+        return _TryLater("HTTP 429, too many calls", retry_after_s(error.headers.get("Retry-After"), time.time()))
+    if error.code >= 500 or error.code == 408:
+        return _TryLater(f"HTTP {error.code}", retry_after_s(error.headers.get("Retry-After"), time.time()))
+    if error.code in (401, 403):
+        return CoinGeckoError(
+            f"CoinGecko refuses the key (HTTP {error.code}{said}). Check COINGECKO_API_KEY, and that COINGECKO_PLAN "
+            "(demo or pro) is the key's."
+        )
+    kind = NoSuchCategory if error.code in (400, 404) else CoinGeckoError
+    return kind(f"CoinGecko answers {url} with HTTP {error.code}{said}.")
+
+
+def _message(error: urllib.error.HTTPError) -> str:
+    """What the body says, which is `{"status": {"error_message": …}}` or `{"error": …}`."""
+    try:
+        body = msgspec.json.decode(error.read(10_000))
+        text = body.get("error") or body["status"]["error_message"]
+    except (msgspec.MsgspecError, OSError, http.client.HTTPException, AttributeError, KeyError, TypeError):
+        return ""
+    return f": {''.join(char for char in str(text)[:200] if char.isprintable())}"
+
+
+def retry_after_s(header: str | None, now_s: float) -> float:
+    """Seconds or an HTTP date (RFC 9110 §10.2.3); 0 when there is none, or none to be understood.
+
+    >>> retry_after_s("30", 0.0), retry_after_s("Thu, 01 Jan 1970 00:01:00 GMT", 20.0), retry_after_s("soon", 0.0)
+    (30.0, 40.0, 0.0)
+    """
+    if not header:
+        return 0.0
+    if header.strip().isdigit():
+        return float(header)
+    try:
+        return max(0.0, email.utils.parsedate_to_datetime(header).timestamp() - now_s)
+    except (ValueError, OverflowError):
+        return 0.0
+
+
+def _in_words(error: Exception) -> str:
+    if isinstance(error, TimeoutError):
+        return "no answer in time"
+    reason = getattr(error, "reason", error)
+    return str(reason) or type(error).__name__
+
+
+def _file_name(url: str) -> str:
+    return f"{blake2b(url.encode(), digest_size=16).hexdigest()}.json"
+
+
+# --- From categories to sectors --------------------------------------------------------------------------------------
+
+
+async def fetch_sectors(client: CoinGecko, say: Say = lambda done, total, what: None) -> Fetched:
+    """The whole map, `say` being told of every step: (steps done, steps in all, what comes now).
+
+    A category that is gone when its turn comes is left out; any other failure is a `CoinGeckoError`.
+    """
+    client.forget_old_answers()
+    say(0, 0, "categories")
+    chosen, missing = categories_of_sectors(await client.categories())
+    if not chosen:
+        raise CoinGeckoError("None of CoinGecko's categories is one of our sectors: this cannot be its list.")
+    total = 2 + MARKET_PAGES + CATEGORY_PAGES * sum(len(ids) for ids in chosen.values())
+    done = 1
+    say(done, total, "coins")
+    listed = await client.coins()
+    done += 1
+    markets = []
+    for page in range(1, MARKET_PAGES + 1):
+        say(done, total, f"the whole market, page {page}")
+        markets += await client.markets(page)
+        done += 1
+    members: dict[str, list[str]] = {}
+    for sector, ids in chosen.items():
+        for category in ids:
+            say(done, total, f"{sector}: {category}")
+            try:
+                found = await _members(client, category)
+            except NoSuchCategory as error:
+                logger.warning("Left out of %s: %s", sector, error)
+                found = []
+            done += CATEGORY_PAGES
+            markets += found
+            for coin in found:
+                sectors = members.setdefault(coin.id, [])
+                if sector not in sectors:
+                    sectors.append(sector)
+    say(total, total, "done")
+    return Fetched(meanings(markets, members, listed), int(client.oldest_s * 1000), missing)
+
+
+async def _members(client: CoinGecko, category: str) -> list[CoinMarket]:
+    found: list[CoinMarket] = []
+    for page in range(1, CATEGORY_PAGES + 1):
+        part = await client.markets(page, category)
+        found += part
+        if len(part) < PER_PAGE:
+            break
+    return found
+
+
+def categories_of_sectors(categories: Iterable[Category]) -> tuple[dict[str, list[str]], list[str]]:
+    """Sector → the ids of its categories that exist; and the sectors without any."""
+    ids = {spelling: category.category_id for category in categories for spelling in _spellings(category)}
+    chosen = {
+        sector: list(dict.fromkeys(ids[word.lower()] for word in words if word.lower() in ids))
+        for sector, words in SECTORS.items()
+    }
+    return {sector: found for sector, found in chosen.items() if found}, [s for s, found in chosen.items() if not found]
+
+
+def _spellings(category: Category) -> tuple[str, str]:
+    return category.name.lower(), category.category_id.lower()
+
+
+def meanings(
+    markets: Iterable[CoinMarket], members: Mapping[str, Sequence[str]], listed: Iterable[ListedCoin]
+) -> list[Coin]:
+    """The coin each ticker stands for (the one of the best market-cap rank), largest first, where it has sectors.
+
+    `members`: coin id → its sectors. A ticker whose largest coin is in no sector is left out, even if a smaller coin of
+    that name is in one: that one is not what a venue lists.
+    """
+    best: dict[str, CoinMarket] = {}
+    for market in markets:
+        base = unify_symbol(market.symbol or "")
+        if 0 < len(base) <= 40 and (base not in best or _place(market) < _place(best[base])):
+            best[base] = market
+    names = Counter(unify_symbol(symbol) for symbol in {coin.id: coin.symbol or "" for coin in listed}.values())
+    return [
+        Coin(
+            base,
+            market.id[:100],
+            (market.name or market.id).replace("\0", "")[:100],  # PostgreSQL stores no NUL, and JSON may carry one
+            market.market_cap_rank,
+            max(0, names[base] - 1),
+            tuple(members[market.id]),
+        )
+        for base, market in sorted(best.items(), key=lambda item: _place(item[1]))
+        if market.id in members
+    ]
+
+
+def _place(market: CoinMarket) -> tuple[float, str]:
+    return (math.inf if market.market_cap_rank is None else market.market_cap_rank), market.id

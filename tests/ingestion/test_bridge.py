@@ -1,0 +1,64 @@
+"""The bridge against a real server and the real tables: what the database refuses stops nothing else."""
+
+import asyncio
+
+import pytest
+from channels.db import database_sync_to_async
+from channels.layers import get_channel_layer
+from django.db import connection as database
+from nats.aio.client import Client
+
+from alerts.models import Alert
+from ingestion.bridge import run_bridge
+from ingestion.nats import Publisher
+from market.selectors import stream_head
+from tests.ingestion.test_nats import make_alert
+
+pytestmark = [pytest.mark.system, pytest.mark.django_db(transaction=True)]
+
+
+def _refuse_the_third_alert() -> None:
+    with database.cursor() as cursor:
+        cursor.execute(
+            "CREATE TRIGGER refuse BEFORE INSERT ON alerts_alert WHEN NEW.id = 'a3' "
+            "BEGIN SELECT RAISE(ABORT, 'a3 is not welcome'); END"
+        )
+
+
+async def _bridge_until_idle(client: Client) -> None:
+    stop = asyncio.Event()
+    stop.set()
+    await asyncio.wait_for(run_bridge(client, stop), 30)
+
+
+async def test_what_the_database_refuses_is_rejected_alone(client: Client) -> None:
+    await database_sync_to_async(_refuse_the_third_alert)()
+    rejected: asyncio.Queue[bytes] = asyncio.Queue()
+
+    async def take(message: object) -> None:
+        rejected.put_nowait((message.headers or {})["Reason"])  # type: ignore[attr-defined]
+
+    await client.subscribe("rejected.>", cb=take)
+    await (await Publisher.open(client)).publish(*(make_alert(number) for number in range(1, 6)))
+    await _bridge_until_idle(client)
+    ids = await database_sync_to_async(lambda: sorted(Alert.objects.values_list("id", flat=True)))()
+    assert ids == ["a1", "a2", "a4", "a5"]
+    assert "a3 is not welcome" in str(await asyncio.wait_for(rejected.get(), 5))
+    head = await database_sync_to_async(stream_head)()
+    assert head is not None
+    assert head[1] == 5
+
+
+async def test_every_batch_goes_to_both_groups_with_its_place(client: Client) -> None:
+    layer = get_channel_layer()
+    assert layer is not None
+    inbox = await layer.new_channel()
+    for group in ("alerts", "market"):
+        await layer.group_add(group, inbox)
+    publisher = await Publisher.open(client)
+    await publisher.publish(make_alert(1), make_alert(2))
+    await _bridge_until_idle(client)
+    first, second = [await asyncio.wait_for(layer.receive(inbox), 5) for _ in range(2)]
+    assert {first["channel"], second["channel"]} == {"alerts", "market"}
+    assert (first["previous"], first["head"]) == (second["previous"], second["head"]) == (0, 2)
+    assert [offset for offset, _ in first["messages"] + second["messages"]] == [1, 2]
