@@ -36,7 +36,7 @@ class Lag:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """`streams` is empty on a server without JetStream; a reader that has no place yet is missing in `lags`."""
+    """`streams` is empty on a server without JetStream. A reader that has no place yet is at the beginning."""
 
     jetstream: bool
     streams: dict[str, Stream]
@@ -61,7 +61,7 @@ async def progress(client: Client) -> Progress:
         ("history", CANDLES): await database_sync_to_async(_history_place)(),
     }
     lags = {
-        role: _lag(streams[stream], place) for (role, stream), place in places.items() if place and stream in streams
+        role: _lag(streams[stream], place or (0, 0)) for (role, stream), place in places.items() if stream in streams
     }
     return Progress(True, streams, lags)
 
