@@ -6,7 +6,7 @@ stays quiet for `cooldown_ms`, unless something more severe happens, or somethin
 time comes in with every call.
 """
 
-from collections.abc import Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
@@ -76,12 +76,19 @@ class Episodes(Generic[K, M]):
             return [self._change(episode, episode.state, now)]
         return []
 
-    def expire(self, now: int) -> Iterator[Episode[K, M]]:
-        """Close what nothing kept up for `hold_ms`."""
-        for episode in [e for e in self.open.values() if now - e.kept_at >= self.hold_ms]:
+    def expire(self, now: int, over: Callable[[K], bool] = lambda key: False) -> Iterator[Episode[K, M]]:
+        """Close what nothing kept up for `hold_ms`, and what is `over`."""
+        for episode in [e for e in self.open.values() if now - e.kept_at >= self.hold_ms or over(e.key)]:
             yield self._close(episode, now)
         if len(self.rested) > 1000:
             self.rested = {key: rest for key, rest in self.rested.items() if now - rest[0] < self.cooldown_ms}
+
+    def rename(self, episode: Episode[K, M], key: K, now: int) -> Episode[K, M]:
+        """The same episode under another key from now on: a revision."""
+        del self.open[episode.key]
+        episode.key = key
+        self.open[key] = episode
+        return self._change(episode, episode.state, now)
 
     def close_all(self, now: int) -> Iterator[Episode[K, M]]:
         for episode in list(self.open.values()):

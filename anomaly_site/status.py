@@ -44,7 +44,7 @@ FRESH_S: Final = 1.0
 NATS_TIMEOUT_S: Final = 2.0
 RATES_OVER_S: Final = 60.0
 # A reader so far behind will not be there in a second; it is said to be behind.
-BEHIND: Final = {"analyze": 100, "bridge": 5_000}
+BEHIND: Final = {"analyze": 100, "bridge": 5_000, "history": 1_000}
 
 
 async def status_json(request: HttpRequest) -> JsonResponse:

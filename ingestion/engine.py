@@ -261,29 +261,68 @@ class Engine:
     def _symbols(self, view: BankView, market: MarketView | None, detected_at: int) -> list[Anomaly]:
         """A symbol may have two alerts: its own, and its part in an incident (a synchronized move adopts those).
 
-        What the market explains is nobody's news while the market itself is none.
+        Below HIGH, what a symbol does along with an anomalous sector is a part of that. What the market explains is
+        nobody's news while the market itself is none.
         """
         now = self.panel.close_time
-        incident = self.moves.open.get(MarketType.SYNCHRONIZED_MOVEMENT)
+        incident = self._incident()
+        sectors = self._covered_by_sectors()
         parts: list[tuple[Standing, str | None]] = [(view.own, None)]
+        found: list[Anomaly] = []
         if incident is not None and incident.message is not None:
             parts.append((view.shared, incident.message.id))
-        found: list[Anomaly] = []
+            if incident.opened_at == now:
+                found += self._adopt(view, incident.message.id, incident.up, detected_at)
         for standing, covering in parts:
             for column in standing.candidates():
                 up = bool(standing.up[column])
                 if covering and incident is not None and up != incident.up:
                     continue
+                level = int(standing.level[column])
                 key = (column, covering or "")
+                if not covering and level < HIGH and key not in self.alerts.open and (column, up) in sectors:
+                    key = (column, sectors[column, up])
                 known = self.alerts.open.get(key)
                 before = known.level if known else 0
                 kept = known is not None and standing.kept(column, before)
-                for episode in self.alerts.observe(key, int(standing.level[column]), kept, up, now):
-                    if not covering and episode.state is not State.CLOSED:
+                for episode in self.alerts.observe(key, level, kept, up, now):
+                    if not episode.key[1] and episode.state is not State.CLOSED:
                         self.bank.calibration.raised(before if episode is known else 0, episode.level)
                     build = partial(self._alert, episode, standing, market, detected_at)
                     found.append(self._publish(episode, detected_at, build))
         return found
+
+    def _adopt(self, view: BankView, incident: str, up: bool, detected_at: int) -> list[Anomaly]:
+        """Alerts that were raised just before the incident opened and turn out to be a part of it."""
+        now = self.panel.close_time
+        found: list[Anomaly] = []
+        for episode in list(self.alerts.open.values()):
+            column, covering = episode.key
+            part = view.shared.strength[column] >= EXIT and not view.own.level[column]
+            if not covering and part and episode.up == up and episode.level < HIGH:
+                self.alerts.rename(episode, (column, incident), now)
+                episode.message = msgspec.structs.replace(
+                    cast(Alert, episode.message),
+                    revision=episode.revision,
+                    incident=incident,
+                    timestamp=now,
+                    detected_at=detected_at,
+                    history=msgspec.UNSET,
+                )
+                found.append(episode.message)
+        return found
+
+    def _covered_by_sectors(self) -> dict[tuple[int, bool], str]:
+        """(column, up) → the open sector anomaly that the symbol is moving along with."""
+        return {
+            (self.panel.columns[symbol], episode.up): episode.message.id
+            for episode in self.departures.open.values()
+            if episode.message is not None
+            for symbol in episode.message.affected_symbols
+        }
+
+    def _incident(self) -> Episode[MarketType, MarketAnomaly] | None:
+        return self.moves.open.get(MarketType.SYNCHRONIZED_MOVEMENT)
 
     def _alert(
         self, episode: Episode[AlertKey, Alert], standing: Standing, market: MarketView | None, detected_at: int
@@ -292,8 +331,12 @@ class Engine:
         finding = self.bank.finding(column, standing)
         fields, explanation = fill(self.panel, column, finding)
         symbol = self.panel.symbols[column]
+        # Its own alert and its part in something may open with the same candle.
+        covering = self._incident()
+        of_market = covering is not None and covering.message is not None and covering.message.id == incident
+        part = ".MARKET" if of_market else ".SECTOR" if incident else ""
         return Alert(
-            id=self._id(f"{symbol}.MARKET" if incident else symbol, episode.opened_at),
+            id=self._id(symbol + part, episode.opened_at),
             revision=episode.revision,
             symbol=symbol,
             venue=self.venue,
@@ -334,10 +377,13 @@ class Engine:
 
     def _expired(self, detected_at: int) -> list[Anomaly]:
         now = self.panel.close_time
-        ended: Iterator[Episode[Any, Any]] = chain(
-            self.moves.expire(now), self.departures.expire(now), self.alerts.expire(now)
-        )
-        return [self._closed(episode, detected_at) for episode in ended]
+        market: Iterator[Episode[Any, Any]] = chain(self.moves.expire(now), self.departures.expire(now))
+        found = [self._closed(episode, detected_at) for episode in market]
+        # A part of an incident ends with it at the latest.
+        covers: Iterator[Episode[Any, Any]] = chain(self.moves.open.values(), self.departures.open.values())
+        current = {"", *(episode.message.id for episode in covers if episode.message)}
+        parts = self.alerts.expire(now, lambda key: key[1] not in current)
+        return found + [self._closed(episode, detected_at) for episode in parts]
 
     def _id(self, subject: str, opened_at: int) -> str:
         """Unique, the same for the same recording, and readable: `BTCUSDT.1m.1621425600000.binance`."""

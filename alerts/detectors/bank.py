@@ -138,7 +138,7 @@ class Bank:
             explained = self.is_shared & near
         own = np.where(explained, 0.0, strengths)
         size = self.residual.projected / self.residual.economic_size
-        surge = self.scores[self.methods.index(Method.VOLUME)].score
+        surge = self.volume.gate
         view = BankView(
             own=self._with_magnitude(self._standing(own, moves), size, surge),
             shared=self._standing(np.where(explained, strengths, 0.0), moves),

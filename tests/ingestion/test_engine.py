@@ -82,6 +82,25 @@ def test_a_crash_is_synchronized_and_stress_and_adopts_the_alerts_it_explains() 
     assert len({alert.symbol for alert in adopted}) > SYMBOLS / 2
 
 
+def early_bird(returns: Returns, volumes: Returns) -> None:
+    """A crash that one symbol begins three seconds before all others."""
+    crash(returns, volumes)
+    returns[WARM_UP - 3 : WARM_UP, 7] -= 0.05 / 20
+    returns[WARM_UP + 17 : WARM_UP + 20, 7] += 0.05 / 20
+
+
+def test_an_alert_that_came_before_the_incident_is_adopted_and_ends_with_it() -> None:
+    _, found = analyse(recording(SYMBOLS, WARM_UP + 30 * 60, "1s", inject=early_bird))
+    move = next(a for a in found if isinstance(a, SynchronizedMovement))
+    revisions = [a for a in found if isinstance(a, Alert) and a.symbol == "C007USDT"]
+    assert second(revisions[0]) < second(move)
+    assert revisions[0].incident is None
+    assert any(a.id == revisions[0].id and a.incident == move.id for a in revisions)
+    ended = next(a.timestamp for a in found if a.id == move.id and a.state is State.CLOSED)
+    parts = {a.id: a for a in found if isinstance(a, Alert) and a.incident == move.id}
+    assert all(a.state is State.CLOSED and a.timestamp <= ended for a in parts.values())
+
+
 def test_a_sector_that_falls_alone_is_a_sector_anomaly() -> None:
     _, found = analyse(recording(SYMBOLS, WARM_UP + 120, "1s", inject=sector_falls))
     sectors = [a for a in found if isinstance(a, SectorAnomaly)]
@@ -90,6 +109,9 @@ def test_a_sector_that_falls_alone_is_a_sector_anomaly() -> None:
     assert max(a.severity.rank for a in sectors) >= Severity.HIGH.rank
     assert sectors[-1].performance_pct < -2
     assert set(sectors[-1].affected_symbols) <= set(names(SYMBOLS)[12:20])
+    parts = [a for a in found if isinstance(a, Alert) and a.incident == sectors[0].id]
+    assert parts, "its members' alerts are parts of it"
+    assert {a.symbol for a in parts} <= set(names(SYMBOLS)[12:20])
 
 
 def test_an_ordinary_market_is_quiet() -> None:

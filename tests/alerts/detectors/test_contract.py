@@ -1,6 +1,7 @@
 """What every per-symbol method promises, checked for each of them."""
 
-from collections.abc import Iterable
+import functools
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import msgspec
@@ -62,6 +63,11 @@ def calm() -> Run:
 
 
 @pytest.fixture(scope="module")
+def prefix() -> Run:
+    return analyse(list(recording(SYMBOLS, CANDLES))[:250])
+
+
+@pytest.fixture(scope="module")
 def shocked() -> Run:
     return analyse(recording(SYMBOLS, CANDLES, inject=shock))
 
@@ -69,18 +75,23 @@ def shocked() -> Run:
 METHODS = list(Method)
 
 
+@functools.cache
+def played(inject: Callable[[Returns, Returns], None]) -> Run:
+    """All methods see one recording in one go; the tests look at one method each."""
+    return analyse(recording(SYMBOLS, CANDLES, inject=inject))
+
+
 @pytest.mark.parametrize("method", METHODS)
 def test_it_sees_what_it_is_made_for(method: Method, calm: Run, shocked: Run) -> None:
     threshold = {m: s.threshold for m, s in zip(calm.bank.methods, calm.bank.scores, strict=True)}[method]
-    run = analyse(recording(SYMBOLS, CANDLES, inject=drift)) if method is Method.CUSUM else shocked
+    run = played(drift) if method is Method.CUSUM else shocked
     seen = np.abs(np.array([scores[5] for scores in run.scores[method][SHOCK_AT:]])).max()
     before = np.abs(np.array([scores[5] for scores in run.scores[method][:SHOCK_AT]])).max()
     assert seen > threshold[5] > before
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_deterministic_and_blind_to_the_future(method: Method, calm: Run) -> None:
-    prefix = analyse(list(recording(SYMBOLS, CANDLES))[:250])
+def test_deterministic_and_blind_to_the_future(method: Method, calm: Run, prefix: Run) -> None:
     np.testing.assert_array_equal(prefix.scores[method], calm.scores[method][:250])
 
 
@@ -94,21 +105,21 @@ def test_the_scored_value_is_not_in_its_own_baseline(method: Method, calm: Run, 
     assert expected / root * (1 - tolerance) <= usual <= expected * root * (1 + tolerance)
 
 
+def later(returns: Returns, volumes: Returns) -> None:
+    returns[SHOCK_AT + 40, 5] += 0.05
+    returns[SHOCK_AT + 41 : SHOCK_AT + 60, 5] += 0.0015
+    volumes[SHOCK_AT + 40, 5] *= 30
+
+
+def shock_and_later(returns: Returns, volumes: Returns) -> None:
+    shock(returns, volumes)
+    later(returns, volumes)
+
+
 @pytest.mark.parametrize("method", METHODS)
 def test_an_anomaly_does_not_poison_the_baseline(method: Method) -> None:
     """A later move is judged as if the shock, half an hour earlier, had not been."""
-
-    def later(returns: Returns, volumes: Returns) -> None:
-        returns[SHOCK_AT + 40, 5] += 0.05
-        returns[SHOCK_AT + 41 : SHOCK_AT + 60, 5] += 0.0015
-        volumes[SHOCK_AT + 40, 5] *= 30
-
-    def both(returns: Returns, volumes: Returns) -> None:
-        shock(returns, volumes)
-        later(returns, volumes)
-
-    clean = analyse(recording(SYMBOLS, CANDLES, inject=later)).scores[method]
-    after = analyse(recording(SYMBOLS, CANDLES, inject=both)).scores[method]
+    clean, after = played(later).scores[method], played(shock_and_later).scores[method]
     best = [max(abs(scores[5]) for scores in run[SHOCK_AT + 40 : SHOCK_AT + 60]) for run in (clean, after)]
     assert best[1] > 0.6 * best[0]
 
@@ -123,15 +134,20 @@ def nasty(returns: Returns, volumes: Returns) -> None:
     returns[101:200:2, 6] = -0.5
 
 
-@pytest.mark.parametrize("method", METHODS)
-def test_finite_whatever_comes(method: Method) -> None:
+@pytest.fixture(scope="module")
+def nasty_run() -> Run:
     batches = list(recording(SYMBOLS, 220, inject=nasty))
     for i, price in ((30, float("nan")), (31, 0.0), (32, -1.0), (33, float("inf")), (34, 1e300), (35, 1e-300)):
         close = [*batches[i].close[:7], price, *batches[i].close[8:]]
         batches[i] = msgspec.structs.replace(batches[i], close=close)
     volume = [*batches[40].volume[:8], float("nan"), *batches[40].volume[9:]]
     batches[40] = msgspec.structs.replace(batches[40], volume=volume)
-    run = analyse(batches)
+    return analyse(batches)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_finite_whatever_comes(method: Method, nasty_run: Run) -> None:
+    run = nasty_run
     for scores, usual in zip(run.scores[method], run.usual[method], strict=True):
         assert np.isfinite(scores).all()
         assert np.isfinite(usual).all()
@@ -147,13 +163,19 @@ def without(batch: CandleBatch, column: int) -> CandleBatch:
     return msgspec.structs.replace(batch, **columns)
 
 
-@pytest.mark.parametrize("method", METHODS)
-def test_symbols_are_listed_delisted_and_come_back(method: Method) -> None:
-    """Missing: no score. Back after 40 min at twice the price: no move was seen, so none is scored."""
+@pytest.fixture(scope="module")
+def absent_run() -> Run:
+    """One symbol is listed late, misses 40 min and comes back at twice the price."""
     batches = []
     for i, batch in enumerate(recording(SYMBOLS, 330, inject=lambda r, v: r.__setitem__((200, 5), 0.7))):
         batches.append(without(batch, 5) if i < 20 or 180 <= i < 220 else batch)
-    run = analyse(batches)
+    return analyse(batches)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_symbols_are_listed_delisted_and_come_back(method: Method, absent_run: Run) -> None:
+    """Missing: no score. Back: no move was seen, so none is scored."""
+    run = absent_run
     column = run.bank.panel.columns["C005USDT"]
     threshold = {m: s.threshold for m, s in zip(run.bank.methods, run.bank.scores, strict=True)}[method][column]
     assert all(len(scores) <= column for scores in run.scores[method][:20])
