@@ -150,7 +150,7 @@ class LiveSource:
     def _coarse(self, batch: CandleBatch) -> list[CandleBatch]:
         return [batch] if self._resampler is None else self._resampler.add(batch)
 
-    # --- Ticks: either trades or tickers, or volume would count twice -----------------------------------------------------
+    # --- Ticks: either trades or tickers, or volume would count twice -----------------------------------------------
 
     def trade(self, symbol: str, time_ms: int, price: float, amount: float, trade_id: str) -> None:
         if not self._whole and (ours := self._watched.get(symbol)) and self._in_time(time_ms):

@@ -379,7 +379,7 @@ async def test_recorded_frames(
     times = [one.trade[0] for one in said if one.trade]
     first, length = min(times), max(max(times) - min(times), 1)
     async with serving(protocol) as venue:
-        source = live(venue, name, Timing())
+        source = live(venue, name, Timing(), symbols=sorted({one.trade[1] for one in said if one.trade}))
         start = 0
 
         def squeezed(recorded_ms: int) -> int:
