@@ -10,7 +10,7 @@ download="$(mktemp -d)"
 trap 'rm -rf "$download"' EXIT
 for package in influxdb victoria-metrics; do
     [ -d "$package" ] && continue
-    (cd "$download" && apt-get download -qq "$package" >/dev/null)
+    (cd "$download" && { apt-get download -qq "$package" || { apt-get update -qq && apt-get download -qq "$package"; }; }) >/dev/null
     dpkg -x "$download/$package"_*.deb "$package.part"
     mv "$package.part" "$package"
 done
