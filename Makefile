@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 HAS_UV := $(shell command -v uv 2>/dev/null)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check component panel format lock clean
+.PHONY: help run test check bench component panel format lock clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 18
@@ -25,6 +25,9 @@ check: $(VENV)/dev.stamp  ## lint, types, import rules, migrations up to date
 	@$(BIN)/lint-imports --no-logo
 	@$(BIN)/python manage.py makemigrations --check --dry-run
 	@$(BIN)/python manage.py check
+
+bench: $(VENV)/dev.stamp  ## what a delivered frame costs, against other servers (needs cc, node, npm; minutes)
+	@$(BIN)/python -m benchmarks.fanout $(ARGS)
 
 component:  ## build the panel into frontend/static, which is committed (needs Node 20)
 	@cd frontend && npm ci --silent --no-audit --no-fund && npm run --silent build

@@ -19,11 +19,12 @@ def store(messages: Sequence[Sequenced[Alert]]) -> int:
         alert = item.message
         if alert.history:
             histories.setdefault(alert.id, msgspec.json.encode(alert.history).decode())
-    rows = (_row(item, histories.get(item.message.id, "")) for item in newest_of_each(messages))
+    rows = (row(item, histories.get(item.message.id, "")) for item in newest_of_each(messages))
     return upsert(rows, fill_once={"history"})
 
 
-def _row(item: Sequenced[Alert], history: str) -> models.Alert:
+def row(item: Sequenced[Alert], history: str = "") -> models.Alert:
+    """The row an alert is stored as, without its review."""
     alert = item.message
     return models.Alert(
         **shared_columns(item),

@@ -61,6 +61,12 @@ def families(found: Mapping[str, Any]) -> Iterator[Metric]:
     stale = {key: int(feed["state"] == FeedState.STALE) for key, feed in feeds.items()}
     yield _gauge("anomalies_feed_stale", "1 while a venue sends nothing.", stale, labels)
 
+    for field, what in (("rate", "Ticks per second of a live venue."), ("reconnects", "Connections made again.")):
+        told = {key: feed[field] for key, feed in feeds.items() if field in feed}
+        yield _gauge(f"anomalies_feed_{field}", what, told, labels)
+    index = {(stress["venue"],): stress["stress_index"] for stress in found["stress"]}
+    yield _gauge("anomalies_stress_index", "How much stress a market is under, 0 to 100.", index, ("venue",))
+
     streams = found["streams"]
     for name, what in (("messages", "Messages a stream holds."), ("bytes", "Bytes a stream holds.")):
         held = {(stream,): figures[name] for stream, figures in streams.items()}

@@ -52,6 +52,27 @@ COINGECKO_URL = env.str("COINGECKO_URL", "")
 # Older than this a fetched map has expired; it is refreshed from half of that on.
 SECTOR_MAX_AGE_S = env.timedelta("SECTOR_MAX_AGE", timedelta(days=7)).total_seconds()
 
+# --- Time series ------------------------------------------------------------------------------------------------------
+
+# How long the candle table keeps candles of a minute and longer, and shorter ones (rolled up to minutes by then).
+CANDLE_RETENTION_S = env.timedelta("CANDLE_RETENTION", timedelta(days=7)).total_seconds()
+CANDLE_RETENTION_SHORT_S = env.timedelta("CANDLE_RETENTION_SHORT", timedelta(hours=1)).total_seconds()
+# Set to keep time series in InfluxDB instead. API_TOKEN may be `user:password` for InfluxDB 1.x; DATABASE is a bucket
+# for InfluxDB 2.x; the API to speak follows from the server's version unless it is named.
+INFLUXDB_URL = env.str("INFLUXDB_URL", "")
+INFLUXDB_TOKEN = env.str("API_TOKEN", "")
+INFLUXDB_DATABASE = env.str("DATABASE", "crypto_anomalies")
+INFLUXDB_ORG = env.str("INFLUXDB_ORG", "")
+INFLUXDB_API = env.str("INFLUXDB_API", "auto")
+if INFLUXDB_API not in {"auto", "flux", "sql", "influxql"}:
+    raise SystemExit(f"INFLUXDB_API={INFLUXDB_API} is none of auto, flux, sql, influxql.")
+# Which of the two answers /alerts and /market. What is live, and the review, always comes from the database.
+HISTORY_BACKEND = env.str("HISTORY_BACKEND", "orm")
+if HISTORY_BACKEND not in {"orm", "influx"}:
+    raise SystemExit(f"HISTORY_BACKEND={HISTORY_BACKEND} is none of orm, influx.")
+if HISTORY_BACKEND == "influx" and not INFLUXDB_URL:
+    raise SystemExit("HISTORY_BACKEND=influx needs INFLUXDB_URL.")
+
 # --- Who gets in ------------------------------------------------------------------------------------------------------
 
 DEBUG = env.bool("DEBUG", False)
@@ -184,6 +205,8 @@ STATIC_ROOT = DATA_DIR / "static"
 # Straight from the packages: nothing to collect, nothing to forget.
 SERVESTATIC_USE_FINDERS = True
 SERVESTATIC_AUTOREFRESH = DEBUG
+# The panel's source, to be read and copied in the browser.
+SERVESTATIC_MIMETYPES = {".tsx": "text/plain"}
 
 AUTH_PASSWORD_VALIDATORS = [
     {"NAME": f"django.contrib.auth.password_validation.{name}"}

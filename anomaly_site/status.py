@@ -5,6 +5,7 @@ processes are seen too) and the database. What does not answer is said in `probl
 """
 
 import asyncio
+import contextlib
 import logging
 import platform
 import time
@@ -31,7 +32,7 @@ from anomaly_site import __version__
 from anomaly_site.ws.hub import Hub, current_hub
 from ingestion.lag import progress
 from ingestion.nats import TRANSIENT, NatsUnavailable, connect
-from market.messages import FeedState, decode_feed
+from market.messages import FeedState, InvalidMessage, decode_feed, decode_stress
 from market.selectors import sector_map, sector_map_state
 
 logger = logging.getLogger(__name__)
@@ -43,7 +44,7 @@ FRESH_S: Final = 1.0
 NATS_TIMEOUT_S: Final = 2.0
 RATES_OVER_S: Final = 60.0
 # A reader so far behind will not be there in a second; it is said to be behind.
-BEHIND: Final = {"analyze": 100, "bridge": 5_000}
+BEHIND: Final = {"analyze": 100, "bridge": 5_000, "history": 1_000}
 
 
 async def status_json(request: HttpRequest) -> JsonResponse:
@@ -78,6 +79,7 @@ async def _look() -> Status:
         "problems": [],
         "source": "+".join(sorted({feed["source"] for feed in feeds})) or None,
         "feeds": feeds,
+        "stress": _stress(hub),
         **broker,
         "web": _web(hub),
         **stored,
@@ -118,9 +120,20 @@ def _feeds(hub: Hub | None) -> list[dict[str, Any]]:
     """The last word of every venue; `age_ms` goes on growing while a venue says nothing."""
     found = []
     for venue, frame in sorted(hub.feeds.items() if hub else ()):
-        feed = msgspec.to_builtins(decode_feed(frame.data))
-        silent_ms = max(0, round((time.time() - frame.received_at) * 1000))
-        found.append(feed | {"venue": venue, "age_ms": feed["age_ms"] + silent_ms, "silent_ms": silent_ms})
+        with contextlib.suppress(InvalidMessage):
+            feed = msgspec.to_builtins(decode_feed(frame.data))
+            silent_ms = max(0, round((time.time() - frame.received_at) * 1000))
+            found.append(feed | {"venue": venue, "age_ms": feed["age_ms"] + silent_ms, "silent_ms": silent_ms})
+    return found
+
+
+def _stress(hub: Hub | None) -> list[dict[str, Any]]:
+    found = []
+    for (kind, venue), frame in sorted(hub.live.items() if hub else ()):
+        if kind == "stress":
+            with contextlib.suppress(InvalidMessage):
+                index = decode_stress(frame.data)
+                found.append({"venue": venue, "interval": index.interval, "stress_index": index.stress_index})
     return found
 
 

@@ -20,6 +20,7 @@ from ingestion.backoff import backoff
 from ingestion.bridge import run_bridge
 from ingestion.daemon import stopped_by_signals
 from ingestion.feed import restart_candles, run_ingest
+from ingestion.history.writer import run_history
 from ingestion.nats import NatsUnavailable, connection, server_url
 from ingestion.nats_server import NatsServer, NatsServerError
 from ingestion.sectors import run_sectors
@@ -33,6 +34,7 @@ class Role(StrEnum):
     INGEST = "ingest"
     ANALYZE = "analyze"
     BRIDGE = "bridge"
+    HISTORY = "history"
     SECTORS = "sectors"
     WEB = "web"
 
@@ -93,7 +95,7 @@ async def run(plan: Plan) -> None:
         if listener is not None:
             await stack.enter_async_context(_web(listener, stop))
             _announce_web(plan, listener.getsockname()[1])
-        if {Role.INGEST, Role.ANALYZE, Role.BRIDGE} & set(plan.roles):
+        if {Role.INGEST, Role.ANALYZE, Role.BRIDGE, Role.HISTORY} & set(plan.roles):
             client = await stack.enter_async_context(connection(url, name="anomaly_site"))
             for name, role in await _data_path(plan, client):
                 await stack.enter_async_context(_running(name, role, stop))
@@ -143,6 +145,8 @@ async def _data_path(plan: Plan, client: Client) -> list[tuple[Role, RoleRunner]
     path: list[tuple[Role, RoleRunner]] = []
     if Role.BRIDGE in plan.roles:
         path.append((Role.BRIDGE, functools.partial(run_bridge, client)))
+    if Role.HISTORY in plan.roles:
+        path.append((Role.HISTORY, functools.partial(run_history, client)))
     for source in plan.sources:
         await restart_candles(source, client)
     if Role.ANALYZE in plan.roles:

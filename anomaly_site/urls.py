@@ -1,3 +1,4 @@
+from django.conf import settings
 from django.contrib import admin
 from django.urls import include, path, re_path, register_converter
 from django.urls.converters import StringConverter
@@ -9,7 +10,15 @@ from anomaly_site import health
 from anomaly_site.metrics import metrics
 from anomaly_site.status import status_json, status_page
 from anomaly_site.ws.asyncapi import asyncapi
+from ingestion.history.views import CandleList
 from market.views import MarketAnomalyDetail, MarketAnomalyList, SectorList, StressHistory, SymbolList
+
+if settings.HISTORY_BACKEND == "influx":
+    from ingestion.history.anomaly_views import InfluxAlertList, InfluxMarketAnomalyList
+
+    alert_list, market_list = InfluxAlertList.as_view(), InfluxMarketAnomalyList.as_view()
+else:
+    alert_list, market_list = AlertList.as_view(), MarketAnomalyList.as_view()
 
 admin.site.site_header = admin.site.site_title = "Crypto anomalies"
 admin.site.index_title = "Review"
@@ -28,13 +37,14 @@ urlpatterns = [
     path("", include("frontend.urls")),
     path("admin/status/", admin.site.admin_view(status_page), name="admin-status"),
     path("admin/", admin.site.urls),
-    path("alerts", AlertList.as_view(), name="alerts"),
+    path("alerts", alert_list, name="alerts"),
     path("alerts/<id:pk>", AlertDetail.as_view(), name="alert"),
-    path("market", MarketAnomalyList.as_view(), name="market"),
+    path("market", market_list, name="market"),
     path("market/stress", StressHistory.as_view(), name="stress"),
     path("market/<id:pk>", MarketAnomalyDetail.as_view(), name="market-anomaly"),
     path("sectors", SectorList.as_view(), name="sectors"),
     path("symbols", SymbolList.as_view(), name="symbols"),
+    path("candles", CandleList.as_view(), name="candles"),
     path("schema", SpectacularAPIView.as_view(), name="schema"),
     path("docs", SpectacularSwaggerView.as_view(url_name="schema"), name="docs"),
     path("asyncapi.json", asyncapi),
@@ -43,7 +53,7 @@ urlpatterns = [
     path("status", status_json, name="status"),
     path("metrics", metrics),
     re_path(
-        rf"^(?P<path>(?:alerts|market)(?:/{AnomalyId.regex})?|sectors|symbols|schema|docs|healthz|readyz|status|metrics)/$",
+        rf"^(?P<path>(?:alerts|market)(?:/{AnomalyId.regex})?|sectors|symbols|candles|schema|docs|healthz|readyz|status|metrics)/$",
         RedirectView.as_view(url="/%(path)s", query_string=True),
     ),
 ]

@@ -101,7 +101,7 @@ async def _sort(received: list[Received], epoch: int, previous: int, rejects: Re
     batch = Batch(epoch, previous, received[-1].offset, [], [])
     for message in received:
         try:
-            anomaly = _decode(message)
+            anomaly = decode(message)
         except InvalidMessage as error:
             await rejects.reject(message, str(error))
             continue
@@ -112,7 +112,8 @@ async def _sort(received: list[Received], epoch: int, previous: int, rejects: Re
     return batch
 
 
-def _decode(message: Received) -> Anomaly:
+def decode(message: Received) -> Anomaly:
+    """What a publisher means. Raises `InvalidMessage`."""
     kind, _, token = message.subject.partition(".")
     if kind == "alerts":
         return decode_alert(message.data, received_at=message.received_at, subject_token=token)

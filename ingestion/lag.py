@@ -8,6 +8,8 @@ from channels.db import database_sync_to_async
 from nats.aio.client import Client
 
 from ingestion.analysis import load_position
+from ingestion.history.stores import candle_store
+from ingestion.models import HistoryPosition
 from ingestion.nats import ANOMALIES, CANDLES, REJECTED, epoch_ms, has_jetstream
 from market.selectors import stream_head
 
@@ -34,7 +36,7 @@ class Lag:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """`streams` is empty on a server without JetStream; a reader that has no place yet is missing in `lags`."""
+    """`streams` is empty on a server without JetStream. A reader that has no place yet is at the beginning."""
 
     jetstream: bool
     streams: dict[str, Stream]
@@ -56,11 +58,17 @@ async def progress(client: Client) -> Progress:
     places = {
         ("analyze", CANDLES): await load_position(client, jetstream=True),
         ("bridge", ANOMALIES): await database_sync_to_async(stream_head)(),
+        ("history", CANDLES): await database_sync_to_async(_history_place)(),
     }
     lags = {
-        role: _lag(streams[stream], place) for (role, stream), place in places.items() if place and stream in streams
+        role: _lag(streams[stream], place or (0, 0)) for (role, stream), place in places.items() if stream in streams
     }
     return Progress(True, streams, lags)
+
+
+def _history_place() -> tuple[int, int] | None:
+    name = f"candles:{candle_store().name}"
+    return HistoryPosition.objects.filter(name=name).values_list("epoch", "offset").first()
 
 
 def _lag(stream: Stream, place: tuple[int, int]) -> Lag:

@@ -11,5 +11,10 @@ STORED: Final = Counter("anomalies_stored", "Messages the bridge has stored and 
 STORE_RETRIES: Final = Counter("anomalies_store_retries", "Times the database did not take a batch.")
 SEND_FAILURES: Final = Counter("anomalies_send_failures", "Batches that hubs had to fetch from the store.", ["channel"])
 REJECTED: Final = Counter("anomalies_rejected", "Messages nobody could read.", ["kind"])
+HISTORY: Final = Counter(
+    "anomalies_history",
+    "Rows or points of the time series (lost: messages), by what became of them.",
+    ["sink", "outcome"],
+)
 READER_INTERRUPTIONS: Final = Counter("anomalies_reader_interruptions", "Times reading a stream broke off.", ["stream"])
 READER_DROPPED: Final = Counter("anomalies_reader_dropped", "Messages dropped for want of JetStream and of speed.")

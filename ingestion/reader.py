@@ -89,6 +89,13 @@ class StreamReader:
             pull, self._pull = self._pull, None
             await pull.close()
 
+    async def release(self) -> None:
+        """Pause: the server forgets this reader at once, so nobody waits for it; the next fetch goes on behind."""
+        if self._pull is not None:
+            with contextlib.suppress(*TRANSIENT, nats.errors.Error):
+                await self._client.jetstream().delete_consumer(self._stream, self._pull.consumer)
+            await self.close()
+
     async def _open(self) -> "_Pull":
         await ensure_streams(self._client)
         epoch = await stream_epoch(self._client, self._stream)
@@ -116,7 +123,7 @@ class _Pull:
     def __init__(self, client: Client, stream: str, consumer: str) -> None:
         self._client = client
         self._stream = stream
-        self._consumer = consumer
+        self.consumer = consumer
         self._buffer: deque[Received] = deque()
         self._arrived = asyncio.Event()
         self._asked = 0  # asked for and not yet arrived
@@ -171,7 +178,7 @@ class _Pull:
             return
         self._asked += more
         await self._client.publish(
-            f"$JS.API.CONSUMER.MSG.NEXT.{self._stream}.{self._consumer}",
+            f"$JS.API.CONSUMER.MSG.NEXT.{self._stream}.{self.consumer}",
             msgspec.json.encode({"batch": more, "expires": self._EXPIRES_S * 1_000_000_000}),
             reply=self._inbox,
         )
@@ -207,7 +214,7 @@ class _Pull:
         now = asyncio.get_running_loop().time()
         if now - self._heard_at > self._ALIVE_EVERY_S:
             self._heard_at = now
-            await self._client.jetstream().consumer_info(self._stream, self._consumer)
+            await self._client.jetstream().consumer_info(self._stream, self.consumer)
 
 
 class SubjectReader:

@@ -67,8 +67,8 @@ class StreamPagination(BasePagination):
 
     def _history(self, queryset: QuerySet[Anomaly], given: Mapping[str, str], limit: int) -> list[Anomaly]:
         backwards = "after" in given  # towards the newest, from a page further down
-        found = newer(queryset, _place(given, "after")) if backwards else older(queryset, _place(given, "before"))
-        rows = list(found[: limit + 1])
+        than = _place(given, "after" if backwards else "before")
+        rows = self.rows(queryset, than, limit + 1, backwards=backwards)
         more = len(rows) > limit
         rows = rows[:limit]
         if backwards:
@@ -78,6 +78,10 @@ class StreamPagination(BasePagination):
         if rows and (more if backwards else "before" in given):
             self.previous = self._link("after", rows[0])
         return rows
+
+    def rows(self, found: Any, than: Place | None, limit: int, *, backwards: bool) -> list[Any]:
+        """The first `limit` rows from a place on: upwards if `backwards`, else downwards."""
+        return list((newer(found, than) if backwards else older(found, than))[:limit])
 
     def _link(self, direction: str, row: Anomaly) -> str:
         url = remove_query_param(remove_query_param(self.url, "before"), "after")

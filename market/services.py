@@ -44,7 +44,7 @@ def sequenced(epoch: int, offset: int, message: MessageT) -> Sequenced[MessageT]
 
 def store(messages: Sequence[Sequenced[MarketAnomaly]]) -> int:
     """Insert market anomalies, or bring stored ones up to date; the number of rows inserted or changed."""
-    return upsert(_row(item) for item in newest_of_each(messages))
+    return upsert(row(item) for item in newest_of_each(messages))
 
 
 def record_stress(sample: StressIndex, payload: bytes, *, keep: timedelta) -> None:
@@ -130,7 +130,8 @@ def shared_columns(item: Sequenced[Anomaly]) -> dict[str, Any]:
     }
 
 
-def _row(item: Sequenced[MarketAnomaly]) -> models.MarketAnomaly:
+def row(item: Sequenced[MarketAnomaly]) -> models.MarketAnomaly:
+    """The row a message is stored as, without its review."""
     message = item.message
     return models.MarketAnomaly(
         **shared_columns(item),

@@ -19,8 +19,10 @@ from websockets.http11 import Request
 from anomaly_site.ws.client import BROADCAST_EXTENSION
 from anomaly_site.ws.protocol import CloseCode, Frame
 
-# How long a peer that does not read may take to fetch its close frame before the connection is cut.
+# How long a peer may take to fetch its close frame before the connection is cut: when the server stops, and when it was
+# closed for not reading (all it holds by then is what the transport had taken, some 64 KB).
 GRACE_S: Final = 5.0
+SLOW_GRACE_S: Final = 30.0
 _wire = attrgetter("wire")
 
 
@@ -168,7 +170,8 @@ class Protocol(WebSocketsSansIOProtocol):
         if self.read_paused:
             self.read_paused = False
             self.transport.resume_reading()
-        self.close_timer = self.loop.call_later(GRACE_S, self.transport.abort)
+        grace_s = SLOW_GRACE_S if code is CloseCode.SLOW_CONSUMER else GRACE_S
+        self.close_timer = self.loop.call_later(grace_s, self.transport.abort)
 
     def shutdown(self) -> None:
         """The server stops: what waits goes out, then 1012. Whoever does not take it in time is cut off."""

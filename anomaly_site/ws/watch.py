@@ -95,7 +95,8 @@ class Watch:
             case "feed" if isinstance(data, dict):
                 self._say(console, f"feed {data.get('venue')}", f"{data.get('state')} ({data.get('source')})")
             case "stress" if isinstance(data, dict) and isinstance(data.get("stress_index"), int | float):
-                self._say(console, "market", f"{zone(data['stress_index'])} (stress index {data['stress_index']:.0f})")
+                subject = f"market {data.get('venue', '')}".strip()
+                self._say(console, subject, f"{zone(data['stress_index'])} (stress index {data['stress_index']:.0f})")
 
     def _subscribed(self, frame: Frame, console: Console) -> None:
         if self._cursor is None:

@@ -309,11 +309,19 @@ export function share(ratio: number | null): string {
   return `${ratio < 1 && whole === 100 ? 99 : ratio > 0 && whole === 0 ? "<1" : whole}${NBSP}%`;
 }
 
-/** A price by its market's step size, else five significant digits (one decimal from 1,000). */
+/**
+ * A price by its market's step size, else five significant digits (one decimal from 1,000). Of the tiniest the zeros are
+ * counted, as terminals do: 0.00000079456 is 0.0₆7946.
+ */
 export function price(value: number | null, step?: number): string {
   if (value === null) return "–";
   if (step && step > 0 && step < 1) return plain(value, Math.min(12, Math.max(0, Math.round(-Math.log10(step)))));
   if (Math.abs(value) >= 1000) return plain(value, 1);
+  if (value > 0 && value < 1e-4) {
+    const [digits = "", exponent = ""] = value.toExponential(3).split("e-");
+    const zeros = String(Number(exponent) - 1).replace(/\d/g, (digit) => "₀₁₂₃₄₅₆₇₈₉"[Number(digit)]!);
+    return `0.0${zeros}${digits.replace(".", "")}`;
+  }
   return significant.format(value);
 }
 
@@ -468,11 +476,11 @@ export interface Status {
 
 const TIMING = { pingAfterMs: 20_000, closeAfterMs: 30_000, firstBackoffMs: 500, mostBackoffMs: 30_000, fetchMs: 10_000, lingerMs: 2_000 };
 export type Timing = typeof TIMING;
-const BACKFILL = 1000;
+const BACKFILL = 500;
 const HISTORY_POINTS = 240;
 const HISTORY_EVERY_MS = 15_000;
 const DETAILS_KEPT = 40;
-const FLUSH_EVERY_MS = 50;
+const FLUSH_EVERY_MS = 100;
 
 /** What all panels together want: an empty list means everything, so it swallows every other. */
 export function unionOf(scopes: Iterable<Scope>): Scope {
@@ -752,7 +760,7 @@ export class Pad {
 
   /**
    * Frames that come close together become one change, drawn in one animation frame. A hidden page has no animation
-   * frames, so a timer stands in. In a rush, twenty changes a second are as many as anybody can see.
+   * frames, so a timer stands in. In a rush, ten changes a second are more than anybody can read.
    */
   private flushSoon(): void {
     if (this.flushing) return;
@@ -1939,13 +1947,17 @@ const PRESETS: { label: string; change: Partial<Settings> }[] = [
 ];
 const flip = (list: string[], value: string) => (list.includes(value) ? list.filter((other) => other !== value) : [...list, value]);
 
-function FilterMenu({ settings, change, host, counts, shown, onClose }: { settings: Settings; change: Change_; host: Host; counts: Record<string, number>; shown: number; onClose: () => void }) {
+function FilterMenu({ settings, change, host, counts, sectors, shown, onClose }: { settings: Settings; change: Change_; host: Host; counts: Record<string, number>; sectors: MarketAnomaly[]; shown: number; onClose: () => void }) {
   return (
     <Overlay title="Filters" onClose={onClose}>
       <Search value={settings.search} onChange={(search) => change({ search })} />
       <div className="fld"><span className="lbl">Presets</span><div className="cks">{PRESETS.map(({ label, change: preset }) => <button key={label} type="button" className="ctl" onClick={() => change(preset)}>{label}</button>)}</div></div>
       <div className="fld"><span className="lbl">Severity</span><SeverityToggles counts={counts} hidden={settings.hiddenSeverities} onToggle={(severity) => change({ hiddenSeverities: flip(settings.hiddenSeverities, severity) })} /></div>
       <div className="fld"><span className="lbl">Method (none chosen: all)</span><div className="cks">{METHODS.map((method) => <Toggle key={method} on={settings.methods.includes(method)} label={methodName(method)} onClick={() => change({ methods: flip(settings.methods, method) })} />)}</div></div>
+      {sectors.length > 0 && <div className="fld"><span className="lbl">Sector that parted from the market</span><div className="cks">{sectors.slice(0, 12).map(({ sector, symbols }) => {
+        const on = settings.group?.label === sector;
+        return <Toggle key={sector} on={on} label={sector} onClick={() => change({ group: on || !sector ? null : { label: sector, symbols } })} />;
+      })}</div></div>}
       <div className="fld"><span className="lbl">Only</span><div className="cks">
         <Toggle on={settings.onlyActive} label="Active symbol" disabled={!host.active} onClick={() => change({ onlyActive: !settings.onlyActive })} />
         <Toggle on={settings.onlyPositions} label="My positions" disabled={!host.account} onClick={() => change({ onlyPositions: !settings.onlyPositions })} />
@@ -2114,10 +2126,21 @@ function Component(): React.ReactElement {
   if (!isReading) cutoff.current = Infinity;
   else if (cutoff.current === Infinity) cutoff.current = store.seq;
 
+  // A row that leaves the list takes the focus with it, and no blur says so: the panel catches it, and the keys go on working.
+  React.useLayoutEffect(() => {
+    if (!reading.focusedIn || document.activeElement !== document.body) return;
+    rootRef.current?.focus({ preventScroll: true });
+    setReading((old) => ({ ...old, focusedIn: false }));
+  });
+
   const { accepts, names } = React.useMemo(() => acceptOf(settings, host, now), [settings, host, now]);
   const wide = width >= WIDE;
   const listWidth = wide ? LIST_WIDTH : width;
   const list = layoutList(store.entries, { layout: settings.layout, sort: settings.sort, accepts, cutoff: cutoff.current, incidents: store.market, unfolded, folded, expanded, expandedHeight });
+  const expandedIsGone = expanded !== null && !list.items.some((item) => item.kind === "alert" && item.expanded);
+  React.useEffect(() => {
+    if (expandedIsGone) setExpanded(null);
+  }, [expandedIsGone]);
   const counts: Record<string, number> = {};
   let open = 0;
   for (const { alert } of store.entries) {
@@ -2263,7 +2286,7 @@ function Component(): React.ReactElement {
         <div className="tabs">
           <div className="tabl" role="tablist" aria-label="Views">{(["alerts", "market"] as const).map((name) => (
             <button key={name} type="button" role="tab" aria-selected={tab === name} className={tab === name ? "on" : ""} onClick={() => setTab(name)}>
-              {words(name)}{name === "alerts" ? <span className="cnt num">{open}</span> : market.worst && <Severity severity={market.worst} size={10} mute={frozen} />}
+              {words(name)}{name === "alerts" ? status.loaded && <span className="cnt num">{open}</span> : market.worst && <Severity severity={market.worst} size={10} mute={frozen} />}
             </button>
           ))}</div>
           {pill}
@@ -2293,7 +2316,7 @@ function Component(): React.ReactElement {
         <span className="only-t keyhints"><kbd>J</kbd><kbd>K</kbd> move <kbd>↵</kbd> expand <kbd>M</kbd> mute <kbd>P</kbd> pause <button type="button" className="lnk" aria-label="All keys" onClick={() => setMenu("keys")}><kbd>?</kbd> keys</button></span>
       </footer>
       <p className="vh" aria-live="polite">{announcement}</p>
-      {menu === "filter" && <FilterMenu settings={settings} change={change} host={host} counts={counts} shown={list.shown} onClose={() => setMenu(null)} />}
+      {menu === "filter" && <FilterMenu settings={settings} change={change} host={host} counts={counts} sectors={market.sectors} shown={list.shown} onClose={() => setMenu(null)} />}
       {menu === "layout" && <LayoutMenu settings={settings} change={change} onClose={() => setMenu(null)} />}
       {menu === "settings" && <SettingsMenu settings={settings} change={change} onClose={() => setMenu(null)} />}
       {menu === "keys" && <KeysMenu onClose={() => setMenu(null)} />}
@@ -2528,7 +2551,7 @@ const STYLE = `
   .c-hd{grid-column:1/-1;display:flex;align-items:center;gap:6px;min-width:0} .c-hd .sym{font-size:13px} .c-nums{display:flex;flex-direction:column;min-width:0} .spk{min-width:0;overflow:hidden} .spk svg{width:100%}
   .card .say{grid-column:1/-1;color:var(--t2)}
 
-  .trow{display:grid;grid-template-columns:16px minmax(70px,1.4fr) 84px 72px 72px 60px 60px 62px 42px;column-gap:8px;align-items:center;height:24px;padding:0 10px 0 8px;border-bottom:1px solid var(--line);position:relative;background:var(--bg1);cursor:pointer;text-align:right} .trow>.chg,.trow>.num{justify-self:end} .trow .me{text-align:left}
+  .trow{display:grid;grid-template-columns:16px minmax(70px,1fr) 78px 76px 76px 54px 62px 54px 40px;column-gap:8px;align-items:center;height:24px;padding:0 10px 0 8px;border-bottom:1px solid var(--line);position:relative;background:var(--bg1);cursor:pointer;text-align:right} .trow>.chg,.trow>.num{justify-self:end} .trow .me{text-align:left}
   .trow.th{height:26px;flex:none;background:var(--bg2);color:var(--t3);font-size:11px;font-weight:500;border-bottom-color:var(--line2);cursor:default} .th>button{text-align:right;height:24px} .th>.l{text-align:left} .th .sorted,.th button:hover{color:var(--t1)}
 
   .mc{background:var(--bg1);border:1px solid var(--line);border-radius:6px;padding:8px 10px 10px;min-width:0}
@@ -2541,7 +2564,7 @@ const STYLE = `
   .comp{min-width:0;display:grid;grid-template-columns:78px minmax(0,1fr) 34px 32px;gap:0 8px;align-items:center;height:21px} .comp .bar{height:8px;background:var(--line);border-radius:2px;position:relative} .comp .bar i{position:absolute;inset:0 auto 0 0;border-radius:2px;background:var(--t3)}
   .comp.lead .bar i{background:var(--accent)} .comp .nm{color:var(--t2)} .comp.lead .nm{color:var(--t1);font-weight:600} .comp .bar u{position:absolute;left:50%;top:-2px;bottom:-2px;width:1px;background:var(--ctl)} .comp .num{text-align:right} .comp b{font-weight:600}
   .stack{display:flex;height:12px;gap:1px;margin:2px 0 4px} .stack i{display:block;height:100%;background:var(--t3)} .stack i:first-child{border-radius:2px 0 0 2px;background:var(--accent)} .stack .rest{background:var(--line);flex:1}
-  .breadth{display:flex;height:20px;gap:2px;border-radius:3px;overflow:hidden} .breadth>span{display:flex;align-items:center;padding:0 6px;font-weight:600;font-size:11px;white-space:nowrap;overflow:hidden;color:var(--onfill);min-width:0} .breadth .d{background:var(--down)} .breadth .u{background:var(--up)} .breadth .n{background:var(--t3)} .breadth .f{background:var(--line2)}
+  .breadth{display:flex;height:20px;gap:2px;border-radius:3px;overflow:hidden} .breadth>span{display:flex;align-items:center;padding:0 6px;font-weight:600;font-size:11px;white-space:nowrap;overflow:hidden;color:var(--onfill);min-width:0} .breadth .d{background:var(--down)} .breadth .u{background:var(--up)} .breadth .n{background:var(--t3)} .breadth .f{background:var(--line2);padding:0}
   .bl{display:flex;justify-content:space-between;gap:8px;margin-top:4px;font-size:11px;color:var(--t3)}
   .sync{display:grid;grid-template-columns:84px minmax(0,1fr);gap:4px 12px;align-items:center;margin-bottom:8px}
   .chips{display:flex;flex-wrap:wrap;gap:4px} .chips.all{max-height:132px;overflow:auto} .chip{min-height:20px;padding:0 6px!important;border-radius:3px;border:1px solid var(--line2)!important;background:var(--bg2);font-size:11px;line-height:18px;white-space:nowrap} .chip:hover{border-color:var(--accent)!important}
@@ -2563,12 +2586,12 @@ const STYLE = `
   .banner{display:flex;align-items:center;gap:8px;padding:4px 10px;min-height:34px;border-bottom:1px solid var(--line);flex:none;background:color-mix(in srgb,var(--high) 12%,var(--bg1));line-height:16px} .banner.off{background:var(--bg2)} .banner .x{margin-left:auto;flex:none}
   .sk{background:var(--line);border-radius:3px;display:block;height:10px;max-width:100%}
 
-  @container aa (max-width:899px){.only-l{display:none!important} .col-list{border-right:0} .summary{display:grid;gap:8px;border:1px solid var(--line);border-radius:6px}}
+  @container aa (max-width:899px){.only-l{display:none!important} .col-list{border-right:0} .summary{display:grid;min-height:auto;gap:8px;border:1px solid var(--line);border-radius:6px}}
   @container aa (min-width:900px){.only-s{display:none!important}}
   @container aa (max-width:1180px){.src{display:none!important}}
-  @container aa (max-width:639px){.only-t{display:none!important}}
+  @container aa (max-width:639px){.only-t{display:none!important} .trow{grid-template-columns:16px minmax(70px,1fr) 78px 76px 54px 62px 54px 40px} .trow>.c-exp{display:none}}
   @container aa (max-width:559px){.lay-tx,.only-m{display:none!important} .ctl.lay{padding:0 6px;gap:2px} .row{grid-template-columns:20px minmax(0,1fr) 78px 56px 34px;column-gap:6px} .row :is(.sp,.me,.cv),.row>.sp,.row>.me,.row>.cv{display:none}
-    .trow{grid-template-columns:16px minmax(60px,1fr) 78px 68px 56px 58px 34px} .trow :is(.c-exp,.c-band),.trow>.c-exp,.trow>.c-band{display:none}}
+    .trow{grid-template-columns:16px minmax(56px,1fr) 78px 68px 56px 54px 40px} .trow :is(.c-exp,.c-band),.trow>.c-exp,.trow>.c-band{display:none}}
   @container aa (max-width:359px){.only-n{display:none!important} .hd{padding:0 6px;gap:2px} .ctl.lay{border-color:transparent;background:none} .ctl.lay>svg:last-child{display:none}
     .row{grid-template-columns:16px minmax(0,1fr) 74px 52px 28px;column-gap:5px;padding:0 6px 0 8px} .in .row{padding-left:20px} .in .row:not(.sel)::before,.in .morerow::before{left:10px} .sym i{display:none}
     .trow{grid-template-columns:14px minmax(0,1fr) 74px 54px 28px;column-gap:5px;padding:0 6px} .trow>.c-price,.trow>.c-me{display:none}

@@ -74,6 +74,8 @@ test("numbers are signed, missing ones say so", () => {
   expect(price(63412.53)).toBe("63,412.5");
   expect(price(0.052741)).toBe("0.052741");
   expect(price(18.206, 0.01)).toBe("18.21");
+  expect(price(0.00000079456)).toBe("0.0₆7946");
+  expect(price(0.0000123)).toBe("0.0₄1230");
   expect(span("15m")).toBe("15\u00a0min");
   expect([1, 2, 3, 11, 93, 96].map(ordinal)).toEqual(["1st", "2nd", "3rd", "11th", "93rd", "96th"]);
 });

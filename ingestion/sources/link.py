@@ -17,8 +17,6 @@ from ingestion.sources.venues import Market, Venue
 
 logger = logging.getLogger(__name__)
 
-# Between two subscriptions: five messages a second is the tightest limit of the venues we know (Binance).
-_PACE_S: Final = 0.25
 _HISTORY_WORKERS: Final = 8
 _OPEN_TIMEOUT_S: Final = 15.0
 
@@ -132,7 +130,7 @@ class Link:
         for start in range(0, len(symbols), size):
             part = list(symbols[start : start + size])
             if start:
-                await asyncio.sleep(_PACE_S)
+                await asyncio.sleep(self.venue.pace_s)
             if self.lost.is_set():
                 return
             if len(part) == 1:

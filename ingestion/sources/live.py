@@ -150,14 +150,14 @@ class LiveSource:
     def _coarse(self, batch: CandleBatch) -> list[CandleBatch]:
         return [batch] if self._resampler is None else self._resampler.add(batch)
 
-    # --- Ticks ------------------------------------------------------------------------------------------------------
+    # --- Ticks: either trades or tickers, or volume would count twice -----------------------------------------------
 
     def trade(self, symbol: str, time_ms: int, price: float, amount: float, trade_id: str) -> None:
-        if (ours := self._watched.get(symbol)) and self._in_time(time_ms):
+        if not self._whole and (ours := self._watched.get(symbol)) and self._in_time(time_ms):
             self._candles.trade(ours, time_ms, price, amount, trade_id)
 
     def ticker(self, symbol: str, time_ms: int, price: float, rolling_volume: float | None) -> None:
-        if (ours := self._watched.get(symbol)) and self._in_time(time_ms):
+        if self._whole and (ours := self._watched.get(symbol)) and self._in_time(time_ms):
             self._candles.ticker(ours, time_ms, price, rolling_volume)
 
     def _in_time(self, time_ms: int) -> bool:

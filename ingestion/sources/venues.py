@@ -17,8 +17,8 @@ class Venue:
 
     `exchange` is ccxt's id, `kind` "spot" or "swap" (linear perpetuals), `quote` the usual quote currency.
     `whole_market`: every symbol of the venue comes once a second on one connection. Otherwise trades are watched, in
-    subscriptions of `chunk` symbols each, for the `top` symbols by turnover. `history` is the finest candle the venue
-    keeps. `host` answers when the venue can be reached at all.
+    subscriptions of `chunk` symbols each and `pace_s` seconds apart, for the `top` symbols by turnover. `history` is
+    the finest candle the venue keeps. `host` answers when the venue can be reached at all.
     """
 
     name: str
@@ -27,6 +27,7 @@ class Venue:
     quote: str = "USDT"
     whole_market: bool = False
     chunk: int = 50
+    pace_s: float = 0.25
     top: int = 200
     history: str = "1m"
     host: str = ""
@@ -61,7 +62,8 @@ _KNOWN: Final = {
         Venue("coinbase", "coinbase", quote="USD", chunk=25, host="api.coinbase.com"),
         Venue("kraken", "kraken", quote="USD", host="api.kraken.com"),
         Venue(
-            "hyperliquid", "hyperliquid", "swap", "USDC", chunk=1, host="api.hyperliquid.xyz", options=_types("swap")
+            "hyperliquid", "hyperliquid", "swap", "USDC", chunk=1, pace_s=0.05, host="api.hyperliquid.xyz",
+            options=_types("swap"),
         ),
     )
 }  # fmt: skip

@@ -37,7 +37,8 @@ def test_the_version_is_the_projects() -> None:
 
 WELL: dict[str, Any] = {
     "source": "live",
-    "feeds": [{"venue": "binance", "source": "live", "state": "ok", "age_ms": 400, "symbols": 9}],
+    "feeds": [{"venue": "binance", "source": "live", "state": "ok", "age_ms": 400, "symbols": 9, "rate": 55.5}],
+    "stress": [{"venue": "binance", "interval": "1s", "stress_index": 31.0}],
     "nats": {"jetstream": True},
     "streams": {CANDLES: {"epoch": 1, "offset": 9, "messages": 5, "bytes": 700}},
     "lag": {"analyze": {"offset": 8, "behind": 1}, "bridge": {"offset": 4, "behind": 0}},
@@ -108,7 +109,7 @@ async def test_lag_is_what_the_stream_has_and_a_reader_has_not(tmp_path: Path, s
         await publisher.publish(*(an_alert(f"a{number}") for number in range(5)))
         before = await progress(client)
         assert set(before.streams) == {CANDLES, ANOMALIES, REJECTED}
-        assert "bridge" not in before.lags
+        assert (before.lags["bridge"].offset, before.lags["bridge"].behind) == (0, 5)
         await in_database(advance, await stream_epoch(client, ANOMALIES), 0, 3)
         found = await asked()
         assert found["lag"]["bridge"] == {"offset": 3, "behind": 2}
@@ -163,6 +164,9 @@ async def test_metrics_are_what_prometheus_reads(monkeypatch: pytest.MonkeyPatch
     found = samples(response.content.decode())
     binance = (("source", "live"), ("venue", "binance"))
     assert found["anomalies_feed_age_seconds", binance] == 0.4
+    assert found["anomalies_feed_rate", binance] == 55.5
+    assert ("anomalies_feed_reconnects", binance) not in found
+    assert found["anomalies_stress_index", (("venue", "binance"),)] == 31
     assert found["anomalies_lag_messages", (("role", "analyze"),)] == 1
     assert found["anomalies_hub_messages_total", ()] == 7
     assert found["anomalies_hub_gaps_healed_total", ()] == 0

@@ -63,7 +63,7 @@ async def test_the_stream_is_readable() -> None:
             subscribed(request, 3),
             alert(2, snapshot=True),
             *({"type": "feed", "data": feed | {"state": state}} for state in ("ok", "ok", "stale")),
-            *({"type": "stress", "data": {"stress_index": index}} for index in (10, 12, 61.5)),
+            *({"type": "stress", "data": {"venue": "okx", "stress_index": index}} for index in (10, 12, 61.5)),
             {"type": "pong"},
             {"type": "alert", "channel": "alerts", "offset": 4, "data": {"symbol": "BTCUSDT"}},
             {"type": "market", "channel": "market", "offset": 5, "data": msgspec.to_builtins(a_sector("m"))},
@@ -78,8 +78,8 @@ async def test_the_stream_is_readable() -> None:
     assert [line[9:] for line in lines[3:7]] == [
         "feed okx: ok (live)",
         "feed okx: stale (live)",
-        "market: calm (stress index 10)",
-        "market: high (stress index 62)",
+        "market okx: calm (stress index 10)",
+        "market okx: high (stress index 62)",
     ]
     assert "not a valid message" in lines[7]
     assert "sector DeFi" in lines[8]

@@ -9,8 +9,8 @@ from market.coingecko import Coin
 from market.models import SectorMember, SectorOverride, StoredSectorMap
 from market.sectors import built_in_map
 from market.selectors import sector_map
-from market.services import ShrunkMap, store_sector_map
-from tests.samples import T0
+from market.services import ShrunkMap, advance, sequenced, store, store_sector_map
+from tests.samples import EPOCH, T0, a_sector
 
 pytestmark = pytest.mark.django_db
 
@@ -98,6 +98,15 @@ def test_overrides_are_edited_in_the_admin(admin_client: Client) -> None:
 def test_an_override_nobody_could_mean_is_refused(admin_client: Client, form: dict[str, str], reason: str) -> None:
     assert reason in admin_client.post(f"{ADMIN}add/", form).content.decode()
     assert not SectorOverride.objects.exists()
+
+
+@pytest.mark.parametrize("degraded", [True, False])
+def test_an_anomaly_by_an_expired_map_says_so(admin_client: Client, degraded: bool) -> None:
+    assert advance(EPOCH, 0, 1)
+    store([sequenced(EPOCH, 1, a_sector("m1", degraded=degraded))])
+    html = admin_client.get("/admin/market/marketanomaly/m1/change/").content.decode()
+    assert ("map that had expired" in html) is degraded
+    assert admin_client.get("/market/m1").json().get("degraded", False) is degraded
 
 
 def test_what_was_fetched_is_shown_and_not_edited(admin_client: Client) -> None:

@@ -2,16 +2,19 @@
 
 import asyncio
 import contextlib
+import gzip
 import itertools
 import json
 import signal
 import time
 from collections.abc import AsyncIterator, Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.ingestion.venues.binance import binance, mini_tickers
+from ingestion.sources.recording import load_recording
+from tests.ingestion.venues.binance import agg_trade, binance, mini_tickers
 from tests.ingestion.venues.server import FakeVenue, serving
 from tests.system.conftest import System, receive_until
 
@@ -78,3 +81,31 @@ async def test_without_a_venue_the_simulated_market_plays_and_says_so(system: Sy
         frames = await receive_until(client, lambda seen: any(frame["type"] == "feed" for frame in seen))
     assert next(frame for frame in frames if frame["type"] == "feed")["data"]["source"] == "simulated"
     assert await asyncio.to_thread(up.stop, signal.SIGINT) == 0
+
+
+async def test_a_live_venue_is_recorded_with_its_frames(system: System, tmp_path: Path) -> None:
+    out, raw = tmp_path / "live.parquet", tmp_path / "raw.jsonl.gz"
+    async with serving(binance(["BTCUSDT"])) as venue:
+        system.env["VENUE_URLS"] = f"binance={venue.url}"
+        command = system.start("record", "--out", str(out), "--symbols", "BTCUSDT", "--raw", str(raw))
+        sent = []
+        await venue.until(lambda venue: bool(venue.sockets), 60)
+        for number in range(100):
+            sent.append(agg_trade(time.time_ns() // 1_000_000, "BTCUSDT", number, 10.0 + number % 3, 0.5))
+            await venue.send(sent[-1])
+            await asyncio.sleep(0.05)
+        assert await asyncio.to_thread(command.stop, signal.SIGINT) == 0, command.output
+    assert "candles in" in command.output
+    recording = load_recording([out])
+    for one in (recording.batch(index, "replay") for index in range(len(recording))):
+        within = [t for t in sent if one.close_time - 1_000 <= t["T"] < one.close_time]
+        assert one.volume == [0.5 * len(within)]
+    with gzip.open(raw, "rt") as file:
+        frames = [json.loads(json.loads(line)["data"]) for line in file]
+    assert [frame for frame in frames if "e" in frame] == sent
+
+
+def test_two_venues_do_not_fit_in_one_recording(system: System, tmp_path: Path) -> None:
+    done = system.run("record", "--out", str(tmp_path / "a.parquet"), "--venue", "binance,kraken")
+    assert done.returncode != 0
+    assert "one recording is one venue" in done.stderr

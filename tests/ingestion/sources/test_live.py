@@ -9,6 +9,7 @@ import random
 import re
 import time
 from collections.abc import AsyncIterator, Callable, Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,10 @@ import pytest
 from ingestion.sources import SourceError
 from ingestion.sources.live import LiveSource, Timing
 from ingestion.sources.venues import chosen, tradable, venue_named
-from market.messages import CandleBatch
+from market.messages import CandleBatch, time_ms
 from tests.ingestion.venues.binance import agg_trade, binance, mini_tickers
-from tests.ingestion.venues.server import FakeVenue, serving
+from tests.ingestion.venues.others import Exchange, bybit, coinbase, hyperliquid, iso, kraken, okx
+from tests.ingestion.venues.server import FakeVenue, Protocol, serving
 
 QUICK = Timing(grace=0.2, stalled=1.5, history=5.0, retry_first=0.05, retry_cap=0.2)
 
@@ -262,52 +264,148 @@ async def test_minutes_are_made_of_seconds() -> None:
     assert {query["interval"] for path, query in venue.requests if path.endswith("klines")} == {"1m"}
 
 
-# --- Recorded frames --------------------------------------------------------------------------------------------------
-
-
-def recorded(path: Path, containing: str) -> list[str]:
-    with gzip.open(path, "rt") as file:
-        records = [json.loads(line) for line in file]
-    return [record["data"] for record in records if record["t"] == "recv" and containing in record["data"]]
-
-
-def shifted(frames: list[str], to_ms: int) -> list[str]:
-    """The frames with their times (13 digits) moved, so that the first is at `to_ms`."""
-    first = int(re.findall(r"\b1[56]\d{11}\b", frames[0])[0])
-    return [re.sub(r"\b1[56]\d{11}\b", lambda m: str(int(m[0]) - first + to_ms), frame) for frame in frames]
+# --- The other venues -------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
-    ("name", "file", "symbols"),
+    ("name", "exchange"),
     [
-        ("binance", "binance_spot", ["NKNUSDT", "LRCBTC"]),
-        ("binanceusdm", "binance_usdm", ["SUSHIUSDT", "CTKUSDT", "AKROUSDT", "KEEPUSDT"]),
+        ("bybit", bybit()),
+        ("bybit-swap", bybit("linear")),
+        ("okx", okx()),
+        ("okx-swap", okx("SWAP")),
+        ("kraken", kraken()),
+        ("coinbase", coinbase()),
+        ("hyperliquid", hyperliquid()),
     ],
+    ids=lambda value: value if isinstance(value, str) else "",
 )
-async def test_recorded_binance_frames(shared_data: Path, name: str, file: str, symbols: list[str]) -> None:
-    frames = recorded(shared_data / "ws_raw" / f"{file}.jsonl.gz", "@")
-    quote = "USDT"
-    async with serving(binance(symbols)) as venue:
-        source = live(venue, name, symbols=[symbol for symbol in symbols if symbol.endswith(quote)])
+async def test_every_venue_gives_history_and_exact_candles(name: str, exchange: Exchange) -> None:
+    ours, theirs = next(iter(exchange.symbols.items()))
+    sent: list[tuple[int, float]] = []
+
+    def frames(now: int, number: int) -> Any:
+        amount = 0.25 * (number % 7 + 1)
+        sent.append((now, amount))
+        return exchange.trade(now, theirs, number, 10 + number % 5, amount)
+
+    async with serving(exchange.protocol) as venue:
+        source = live(venue, name)
+        async with telling(venue, frames, 0.05), playing(source) as player:
+            await player.until(lambda player: len(player.live) >= 2)
+    assert len(venue.topics) >= 2
+    past = [batch for batch in player.batches if batch.close_time <= player.warm_until]
+    assert 200 <= len(past) <= 241
+    assert all(set(batch.symbols) == set(source.symbols) for batch in past)
+    assert {(price, traded) for batch in past for price, traded in zip(batch.close, batch.volume, strict=True)} == {
+        (10.0, 2.5)
+    }
+    for batch in player.live:
+        within = [amount for time, amount in sent if batch.close_time - 1_000 <= time < batch.close_time]
+        assert volume([batch], ours) == pytest.approx(sum(within))
+        assert 10 <= batch.low[0] <= batch.high[0] <= 14
+
+
+# --- Recorded frames --------------------------------------------------------------------------------------------------
+
+
+def recorded(path: Path) -> list[Any]:
+    with gzip.open(path, "rt") as file:
+        records = [json.loads(line) for line in file]
+    return [json.loads(record["data"]) for record in records if record["t"] == "recv"]
+
+
+@dataclass
+class Said:
+    """A recorded frame, and the execution it reports when it does: its time (ms), our symbol, price and amount."""
+
+    frame: Any
+    trade: tuple[int, str, float, float] | None = None
+
+
+def binance_recording(frames: list[Any]) -> list[Said]:
+    """Combined frames become plain ones, as ccxt's kind of connection gets them."""
+    said = []
+    for frame in (frame["data"] for frame in frames if "data" in frame):
+        aggregated = frame.get("e") == "aggTrade"
+        said.append(Said(frame, (frame["T"], frame["s"], float(frame["p"]), float(frame["q"])) if aggregated else None))
+    return said
+
+
+def okx_recording(frames: list[Any]) -> list[Said]:
+    said = []
+    for frame in frames:
+        [row] = frame["data"] if frame.get("arg", {}).get("channel") == "trades" and "data" in frame else [None]
+        ours = row and (int(row["ts"]), row["instId"].replace("-", ""), float(row["px"]), float(row["sz"]))
+        said.append(Said(frame, ours))
+    return said
+
+
+def kraken_recording(frames: list[Any]) -> list[Said]:
+    """Executions of the first version of the protocol in the words of the second; the rest is dropped."""
+    said: list[Said] = []
+    for frame in frames:
+        if isinstance(frame, list) and frame[-2] == "trade":
+            for price, amount, time_s, *_ in frame[1]:
+                time_ms = int(float(time_s) * 1000)
+                new = kraken().trade(time_ms, frame[-1], len(said), float(price), float(amount))
+                said.append(Said(new, (time_ms, frame[-1].replace("/", ""), float(price), float(amount))))
+        elif isinstance(frame, dict) and frame.get("event") == "heartbeat":
+            said.append(Said({"channel": "heartbeat"}))
+    return said
+
+
+def moved(frame: Any, move: Callable[[int], int]) -> Any:
+    """The frame with all of its times (milliseconds or ISO, of 2021 and 2022) moved."""
+    text = re.sub(r"\b16[1-6]\d{10}\b", lambda found: str(move(int(found[0]))), json.dumps(frame))
+    return re.sub(r"\b202[12]-[^\"]+Z\b", lambda found: iso(move(time_ms(found[0]))), text)
+
+
+@pytest.mark.parametrize(
+    ("name", "file", "protocol", "read", "trades"),
+    [
+        ("binance", "binance_spot", binance(["NKNUSDT", "LRCBTC"]), binance_recording, 1),
+        ("binanceusdm", "binance_usdm", binance(["SUSHIUSDT", "CTKUSDT", "AKROUSDT"]), binance_recording, 80),
+        ("okx", "okx", okx().protocol, okx_recording, 60),
+        ("kraken", "kraken_v1", kraken().protocol, kraken_recording, 1),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+async def test_recorded_frames(
+    shared_data: Path, name: str, file: str, protocol: Protocol, read: Callable[[list[Any]], list[Said]], trades: int
+) -> None:
+    """Half a minute or more of a real stream, told within two seconds: every execution is in a candle, once."""
+    said = read(recorded(shared_data / "ws_raw" / f"{file}.jsonl.gz"))
+    times = [one.trade[0] for one in said if one.trade]
+    first, length = min(times), max(max(times) - min(times), 1)
+    async with serving(protocol) as venue:
+        source = live(venue, name, Timing(), symbols=sorted({one.trade[1] for one in said if one.trade}))
+        start = 0
+
+        def squeezed(recorded_ms: int) -> int:
+            return start + (recorded_ms - first) * 1_900 // length
+
         async with playing(source) as player:
             await venue.until(lambda venue: bool(venue.sockets))
-            await venue.send(agg_trade(now_ms(), symbols[0], 1, 1.0, 0.0))
+            start = now_ms()
+            mine = [one for one in said if one.trade and one.trade[1] in source.symbols]
+            await venue.send(moved(mine[0].frame, lambda _: start))
             await player.until(lambda player: player.warm_until)
-            moved = [json.loads(frame)["data"] for frame in shifted(frames, now_ms())]
-            said = [frame for frame in moved if frame.get("e") == "aggTrade" and frame["s"].endswith(quote)]
-            # The recording lasts half a minute; played at once, only its times say so.
-            squeezed = {frame["T"] - (frame["T"] - moved[0]["E"]) * 19 // 20 for frame in said}
-            for frame in moved:
-                for key in ("E", "T"):
-                    if key in frame:
-                        frame[key] -= (frame[key] - moved[0]["E"]) * 19 // 20
-                await venue.send(frame)
-                await asyncio.sleep(0)
-            await venue.send(agg_trade(max(squeezed) + 2_000, symbols[0], 2, 1.0, 0.0))
-            await player.until(lambda player: player.live and player.live[-1].close_time > max(squeezed))
-    for symbol in source.symbols:
-        total = sum(float(frame["q"]) for frame in said if frame["s"] == symbol)
-        assert volume(player.live, symbol) == pytest.approx(total)
+            start = now_ms()
+            for one in said:
+                await venue.send(moved(one.frame, squeezed))
+            end = squeezed(max(times))
+            await venue.send(moved(mine[0].frame, lambda _: end + 2_200))
+            await player.until(lambda player: player.live and player.live[-1].close_time > end + 1_000)
+    ours = [one.trade for one in mine if one.trade]
+    assert len(ours) >= trades
+    live_batches = [batch for batch in player.live if batch.close_time <= end + 1_000]
+    for symbol in {symbol for _, symbol, _, _ in ours}:
+        assert volume(live_batches, symbol) == pytest.approx(sum(amount for _, s, _, amount in ours if s == symbol))
+        prices = {price for _, s, price, _ in ours if s == symbol}
+        seen = {price for batch in live_batches if symbol in batch.symbols for price in candle(batch, symbol)[:4]}
+        assert (min(seen), max(seen)) == (min(prices), max(prices))
+    assert source._candles.unusable == 0
 
 
 # --- What is watched --------------------------------------------------------------------------------------------------

@@ -1,0 +1,191 @@
+"""Alerts and market anomalies as points of InfluxDB, and the history read back from them.
+
+Measurements `alerts` (tags symbol, venue) and `market` (tags type, sector); the field `payload` is the wire message,
+the others are for charts. Every revision is a point of its own, at the time of its candle. The latest has the field
+`current` true; writing the next revision turns that off, so that one condition finds the history, as in the database.
+"""
+
+import re
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Final, NamedTuple
+
+from ingestion.history.influxdb import InfluxServer, Row
+from ingestion.history.questions import Question
+from market.messages import Alert, Anomaly, MarketStress, SectorAnomaly, decode_alert, decode_market
+from market.services import Sequenced
+
+ALERTS: Final = "alerts"
+MARKET: Final = "market"
+
+# How far from a revision the one before it is looked for, when this process did not write it itself.
+_LOOK_AROUND_MS: Final = 86_400_000
+# Latest revisions remembered; past that, the oldest are forgotten and would be looked for.
+_MAX_KNOWN: Final = 50_000
+CHUNK: Final = 1_000
+_COLUMNS: Final = ("id", "revision", "epoch", "offset", "payload")
+
+_Key = tuple[str, tuple[tuple[str, str], ...], int]  # measurement, tags, time in ns
+_Fields = dict[str, str | float | int | bool]
+
+
+class _Known(NamedTuple):
+    """The latest revision of an anomaly and its point."""
+
+    age: tuple[int, int, int]  # revision, epoch, offset: what "latest" is decided by, as in the database
+    key: _Key
+
+
+class InfluxAnomalies:
+    """Writes anomalies in the order of the stream, and reads their latest revisions."""
+
+    name = "influxdb"
+
+    def __init__(self, server: InfluxServer) -> None:
+        self._server = server
+        self._known: dict[str, _Known] = {}
+
+    def write(self, items: Sequence[Sequenced[Anomaly]]) -> None:
+        """Raises `StoreUnavailable` or `StoreRefused`; written again, the same comes of it."""
+        points: dict[_Key, _Fields] = {}
+        learnt: dict[str, _Known] = {}
+        for item in items:
+            message = item.message
+            age = (message.revision, item.epoch, item.offset)
+            before = learnt.get(message.id) or self._known.get(message.id) or self._look_for(message)
+            if before is not None and before.age > age:
+                continue
+            key = _key(message)
+            if before is not None and before.key != key:
+                points.setdefault(before.key, {})["current"] = False
+            points.setdefault(key, {}).update(_fields(item))
+            learnt[message.id] = _Known(age, key)
+        self._server.write([_line(key, fields) for key, fields in points.items()])
+        for id, known in learnt.items():
+            self._known.pop(id, None)
+            self._known[id] = known
+        while len(self._known) > _MAX_KNOWN:
+            del self._known[next(iter(self._known))]
+
+    def read(
+        self, measurement: str, *, tags: Mapping[str, str], start_ms: int, end_ms: int, newest: bool
+    ) -> Iterator[Sequenced[Anomaly]]:
+        """The latest revisions in [`start_ms`, `end_ms`) by (timestamp, id): upwards, or with `newest` downwards.
+
+        Read in chunks, as far as the caller goes. Raises `StoreUnavailable`.
+        """
+        limit = CHUNK
+        while start_ms < end_ms:
+            rows = self._ask(measurement, tags, {"current": True}, start_ms, end_ms, limit, newest=newest)
+            if len(rows) == limit:
+                # The chunk may end amid anomalies of one millisecond: they come with the next, whole.
+                edge = rows[0]["time"] if newest else rows[-1]["time"]
+                rows = [row for row in rows if row["time"] != edge]
+                if not rows:
+                    limit *= 2
+                    continue
+                start_ms, end_ms = (start_ms, edge + 1) if newest else (edge, end_ms)
+            else:
+                start_ms = end_ms
+            # A read amid a write may meet a point whose fields are not all there yet (1.6 does that).
+            rows = [row for row in rows if all(row[name] is not None for name in _COLUMNS)]
+            rows.sort(key=lambda row: (row["time"], row["id"]), reverse=newest)
+            yield from (_item(measurement, row) for row in rows)
+
+    def _look_for(self, message: Anomaly) -> _Known | None:
+        """The stored latest revision of an anomaly that is not new."""
+        if message.revision == 1:
+            return None
+        measurement, tags, _ = _key(message)
+        around = message.timestamp - _LOOK_AROUND_MS, message.timestamp + _LOOK_AROUND_MS
+        rows = self._ask(measurement, dict(tags), {"id": message.id, "current": True}, *around, 1, newest=True)
+        if not rows or any(rows[0][name] is None for name in _COLUMNS):
+            return None
+        row = rows[0]
+        key = (measurement, tags, _time_ns(row["time"], message.id, int(row["revision"])))
+        return _Known((int(row["revision"]), int(row["epoch"]), int(row["offset"])), key)
+
+    def _ask(
+        self,
+        measurement: str,
+        tags: Mapping[str, str],
+        fields: Mapping[str, str | bool],
+        start_ms: int,
+        end_ms: int,
+        limit: int,
+        *,
+        newest: bool,
+    ) -> list[Row]:
+        return self._server.ask(
+            Question(
+                measurement=measurement,
+                columns=_COLUMNS,
+                tags=tags,
+                fields=fields,
+                start_ms=start_ms,
+                end_ms=end_ms,
+                limit=limit,
+                newest=newest,
+                then_by="id",
+            )
+        )
+
+
+def _item(measurement: str, row: Row) -> Sequenced[Anomaly]:
+    decode = decode_alert if measurement == ALERTS else decode_market
+    message: Anomaly = decode(row["payload"].encode(), received_at=row["time"])
+    return Sequenced(int(row["epoch"]), int(row["offset"]), message, row["payload"].encode())
+
+
+def _key(message: Anomaly) -> _Key:
+    """Where a revision's point is. Tags are what an anomaly never changes."""
+    time = _time_ns(message.timestamp, message.id, message.revision)
+    if isinstance(message, Alert):
+        return ALERTS, (("symbol", message.symbol), ("venue", message.venue)), time
+    sector = message.sector if isinstance(message, SectorAnomaly) else "-"
+    # A tag is for grouping; what it may not hold without escapes is still in the payload.
+    return MARKET, (("sector", re.sub(r"[^\w.&\-]", "_", sector)), ("type", str(message.__struct_config__.tag))), time
+
+
+def _time_ns(timestamp: int, id: str, revision: int) -> int:
+    """The candle's millisecond, and within it a nanosecond of the revision's own: two points never share a place."""
+    return timestamp * 1_000_000 + zlib.crc32(f"{id}:{revision}".encode()) % 1_000_000
+
+
+def _fields(item: Sequenced[Anomaly]) -> _Fields:
+    message = item.message
+    fields: _Fields = {
+        "id": message.id,
+        "revision": message.revision,
+        "epoch": item.epoch,
+        "offset": item.offset,
+        "current": True,
+        "severity": message.severity.rank,
+        "state": message.state.value,
+        "payload": item.payload.decode(),
+    }
+    numbers: dict[str, float | None] = {}
+    if isinstance(message, Alert):
+        fields["method"] = message.method.value
+        numbers = {"score": message.score, "price": message.price, "change_pct": message.change_pct}
+    elif isinstance(message, MarketStress):
+        numbers = {"stress_index": message.stress_index}
+    elif isinstance(message, SectorAnomaly):
+        numbers = {"performance_pct": message.performance_pct, "deviation": message.deviation}
+    else:
+        numbers = {"synchronization_ratio": message.synchronization_ratio, "change_pct": message.average_change_pct}
+    return fields | {name: float(value) for name, value in numbers.items() if value is not None}
+
+
+def _line(key: _Key, fields: _Fields) -> str:
+    measurement, tags, time = key
+    where = ",".join((measurement, *(f"{name}={value}" for name, value in tags)))
+    return f"{where} {','.join(f'{name}={_literal(value)}' for name, value in fields.items())} {time}"
+
+
+def _literal(value: str | float | int | bool) -> str:
+    if isinstance(value, str):
+        return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
+    if isinstance(value, bool):
+        return str(value).lower()
+    return f"{value}i" if isinstance(value, int) else repr(value)

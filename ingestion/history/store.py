@@ -1,0 +1,59 @@
+"""What a store of candles is, whatever keeps them."""
+
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol
+
+from market.messages import CandleBatch
+
+
+class Candle(NamedTuple):
+    """One stored candle: `close_time` in epoch ms, prices in quote units, `volume` in base units."""
+
+    venue: str
+    close_time: int
+    open: float
+    high: float
+    low: float
+    close: float
+    volume: float
+
+
+class StoreUnavailable(Exception):
+    """The store does not answer, or not now: the same call may succeed later. One sentence."""
+
+
+class StoreRefused(Exception):
+    """The store answers, and will never take this. One sentence."""
+
+
+class CandleStore(Protocol):
+    """Keeps one candle per venue, symbol, interval and close time; what is written again replaces what was there.
+
+    Calls block: use them from a thread. They raise `StoreUnavailable`, and `write` raises `StoreRefused`.
+    """
+
+    @property
+    def name(self) -> str:
+        """Sets the writer's position in the candle stream apart from that of another store."""
+
+    def write(self, batches: Sequence[CandleBatch]) -> None:
+        """Store all candles of the batches. After an exception some may be stored: write the same again."""
+
+    def read(
+        self,
+        symbol: str,
+        interval: str,
+        *,
+        start_ms: int,
+        end_ms: int,
+        limit: int,
+        newest: bool = False,
+        venue: str = "",
+    ) -> list[Candle]:
+        """Candles that closed in [`start_ms`, `end_ms`), in the order of (close time, venue).
+
+        At most `limit`: the first ones, or with `newest` the last ones. No `venue` means every venue.
+        """
+
+    def prune(self, now_ms: int) -> int:
+        """Delete what is older than the store is to keep; how many candles that were."""

@@ -1,0 +1,147 @@
+"""Candles in a table of the configured database: the store that needs nothing else."""
+
+import contextlib
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain, groupby
+from operator import attrgetter
+from typing import Final
+
+from django.conf import settings
+from django.db import DEFAULT_DB_ALIAS, DataError, IntegrityError, connections, transaction
+from django.db import Error as DatabaseError
+
+from ingestion import models
+from ingestion.history.store import Candle, StoreRefused, StoreUnavailable
+from ingestion.models import MAX_SERIES, TIME_BITS, Series
+from market.messages import CandleBatch, interval_ms
+
+SeriesKey = tuple[str, str, str]  # venue, symbol, interval
+
+_MINUTE_MS: Final = 60_000
+_END: Final = (1 << TIME_BITS) - 1
+_ROWS: Final = 500  # in one statement; SQLite takes 32,766 values
+_COLUMNS: Final = ("open", "high", "low", "close", "volume")
+
+
+class TableStore:
+    """The candle table; `settings.CANDLE_RETENTION_S` and `CANDLE_RETENTION_SHORT_S` say how much it keeps."""
+
+    name = "table"
+
+    def __init__(self) -> None:
+        self._series: dict[SeriesKey, int] = {}
+
+    def write(self, batches: Sequence[CandleBatch]) -> None:
+        """One transaction. Sorted by key: the pages of a series are touched once, and two writers lock alike."""
+        with self._database_errors(), transaction.atomic():
+            self._learn({(batch.venue, symbol, batch.interval) for batch in batches for symbol in batch.symbols})
+            rows = {row[0]: row for batch in batches for row in self._rows(batch)}
+            connection = connections[DEFAULT_DB_ALIAS]
+            with connection.cursor() as cursor:
+                ordered = [rows[key] for key in sorted(rows)]
+                for start in range(0, len(ordered), _ROWS):
+                    part = ordered[start : start + _ROWS]
+                    cursor.execute(_upsert(len(part)), list(chain.from_iterable(part)))
+
+    def read(
+        self,
+        symbol: str,
+        interval: str,
+        *,
+        start_ms: int,
+        end_ms: int,
+        limit: int,
+        newest: bool = False,
+        venue: str = "",
+    ) -> list[Candle]:
+        with self._database_errors():
+            series = Series.objects.filter(symbol=symbol, interval=interval, pk__lte=MAX_SERIES)
+            if venue:
+                series = series.filter(venue=venue)
+            found = [candle for each in series for candle in _candles(each, start_ms, end_ms, limit, newest=newest)]
+        found.sort(key=lambda candle: (candle.close_time, candle.venue))
+        return found[-limit:] if newest else found[:limit]
+
+    def prune(self, now_ms: int) -> int:
+        """Retention counts back from the newest candle of a venue and interval, or from `now_ms` if that is earlier.
+
+        So a recording of years ago is kept as long as it plays, and a delisted symbol ages with its venue. Every series
+        is a short transaction of its own: nobody waits for the lock.
+        """
+        deleted = 0
+        with self._database_errors():
+            series = sorted(Series.objects.filter(pk__lte=MAX_SERIES), key=_venue_and_interval)
+            for (_, interval), group in groupby(series, _venue_and_interval):
+                members = list(group)
+                newest = max(filter(None, map(_newest, members)), default=0)
+                oldest = min(newest, now_ms) - retention_ms(interval)
+                for each in members:
+                    deleted += models.Candle.objects.filter(
+                        id__gte=_key(each.pk, 0), id__lt=_key(each.pk, oldest)
+                    ).delete()[0]
+        return deleted
+
+    def _rows(self, batch: CandleBatch) -> Iterator[tuple[int, float, float, float, float, float]]:
+        for symbol, *values in zip(
+            batch.symbols, batch.open, batch.high, batch.low, batch.close, batch.volume, strict=True
+        ):
+            series = self._series[batch.venue, symbol, batch.interval]
+            if series <= MAX_SERIES:
+                yield (_key(series, batch.close_time), *values)
+
+    def _learn(self, keys: set[SeriesKey]) -> None:
+        """Have a number for every series."""
+        unknown = keys - self._series.keys()
+        if not unknown:
+            return
+        Series.objects.bulk_create(
+            [Series(venue=venue, symbol=symbol, interval=interval) for venue, symbol, interval in sorted(unknown)],
+            ignore_conflicts=True,
+        )
+        for venue, interval in {(venue, interval) for venue, _, interval in unknown}:
+            for number, symbol in Series.objects.filter(venue=venue, interval=interval).values_list("pk", "symbol"):
+                self._series[venue, symbol, interval] = number
+
+    @contextlib.contextmanager
+    def _database_errors(self) -> Iterator[None]:
+        try:
+            yield
+        except DatabaseError as error:
+            self._series.clear()  # numbers learnt in a transaction that failed are nobody's
+            if isinstance(error, DataError | IntegrityError):
+                raise StoreRefused(f"The database will not take these candles: {error}") from error
+            raise StoreUnavailable(f"The database does not take or give candles: {error}") from error
+
+
+def retention_ms(interval: str) -> int:
+    short = interval_ms(interval) < _MINUTE_MS
+    return int(1000 * (settings.CANDLE_RETENTION_SHORT_S if short else settings.CANDLE_RETENTION_S))
+
+
+def _candles(series: Series, start_ms: int, end_ms: int, limit: int, *, newest: bool) -> Iterable[Candle]:
+    found = models.Candle.objects.filter(id__gte=_key(series.pk, start_ms), id__lt=_key(series.pk, end_ms))
+    rows = found.order_by("-id" if newest else "id").values_list("id", *_COLUMNS)[:limit]
+    return (Candle(series.venue, key & _END, *values) for key, *values in rows)
+
+
+def _newest(series: Series) -> int | None:
+    found = models.Candle.objects.filter(id__gte=_key(series.pk, 0), id__lte=_key(series.pk, _END))
+    key = found.order_by("-id").values_list("id", flat=True).first()
+    return None if key is None else key & _END
+
+
+def _key(series: int, time_ms: int) -> int:
+    """The key of a candle. Times outside of what fits are clamped: they bound ranges, and no candle is there."""
+    return series << TIME_BITS | min(max(time_ms, 0), _END)
+
+
+_venue_and_interval: Final = attrgetter("venue", "interval")
+
+
+def _upsert(rows: int) -> str:
+    """Many rows in one statement: SQLite takes them half as fast again as one by one, PostgreSQL a quarter."""
+    values = ", ".join(["(%s, %s, %s, %s, %s, %s)"] * rows)
+    return (
+        f"INSERT INTO {models.Candle._meta.db_table} (id, {', '.join(_COLUMNS)}) VALUES {values} "  # noqa: S608
+        f"ON CONFLICT (id) DO UPDATE SET {', '.join(f'{name} = excluded.{name}' for name in _COLUMNS)}"
+    )

@@ -1,0 +1,158 @@
+"""Candles over HTTP."""
+
+from typing import Any, Final
+
+from drf_spectacular.utils import extend_schema, extend_schema_field, inline_serializer
+from rest_framework import serializers
+from rest_framework.exceptions import APIException, ValidationError
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.utils.urls import replace_query_param
+from rest_framework.views import APIView
+
+from ingestion.history.store import Candle, StoreUnavailable
+from ingestion.history.stores import candle_store
+from market.messages import InvalidMessage, time_ms, unify_symbol
+
+DEFAULT_LIMIT: Final = 500
+MAX_LIMIT: Final = 5000
+# Beyond every time a candle can have (`market.messages.TimestampMs`).
+_FOR_EVER_MS: Final = 10_000_000_000_000
+
+
+class HistoryUnavailable(APIException):
+    """The store of history does not answer."""
+
+    status_code = 503
+    default_code = "unavailable"
+
+
+@extend_schema_field({"type": "string"})
+class MomentField(serializers.Field[int, str, int, Any]):
+    """Epoch ms of any time that `/alerts` takes too."""
+
+    def to_internal_value(self, data: str) -> int:
+        try:
+            return time_ms(data)
+        except (InvalidMessage, OverflowError):
+            raise ValidationError(f"{data} is neither epoch milliseconds nor an ISO 8601 time.") from None
+
+    def to_representation(self, value: int) -> int:
+        return value
+
+
+class CandleQuery(serializers.Serializer[Any]):
+    symbol = serializers.RegexField(
+        r"^\s*[A-Za-z0-9][A-Za-z0-9/:_\-]{0,39}\s*$",
+        help_text="Such as `BTCUSDT` or `BTC/USDT`.",
+        error_messages={"invalid": "That is not a symbol such as BTCUSDT or BTC/USDT."},
+    )
+    interval = serializers.RegexField(
+        r"^[1-9][0-9]{0,3}[smhd]\Z",
+        default="1m",
+        help_text="Length of the candles, such as `1s`, `1m`, `5m`: `1m` is always kept.",
+        error_messages={"invalid": "That is not an interval: a number and one of s, m, h, d, such as 1s, 1m, 5m, 1h."},
+    )
+    venue = serializers.RegexField(
+        r"^[a-z0-9][a-z0-9_\-]{0,39}\Z",
+        default="",
+        allow_blank=True,
+        help_text="Needed when several venues have the symbol.",
+        error_messages={"invalid": "That is not the name of a venue, such as binance."},
+    )
+    limit = serializers.IntegerField(
+        min_value=1, max_value=MAX_LIMIT, default=DEFAULT_LIMIT, help_text="Candles per answer."
+    )
+
+    def get_fields(self) -> dict[str, Any]:
+        """`from` and `to` are times; `from` is no name in Python."""
+        times = "Epoch milliseconds or an ISO 8601 time (UTC if it names no zone)."
+        return {
+            **super().get_fields(),
+            "from": MomentField(required=False, help_text=f"Closed then or later. {times} Without it: the newest."),
+            "to": MomentField(required=False, help_text=f"Closed before. {times}"),
+        }
+
+    def validate_symbol(self, value: str) -> str:
+        return unify_symbol(value)
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        if attrs.get("from", 0) > attrs.get("to", _FOR_EVER_MS):
+            raise ValidationError({"to": "The range ends before it starts."})
+        return attrs
+
+
+class CandleList(APIView):
+    """Candles of one symbol, oldest first: from `from` on, or the newest ones. `timestamp` is when a candle closed."""
+
+    @extend_schema(
+        parameters=[CandleQuery],
+        responses=inline_serializer(
+            "Candles",
+            {
+                "symbol": serializers.CharField(),
+                "interval": serializers.CharField(),
+                "venue": serializers.CharField(allow_null=True, help_text="Null when there is no candle."),
+                "next": serializers.URLField(allow_null=True, help_text="The later candles of the range, if any."),
+                "candles": inline_serializer(
+                    "Candle",
+                    {
+                        "timestamp": serializers.IntegerField(help_text="Close time, epoch milliseconds."),
+                        **{name: serializers.FloatField() for name in ("open", "high", "low", "close")},
+                        "volume": serializers.FloatField(help_text="In base units."),
+                    },
+                    many=True,
+                ),
+            },
+        ),
+    )
+    def get(self, request: Request) -> Response:
+        query = _checked(request)
+        symbol, interval, limit = query["symbol"], query["interval"], query["limit"]
+        newest = "from" not in query
+        try:
+            found = candle_store().read(
+                symbol,
+                interval,
+                start_ms=query.get("from", 0),
+                end_ms=query.get("to", _FOR_EVER_MS),
+                limit=limit + 1,
+                newest=newest,
+                venue=query["venue"],
+            )
+        except StoreUnavailable as error:
+            raise HistoryUnavailable(str(error)) from None
+        venues = sorted({candle.venue for candle in found})
+        if len(venues) > 1:
+            raise ValidationError({"venue": f"{symbol} is on {', '.join(venues)}: choose one of them."})
+        more = len(found) > limit
+        page = found[-limit:] if newest else found[:limit]
+        following = None
+        if more and not newest:
+            following = replace_query_param(request.build_absolute_uri(), "from", str(found[limit].close_time))
+        return Response(
+            {
+                "symbol": symbol,
+                "interval": interval,
+                "venue": venues[0] if venues else None,
+                "next": following,
+                "candles": [_candle(candle) for candle in page],
+            }
+        )
+
+
+def _candle(candle: Candle) -> dict[str, float]:
+    fields = candle._asdict()
+    del fields["venue"]
+    return {"timestamp": fields.pop("close_time"), **fields}
+
+
+def _checked(request: Request) -> dict[str, Any]:
+    """The query, valid. A parameter nobody reads is refused: misspelt, it would silently mean something else."""
+    query = CandleQuery(data=request.query_params.dict())
+    known = {*query.fields, "format"}
+    if unknown := sorted(request.query_params.keys() - known):
+        raise ValidationError(dict.fromkeys(unknown, f"Unknown parameter. Known: {', '.join(sorted(known))}."))
+    query.is_valid(raise_exception=True)
+    checked: dict[str, Any] = query.validated_data
+    return checked

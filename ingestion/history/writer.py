@@ -1,0 +1,268 @@
+"""The role `history`: read the streams, write what they carry into the store, remember how far that got.
+
+The stream is the queue. While the store is away nothing is fetched, so nothing piles up in this process and nobody
+waits for it; when the store is back, writing goes on where it was. What the stream had to let go meanwhile (its age and
+size are bounded, see `ingestion.nats.ensure_streams`) is counted as lost.
+"""
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import Callable, Coroutine, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, Generic, ParamSpec, Protocol, TypeVar
+
+from channels.db import database_sync_to_async
+from django.db import Error as DatabaseError
+from nats.aio.client import Client
+
+from ingestion.backoff import backoff
+from ingestion.bridge import decode as decode_anomaly
+from ingestion.history.rollup import Rollup
+from ingestion.history.store import CandleStore, StoreRefused, StoreUnavailable
+from ingestion.history.stores import anomaly_store, candle_store
+from ingestion.metrics import HISTORY
+from ingestion.models import HistoryPosition
+from ingestion.nats import ANOMALIES, ANOMALY_SUBJECTS, CANDLES
+from ingestion.reader import Reader, Received, StreamReader, open_reader
+from market.messages import Anomaly, CandleBatch, InvalidMessage, decode_batch
+from market.services import Sequenced, sequenced
+
+if TYPE_CHECKING:
+    from ingestion.history.influx_anomalies import InfluxAnomalies
+
+logger = logging.getLogger(__name__)
+
+ItemT = TypeVar("ItemT")
+T = TypeVar("T")
+P = ParamSpec("P")
+
+FETCH: Final = 100
+# Written at once: enough for bulk speed, little enough that nobody waits long for the database's lock.
+WRITE_ROWS: Final = 20_000
+# A chart may be this much behind. Candles of one series share pages, so writing them together writes less.
+FLUSH_S: Final = 5.0
+PRUNE_EVERY_S: Final = 600.0
+
+
+class Sink(Protocol[ItemT]):
+    """What becomes of a stream's messages."""
+
+    @property
+    def name(self) -> str:
+        """Under which the position is kept."""
+
+    def decode(self, message: Received, epoch: int) -> list[ItemT]:
+        """What there is to write of a message of the stream's incarnation `epoch`. Raises `InvalidMessage`."""
+
+    def size(self, item: ItemT) -> int:
+        """How many rows or points an item is."""
+
+    def write(self, items: Sequence[ItemT]) -> None:
+        """Blocks. Raises `StoreUnavailable` or `StoreRefused`."""
+
+    def resume(self, offset: int) -> int:
+        """Behind which place to read again after a restart, when everything up to `offset` is written."""
+
+    def reset(self) -> None:
+        """The stream was made anew: forget places in it."""
+
+
+class CandleSink:
+    """Candles as they come, and the minutes they make."""
+
+    def __init__(self, store: CandleStore) -> None:
+        self._store = store
+        self._rollup = Rollup()
+        self.name = f"candles:{store.name}"
+
+    def decode(self, message: Received, epoch: int) -> list[CandleBatch]:
+        batch = decode_batch(message.data)
+        return [batch, *self._rollup.add(batch, message.offset, message.received_at)]
+
+    def size(self, item: CandleBatch) -> int:
+        return len(item.symbols)
+
+    def write(self, items: Sequence[CandleBatch]) -> None:
+        self._store.write(items)
+
+    def resume(self, offset: int) -> int:
+        return self._rollup.resume(offset)
+
+    def reset(self) -> None:
+        self._rollup = Rollup()
+
+
+class AnomalySink:
+    """Anomalies, as the bridge reads them."""
+
+    def __init__(self, store: "InfluxAnomalies") -> None:
+        self._store = store
+        self.name = f"anomalies:{store.name}"
+
+    def decode(self, message: Received, epoch: int) -> list[Sequenced[Anomaly]]:
+        return [sequenced(epoch, message.offset, decode_anomaly(message))]
+
+    def size(self, item: Sequenced[Anomaly]) -> int:
+        return 1
+
+    def write(self, items: Sequence[Sequenced[Anomaly]]) -> None:
+        self._store.write(items)
+
+    def resume(self, offset: int) -> int:
+        return offset
+
+    def reset(self) -> None: ...
+
+
+@dataclass(slots=True)
+class Counters:
+    """Since the start: rows or points written, those the store refused, and messages the stream no longer had."""
+
+    written: int = 0
+    refused: int = 0
+    lost: int = 0
+
+
+class StreamWriter(Generic[ItemT]):
+    """Writes one stream into one sink."""
+
+    def __init__(self, client: Client, stream: str, subjects: Sequence[str], sink: Sink[ItemT]) -> None:
+        self._client = client
+        self._stream = stream
+        self._subjects = subjects
+        self._sink = sink
+        self._items: list[ItemT] = []  # read, not yet written
+        self._epoch = self.offset = 0  # the place behind them
+        self.counters = Counters()
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Write until `stop` is set and what had arrived by then is written, unless the store is away."""
+        self._epoch, self.offset, resume = await _in_thread(_load)(self._sink.name)
+        reader = await open_reader(self._client, self._stream, self._subjects, epoch=self._epoch, offset=resume)
+        flush_at = time.monotonic() + FLUSH_S
+        try:
+            while True:
+                received = await reader.fetch(FETCH, timeout_s=0.2 if stop.is_set() else 1.0)
+                await self._take(received, reader.epoch)
+                last = stop.is_set() and (not received or time.monotonic() > flush_at)
+                if last or time.monotonic() > flush_at or sum(map(self._sink.size, self._items)) >= WRITE_ROWS:
+                    if not await self._flush(reader, stop) or last:
+                        return
+                    flush_at = time.monotonic() + FLUSH_S
+        finally:
+            await reader.close()
+
+    async def _take(self, received: Sequence[Received], epoch: int) -> None:
+        if received and epoch != self._epoch:
+            self._epoch, self.offset = epoch, 0
+            self._sink.reset()
+        for message in received:
+            if 0 < self.offset < message.offset - 1:
+                missing = message.offset - 1 - self.offset
+                self.counters.lost += missing
+                HISTORY.labels(self._sink.name, "lost").inc(missing)
+                logger.warning("%s: %d message(s) were gone before they could be stored", self._sink.name, missing)
+            self.offset = max(self.offset, message.offset)
+            with contextlib.suppress(InvalidMessage):  # the analysis or the bridge says why, and passes it on
+                self._items += self._sink.decode(message, epoch)
+            await asyncio.sleep(0)
+
+    async def _flush(self, reader: Reader, stop: asyncio.Event) -> bool:
+        """Write what is there and remember the place; False when `stop` was set before the store took it."""
+        for items in self._slices():
+            if not await self._write(items, reader, stop):
+                return False
+        if self._items:
+            self._items.clear()
+            place = (self._sink.name, self._epoch, self.offset, self._sink.resume(self.offset))
+            try:
+                await _in_thread(_save)(*place)
+            except DatabaseError as error:
+                logger.warning("%s: could not remember its place (%s)", self._sink.name, error)
+        return True
+
+    def _slices(self) -> Iterator[list[ItemT]]:
+        part: list[ItemT] = []
+        rows = 0
+        for item in self._items:
+            part.append(item)
+            rows += self._sink.size(item)
+            if rows >= WRITE_ROWS:
+                yield part
+                part, rows = [], 0
+        if part:
+            yield part
+
+    async def _write(self, items: list[ItemT], reader: Reader, stop: asyncio.Event) -> bool:
+        rows = sum(map(self._sink.size, items))
+        away = False
+        for delay in backoff(first_s=0.5, cap_s=15.0):
+            try:
+                await _in_thread(self._sink.write)(items)
+            except StoreUnavailable as error:
+                if not away:
+                    logger.warning("%s: %s The stream keeps what comes meanwhile.", self._sink.name, error)
+                    away = True
+                if isinstance(reader, StreamReader):
+                    await reader.release()
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(stop.wait(), delay)
+                if stop.is_set():
+                    return False
+                continue
+            except StoreRefused as error:
+                self.counters.refused += rows
+                HISTORY.labels(self._sink.name, "refused").inc(rows)
+                logger.error("%s: %d row(s) refused: %s", self._sink.name, rows, error)
+                return True
+            self.counters.written += rows
+            HISTORY.labels(self._sink.name, "written").inc(rows)
+            if away:
+                logger.info("%s: the store is back", self._sink.name)
+            return True
+        raise AssertionError("backoff never ends")
+
+
+async def run_history(client: Client, stop: asyncio.Event) -> None:
+    """Write candles (and anomalies, with InfluxDB) until `stop` is set; delete what is older than the store is to keep.
+
+    Raises an `ExceptionGroup` of what neither can go on after.
+    """
+    store = candle_store()
+    pruning = asyncio.create_task(_prune(store), name="candle retention")
+    try:
+        async with asyncio.TaskGroup() as writers:
+            writers.create_task(StreamWriter(client, CANDLES, ["candles.>"], CandleSink(store)).run(stop))
+            if anomalies := anomaly_store():
+                sink = AnomalySink(anomalies)
+                writers.create_task(StreamWriter(client, ANOMALIES, ANOMALY_SUBJECTS, sink).run(stop))
+    finally:
+        pruning.cancel()
+        await asyncio.gather(pruning, return_exceptions=True)
+
+
+async def _prune(store: CandleStore) -> None:
+    while True:
+        try:
+            deleted = await _in_thread(store.prune)(time.time_ns() // 1_000_000)
+            logger.debug("%s: %d candle(s) were past their time", store.name, deleted)
+        except StoreUnavailable as error:
+            logger.warning("%s: could not delete what is past its time: %s", store.name, error)
+        await asyncio.sleep(PRUNE_EVERY_S)
+
+
+def _in_thread(function: Callable[P, T]) -> Callable[P, Coroutine[object, object, T]]:
+    """In a thread of its own: the one that Django shares serves requests and the bridge, and must not wait for us."""
+    run: Callable[P, Coroutine[object, object, T]] = database_sync_to_async(function, thread_sensitive=False)
+    return run
+
+
+def _load(name: str) -> tuple[int, int, int]:
+    found = HistoryPosition.objects.filter(name=name).values_list("epoch", "offset", "resume").first()
+    return found or (0, 0, 0)
+
+
+def _save(name: str, epoch: int, offset: int, resume: int) -> None:
+    HistoryPosition.objects.update_or_create(name=name, defaults={"epoch": epoch, "offset": offset, "resume": resume})

@@ -1,0 +1,50 @@
+import argparse
+from pathlib import Path
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+
+from ingestion.daemon import run_in_loop, stopped_by_signals
+from ingestion.recorder import Recorder, raw_frames, record
+from ingestion.sources import SourceError
+from ingestion.sources.options import add_live_options, live_sources
+
+
+class Command(BaseCommand):
+    help = (
+        "Record the candles of a live venue for `--source replay` and `backtest`, until Ctrl-C. Needs no NATS. "
+        "Examples: `manage.py record --out btc.parquet --symbols BTCUSDT --seconds 600`; "
+        "`manage.py record --venue kraken --out kraken/` (a folder: one file per hour)."
+    )
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("--out", type=Path, required=True, metavar="F", help="F.parquet, or a folder")
+        parser.add_argument("--seconds", type=_seconds, help="stop after so long (default: at Ctrl-C)")
+        parser.add_argument("--raw", type=Path, metavar="R.jsonl.gz", help="also keep every frame as it came")
+        add_live_options(parser.add_argument_group("what is recorded"))
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        try:
+            with raw_frames(options["raw"]) as raw:
+                sources = live_sources(options, raw=raw)
+                if len(sources) != 1:
+                    raise SourceError("one recording is one venue: name it with --venue")
+                with Recorder(options["out"]) as recorder:
+                    self.stdout.write(f"Recording {sources[0].describe()}")
+
+                    async def run() -> None:
+                        with stopped_by_signals() as stop:
+                            await record(sources[0], recorder, stop, options["seconds"])
+
+                    run_in_loop(run())
+        except SourceError as error:
+            raise CommandError(str(error)) from None
+        except OSError as error:
+            raise CommandError(f"{options['out']}: {error.strerror or error}") from None
+        self.stdout.write(f"{recorder.rows:,} candles in {options['out']}")
+
+
+def _seconds(text: str) -> float:
+    if not 0 < (seconds := float(text)) < float("inf"):
+        raise argparse.ArgumentTypeError("must be above 0")
+    return seconds

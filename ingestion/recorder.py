@@ -1,0 +1,123 @@
+"""Candles to parquet, as `replay` and `backtest` read them; raw frames to gzipped JSON Lines."""
+
+import asyncio
+import contextlib
+import gzip
+import itertools
+import json
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, Final, Self
+
+import pyarrow as pa
+import pyarrow.parquet
+
+from ingestion.sources import Source, SourceError
+from market.messages import CandleBatch, interval_ms
+
+SCHEMA: Final = pa.schema(
+    [("ts", pa.timestamp("ms", "UTC")), ("symbol", pa.string())]
+    + [(name, pa.float64()) for name in ("open", "high", "low", "close", "volume")]
+)
+# Rows that wait in memory for one write: a minute of 1,000 symbols.
+_ROWS: Final = 60_000
+_HOUR_MS: Final = 3_600_000
+
+
+class Recorder:
+    """Writes batches to `out`: one file when it ends in `.parquet`, else a folder with a file per hour.
+
+    A parquet file is whole only once it is closed: in a folder, a power failure loses the hour at hand.
+    """
+
+    def __init__(self, out: Path) -> None:
+        """Raises `SourceError` when `out` cannot be written, or is there already."""
+        self._out = out
+        self._folder = out.suffix != ".parquet"
+        self._writer: Any = None
+        self._hour = -1
+        self._columns: dict[str, list[Any]] = {name: [] for name in SCHEMA.names}
+        self.rows = 0
+        try:
+            (out if self._folder else out.parent).mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise SourceError(f"{out}: {error.strerror}") from error
+        if out.is_file():
+            raise SourceError(f"{out} is there already: a recording is never overwritten")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._finish()
+
+    def add(self, batch: CandleBatch) -> None:
+        open_ms = batch.close_time - interval_ms(batch.interval)
+        if self._folder and open_ms // _HOUR_MS != self._hour:
+            self._finish()
+            self._hour = open_ms // _HOUR_MS
+        count = len(batch.symbols)
+        columns = self._columns
+        columns["ts"] += [open_ms] * count
+        columns["symbol"] += batch.symbols
+        for name in SCHEMA.names[2:]:
+            columns[name] += getattr(batch, name)
+        self.rows += count
+        if len(columns["ts"]) >= _ROWS:
+            self._write()
+
+    def _write(self) -> None:
+        if not self._columns["ts"]:
+            return
+        table = pa.table(self._columns, schema=SCHEMA)
+        if self._writer is None:
+            self._writer = pyarrow.parquet.ParquetWriter(self._path(), SCHEMA, compression="zstd")
+        self._writer.write_table(table)
+        self._columns = {name: [] for name in SCHEMA.names}
+
+    def _path(self) -> Path:
+        if not self._folder:
+            return self._out
+        hour = time.strftime("%Y-%m-%dT%H", time.gmtime(self._hour * _HOUR_MS // 1000))
+        names = itertools.chain([hour], (f"{hour}-{part}" for part in itertools.count(2)))
+        return next(path for name in names if not (path := self._out / f"{name}.parquet").exists())
+
+    def _finish(self) -> None:
+        self._write()
+        if self._writer is not None:
+            self._writer.close()
+            self._writer = None
+
+
+async def record(source: Source, recorder: Recorder, stop: asyncio.Event, within_s: float | None = None) -> None:
+    """Record what `source` delivers live (its history is left out) until `stop`, or for `within_s` seconds."""
+
+    async def play() -> None:
+        async with contextlib.aclosing(source.batches()) as batches:  # type: ignore[type-var]
+            async for batch in batches:
+                if not source.warming:
+                    recorder.add(batch)
+
+    playing = asyncio.create_task(play())
+    stopping = asyncio.create_task(stop.wait())
+    await asyncio.wait((playing, stopping), timeout=within_s, return_when=asyncio.FIRST_COMPLETED)
+    for task in (playing, stopping):
+        task.cancel()
+    for outcome in await asyncio.gather(playing, stopping, return_exceptions=True):
+        if isinstance(outcome, Exception):
+            raise outcome
+
+
+@contextlib.contextmanager
+def raw_frames(path: Path | None) -> Iterator[Callable[[str], None] | None]:
+    """Where raw frames go: a function that writes one a line, with the time it came (epoch s); None without `path`."""
+    if path is None:
+        yield None
+        return
+    with gzip.open(path, "at", encoding="utf-8") as file:
+
+        def write(frame: str) -> None:
+            file.write(json.dumps({"ts": time.time(), "t": "recv", "data": frame}) + "\n")
+
+        yield write
