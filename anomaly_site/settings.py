@@ -205,6 +205,8 @@ STATIC_ROOT = DATA_DIR / "static"
 # Straight from the packages: nothing to collect, nothing to forget.
 SERVESTATIC_USE_FINDERS = True
 SERVESTATIC_AUTOREFRESH = DEBUG
+# The panel's source, to be read and copied in the browser.
+SERVESTATIC_MIMETYPES = {".tsx": "text/plain"}
 
 AUTH_PASSWORD_VALIDATORS = [
     {"NAME": f"django.contrib.auth.password_validation.{name}"}

@@ -9,23 +9,26 @@ import socket
 import subprocess
 import time
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 import urllib3
 
-ROOT = Path(__file__).resolve().parent.parent
+TOOLS = Path(__file__).resolve().parent.parent / "var" / "tools"
 
 
 def find(package: str, program: str) -> str:
     """The program's path; skips the test without it."""
-    unpacked = ROOT / "var" / "tools" / package / "usr" / "bin" / program
+    unpacked = TOOLS / package / "usr" / "bin" / program
     found = str(unpacked) if unpacked.exists() else shutil.which(program)
-    if found is None:
-        reason = f"{program} is not here; tests/system/fetch_influxdb.sh gets it"
-        if os.environ.get("CI"):
-            pytest.fail(reason)
-        pytest.skip(reason)
-    return found
+    return found or missing(program)
+
+
+def missing(what: str) -> NoReturn:
+    reason = f"{what} is not here; tests/system/fetch_influxdb.sh gets it"
+    if os.environ.get("CI"):
+        pytest.fail(reason)
+    pytest.skip(reason)
 
 
 def free_port() -> int:

@@ -102,10 +102,6 @@ class TutorialConsumer(AsyncJsonWebsocketConsumer):
 
 
 async def main(port: int, nats_url: str, mode: str) -> None:
-    import gc
-
-    gc.collect()
-    gc.freeze()
     layer: Any = get_channel_layer()
     client = await nats.connect(nats_url)
     if mode == "channels":
@@ -129,7 +125,7 @@ async def main(port: int, nats_url: str, mode: str) -> None:
     await client.flush()
     ws = "anomaly_site.ws.broadcast:Protocol" if mode == "hub" else "websockets-sansio"
     server = uvicorn.Server(
-        uvicorn.Config(app, port=port, ws=ws, lifespan="off", log_config=None, access_log=False, backlog=4096)
+        uvicorn.Config(app, port=port, ws=ws, lifespan="auto", log_config=None, access_log=False, backlog=4096)
     )
     serving = asyncio.create_task(server.serve())
     while not server.started:

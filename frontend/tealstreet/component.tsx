@@ -476,7 +476,7 @@ export interface Status {
 
 const TIMING = { pingAfterMs: 20_000, closeAfterMs: 30_000, firstBackoffMs: 500, mostBackoffMs: 30_000, fetchMs: 10_000, lingerMs: 2_000 };
 export type Timing = typeof TIMING;
-const BACKFILL = 1000;
+const BACKFILL = 500;
 const HISTORY_POINTS = 240;
 const HISTORY_EVERY_MS = 15_000;
 const DETAILS_KEPT = 40;

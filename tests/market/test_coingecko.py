@@ -1,11 +1,13 @@
 """Sectors from CoinGecko, over real HTTP: the contract, and everything that can go wrong with it."""
 
+import csv
 import gzip
 import itertools
 import json
 import os
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -25,7 +27,7 @@ from market.coingecko import (
     meanings,
     retry_after_s,
 )
-from market.sectors import built_in_map
+from market.sectors import SectorMap, built_in_map
 from tests.market.coingecko_server import (
     CoinGeckoServer,
     Fault,
@@ -285,3 +287,32 @@ def test_every_sector_has_a_real_category(shared_data: Path) -> None:
     with gzip.open(shared_data / "sectors" / "coingecko_coin_categories_top3000.csv.gz", "rt") as file:
         names = {name for line in file for name in line.rstrip("\n").rpartition(",")[2].split("|")}
     assert not [sector for sector, spellings in coingecko.SECTORS.items() if not set(spellings) & names]
+
+
+async def test_real_coins_become_a_useful_map(gecko: CoinGeckoServer, shared_data: Path) -> None:
+    """3,000 real coins with their categories, and the pairs of a real venue."""
+    with gzip.open(shared_data / "sectors" / "coingecko_coin_categories_top3000.csv.gz", "rt", newline="") as file:
+        rows = list(csv.DictReader(file))
+    names = {name for row in rows for name in row["categories"].split("|") if name}
+    gecko.categories = {name.lower().replace(" ", "-"): name for name in names}
+    ids = {name: id for id, name in gecko.categories.items()}
+    gecko.coins = [
+        (
+            row["coingecko_id"],
+            row["symbol"].lower(),
+            int(float(row["market_cap_rank"])) if row["market_cap_rank"] else None,
+            [ids[name] for name in row["categories"].split("|") if name],
+        )
+        for row in rows
+    ]
+    found = await fetched(gecko)
+    known = SectorMap("coingecko", "1", 1, {coin.base: coin.sectors for coin in found.coins})
+    assert found.missing == []
+    assert "Layer 1" in known.sectors_for("BTCUSDT")
+    assert known.sectors_for("1000PEPEUSDT") == ("Meme",)
+    with (shared_data / "sectors" / "symbol_sectors.csv").open(newline="") as file:
+        symbols = [row["symbol"] for row in csv.DictReader(file)]
+    covered = [symbol for symbol in symbols if known.sectors_for(symbol)]
+    assert len(covered) > 0.7 * len(symbols)
+    sizes = Counter(sector for coin in found.coins for sector in coin.sectors)
+    assert min(sizes[sector] for sector in coingecko.SECTORS) >= 8

@@ -55,7 +55,7 @@ def test_a_delisted_symbol_ages_with_its_venue() -> None:
 def test_a_candle_the_database_cannot_take_is_refused_and_leaves_nothing_behind() -> None:
     store = TableStore()
     broken = a_batch()
-    broken.close[1] = float("nan")
+    broken.close[1] = None  # type: ignore[call-overload]
     with pytest.raises(StoreRefused):
         store.write([broken])
     assert not Series.objects.exists()
