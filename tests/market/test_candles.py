@@ -177,7 +177,7 @@ def test_coarse_candles_from_fine_ones_are_those_of_the_trades(ticks: Trades) ->
     candles, resampler, coarse = Candles("v"), Resampler("1m", T0), []
     for symbol, time, price, amount in ticks:
         candles.trade(symbol, T0 + time, price, amount)
-    for batch in candles.close_until(T0 + 130_000):
+    for batch in candles.close_until(T0 + 200_000):
         coarse += resampler.add(batch)
     complete = {key: row for key, row in naive(ticks, 60_000).items() if key[0] in {b.close_time for b in coarse}}
     assert approximately(batch_rows(coarse), complete)
