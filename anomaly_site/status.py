@@ -32,7 +32,8 @@ from anomaly_site import __version__
 from anomaly_site.ws.hub import Hub, current_hub
 from ingestion.lag import progress
 from ingestion.nats import TRANSIENT, NatsUnavailable, connect
-from market.messages import FeedState, InvalidMessage, decode_feed, decode_stress
+from market.decoding import decode_feed, decode_stress
+from market.messages import FeedState, InvalidMessage
 from market.selectors import sector_map, sector_map_state
 
 logger = logging.getLogger(__name__)

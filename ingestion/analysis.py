@@ -18,16 +18,9 @@ from ingestion.nats import CANDLES, TRANSIENT, Publisher
 from ingestion.reader import Received, open_reader
 from ingestion.rejects import Rejects
 from ingestion.sectors import followed
+from market.decoding import decode_batch
 from market.detectors.sector import Sectors
-from market.messages import (
-    Anomaly,
-    CandleBatch,
-    InvalidMessage,
-    SectorAnomaly,
-    StressIndex,
-    decode_batch,
-    encode,
-)
+from market.messages import Anomaly, CandleBatch, InvalidMessage, SectorAnomaly, StressIndex, encode
 from market.sectors import SectorMap, built_in_map
 
 logger = logging.getLogger(__name__)

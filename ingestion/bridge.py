@@ -28,17 +28,8 @@ from ingestion.metrics import SEND_FAILURES, STORE_RETRIES, STORED
 from ingestion.nats import ANOMALIES, ANOMALY_SUBJECTS, subject
 from ingestion.reader import Reader, Received, open_reader
 from ingestion.rejects import Rejects
-from market.messages import (
-    Alert,
-    Anomaly,
-    InvalidMessage,
-    MarketAnomaly,
-    decode_alert,
-    decode_feed,
-    decode_market,
-    decode_stress,
-    encode,
-)
+from market.decoding import decode_alert, decode_feed, decode_market, decode_stress
+from market.messages import Alert, Anomaly, InvalidMessage, MarketAnomaly, encode
 from market.selectors import stream_head
 from market.services import MessageT, Sequenced, record_stress, sequenced
 

@@ -12,7 +12,8 @@ from drf_spectacular.utils import extend_schema_field
 from rest_framework.exceptions import ValidationError
 from rest_framework.request import Request
 
-from market.messages import SEVERITIES, Direction, InvalidMessage, MarketType, Severity, State, time_ms
+from market.decoding import time_ms
+from market.messages import SEVERITIES, Direction, InvalidMessage, MarketType, Severity, State
 from market.models import Anomaly, ReviewState
 from market.times import moment
 

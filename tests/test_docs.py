@@ -16,7 +16,8 @@ from django.core.management import get_commands
 from ingestion.nats import ANOMALIES, ANOMALY_SUBJECTS, Publisher, connection
 from ingestion.nats_server import NatsServer
 from ingestion.reader import StreamReader
-from market.messages import Alert, SectorAnomaly, decode_alert, decode_market
+from market.decoding import decode_alert, decode_market
+from market.messages import Alert, SectorAnomaly
 
 ROOT = Path(settings.BASE_DIR)
 README = (ROOT / "README.md").read_text()

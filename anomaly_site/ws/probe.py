@@ -23,7 +23,8 @@ from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidSta
 from websockets.typing import Origin
 
 from ingestion.management.base import ToolCommand, not_negative
-from market.messages import Anomaly, InvalidMessage, decode_alert, decode_market
+from market.decoding import decode_alert, decode_market
+from market.messages import Anomaly, InvalidMessage
 from market.terminal import line
 
 DEFAULT_URL: Final = "ws://localhost:3001/ws"

@@ -12,7 +12,8 @@ from typing import Final, NamedTuple
 
 from ingestion.history.influxdb import InfluxServer, Row
 from ingestion.history.questions import Question
-from market.messages import Alert, Anomaly, MarketStress, SectorAnomaly, decode_alert, decode_market
+from market.decoding import decode_alert, decode_market
+from market.messages import Alert, Anomaly, MarketStress, SectorAnomaly
 from market.services import Sequenced
 
 ALERTS: Final = "alerts"

@@ -12,7 +12,8 @@ from rest_framework.views import APIView
 
 from ingestion.history.store import Candle, StoreUnavailable
 from ingestion.history.stores import candle_store
-from market.messages import InvalidMessage, time_ms, unify_symbol
+from market.decoding import time_ms
+from market.messages import InvalidMessage, unify_symbol
 
 DEFAULT_LIMIT: Final = 500
 MAX_LIMIT: Final = 5000

@@ -26,7 +26,8 @@ from ingestion.metrics import HISTORY
 from ingestion.models import HistoryPosition
 from ingestion.nats import ANOMALIES, ANOMALY_SUBJECTS, CANDLES
 from ingestion.reader import Reader, Received, StreamReader, open_reader
-from market.messages import Anomaly, CandleBatch, InvalidMessage, decode_batch
+from market.decoding import decode_batch
+from market.messages import Anomaly, CandleBatch, InvalidMessage
 from market.services import Sequenced, sequenced
 
 if TYPE_CHECKING:

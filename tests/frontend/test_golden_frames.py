@@ -7,7 +7,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from market.messages import decode_alert, decode_feed, decode_market, encode
+from market.decoding import decode_alert, decode_feed, decode_market
+from market.messages import encode
 
 ROWS = [json.loads(line) for line in (Path(__file__).parent.parent / "data" / "frames.jsonl").read_text().splitlines()]
 RECEIVED_AT = 1_621_424_200_000

@@ -19,7 +19,8 @@ from ingestion.engine import Engine
 from ingestion.sources import open_source
 from ingestion.sources.scenario import Label
 from ingestion.sources.simulated import SimulatedSource
-from market.messages import Anomaly, CandleBatch, Severity, decode_alert, decode_market
+from market.decoding import decode_alert, decode_market
+from market.messages import Anomaly, CandleBatch, Severity
 from market.sectors import sectors_for
 from tests.ingestion.sources.clock import FakeClock
 

@@ -9,6 +9,7 @@ import pytest
 
 from alerts.detectors.explanation import recompute
 from ingestion.engine import Engine
+from market.decoding import decode_alert, decode_market
 from market.messages import (
     Alert,
     CandleBatch,
@@ -19,8 +20,6 @@ from market.messages import (
     Severity,
     State,
     SynchronizedMovement,
-    decode_alert,
-    decode_market,
     encode,
 )
 from tests.market.recordings import START_MS, Returns, names, recording

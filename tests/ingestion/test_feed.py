@@ -9,8 +9,9 @@ from ingestion.feed import FeedHealth
 from ingestion.sources.live import LiveSource
 from ingestion.sources.simulated import SimulatedSource
 from ingestion.sources.venues import venue_named
+from market.decoding import decode_feed
 from market.detectors.panel import SILENCE_MS
-from market.messages import Alert, Anomaly, CandleBatch, FeedState, decode_feed, encode
+from market.messages import Alert, Anomaly, CandleBatch, FeedState, encode
 
 NOW = 1_760_000_000_000
 

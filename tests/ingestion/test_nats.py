@@ -11,7 +11,8 @@ from nats.aio.client import Client
 from ingestion.nats import ANOMALIES, CANDLES, NatsUnavailable, Publisher, connect, ensure_streams, message_id, subject
 from ingestion.nats_server import NatsServer, NatsServerError
 from ingestion.reader import Received, StreamReader, SubjectReader
-from market.messages import Alert, CandleBatch, decode_alert
+from market.decoding import decode_alert
+from market.messages import Alert, CandleBatch
 
 pytestmark = pytest.mark.system
 

@@ -18,7 +18,8 @@ from ingestion.nats import ANOMALIES, connection
 from ingestion.nats_server import NatsServer
 from ingestion.reader import StreamReader
 from ingestion.testdata import curated_market
-from market.messages import decode_alert, decode_market, encode
+from market.decoding import decode_alert, decode_market
+from market.messages import encode
 
 
 @pytest_asyncio.fixture

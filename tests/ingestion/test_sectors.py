@@ -13,9 +13,10 @@ from pytest_django import Settings
 from ingestion import sectors
 from ingestion.analysis import Analysis, regrouped
 from market import coingecko
+from market.decoding import decode_market
 from market.detectors.panel import Panel
 from market.detectors.sector import Sectors
-from market.messages import Anomaly, CandleBatch, SectorAnomaly, decode_market, encode
+from market.messages import Anomaly, CandleBatch, SectorAnomaly, encode
 from market.models import SectorOverride, StoredSectorMap
 from market.sectors import SectorMap, built_in_map
 from market.selectors import sector_map

@@ -6,6 +6,7 @@ import msgspec
 import pytest
 
 from ingestion.testdata import curated_market, random_alerts, random_market
+from market.decoding import decode_alert, decode_market
 from market.messages import (
     Alert,
     Anomaly,
@@ -17,8 +18,6 @@ from market.messages import (
     State,
     StressMetric,
     SynchronizedMovement,
-    decode_alert,
-    decode_market,
     encode,
 )
 

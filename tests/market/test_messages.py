@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from market.decoding import decode_alert, decode_batch, decode_market
 from market.messages import (
     SEVERITIES,
     Alert,
@@ -26,9 +27,6 @@ from market.messages import (
     State,
     StressMetric,
     SynchronizedMovement,
-    decode_alert,
-    decode_batch,
-    decode_market,
     encode,
     interval_ms,
     interval_name,

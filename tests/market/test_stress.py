@@ -5,7 +5,8 @@ from datetime import timedelta
 import pytest
 from rest_framework.test import APIClient
 
-from market.messages import StressComponent, StressIndex, StressMetric, decode_stress, encode
+from market.decoding import decode_stress
+from market.messages import StressComponent, StressIndex, StressMetric, encode
 from market.services import record_stress
 
 pytestmark = pytest.mark.django_db

@@ -10,7 +10,7 @@ import pytest
 from nats.aio.msg import Msg
 
 from ingestion.nats import message_id
-from market.messages import decode_alert, decode_market
+from market.decoding import decode_alert, decode_market
 from tests.system.conftest import System, receive_until, wait_until
 
 pytestmark = pytest.mark.system

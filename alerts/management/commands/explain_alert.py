@@ -5,7 +5,8 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from alerts.detectors.explanation import recompute
 from alerts.models import Alert
-from market.messages import Method, decode_alert
+from market.decoding import decode_alert
+from market.messages import Method
 
 
 class Command(BaseCommand):

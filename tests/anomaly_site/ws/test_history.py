@@ -9,7 +9,7 @@ from anomaly_site.ws import history as history_module
 from anomaly_site.ws.filters import parse_filters
 from anomaly_site.ws.history import StoredHistory, replay
 from anomaly_site.ws.protocol import CHANNELS, Channel, Cursor
-from market.messages import decode_alert, decode_market
+from market.decoding import decode_alert, decode_market
 from market.selectors import stream_head
 from market.services import sequenced
 from tests.anomaly_site.ws.world import EPOCH, NOW_MS, alert, sector, stress, synchronized

@@ -18,7 +18,8 @@ import pytest
 from ingestion.sources import SourceError
 from ingestion.sources.live import LiveSource, Timing
 from ingestion.sources.venues import chosen, tradable, venue_named
-from market.messages import CandleBatch, time_ms
+from market.decoding import time_ms
+from market.messages import CandleBatch
 from tests.ingestion.venues.binance import agg_trade, binance, mini_tickers
 from tests.ingestion.venues.others import Exchange, bybit, coinbase, hyperliquid, iso, kraken, okx
 from tests.ingestion.venues.server import FakeVenue, Protocol, serving

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from ingestion.sources import SourceError, open_source
 from ingestion.sources.scenario import EventKind, Label, Scenario
 from ingestion.sources.simulated import SimulatedSource
-from market.messages import CandleBatch, SourceKind, decode_batch, encode
+from market.decoding import decode_batch
+from market.messages import CandleBatch, SourceKind, encode
 from market.sectors import default_sectors
 from tests.ingestion.sources.clock import FakeClock
 

@@ -21,8 +21,11 @@ class Exchange:
     trade: TradeFrame
 
 
-def _minutes(count: int = 240) -> list[int]:
-    """Open times (ms) of the last whole minutes, and of the one that runs."""
+def _minutes(count: int = 250) -> list[int]:
+    """Open times (ms) of the last whole minutes, and of the one that runs.
+
+    More than anybody asks for: a minute that begins between the requests for two symbols moves no first candle.
+    """
     now = time.time_ns() // 1_000_000 // 60_000 * 60_000
     return [now - back * 60_000 for back in range(count, -1, -1)]
 

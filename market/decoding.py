@@ -1,0 +1,334 @@
+"""From bytes to messages, whoever published them.
+
+`decode_alert` and `decode_market` take a message from anybody: canonical ones pass in about a microsecond, foreign
+shapes are normalised first (camelCase, lower-case severities, seconds or ISO times, numbers in strings, missing
+optional fields), and what still does not fit raises `InvalidMessage` with the reason in words.
+"""
+
+import hashlib
+import math
+import re
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any, Final, cast
+
+import msgspec
+
+from market.messages import (
+    Alert,
+    CandleBatch,
+    Direction,
+    Feed,
+    InvalidMessage,
+    MarketAnomaly,
+    MarketType,
+    Method,
+    Severity,
+    State,
+    StressIndex,
+    unify_symbol,
+)
+
+_alert_decoder: Final = msgspec.json.Decoder(Alert)
+_market_decoder: Final = msgspec.json.Decoder(MarketAnomaly)
+_batch_decoder: Final = msgspec.json.Decoder(CandleBatch)
+_feed_decoder: Final = msgspec.json.Decoder(Feed)
+_stress_decoder: Final = msgspec.json.Decoder(StressIndex)
+
+
+def decode_batch(payload: bytes) -> CandleBatch:
+    try:
+        return _batch_decoder.decode(payload)
+    except msgspec.MsgspecError as error:
+        raise InvalidMessage(str(error)) from error
+
+
+def decode_feed(payload: bytes) -> Feed:
+    try:
+        return _feed_decoder.decode(payload)
+    except msgspec.MsgspecError as error:
+        raise InvalidMessage(str(error)) from error
+
+
+def decode_stress(payload: bytes) -> StressIndex:
+    try:
+        return _stress_decoder.decode(payload)
+    except msgspec.MsgspecError as error:
+        raise InvalidMessage(str(error)) from error
+
+
+def decode_alert(payload: bytes, *, received_at: int, subject_token: str = "") -> Alert:
+    """An alert from any publisher.
+
+    `received_at` (epoch ms) stands in for missing times; pass the broker's own time of the message so that a second
+    delivery decodes to the same alert. `subject_token` is the part of the subject after `alerts.`: it names the symbol
+    of a message that does not. Raises `InvalidMessage`.
+    """
+    try:
+        return _alert_decoder.decode(payload)
+    except msgspec.MsgspecError:
+        fields = _normalise_alert(_fields(payload), received_at, subject_token)
+    alert: Alert = _convert(fields, Alert)
+    return alert
+
+
+def decode_market(payload: bytes, *, received_at: int, subject_token: str = "") -> MarketAnomaly:
+    """A market anomaly from any publisher; see `decode_alert`. `subject_token` names the type of one that does not."""
+    try:
+        return cast(MarketAnomaly, _market_decoder.decode(payload))
+    except msgspec.MsgspecError:
+        fields = _normalise_market(_fields(payload), received_at, subject_token)
+    anomaly: MarketAnomaly = _convert(fields, MarketAnomaly)
+    return anomaly
+
+
+# --- Foreign shapes -------------------------------------------------------------------------------------------------
+
+_ALIASES: Final = {
+    "anomaly_id": "id",
+    "alert_id": "id",
+    "pair": "symbol",
+    "ticker": "symbol",
+    "exchange": "venue",
+    "timeframe": "interval",
+    "detection_method": "method",
+    "level": "severity",
+    "side": "direction",
+    "z_score": "score",
+    "anomaly_score": "score",
+    "current_price": "price",
+    "expected_price": "expected",
+    "lower_bound": "lower",
+    "upper_bound": "upper",
+    "price_change_pct": "change_pct",
+    "price_change_percent": "change_pct",
+    "change_percent": "change_pct",
+    "time": "timestamp",
+    "ts": "timestamp",
+    "status": "state",
+    "anomaly_type": "type",
+    "market_type": "type",
+    "symbols": "affected_symbols",
+    "sync_ratio": "synchronization_ratio",
+    "ratio": "synchronization_ratio",
+    "average_change": "average_change_pct",
+    "avg_change_pct": "average_change_pct",
+    "avg_change": "average_change_pct",
+    "alerts_count": "alert_count",
+    "stress_metric": "metric",
+    "performance": "performance_pct",
+    "sector_performance": "performance_pct",
+    "sector_name": "sector",
+}
+_DIRECTIONS: Final = {
+    "BUY": "UP", "LONG": "UP", "BULLISH": "UP", "RISE": "UP", "+": "UP",
+    "SELL": "DOWN", "SHORT": "DOWN", "BEARISH": "DOWN", "FALL": "DOWN", "-": "DOWN",
+}  # fmt: skip
+_SEVERITY_WORDS: Final = {
+    "INFO": "LOW",
+    "WARN": "MEDIUM",
+    "WARNING": "MEDIUM",
+    "MODERATE": "MEDIUM",
+    "SEVERE": "CRITICAL",
+}
+_METHOD_WORDS: Final = {
+    "ZSCORE": "Z_SCORE",
+    "MODIFIED_Z_SCORE": "MAD",
+    "VOLUME_SPIKE": "VOLUME",
+    "VOLUME_SURGE": "VOLUME",
+}
+_TYPE_WORDS: Final = {
+    "SYNCHRONIZED": "SYNCHRONIZED_MOVEMENT", "SYNCHRONISED_MOVEMENT": "SYNCHRONIZED_MOVEMENT",
+    "SYNCHRONIZED_MOVE": "SYNCHRONIZED_MOVEMENT", "STRESS": "MARKET_STRESS", "SECTOR": "SECTOR_ANOMALY",
+}  # fmt: skip
+_CAMEL: Final = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
+
+
+def snake_case(name: str) -> str:
+    """`zScore` → `z_score`, `Z-Score` → `z_score`."""
+    return _CAMEL.sub("_", name).replace("-", "_").replace(" ", "_").lower()
+
+
+def _fields(payload: bytes) -> dict[str, Any]:
+    try:
+        raw = msgspec.json.decode(payload)
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise InvalidMessage(f"not JSON: {error}") from error
+    if not isinstance(raw, dict):
+        raise InvalidMessage(f"expected a JSON object, got {type(raw).__name__}")
+    fields: dict[str, Any] = {}
+    for key, value in raw.items():
+        name = snake_case(key)
+        name = _ALIASES.get(name, name)
+        if value is not None or name not in fields:
+            fields[name] = value
+    return fields
+
+
+def _normalise_common(fields: dict[str, Any], received_at: int) -> None:
+    _replace(fields, "severity", lambda value: _word(value, _SEVERITY_WORDS))
+    _replace(fields, "direction", lambda value: _word(value, _DIRECTIONS))
+    _replace(fields, "state", _word)
+    _replace(fields, "timestamp", time_ms)
+    _replace(fields, "detected_at", time_ms)
+    _require(fields, "severity", Severity)
+    fields.setdefault("timestamp", received_at)
+    fields.setdefault("detected_at", max(received_at, fields["timestamp"]))
+    fields.setdefault("revision", 1)
+    fields.setdefault("state", State.OPEN)
+
+
+def _normalise_alert(fields: dict[str, Any], received_at: int, subject_token: str) -> dict[str, Any]:
+    fields.setdefault("symbol", subject_token)
+    _replace(fields, "symbol", lambda value: unify_symbol(str(value)))
+    if not fields.get("symbol"):
+        raise InvalidMessage("symbol is missing")
+    _normalise_common(fields, received_at)
+    _replace(fields, "method", lambda value: _word(value, _METHOD_WORDS))
+    _require(fields, "method", Method)
+    for name in ("score", "threshold", "price", "expected", "lower", "upper", "change_pct"):
+        _replace(fields, name, lambda value: _number(value))
+        fields.setdefault(name, None)
+    if fields["score"] is None:
+        raise InvalidMessage("score is missing or not a number")
+    if fields.get("direction") is None:
+        fields["direction"] = Direction.DOWN if (fields["change_pct"] or fields["score"]) < 0 else Direction.UP
+    _replace(fields, "venue", lambda value: snake_case(str(value)))
+    fields.setdefault("venue", "external")
+    fields.setdefault("interval", "1m")
+    fields.setdefault("spark", [])
+    fields["explanation"] = _explanation(fields)
+    fields.setdefault("incident", None)
+    fields.setdefault("id", _content_id(fields, "symbol", "venue", "method", "direction", "timestamp"))
+    return fields
+
+
+def _explanation(fields: dict[str, Any]) -> dict[str, Any]:
+    given = fields.get("explanation")
+    if isinstance(given, dict):
+        return {snake_case(key): value for key, value in given.items()}
+    sentence = given if isinstance(given, str) else fields.get("message") or fields.get("description")
+    return {"sentence": sentence} if isinstance(sentence, str) else {}
+
+
+def _normalise_market(fields: dict[str, Any], received_at: int, subject_token: str) -> dict[str, Any]:
+    fields.setdefault("type", subject_token)
+    _replace(fields, "type", lambda value: _word(value, _TYPE_WORDS))
+    _require(fields, "type", MarketType)
+    _normalise_common(fields, received_at)
+    for name in _MARKET_NUMBERS:
+        _replace(fields, name, lambda value: _number(value))
+    affected = fields.get("affected_symbols")
+    if isinstance(affected, list):
+        fields["affected_symbols"] = [unify_symbol(str(symbol)) for symbol in affected]
+    fields.setdefault("window", "")
+    _MARKET_DEFAULTS[MarketType(fields["type"])](fields)
+    fields.setdefault("universe", len(fields.get("affected_symbols", ())))
+    fields.setdefault("id", _content_id(fields, "type", "direction", "metric", "sector", "timestamp"))
+    return fields
+
+
+_MARKET_NUMBERS: Final = (
+    "synchronization_ratio",
+    "average_change_pct",
+    "usual_ratio",
+    "magnitude",
+    "stress_index",
+    "performance_pct",
+    "deviation",
+)
+
+
+def _default_synchronized(fields: dict[str, Any]) -> None:
+    if (fields.get("synchronization_ratio") or 0) > 1:  # given in per cent
+        fields["synchronization_ratio"] /= 100
+    fields.setdefault("average_change_pct", 0.0)
+    fields.setdefault("usual_ratio", None)
+    fields.setdefault("affected_symbols", [])
+    fields.setdefault("alert_count", len(fields["affected_symbols"]))
+
+
+def _default_stress(fields: dict[str, Any]) -> None:
+    _replace(fields, "metric", lambda value: str(value).lower())
+    fields.setdefault("magnitude", 0.0)
+    fields.setdefault("stress_index", 0.0)
+    fields.setdefault("components", {})
+
+
+def _default_sector(fields: dict[str, Any]) -> None:
+    fields.setdefault("deviation", 0.0)
+    fields.setdefault("affected_symbols", [])
+    fields.setdefault("members", len(fields["affected_symbols"]))
+    fields.setdefault("members_moving", len(fields["affected_symbols"]))
+
+
+_MARKET_DEFAULTS: Final[Mapping[MarketType, Callable[[dict[str, Any]], None]]] = {
+    MarketType.SYNCHRONIZED_MOVEMENT: _default_synchronized,
+    MarketType.MARKET_STRESS: _default_stress,
+    MarketType.SECTOR_ANOMALY: _default_sector,
+}
+
+
+def _require(fields: dict[str, Any], name: str, values: type[StrEnum]) -> None:
+    if (value := fields.get(name)) is None:
+        raise InvalidMessage(f"{name} is missing (one of {', '.join(values)})")
+    if value not in values.__members__:
+        raise InvalidMessage(f"{name} {value!r} is none of {', '.join(values)}")
+
+
+def _replace(fields: dict[str, Any], name: str, change: Callable[[Any], Any]) -> None:
+    """Change a field that is there; drop one that is null so that its default applies."""
+    if fields.get(name) is not None:
+        fields[name] = change(fields[name])
+    else:
+        fields.pop(name, None)
+
+
+def _word(value: Any, synonyms: Mapping[str, str] = {}) -> str:
+    word = str(value).strip().upper().replace("-", "_").replace(" ", "_")
+    return synonyms.get(word, word)
+
+
+def _number(value: Any) -> float | None:
+    if isinstance(value, bool):
+        raise InvalidMessage(f"expected a number, got {value!r}")
+    try:
+        number = float(value.strip().rstrip("%")) if isinstance(value, str) else float(value)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise InvalidMessage(f"expected a number, got {value!r}") from error
+    return number if math.isfinite(number) else None
+
+
+def time_ms(value: Any) -> int:
+    """Epoch seconds, milliseconds, microseconds or nanoseconds (number or text), or an ISO 8601 time (UTC if naive)."""
+    if isinstance(value, str):
+        try:
+            value = float(value)
+        except ValueError:
+            try:
+                moment = datetime.fromisoformat(value.strip())
+            except ValueError as error:
+                raise InvalidMessage(f"not a time: {value!r}") from error
+            moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+            return round(moment.timestamp() * 1000)
+    number = _number(value)
+    if number is None or number <= 0:
+        raise InvalidMessage(f"not a time: {value!r}")
+    for limit, factor in ((1e11, 1000.0), (1e14, 1.0), (1e17, 1e-3), (1e20, 1e-6)):
+        if number < limit:
+            return round(number * factor)
+    raise InvalidMessage(f"not a time: {value!r}")
+
+
+def _content_id(fields: Mapping[str, Any], *names: str) -> str:
+    """An id for a message that came without one: the same content gives the same id, whoever delivers it again."""
+    content = "\x1f".join(str(fields.get(name)) for name in names)
+    return "x" + hashlib.blake2b(content.encode(), digest_size=12).hexdigest()
+
+
+def _convert(fields: dict[str, Any], kind: Any) -> Any:
+    try:
+        return msgspec.convert(fields, kind, strict=False)
+    except msgspec.MsgspecError as error:
+        raise InvalidMessage(str(error)) from error
