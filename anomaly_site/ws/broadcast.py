@@ -41,30 +41,34 @@ class TransportSink:
     loop's write queue is a quarter of the cost of a frame. What the socket does not take is the transport's to send.
     """
 
-    __slots__ = ("_backlog_size", "_fd", "_protocol", "_transport", "closed", "on_writable", "stalled_since")
+    __slots__ = ("_fd", "_protocol", "_transport", "closed", "idle", "on_writable", "stalled_since")
 
     def __init__(self, protocol: "Protocol") -> None:
         self._protocol = protocol
         self._transport = transport = protocol.transport
-        self._backlog_size = transport.get_write_buffer_size
         plain = os.name == "posix" and transport.get_extra_info("sslcontext") is None
         self._fd = transport.get_extra_info("socket").fileno() if plain else -1
+        # Whether nothing was given to the transport since it was last found empty. Asking it every time costs as much as
+        # all the rest of this; so `Protocol` says whenever uvicorn writes something of its own.
+        self.idle = False
         self.stalled_since: float | None = None
         self.closed = False
         self.on_writable: Callable[[], None] | None = None
 
     def write(self, frames: Sequence[Frame]) -> None:
-        if not self.closed:
-            self._send(b"".join(map(_wire, frames)))
+        self._send(b"".join(map(_wire, frames)))
 
     def write_one(self, frame: Frame) -> None:
-        if not self.closed:
-            self._send(frame.wire)
+        self._send(frame.wire)
 
     def _send(self, data: bytes) -> None:
-        if self._fd < 0 or self._backlog_size():
-            self._transport.write(data)
+        if self.closed:
             return
+        if not self.idle:
+            if self._fd < 0 or self._transport.get_write_buffer_size():
+                self._transport.write(data)
+                return
+            self.idle = True
         try:
             sent = os.write(self._fd, data)
         except BlockingIOError:
@@ -74,6 +78,7 @@ class TransportSink:
             self.closed = True
             return
         if sent < len(data):
+            self.idle = False
             self._transport.write(data[sent:])
 
     def close(self, code: CloseCode, reason: str) -> None:
@@ -179,6 +184,7 @@ class Protocol(WebSocketsSansIOProtocol):
     async def send(self, message: Any) -> None:
         if self.accept_key is None or message["type"] != "websocket.accept" or self.disconnected:
             await super().send(message)
+            self.sink.idle = False
             return
         if self.transport.is_closing():
             return
@@ -196,6 +202,14 @@ class Protocol(WebSocketsSansIOProtocol):
         if self.response.status_code == 101:
             # The application's task was made above and runs from the loop's next turn on.
             self.scope["extensions"][BROADCAST_EXTENSION] = {"sink": self.sink}
+
+    def handle_ping(self) -> None:
+        self.sink.idle = False
+        super().handle_ping()
+
+    def send_keepalive_ping(self) -> None:
+        self.sink.idle = False
+        super().send_keepalive_ping()
 
     def pause_writing(self) -> None:
         super().pause_writing()

@@ -1,6 +1,7 @@
 """The fast way out, on a real uvicorn with real sockets: order, slow peers, restarts, and the seam it hangs on."""
 
 import asyncio
+import inspect
 import json
 import socket
 from collections.abc import AsyncIterator
@@ -33,8 +34,10 @@ def test_the_seam_is_the_one_that_was_read() -> None:
     (closing), `shutdown` and `connection_lost` with what broadcast.py overrides, run this file, then move the version.
     """
     assert uvicorn.__version__ == "0.54.0"
-    for name in ("handle_connect", "pause_writing", "resume_writing", "connection_lost", "shutdown"):
+    for name in ("handle_connect", "pause_writing", "resume_writing", "connection_lost", "shutdown", "handle_ping"):
         assert name in vars(WebSocketsSansIOProtocol)
+    source = inspect.getsource(WebSocketsSansIOProtocol)
+    assert source.count("transport.write(") == 13, "every write of uvicorn's own must end or clear `TransportSink.idle`"
 
 
 HANDSHAKE = (
