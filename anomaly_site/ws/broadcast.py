@@ -48,8 +48,8 @@ class TransportSink:
         self._transport = transport = protocol.transport
         plain = os.name == "posix" and transport.get_extra_info("sslcontext") is None
         self._fd = transport.get_extra_info("socket").fileno() if plain else -1
-        # Whether nothing was given to the transport since it was last found empty. To ask every time costs as much as the
-        # rest of this; so `Protocol` says whenever uvicorn writes something of its own.
+        # Whether nothing was given to the transport since it was last found empty. To ask every time costs as much as
+        # the rest of this; so `Protocol` says whenever uvicorn writes something of its own.
         self.idle = False
         self.stalled_since: float | None = None
         self.closed = False
