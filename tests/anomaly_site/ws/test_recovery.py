@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
+import pytest
 from channels.testing import WebsocketCommunicator
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -232,6 +233,16 @@ async def test_a_new_stream_starts_from_its_beginning(hub: Hub, world: World) ->
     assert sink.offsets == [1, 2, 3, 4, 5, 1, 2]
     assert hub.cursor.epoch == EPOCH + 1
     assert hub.counters["resets"] == 1
+
+
+@pytest.mark.parametrize("world", [World(epoch=0)])
+async def test_the_first_message_ever_comes_behind_the_epoch_it_is_of(connect: Connect, world: World) -> None:
+    """Without it a client would keep its place in no stream at all, and be told everything again when it comes back."""
+    socket = await connect(subscribe={})
+    world.epoch = EPOCH
+    await world.publish((ALERTS, alert()))
+    *_, heartbeat, first = await receive_until(socket, "alert")
+    assert (heartbeat["cursor"], first["offset"]) == ({"epoch": EPOCH, "offset": 0}, 1)
 
 
 async def test_the_listener_survives_its_layer(hub: Hub, world: World) -> None:

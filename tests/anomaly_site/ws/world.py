@@ -80,7 +80,8 @@ def sector(id: str = "m3", name: str = "DeFi", symbols: Iterable[str] = ("UNIUSD
 class World:
     """What the bridge and the database are to a hub: `publish` stores, then sends one message per channel.
 
-    It is a `History` too. The latest revision of an anomaly replaces the one before; `_id` finds it in the payload.
+    It is a `History` too; with epoch 0, one in which nothing was ever stored. The latest revision of an anomaly
+    replaces the one before; `_id` finds it in the payload.
     """
 
     def __init__(self, layer: InMemoryChannelLayer | None = None, epoch: int = EPOCH) -> None:
@@ -123,7 +124,7 @@ class World:
         )
 
     async def head(self) -> Cursor | None:
-        return Cursor(self.epoch, self.offset) if self.offset else None
+        return Cursor(self.epoch, self.offset) if self.epoch else None
 
     async def changes(
         self, epoch: int, after: int, until: int, channels: Collection[Channel]
