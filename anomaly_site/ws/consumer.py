@@ -71,12 +71,19 @@ class StreamConsumer(AsyncConsumer):
                 self._say_error(ProtocolError(ErrorCode.TOO_MANY_CONNECTIONS, refusal))
                 self._close(CloseCode.RATE, refusal)
             elif self.auto_subscribe:
-                await self._follow(Request(type="subscribe"))
+                await self._subscribe_unasked()
             while (event := await receive())["type"] == "websocket.receive":
                 text = event.get("text")
                 await self._hear(event.get("bytes") or b"" if text is None else text)
         finally:
             self.hub.remove(self.client, address)
+
+    async def _subscribe_unasked(self) -> None:
+        try:
+            await self._follow(Request(type="subscribe"))
+        except ProtocolError as error:
+            self._say_error(error)
+            self._close(CloseCode.RESTART, error.message)
 
     def _refusal(self, hub: Hub, address: str) -> str:
         if len(hub.clients) >= settings.WS_MAX_CONNECTIONS:

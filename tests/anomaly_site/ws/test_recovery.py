@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from anomaly_site.asgi import application
+from anomaly_site.ws import consumer
 from anomaly_site.ws import hub as hub_module
 from anomaly_site.ws.client import Client
 from anomaly_site.ws.filters import parse_filters
@@ -167,6 +168,20 @@ async def test_without_its_history_a_client_is_sent_away(connect: Connect, world
     await socket.send_json_to({"type": "subscribe", "since": {"epoch": EPOCH, "offset": 0}})
     assert (await receive_until(socket, "subscribed"))[-1]["recovered"] is True
     assert (await socket.receive_output())["code"] == 1012
+
+
+async def test_while_the_store_cannot_be_reached_nobody_is_kept_waiting(
+    connect: Connect, hub: Hub, monkeypatch: Any
+) -> None:
+    monkeypatch.setattr(consumer, "_READY_TIMEOUT_S", 0.01)
+    hub.ready.clear()
+    asking = await connect()
+    await asking.send_json_to({"type": "subscribe", "id": 1})
+    answer = await asking.receive_json_from()
+    assert (answer["type"], answer["id"], answer["code"]) == ("error", 1, "unavailable")
+    subscribed_unasked = await connect("/ws/alerts")
+    assert (await subscribed_unasked.receive_json_from())["code"] == "unavailable"
+    assert (await subscribed_unasked.receive_output())["code"] == CloseCode.RESTART
 
 
 # --- The hub misses something ----------------------------------------------------------------------------------------
