@@ -190,7 +190,9 @@ class StreamConsumer(AsyncConsumer):
         if since.epoch == self.hub.cursor.epoch and since.offset > self.hub.cursor.offset:
             # Another server of ours may be ahead of this one.
             await self.hub.catch_up()
-        return since.epoch == self.hub.cursor.epoch and since.offset <= self.hub.cursor.offset
+        if since.epoch != self.hub.cursor.epoch or since.offset > self.hub.cursor.offset:
+            return False
+        return await self.hub.history.reaches(since)
 
     async def _tell_changes(self, since: Cursor, wanted: Filter) -> None:
         """Everything from `since` on, then live. Live frames wait for the last page only, however long the past."""
@@ -211,7 +213,11 @@ class StreamConsumer(AsyncConsumer):
 
     async def _tell_range(self, epoch: int, after: int, until: int, wanted: Filter) -> int:
         channels = [channel for channel in CHANNELS if channel in wanted.channels]
-        async for changes, _ in replay(self.hub.history, epoch, after, until, channels):
+        async for changes, complete in replay(self.hub.history, epoch, after, until, channels):
+            if not await self.hub.history.reaches(Cursor(epoch, after)):
+                self._close(CloseCode.RESTART, "the past was deleted while it was told; come back")
+                break
+            after = complete
             await self._tell(
                 anomaly_frame(channel, offset, payload)
                 for offset, channel, payload in changes

@@ -114,6 +114,40 @@ async def test_since_of_another_stream_is_not_recovered(connect: Connect, world:
     assert await offsets_until_pong(socket) == []
 
 
+async def test_since_before_what_is_kept_is_not_recovered(connect: Connect, world: World) -> None:
+    for number in range(5):
+        await world.publish((ALERTS, alert(f"a{number}")))
+    world.oldest = 3
+    socket = await connect()
+    await socket.send_json_to({"type": "subscribe", "since": {"epoch": EPOCH, "offset": 2}})
+    answer = await socket.receive_json_from()
+    assert (answer["recovered"], answer["cursor"]) == (False, {"epoch": EPOCH, "offset": 5})
+    assert "too long ago" in answer["warnings"][0]
+    assert await offsets_until_pong(socket) == []
+    await socket.send_json_to({"type": "subscribe", "since": {"epoch": EPOCH, "offset": 3}})
+    assert (await socket.receive_json_from())["recovered"] is True
+    assert await offsets_until_pong(socket) == [4, 5]
+
+
+async def test_a_past_that_is_deleted_while_it_is_told_is_not_told_in_part(
+    connect: Connect, world: World, monkeypatch: Any
+) -> None:
+    changes = world.changes
+
+    async def changes_then_delete(*args: Any) -> Any:
+        page = await changes(*args)
+        world.oldest = 2
+        return page
+
+    for number in range(5):
+        await world.publish((ALERTS, alert(f"a{number}")))
+    monkeypatch.setattr(world, "changes", changes_then_delete)
+    socket = await connect()
+    await socket.send_json_to({"type": "subscribe", "since": {"epoch": EPOCH, "offset": 0}})
+    assert (await socket.receive_json_from())["recovered"] is True
+    assert (await socket.receive_output())["code"] == CloseCode.RESTART
+
+
 async def test_a_client_may_be_ahead_of_this_server(connect: Connect, world: World) -> None:
     """It came from another process that had already sent what is still under way to this one."""
     await world.publish((ALERTS, alert("a1")))

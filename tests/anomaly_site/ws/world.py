@@ -90,6 +90,7 @@ class World:
         self.offset = 0
         self.rows: dict[str, tuple[int, Change]] = {}
         self.page = 3
+        self.oldest = 0
 
     async def publish(
         self, *messages: tuple[Channel, bytes], lose: Collection[Channel] = (), forget: bool = False
@@ -125,6 +126,9 @@ class World:
 
     async def head(self) -> Cursor | None:
         return Cursor(self.epoch, self.offset) if self.epoch else None
+
+    async def reaches(self, place: Cursor) -> bool:
+        return place.epoch == self.epoch and self.oldest <= place.offset
 
     async def changes(
         self, epoch: int, after: int, until: int, channels: Collection[Channel]
