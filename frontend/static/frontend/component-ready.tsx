@@ -1644,10 +1644,10 @@ function IncidentRow({ item, age: ageText, act }: { item: Extract<Item, { kind: 
       <span className="incic"><Icon name="incident" /></span>
       <span className="inc-tx">
         <span className="ell blk"><b>{title}</b><span className="t3"><span className="only-n"> · {clock(anomaly.timestamp)}</span>{!isOpen(anomaly) && " · over"}</span></span>
-        <span className="ell blk t2"><b className={anomaly.direction === "UP" ? "up" : "down"}>{percent(change)}</b> {anomaly.averageChangePct === null ? "median" : "avg"}{size && anomaly.universe ? ` · ${size} of ${anomaly.universe} symbols` : ""}<span className="only-n"> · {item.count} {item.count === 1 ? "alert" : "alerts"} folded</span></span>
+        <span className="ell blk t2"><b className={anomaly.direction === "UP" ? "up" : "down"}>{percent(change)}</b> {anomaly.averageChangePct === null ? "median" : "avg"}{size && anomaly.universe ? ` · ${size} of ${anomaly.universe}` : ""}<span className="only-n"> symbols · {item.count} {item.count === 1 ? "alert" : "alerts"}</span><span className="only-m"> folded</span></span>
       </span>
       {anomaly.ratio !== null && <span className="only-n"><Ring ratio={anomaly.ratio} usual={null} tone={!isOpen(anomaly) ? "var(--t3)" : anomaly.direction === "UP" ? "var(--up)" : "var(--down)"} size={30} /></span>}
-      <time className="num t3 only-n">{ageText}</time>
+      <time className="num ag only-n">{ageText}</time>
       <button type="button" className="ib sm" aria-expanded={item.open} aria-label={item.open ? "Fold the incident" : "Unfold the incident"} onClick={() => act.fold(anomaly.id)}><Icon name={item.open ? "down" : "right"} size={12} /></button>
     </article>
   );
@@ -1748,6 +1748,8 @@ interface Tile {
 }
 
 interface MarketState {
+  /** False until the server has said anything about the market: then nothing is claimed about it either. */
+  known: boolean;
   stress: Stress | null;
   live: boolean;
   stale: boolean;
@@ -1775,6 +1777,7 @@ function marketState(pad: Pad, stale: boolean): MarketState {
   const bySector = new Map<string, MarketAnomaly>();
   for (const item of items) if (item.type === "SECTOR_ANOMALY" && item.sector && !bySector.has(item.sector)) bySector.set(item.sector, item);
   return {
+    known: pad.status.loaded && (pad.feed !== null || pad.stress !== null || !pad.status.online),
     stress,
     live: pad.stress !== null && !stale,
     stale,
@@ -1802,7 +1805,7 @@ const quietStress = ({ lastStress }: MarketState) => (lastStress ? `last ${Math.
 
 function StressLine({ market, onOpen }: { market: MarketState; onOpen: () => void }) {
   const { stress, sync, breadth } = market;
-  if (!stress) return <div className="strip"><span className="lbl">Stress</span><b className="idx t3">–</b><span className="t3 ell">{quietStress(market)}</span></div>;
+  if (!stress) return <div className="strip"><span className="lbl">Stress</span><b className="idx t3">–</b><span className="t3 ell">{market.known && quietStress(market)}</span></div>;
   const zone = zoneOf(stress.index);
   const tone = market.live ? `s-${zone.severity}` : "t3";
   return (
@@ -1811,7 +1814,7 @@ function StressLine({ market, onOpen }: { market: MarketState; onOpen: () => voi
       <span className="lbl">Stress</span>
       <b className={`idx num ${tone}`}>{Math.round(stress.index)}</b>
       <span className={`mini ${tone}`}><i style={{ width: `${stress.index}%` }} /></span>
-      <span className="t2 ell grow">{market.live ? (market.delta === null ? zone.name : <>{signed(market.delta, 0)}<span className="only-n"> in 15 min</span></>) : `at ${clock(stress.timestamp, true)}`}</span>
+      <span className="t2 ell grow">{market.live ? (market.delta === null ? zone.name : <>{signed(market.delta, 0)}<span className="only-n"> in 15 min</span></>) : <><span className="only-n">at </span>{clock(stress.timestamp, true)}</>}</span>
       {!sync && breadth && <span className={`nw ${market.stale ? "t3" : "t2"} only-xs`}>{breadthText(breadth)}</span>}
       {sync && <b className={`nw ${market.stale ? "t3" : sync.direction === "UP" ? "up" : "down"}`}>{sync.direction === "UP" ? "▲" : "▼"} {share(sync.ratio)} <span className="only-n">together</span></b>}
       <Icon name="right" size={12} />
@@ -1831,7 +1834,11 @@ interface MarketActions {
   filterSymbol: (symbol: string) => void;
 }
 
+/** The shape of what is to come; it stands still when nothing is coming. */
+const Bones = ({ widths }: { widths: number[] }) => <>{widths.map((width, i) => <span key={i} className="sk" style={{ width }} />)}</>;
+
 const Summary = React.memo(function Summary({ market, act }: { market: MarketState; act: MarketActions }) {
+  if (!market.known) return <div className="summary"><Bones widths={[110, 380]} /></div>;
   const { stress, sync } = market;
   const zone = stress ? zoneOf(stress.index) : null;
   const lead = stress?.parts[0];
@@ -1999,9 +2006,23 @@ const HeatMap = React.memo(function HeatMap({ market, pad, now, act }: { market:
   );
 });
 
+function MarketBones({ wide, summary, still }: { wide: boolean; summary: React.ReactNode; still: boolean }) {
+  const stress = <Card title="Market stress"><div className="bones" style={{ height: 118 }}><Bones widths={[150, 150, 90]} /></div></Card>;
+  const components = <Card title="What makes it"><div className="bones" style={{ height: 142 }}><Bones widths={[260, 200, 220, 180, 200]} /></div></Card>;
+  return (
+    <div className={`col-mkt${still ? " still" : ""}`} aria-busy={!still} role="region" aria-label="Market">
+      {summary}
+      {wide ? <div className="mg2">{stress}{components}</div> : <>{stress}{components}</>}
+      <Card title="Breadth"><div className="bones" style={{ height: 40 }}><Bones widths={[2000]} /></div></Card>
+      <Card title="Sectors"><div className="heat">{Array.from({ length: 19 }, (_, i) => <span key={i} className="tile sk" />)}</div></Card>
+    </div>
+  );
+}
+
 const MarketColumn = React.memo(function MarketColumn({ market, pad, width, now, act, summary }: { market: MarketState; pad: Pad; width: number; now: number; act: MarketActions; summary: boolean }) {
   const syncs = market.items.filter((item) => item.type === "SYNCHRONIZED_MOVEMENT" && isOpen(item)).slice(0, 2);
   const earlier = market.items.filter((item) => !syncs.includes(item) && !(item.type === "SECTOR_ANOMALY" && isOpen(item))).slice(0, syncs.length ? 7 : 9);
+  if (!market.known) return <MarketBones wide={width >= 700} summary={summary && <Summary market={market} act={act} />} still={pad.status.error !== ""} />;
   const stress = <StressCard market={market} pad={pad} />;
   const components = market.stress && <ComponentsCard stress={market.stress} />;
   const moves = syncs.map((item) => <SyncCard key={item.id} item={item} pad={pad} now={now} act={act} />);
@@ -2067,7 +2088,7 @@ function SeverityToggles({ counts, hidden, onToggle }: { counts: Record<string, 
     <span className="sevt" role="group" aria-label="Severities shown">
       {SEVERITIES.map((severity) => (
         <button key={severity} type="button" className={hidden.includes(severity) ? "off" : ""} aria-pressed={!hidden.includes(severity)} aria-label={`${words(severity)}, ${counts[severity] ?? 0} open`} title={words(severity)} onClick={() => onToggle(severity)}>
-          <Severity severity={severity} size={12} /><span className="num">{counts[severity] ?? 0}</span>
+          <Severity severity={severity} size={12} /><span className="num">{counts[severity] ?? "–"}</span>
         </button>
       ))}
     </span>
@@ -2324,7 +2345,7 @@ function Component(): React.ReactElement {
   React.useEffect(() => {
     if (expandedIsGone) setExpanded(null);
   }, [expandedIsGone]);
-  const counts: Record<string, number> = {};
+  const counts: Record<string, number> = status.loaded ? { CRITICAL: 0, HIGH: 0, MEDIUM: 0, LOW: 0 } : {};
   let open = 0;
   for (const { alert } of store.entries) {
     if (isClosed(alert)) continue;
@@ -2334,7 +2355,7 @@ function Component(): React.ReactElement {
   const flash = !((store.entries[store.entries.length - FLASH_AT_MOST]?.arrived ?? 0) > now - 1_000);
   const stale = pad.isStale(now);
   const frozen = stale || !status.online;
-  const market = React.useMemo(() => marketState(pad, frozen), [pad, pad.marketVersion, frozen]);
+  const market = React.useMemo(() => marketState(pad, frozen), [pad, pad.marketVersion, frozen, status, pad.feed === null]);
   const marketNow = pad.marketNow(now);
   const badge = badgeOf(status, pad.feed, pad.feedAgeMs(now), stale, now);
 
@@ -2443,7 +2464,7 @@ function Component(): React.ReactElement {
   const pill = list.waiting > 0 || paused ? (
     <button type="button" className={`pill${paused ? " paused" : ""}`} onClick={release} title={paused ? "Resume" : "Show the new alerts (G)"}>
       <Icon name={paused ? "play" : "up"} size={12} />{paused ? `Paused ${list.waiting || ""}` : <>{list.waiting}<span className="only-n">new</span></>}
-      {list.waitingCritical > 0 && <em><Severity severity="CRITICAL" size={12} />{list.waitingCritical}</em>}
+      {list.waitingCritical > 0 && <em className={paused ? "only-n" : ""}><Severity severity="CRITICAL" size={12} />{list.waitingCritical}</em>}
     </button>
   ) : null;
   const activeFilters = names.length;
@@ -2468,7 +2489,7 @@ function Component(): React.ReactElement {
         <IconButton icon={paused ? "play" : "pause"} label={paused ? "Resume (P)" : "Pause (P)"} on={paused} onClick={() => (paused ? release() : setPaused(true))} />
         <IconButton icon="gear" label="Settings" on={menu === "settings"} onClick={() => setMenu("settings")} />
       </header>
-      {wide ? <Summary market={market} act={marketAct} /> : status.loaded || status.error ? <StressLine market={market} onOpen={() => setTab("market")} /> : <div className="strip"><span className="sk" style={{ width: 14 }} /><span className="sk" style={{ width: 48 }} /><span className="sk" style={{ width: 28 }} /></div>}
+      {wide ? <Summary market={market} act={marketAct} /> : market.known || status.error ? <StressLine market={market} onOpen={() => setTab("market")} /> : <div className="strip"><Bones widths={[14, 48, 28]} /></div>}
       {!wide && (
         <div className="tabs">
           <div className="tabl" role="tablist" aria-label="Views">{(["alerts", "market"] as const).map((name) => (
@@ -2483,7 +2504,7 @@ function Component(): React.ReactElement {
       <div className="body">
         {(wide || tab === "alerts") && (
           <div className="col-list" style={wide ? undefined : { flex: "1 1 0" }}>
-            {wide && <div className="listhd"><b className="t1">Alerts</b><span className="num">{open} open</span>{list.folded > 0 && <span>{list.folded} folded in incidents</span>}{pill}</div>}
+            {wide && <div className="listhd"><b className="t1">Alerts</b>{status.loaded && <span className="num">{open} open</span>}{list.folded > 0 && <span>{list.folded} folded in incidents</span>}{pill}</div>}
             {settings.layout === "table" && list.items.length > 0 && <TableHead sort={settings.sort} onSort={(sort) => change({ sort })} />}
             {list.items.length > 0 ? (
               <AlertList list={list} listRef={listRef} layout={settings.layout} reviewMode={reviewMode} focused={focused} marketNow={marketNow} now={now} flash={flash} host={host} settings={settings} pad={pad} width={listWidth} act={act} onHeight={setExpandedHeight}
@@ -2772,7 +2793,7 @@ const STYLE = `
   .state{flex:1;display:flex;flex-direction:column;align-items:center;justify-content:center;gap:8px;text-align:center;padding:16px;background:var(--bg1)} .state h2{font-weight:600;font-size:13px;line-height:18px} .state p{color:var(--t2);max-width:36ch;line-height:18px;overflow-wrap:anywhere} .state .acts{justify-content:center}
   .state .ic{width:40px;height:40px;border-radius:20px;display:grid;place-items:center;border:1px solid var(--line2);color:var(--t2)}
   .banner{display:flex;align-items:center;gap:8px;padding:4px 10px;min-height:34px;border-bottom:1px solid var(--line);flex:none;background:color-mix(in srgb,var(--high) 12%,var(--bg1));line-height:16px} .banner.off{background:var(--bg2)} .banner .x{margin-left:auto;flex:none}
-  .sk{background:var(--line);border-radius:3px;display:block;height:10px;max-width:100%}
+  .sk{background:var(--line);border-radius:3px;display:block;height:10px;max-width:100%} .tile.sk{background:var(--bg2)} .bones{display:flex;flex-direction:column;justify-content:space-evenly}
 
   @container aa (max-width:899px){.only-l{display:none!important} .col-list{border-right:0} .summary{display:grid;min-height:auto;gap:8px;border:1px solid var(--line);border-radius:6px}}
   @container aa (min-width:900px){.only-s{display:none!important}}
@@ -2789,7 +2810,7 @@ const STYLE = `
     .scrim{background:rgba(5,7,10,.6)} .menu{top:auto;bottom:0;left:0;right:0;width:auto;border-radius:8px 8px 0 0;max-height:86%}}
   @container aa (max-width:269px){.badge .age,.k-sound{display:none!important} .row{grid-template-columns:16px minmax(0,1fr) 74px 28px} .row>.sc,.trow>.c-sc{display:none} .trow{grid-template-columns:14px minmax(0,1fr) 74px 28px} .mini{width:28px}}
   @media (prefers-reduced-motion:no-preference){
-    .dotlive{animation:aa-beat 2s ease-in-out infinite} .sk{animation:aa-sk 1.4s ease-in-out infinite} .fresh{animation:aa-new .6s ease-out}
+    .dotlive{animation:aa-beat 2s ease-in-out infinite} .sk{animation:aa-sk 1.4s ease-in-out infinite} .still .sk{animation:none} .fresh{animation:aa-new .6s ease-out}
   }
 }
 @keyframes aa-beat{50%{opacity:.45}} @keyframes aa-sk{50%{opacity:.55}} @keyframes aa-new{from{background:color-mix(in srgb,var(--accent) 26%,var(--bg1))}}
