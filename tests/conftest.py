@@ -1,6 +1,7 @@
 """Fixtures shared by all tests. Tests on the real recordings (`../shared/data`) skip where these are absent."""
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,10 @@ def shared_data() -> Path:
         pytest.skip(f"the real recordings are not here ({SHARED_DATA})")
     return SHARED_DATA
 
+
+# A shell's background job ignores Ctrl-C, and so would every process that a test starts and ends.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # A property is about the code, not about how busy the machine is: no deadlines.
 settings.register_profile("default", deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow])
