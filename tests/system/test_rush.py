@@ -1,6 +1,6 @@
 """Two hundred alerts a second, for a few seconds: what the page does with them, in counts.
 
-`python -m benchmarks.panel` measures frame times and memory over a minute; here nothing depends on how fast the machine is.
+`python -m benchmarks.panel` measures frame times and memory over a minute; here nothing depends on the machine's speed.
 """
 
 import pytest
