@@ -12,7 +12,7 @@ import pytest
 
 from tests.samples import EPOCH
 
-pytestmark = pytest.mark.system
+pytestmark = [pytest.mark.system, pytest.mark.xdist_group("postgresql")]
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 BINARIES = sorted(Path("/usr/lib/postgresql").glob("*/bin"))

@@ -15,7 +15,7 @@ from playwright.sync_api import Browser, Page, expect
 from tests.system.browser import connections, held, problems_of, publish, some_alerts, stored
 from tests.system.conftest import ROOT, System, installed, wait_until
 
-pytestmark = pytest.mark.system
+pytestmark = [pytest.mark.system, pytest.mark.xdist_group("browser")]
 
 ORIGIN = "https://app.tealstreet.io"
 
