@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import os
 import random
 import shutil
 import time
@@ -11,12 +10,12 @@ from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
-import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from ingestion.nats import Publisher, connection
 from ingestion.testdata import random_alerts
 from market.messages import Alert, Anomaly
+from tests.absent import absent
 
 if TYPE_CHECKING:
     from tests.system.conftest import System
@@ -41,10 +40,7 @@ PAD: Final = "[...(globalThis.__anomalyPads1 ?? new Map()).values()][0]"
 @contextlib.contextmanager
 def chromium() -> Iterator[Browser]:
     if CHROMIUM is None:
-        reason = "no Chromium here (on Debian: apt install chromium)"
-        if os.environ.get("CI"):
-            pytest.fail(reason)
-        pytest.skip(reason)
+        absent("no Chromium here (on Debian: apt install chromium)")
     expect.set_options(timeout=PATIENCE_S * 1000)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
