@@ -237,7 +237,6 @@ def test_what_an_alert_says_is_enough_to_compute_its_score_again() -> None:
 
 
 def test_the_real_crash_of_2021_05_19(shared_data: Path) -> None:
-    pytest.importorskip("pyarrow")
     import pyarrow.compute as pc
     import pyarrow.parquet as pq
 
