@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from ingestion.sources import SourceError
+from ingestion.sources.link import Link
 from ingestion.sources.live import LiveSource, Timing
 from ingestion.sources.venues import chosen, tradable, venue_named
 from market.decoding import time_ms
@@ -130,6 +131,36 @@ async def test_history_comes_first_then_a_batch_a_second(name: str, steps: int) 
         assert candle(batch, "BTCUSDT")[:4] == (100.0, 100.0, 100.0, 100.0)
     assert not source.warming
     assert source.symbols == ["BTCUSDT", "ETHUSDT", "SOLUSDT"]
+
+
+async def test_of_a_frame_with_an_unreadable_ticker_the_others_count() -> None:
+    def frames(now: int, number: int) -> Any:
+        eth, btc = mini_tickers(now, {"ETHUSDT": 10.0, "BTCUSDT": 100.0 + number % 3}, 1_000.0 + number)
+        return [btc, *({"e": "24hrMiniTicker", "E": now, "s": symbol, "c": "?"} for symbol in ("ETHUSDT", "NO")), eth]
+
+    async with serving(binance()) as venue:
+        source = live(venue)
+        async with telling(venue, frames), playing(source) as player:
+            await player.until(lambda player: len(player.live) >= 2)
+    batch = player.live[-1]
+    assert (candle(batch, "BTCUSDT")[2], candle(batch, "BTCUSDT")[1]) == (100.0, 102.0)
+
+
+async def test_history_keeps_to_its_time() -> None:
+    """A venue that is slow to answer: what could not be had in time is not asked for afterwards."""
+    symbols = [f"C{number}USDT" for number in range(400)]
+    async with serving(binance(symbols), slow_start_s=0.1) as venue:
+        link = Link(venue_named("binance"), LiveSource(venue_named("binance")), url=venue.url)
+        try:
+            markets = await link.open()
+            found = await link.history(list(markets), "1s", now_ms() // 1_000 * 1_000 - 5_000, 5, within_s=2.0)
+            asked = len(venue.requests)
+            await asyncio.sleep(0.5)
+        finally:
+            await link.close()
+    assert 0 < len(found) < len(symbols)
+    assert {rows.shape for rows in found.values()} == {(5, 6)}
+    assert len(venue.requests) == asked
 
 
 async def test_an_unknown_symbol_is_left_out_and_none_at_all_is_an_error() -> None:
