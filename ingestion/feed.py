@@ -13,6 +13,7 @@ from django.conf import settings
 from msgspec import UNSET, UnsetType
 from nats.aio.client import Client
 
+from ingestion.metrics import TICKS
 from ingestion.nats import CANDLES, TRANSIENT, Publisher, has_jetstream
 from ingestion.sources import Source
 from market.messages import CandleBatch, Feed, FeedState, SourceKind, encode, interval_ms
@@ -73,6 +74,7 @@ class FeedHealth:
     ended: bool = False
     _counted: tuple[float, int] = (0.0, 0)  # when ticks were counted last (monotonic seconds), and how many
     _heard: float = 0.0  # when that had changed last
+    _told: dict[str, int] = field(default_factory=dict)  # outcomes of ticks that the metrics know of
 
     def took(self, batch: CandleBatch) -> None:
         self.batches += 1
@@ -92,6 +94,7 @@ class FeedHealth:
             age_ms=round(age_s * 1000),
             timestamp=now_ms,
             progress=self.source.progress,
+            reason=self.source.reason or UNSET,
             rate=rate,
             reconnects=UNSET if self.source.traffic is None else self.source.traffic.reconnects,
         )
@@ -103,6 +106,9 @@ class FeedHealth:
         (since_s, before), self._counted = self._counted, (now_s, self.source.traffic.ticks)
         if self.source.traffic.ticks > before:
             self._heard = now_s
+        for outcome, count in self.source.traffic.outcomes.items():
+            TICKS.labels(self.source.venue, outcome).inc(count - self._told.get(outcome, 0))
+        self._told = self.source.traffic.outcomes
         return round((self.source.traffic.ticks - before) / (now_s - since_s), 1) if since_s else 0.0
 
     def _state(self, age_s: float, silent_s: float) -> FeedState:

@@ -47,6 +47,9 @@ class Ticks(Protocol):
 
     def ticker(self, symbol: str, time_ms: int, price: float, rolling_volume: float | None) -> None: ...
 
+    def unreadable(self) -> None:
+        """A frame that nobody could read."""
+
 
 class Link:
     """One exchange object of ccxt with the connections it holds, from opening to closing.
@@ -205,6 +208,7 @@ class Link:
             handle(message)
         except Exception as error:
             self.garbage += 1
+            self._sink.unreadable()
             if self.garbage in {1, 10, 100} or self.garbage % 1_000 == 0:
                 logger.warning("%s: %d unreadable frame(s) so far: %r", self.venue.name, self.garbage, error)
         finally:

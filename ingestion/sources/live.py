@@ -50,6 +50,7 @@ class LiveSource:
 
     kind = SourceKind.LIVE
     progress = None
+    reason = ""
 
     def __init__(
         self,
@@ -88,6 +89,7 @@ class LiveSource:
         self._watched: dict[str, str] = {}  # ccxt's symbol → ours
         self._doubtful = True  # whether what is watched must be chosen from fresh markets
         self._candles = Candles(self.venue)
+        self._unreadable = 0
         self._venue_clock = VenueClock()
         self._resampler: Resampler | None = None
         self._history: Iterator[CandleBatch] | None = None
@@ -119,7 +121,8 @@ class LiveSource:
             await asyncio.to_thread(load_ccxt)
             self._markets = await asyncio.wait_for(link.open(), within_s)
         except (OSError, TimeoutError) as error:
-            raise SourceError(f"{self.venue} cannot be reached ({error or f'no answer in {within_s:g} s'})") from error
+            why = str(error) or f"no answer in {within_s:g} s"
+            raise SourceError(f"{self.venue} cannot be reached", why) from error
         finally:
             await link.close()
 
@@ -146,6 +149,7 @@ class LiveSource:
                             self.warming = False
                             self._last_close = batch.close_time
                             yield batch
+                self._count()
                 await self._clock.sleep(_POLL_S)
         finally:
             keeper.cancel()
@@ -163,6 +167,20 @@ class LiveSource:
     def ticker(self, symbol: str, time_ms: int, price: float, rolling_volume: float | None) -> None:
         if self._whole and (ours := self._watched.get(symbol)) and self._in_time(time_ms):
             self._candles.ticker(ours, time_ms, price, rolling_volume)
+
+    def unreadable(self) -> None:
+        self._unreadable += 1
+
+    def _count(self) -> None:
+        candles = self._candles
+        self.traffic.outcomes = {
+            "taken": candles.taken,
+            "late": candles.late,
+            "duplicate": candles.duplicates,
+            "unusable": candles.unusable,
+            "dropped": candles.dropped,
+            "unreadable": self._unreadable,
+        }
 
     def _in_time(self, time_ms: int) -> bool:
         now = self._clock.now_ms()

@@ -74,6 +74,13 @@ def test_only_a_live_feed_has_traffic() -> None:
     assert b"rate" not in encode(FeedHealth(SimulatedSource(symbols=1, seed=1), stale_after_s=15).feed(NOW))
 
 
+def test_a_feed_that_stands_in_for_another_says_why() -> None:
+    source = SimulatedSource(symbols=1, seed=1, reason="binance cannot be reached")
+    feed = FeedHealth(source, stale_after_s=15).feed(NOW)
+    assert decode_feed(encode(feed)).reason == "binance cannot be reached"
+    assert b"reason" not in encode(FeedHealth(SimulatedSource(symbols=1, seed=1), stale_after_s=15).feed(NOW))
+
+
 def analysed(analysis: Analysis, batches: list[CandleBatch]) -> list[Anomaly]:
     return [anomaly for one in batches for anomaly in analysis.update(one, one.close_time)]
 

@@ -218,7 +218,10 @@ async def test_trades_make_exact_candles_whatever_is_repeated_or_unreadable() ->
         *prices_of_candle, traded = candle(batch, "BTCUSDT")
         assert prices_of_candle == [prices[0], max(prices), min(prices), prices[-1]]
         assert traded == pytest.approx(sum(amount for *_, amount in within))
-    assert source._candles.duplicates > 0
+    outcomes = source.traffic.outcomes
+    assert outcomes["duplicate"] > 0
+    assert outcomes["unreadable"] > 0
+    assert sum(outcomes[name] for name in ("taken", "late", "duplicate", "unusable")) == source.traffic.ticks
 
 
 async def test_a_cut_is_a_gap_and_everything_is_subscribed_again() -> None:
@@ -437,7 +440,7 @@ async def test_recorded_frames(
         prices = {price for _, s, price, _ in ours if s == symbol}
         seen = {price for batch in live_batches if symbol in batch.symbols for price in candle(batch, symbol)[:4]}
         assert (min(seen), max(seen)) == (min(prices), max(prices))
-    assert source._candles.unusable == 0
+    assert source.traffic.outcomes["unusable"] == 0
 
 
 # --- What is watched --------------------------------------------------------------------------------------------------
