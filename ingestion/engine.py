@@ -338,7 +338,9 @@ class Engine:
     ) -> Alert:
         column, incident = episode.key
         finding = self.bank.finding(column, standing)
-        fields, explanation = fill(self.panel, column, finding)
+        # The band is what was usual when it opened: its own move must not widen it.
+        opened = episode.message.explanation.parameters if episode.message else {}
+        fields, explanation = fill(self.panel, column, finding, opened.get("sigma", finding.sigma))
         symbol = self.panel.symbols[column]
         # Its own alert and its part in something may open with the same candle.
         covering = self._incident()
@@ -358,7 +360,9 @@ class Engine:
             state=episode.state,
             explanation=msgspec.structs.replace(explanation, escalations=list(episode.escalations)),
             incident=incident or None,
-            history=history(self.panel, column, finding) if episode.revision == 1 else msgspec.UNSET,
+            history=history(self.panel, column, finding, fields["expected"])
+            if episode.revision == 1
+            else msgspec.UNSET,
             **fields,
         )
 

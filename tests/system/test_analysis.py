@@ -85,7 +85,7 @@ def wait_for_the_end(system: System) -> None:
 
     def through() -> bool:
         lag = system.get("/status")["lag"]
-        return lag["analyze"]["offset"] >= CANDLES and lag["bridge"]["behind"] == 0
+        return bool(lag["analyze"]["offset"] >= CANDLES and lag["bridge"]["behind"] == 0)
 
     wait_until(through, 90, "the end of the recording")
 
