@@ -22,9 +22,9 @@ from anomaly_site.asgi import application
 from anomaly_site.ws.hub import Hub
 from anomaly_site.ws.protocol import Channel
 from tests.anomaly_site.ws.world import World, alert
-from tests.system.conftest import System, system
+from tests.system.conftest import System, migrated, system
 
-__all__ = ["system"]
+__all__ = ["migrated", "system"]
 
 
 @contextlib.asynccontextmanager
