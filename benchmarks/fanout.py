@@ -17,6 +17,7 @@ import argparse
 import asyncio
 import contextlib
 import json
+import math
 import os
 import shutil
 import statistics
@@ -250,14 +251,20 @@ async def broker() -> AsyncIterator[str]:
         await child.wait()
 
 
-async def attempt(name: str, part: Awaitable[dict[str, Any]], timeout_s: float) -> dict[str, Any]:
-    """What a part found, or the error it ended with: the others are worth having all the same."""
+async def attempt(
+    name: str, part: Awaitable[dict[str, Any]], timeout_s: float, until: float = math.inf
+) -> dict[str, Any]:
+    """What a part found, or the error it ended with: the others are worth having all the same.
+
+    It has `timeout_s`, less when the end (`until`) is near, half a minute at least.
+    """
     progress(name, "…")
+    limit_s = max(30.0, min(timeout_s, until - time.monotonic()))
     try:
-        async with asyncio.timeout(timeout_s):
-            found = await part
+        async with asyncio.timeout(limit_s):
+            found = {key: round(value, 2) if isinstance(value, float) else value for key, value in (await part).items()}
     except Exception as error:
-        found = {"error": f"{type(error).__name__}: {error}"}
+        found = {"error": str(error) or f"not done in {limit_s:.0f} s"}
     progress(name, json.dumps(found))
     return found
 
@@ -308,15 +315,17 @@ async def fanout(
     return result | ({"errors": errors} if errors else {})
 
 
-async def many(sockets: int, scale: float, load: Path) -> dict[str, Any]:
+async def many(sockets: int, scale: float, load: Path, until: float) -> dict[str, Any]:
     """Ours with so many sockets."""
     if missing := missing_files(sockets):
+        progress(missing)
         return {"skipped": missing}
-    figures: dict[str, Any] = {"sockets": sockets}
+    found: dict[str, Any] = {"sockets": sockets}
     async with broker() as url:
         for case in CASES:
-            figures |= await measure("ours", case, sockets, url, load, scale)
-    return {name: round(figure, 2) for name, figure in figures.items()}
+            name = f"{sockets} sockets: ours, {case}"
+            found |= await attempt(name, measure("ours", case, sockets, url, load, scale), 120, until)
+    return found
 
 
 def verdicts(result: dict[str, Any]) -> dict[str, dict[str, Any]]:
@@ -368,17 +377,20 @@ async def benchmark(options: argparse.Namespace) -> dict[str, Any]:
         result = await fanout(peers, options.sockets, rounds, scale, load, deadline - rest_s)
         if not options.fanout_only:
             if not options.quick:
-                result["many"] = await attempt("5,000 sockets", many(MANY, scale, load), 120)
-            seconds = 5 if options.quick else 25
+                result["many"] = await many(MANY, scale, load, deadline)
+            seconds, sockets = 5 if options.quick else 25, options.sockets
             result["end_to_end"] = await attempt(
-                "SQLite", whole_path.end_to_end(load, folder / "sqlite", options.sockets, seconds), 150
+                "SQLite", whole_path.end_to_end(load, folder / "sqlite", sockets, seconds), 150, deadline
             )
             if not options.quick:
                 result["end_to_end"]["postgresql"] = await attempt(
-                    "PostgreSQL", whole_path.on_postgresql(load, folder / "postgresql", options.sockets, seconds), 150
+                    "PostgreSQL", whole_path.on_postgresql(load, folder / "postgres", sockets, seconds), 150, deadline
                 )
             result["slow_clients"] = await attempt(
-                "slow clients", whole_path.slow_clients(load, folder / "slow", 4 if options.quick else 10), 150
+                "slow clients",
+                whole_path.slow_clients(load, folder / "slow", 4 if options.quick else 10),
+                150,
+                deadline,
             )
     return result | {"targets": verdicts(result)}
 

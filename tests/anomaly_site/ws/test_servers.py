@@ -28,7 +28,7 @@ __all__ = ["migrated", "system"]
 
 
 @contextlib.asynccontextmanager
-async def uvicorn_on(ws: str, app: Any = application) -> AsyncIterator[str]:
+async def uvicorn_on(ws: str, app: Any = application, **options: Any) -> AsyncIterator[str]:
     """The address of a uvicorn in this event loop."""
 
     class Server(uvicorn.Server):
@@ -37,7 +37,7 @@ async def uvicorn_on(ws: str, app: Any = application) -> AsyncIterator[str]:
             yield
 
     listener = socket.create_server(("127.0.0.1", 0))
-    server = Server(uvicorn.Config(app, ws=ws, lifespan="off", log_config=None))
+    server = Server(uvicorn.Config(app, ws=ws, lifespan="off", log_config=None, **options))
     serving = asyncio.create_task(server.serve(sockets=[listener]))
     while not server.started:
         await asyncio.sleep(0.01)
