@@ -3,6 +3,7 @@
 import asyncio
 import json
 import signal
+from collections.abc import Callable
 from pathlib import Path
 
 import nats
@@ -11,7 +12,7 @@ from nats.aio.msg import Msg
 
 from ingestion.nats import message_id
 from market.decoding import decode_alert, decode_market
-from tests.system.conftest import System, receive_until, wait_until
+from tests.system.conftest import Command, System, receive_until, wait_until
 
 pytestmark = pytest.mark.system
 
@@ -36,6 +37,12 @@ def _stored_ids(system: System) -> list[str]:
     return [row[0] for row in system.rows("SELECT id FROM alerts_alert UNION ALL SELECT id FROM market_marketanomaly")]
 
 
+def _went_on(system: System, ingest: Command) -> Callable[[], bool]:
+    """Whether more has been stored than now, or nothing more is to come."""
+    before = len(_stored_ids(system))
+    return lambda: len(_stored_ids(system)) > before or "ended after" in ingest.output
+
+
 async def test_a_bridge_killed_again_and_again_misses_nothing_of_a_crash(system: System, shared_data: Path) -> None:
     recording = shared_data / "klines" / "binance_spot_1m_2021-05-12_2021-05-20.parquet"
     system.up("--only", "nats,web")
@@ -43,7 +50,7 @@ async def test_a_bridge_killed_again_and_again_misses_nothing_of_a_crash(system:
     bridge = system.start("nats_bridge")
     ingest = system.start("ingest", "--source", "replay", "--file", str(recording), "--speed", "max")
     for _ in range(4):
-        await asyncio.sleep(2)
+        await asyncio.to_thread(wait_until, _went_on(system, ingest))
         bridge.stop(signal.SIGKILL)
         bridge = system.start("nats_bridge")
     await asyncio.to_thread(ingest.wait_for, "ended after", 120)

@@ -5,6 +5,7 @@ import json
 import signal
 import time
 import urllib.error
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +23,23 @@ def _candles(system: System, interval: str) -> list[dict[str, Any]]:
     return candles
 
 
+def _newest(system: System) -> int:
+    """The last second of which there is a candle, 0 before the first."""
+    candles = _candles(system, "1s") if system.rows("SELECT 1 FROM ingestion_series") else []
+    return candles[-1]["timestamp"] if candles else 0
+
+
+def _went_on(system: System) -> Callable[[], bool]:
+    """Whether there are newer candles than now."""
+    before = _newest(system)
+    return lambda: _newest(system) > before
+
+
 async def test_a_writer_killed_again_and_again_leaves_no_gap(system: System) -> None:
     await asyncio.to_thread(system.up, "--only", "nats,web,ingest", "--source", "simulated", "--seed", "7")
     for _ in range(3):
         history = system.start("history")
-        await asyncio.sleep(4)
+        await asyncio.to_thread(wait_until, _went_on(system), 60, "a second more of candles")
         history.stop(signal.SIGKILL)
     history = await asyncio.to_thread(system.start, "history")
 

@@ -13,7 +13,7 @@ import pytest
 from tests.absent import absent
 from tests.samples import EPOCH
 
-pytestmark = [pytest.mark.system, pytest.mark.xdist_group("postgresql")]
+pytestmark = pytest.mark.system
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 BINARIES = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
