@@ -9,13 +9,14 @@ import random
 import re
 import time
 from collections.abc import AsyncIterator, Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from ingestion.sources import SourceError
+from ingestion.sources.base import WallClock
 from ingestion.sources.link import Link
 from ingestion.sources.live import LiveSource, Timing
 from ingestion.sources.venues import chosen, tradable, venue_named
@@ -25,7 +26,8 @@ from tests.ingestion.venues.binance import agg_trade, binance, mini_tickers
 from tests.ingestion.venues.others import Exchange, bybit, coinbase, hyperliquid, iso, kraken, okx
 from tests.ingestion.venues.server import FakeVenue, Protocol, serving
 
-QUICK = Timing(grace=0.2, stalled=1.5, history=5.0, retry_first=0.05, retry_cap=0.2)
+# A busy machine is silent for seconds: only who tests silence calls a short one stalled.
+QUICK = Timing(grace=0.2, stalled=20.0, history=20.0, retry_first=0.05, retry_cap=0.2)
 
 
 def now_ms() -> int:
@@ -52,7 +54,7 @@ class Player:
     def live(self) -> list[CandleBatch]:
         return [batch for batch in self.batches if batch.close_time > self.warm_until]
 
-    async def until(self, condition: Callable[["Player"], Any], seconds: float = 30) -> None:
+    async def until(self, condition: Callable[["Player"], Any], seconds: float = 120) -> None:
         async with asyncio.timeout(seconds):
             while not condition(self):
                 if self.task.done():
@@ -62,6 +64,15 @@ class Player:
     async def closed(self, time_ms: int) -> None:
         """Until every interval that ends at `time_ms` must be out: the next candle is."""
         await self.until(lambda player: player.live and player.live[-1].close_time > time_ms)
+
+
+class StoppableClock(WallClock):
+    """Stands still at `stopped_at` while a test says more than a busy machine can in that time."""
+
+    stopped_at: int | None = None
+
+    def now_ms(self) -> int:
+        return super().now_ms() if self.stopped_at is None else self.stopped_at
 
 
 @contextlib.asynccontextmanager
@@ -246,7 +257,7 @@ async def test_a_cut_is_a_gap_and_everything_is_subscribed_again() -> None:
 
 async def test_a_line_that_falls_silent_is_made_anew() -> None:
     async with serving(binance()) as venue:
-        source = live(venue)
+        source = live(venue, timing=replace(QUICK, stalled=1.5))
         async with playing(source) as player:
             async with telling(venue, lambda now, n: mini_tickers(now, {"BTCUSDT": 1.0}, 0)):
                 await player.until(lambda player: player.live)
@@ -414,7 +425,9 @@ async def test_recorded_frames(
     times = [one.trade[0] for one in said if one.trade]
     first, length = min(times), max(max(times) - min(times), 1)
     async with serving(protocol) as venue:
-        source = live(venue, name, Timing(), symbols=sorted({one.trade[1] for one in said if one.trade}))
+        clock = StoppableClock()
+        symbols = sorted({one.trade[1] for one in said if one.trade})
+        source = live(venue, name, Timing(), symbols=symbols, clock=clock)
         start = 0
 
         def squeezed(recorded_ms: int) -> int:
@@ -426,9 +439,12 @@ async def test_recorded_frames(
             mine = [one for one in said if one.trade and one.trade[1] in source.symbols]
             await venue.send(moved(mine[0].frame, lambda _: start))
             await player.until(lambda player: player.warm_until)
-            start = now_ms()
+            clock.stopped_at = start = now_ms()
+            heard = source.traffic.ticks
             for one in said:
                 await venue.send(moved(one.frame, squeezed))
+            await player.until(lambda _: source.traffic.ticks >= heard + len(mine))
+            clock.stopped_at = None
             end = squeezed(max(times))
             await venue.send(moved(mine[0].frame, lambda _: end + 2_200))
             await player.until(lambda player: player.live and player.live[-1].close_time > end + 1_000)
