@@ -12,6 +12,7 @@ from nats.aio.msg import Msg
 
 from ingestion.nats import message_id
 from market.decoding import decode_alert, decode_market
+from tests.system import PATIENCE_S
 from tests.system.conftest import Command, System, receive_until, wait_until
 
 pytestmark = pytest.mark.system
@@ -53,7 +54,7 @@ async def test_a_bridge_killed_again_and_again_misses_nothing_of_a_crash(system:
         await asyncio.to_thread(wait_until, _went_on(system, ingest))
         bridge.stop(signal.SIGKILL)
         bridge = system.start("nats_bridge")
-    await asyncio.to_thread(ingest.wait_for, "ended after", 120)
+    await asyncio.to_thread(ingest.wait_for, "ended after")
 
     async def complete() -> bool:
         return await _published_ids(system.nats_url) == set(_stored_ids(system))
@@ -93,7 +94,7 @@ async def test_anyone_may_publish_and_garbage_stops_nothing(system: System) -> N
         assert (alert["direction"], alert["score"], alert["price"]) == ("DOWN", -5.5, 60000)
         assert alert["timestamp"] == 1767323045000
         for reason in ("not JSON", "DREADFUL"):
-            message = await asyncio.wait_for(rejected.get(), 10)
+            message = await asyncio.wait_for(rejected.get(), PATIENCE_S)
             assert message.subject == "rejected.alerts.BTCUSDT"
             assert reason in (message.headers or {})["Reason"]
         assert (await asyncio.to_thread(system.get, "/alerts/mine-1"))["change_pct"] == -2.5
@@ -113,12 +114,12 @@ async def test_a_plain_nats_server_works_at_most_once(system: System, tmp_path: 
         str(find_binary()), "-c", str(config), stderr=asyncio.subprocess.DEVNULL
     )
     try:
-        await asyncio.to_thread(wait_until, lambda: any(ports.glob("*.ports")), 10, "the server's port")
+        await asyncio.to_thread(wait_until, lambda: any(ports.glob("*.ports")), what="the server's port")
         await asyncio.sleep(0.2)
         url = json.loads(next(ports.glob("*.ports")).read_text())["nats"][0]
         system.env["NATS_URL"] = url
         up = await asyncio.to_thread(system.up, "--only", "nats,bridge,web")
-        await asyncio.to_thread(up.wait_for, "has no JetStream", 20)
+        await asyncio.to_thread(up.wait_for, "has no JetStream")
         async with system.ws("/ws/market") as socket:
             await receive_until(socket, lambda seen: any(f["type"] == "subscribed" for f in seen))
             client = await nats.connect(url)
