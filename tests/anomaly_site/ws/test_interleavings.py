@@ -48,11 +48,15 @@ MARKET_ANOMALIES = st.tuples(st.sampled_from(["stress", "sector"]), NUMBERS, SEV
 BATCHES = st.lists(ANOMALIES | MARKET_ANOMALIES, min_size=1, max_size=6)
 # What of a batch gets lost on its way to the hub.
 LOSSES = st.sampled_from([(), (Channel.ALERTS,), (Channel.MARKET,), CHANNELS])
+PUBLISH = st.tuples(st.just("publish"), BATCHES, LOSSES)
 STEPS = st.lists(
-    st.tuples(st.just("publish"), BATCHES, LOSSES)
+    PUBLISH
+    | PUBLISH
     | st.tuples(st.sampled_from(["return", "filter"]), st.sampled_from(FILTERS))
-    | st.tuples(st.sampled_from(["leave", "break", "read", "yield"]))
+    | st.tuples(st.sampled_from(["leave", "break", "read"]))
+    | st.tuples(st.just("yield"), st.integers(1, 12))
     | st.tuples(st.just("forget"), st.integers(0, 6)),
+    min_size=6,
     max_size=25,
 )
 
@@ -204,7 +208,8 @@ async def _play(script: list[Any], filters: Filters) -> None:
         if step == "publish":
             await site.publish(*arguments)
         elif step == "yield":
-            await asyncio.sleep(0)
+            for _ in range(*arguments):
+                await asyncio.sleep(0)
         elif step == "forget":
             if client.socket is not None:
                 await client.read()
