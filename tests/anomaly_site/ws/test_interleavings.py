@@ -172,6 +172,7 @@ class Wanderer:
             if not self._asked:
                 self.cursor = frame["offset"]
         elif frame["type"] == "heartbeat" and not self._asked:
+            assert frame["cursor"]["offset"] >= self.cursor
             self.cursor = frame["cursor"]["offset"]
 
     async def leave(self, *, reading: bool) -> None:
