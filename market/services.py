@@ -4,6 +4,7 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Final, Generic, NamedTuple, TypeVar
 
+from django.contrib.admin.models import CHANGE, LogEntry
 from django.contrib.auth.models import User
 from django.db import DEFAULT_DB_ALIAS, connections, transaction
 from django.db.models import Case, Max, Q, QuerySet, Value, When
@@ -104,6 +105,26 @@ def review(
     if note is not None:
         changes["review_note"] = note
     return found.update(**changes)
+
+
+def review_one(
+    model: type[AnomalyT], id: str, state: ReviewState, *, reviewer: User, at: datetime, note: str | None = None
+) -> bool:
+    """Review one anomaly, and enter it into the admin's history of it; False when there was nothing to change.
+
+    Safe to repeat: who said it first, and when, stays. What is resolved or a false positive is more than acknowledged.
+    """
+    found = model._default_manager.filter(pk=id)
+    due = Q(review_state=ReviewState.NEW) if state is ReviewState.ACKNOWLEDGED else ~Q(review_state=state)
+    if note is not None:
+        due |= Q(review_state=state) & ~Q(review_note=note)
+    with transaction.atomic():
+        if not review(found.filter(due), state, reviewer=reviewer, at=at, note=note):
+            return False
+        LogEntry.objects.log_actions(
+            reviewer.pk, found, CHANGE, f"Set to “{state.label}” over the API.", single_object=True
+        )
+    return True
 
 
 def store_sector_map(

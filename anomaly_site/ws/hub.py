@@ -207,11 +207,10 @@ class Hub:
 
     def _write_now(self, frame: Frame, clients: Iterable[Client]) -> None:
         for client in clients:
-            sink = client.sink
-            if client.corked or sink.stalled_since is not None or client.outbox:
+            if client.corked or client.outbox or client.sink.stalled_since is not None:
                 self._queue(frame, (client,))
             else:
-                sink.write_one(frame)
+                client.sink.write_one(frame)
 
     def _broadcast(self, frame: Frame, clients: Sequence[Client]) -> None:
         """A frame of the moment. Whoever is behind gets the latest later, not all of them."""

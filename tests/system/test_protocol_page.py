@@ -1,22 +1,22 @@
 """docs/protocol.md, run: its session on a real server, and its clients through a restart of it."""
 
 import asyncio
+import contextlib
 import json
-import os
 import re
-import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
-import nats
 import pytest
 from django.conf import settings
 
 from anomaly_site.ws.asyncapi import FRAMES
 from anomaly_site.ws.protocol import parse_request
-from ingestion.nats import ensure_streams
+from market.messages import Alert, Severity
+from tests.samples import an_alert
+from tests.system.browser import chromium, connections, publish, stored
 from tests.system.conftest import System, receive_until, wait_until
 
 pytestmark = pytest.mark.system
@@ -29,54 +29,57 @@ def code(language: str) -> str:
     return str(block)
 
 
-async def publish(system: System, *symbols_and_ids: tuple[str, str]) -> None:
-    client = await nats.connect(system.nats_url)
-    await ensure_streams(client)
-    for symbol, id in symbols_and_ids:
-        message = {"id": id, "method": "MAD", "severity": "HIGH", "score": 5}
-        await client.jetstream().publish(f"alerts.{symbol}", json.dumps(message).encode())
-    await client.close()
+def alerts_of(*symbols_and_ids: tuple[str, str]) -> list[Alert]:
+    return [an_alert(id, symbol=symbol, severity=Severity.HIGH) for symbol, id in symbols_and_ids]
 
 
-@pytest.fixture
-def started(system: System, tmp_path: Path) -> Iterator[Callable[..., Path]]:
-    """Start a program; what it prints is in the file."""
-    processes = []
-
-    def start(*command: str) -> Path:
-        output = tmp_path / Path(command[0]).name
-        with output.open("w") as file:
-            processes.append(subprocess.Popen(command, stdout=file, env=os.environ | {"PYTHONUNBUFFERED": "1"}))
-        return output
-
-    yield start
-    for process in processes:
-        process.kill()
-        process.wait()
-
-
-def test_its_clients_miss_nothing_when_the_server_restarts(
-    system: System, started: Callable[..., Path], tmp_path: Path
-) -> None:
+def follow_through_a_restart(system: System, language: str, run: Callable[[str], Callable[[], str]]) -> None:
+    """`run` starts a client and returns what tells its output so far."""
     up = system.up("--only", "nats,bridge,web")
     port = system.url.rpartition(":")[2]
-    script = tmp_path / "client.js"
-    script.write_text(code("js").replace("localhost:3001", f"127.0.0.1:{port}"))
-    outputs = [started(sys.executable, "-c", code("python").replace("localhost:3001", f"127.0.0.1:{port}"))]
-    if node := shutil.which("node"):
-        outputs.append(started(node, "--experimental-websocket", str(script)))
+    output = run(code(language).replace("localhost:3001", f"localhost:{port}"))
 
-    def told() -> list[list[str]]:
-        return [re.findall(r"^alert HIGH (\S+)$", output.read_text(), re.MULTILINE) for output in outputs]
+    def prints(*ids: str) -> None:
+        wait_until(lambda: re.findall(r"^alert HIGH (\S+)$", output(), re.MULTILINE) == list(ids), what=str(ids))
 
-    wait_until(lambda: system.get("/status")["web"]["clients"] == len(outputs), what="clients")
-    asyncio.run(publish(system, ("BTCUSDT", "a1"), ("ETHUSDT", "a2")))
-    wait_until(lambda: told() == [["a1", "a2"]] * len(outputs), what="the first two alerts")
+    wait_until(lambda: connections(system) == 1 and output() is not None, what="the client")
+    publish(system, alerts_of(("BTCUSDT", "a1"), ("ETHUSDT", "a2")))
+    prints("a1", "a2")
     assert up.stop() == 0
-    again = system.start("up", "--only", "nats,bridge,web", "--port", port)
-    again.wait_for("listening")
-    asyncio.run(publish(system, ("BTCUSDT", "a3"), ("ETHUSDT", "a4")))
-    wait_until(lambda: told() == [["a1", "a2", "a3", "a4"]] * len(outputs), what="every alert, once")
+    system.start("up", "--only", "nats,bridge,web", "--port", port).wait_for("listening")
+    publish(system, alerts_of(("BTCUSDT", "a3"), ("ETHUSDT", "a4")))
+    prints("a1", "a2", "a3", "a4")
+
+
+def test_the_client_in_python_misses_nothing_when_the_server_restarts(system: System, tmp_path: Path) -> None:
+    output = tmp_path / "output"
+    with contextlib.ExitStack() as stack:
+
+        def run(source: str) -> Callable[[], str]:
+            process = subprocess.Popen([sys.executable, "-uc", source], stdout=stack.enter_context(output.open("w")))
+            stack.callback(process.wait)
+            stack.callback(process.kill)
+            return output.read_text
+
+        follow_through_a_restart(system, "python", run)
+
+
+def test_and_neither_does_the_one_in_javascript(system: System) -> None:
+    with chromium() as browser:
+        page = browser.new_page()
+        lines: list[str] = []
+        page.on("console", lambda entry: lines.append(entry.text))
+
+        def output() -> str:
+            page.wait_for_timeout(50)  # in which the browser is heard
+            return "\n".join(lines)
+
+        def run(source: str) -> Callable[[], str]:
+            page.goto(f"{system.url}/healthz")  # a page of the site without a client of its own
+            page.add_script_tag(content=source)
+            return output
+
+        follow_through_a_restart(system, "js", run)
 
 
 def session() -> list[tuple[str, str]]:
@@ -85,30 +88,25 @@ def session() -> list[tuple[str, str]]:
     return re.findall(r"^([→←]) (.+?)(?=^[→←]|^```|^   …)", block, re.MULTILINE | re.DOTALL)
 
 
-async def test_its_session_is_one(system: System) -> None:
+async def test_the_session_is_one(system: System) -> None:
     """Its requests are understood as they stand, and answered by what the page shows next."""
     await asyncio.to_thread(system.up, "--only", "nats,bridge,web")
-    await publish(system, ("BTCUSDT", "a1"), ("SOLUSDT", "a2"))
+    await asyncio.to_thread(publish, system, alerts_of(("BTCUSDT", "a1"), ("SOLUSDT", "a2")))
+    await asyncio.to_thread(wait_until, lambda: len(stored(system)) == 2, what="two stored alerts")
+    cursor = (await asyncio.to_thread(system.get, "/alerts"))["cursor"]
     shown = [re.findall(r'"type":"(\w+)"', text)[0] for arrow, text in session() if arrow == "←"]
     assert set(shown) <= set(FRAMES)
     requests = [text for arrow, text in session() if arrow == "→"]
     assert [parse_request(text).type for text in requests] == ["subscribe", "update_filters", "subscribe"]
-    epoch = system.get("/alerts?limit=1")["cursor"]["epoch"] if await stored(system, 2) else 0
     async with system.ws() as socket:
         for text, answer in zip(requests[:2], ["subscribed", "filters_updated"], strict=True):
             await socket.send(text)
-            frames = await receive_until(socket, lambda seen, answer=answer: seen[-1:] and seen[-1]["type"] == answer)  # type: ignore[misc]
-            assert frames[-1]["warnings"] == []
+            while (frame := json.loads(await socket.recv()))["type"] != answer:
+                pass
+            assert frame["warnings"] == []
     async with system.ws() as socket:
-        await socket.send(re.sub(r'"since":\{.*?\}', f'"since":{{"epoch":{epoch},"offset":0}}', requests[2]))
+        await socket.send(re.sub(r'"since":\{.*?\}', f'"since":{{"epoch":{cursor["epoch"]},"offset":0}}', requests[2]))
         frames = await receive_until(socket, lambda seen: any(frame["type"] == "heartbeat" for frame in seen))
-    kinds = [frame["type"] for frame in frames]
-    assert kinds == shown[-3:] == ["subscribed", "alert", "heartbeat"]
+    assert [frame["type"] for frame in frames] == shown[-3:] == ["subscribed", "alert", "heartbeat"]
     assert frames[0]["recovered"] is True
     assert frames[1]["data"]["id"] == "a2"
-
-
-async def stored(system: System, count: int) -> bool:
-    rows = "SELECT count(*) FROM alerts_alert"
-    await asyncio.to_thread(wait_until, lambda: system.rows(rows) == [(count,)], 30, "the alerts in the database")
-    return True

@@ -23,13 +23,13 @@ from anomaly_site.ws.hub import Hub
 from anomaly_site.ws.protocol import Channel
 from tests.anomaly_site.ws.world import World, alert
 from tests.samples import EPOCH
-from tests.system.conftest import System, system
+from tests.system.conftest import System, migrated, system
 
-__all__ = ["system"]
+__all__ = ["migrated", "system"]
 
 
 @contextlib.asynccontextmanager
-async def uvicorn_on(ws: str, **config: Any) -> AsyncIterator[str]:
+async def uvicorn_on(ws: str, app: Any = application, **config: Any) -> AsyncIterator[str]:
     """The address of a uvicorn in this event loop."""
 
     class Server(uvicorn.Server):
@@ -38,7 +38,7 @@ async def uvicorn_on(ws: str, **config: Any) -> AsyncIterator[str]:
             yield
 
     listener = socket.create_server(("127.0.0.1", 0))
-    server = Server(uvicorn.Config(application, ws=ws, lifespan="off", log_config=None, **config))
+    server = Server(uvicorn.Config(app, ws=ws, lifespan="off", log_config=None, **config))
     serving = asyncio.create_task(server.serve(sockets=[listener]))
     while not server.started:
         await asyncio.sleep(0.01)
@@ -47,7 +47,7 @@ async def uvicorn_on(ws: str, **config: Any) -> AsyncIterator[str]:
     await serving
 
 
-@pytest.fixture(params=["websockets-sansio"])
+@pytest.fixture(params=["websockets-sansio", "anomaly_site.ws.broadcast:Protocol"])
 async def url(request: pytest.FixtureRequest, hub: Hub) -> AsyncIterator[str]:
     async with uvicorn_on(request.param) as url:
         yield url
