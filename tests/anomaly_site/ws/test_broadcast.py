@@ -13,6 +13,7 @@ from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIO
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
+from anomaly_site.ws import broadcast
 from anomaly_site.ws.hub import Hub
 from anomaly_site.ws.protocol import Channel
 from tests.anomaly_site.ws.test_servers import uvicorn_on
@@ -216,6 +217,20 @@ async def test_a_client_that_takes_nothing_for_too_long_is_closed(url: str, worl
             await asyncio.sleep(0.05)
     assert hub.counters["slow_consumers"] == 1
     writer.transport.abort()
+
+
+async def test_a_client_that_does_not_answer_pings_is_gone(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(broadcast, "GRACE_S", 0.01)
+    async with uvicorn_on("anomaly_site.ws.broadcast:Protocol", ws_ping_interval=0.05, ws_ping_timeout=0.5) as url:
+        alive = await open_stream(url)
+        _, _, writer = await stall(url)
+        async with asyncio.timeout(10):
+            while len(hub.clients) > 1:
+                await asyncio.sleep(0.01)
+        await alive.send('{"type":"ping"}')
+        assert json.loads(await alive.recv())["type"] == "pong"
+        await alive.close()
+        writer.transport.abort()
 
 
 async def test_a_restart_drains_and_is_announced(hub: Hub, world: World) -> None:
