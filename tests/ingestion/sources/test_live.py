@@ -258,6 +258,62 @@ async def test_a_line_that_falls_silent_is_made_anew() -> None:
     assert not crossing  # no candle pretends to know what happened in between
 
 
+async def test_a_quiet_symbol_is_no_dead_line() -> None:
+    """Of few symbols nobody expects a trade every second, but a word within minutes."""
+    async with serving(binance()) as venue:
+        source = live(venue, symbols=["BTCUSDT"], timing=Timing(stalled=0.4, retry_first=0.05, silent=60.0))
+        async with playing(source) as player:
+            await player.until(lambda player: player.warm_until)  # history comes without a trade to wait for
+            await asyncio.sleep(1.0)
+            assert (venue.topics, source.traffic.reconnects) == (["btcusdt@aggTrade"], 0)
+            await venue.send(agg_trade(now_ms(), "BTCUSDT", 1, 7.0, 1.0))
+            await player.until(lambda player: player.live)
+        assert candle(player.live[0], "BTCUSDT")[:4] == (7.0,) * 4
+        mute = live(venue, symbols=["BTCUSDT"], timing=Timing(stalled=0.4, retry_first=0.05, silent=0.5))
+        async with playing(mute):
+            await venue.until(lambda venue: len(venue.topics) >= 3)
+        assert mute.traffic.reconnects >= 1
+
+
+@pytest.mark.parametrize(
+    ("name", "exchange", "ping"),
+    [
+        ("bybit", bybit(), '"op":"ping"'),
+        ("okx", okx(), "ping"),
+        ("kraken", kraken(), '"method":"ping"'),
+        ("hyperliquid", hyperliquid(), '"method":"ping"'),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+async def test_the_line_is_kept_open_by_pings_and_lost_when_nobody_answers(
+    name: str, exchange: Exchange, ping: str
+) -> None:
+    async with serving(exchange.protocol) as venue:
+        link = Link(venue_named(name), live(venue, name), url=venue.url)
+        try:
+            await link.open()
+            assert link._exchange.streaming["keepAlive"] <= 20_000  # what the venues ask for, all of them
+            link._exchange.streaming["keepAlive"] = 50
+            await link.subscribe([next(iter(link._by_id.values()))])
+            await venue.until(lambda venue: sum(ping in said.replace(" ", "") for said in venue.said) >= 6)
+            assert not link.lost.is_set()
+            venue.mute = True
+            async with asyncio.timeout(10):
+                await link.lost.wait()
+            assert "ping-pong" in link.reason
+        finally:
+            await link.close()
+
+
+async def test_coinbase_is_asked_for_heartbeats() -> None:
+    """It hangs up on whoever hears nothing for a minute and a half."""
+    async with serving(coinbase().protocol) as venue:
+        source = live(venue, "coinbase", symbols=["BTCUSD"])
+        async with playing(source) as player:
+            await player.until(lambda player: player.warm_until)
+    assert [json.loads(said)["channel"] for said in venue.said] == ["heartbeats", "market_trades"]
+
+
 async def test_the_new_connection_is_there_before_the_old_one_ends() -> None:
     amounts: list[tuple[int, float]] = []
 
