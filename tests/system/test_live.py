@@ -15,8 +15,9 @@ import pytest
 
 from ingestion.sources.recording import load_recording
 from tests.ingestion.venues.binance import agg_trade, binance, mini_tickers
+from tests.ingestion.venues.others import bybit
 from tests.ingestion.venues.server import FakeVenue, serving
-from tests.system.conftest import System, receive_until
+from tests.system.conftest import System, receive_until, wait_until
 
 pytestmark = pytest.mark.system
 
@@ -67,6 +68,44 @@ async def test_a_live_market_is_analysed_from_the_first_minute_and_a_dead_one_is
             venue.refusing = False
             again = (await receive_until(client, feed_is("ok"), 60))[-1]["data"]
             assert again["reconnects"] >= 1
+        assert await asyncio.to_thread(up.stop, signal.SIGINT) == 0, up.output
+        assert "Traceback" not in up.output
+
+
+async def test_the_same_symbol_on_two_venues(system: System) -> None:
+    """Each has its candles and its health; one that dies does not take the other with it."""
+    protocol = bybit()
+    async with serving(binance(["BTCUSDT"])) as one, serving(protocol.protocol) as other:
+        system.env |= {"VENUE_URLS": f"binance={one.url},bybit={other.url}", "FEED_STALE_AFTER": "3s"}
+
+        async def trade() -> None:
+            for number in itertools.count():
+                now = time.time_ns() // 1_000_000
+                await one.send(agg_trade(now, "BTCUSDT", number, 10.0, 1.0))
+                await other.send(protocol.trade(now, "BTCUSDT", number, 20.0, 1.0))
+                await asyncio.sleep(0.2)
+
+        trading = asyncio.create_task(trade())
+        venues = ("--venue", "binance,bybit", "--symbols", "BTCUSDT")
+        up = await asyncio.to_thread(system.up, "--source", "live", *venues)
+
+        def states() -> dict[str, str]:
+            return {feed["venue"]: feed["state"] for feed in system.get("/status")["feeds"]}
+
+        def prices(query: str) -> set[tuple[str, float]]:
+            found = system.get(f"/candles?symbol=BTCUSDT&interval=1s&limit=5&newest=true{query}")["candles"]
+            return {(candle["venue"], candle["close"]) for candle in found}
+
+        both = {"binance": "ok", "bybit": "ok"}
+        await asyncio.to_thread(wait_until, lambda: states() == both, 90, "two fresh feeds")
+        told = {("binance", 10.0), ("bybit", 20.0)}
+        await asyncio.to_thread(wait_until, lambda: told <= prices("&from=0"), 60, "candles of both")
+        assert {venue for venue, _ in await asyncio.to_thread(prices, "&venue=bybit")} == {"bybit"}
+        other.refusing = True
+        other.cut()
+        await asyncio.to_thread(wait_until, lambda: states() == both | {"bybit": "stale"}, 60, "one stale feed")
+        assert (await asyncio.to_thread(system.get, "/readyz"))["feed"] == "ok"
+        trading.cancel()
         assert await asyncio.to_thread(up.stop, signal.SIGINT) == 0, up.output
         assert "Traceback" not in up.output
 
