@@ -258,8 +258,28 @@ class Feed(Struct, frozen=True, kw_only=True):
     reason: Annotated[str, Meta(min_length=1, max_length=500)] | msgspec.UnsetType = msgspec.UNSET
 
 
+class Breadth(Struct, frozen=True):
+    """How many symbols rose, stood still (within 0.05 %) and fell."""
+
+    up: Count
+    flat: Count
+    down: Count
+
+
+class SectorMove(Struct, frozen=True):
+    """How a sector does. `deviation` as in `SectorAnomaly`; null while it is not known what is usual."""
+
+    sector: Label
+    performance_pct: float
+    deviation: float | None
+    members: Count
+
+
 class StressIndex(Struct, frozen=True, kw_only=True):
-    """The live index of a venue: 0–100, and the components whose points add up to it."""
+    """The live index of a venue: 0–100, and the components whose points add up to it.
+
+    Beside it the market at a glance, over the last `window`: `breadth`, and `sectors`, largest first.
+    """
 
     venue: Venue
     interval: Interval
@@ -268,6 +288,9 @@ class StressIndex(Struct, frozen=True, kw_only=True):
     metric: StressMetric
     components: dict[StressMetric, StressComponent]
     universe: Count
+    window: Interval | msgspec.UnsetType = msgspec.UNSET
+    breadth: Breadth | msgspec.UnsetType = msgspec.UNSET
+    sectors: Annotated[list[SectorMove], Meta(max_length=100)] | msgspec.UnsetType = msgspec.UNSET
 
 
 class InvalidMessage(ValueError):
