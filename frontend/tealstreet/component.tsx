@@ -635,7 +635,9 @@ export class Pad {
     if (!history) {
       history = this.fetchJson(`/alerts/${encodeURIComponent(id)}`).then(
         (answer) => {
-          this.reviewed(id, normaliseReview(answer));
+          const review = normaliseReview(answer);
+          // An answer without one may be older than an acknowledgement that was on its way meanwhile.
+          if (review) this.reviewed(id, review);
           return normaliseHistory(answer);
         },
         () => {
@@ -995,29 +997,6 @@ function useSettings(): [Settings, (change: Partial<Settings>) => void] {
   return [settings, change];
 }
 
-// Another origin has no session here, and is never given one: there the review is done on the server's own page.
-export type ReviewMode = "acknowledge" | "sign in" | "open";
-function useReviewing(pad: Pad): { mode: ReviewMode; review: (alert: Alert) => void } {
-  const [signedOut, setSignedOut] = React.useState(false);
-  const { reviewing } = defaults();
-  const here = reviewing?.server === pad.server ? reviewing : null;
-  const mode: ReviewMode = !here ? "open" : here.user === null || signedOut ? "sign in" : "acknowledge";
-  const review = React.useCallback((alert: Alert) => {
-    if (!here) return void window.open(`${pad.server}/admin/alerts/alert/?q=${encodeURIComponent(alert.id)}`, "_blank", "noopener");
-    if (mode === "sign in") return location.assign(here.signIn);
-    if (alert.review) return;
-    here.acknowledge(alert.id).then(
-      (answer) => pad.reviewed(alert.id, normaliseReview(answer)),
-      (status) => {
-        if (status === 403) setSignedOut(true);
-        api.toast.error(status === 403 ? "You are signed out. Sign in to acknowledge." : `${alert.symbol} could not be acknowledged (${String(status)}).`);
-      },
-    );
-  }, [here, mode, pad]);
-  return { mode, review };
-}
-const REVIEW_LABELS: Record<ReviewMode, string> = { acknowledge: "Acknowledge", "sign in": "Sign in to acknowledge", open: "Review" };
-
 // --- 7 Host -----------------------------------------------------------------------------------------------------------
 
 const valuesOf = <T,>(collection: T[] | Record<string, T> | null | undefined): T[] => (Array.isArray(collection) ? collection : Object.values(collection ?? {}));
@@ -1059,6 +1038,29 @@ function useHost(): Host {
     },
   }), [activeSymbol, account, positions, bySymbol]);
 }
+
+// Another origin has no session here, and is never given one: there the review is done on the server's own page.
+export type ReviewMode = "acknowledge" | "sign in" | "open";
+function useReviewing(pad: Pad): { mode: ReviewMode; review: (alert: Alert) => void } {
+  const [signedOut, setSignedOut] = React.useState(false);
+  const { reviewing } = defaults();
+  const here = reviewing?.server === pad.server ? reviewing : null;
+  const mode: ReviewMode = !here ? "open" : here.user === null || signedOut ? "sign in" : "acknowledge";
+  const review = React.useCallback((alert: Alert) => {
+    if (!here) return void window.open(`${pad.server}/admin/alerts/alert/?q=${encodeURIComponent(alert.id)}`, "_blank", "noopener");
+    if (mode === "sign in") return location.assign(here.signIn);
+    if (alert.review) return;
+    here.acknowledge(alert.id).then(
+      (answer) => pad.reviewed(alert.id, normaliseReview(answer)),
+      (status) => {
+        if (status === 403) setSignedOut(true);
+        api.toast.error(status === 403 ? "You are signed out. Sign in to acknowledge." : `${alert.symbol} could not be acknowledged (${String(status)}).`);
+      },
+    );
+  }, [here, mode, pad]);
+  return { mode, review };
+}
+const REVIEW_LABELS: Record<ReviewMode, string> = { acknowledge: "Acknowledge", "sign in": "Sign in to acknowledge", open: "Review" };
 
 function themeOf(theme: unknown): "dark" | "light" {
   const name = isRecord(theme) ? (theme.name ?? theme.mode ?? theme.type) : theme;
@@ -1838,7 +1840,7 @@ function StressLine({ market, onOpen }: { market: MarketState; onOpen: () => voi
       <b className={`idx num ${tone}`}>{Math.round(stress.index)}</b>
       <span className={`mini ${tone}`}><i style={{ width: `${stress.index}%` }} /></span>
       <span className="t2 ell grow">{market.live ? (market.delta === null ? zone.name : <>{signed(market.delta, 0)}<span className="only-n"> in 15 min</span></>) : <><span className="only-n">at </span>{clock(stress.timestamp, true)}</>}</span>
-      {!sync && breadth && <span className={`nw ${market.stale ? "t3" : "t2"} only-xs`}>{breadthText(breadth)}</span>}
+      {!sync && breadth && <span className={`nw ${market.stale ? "t3" : "t2"}`}>{breadthText(breadth)}</span>}
       {sync && <b className={`nw ${market.stale ? "t3" : sync.direction === "UP" ? "up" : "down"}`}>{sync.direction === "UP" ? "▲" : "▼"} {share(sync.ratio)} <span className="only-n">together</span></b>}
       <Icon name="right" size={12} />
     </button>
