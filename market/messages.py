@@ -242,6 +242,7 @@ class Feed(Struct, frozen=True, kw_only=True):
     """How a venue's prices are doing. `age_ms` is the time since the last batch arrived, as of `timestamp`.
 
     Of a live venue also `rate`, its ticks per second, and `reconnects`, the connections made again so far.
+    `reason`: why this source plays and not what was asked for (`SOURCE=auto` without a venue that answers).
     """
 
     venue: Venue
@@ -254,6 +255,7 @@ class Feed(Struct, frozen=True, kw_only=True):
     progress: Ratio | None = None
     rate: Annotated[float, Meta(ge=0)] | msgspec.UnsetType = msgspec.UNSET
     reconnects: Count | msgspec.UnsetType = msgspec.UNSET
+    reason: Annotated[str, Meta(min_length=1, max_length=500)] | msgspec.UnsetType = msgspec.UNSET
 
 
 class Breadth(Struct, frozen=True):

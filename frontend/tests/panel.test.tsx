@@ -4,6 +4,7 @@
 import React from "react";
 import { type Root, createRoot } from "react-dom/client";
 import { afterEach, beforeEach, expect, test, vi } from "vitest";
+import { eventually } from "./eventually";
 import { Peer, alertOf } from "./peer";
 
 declare const jsdom: { reconfigure: (change: { url: string }) => void };
@@ -16,10 +17,6 @@ class ResizeObserver {
 Object.assign(globalThis, { ResizeObserver, CSS: { escape: (text: string) => text }, matchMedia: () => ({ matches: false, addEventListener() {}, removeEventListener() {} }) });
 CSSStyleSheet.prototype.replaceSync ??= () => undefined;
 (document as { adoptedStyleSheets?: unknown[] }).adoptedStyleSheets ??= [];
-
-// However busy the machine is: the first render transforms and evaluates everything.
-vi.setConfig({ testTimeout: 60_000 });
-const soon = <T,>(holds: () => T) => vi.waitFor(holds, { timeout: 20_000 });
 
 let peer: Peer;
 let root: Root;
@@ -45,7 +42,7 @@ async function load(reviewer: string | null): Promise<void> {
   const { default: Panel } = await import("../tealstreet/component");
   root = createRoot(place);
   root.render(<Panel />);
-  await soon(() => expect(row("btc")).not.toBeNull());
+  await eventually(() => expect(row("btc")).not.toBeNull());
 }
 const row = (id: string) => document.querySelector<HTMLElement>(`article[data-key="${id}"]`);
 const button = (name: string) => [...document.querySelectorAll<HTMLElement>("button")].find(({ textContent }) => textContent === name) ?? null;
@@ -61,13 +58,13 @@ const send = (frame: object) => peer.sockets.forEach((socket) => socket.send(JSO
 test("who is signed in acknowledges where the alert is read, once", async () => {
   await load("ann");
   press(row("btc"));
-  await soon(() => press(button("Acknowledge")));
-  await soon(() => expect(document.body.textContent).toContain("Acknowledged by ann"));
+  await eventually(() => press(button("Acknowledge")));
+  await eventually(() => expect(document.body.textContent).toContain("Acknowledged by ann"));
   expect(row("btc")!.textContent).toContain("ack");
   expect(button("Acknowledge")).toBeNull();
   expect(peer.reviews).toMatchObject([{ url: "/alerts/btc/review", headers: { "x-csrftoken": "the-token" } }]);
   peer.publish({ ...alertOf("btc", 2), severity: "CRITICAL" });
-  await soon(() => expect(row("btc")!.className).toContain("CRITICAL"));
+  await eventually(() => expect(row("btc")!.className).toContain("CRITICAL"));
   expect(row("btc")!.textContent).toContain("ack");
   await pressKey("a");
   expect(peer.reviews).toHaveLength(1);
@@ -77,8 +74,8 @@ test("a session that has ended is noticed, and said", async () => {
   await load("ann");
   peer.reviewStatus = 403;
   press(row("btc"));
-  await soon(() => press(button("Acknowledge")));
-  await soon(() => expect(button("Sign in to acknowledge")).not.toBeNull());
+  await eventually(() => press(button("Acknowledge")));
+  await eventually(() => expect(button("Sign in to acknowledge")).not.toBeNull());
   expect(document.getElementById("toast")!.textContent).toContain("signed out");
   expect(row("btc")!.textContent).not.toContain("ack");
 });
@@ -88,14 +85,14 @@ test("a server that fails leaves the alert as it was", async () => {
   peer.reviewStatus = 500;
   press(row("btc"));
   await pressKey("a");
-  await soon(() => expect(document.getElementById("toast")!.textContent).toContain("could not be acknowledged (500)"));
+  await eventually(() => expect(document.getElementById("toast")!.textContent).toContain("could not be acknowledged (500)"));
   expect(button("Acknowledge")).not.toBeNull();
 });
 
 test("who is not signed in is told so", async () => {
   await load(null);
   press(row("btc"));
-  await soon(() => expect(button("Sign in to acknowledge")).not.toBeNull());
+  await eventually(() => expect(button("Sign in to acknowledge")).not.toBeNull());
   expect(button("Acknowledge")).toBeNull();
 });
 
@@ -107,7 +104,7 @@ test("another server's alerts are reviewed on its own page: no session goes ther
   const open = vi.spyOn(window, "open").mockImplementation(() => null);
   await load("ann");
   press(row("btc"));
-  await soon(() => press(button("Review")));
+  await eventually(() => press(button("Review")));
   expect(open.mock.calls[0]![0]).toBe(`${address}/admin/alerts/alert/?q=btc`);
   expect([...peer.reviews, ...other.reviews]).toEqual([]);
   root.unmount();
@@ -117,20 +114,20 @@ test("another server's alerts are reviewed on its own page: no session goes ther
 test("every sector and the breadth are live, and a sector leads to its alerts", async () => {
   await load(null);
   peer.publish({ ...alertOf("doge"), symbol: "1000DOGEUSDC" });
-  await soon(() => expect(row("doge")).not.toBeNull());
+  await eventually(() => expect(row("doge")).not.toBeNull());
   const frame = { type: "stress", channel: "market", data: { stress_index: 12, timestamp: Date.now(), components: {}, window: "15m", breadth: { up: 30, flat: 10, down: 60 }, sectors: [{ sector: "Meme", performance_pct: -0.5, deviation: null, members: 14 }, { sector: 3 }] } };
   send(frame);
   send({ type: "feed", channel: "market", data: { venue: "binance", source: "live", state: "ok", interval: "1s", symbols: 100, age_ms: 10, timestamp: Date.now() } });
   press(button("Market")!);
-  const breadth = await soon(() => document.querySelector(".breadth")!.parentElement!.textContent);
+  const breadth = await eventually(() => document.querySelector(".breadth")!.parentElement!.textContent);
   expect(breadth).toContain("60\u00a0% fell10\u00a0% flat30\u00a0% rose");
-  const tiles = await soon(() => {
+  const tiles = await eventually(() => {
     const found = [...document.querySelectorAll<HTMLButtonElement>(".tile")];
     expect(found[0]!.disabled).toBe(false);
     return found;
   });
   expect(tiles.map(({ textContent }) => textContent)).toEqual(["Meme−0.50%–14"]);
   press(tiles[0]!);
-  await soon(() => expect(row("doge")).not.toBeNull());
+  await eventually(() => expect(row("doge")).not.toBeNull());
   expect(row("btc")).toBeNull();
 });
