@@ -1468,7 +1468,7 @@ function Gauge({ index, mute }: { index: number; mute: boolean }) {
 
 function StressHistory({ points, index, mute }: { points: { timestamp: number; index: number }[]; index: number; mute: boolean }) {
   const [ref, { width }] = useSize<HTMLDivElement>();
-  return <div ref={ref} className="hist">{points.length < 2 ? <p className="t3">The history fills as the market goes on.</p> : width > 0 && <StressCurve points={points} index={index} width={width} mute={mute} />}</div>;
+  return <div ref={ref} className="hist">{points.length < 2 ? <div className="bones" style={{ height: 112 }}><Bones widths={[90, 150, 120]} /></div> : width > 0 && <StressCurve points={points} index={index} width={width} mute={mute} />}</div>;
 }
 
 function StressCurve({ points, index, width, mute }: { points: { timestamp: number; index: number }[]; index: number; width: number; mute: boolean }) {
