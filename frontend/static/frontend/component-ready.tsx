@@ -1379,8 +1379,12 @@ function Chart({ alert, history, width, step }: { alert: Alert; history: History
     return side ? [<path key={i} d={`M${at(i, closes[i]!)}L${at(i + 1, point.close)}`} stroke={`var(--${side})`} strokeWidth={2} strokeLinecap="round" />] : [];
   });
   const last = points.length - 1;
+  const brief = points[last]!.timestamp - points[0]!.timestamp < 600_000;
   const opened = alert.escalations[0]?.timestamp ?? alert.timestamp;
   const openedAt = points.findIndex((point) => point.timestamp >= Math.min(opened, alert.timestamp));
+  // Its label goes where the prices just before it are not.
+  const beside = closes.slice(Math.max(0, openedAt - 24), openedAt + 1);
+  const before = y(beside.reduce((sum, close) => sum + close, 0) / beside.length);
   const [low, high] = [Math.min(...shown), Math.max(...shown)];
   const usual = points[last]!.expected;
   const box = Math.min(Math.max(y(closes[last]!), 9), plotHeight - 9);
@@ -1402,14 +1406,14 @@ function Chart({ alert, history, width, step }: { alert: Alert; history: History
       <path d={`M${closes.map((close, i) => at(i, close)).join("L")}`} stroke="var(--t2)" strokeWidth={1.4} strokeLinejoin="round" />
       {outside}
       {openedAt > 0 && <path d={`M${x(openedAt)} 4V${plotHeight - 2}`} stroke="var(--crit)" strokeDasharray="3 3" />}
-      {openedAt > 6 && <text x={x(openedAt) - 5} y={box < plotHeight / 2 ? plotHeight - 6 : 13} textAnchor="end" className="ax on">opened {clock(points[openedAt]!.timestamp)}</text>}
+      {openedAt > 6 && <text x={x(openedAt) - 5} y={before < plotHeight / 2 ? plotHeight - 6 : 13} textAnchor="end" className="ax on">opened {clock(points[openedAt]!.timestamp, brief)}</text>}
       <path d={`M2 ${y(closes[last]!)}H${plotWidth}`} stroke={tone} strokeDasharray="1 3" />
       <circle cx={x(last)} cy={y(closes[last]!)} r={2.6} fill={tone} />
       {marked !== null && <text x={plotWidth + 6} y={y(marked) + 4} className="ax usual">{price(marked, step)}</text>}
       <rect x={plotWidth + 1} y={box - 8} width={axis - 2} height={16} rx={2} fill={tone} />
       <text x={plotWidth + 6} y={box + 4} className="ax boxed">{price(closes[last]!, step)}</text>
       {[0, last].map((i) => (
-        <text key={i} x={i ? plotWidth - 4 : 2} y={CHART_HEIGHT - 5} textAnchor={i ? "end" : "start"} className="ax">{clock(points[i]!.timestamp)}</text>
+        <text key={i} x={i ? plotWidth - 4 : 2} y={CHART_HEIGHT - 5} textAnchor={i ? "end" : "start"} className="ax">{clock(points[i]!.timestamp, brief)}</text>
       ))}
     </svg>
   );
