@@ -9,7 +9,8 @@ move
 
 σ over 15 min. The climb is where the symbol stands above (or, for a fall, below) its own recent course against the
 market: e added up, forgotten with a half-life of 30 min; a move on top of a climb is likelier to go on than one that
-takes back another. S is judged against an economic size
+takes back another. Nothing is projected from a k where the symbol itself did not move half of e_k: what stays where
+it is while the market falls, as a pegged coin does, is no pump. S is judged against an economic size
 
     θ = 11.5 % · clip(u / 0.5 %, 0.4, 1),
 
@@ -38,6 +39,7 @@ THRESHOLD: Final = 9.0
 PROJECTION: Final = 0.6
 # How far apart symbols' betas are: when the market moves, so much of it is no news about a symbol.
 BETA_SPREAD: Final = 0.3
+OWN: Final = 0.5
 CLIMB: Final = 0.25
 BASE_THRESHOLD: Final = 0.115
 CALMEST: Final = 0.4
@@ -90,7 +92,9 @@ class Residual(Stateful):
         made = np.abs(residual)
         size = np.maximum(made - BETA_SPREAD * np.abs(moves)[:, None], 0.0)
         beyond = np.maximum(np.sign(residual) * self._climbed(residual[0]) - made, 0.0)
-        self.projected = np.where(ready, (size + self.reach * sigma + CLIMB * beyond).max(axis=0), 0.0)
+        moved = np.sign(residual) * panel.returns >= OWN * made
+        projections = np.where(moved, size + self.reach * sigma + CLIMB * beyond, 0.0)
+        self.projected = np.where(ready, projections.max(axis=0), 0.0)
         return move_scores(panel, panel.returns, moves[:, None], scale, ready, self.count, THRESHOLD)
 
     def learn(self, panel: Panel, market: MarketView | None) -> None:

@@ -2,6 +2,8 @@
 
 from collections.abc import Callable
 
+import numpy as np
+
 from alerts.detectors.residual import Residual
 from market.detectors.panel import Panel
 from market.detectors.synchronized import Market
@@ -48,3 +50,11 @@ def test_the_length_of_a_candle_hardly_matters() -> None:
         returns[AT - 57 : AT + 3, PUMPED] += 0.06 / 60
 
     assert abs(projected("1s", seconds) / projected("1m", pump) - 1) < 0.25
+
+
+def test_a_pegged_coin_is_no_pump_while_the_market_falls() -> None:
+    def crash(returns: Returns, volumes: Returns) -> None:
+        returns[AT - 7 : AT + 3] -= 0.03
+        returns[:, PUMPED] = 0.0001 * (-1.0) ** np.arange(len(returns))
+
+    assert projected("1m", crash) == 0.0
