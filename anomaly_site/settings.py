@@ -42,6 +42,8 @@ VENUE_URLS: dict[str, str] = env.dict("VENUE_URLS", {})
 # How long the stream keeps anomalies for clients that come back, and candles for an analysis that restarts.
 ANOMALY_RETENTION = env.timedelta("ANOMALY_RETENTION", timedelta(days=7))
 CANDLE_STREAM_RETENTION_S = env.timedelta("CANDLE_STREAM_RETENTION", timedelta(hours=2)).total_seconds()
+# How often what the analysis knows is written down, for one that is killed.
+ANALYSIS_SAVE_EVERY_S = env.timedelta("ANALYSIS_SAVE_EVERY", timedelta(minutes=1)).total_seconds()
 # A feed without a candle for this long is stale (and at least three intervals).
 FEED_STALE_AFTER_S = env.timedelta("FEED_STALE_AFTER", timedelta(seconds=15)).total_seconds()
 

@@ -23,6 +23,7 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from ingestion.engine import Engine
+from market.detectors.state import pack
 from market.messages import CandleBatch, interval_ms
 
 START_MS = 1_700_000_000_000
@@ -62,7 +63,7 @@ def measure(symbols: int, interval: str, batches: int) -> dict[str, float]:
         "batch_ms_median": round(median, 3),
         "batch_ms_p99": round(float(np.percentile(cost, 99)), 3),
         "us_per_symbol_candle": round(1000 * median / symbols, 3),
-        "state_bytes_per_symbol": round(len(engine.state()) / symbols),
+        "state_bytes_per_symbol": round(len(pack(engine.state())) / symbols),
     }
 
 

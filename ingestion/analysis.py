@@ -1,10 +1,17 @@
-"""From candles to anomalies: read `candles.>`, run one engine per venue and interval, publish what it finds."""
+"""From candles to anomalies: read `candles.>`, run one engine per venue and interval, publish what it finds.
+
+A restart goes on where the last run was. What the engines know is saved together with its place in the candle stream
+(`ingestion.snapshot`); candles behind that place are analysed again and give the same ids and revisions. Those that
+were published before are not published again; of the few that nobody can know about, NATS drops the repetition.
+"""
 
 import asyncio
 import contextlib
+import dataclasses
 import logging
 import time
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Final
 
 import msgspec
@@ -12,23 +19,39 @@ import nats.js.errors
 from django.conf import settings
 from nats.aio.client import Client
 
+from ingestion import snapshot
 from ingestion.engine import Engine
-from ingestion.metrics import ANALYSIS_SECONDS
+from ingestion.metrics import ANALYSIS_SECONDS, SNAPSHOT_SECONDS
 from ingestion.nats import CANDLES, TRANSIENT, Publisher
 from ingestion.reader import Received, open_reader
 from ingestion.rejects import Rejects
 from ingestion.sectors import followed
+from ingestion.snapshot import Snapshot
 from market.decoding import decode_batch
+from market.detectors.overview import overview
 from market.detectors.sector import Sectors
-from market.messages import Anomaly, CandleBatch, InvalidMessage, SectorAnomaly, StressIndex, encode
+from market.detectors.state import State as SavedState
+from market.messages import (
+    Alert,
+    Anomaly,
+    CandleBatch,
+    InvalidMessage,
+    SectorAnomaly,
+    State,
+    StressIndex,
+    encode,
+    interval_ms,
+)
 from market.sectors import SectorMap, built_in_map
 
 logger = logging.getLogger(__name__)
 
 FETCH: Final = 50
 STRESS_EVERY_S: Final = 1.0
-# How much of the stream a restarted analysis reads again, without publishing, before it goes on where it was.
+# How much of the stream an analysis without a snapshot reads again, without publishing, before it goes on.
 WARM_UP_BATCHES: Final = 2_000
+# After so long without a candle (and three intervals), by the wall clock, nobody watches a venue any more.
+SILENCE_MS: Final = 600_000
 _POSITIONS: Final = "POSITIONS"
 _POSITION_KEY: Final = "analyze"
 
@@ -48,6 +71,7 @@ class Analysis:
         self._max_sector_age_ms = max_sector_age_ms
         self._engines: dict[tuple[str, str], Engine] = {}
         self._closed_at: dict[tuple[str, str], int] = {}
+        self._heard_at: dict[tuple[str, str], int] = {}
 
     def use(self, sectors: SectorMap) -> None:
         """From now on these are the sectors, for symbols already seen too."""
@@ -70,21 +94,59 @@ class Analysis:
         if gap < 0:
             logger.info("%s %s: time steps back, its analysis starts anew", *key)
             found += self._engines.pop(key).close(detected_at)
-        self._closed_at[key] = batch.close_time
+        self._closed_at[key], self._heard_at[key] = batch.close_time, detected_at
         engine = self._engines.get(key)
         if engine is None:
-            engine = self._engines[key] = Engine(batch.venue, batch.interval, self._sectors_for, self._alerts_per_day)
+            engine = self._engines[key] = self._engine(*key)
         found += engine.update(batch, detected_at)
         return self._marked(found, detected_at)
 
     def stress(self) -> list[StressIndex]:
-        """The index of every market that has one, as of its last batch."""
-        return [engine.stress for engine in self._engines.values() if engine.stress is not None]
+        """The index of every market that has one, as of its last batch, with the market at a glance.
+
+        Only asked for once a second, however many candles come: what nobody sees is not worked out.
+        """
+        return [_at_a_glance(engine, engine.stress) for engine in self._engines.values() if engine.stress is not None]
 
     def close(self, detected_at: int) -> list[Anomaly]:
         """The end of what is still open: nobody watches it any more."""
         found = [message for engine in self._engines.values() for message in engine.close(detected_at)]
         return self._marked(found, detected_at)
+
+    def close_silent(self, now_ms: int) -> list[Anomaly]:
+        """The end of what is open on venues that have been silent for long: a feed that ended, or another source."""
+        silent = [
+            engine
+            for (venue, interval), engine in self._engines.items()
+            if now_ms - self._heard_at[venue, interval] > max(SILENCE_MS, 3 * interval_ms(interval))
+        ]
+        return self._marked([message for engine in silent for message in engine.close(now_ms)], now_ms)
+
+    def open_anomalies(self) -> list[Anomaly]:
+        return [message for engine in self._engines.values() for message in engine.open_anomalies()]
+
+    def states(self) -> list[SavedState]:
+        """Of every engine; to be written down before the next update."""
+        return [engine.state() | {"closed_at": self._closed_at[key]} for key, engine in self._engines.items()]
+
+    def restore(self, states: Sequence[SavedState], now_ms: int) -> None:
+        """Go on where another analysis stopped. Raises `ValueError` for what is not its `states`."""
+        for saved in states:
+            try:
+                key = saved["venue"], saved["interval"]
+                self._closed_at[key], self._heard_at[key] = int(saved["closed_at"]), now_ms
+            except (KeyError, TypeError) as error:
+                raise ValueError(f"the saved state is incomplete: {error}") from error
+            engine = self._engines[key] = self._engine(*key)
+            engine.restore(saved)
+
+    def forget(self) -> None:
+        """Start anew, without a word about what is open."""
+        for known in (self._engines, self._closed_at, self._heard_at):
+            known.clear()
+
+    def _engine(self, venue: str, interval: str) -> Engine:
+        return Engine(venue, interval, self._sectors_for, self._alerts_per_day)
 
     def _sectors_for(self, symbol: str) -> tuple[str, ...]:
         return self._sectors.sectors_for(symbol)
@@ -96,6 +158,13 @@ class Analysis:
             msgspec.structs.replace(anomaly, degraded=True) if isinstance(anomaly, SectorAnomaly) else anomaly
             for anomaly in found
         ]
+
+
+def _at_a_glance(engine: Engine, index: StressIndex) -> StressIndex:
+    view = overview(engine.panel, engine.sectors) if index.timestamp == engine.panel.close_time else None
+    if view is None:
+        return index
+    return msgspec.structs.replace(index, window=view.window, breadth=view.breadth, sectors=view.sectors)
 
 
 def regrouped(known: Sectors, sectors: SectorMap) -> Sectors:
@@ -122,13 +191,19 @@ def regrouped(known: Sectors, sectors: SectorMap) -> Sectors:
 
 
 async def run_analyze(client: Client, stop: asyncio.Event) -> None:
-    """Analyse candles until `stop` is set; then close what is open."""
+    """Analyse candles until `stop` is set; then save what is known, for the next one to go on."""
     publisher = await Publisher.open(client)
-    epoch, position = await load_position(client, publisher.jetstream)
-    reader = await open_reader(
-        client, CANDLES, ["candles.>"], epoch=epoch, offset=max(0, position - WARM_UP_BATCHES) if epoch else 0
-    )
     analysis = Analysis(settings.ALERTS_PER_DAY, settings.SECTOR_MAX_AGE_S * 1000)
+    keeper = Keeper(settings.DATA_DIR / "analysis.state", settings.ANALYSIS_SAVE_EVERY_S)
+    epoch, position = await load_position(client, publisher.jetstream)
+    # Without a stream there is no place to go on from.
+    saved = await keeper.restore(analysis) if publisher.jetstream else None
+    start = max(0, position - WARM_UP_BATCHES)
+    if saved is not None and epoch in (0, saved.epoch):
+        epoch, start, position = saved.epoch, saved.offset, max(position, saved.offset)
+    reader = await open_reader(client, CANDLES, ["candles.>"], epoch=epoch, offset=start)
+    if saved is not None and not saved.engines:
+        await publisher.publish(*(_ended(anomaly, _now_ms()) for anomaly in saved.open))
     rejects = Rejects(client)
     stress = asyncio.create_task(_publish_stress(analysis, client), name="stress index")
     try:
@@ -142,14 +217,87 @@ async def run_analyze(client: Client, stop: asyncio.Event) -> None:
                     if message.offset > position and found:
                         await publisher.publish(*found)
                     await asyncio.sleep(0)  # a batch is milliseconds of numpy: let the rest of the process breathe
+                await publisher.publish(*analysis.close_silent(_now_ms()))
                 if received and reader.offset > position:
                     position = reader.offset
                     await _save_position(client, publisher.jetstream, epoch, position)
-        await publisher.publish(*analysis.close(_now_ms()))
+                if received and publisher.jetstream and keeper.due():
+                    await keeper.save(analysis, epoch, reader.offset)
+        if publisher.jetstream:
+            await keeper.save(analysis, epoch, reader.offset)
+        else:
+            await publisher.publish(*analysis.close(_now_ms()))
     finally:
         stress.cancel()
         await asyncio.gather(stress, return_exceptions=True)
+        await keeper.close()
         await reader.close()
+
+
+class Keeper:
+    """Saves an analysis in a file, now and then. Failing to costs a log line, and the next start a warm-up.
+
+    The analysis waits while its states are written (the event loop does not: a thread does it); the disk is waited for
+    afterwards, beside it.
+    """
+
+    def __init__(self, path: Path, every_s: float) -> None:
+        self._path = path
+        self._every_s = every_s
+        self._saved_at = time.monotonic()
+        self._replacing: asyncio.Task[None] | None = None
+
+    async def restore(self, analysis: Analysis) -> Snapshot | None:
+        """Give `analysis` what was saved last, if that can be had."""
+        saved = await asyncio.to_thread(snapshot.read, self._path)
+        if saved is None:
+            return None
+        try:
+            analysis.restore(saved.engines, _now_ms())
+        except ValueError as error:
+            logger.warning("The saved analysis does not fit (%s); it warms up again", error)
+            analysis.forget()
+            return dataclasses.replace(saved, engines=[])
+        if saved.engines:
+            logger.info("Analysis: %d engine(s) go on, %d anomalies are open", len(saved.engines), len(saved.open))
+        return saved
+
+    def due(self) -> bool:
+        return time.monotonic() - self._saved_at >= self._every_s
+
+    async def save(self, analysis: Analysis, epoch: int, offset: int) -> None:
+        """`offset` is that of the last batch that went into `analysis`."""
+        await self.close()
+        state = Snapshot(epoch, offset, analysis.open_anomalies(), analysis.states())
+        begun = time.monotonic()
+        try:
+            size = await asyncio.to_thread(snapshot.write, self._path, state)
+        except OSError as error:
+            logger.warning("The analysis cannot be saved in %s (%s)", self._path, error)
+        else:
+            SNAPSHOT_SECONDS.observe(time.monotonic() - begun)
+            logger.debug("Analysis: %.1f MB saved at offset %d", size / 1e6, offset)
+            self._replacing = asyncio.create_task(self._replace(), name="analysis snapshot")
+        self._saved_at = time.monotonic()
+
+    async def close(self) -> None:
+        """Until what was saved is in its place."""
+        if self._replacing is not None:
+            await self._replacing
+
+    async def _replace(self) -> None:
+        try:
+            await asyncio.to_thread(snapshot.replace, self._path)
+        except OSError as error:
+            logger.warning("The analysis cannot be saved in %s (%s)", self._path, error)
+
+
+def _ended(anomaly: Anomaly, now_ms: int) -> Anomaly:
+    """The last revision of what an analysis left open that this one cannot go on with."""
+    changes: dict[str, object] = {"history": msgspec.UNSET} if isinstance(anomaly, Alert) else {}
+    return msgspec.structs.replace(
+        anomaly, revision=anomaly.revision + 1, state=State.CLOSED, detected_at=now_ms, **changes
+    )
 
 
 async def _publish_stress(analysis: Analysis, client: Client) -> None:

@@ -15,17 +15,17 @@ from typing import Any, Final, Protocol, cast
 import msgspec
 import numpy as np
 
-from alerts.detectors.bank import EXIT, VERSION, Bank, BankView, Standing
+from alerts.detectors.bank import EXIT, Bank, BankView, Standing
 from alerts.detectors.explanation import fill, history
 from alerts.episodes import Episode, Episodes
 from market.detectors.panel import Panel
 from market.detectors.sector import Sectors, SectorView
 from market.detectors.state import State as SavedState
-from market.detectors.state import pack, unpack
 from market.detectors.stress import Stress, StressView
 from market.detectors.synchronized import LEVELS, Market, MarketView
 from market.messages import (
     Alert,
+    Anomaly,
     CandleBatch,
     Direction,
     MarketAnomaly,
@@ -49,7 +49,6 @@ SECTOR_HOLD_MS: Final = 10 * 60_000
 MARKET_EXIT: Final = 0.75
 HIGH: Final = 3
 
-Anomaly = Alert | MarketAnomaly
 # Column, and the incident the alert is a part of (empty: its own).
 AlertKey = tuple[int, str]
 
@@ -130,15 +129,17 @@ class Engine:
         )
         return [self._closed(episode, detected_at) for episode in ended]
 
-    def state(self) -> bytes:
-        """All that was learnt and is open, bit for bit: an engine that restores it goes on as this one would."""
-        parts = {name: part.state() for name, part in self._parts().items()}
-        return pack({"venue": self.venue, "interval": self.interval, "version": VERSION, **parts})
+    def state(self) -> SavedState:
+        """All that was learnt and is open, bit for bit: an engine that restores it goes on as this one would.
 
-    def restore(self, payload: bytes) -> None:
+        To be written down before the next update (`market.detectors.state.packed`).
+        """
+        parts = {name: part.state() for name, part in self._parts().items()}
+        return {"venue": self.venue, "interval": self.interval, **parts}
+
+    def restore(self, saved: SavedState) -> None:
         """Go on where another engine of this venue and interval stopped. Raises `ValueError` for anything else."""
-        saved = unpack(payload)
-        mine = {"venue": self.venue, "interval": self.interval, "version": VERSION}
+        mine = {"venue": self.venue, "interval": self.interval}
         if {name: saved.get(name) for name in mine} != mine:
             raise ValueError(f"the saved state is not one of {mine}")
         try:
@@ -146,6 +147,13 @@ class Engine:
                 part.restore(saved[name])
         except (KeyError, msgspec.ValidationError) as error:
             raise ValueError(f"the saved state is incomplete: {error}") from error
+
+    def open_anomalies(self) -> list[Anomaly]:
+        """The last revision of everything that has not ended."""
+        episodes: Iterator[Episode[Any, Any]] = chain(
+            self.moves.open.values(), self.departures.open.values(), self.alerts.open.values()
+        )
+        return [episode.message for episode in episodes if episode.message is not None]
 
     def _parts(self) -> dict[str, Saved]:
         return {
@@ -330,7 +338,9 @@ class Engine:
     ) -> Alert:
         column, incident = episode.key
         finding = self.bank.finding(column, standing)
-        fields, explanation = fill(self.panel, column, finding)
+        # The band is what was usual when it opened: its own move must not widen it.
+        opened = episode.message.explanation.parameters if episode.message else {}
+        fields, explanation = fill(self.panel, column, finding, opened.get("sigma", finding.sigma))
         symbol = self.panel.symbols[column]
         # Its own alert and its part in something may open with the same candle.
         covering = self._incident()
@@ -350,7 +360,9 @@ class Engine:
             state=episode.state,
             explanation=msgspec.structs.replace(explanation, escalations=list(episode.escalations)),
             incident=incident or None,
-            history=history(self.panel, column, finding) if episode.revision == 1 else msgspec.UNSET,
+            history=history(self.panel, column, finding, fields["expected"])
+            if episode.revision == 1
+            else msgspec.UNSET,
             **fields,
         )
 

@@ -119,6 +119,8 @@ class _Pull:
     _AHEAD: Final = 1_000  # messages asked for and not yet taken, at most
     _EXPIRES_S: Final = 30
     _ALIVE_EVERY_S: Final = 5.0
+    # A replay waits for its readers (`ingestion.feed`), so for one that was killed no longer than this.
+    _FORGOTTEN_S: Final = 15
 
     def __init__(self, client: Client, stream: str, consumer: str) -> None:
         self._client = client
@@ -141,7 +143,7 @@ class _Pull:
                 deliver_policy=DeliverPolicy.BY_START_SEQUENCE,
                 opt_start_seq=start,
                 ack_policy=AckPolicy.NONE,
-                inactive_threshold=60,
+                inactive_threshold=cls._FORGOTTEN_S,
                 mem_storage=True,
             ),
         )

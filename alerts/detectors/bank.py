@@ -10,12 +10,12 @@ explain, on real volume (S, θ: see `residual`):
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from alerts.detectors.base import Detector, Scores
+from alerts.detectors.base import SMALLEST_SIGMA, Detector, Scores
 from alerts.detectors.calibration import USUAL_SIZES, Calibration
 from alerts.detectors.cusum import Cusum
 from alerts.detectors.ewma import Ewma
@@ -26,6 +26,7 @@ from alerts.detectors.volume import Volume
 from alerts.detectors.z_score import ZScore
 from market.detectors.panel import Bools, Floats, Panel
 from market.detectors.state import State
+from market.detectors.statistics import MAD_TO_SIGMA
 from market.detectors.synchronized import MarketView
 from market.messages import Method, MethodScore, Severity
 
@@ -76,7 +77,11 @@ class BankView:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What the leading method found on one symbol, in numbers; the fields are those of `Scores`."""
+    """What the leading method found on one symbol, in numbers; the fields are those of `Scores`.
+
+    `sigma`: what the symbol's shortest return usually is, before this batch (MAD as a standard deviation), whatever the
+    method. `evidence`: what else it takes to compute the score again, and to know why it is HIGH.
+    """
 
     method: Method
     score: float
@@ -88,6 +93,9 @@ class Finding:
     window_ms: int
     baseline: int
     methods: list[MethodScore]
+    sigma: float
+    against_market: bool
+    evidence: dict[str, Any]
 
 
 class Bank:
@@ -95,11 +103,13 @@ class Bank:
         self.panel = panel
         self.residual = Residual(panel)
         self.volume = Volume(panel)
+        self.mad = Mad(panel)
+        self.cusum = Cusum(panel)
         self.detectors: tuple[Detector, ...] = (
             ZScore(panel),
-            Mad(panel),
+            self.mad,
             Ewma(panel),
-            Cusum(panel),
+            self.cusum,
             self.volume,
             Volatility(panel),
             self.residual,
@@ -107,7 +117,10 @@ class Bank:
         self.methods = [detector.method for detector in self.detectors]
         self.is_shared = np.array([method in SHARED for method in self.methods])[:, None]
         self.calibration = Calibration(panel, len(self.detectors), alerts_per_day)
+        # Of the last batch.
         self.scores: list[Scores] = []
+        self.deviation: Floats = np.zeros(0)
+        self.against_market = False
 
     def widen(self, columns: int) -> None:
         for detector in self.detectors:
@@ -143,6 +156,7 @@ class Bank:
             own=self._with_magnitude(self._standing(own, moves), size, surge),
             shared=self._standing(np.where(explained, strengths, 0.0), moves),
         )
+        self.deviation, self.against_market = self.mad.samples.deviation.copy(), market is not None
         self.calibration.learn(own, np.where(surge >= SURGES[0], size, 0.0))
         for detector in self.detectors:
             detector.learn(panel, market)
@@ -153,9 +167,11 @@ class Bank:
         relative = strengths / low[:, None]
         strength, leading = relative.max(axis=0), relative.argmax(axis=0)
         level = (strength >= 1.0).astype(np.int64) + (strengths >= medium[:, None]).any(axis=0)
-        return Standing(
-            level, strength, np.zeros_like(strength), leading, moves[leading, np.arange(moves.shape[1])] >= 0
-        )
+        up = moves[leading, np.arange(moves.shape[1])] >= 0
+        # A drift against the market may be one that the price itself does not show.
+        drift = self.methods.index(Method.CUSUM)
+        up = np.where(leading == drift, self.scores[drift].score >= 0, up)
+        return Standing(level, strength, np.zeros_like(strength), leading, up)
 
     def _with_magnitude(self, standing: Standing, size: Floats, surge: Floats) -> Standing:
         residual = self.methods.index(Method.RESIDUAL)
@@ -185,6 +201,12 @@ class Bank:
             for rank, (method, s) in enumerate(zip(self.methods, self.scores, strict=True))
             if rank == leading or s.strength[column] >= EXIT * limits[rank]
         ]
+        evidence: dict[str, Any] = {}
+        if self.methods[leading] is Method.CUSUM:
+            evidence |= self.cusum.path_of(column)
+        if standing.level[column] >= HIGH:
+            evidence |= {"size": float(standing.size[column]), "surge": float(self.volume.gate[column])}
+        sigma = MAD_TO_SIGMA * float(self.deviation[column])
         return Finding(
             method=self.methods[leading],
             score=float(scores.score[column]),
@@ -196,6 +218,10 @@ class Bank:
             window_ms=int(scores.window_ms[column]),
             baseline=int(scores.baseline[column]),
             methods=sorted(said, key=lambda item: -abs(item.score)),
+            # NaN while there is no sample.
+            sigma=max(sigma, SMALLEST_SIGMA) if sigma >= 0.0 else SMALLEST_SIGMA,
+            against_market=self.against_market,
+            evidence=evidence,
         )
 
     def _is_surge(self, rank: int) -> bool:

@@ -6,11 +6,12 @@ Once per step (a minute, at least a candle) with z = e/σ clipped to ±3, e the 
 
 The score is the larger one, signed. A drift of n steps is unusual when it exceeds (κ n + h) σ, so that is its band.
 σ is the exponentially weighted rms of e, half-life 6 h, from values bounded at 3 σ; the sums stop at 2 h, so that an
-old drift is forgotten as it came. Parameters: κ, h (threshold), clip. Warm-up: 30 steps, or 10 when a step is longer
-than a minute. Source: Page (1954), Continuous Inspection Schemes, Biometrika 41.
+old drift is forgotten as it came. The last 60 z are kept, so that an alert can show how its sum came about. Parameters:
+κ, h (threshold), clip. Warm-up: 30 steps, or 10 when a step is longer than a minute. Source: Page (1954), Continuous
+Inspection Schemes, Biometrika 41.
 """
 
-from typing import ClassVar, Final
+from typing import Any, ClassVar, Final, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,15 +23,25 @@ from market.detectors.statistics import RunningMean, decay
 from market.detectors.synchronized import MarketView
 from market.messages import Method
 
+N = TypeVar("N", Floats, float)
+
 HALF_LIFE_MS: Final = 6 * 3_600_000
 SLACK: Final = 0.4
 CLIP: Final = 3.0
 THRESHOLD: Final = 22.0
+MOST: Final = 2 * THRESHOLD
+PATH: Final = 60
+
+
+def stepped(total: N, z: N, slack: float = SLACK, most: float = MOST) -> N:
+    """The sum after one step towards its side; of arrays or of numbers, bit for bit the same."""
+    bounded: N = np.minimum(np.maximum(total + z - slack, 0.0), most)
+    return bounded
 
 
 class Cusum(Stateful):
     method: ClassVar[Method] = Method.CUSUM
-    KEPT = ("variance", "count", "sums", "steps", "drift", "next_sample")
+    KEPT = ("variance", "count", "sums", "steps", "drift", "next_sample", "path", "start", "turn")
 
     def __init__(self, panel: Panel) -> None:
         self.period = int(panel.horizon_ms[0])
@@ -42,6 +53,10 @@ class Cusum(Stateful):
         self.steps: Floats = np.zeros((2, 0))
         self.drift: Floats = np.zeros((2, 0))
         self.next_sample = 0
+        # z of the last steps (NaN: the symbol had none) as a ring, and the sums before the oldest of them.
+        self.path: Floats = np.full((PATH, 0), np.nan)
+        self.start: Floats = np.zeros((2, 0))
+        self.turn = 0
 
     def widen(self, columns: int) -> None:
         self.variance.widen(columns)
@@ -49,6 +64,8 @@ class Cusum(Stateful):
         self.sums = widened(self.sums, columns)
         self.steps = widened(self.steps, columns)
         self.drift = widened(self.drift, columns)
+        self.path = widened(self.path, columns, np.nan)
+        self.start = widened(self.start, columns)
 
     def score(self, panel: Panel, market: MarketView | None) -> Scores:
         ready = panel.fresh & (self.count >= self.needed)
@@ -81,13 +98,32 @@ class Cusum(Stateful):
             self.count = self.count + real
             # A listing, or a return after a gap, starts from nothing.
             started = panel.age <= panel.horizon_bars[0]
-            for sums in (self.sums, self.steps, self.drift):
+            for sums in (self.sums, self.steps, self.drift, self.start):
                 sums[:, started] = 0.0
+            self.path[:, started] = np.nan
+
+    def path_of(self, column: int) -> dict[str, Any]:
+        """How the score came about: `side` (±1), the sum at the `start`, and each z since then or since it was 0."""
+        lower = int(self.sums[1, column] > self.sums[0, column])
+        side = (1.0, -1.0)[lower]
+        ring = np.roll(self.path[:, column], -self.turn)
+        start, steps = float(self.start[lower, column]), []
+        total = start
+        for z in ring[~np.isnan(ring)].tolist():
+            steps.append(z)
+            total = stepped(total, side * z)
+            if total == 0.0:
+                start, steps = 0.0, []
+        return {"side": side, "start": start, "steps": steps, "slack": SLACK, "most": MOST}
 
     def _step(self, panel: Panel, market: MarketView | None, where: NDArray[np.bool_]) -> None:
         residual = self._residual(panel, market)
         z = np.clip(residual / self._sigma(), -CLIP, CLIP)
-        sums = np.clip(self.sums + np.stack([z, -z]) - SLACK, 0.0, 2 * THRESHOLD)
+        sums = stepped(self.sums, np.stack([z, -z]))
+        oldest = self.path[self.turn]
+        self.start = np.where(np.isnan(oldest), self.start, stepped(self.start, np.stack([oldest, -oldest])))
+        self.path[self.turn] = np.where(where, z, np.nan)
+        self.turn = (self.turn + 1) % PATH
         running = sums > 0
         self.steps = np.where(where, np.where(running, self.steps + 1, 0.0), self.steps)
         self.drift = np.where(where, np.where(running, self.drift + residual, 0.0), self.drift)

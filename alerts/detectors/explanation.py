@@ -1,12 +1,16 @@
 """An alert in words, numbers and a chart: what was seen, what was usual, and the band between."""
 
 import math
-from typing import Any
+from typing import Any, Final
 
 from alerts.detectors.bank import VERSION, Finding
+from alerts.detectors.cusum import stepped
 from market.detectors.panel import CHART_CANDLES, Panel
 from market.messages import Explanation, HistoryPoint, Method, interval_name
 
+# Half the band that a price is usually in, in standard deviations: 19 of 20 moves end within.
+BAND_SIGMAS: Final = 2.0
+SURGES: Final = (Method.VOLUME, Method.VOLATILITY)
 NO_BREAK = "\N{NO-BREAK SPACE}"
 _UNITS = {"s": "s", "m": "min", "h": "h", "d": "d"}
 
@@ -67,41 +71,56 @@ def money_text(value: float) -> str:
     return f"${value:.0f}"
 
 
+def moved(share: float) -> str:
+    """`rose 2.14 %`, `fell 0.30 %`, `stood still`.
+
+    >>> moved(-0.0214).replace(NO_BREAK, " "), moved(0.00001)
+    ('fell 2.14 %', 'stood still')
+    """
+    if abs(share) < 5e-5:
+        return "stood still"
+    return f"{'rose' if share > 0 else 'fell'} {percent(share)}"
+
+
 def sentence(symbol: str, finding: Finding, change: float, price: float, turnover: float, width: float) -> str:
-    """Who did what, how much, against what. `change` is a share, `width` the band's half width as a log return."""
+    """Who did what, how much, against what. `change` is a share, `width` the usual range's half as a log return."""
     window = window_text(finding.window_ms)
+    usual = f"Usual {window} range: ±{percent(math.expm1(width))}."
     match finding.method:
         case Method.VOLUME:
-            return f"{finding.score:.1f}× usual volume in {window} ({money_text(turnover)})."
+            traded = f"{finding.score:.1f}× its usual volume in {window} ({money_text(turnover)})"
+            return f"{symbol} traded {traded}; the price {moved(change)}, to {price_text(price)}."
         case Method.VOLATILITY:
-            return f"{window} range {percent(math.expm1(finding.observed))}, {finding.score:.1f}× usual."
+            spread = f"{percent(math.expm1(finding.observed))} within {window}, {finding.score:.1f}× its usual range"
+            return f"{symbol} swung by {spread}; the price {moved(change)}, to {price_text(price)}."
         case Method.CUSUM:
-            way = "up" if change >= 0 else "down"
-            return f"Drifted {way} {percent(change)} over {window}."
+            way = "up" if finding.score >= 0 else "down"
+            against = " against the market" if finding.against_market else ""
+            return f"{symbol} drifted {way} {percent(change)}{against} over {window}, to {price_text(price)}. {usual}"
     also = ""
-    if finding.method is Method.RESIDUAL:
-        way = "rose" if finding.expected >= 0 else "fell"
-        also = f", while the market {way} {percent(math.expm1(finding.expected))}"
-    way = "rose" if change >= 0 else "fell"
-    usual = percent(math.expm1(width))
-    return (
-        f"{symbol} {way} {percent(change)} in {window}, to {price_text(price)}{also}. Usual {window} range: ±{usual}."
-    )
+    if finding.method is Method.RESIDUAL and finding.against_market:
+        also = f", while the market {moved(math.expm1(finding.expected))}"
+    return f"{symbol} {moved(change)} in {window}, to {price_text(price)}{also}. {usual}"
 
 
-def width_of(finding: Finding) -> float | None:
-    """Half the band as a log return: a move beyond it scores beyond the threshold. None for surges."""
-    return None if finding.method in (Method.VOLUME, Method.VOLATILITY) else finding.threshold * finding.usual
+def width_of(panel: Panel, finding: Finding, sigma: float) -> float | None:
+    """Half the band as a log return: two of the symbol's usual standard deviations over the window. None for surges.
+
+    It is what the symbol did before the event, not what raises an alert: that depends on how rare it is everywhere.
+    """
+    if finding.method in SURGES:
+        return None
+    return BAND_SIGMAS * sigma * math.sqrt(finding.window_ms / panel.horizon_ms[0])
 
 
-def fill(panel: Panel, column: int, finding: Finding) -> tuple[dict[str, Any], Explanation]:
+def fill(panel: Panel, column: int, finding: Finding, sigma: float) -> tuple[dict[str, Any], Explanation]:
     """The fields of an `Alert` that describe the finding (price, band, change, spark), and its explanation.
 
-    Enough to recompute the score (`recompute`).
+    Enough to recompute the score (`recompute`). `sigma`: `Finding.sigma` when the episode opened.
     """
     closes = panel.closes(column, CHART_CANDLES)
     price = float(closes[-1])
-    width = width_of(finding)
+    width = width_of(panel, finding, sigma)
     drifts = finding.method is Method.CUSUM
     move = finding.observed if drifts else float(panel.returns[finding.horizon, column])
     change = math.expm1(move)
@@ -119,7 +138,13 @@ def fill(panel: Panel, column: int, finding: Finding) -> tuple[dict[str, Any], E
         methods=finding.methods,
         detector=finding.method.value.lower(),
         version=VERSION,
-        parameters={"expected": finding.expected, "threshold": finding.threshold, "window_ms": finding.window_ms},
+        parameters={
+            "expected": finding.expected,
+            "threshold": finding.threshold,
+            "window_ms": finding.window_ms,
+            "sigma": sigma,
+            **finding.evidence,
+        },
     )
     fields = {
         "method": finding.method,
@@ -135,17 +160,19 @@ def fill(panel: Panel, column: int, finding: Finding) -> tuple[dict[str, Any], E
     return fields, explanation
 
 
-def history(panel: Panel, column: int, finding: Finding) -> list[HistoryPoint]:
-    """The chart up to now: each close against the band that the finding's window and usual range put it in."""
+def history(panel: Panel, column: int, finding: Finding, middle_now: float | None) -> list[HistoryPoint]:
+    """The chart up to now: each close against the band that the finding's window and usual range put it in.
+
+    `middle_now`: what was expected of the last close.
+    """
     closes = panel.closes(column, CHART_CANDLES).tolist()
     earlier = panel.closes(column, CHART_CANDLES, before=finding.window_ms // panel.bar_ms).tolist()
-    width = width_of(finding)
+    width = width_of(panel, finding, finding.sigma)
     first = panel.close_time - (len(closes) - 1) * panel.bar_ms
     if width is None:
         return [HistoryPoint(first + i * panel.bar_ms, close, None, None, None) for i, close in enumerate(closes)]
-    fields, _ = fill(panel, column, finding)
     expected: list[float | None] = [None] * (len(closes) - len(earlier)) + earlier
-    expected[-1] = fields["expected"]
+    expected[-1] = middle_now
     low, high = math.exp(-width), math.exp(width)
     return [
         HistoryPoint(
@@ -160,14 +187,19 @@ def history(panel: Panel, column: int, finding: Finding) -> list[HistoryPoint]:
 
 
 def recompute(method: Method, explanation: Explanation) -> float | None:
-    """The score again, from what an alert says of itself.
+    """The score again, from what an alert says of itself. None for somebody else's alert, which does not say enough.
 
-    It is (observed − expected) / usual for moves, observed / usual for surges. None when it does not say enough:
-    somebody else's alert, or a CUSUM, whose score is a sum over many steps.
+    It is (observed − expected) / usual for moves, observed / usual for surges, and for CUSUM the sum over its steps.
     """
-    observed, usual = explanation.observed, explanation.usual
-    if observed is None or not usual or "expected" not in explanation.parameters or method is Method.CUSUM:
+    observed, usual, given = explanation.observed, explanation.usual, explanation.parameters
+    try:
+        if method is Method.CUSUM:
+            total = given["start"]
+            for z in given["steps"]:
+                total = stepped(total, given["side"] * z, given["slack"], given["most"])
+            return float(given["side"] * total)
+        if observed is None or not usual:
+            return None
+        return observed / usual if method in SURGES else (observed - float(given["expected"])) / usual
+    except (KeyError, TypeError, ValueError):
         return None
-    if method in (Method.VOLUME, Method.VOLATILITY):
-        return observed / usual
-    return (observed - float(explanation.parameters["expected"])) / usual

@@ -91,7 +91,7 @@ class Residual(Stateful):
         ready = panel.fresh & (self.count >= self.needed)
         made = np.abs(residual)
         size = np.maximum(made - BETA_SPREAD * np.abs(moves)[:, None], 0.0)
-        beyond = np.maximum(np.sign(residual) * self._climbed(residual[0]) - made, 0.0)
+        beyond = np.maximum(np.sign(residual) * self._climbed(panel, residual) - made, 0.0)
         moved = np.sign(residual) * panel.returns >= OWN * made
         projections = np.where(moved, size + self.reach * sigma + CLIMB * beyond, 0.0)
         self.projected = np.where(ready, projections.max(axis=0), 0.0)
@@ -103,15 +103,16 @@ class Residual(Stateful):
             self.count >= self.needed, BOUND * np.maximum(np.sqrt(self.variance.mean), SMALLEST_SIGMA), np.inf
         )
         real = known(panel)
-        self.variance.learn(np.minimum(np.abs(residual[0]), bound) ** 2, real)
-        self.climb = np.where(real, self._climbed(residual[0]), np.where(panel.fresh, 0.0, self.climb))
-        self.count = self.count + real
+        self.variance.learn(np.minimum(np.abs(residual[0]), bound) ** 2, real, panel.steps)
+        self.climb = np.where(real, self._climbed(panel, residual), np.where(panel.fresh, 0.0, self.climb))
+        self.count = self.count + real * panel.steps
         now, self.next_size = due(panel, self.next_size, LONGEST_MS)
         if now and market is not None:
             size = np.median(np.abs(residual[-1][panel.live]))
             self.sizes.add(np.array([size]), np.array([True]))
 
-    def _climbed(self, residual: Floats) -> Floats:
-        """(n,): the climb with the shortest horizon's residual added."""
-        climbed: Floats = self.variance.keep * self.climb + self.share * residual
+    def _climbed(self, panel: Panel, residual: Floats) -> Floats:
+        """(n,): the climb with this batch's part of the shortest horizon's residual added."""
+        kept = self.variance.keep**panel.steps
+        climbed: Floats = kept * self.climb + self.share * panel.steps * residual[0]
         return climbed

@@ -112,7 +112,7 @@ class Market(Stateful):
         returns = panel.returns[:, live]
         moves = middle(returns)
         # The move itself belongs into σ here: it is part of the projection, not a baseline it is judged against.
-        self.semivariance.learn(np.array([max(moves[0], 0.0), min(moves[0], 0.0)]) ** 2)
+        self.semivariance.learn(np.array([max(moves[0], 0.0), min(moves[0], 0.0)]) ** 2, steps=panel.steps)
         risen, fallen = self.semivariance.mean * LONGEST_MS / self.short_ms
         sigma = float(np.sqrt(risen + fallen))
         made = np.abs(moves)
@@ -131,8 +131,8 @@ class Market(Stateful):
         ratio = float(members.sum()) / universe
         usual_ratio = float(self.usual_ratio.mean[0])
         if projected < LEVELS[0] * THRESHOLD:
-            self.usual_size.learn(np.array([size]))
-            self.usual_ratio.learn(np.array([ratio]))
+            self.usual_size.learn(np.array([size]), steps=panel.steps)
+            self.usual_ratio.learn(np.array([ratio]), steps=panel.steps)
         return MarketView(
             universe=universe,
             moves=moves,

@@ -6,7 +6,7 @@ from django.core.management import CommandError, call_command
 
 from alerts.services import store
 from ingestion.engine import Engine
-from market.messages import Alert, Method
+from market.messages import Alert, Explanation, Method
 from market.services import sequenced
 from tests.market.recordings import Returns, recording
 
@@ -44,8 +44,10 @@ def test_a_score_that_does_not_follow_is_an_error(alert: Alert) -> None:
 
 
 @pytest.mark.django_db
-def test_it_says_when_an_alert_does_not_say_enough(alert: Alert) -> None:
-    assert "a sum over many steps" in explained(msgspec.structs.replace(alert, method=Method.CUSUM))
+@pytest.mark.parametrize("method", Method)
+def test_it_says_when_an_alert_does_not_say_enough(alert: Alert, method: Method) -> None:
+    foreign = msgspec.structs.replace(alert, method=method, explanation=Explanation(observed=1.0, usual=0.0))
+    assert "of another detector" in explained(foreign)
 
 
 @pytest.mark.django_db

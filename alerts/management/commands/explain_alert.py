@@ -29,15 +29,19 @@ class Command(BaseCommand):
             self.stdout.write(f"  {item.method:<10} {item.score:+.2f}")
         again = recompute(alert.method, explanation)
         if again is None:
-            why = (
-                "a sum over many steps"
-                if alert.method is Method.CUSUM
-                else "of another detector, which does not say how"
-            )
-            self.stdout.write(f"score {alert.score:.6g}: {why}; it cannot be computed from one alert.")
+            self.stdout.write(f"score {alert.score:.6g}: of another detector, which does not say how it came about.")
             return
         window = f"window {explanation.window}, baseline {explanation.baseline_size} values"
         self.stdout.write(f"observed {explanation.observed:.6g}, usual {explanation.usual:.6g} ({window})")
+        given = explanation.parameters
+        if alert.method is Method.CUSUM:
+            steps = " ".join(f"{given['side'] * z:+.2f}" for z in given["steps"])
+            self.stdout.write(f"from {given['start']:.6g}, each step less {given['slack']:g}: {steps}")
+        if "size" in given:
+            size = (
+                f"size {given['size']:.3g} times what is worth a trade, on {given['surge']:.3g} times the usual volume"
+            )
+            self.stdout.write(f"{alert.severity} by {size}")
         self.stdout.write(f"score {again:.6g} against a threshold of {alert.threshold:.6g}")
         if not math.isclose(again, alert.score, rel_tol=1e-9):
             raise CommandError(f"The stored score is another one: {alert.score:.6g}.")

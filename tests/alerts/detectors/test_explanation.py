@@ -1,0 +1,51 @@
+"""What an alert says in words: who did what, how much, against what."""
+
+import math
+from typing import Any
+
+import pytest
+
+from alerts.detectors.bank import Finding
+from alerts.detectors.explanation import NO_BREAK, sentence
+from market.messages import Method
+
+
+def said(method: Method, change: float, **given: Any) -> str:
+    finding = Finding(
+        method=method, score=given.get("score", 9.0), threshold=5.0, observed=given.get("observed", math.log1p(change)),
+        usual=0.001, expected=given.get("expected", 0.0), horizon=0, window_ms=given.get("window_ms", 60_000),
+        baseline=240, methods=[], sigma=0.0015, against_market=given.get("against_market", True), evidence={},
+    )  # fmt: skip
+    return sentence("BTCUSDT", finding, change, 43_251.26, 21_300_000.0, 0.003).replace(NO_BREAK, " ")
+
+
+@pytest.mark.parametrize("method", [Method.Z_SCORE, Method.MAD, Method.EWMA])
+def test_a_move_is_told_against_the_usual_range(method: Method) -> None:
+    assert said(method, -0.0214) == "BTCUSDT fell 2.14 % in 1 min, to 43,251.3. Usual 1 min range: ±0.30 %."
+
+
+def test_a_move_of_its_own_is_told_against_the_market() -> None:
+    end = ". Usual 1 min range: ±0.30 %."
+    start = "BTCUSDT rose 4.00 % in 1 min, to 43,251.3"
+    assert said(Method.RESIDUAL, 0.04, expected=0.002) == f"{start}, while the market rose 0.20 %{end}"
+    assert said(Method.RESIDUAL, 0.04, expected=-0.00001) == f"{start}, while the market stood still{end}"
+    assert said(Method.RESIDUAL, 0.04, against_market=False) == f"{start}{end}"
+
+
+def test_a_surge_is_told_as_a_multiple_with_what_the_price_did() -> None:
+    assert said(Method.VOLUME, 0.004, score=12.04) == (
+        "BTCUSDT traded 12.0× its usual volume in 1 min ($21.3M); the price rose 0.40 %, to 43,251.3."
+    )
+    assert said(Method.VOLATILITY, 0.0, score=8.0, observed=math.log(1.05), window_ms=900_000) == (
+        "BTCUSDT swung by 5.00 % within 15 min, 8.0× its usual range; the price stood still, to 43,251.3."
+    )
+
+
+def test_a_drift_goes_the_way_of_its_score() -> None:
+    end = "over 40 min, to 43,251.3. Usual 40 min range: ±0.30 %."
+    assert said(Method.CUSUM, 0.03, score=25.0, window_ms=2_400_000) == (
+        f"BTCUSDT drifted up 3.00 % against the market {end}"
+    )
+    assert said(Method.CUSUM, -0.03, score=-25.0, window_ms=2_400_000, against_market=False) == (
+        f"BTCUSDT drifted down 3.00 % {end}"
+    )

@@ -1,0 +1,135 @@
+"""A saved analysis goes on as if nothing had been; one that cannot be used is said and survived."""
+
+import dataclasses
+import logging
+from pathlib import Path
+
+import pytest
+
+import alerts.detectors.ewma
+from ingestion import snapshot
+from ingestion.analysis import SILENCE_MS, Analysis, Keeper
+from ingestion.snapshot import Snapshot
+from market.messages import Alert, Anomaly, CandleBatch, State
+from market.sectors import built_in_map
+from tests.market.recordings import Returns, recording
+
+
+def surge(returns: Returns, volumes: Returns) -> None:
+    returns[200:206, 3] += 0.03
+    volumes[200:206, 3] *= 60
+
+
+@pytest.fixture(scope="module")
+def batches() -> list[CandleBatch]:
+    return list(recording(20, 260, inject=surge))
+
+
+def analyse(analysis: Analysis, batches: list[CandleBatch]) -> list[Anomaly]:
+    return [anomaly for batch in batches for anomaly in analysis.update(batch, batch.close_time)]
+
+
+@pytest.fixture
+def running(batches: list[CandleBatch]) -> Analysis:
+    """In the middle of a surge."""
+    analysis = Analysis()
+    analyse(analysis, batches[:204])
+    assert analysis.open_anomalies()
+    return analysis
+
+
+def save(path: Path, analysis: Analysis) -> Snapshot:
+    saved = Snapshot(7, 204, analysis.open_anomalies(), analysis.states())
+    snapshot.write(path, saved)
+    snapshot.replace(path)
+    return saved
+
+
+async def test_a_restored_analysis_says_what_the_other_would_have_said(
+    tmp_path: Path, running: Analysis, batches: list[CandleBatch]
+) -> None:
+    keeper = Keeper(tmp_path / "state", 60)
+    await keeper.save(running, 7, 204)
+    await keeper.close()
+    other = Analysis()
+    saved = await keeper.restore(other)
+    assert saved is not None
+    assert (saved.epoch, saved.offset, saved.open) == (7, 204, running.open_anomalies())
+    # The map in force is looked up anew after a restart: the same one changes nothing.
+    other.use(built_in_map())
+    expected = analyse(running, batches[204:])
+    assert analyse(other, batches[204:]) == expected
+    assert {a.state for a in expected} >= {State.ESCALATED, State.CLOSED}
+
+
+def test_nothing_saved_is_nothing_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    assert snapshot.read(tmp_path / "state") is None
+    assert not caplog.messages
+
+
+@pytest.mark.parametrize("harm", ["cut", "flipped", "garbage", "empty", "folder"])
+async def test_a_damaged_one_is_said_and_survived(
+    tmp_path: Path, running: Analysis, caplog: pytest.LogCaptureFixture, harm: str
+) -> None:
+    path = tmp_path / "state"
+    save(path, running)
+    whole = path.read_bytes()
+    path.unlink()
+    if harm == "folder":
+        path.mkdir()
+    else:
+        middle = len(whole) // 2
+        flipped = whole[:middle] + bytes([whole[middle] ^ 1]) + whole[middle + 1 :]
+        path.write_bytes({"cut": whole[:-100], "flipped": flipped, "garbage": b"x" * 5000, "empty": b""}[harm])
+    analysis = Analysis()
+    assert await Keeper(path, 60).restore(analysis) is None
+    assert not analysis.states()
+    assert [record.levelno for record in caplog.records] == [logging.WARNING]
+    assert "it warms up again" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("module", "name", "value"), [(snapshot, "VERSION", "0"), (alerts.detectors.ewma, "HALF_LIFE_MS", 60_000)]
+)
+async def test_other_detectors_do_not_go_on_but_know_what_was_open(
+    tmp_path: Path, running: Analysis, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch,
+    module: object, name: str, value: object,
+) -> None:  # fmt: skip
+    saved = save(tmp_path / "state", running)
+    monkeypatch.setattr(module, name, value)
+    analysis = Analysis()
+    assert await Keeper(tmp_path / "state", 60).restore(analysis) == dataclasses.replace(saved, engines=[])
+    assert not analysis.states()
+    assert "of other detectors" in caplog.text
+
+
+async def test_states_that_do_not_fit_are_not_half_restored(tmp_path: Path, running: Analysis) -> None:
+    states = running.states()
+    del states[0]["bank"]["CUSUM"]
+    snapshot.write(tmp_path / "state", Snapshot(7, 204, [], states))
+    snapshot.replace(tmp_path / "state")
+    analysis = Analysis()
+    saved = await Keeper(tmp_path / "state", 60).restore(analysis)
+    assert saved is not None
+    assert not saved.engines
+    assert not analysis.states()
+
+
+async def test_a_disk_that_takes_nothing_costs_a_line_in_the_log(
+    tmp_path: Path, running: Analysis, caplog: pytest.LogCaptureFixture
+) -> None:
+    keeper = Keeper(tmp_path / "absent" / "state", 60)
+    await keeper.save(running, 7, 204)
+    await keeper.close()
+    assert "cannot be saved" in caplog.text
+
+
+def test_what_is_open_on_a_venue_that_fell_silent_ends(running: Analysis, batches: list[CandleBatch]) -> None:
+    last = batches[203].close_time
+    assert running.close_silent(last + SILENCE_MS) == []
+    ended = running.close_silent(last + SILENCE_MS + 1)
+    assert ended
+    assert {a.state for a in ended} == {State.CLOSED}
+    assert running.close_silent(last + 2 * SILENCE_MS) == []
+    # Had it come back, its first candle would have ended them in the same words.
+    assert all(isinstance(a, Alert) and a.timestamp == last for a in ended)

@@ -1,0 +1,133 @@
+"""One recording, three ways: a backtest, live over NATS, and live with an analysis that is killed again and again.
+
+All of them raise the same anomalies: every revision, in the same order, with the same id, severity, score and figures.
+"""
+
+import json
+import signal
+from pathlib import Path
+from typing import Any
+
+import nats
+import pyarrow as pa
+import pyarrow.parquet
+import pytest
+
+from ingestion import snapshot
+from market.sectors import built_in_map
+from tests.market.recordings import START_MS, Returns, recording
+from tests.system.conftest import System, wait_until
+
+pytestmark = pytest.mark.system
+
+CANDLES = 860
+MEMES, OTHERS = 10, 30
+
+
+def events(returns: Returns, volumes: Returns) -> None:
+    """Four pumps, a sector that falls, a crash, and a calm end."""
+    for start, column in ((380, 12), (470, 20), (560, 30), (700, 35)):
+        returns[start : start + 8, column] += 0.03
+        volumes[start : start + 30, column] *= 40
+    returns[520:526, :MEMES] -= 0.01
+    returns[620:630] -= 0.008
+    volumes[620:640] *= 6
+
+
+@pytest.fixture(scope="module")
+def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The recording, under names that have sectors."""
+    of = built_in_map().sectors
+    memes = [base for base, sectors in of.items() if "Meme" in sectors][:MEMES]
+    others = [base for base, sectors in of.items() if "Meme" not in sectors][:OTHERS]
+    symbols = [f"{base}USDT" for base in memes + others]
+    batches = list(recording(len(symbols), CANDLES, inject=events))
+    columns: dict[str, list[Any]] = {
+        "ts": [batch.close_time - 60_000 for batch in batches for _ in symbols],
+        "symbol": symbols * len(batches),
+    }
+    for name in ("open", "high", "low", "close", "volume"):
+        columns[name] = [value for batch in batches for value in getattr(batch, name)]
+    path = tmp_path_factory.mktemp("recording") / "market.parquet"
+    pyarrow.parquet.write_table(pa.table(columns), path)
+    return path
+
+
+def backtested(system: System, file: Path) -> list[dict[str, Any]]:
+    """What a backtest finds, without the end that it puts to what is open when the recording is over."""
+    done = system.run("backtest", str(file), "--json", str(file.with_suffix(".jsonl")))
+    assert done.returncode == 0, done.stderr
+    found = [json.loads(line) for line in file.with_suffix(".jsonl").read_bytes().splitlines()]
+    kinds = {anomaly.get("type", anomaly["channel"]) for anomaly in found}
+    assert kinds == {"alerts", "SYNCHRONIZED_MOVEMENT", "MARKET_STRESS", "SECTOR_ANOMALY"}
+    return [comparable(a) for a in found if (a["state"], a["timestamp"]) != ("CLOSED", START_MS + CANDLES * 60_000)]
+
+
+def comparable(anomaly: dict[str, Any]) -> dict[str, Any]:
+    """All of a message but when it was analysed, and its channel."""
+    return {name: value for name, value in anomaly.items() if name not in ("detected_at", "channel")}
+
+
+async def published(system: System) -> list[dict[str, Any]]:
+    """All that NATS took, in order."""
+    client = await nats.connect(system.nats_url)
+    try:
+        context = client.jetstream()
+        state = (await context.stream_info("ANOMALIES")).state
+        messages = [await context.get_msg("ANOMALIES", n) for n in range(state.first_seq or 1, state.last_seq + 1)]
+        return [comparable(json.loads(message.data or b"")) for message in messages]
+    finally:
+        await client.close()
+
+
+def wait_for_the_end(system: System) -> None:
+    """Until every batch was analysed and everything found is stored."""
+
+    def through() -> bool:
+        lag = system.get("/status")["lag"]
+        return bool(lag["analyze"]["offset"] >= CANDLES and lag["bridge"]["behind"] == 0)
+
+    wait_until(through, 90, "the end of the recording")
+
+
+def assert_stored(system: System, found: list[dict[str, Any]]) -> None:
+    last = {anomaly["id"]: anomaly for anomaly in found}
+    rows = system.rows("SELECT payload FROM alerts_alert UNION ALL SELECT payload FROM market_marketanomaly")
+    stored = [comparable(json.loads(payload)) for (payload,) in rows]
+    assert {anomaly["id"]: anomaly for anomaly in stored} == {
+        key: {name: value for name, value in anomaly.items() if name != "history"} for key, anomaly in last.items()
+    }
+    assert len(stored) == len(last)
+
+
+async def test_live_and_backtest_raise_the_same_anomalies(system: System, file: Path) -> None:
+    expected = backtested(system, file)
+    system.up("--source", "replay", "--file", str(file), "--speed", "max")
+    wait_for_the_end(system)
+    assert await published(system) == expected
+    assert_stored(system, expected)
+
+
+async def test_an_analysis_killed_in_the_middle_goes_on_as_if_nothing_had_been(system: System, file: Path) -> None:
+    expected = backtested(system, file)
+    system.env["ANALYSIS_SAVE_EVERY"] = "200ms"
+    system.up("--only", "nats,bridge,web")
+    analyze = system.start("analyze")
+    system.start("ingest", "--source", "replay", "--file", str(file), "--speed", "6000")
+    killed_at = 0
+    for kill in range(3):
+        while True:
+            saved = snapshot.read(system.data_dir / "analysis.state")
+            if saved is not None and saved.open and saved.offset > killed_at + 80:
+                killed_at = saved.offset
+                break
+            assert analyze.process.poll() is None, analyze.output
+        analyze.stop(signal.SIGKILL)
+        analyze = system.start("analyze")
+        went_on = analyze.wait_for(r"(\d+) engine\(s\) go on, (\d+) anomalies are open")
+        assert int(went_on[2]) > 0, f"kill {kill} came while nothing was open"
+    wait_for_the_end(system)
+    assert await published(system) == expected
+    assert_stored(system, expected)
+    assert analyze.stop(signal.SIGTERM) == 0
+    assert "warms up again" not in analyze.output
