@@ -3,9 +3,9 @@
     python benchmarks/detection.py [--json] [--symbols 100 500 3000 10000] [--interval 1m]
 
 Candles are seeded and fat-tailed (Student-t, 4 degrees of freedom), without events, after a warm-up that fills the
-windows; the figures are the median and the 99th percentile over batches, in CPU time: what one core is busy for. Memory is what the engine's saved
-state takes per symbol. When `river` can be imported, the same methods written with it (one object per symbol and
-method, as it is meant to be used) run in the same process, and HalfSpaceTrees for scale.
+windows; the figures are the median and the 99th percentile over batches, in CPU time: what one core is busy for.
+Memory is what the engine's saved state takes per symbol. When `river` can be imported, the same methods written with it
+(one object per symbol and method, as it is meant to be used) run in the same process, and HalfSpaceTrees for scale.
 """
 
 import argparse

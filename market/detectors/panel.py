@@ -108,7 +108,9 @@ class Panel(Stateful):
         prices = np.array([_floats(column) for column in (batch.open, batch.high, batch.low, batch.close)])
         volume = np.nan_to_num(_floats(batch.volume), nan=0.0, posinf=0.0, neginf=0.0)
         good = (np.isfinite(prices) & (prices > 0)).all(axis=0)
-        index, prices, volume = index[good], prices[:, good], np.maximum(volume[good], 0.0)
+        if not good.all():
+            index, prices, volume = index[good], prices[:, good], volume[good]
+        volume = np.maximum(volume, 0.0)
         log_open, log_high, log_low, log_close = np.log(prices)
 
         started = self.close_time - self.last_seen[index] > LONGEST_MS + self.bar_ms
