@@ -10,7 +10,7 @@ from ingestion.nats import NatsUnavailable
 class Command(BaseCommand):
     help = (
         "Read candles from NATS, find anomalies, publish them on alerts.<SYMBOL> and market.<TYPE>. Run one; "
-        "restarted, it warms up on the candles the stream still has and goes on where it was."
+        "restarted, it goes on from what it saved, or warms up on the candles the stream still has."
     )
 
     def handle(self, *args: Any, **options: Any) -> None:
