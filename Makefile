@@ -3,6 +3,8 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+# Most of a test run is waiting, for real seconds and real processes: more workers than two cores would need.
+WORKERS ?= 3
 HAS_UV := $(shell command -v uv 2>/dev/null)
 
 .DEFAULT_GOAL := help
@@ -16,7 +18,7 @@ run: $(VENV)/run.stamp  ## set up what is missing and start: http://localhost:30
 	@exec $(BIN)/python manage.py up $(ARGS)
 
 test: $(VENV)/dev.stamp  ## set up what is missing and run all tests
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup $(ARGS)
 
 check: $(VENV)/dev.stamp  ## lint, types, import rules, migrations up to date
 	@$(BIN)/ruff format --check .

@@ -6,7 +6,7 @@ from alerts import selectors
 from alerts.filters import AlertFilter
 from alerts.models import Alert
 from alerts.serializers import ReviewedAlertSerializer, StoredAlertSerializer
-from market.views import AnomalyList
+from market.views import AnomalyList, Review
 
 
 class AlertList(AnomalyList[Alert]):
@@ -19,4 +19,9 @@ class AlertDetail(generics.RetrieveAPIView[Alert]):
     """One alert with its review and the chart up to its opening."""
 
     queryset = selectors.alerts().select_related("reviewed_by")
+    serializer_class = ReviewedAlertSerializer
+
+
+class AlertReview(Review[Alert]):
+    queryset = AlertDetail.queryset
     serializer_class = ReviewedAlertSerializer

@@ -12,7 +12,6 @@ from prometheus_client import (
     CONTENT_TYPE_LATEST,
     REGISTRY,
     CollectorRegistry,
-    disable_created_metrics,
     generate_latest,
 )
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily
@@ -28,9 +27,6 @@ HUB_COUNTERS: Final = (
     "messages", "deliveries", "redelivered", "gaps_healed", "messages_healed", "resets", "slow_consumers",
     "listener_errors",
 )  # fmt: skip
-
-
-disable_created_metrics()  # type: ignore[no-untyped-call] # a series per counter that nobody looks at
 
 
 async def metrics(request: HttpRequest) -> HttpResponse:

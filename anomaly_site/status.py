@@ -107,6 +107,8 @@ def problems(found: Mapping[str, Any]) -> list[str]:
     for feed in found["feeds"]:
         if feed["state"] == FeedState.STALE:
             said.append(f"Feed {feed['venue']} is stale: no candle for {feed['age_ms'] / 1000:.0f} s.")
+        if feed.get("reason"):
+            said.append(f"The {feed['source']} market plays, because {feed['reason']}.")
     for role, lag in found["lag"].items():
         if lag["behind"] > BEHIND.get(role, 0):
             said.append(f"{role} is {lag['behind']} messages behind.")

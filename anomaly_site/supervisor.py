@@ -1,20 +1,18 @@
-"""The whole system in one process: the roles of DESIGN's data path, started in order, watched, stopped in order."""
+"""The whole system in one command: the roles of the data path, started in order, watched, stopped in order."""
 
 import asyncio
 import contextlib
-import errno
 import functools
 import logging
-import socket
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
-import uvicorn
 from django.conf import settings
 from nats.aio.client import Client
 
+from anomaly_site.web import bind, reserve, serving, serving_in_processes
 from ingestion.analysis import run_analyze
 from ingestion.backoff import backoff
 from ingestion.bridge import run_bridge
@@ -50,42 +48,20 @@ FATAL: Final = (SourceError, NatsServerError, NatsUnavailable)
 
 @dataclass(frozen=True)
 class Plan:
-    """What to run. `sources` are for the ingest role only."""
+    """What to run. `sources` are for the ingest role only; one web process is this one, more are children of it."""
 
     roles: Sequence[Role]
     host: str
     port: int
     sources: Sequence[Source] = ()
+    web_processes: int = 1
     announce: Callable[[str], None] = print
-
-
-class PortUnavailable(Exception):
-    """The web port cannot be had; the text says why."""
-
-
-def bind(host: str, port: int) -> socket.socket:
-    """The listening socket, before anything else is started. Raises `PortUnavailable`."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
-    try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind((host, port))
-    except (OSError, OverflowError) as error:
-        listener.close()
-        number = getattr(error, "errno", None)
-        if number == errno.EADDRINUSE:
-            reason = f"Port {port} on {host} is taken. Stop what uses it, or choose another with --port."
-        elif number == errno.EACCES:
-            reason = f"Port {port} on {host} needs more rights than this user has. Choose one above 1023 with --port."
-        else:
-            reason = f"Cannot listen on {host}:{port}: {error}."
-        raise PortUnavailable(reason) from error
-    return listener
 
 
 async def run(plan: Plan) -> None:
     """Run the plan until SIGINT or SIGTERM. Raises one of `FATAL` or `PortUnavailable`."""
-    listener = bind(plan.host, plan.port) if Role.WEB in plan.roles else None
+    several = plan.web_processes > 1
+    listener = (reserve if several else bind)(plan.host, plan.port) if Role.WEB in plan.roles else None
     async with contextlib.AsyncExitStack() as stack:
         if listener is not None:
             stack.callback(listener.close)
@@ -93,7 +69,8 @@ async def run(plan: Plan) -> None:
         # Entered first, stopped last: the source stops before the analysis, that before the bridge, NATS at the end.
         url = await stack.enter_async_context(_nats(plan))
         if listener is not None:
-            await stack.enter_async_context(_web(listener, stop))
+            web = serving_in_processes(listener, plan.web_processes) if several else serving(listener)
+            await stack.enter_async_context(web)
             _announce_web(plan, listener.getsockname()[1])
         if {Role.INGEST, Role.ANALYZE, Role.BRIDGE, Role.HISTORY} & set(plan.roles):
             client = await stack.enter_async_context(connection(url, name="anomaly_site"))
@@ -136,6 +113,8 @@ def _announce_web(plan: Plan, port: int) -> None:
     plan.announce(f"🔊 Alert server listening on ws://{host}:{port}/ws")
     for what, path in (("Dashboard", "/"), ("History", "/alerts"), ("API docs", "/docs"), ("Review", "/admin/")):
         plan.announce(f"   {what:<10} {base}{path}")
+    if plan.web_processes > 1:
+        plan.announce(f"   {'Web':<10} {plan.web_processes} processes")
     for source in plan.sources:
         plan.announce(f"   {'Playing':<10} {source.describe()}")
 
@@ -183,37 +162,3 @@ async def _running(role: Role, run_role: RoleRunner, stop_all: asyncio.Event) ->
             task.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await task
-
-
-class _Server(uvicorn.Server):
-    """Signals are the supervisor's: it stops the parts in their order."""
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
-
-
-@contextlib.asynccontextmanager
-async def _web(listener: socket.socket, stop_all: asyncio.Event) -> AsyncIterator[None]:
-    config = uvicorn.Config(
-        "anomaly_site.asgi:application",
-        lifespan="on",
-        ws="anomaly_site.ws.broadcast:Protocol",
-        log_config=None,
-        access_log=False,
-        ws_ping_interval=20,
-        ws_ping_timeout=20,
-        timeout_graceful_shutdown=5,
-    )
-    server = _Server(config)
-    task = asyncio.create_task(server.serve(sockets=[listener]), name=Role.WEB)
-    try:
-        while not server.started and not task.done():  # noqa: ASYNC110
-            await asyncio.sleep(0.02)  # uvicorn has no event for it
-        if task.done():
-            stop_all.set()
-            raise PortUnavailable("The web server did not start; the log above says why.")
-        yield
-    finally:
-        server.should_exit = True
-        await asyncio.gather(task, return_exceptions=True)

@@ -5,13 +5,20 @@ from django.urls.converters import StringConverter
 from django.views.generic import RedirectView
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
 
-from alerts.views import AlertDetail, AlertList
+from alerts.views import AlertDetail, AlertList, AlertReview
 from anomaly_site import health
 from anomaly_site.metrics import metrics
 from anomaly_site.status import status_json, status_page
 from anomaly_site.ws.asyncapi import asyncapi
 from ingestion.history.views import CandleList
-from market.views import MarketAnomalyDetail, MarketAnomalyList, SectorList, StressHistory, SymbolList
+from market.views import (
+    MarketAnomalyDetail,
+    MarketAnomalyList,
+    MarketAnomalyReview,
+    SectorList,
+    StressHistory,
+    SymbolList,
+)
 
 if settings.HISTORY_BACKEND == "influx":
     from ingestion.history.anomaly_views import InfluxAlertList, InfluxMarketAnomalyList
@@ -39,9 +46,11 @@ urlpatterns = [
     path("admin/", admin.site.urls),
     path("alerts", alert_list, name="alerts"),
     path("alerts/<id:pk>", AlertDetail.as_view(), name="alert"),
+    path("alerts/<id:pk>/review", AlertReview.as_view(), name="alert-review"),
     path("market", market_list, name="market"),
     path("market/stress", StressHistory.as_view(), name="stress"),
     path("market/<id:pk>", MarketAnomalyDetail.as_view(), name="market-anomaly"),
+    path("market/<id:pk>/review", MarketAnomalyReview.as_view(), name="market-anomaly-review"),
     path("sectors", SectorList.as_view(), name="sectors"),
     path("symbols", SymbolList.as_view(), name="symbols"),
     path("candles", CandleList.as_view(), name="candles"),

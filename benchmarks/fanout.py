@@ -1,14 +1,16 @@
-"""What a delivered frame costs: our hub, uWebSockets, the Channels tutorial's design, and `send()` in a loop.
+"""What the fan-out costs and holds: our server, uWebSockets, the Channels tutorial's design, and `send()` in a loop.
 
-    python -m benchmarks.fanout [--json] [--sockets 1000] [--rounds 3] [--only ours,uws_loop]
+    python -m benchmarks.fanout [--json] [--quick] [--only ours,uws_loop] [--sockets 1000] [--minutes 12]
 
 Every server gets the same alerts from the same NATS server and is loaded by the same C client; the server runs on one
 core, the rest on another. Figures are microseconds of server CPU (user and system, all threads) per delivered frame,
 medians over the rounds. `broadcast`: every socket gets everything; `selective`: each filters 10 of 200 symbols and 2 of
 4 severities, so that 1 message in 40 concerns it. `_max`: as fast as it goes; `_20k`: paced at 20,000 deliveries a
 second. Before anything is measured, what every socket got is compared with what it should have got, byte by byte and
-in order.
-Needs cc, Node and npm (it installs the peers, benchmarks/peers/package.json); a peer that cannot run is left out.
+in order. `many`: ours again with 5,000 sockets. `end_to_end`, `slow_clients`: see whole_path.py.
+
+Needs cc, Node and npm (it installs the peers, benchmarks/peers/package.json); a peer that cannot run is left out. What
+fails is reported in its place (`"error"`), and the rest goes on. `--minutes` bounds it all: rounds are left out first.
 """
 
 import argparse
@@ -17,27 +19,42 @@ import contextlib
 import json
 import os
 import shutil
-import socket
 import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Iterator, Sequence
+import time
+from collections.abc import AsyncIterator, Awaitable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 import nats
 from nats.aio.client import Client as NatsClient
 
+from benchmarks.servers import (
+    OTHER_CORE,
+    PEERS,
+    SERVER_CORE,
+    Load,
+    Received,
+    build,
+    cpu_us,
+    free_port,
+    listens,
+    missing_files,
+    process,
+    progress,
+    rss_kb,
+)
 from ingestion.nats_server import find_binary
 from market.messages import Alert, Direction, Explanation, Method, Severity, State, encode
 
-ROOT: Final = Path(__file__).resolve().parent.parent
-PEERS: Final = ROOT / "benchmarks" / "peers"
 CASES: Final = ("broadcast", "selective")
 SYMBOLS: Final = 200
 SEVERITIES: Final = tuple(Severity)
-SERVER_CORE, OTHER_CORE = 0, (os.cpu_count() or 1) - 1
+MANY: Final = 5_000
+# After so many alerts every symbol came with every severity: a selective socket got exactly one in forty.
+CYCLE: Final = 4 * SYMBOLS
 # Deliveries in flight at most: enough to saturate, too few to overrun anybody's limits.
 _CHUNK: Final = 50_000
 
@@ -55,29 +72,28 @@ def command(peer: str, port: int, nats_url: str, sockets: int, load: Path) -> li
     }[peer]
 
 
-PEER_NAMES: Final = ("ours", "ours_asgi", "uws_loop", "uws_topic", "c_send", "channels_tutorial")
+PEER_NAMES: Final = ("ours", "uws_loop", "uws_topic", "c_send", "ours_asgi", "channels_tutorial")
+# For scale: measured in the first round only.
+ONCE: Final = ("ours_asgi", "channels_tutorial")
 
 
-def alert(number: int, sentence: str = "") -> bytes:
-    """The `number`th alert, as on NATS: 357 bytes, give or take the digits. `sentence` may carry the time (load.c)."""
-    return encode(
-        Alert(
-            id=f"S{number % SYMBOLS:03d}USDT-{number}", revision=1, symbol=f"S{number % SYMBOLS:03d}USDT",
-            venue="binance", interval="1s", method=Method.Z_SCORE, severity=SEVERITIES[number // SYMBOLS % 4],
-            direction=Direction.UP, score=6.5, threshold=4.0, price=100.0, expected=98.0, lower=96.0, upper=99.0,
-            change_pct=2.0, timestamp=1_700_000_000_000, detected_at=1_700_000_000_040, state=State.OPEN, spark=[],
-            explanation=Explanation(sentence=sentence), incident=None,
-        )
+def alert(number: int, sentence: str = "") -> Alert:
+    """The `number`th alert: 357 bytes, give or take the digits. `sentence` may carry the time (load.c)."""
+    return Alert(
+        id=f"S{number % SYMBOLS:03d}USDT-{number}", revision=1, symbol=f"S{number % SYMBOLS:03d}USDT",
+        venue="binance", interval="1s", method=Method.Z_SCORE, severity=SEVERITIES[number // SYMBOLS % 4],
+        direction=Direction.UP, score=6.5, threshold=4.0, price=100.0, expected=98.0, lower=96.0, upper=99.0,
+        change_pct=2.0, timestamp=1_700_000_000_000, detected_at=1_700_000_000_040, state=State.OPEN, spark=[],
+        explanation=Explanation(sentence=sentence), incident=None,
     )  # fmt: skip
 
 
-def wants(case: str, number: int, message: int) -> bool:
-    """Whether socket `number` is to get the alert; load.c subscribes it so."""
+def wanted(case: str, number: int) -> tuple[frozenset[int], frozenset[int]]:
+    """Symbols and severities of socket `number`, by their numbers; load.c subscribes it so."""
     if case == "broadcast":
-        return True
-    symbols = {(number * 10 + position) % SYMBOLS for position in range(10)}
+        return frozenset(range(SYMBOLS)), frozenset(range(4))
     first = number // 20 % 4
-    return message % SYMBOLS in symbols and message // SYMBOLS % 4 in (first, (first + 1) % 4)
+    return frozenset((number * 10 + position) % SYMBOLS for position in range(10)), frozenset((first, (first + 1) % 4))
 
 
 def fnv(data: bytes, value: int) -> int:
@@ -86,107 +102,32 @@ def fnv(data: bytes, value: int) -> int:
     return value
 
 
-def expected_dump(case: str, sockets: int, messages: int) -> list[tuple[int, int]]:
-    """Frames and hash of every socket after the first `messages` alerts, computed without any of our routing."""
-    frames = [
-        b'{"type":"alert","channel":"alerts","offset":%d,"data":%b}' % (number + 1, alert(number))
-        for number in range(messages)
-    ]
-    known: dict[tuple[int, ...], tuple[int, int]] = {}
+def expected_dump(case: str, sockets: int, frames: Sequence[bytes], first: int = 0) -> list[tuple[int, int]]:
+    """Frames and hash of every socket after some alerts: `frames` is what load.c hashes of them, `first` their number.
+
+    Computed without any of our routing.
+    """
+    known: dict[tuple[frozenset[int], frozenset[int]], tuple[int, int]] = {}
     dump = []
     for number in range(sockets):
-        slice_ = tuple(message for message in range(messages) if wants(case, number, message))
-        if slice_ not in known:
-            value = 14_695_981_039_346_656_037
-            for message in slice_:
-                value = fnv(frames[message], value)
-            known[slice_] = len(slice_), value
-        dump.append(known[slice_])
+        symbols, severities = key = wanted(case, number)
+        if key not in known:
+            count, value = 0, 14_695_981_039_346_656_037
+            for message, frame in enumerate(frames, first):
+                if message % SYMBOLS in symbols and message // SYMBOLS % 4 in severities:
+                    count, value = count + 1, fnv(frame, value)
+            known[key] = count, value
+        dump.append(known[key])
     return dump
 
 
-def cpu_us(pid: int) -> float:
-    """CPU time of all threads of a process so far."""
-    total = 0
-    for task in Path(f"/proc/{pid}/task").iterdir():
-        with contextlib.suppress(OSError):
-            total += int((task / "schedstat").read_text().split()[0])
-    return total / 1000
-
-
-def rss_kb(pid: int) -> int:
-    status = Path(f"/proc/{pid}/status").read_text()
-    return int(status.partition("VmRSS:")[2].split()[0])
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return int(probe.getsockname()[1])
-
-
-def _listens(port: int) -> bool:
-    with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) == 0
-
-
-@contextlib.asynccontextmanager
-async def process(
-    arguments: Sequence[str], core: int | None, ready: str, **environment: str
-) -> AsyncIterator[asyncio.subprocess.Process]:
-    """A child on one core (`None`: any), from the line `ready` until the block's end."""
-    child = await asyncio.create_subprocess_exec(
-        *arguments,
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-        cwd=ROOT,
-        env=os.environ | environment,
-        preexec_fn=lambda: os.sched_setaffinity(0, range(os.cpu_count() or 1) if core is None else {core}),
-    )
-    assert child.stdout is not None
-    try:
-        async with asyncio.timeout(60):
-            while ready not in (line := (await child.stdout.readline()).decode()):
-                if not line:
-                    raise RuntimeError(f"{arguments[0]} {arguments[1]} ended before it was ready")
-        yield child
-    finally:
-        with contextlib.suppress(ProcessLookupError):
-            child.terminate()
-        try:
-            await asyncio.wait_for(child.wait(), 10)
-        except TimeoutError:
-            child.kill()
-            await child.wait()
-
-
-class Load:
-    """The C client, spoken to."""
-
-    def __init__(self, child: asyncio.subprocess.Process) -> None:
-        assert child.stdin is not None
-        assert child.stdout is not None
-        self._stdin, self._stdout = child.stdin, child.stdout
-
-    def say(self, line: str) -> None:
-        self._stdin.write(f"{line}\n".encode())
-
-    async def line(self) -> str:
-        return (await self._stdout.readline()).decode()
-
-    async def reached(self, frames: int) -> None:
-        self.say(f"expect {frames}")
-        async with asyncio.timeout(120):
-            assert (await self.line()).startswith("done")
-
-    async def stats(self) -> dict[str, int]:
-        self.say("stats")
-        figures: dict[str, int] = json.loads(await self.line())
-        return figures
-
-    async def dump(self, sockets: int) -> list[tuple[int, int]]:
-        self.say("dump")
-        lines = [(await self.line()).split() for _ in range(sockets)]
-        return [(int(frames), int(value)) for frames, value in lines]
+def difference(got: Sequence[Received], expected: Sequence[tuple[int, int]]) -> str:
+    """What is wrong with what the sockets got; empty when each got exactly its frames, in order."""
+    wrong = [number for number, pair in enumerate(expected) if got[number][:2] != pair]
+    if not wrong:
+        return ""
+    first = wrong[0]
+    return f"{len(wrong)} socket(s) got something else, the first is {first}: {got[first]}, not {expected[first]}"
 
 
 class Run:
@@ -203,7 +144,7 @@ class Run:
             self._server.stdin.write(f"send {count} 0\n".encode())
         else:
             for number in range(self._published, self._published + count):
-                await self._client.publish("bench.alerts", alert(number))
+                await self._client.publish("bench.alerts", encode(alert(number)))
             await self._client.flush()
         self._published += count
         self._delivered += round(count * self._per_message)
@@ -211,13 +152,17 @@ class Run:
     async def check(self) -> None:
         """Right recipients, order and content."""
         self._load.say("hash 1")
-        count = 4 * SYMBOLS
+        count = CYCLE
         await self.publish(count)
         await self._load.reached(self._delivered)
         if self.peer in ("ours", "ours_asgi", "uws_loop", "uws_topic"):
-            got = await self._load.dump(self.sockets)
-            if got != expected_dump(self.case, self.sockets, count):
-                raise AssertionError(f"{self.peer} delivered something else than it should ({self.case})")
+            frames = [
+                b'{"type":"alert","channel":"alerts","offset":%d,"data":%b}' % (number + 1, encode(alert(number)))
+                for number in range(count)
+            ]
+            wrong = difference(await self._load.dump(self.sockets), expected_dump(self.case, self.sockets, frames))
+            if wrong:
+                raise AssertionError(f"{self.peer}, {self.case}: {wrong}")
         self._load.say("hash 0")
 
     async def saturated(self, deliveries: int) -> float:
@@ -271,20 +216,10 @@ async def measure(peer: str, case: str, sockets: int, nats_url: str, load: Path,
                     return figures
                 await run.check()
                 figures[f"{case}_max"] = await run.saturated(round(1_000_000 * scale))
-                figures[f"{case}_20k"] = await run.paced(max(0.5, 5 * min(scale, 1)))
+                figures[f"{case}_20k"] = await run.paced(max(1, 7 * min(scale, 1)))
                 return figures
     finally:
         await client.close()
-
-
-def build(folder: Path) -> Path:
-    """Compile the load client, install the peers. Raises `SystemExit` with what is missing."""
-    compiler = shutil.which("cc")
-    if compiler is None:
-        raise SystemExit("The load client needs a C compiler (cc).")
-    load = folder / "load"
-    subprocess.run([compiler, "-O2", "-o", str(load), str(PEERS / "load.c")], check=True)
-    return load
 
 
 def available(peers: Sequence[str]) -> Iterator[str]:
@@ -298,70 +233,175 @@ def available(peers: Sequence[str]) -> Iterator[str]:
         yield peer
 
 
-async def benchmark(peers: Sequence[str], sockets: int, rounds: int, scale: float) -> dict[str, Any]:
-    found: dict[str, dict[str, list[float]]] = {}
-    with tempfile.TemporaryDirectory() as folder:
-        load = build(Path(folder))
-        port = free_port()
-        broker = [str(find_binary()), "-a", "127.0.0.1", "-p", str(port)]
-        nats_server = await asyncio.create_subprocess_exec(*broker, stderr=asyncio.subprocess.DEVNULL)
-        os.sched_setaffinity(nats_server.pid, {OTHER_CORE})
-        while not _listens(port):
+@contextlib.asynccontextmanager
+async def broker() -> AsyncIterator[str]:
+    """A NATS server on the other core, as its URL."""
+    port = free_port()
+    child = await asyncio.create_subprocess_exec(
+        str(find_binary()), "-a", "127.0.0.1", "-p", str(port), stderr=asyncio.subprocess.DEVNULL
+    )
+    os.sched_setaffinity(child.pid, {OTHER_CORE})
+    try:
+        while not listens(port):
             await asyncio.sleep(0.05)
-        os.sched_setaffinity(0, {OTHER_CORE})
-        try:
-            for _ in range(rounds):
-                for case in CASES:
-                    for peer in peers:
-                        if peer == "c_send" and case == "selective":
-                            continue
-                        figures = await measure(peer, case, sockets, f"nats://127.0.0.1:{port}", load, scale)
-                        print(peer, {name: round(figure, 2) for name, figure in figures.items()}, file=sys.stderr)
-                        for name, figure in figures.items():
-                            found.setdefault(name, {}).setdefault(peer, []).append(figure)
-        finally:
-            nats_server.kill()
-            await nats_server.wait()
+        yield f"nats://127.0.0.1:{port}"
+    finally:
+        child.kill()
+        await child.wait()
+
+
+async def attempt(name: str, part: Awaitable[dict[str, Any]], timeout_s: float) -> dict[str, Any]:
+    """What a part found, or the error it ended with: the others are worth having all the same."""
+    progress(name, "…")
+    try:
+        async with asyncio.timeout(timeout_s):
+            found = await part
+    except Exception as error:
+        found = {"error": f"{type(error).__name__}: {error}"}
+    progress(name, json.dumps(found))
+    return found
+
+
+async def fanout(
+    peers: Sequence[str], sockets: int, rounds: int, scale: float, load: Path, until: float
+) -> dict[str, Any]:
+    """Figures by name and peer, over as many rounds as there is time for."""
+    found: dict[str, dict[str, list[float]]] = {}
+    errors: dict[str, str] = {}
+    done = 0
+    async with broker() as url:
+        while done < rounds:
+            started = time.monotonic()
+            for case in CASES:
+                for peer in peers:
+                    if (peer == "c_send" and case == "selective") or (peer in ONCE and done):
+                        continue
+                    name = f"round {done + 1}: {peer}, {case}"
+                    figures = await attempt(name, measure(peer, case, sockets, url, load, scale), 150)
+                    if "error" in figures:
+                        errors[f"{peer}, {case}"] = figures["error"]
+                        continue
+                    for key, figure in figures.items():
+                        found.setdefault(key, {}).setdefault(peer, []).append(figure)
+            done += 1
+            if time.monotonic() + (time.monotonic() - started) > until:
+                break
     medians = {
         name: {peer: round(statistics.median(figures), 2) for peer, figures in by_peer.items()}
         for name, by_peer in found.items()
     }
-    connection = {"kb": medians.pop("kb"), "cpu_us": medians.pop("cpu_us")}
-    return {
+    kb, cpu = medians.pop("kb", {}), medians.pop("cpu_us", {})
+    result: dict[str, Any] = {
         "unit": "us_cpu_per_delivery",
         "sockets": sockets,
-        "rounds": rounds,
+        "rounds": done,
         "cases": medians,
-        "connection": connection,
+        "connection": {"kb": kb.get("ours"), "cpu_us": cpu.get("ours"), "peers": {"kb": kb, "cpu_us": cpu}},
     }
+    return result | ({"errors": errors} if errors else {})
+
+
+async def many(sockets: int, scale: float, load: Path) -> dict[str, Any]:
+    """Ours with so many sockets."""
+    if missing := missing_files(sockets):
+        return {"skipped": missing}
+    figures: dict[str, Any] = {"sockets": sockets}
+    async with broker() as url:
+        for case in CASES:
+            figures |= await measure("ours", case, sockets, url, load, scale)
+    return {name: round(figure, 2) for name, figure in figures.items()}
+
+
+def verdicts(result: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """The targets, with what was found: the ratio or figure, the bound, whether it holds."""
+    found: dict[str, dict[str, Any]] = {}
+
+    def judge(name: str, figure: Any, bound: float, *, at_least: bool = False) -> None:
+        if isinstance(figure, int | float):
+            holds = figure >= bound if at_least else figure <= bound
+            found[name] = {"figure": round(figure, 2), "at_least" if at_least else "at_most": bound, "holds": holds}
+
+    cases = result["cases"]
+    for name, by_peer in cases.items():
+        for peer, bound in (("uws_loop", 0.6 if name.endswith("_max") else 1.1), ("uws_topic", 1.15)):
+            if {"ours", peer} <= by_peer.keys() and not (peer == "uws_topic" and name.endswith("_20k")):
+                judge(f"{name} / {peer}", by_peer["ours"] / by_peer[peer], bound)
+        more = result.get("many", {}).get(name)
+        if more and "ours" in by_peer:
+            judge(f"{name}: {MANY} sockets / {result['sockets']}", more / by_peer["ours"], 1.2)
+    judge("connection kb", result["connection"]["kb"], 16)
+    judge("connection cpu_us", result["connection"]["cpu_us"], 350)
+    whole = result.get("end_to_end", {})
+    for database, part in (("SQLite", whole), ("PostgreSQL", whole.get("postgresql", {}))):
+        judge(f"{database}: alerts_per_s", part.get("alerts_per_s"), 5000, at_least=True)
+        judge(f"{database}: lost", part.get("lost"), 0)
+        judge(f"{database}: p99_ms_at_500_per_s", part.get("p99_ms_at_500_per_s"), 25)
+    slow = result.get("slow_clients", {})
+    judge("slow clients: p99 of the others, change %", slow.get("p99_change_pct"), 10)
+    judge("slow clients: RSS growth MB", slow.get("some_stalled_rss_growth_mb"), 20)
+    judge("slow clients: closed 4408", slow.get("closed_4408"), slow.get("stalled", 0), at_least=True)
+    judge(
+        "slow clients: complete after resume", slow.get("complete_after_resume"), slow.get("stalled", 0), at_least=True
+    )
+    return found
+
+
+async def benchmark(options: argparse.Namespace) -> dict[str, Any]:
+    from benchmarks import whole_path
+
+    deadline = time.monotonic() + options.minutes * 60
+    peers = list(available(options.only.split(",")))
+    scale = 0.2 if options.quick else options.scale
+    os.sched_setaffinity(0, {OTHER_CORE})
+    with tempfile.TemporaryDirectory(dir="/tmp") as name:
+        folder = Path(name)
+        load = build(folder)
+        rest_s = 0 if options.fanout_only else 60 if options.quick else 300
+        rounds = 1 if options.quick else options.rounds
+        result = await fanout(peers, options.sockets, rounds, scale, load, deadline - rest_s)
+        if not options.fanout_only:
+            if not options.quick:
+                result["many"] = await attempt("5,000 sockets", many(MANY, scale, load), 120)
+            seconds = 5 if options.quick else 25
+            result["end_to_end"] = await attempt(
+                "SQLite", whole_path.end_to_end(load, folder / "sqlite", options.sockets, seconds), 150
+            )
+            if not options.quick:
+                result["end_to_end"]["postgresql"] = await attempt(
+                    "PostgreSQL", whole_path.on_postgresql(load, folder / "postgresql", options.sockets, seconds), 150
+                )
+            result["slow_clients"] = await attempt(
+                "slow clients", whole_path.slow_clients(load, folder / "slow", 4 if options.quick else 10), 150
+            )
+    return result | {"targets": verdicts(result)}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--json", action="store_true", help="one JSON object on stdout instead of a table")
+    parser.add_argument("--json", action="store_true", help="one JSON object on stdout instead of tables")
+    parser.add_argument("--quick", action="store_true", help="one short round, SQLite only: minutes, and only a hint")
     parser.add_argument("--sockets", type=int, default=1000)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--scale", type=float, default=1.0, help="share of the usual amount of messages")
+    parser.add_argument("--minutes", type=float, default=12, help="how long all of it may take (default: %(default)s)")
+    parser.add_argument("--scale", type=float, default=0.6, help="share of a million deliveries per saturated case")
     parser.add_argument("--only", default=",".join(PEER_NAMES), help="peers, with commas (default: %(default)s)")
-    parser.add_argument(
-        "--fanout-only", action="store_true", help="without end_to_end and slow_clients (whole_path.py)"
-    )
+    parser.add_argument("--fanout-only", action="store_true", help="without many, end_to_end and slow_clients")
     options = parser.parse_args()
-    peers = list(available(options.only.split(",")))
-    result = asyncio.run(benchmark(peers, options.sockets, options.rounds, options.scale))
-    if not options.fanout_only:
-        from benchmarks import whole_path
-
-        result |= asyncio.run(whole_path.benchmark())
+    if missing := missing_files(options.sockets):
+        raise SystemExit(missing)
+    result = asyncio.run(benchmark(options))
     if options.json:
         print(json.dumps(result))
         return
+    peers = options.only.split(",")
     print(f"{'µs CPU per delivery':<22}" + "".join(f"{peer:>18}" for peer in peers))
-    for name, figures in {**result["cases"], **result["connection"]}.items():
+    for name, figures in {**result["cases"], **result["connection"]["peers"]}.items():
         print(f"{name:<22}" + "".join(f"{figures.get(peer, '–'):>18}" for peer in peers))
-    for part in ("end_to_end", "slow_clients"):
-        for name, figure in result.get(part, {}).items():
-            print(f"{part}: {name} {figure}")
+    for part in ("many", "end_to_end", "slow_clients"):
+        print(part, json.dumps(result.get(part), indent=2))
+    for name, verdict in result["targets"].items():
+        bound = f"≥ {verdict['at_least']}" if "at_least" in verdict else f"≤ {verdict['at_most']}"
+        print(f"{'holds ' if verdict['holds'] else 'MISSED'}  {name}: {verdict['figure']} ({bound})")
 
 
 if __name__ == "__main__":

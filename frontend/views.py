@@ -2,6 +2,7 @@ from typing import Any
 
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
+from django.middleware.csrf import get_token
 from django.views.generic import TemplateView
 
 # Nothing inline and nothing from elsewhere: an injected script has nowhere to come from. The panel's alert server is a
@@ -13,9 +14,16 @@ CONTENT_SECURITY_POLICY = (
 
 
 class Live(TemplateView):
-    """The page that mounts the panel. It is static: everything on it comes from the REST API and `/ws`."""
+    """The page that mounts the panel. Static but for who may review: all it shows comes from the REST API and `/ws`."""
 
     template_name = "frontend/index.html"
+
+    def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
+        user = self.request.user
+        if user.is_staff and user.has_perm("alerts.change_alert"):
+            get_token(self.request)  # sees to it that the browser has the cookie that the panel sends back
+            kwargs["reviewer"] = user.get_username()
+        return super().get_context_data(**kwargs)
 
     def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
         response = super().dispatch(request, *args, **kwargs)

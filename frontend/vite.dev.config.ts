@@ -15,9 +15,12 @@ const component: Plugin = {
 };
 
 // The local iterator: the component in a faux TealStreet, against a running server (ALERTS, default localhost:3001).
-export default defineConfig({
+// In mode `pasted` it is not the module that is mounted but the text to paste, evaluated as the terminal does it.
+export default defineConfig(({ mode }) => ({
   root: here("host"),
+  base: "./",
   plugins: [component],
+  resolve: { alias: mode === "pasted" ? [{ find: "../tealstreet/component", replacement: here("host/pasted.tsx") }] : [] },
   define: { __ALERTS__: JSON.stringify(process.env.ALERTS ?? "http://localhost:3001") },
   server: { host: "127.0.0.1", port: 5173, fs: { allow: [here(".")] } },
-});
+}));

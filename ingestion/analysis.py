@@ -28,6 +28,7 @@ from ingestion.rejects import Rejects
 from ingestion.sectors import followed
 from ingestion.snapshot import Snapshot
 from market.decoding import decode_batch
+from market.detectors.overview import overview
 from market.detectors.sector import Sectors
 from market.detectors.state import State as SavedState
 from market.messages import (
@@ -101,8 +102,11 @@ class Analysis:
         return self._marked(found, detected_at)
 
     def stress(self) -> list[StressIndex]:
-        """The index of every market that has one, as of its last batch."""
-        return [engine.stress for engine in self._engines.values() if engine.stress is not None]
+        """The index of every market that has one, as of its last batch, with the market at a glance.
+
+        Only asked for once a second, however many candles come: what nobody sees is not worked out.
+        """
+        return [_at_a_glance(engine, engine.stress) for engine in self._engines.values() if engine.stress is not None]
 
     def close(self, detected_at: int) -> list[Anomaly]:
         """The end of what is still open: nobody watches it any more."""
@@ -154,6 +158,13 @@ class Analysis:
             msgspec.structs.replace(anomaly, degraded=True) if isinstance(anomaly, SectorAnomaly) else anomaly
             for anomaly in found
         ]
+
+
+def _at_a_glance(engine: Engine, index: StressIndex) -> StressIndex:
+    view = overview(engine.panel, engine.sectors) if index.timestamp == engine.panel.close_time else None
+    if view is None:
+        return index
+    return msgspec.structs.replace(index, window=view.window, breadth=view.breadth, sectors=view.sectors)
 
 
 def regrouped(known: Sectors, sectors: SectorMap) -> Sectors:

@@ -10,6 +10,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from typing import Final, NamedTuple
 
 from channels.db import database_sync_to_async
@@ -41,11 +42,15 @@ _MAX_LIVE_KEYS: Final = 100
 
 
 class Batch(NamedTuple):
-    """One fetch, taken apart. `previous` and `head` are the stream's sequence numbers before and after it."""
+    """One fetch, taken apart. `previous` and `head` are the stream's sequence numbers before and after it.
+
+    `lost_until`: the last number in between that the stream no longer had, 0 if none.
+    """
 
     epoch: int
     previous: int
     head: int
+    lost_until: int
     alerts: list[Sequenced[Alert]]
     market: list[Sequenced[MarketAnomaly]]
 
@@ -89,7 +94,7 @@ async def _pass_on(batch: Batch, reader: Reader, layer: BaseChannelLayer, reject
 
 
 async def _sort(received: list[Received], epoch: int, previous: int, rejects: Rejects) -> Batch:
-    batch = Batch(epoch, previous, received[-1].offset, [], [])
+    batch = Batch(epoch, previous, received[-1].offset, _lost_until(previous, received), [], [])
     for message in received:
         try:
             anomaly = decode(message)
@@ -101,6 +106,14 @@ async def _sort(received: list[Received], epoch: int, previous: int, rejects: Re
         else:
             batch.market.append(sequenced(epoch, message.offset, anomaly))
     return batch
+
+
+def _lost_until(previous: int, received: list[Received]) -> int:
+    places = [previous, *(message.offset for message in received)]
+    lost = [(before + 1, after - 1) for before, after in pairwise(places) if after > before + 1]
+    for first, last in lost:
+        logger.error("Offsets %s to %s were gone from the stream before they could be stored", first, last)
+    return lost[-1][1] if lost else 0
 
 
 def decode(message: Received) -> Anomaly:
@@ -149,7 +162,7 @@ async def _drop_refused(
 
 def _store_in_one_transaction(batch: Batch) -> bool:
     with transaction.atomic():
-        if not market.services.advance(batch.epoch, batch.previous, batch.head):
+        if not market.services.advance(batch.epoch, batch.previous, batch.head, lost_until=batch.lost_until):
             return False
         alerts.services.store(batch.alerts)
         market.services.store(batch.market)

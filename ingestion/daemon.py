@@ -5,10 +5,22 @@ import contextlib
 import signal
 import sys
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from typing import Final
 
+import prometheus_client
+from django.core.management.base import CommandParser
 from nats.aio.client import Client
 
-from ingestion.nats import connection
+import ingestion.metrics  # noqa: F401 - the counters exist, at zero, before the role counts
+from ingestion.nats import NatsUnavailable, connection
+
+
+class MetricsUnavailable(Exception):
+    """The port for metrics cannot be had; the text says why."""
+
+
+# What ends a role at its start, in one sentence.
+FATAL: Final = (NatsUnavailable, MetricsUnavailable)
 
 
 def run_in_loop(main: Coroutine[None, None, None]) -> None:
@@ -36,8 +48,37 @@ def stopped_by_signals() -> Iterator[asyncio.Event]:
             loop.remove_signal_handler(number)
 
 
-async def run_role(name: str, role: Callable[[Client, asyncio.Event], Awaitable[None]]) -> None:
-    """One role alone in this process, until a signal. Raises `ingestion.nats.NatsUnavailable`."""
-    with stopped_by_signals() as stop:
+def add_role_options(parser: CommandParser) -> None:
+    parser.add_argument(
+        "--metrics-port",
+        type=int,
+        metavar="N",
+        help="serve this process's counters for Prometheus on http://127.0.0.1:N/metrics (default: nowhere)",
+    )
+
+
+async def run_role(
+    name: str, role: Callable[[Client, asyncio.Event], Awaitable[None]], metrics_port: int | None = None
+) -> None:
+    """One role alone in this process, until a signal. Raises one of `FATAL`."""
+    with stopped_by_signals() as stop, _metrics(metrics_port):
         async with connection(name=name) as client:
             await role(client, stop)
+
+
+@contextlib.contextmanager
+def _metrics(port: int | None) -> Iterator[None]:
+    """`/metrics` on loopback, from a thread of its own: it answers even while the loop does not."""
+    if port is None:
+        yield
+        return
+    try:
+        server, thread = prometheus_client.start_http_server(port, "127.0.0.1")
+    except (OSError, OverflowError) as error:
+        raise MetricsUnavailable(f"No metrics on port {port}: {error}.") from error
+    try:
+        yield
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()

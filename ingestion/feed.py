@@ -13,6 +13,7 @@ from django.conf import settings
 from msgspec import UNSET, UnsetType
 from nats.aio.client import Client
 
+from ingestion.metrics import TICKS
 from ingestion.nats import CANDLES, TRANSIENT, Publisher, has_jetstream
 from ingestion.sources import Source
 from market.messages import CandleBatch, Feed, FeedState, SourceKind, encode, interval_ms
@@ -72,6 +73,8 @@ class FeedHealth:
     arrived: float = field(default_factory=lambda: time.monotonic())  # monotonic seconds; at first, when it was started
     ended: bool = False
     _counted: tuple[float, int] = (0.0, 0)  # when ticks were counted last (monotonic seconds), and how many
+    _heard: float = 0.0  # when that had changed last
+    _told: dict[str, int] = field(default_factory=dict)  # outcomes of ticks that the metrics know of
 
     def took(self, batch: CandleBatch) -> None:
         self.batches += 1
@@ -81,16 +84,18 @@ class FeedHealth:
     def feed(self, now_ms: int) -> Feed:
         now_s = time.monotonic()
         age_s = now_s - self.arrived
+        rate = self._rate(now_s)
         return Feed(
             venue=self.source.venue,
             source=self.source.kind,
-            state=self._state(age_s),
+            state=self._state(age_s, now_s - self._heard),
             interval=self.source.interval,
             symbols=self.symbols,
             age_ms=round(age_s * 1000),
             timestamp=now_ms,
             progress=self.source.progress,
-            rate=self._rate(now_s),
+            reason=self.source.reason or UNSET,
+            rate=rate,
             reconnects=UNSET if self.source.traffic is None else self.source.traffic.reconnects,
         )
 
@@ -99,12 +104,20 @@ class FeedHealth:
         if self.source.traffic is None:
             return UNSET
         (since_s, before), self._counted = self._counted, (now_s, self.source.traffic.ticks)
+        if self.source.traffic.ticks > before:
+            self._heard = now_s
+        for outcome, count in self.source.traffic.outcomes.items():
+            TICKS.labels(self.source.venue, outcome).inc(count - self._told.get(outcome, 0))
+        self._told = self.source.traffic.outcomes
         return round((self.source.traffic.ticks - before) / (now_s - since_s), 1) if since_s else 0.0
 
-    def _state(self, age_s: float) -> FeedState:
+    def _state(self, age_s: float, silent_s: float) -> FeedState:
+        """A venue that talks while its history is fetched has not fallen silent: no candle comes before the history."""
         if self.ended:
             return FeedState.ENDED
-        if age_s > max(self.stale_after_s, 3 * interval_ms(self.source.interval) / 1000):
+        if (age_s if self.batches else min(age_s, silent_s)) > max(
+            self.stale_after_s, 3 * interval_ms(self.source.interval) / 1000
+        ):
             return FeedState.STALE
         return FeedState.WARMING if self.source.warming or not self.batches else FeedState.OK
 

@@ -2,8 +2,15 @@
 
 from typing import Final
 
-from prometheus_client import Counter, Summary
+from prometheus_client import Counter, Summary, disable_created_metrics
 
+disable_created_metrics()  # type: ignore[no-untyped-call] # a series per counter that nobody looks at
+
+TICKS: Final = Counter(
+    "anomalies_ticks",
+    "Ticks of live venues, by what became of them (unreadable: frames; dropped: intervals).",
+    ["venue", "outcome"],
+)
 PUBLISHED: Final = Counter("anomalies_published", "Messages NATS has taken from this process.", ["kind"])
 PUBLISH_RETRIES: Final = Counter("anomalies_publish_retries", "Times that messages without an answer were sent again.")
 ANALYSIS_SECONDS: Final = Summary("anomalies_analysis_seconds", "Time the analysis took for a batch of candles.")

@@ -74,6 +74,12 @@ class AnomalyAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return bool(request.user.is_superuser)
 
+    def delete_model(self, request: HttpRequest, obj: Anomaly) -> None:
+        self.delete_queryset(request, self.get_queryset(request).filter(pk=obj.pk))
+
+    def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
+        services.forget(queryset)
+
     def save_model(self, request: HttpRequest, obj: Anomaly, form: Any, change: bool) -> None:
         """Saving the whole row would undo what the bridge stored since the page was opened."""
         services.review(

@@ -242,6 +242,7 @@ class Feed(Struct, frozen=True, kw_only=True):
     """How a venue's prices are doing. `age_ms` is the time since the last batch arrived, as of `timestamp`.
 
     Of a live venue also `rate`, its ticks per second, and `reconnects`, the connections made again so far.
+    `reason`: why this source plays and not what was asked for (`SOURCE=auto` without a venue that answers).
     """
 
     venue: Venue
@@ -254,10 +255,31 @@ class Feed(Struct, frozen=True, kw_only=True):
     progress: Ratio | None = None
     rate: Annotated[float, Meta(ge=0)] | msgspec.UnsetType = msgspec.UNSET
     reconnects: Count | msgspec.UnsetType = msgspec.UNSET
+    reason: Annotated[str, Meta(min_length=1, max_length=500)] | msgspec.UnsetType = msgspec.UNSET
+
+
+class Breadth(Struct, frozen=True):
+    """How many symbols rose, stood still (within 0.05 %) and fell."""
+
+    up: Count
+    flat: Count
+    down: Count
+
+
+class SectorMove(Struct, frozen=True):
+    """How a sector does. `deviation` as in `SectorAnomaly`; null while it is not known what is usual."""
+
+    sector: Label
+    performance_pct: float
+    deviation: float | None
+    members: Count
 
 
 class StressIndex(Struct, frozen=True, kw_only=True):
-    """The live index of a venue: 0–100, and the components whose points add up to it."""
+    """The live index of a venue: 0–100, and the components whose points add up to it.
+
+    Beside it the market at a glance, over the last `window`: `breadth`, and `sectors`, largest first.
+    """
 
     venue: Venue
     interval: Interval
@@ -266,6 +288,9 @@ class StressIndex(Struct, frozen=True, kw_only=True):
     metric: StressMetric
     components: dict[StressMetric, StressComponent]
     universe: Count
+    window: Interval | msgspec.UnsetType = msgspec.UNSET
+    breadth: Breadth | msgspec.UnsetType = msgspec.UNSET
+    sectors: Annotated[list[SectorMove], Meta(max_length=100)] | msgspec.UnsetType = msgspec.UNSET
 
 
 class InvalidMessage(ValueError):

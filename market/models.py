@@ -80,11 +80,13 @@ class StreamHead(models.Model):
     """How far the bridge has brought the stream into this database; moves in the transaction that stores the messages.
 
     One row. `epoch` is the stream's incarnation (epoch ms of its creation), `offset` the last sequence number taken.
+    What changed after a place before `oldest` cannot be told in full any more.
     """
 
     id = models.PositiveSmallIntegerField(primary_key=True, default=1, editable=False)
     epoch = models.BigIntegerField()
     offset = models.BigIntegerField()
+    oldest = models.BigIntegerField(default=0)
     updated_at = models.DateTimeField(auto_now=True)
 
     def __str__(self) -> str:

@@ -14,7 +14,7 @@ from rest_framework.utils.urls import remove_query_param, replace_query_param
 from rest_framework.views import APIView
 
 from market.models import Anomaly
-from market.selectors import Place, changed, newer, older, stream_head
+from market.selectors import Place, changed, newer, older, reaches, stream_head
 from market.times import epoch_ms, moment
 
 DEFAULT_LIMIT: Final = 100
@@ -55,10 +55,10 @@ class StreamPagination(BasePagination):
         return self._history(queryset, given, limit)
 
     def _changes(self, queryset: QuerySet[Anomaly], epoch: int, offset: int, limit: int) -> list[Anomaly]:
-        self.recovered = self.cursor is not None and self.cursor[0] == epoch and offset <= self.cursor[1]
-        if self.cursor is None or not self.recovered:
+        rows = list(changed(queryset, epoch, offset, until=self.cursor and self.cursor[1])[: limit + 1])
+        self.recovered = reaches(epoch, offset)
+        if not self.recovered:
             return []
-        rows = list(changed(queryset, epoch, offset, until=self.cursor[1])[: limit + 1])
         if len(rows) > limit:
             rows = rows[:limit]
             self.cursor = (epoch, rows[-1].offset)
@@ -102,7 +102,7 @@ class StreamPagination(BasePagination):
         }
         recovered = {
             "type": "boolean",
-            "description": "Answers `since`: false when that place is not in this stream; load the list afresh.",
+            "description": "Answers `since`: false when what came after cannot be told in full; load the list afresh.",
         }
         return {
             "type": "object",

@@ -32,6 +32,11 @@ def stream_head() -> tuple[int, int] | None:
     return StreamHead.objects.values_list("epoch", "offset").first()
 
 
+def reaches(epoch: int, offset: int) -> bool:
+    """Whether everything that changed after this place is there. Read it after the rows: what goes meanwhile shows."""
+    return StreamHead.objects.filter(epoch=epoch, oldest__lte=offset, offset__gte=offset).exists()
+
+
 def market_anomalies() -> QuerySet[MarketAnomaly]:
     return MarketAnomaly.objects.all()
 

@@ -46,6 +46,13 @@ class ReviewedSerializer(AnomalySerializer[AnomalyT]):
         }
 
 
+class ReviewSerializer(serializers.Serializer[Any]):
+    """What a reviewer says. Named as in the answers."""
+
+    review_state = serializers.ChoiceField(ReviewState.choices, default=ReviewState.ACKNOWLEDGED)
+    review_note = serializers.CharField(required=False, allow_blank=True, max_length=4_000, help_text="Absent: kept.")
+
+
 class StoredMarketAnomalySerializer(AnomalySerializer[MarketAnomaly]):
     message = messages.MarketAnomaly
 

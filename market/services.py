@@ -4,9 +4,11 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Final, Generic, NamedTuple, TypeVar
 
+from django.contrib.admin.models import CHANGE, LogEntry
 from django.contrib.auth.models import User
 from django.db import DEFAULT_DB_ALIAS, connections, transaction
-from django.db.models import Q, QuerySet
+from django.db.models import Case, Max, Q, QuerySet, Value, When
+from django.db.models.functions import Greatest
 from django.utils import timezone
 
 from market import coingecko, models
@@ -23,6 +25,7 @@ _KEPT: Final = {"id", "review_state", "review_note", "reviewed_by_id", "reviewed
 
 # The one that serves, and two to look back at.
 _MAPS_KEPT: Final = 3
+_FORGOTTEN_AT_ONCE: Final = 1_000
 
 
 class ShrunkMap(Exception):
@@ -54,17 +57,39 @@ def record_stress(sample: StressIndex, payload: bytes, *, keep: timedelta) -> No
     models.StressSample.objects.filter(venue=sample.venue, timestamp__lt=at - keep).delete()
 
 
-def advance(epoch: int, previous_offset: int, offset: int) -> bool:
+def advance(epoch: int, previous_offset: int, offset: int, *, lost_until: int = 0) -> bool:
     """Claim the stretch of the stream from `previous_offset` to `offset`; False when another bridge was faster.
+
+    `lost_until` is the last offset of the stretch that the stream no longer had.
 
     Call it first in the transaction that stores the stretch: a rival waits on the row until that commits, and then
     finds it moved. Any other epoch than the stored one is a new incarnation of the stream and starts afresh.
     """
     claimed = models.StreamHead.objects.filter(~Q(epoch=epoch) | Q(offset=previous_offset), id=1)
-    if claimed.update(epoch=epoch, offset=offset, updated_at=timezone.now()):
+    oldest = Case(When(epoch=epoch, then=Greatest("oldest", Value(lost_until))), default=lost_until)
+    if claimed.update(epoch=epoch, offset=offset, oldest=oldest, updated_at=timezone.now()):
         return True
-    _, created = models.StreamHead.objects.get_or_create(id=1, defaults={"epoch": epoch, "offset": offset})
+    place = {"epoch": epoch, "offset": offset, "oldest": lost_until}
+    _, created = models.StreamHead.objects.get_or_create(id=1, defaults=place)
     return created
+
+
+def forget(found: QuerySet[AnomalyT]) -> int:
+    """Delete anomalies; how many. Whoever comes back with a cursor from before them is told that something is missing.
+
+    A thousand at a time, for the bridge waits meanwhile.
+    """
+    count = 0
+    while some := list(found.order_by().values_list("pk", flat=True)[:_FORGOTTEN_AT_ONCE]):
+        with transaction.atomic():
+            # Locked like `advance` does, so that no row changes its place between these lines.
+            head = models.StreamHead.objects.select_for_update().first()
+            rows = found.model._default_manager.filter(pk__in=some)
+            last = rows.filter(epoch=head.epoch).aggregate(last=Max("offset"))["last"] if head else None
+            if last is not None:
+                models.StreamHead.objects.update(oldest=Greatest("oldest", Value(last)))
+            count += rows.delete()[0]
+    return count
 
 
 def review(
@@ -80,6 +105,26 @@ def review(
     if note is not None:
         changes["review_note"] = note
     return found.update(**changes)
+
+
+def review_one(
+    model: type[AnomalyT], id: str, state: ReviewState, *, reviewer: User, at: datetime, note: str | None = None
+) -> bool:
+    """Review one anomaly, and enter it into the admin's history of it; False when there was nothing to change.
+
+    Safe to repeat: who said it first, and when, stays. What is resolved or a false positive is more than acknowledged.
+    """
+    found = model._default_manager.filter(pk=id)
+    due = Q(review_state=ReviewState.NEW) if state is ReviewState.ACKNOWLEDGED else ~Q(review_state=state)
+    if note is not None:
+        due |= Q(review_state=state) & ~Q(review_note=note)
+    with transaction.atomic():
+        if not review(found.filter(due), state, reviewer=reviewer, at=at, note=note):
+            return False
+        LogEntry.objects.log_actions(
+            reviewer.pk, found, CHANGE, f"Set to “{state.label}” over the API.", single_object=True
+        )
+    return True
 
 
 def store_sector_map(

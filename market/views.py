@@ -1,23 +1,28 @@
 """The history of market anomalies over HTTP, the list view all anomalies share, and the sector map."""
 
 import time
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypeVar, cast
 
+from django.contrib.auth.models import User
+from django.utils import timezone
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework import generics
+from rest_framework.authentication import SessionAuthentication
 from rest_framework.exceptions import ValidationError
 from rest_framework.pagination import LimitOffsetPagination
+from rest_framework.permissions import BasePermission
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from market import selectors
+from market import selectors, services
 from market.filters import MarketAnomalyFilter, StressFilter, StrictFilterBackend
 from market.messages import unify_symbol
-from market.models import Anomaly, MarketAnomaly, StressSample
+from market.models import Anomaly, MarketAnomaly, ReviewState, StressSample
 from market.pagination import StreamPagination
 from market.serializers import (
     ReviewedMarketAnomalySerializer,
+    ReviewSerializer,
     SectorsSerializer,
     StoredMarketAnomalySerializer,
     StressSerializer,
@@ -34,6 +39,42 @@ class AnomalyList(generics.ListAPIView[AnomalyT]):
     pagination_class = StreamPagination
 
 
+class _MayReview(BasePermission):
+    """Who may in the admin."""
+
+    message = "Only staff who may change it, signed in at /admin/, can review."
+
+    def has_permission(self, request: Request, view: Any) -> bool:
+        meta, user = view.queryset.model._meta, request.user
+        return bool(user.is_staff and user.has_perm(f"{meta.app_label}.change_{meta.model_name}"))
+
+
+class Review(generics.GenericAPIView[AnomalyT]):
+    """Say what became of an anomaly. Repeating it changes nothing: who said it first, and when, stays.
+
+    For pages of our own origin: the session of the admin and its CSRF token. Nothing else signs a request in, because
+    a browser would add any other credentials to another site's form as well.
+    """
+
+    authentication_classes = [SessionAuthentication]
+    permission_classes = [_MayReview]
+
+    @extend_schema(request=ReviewSerializer)
+    def post(self, request: Request, pk: str) -> Response:
+        said = ReviewSerializer(data=request.data)
+        said.is_valid(raise_exception=True)
+        anomaly = self.get_object()
+        services.review_one(
+            type(anomaly),
+            anomaly.pk,
+            ReviewState(said.validated_data["review_state"]),
+            reviewer=cast(User, request.user),
+            at=timezone.now(),
+            note=said.validated_data.get("review_note"),
+        )
+        return Response(self.get_serializer(self.get_object()).data)
+
+
 class MarketAnomalyList(AnomalyList[MarketAnomaly]):
     queryset = selectors.market_anomalies()
     serializer_class = StoredMarketAnomalySerializer
@@ -42,6 +83,11 @@ class MarketAnomalyList(AnomalyList[MarketAnomaly]):
 
 class MarketAnomalyDetail(generics.RetrieveAPIView[MarketAnomaly]):
     queryset = selectors.market_anomalies().select_related("reviewed_by")
+    serializer_class = ReviewedMarketAnomalySerializer
+
+
+class MarketAnomalyReview(Review[MarketAnomaly]):
+    queryset = MarketAnomalyDetail.queryset
     serializer_class = ReviewedMarketAnomalySerializer
 
 

@@ -1,10 +1,13 @@
-"""Fixtures shared by all tests. Tests on the real recordings (`../shared/data`) skip where these are absent."""
+"""Fixtures shared by all tests."""
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+from tests.absent import absent
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "anomaly_site.settings")
 
@@ -13,10 +16,18 @@ SHARED_DATA = Path(__file__).resolve().parent.parent.parent / "shared" / "data"
 
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
+    """Real recordings, which lie beside the repository. Without them a checkout says so once: WITHOUT_RECORDINGS."""
     if not SHARED_DATA.is_dir():
-        pytest.skip(f"the real recordings are not here ({SHARED_DATA})")
+        reason = f"the real recordings are not here ({SHARED_DATA})"
+        if os.environ.get("WITHOUT_RECORDINGS"):
+            pytest.skip(reason)
+        absent(reason)
     return SHARED_DATA
 
+
+# A shell's background job ignores Ctrl-C, and so would every process that a test starts and ends.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # A property is about the code, not about how busy the machine is: no deadlines.
 settings.register_profile("default", deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow])

@@ -11,8 +11,9 @@ import time
 from pathlib import Path
 from typing import NoReturn
 
-import pytest
 import urllib3
+
+from tests.absent import absent
 
 TOOLS = Path(__file__).resolve().parent.parent / "var" / "tools"
 
@@ -25,10 +26,7 @@ def find(package: str, program: str) -> str:
 
 
 def missing(what: str) -> NoReturn:
-    reason = f"{what} is not here; tests/system/fetch_influxdb.sh gets it"
-    if os.environ.get("CI"):
-        pytest.fail(reason)
-    pytest.skip(reason)
+    absent(f"{what} is not here; tests/system/fetch_influxdb.sh gets it")
 
 
 def free_port() -> int:

@@ -46,5 +46,5 @@ class Ewma(Stateful):
         sigma = np.maximum(np.sqrt(self.variance.mean), SMALLEST_SIGMA)
         bound = np.where(self.count >= self.needed, BOUND * sigma, np.inf)
         real = known(panel)
-        self.variance.learn(np.minimum(np.abs(panel.returns[0]), bound) ** 2, real)
-        self.count = self.count + real
+        self.variance.learn(np.minimum(np.abs(panel.returns[0]), bound) ** 2, real, panel.steps)
+        self.count = self.count + real * panel.steps

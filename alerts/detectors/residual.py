@@ -87,8 +87,8 @@ class Residual(Stateful):
             self.count >= self.needed, BOUND * np.maximum(np.sqrt(self.variance.mean), SMALLEST_SIGMA), np.inf
         )
         real = known(panel)
-        self.variance.learn(np.minimum(np.abs(residual[0]), bound) ** 2, real)
-        self.count = self.count + real
+        self.variance.learn(np.minimum(np.abs(residual[0]), bound) ** 2, real, panel.steps)
+        self.count = self.count + real * panel.steps
         now, self.next_size = due(panel, self.next_size, LONGEST_MS)
         if now and market is not None:
             size = np.median(np.abs(residual[-1][panel.live]))

@@ -61,6 +61,6 @@ class ZScore(Stateful):
         count, mean, sigma = self._baseline()
         bound = np.where(count >= self.needed, CLIP * np.maximum(sigma, SMALLEST_SIGMA), np.inf)
         value = np.clip(panel.returns[0] - mean, -bound, bound) + mean
-        learnt = known(panel) * np.stack([np.ones_like(value), value, value**2])
+        learnt = panel.steps * known(panel) * np.stack([np.ones_like(value), value, value**2])
         self.blocks[block % BLOCKS] += learnt
         self.totals += learnt

@@ -8,13 +8,17 @@ It is uvicorn's own `websockets-sansio` protocol, plus an ASGI extension `websoc
 
 import asyncio
 import os
+import re
 from collections.abc import Callable, Sequence
 from operator import attrgetter
 from typing import Any, Final
+from urllib.parse import unquote
 
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.frames import Frame as WebSocketFrame
 from websockets.http11 import Request
+from websockets.protocol import OPEN
+from websockets.utils import accept_key
 
 from anomaly_site.ws.client import BROADCAST_EXTENSION
 from anomaly_site.ws.protocol import CloseCode, Frame
@@ -23,6 +27,10 @@ from anomaly_site.ws.protocol import CloseCode, Frame
 # closed for not reading (all it holds by then is what the transport had taken, some 64 KB).
 GRACE_S: Final = 5.0
 SLOW_GRACE_S: Final = 30.0
+# Sixteen bytes in base 64 (RFC 6455 §4.2.1).
+_KEY: Final = re.compile(rb"[A-Za-z0-9+/]{21}[AQgw]==")
+# What makes a request one for the general parser: a choice to make, or a body.
+_UNUSUAL: Final = frozenset((b"sec-websocket-protocol", b"content-length", b"transfer-encoding"))
 _wire = attrgetter("wire")
 
 
@@ -33,30 +41,34 @@ class TransportSink:
     loop's write queue is a quarter of the cost of a frame. What the socket does not take is the transport's to send.
     """
 
-    __slots__ = ("_backlog_size", "_fd", "_protocol", "_transport", "closed", "on_writable", "stalled_since")
+    __slots__ = ("_fd", "_protocol", "_transport", "closed", "idle", "on_writable", "stalled_since")
 
     def __init__(self, protocol: "Protocol") -> None:
         self._protocol = protocol
         self._transport = transport = protocol.transport
-        self._backlog_size = transport.get_write_buffer_size
         plain = os.name == "posix" and transport.get_extra_info("sslcontext") is None
         self._fd = transport.get_extra_info("socket").fileno() if plain else -1
+        # Whether nothing was given to the transport since it was last found empty. To ask every time costs as much as
+        # the rest of this; so `Protocol` says whenever uvicorn writes something of its own.
+        self.idle = False
         self.stalled_since: float | None = None
         self.closed = False
         self.on_writable: Callable[[], None] | None = None
 
     def write(self, frames: Sequence[Frame]) -> None:
-        if not self.closed:
-            self._send(b"".join(map(_wire, frames)))
+        self._send(b"".join(map(_wire, frames)))
 
     def write_one(self, frame: Frame) -> None:
-        if not self.closed:
-            self._send(frame.wire)
+        self._send(frame.wire)
 
     def _send(self, data: bytes) -> None:
-        if self._fd < 0 or self._backlog_size():
-            self._transport.write(data)
+        if self.closed:
             return
+        if not self.idle:
+            if self._fd < 0 or self._transport.get_write_buffer_size():
+                self._transport.write(data)
+                return
+            self.idle = True
         try:
             sent = os.write(self._fd, data)
         except BlockingIOError:
@@ -66,6 +78,7 @@ class TransportSink:
             self.closed = True
             return
         if sent < len(data):
+            self.idle = False
             self._transport.write(data[sent:])
 
     def close(self, code: CloseCode, reason: str) -> None:
@@ -109,6 +122,8 @@ class Protocol(WebSocketsSansIOProtocol):
     """
 
     sink: TransportSink
+    # The answer to a handshake of the usual kind, once it is known to be one.
+    accept_key: str | None = None
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -120,16 +135,81 @@ class Protocol(WebSocketsSansIOProtocol):
         super().connection_made(transport)
         self.sink = TransportSink(self)
 
+    def data_received(self, data: bytes) -> None:
+        if self.handshake_initiated or not self.handle_usual_connect(data):
+            super().data_received(data)
+
+    def handle_usual_connect(self, data: bytes) -> bool:
+        """Take the handshake that all clients make (RFC 6455 §4.2.1); `False`: it is for the library to judge.
+
+        uvicorn's HTTP side has parsed the request and hands it on as one piece, names in lower case. Reading that with
+        the library again, and writing the answer with it, is a third of what a connection costs.
+        """
+        first, *lines = data[:-4].split(b"\r\n")
+        headers = [(name, value) for name, _, value in (line.partition(b": ") for line in lines)]
+        fields = dict(headers)
+        key = fields.get(b"sec-websocket-key", b"")
+        method, _, rest = first.partition(b" ")
+        usual = method == b"GET" and _KEY.fullmatch(key) and fields.get(b"sec-websocket-version") == b"13"
+        if not usual or len(fields) < len(headers) or not _UNUSUAL.isdisjoint(fields) or not rest.isascii():
+            return False
+        self.handshake_initiated = True
+        self.accept_key = accept_key(key.decode())
+        self.conn.state = OPEN
+        self.conn.parser = self.conn.parse()
+        next(self.conn.parser)
+        raw_path, _, query_string = rest.removesuffix(b" HTTP/1.1").partition(b"?")
+        self.scope = {
+            "type": "websocket",
+            "asgi": {"version": self.asgi_version, "spec_version": "2.4"},
+            "http_version": "1.1",
+            "scheme": self.scheme,
+            "server": self.server,
+            "client": self.client,
+            "root_path": self.root_path,
+            "path": self.root_path + unquote(raw_path.decode("ascii")),
+            "raw_path": self.root_path.encode("ascii") + raw_path,
+            "query_string": query_string,
+            "headers": headers,
+            "subprotocols": [],
+            "state": self.app_state.copy(),
+            "extensions": {"websocket.http.response": {}, BROADCAST_EXTENSION: {"sink": self.sink}},
+        }
+        self.queue.put_nowait({"type": "websocket.connect"})
+        task = self.loop.create_task(self.run_asgi())
+        task.add_done_callback(self.on_task_complete)
+        self.tasks.add(task)
+        return True
+
+    async def send(self, message: Any) -> None:
+        if self.accept_key is None or message["type"] != "websocket.accept" or self.disconnected:
+            await super().send(message)
+            self.sink.idle = False
+            return
+        if self.transport.is_closing():
+            return
+        headers = (*self.default_headers, *message.get("headers", ()))
+        self.handshake_complete = True
+        self.transport.write(
+            b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+            b"Sec-WebSocket-Accept: %b\r\n%b\r\n"
+            % (self.accept_key.encode(), b"".join(b"%b: %b\r\n" % header for header in headers))
+        )
+        self.start_keepalive()
+
     def handle_connect(self, event: Request) -> None:
         super().handle_connect(event)
         if self.response.status_code == 101:
             # The application's task was made above and runs from the loop's next turn on.
             self.scope["extensions"][BROADCAST_EXTENSION] = {"sink": self.sink}
 
-    def start_keepalive(self) -> None:
-        super().start_keepalive()
-        # The handshake is over, and its request and response are 3 KB nobody reads again.
-        del self.request, self.response
+    def handle_ping(self) -> None:
+        self.sink.idle = False
+        super().handle_ping()
+
+    def send_keepalive_ping(self) -> None:
+        self.sink.idle = False
+        super().send_keepalive_ping()
 
     def pause_writing(self) -> None:
         super().pause_writing()

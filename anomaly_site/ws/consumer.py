@@ -71,12 +71,19 @@ class StreamConsumer(AsyncConsumer):
                 self._say_error(ProtocolError(ErrorCode.TOO_MANY_CONNECTIONS, refusal))
                 self._close(CloseCode.RATE, refusal)
             elif self.auto_subscribe:
-                await self._follow(Request(type="subscribe"))
+                await self._subscribe_unasked()
             while (event := await receive())["type"] == "websocket.receive":
                 text = event.get("text")
                 await self._hear(event.get("bytes") or b"" if text is None else text)
         finally:
             self.hub.remove(self.client, address)
+
+    async def _subscribe_unasked(self) -> None:
+        try:
+            await self._follow(Request(type="subscribe"))
+        except ProtocolError as error:
+            self._say_error(error)
+            self._close(CloseCode.RESTART, error.message)
 
     def _refusal(self, hub: Hub, address: str) -> str:
         if len(hub.clients) >= settings.WS_MAX_CONNECTIONS:
@@ -183,7 +190,9 @@ class StreamConsumer(AsyncConsumer):
         if since.epoch == self.hub.cursor.epoch and since.offset > self.hub.cursor.offset:
             # Another server of ours may be ahead of this one.
             await self.hub.catch_up()
-        return since.epoch == self.hub.cursor.epoch and since.offset <= self.hub.cursor.offset
+        if since.epoch != self.hub.cursor.epoch or since.offset > self.hub.cursor.offset:
+            return False
+        return await self.hub.history.reaches(since)
 
     async def _tell_changes(self, since: Cursor, wanted: Filter) -> None:
         """Everything from `since` on, then live. Live frames wait for the last page only, however long the past."""
@@ -204,7 +213,11 @@ class StreamConsumer(AsyncConsumer):
 
     async def _tell_range(self, epoch: int, after: int, until: int, wanted: Filter) -> int:
         channels = [channel for channel in CHANNELS if channel in wanted.channels]
-        async for changes, _ in replay(self.hub.history, epoch, after, until, channels):
+        async for changes, complete in replay(self.hub.history, epoch, after, until, channels):
+            if not await self.hub.history.reaches(Cursor(epoch, after)):
+                self._close(CloseCode.RESTART, "the past was deleted while it was told; come back")
+                break
+            after = complete
             await self._tell(
                 anomaly_frame(channel, offset, payload)
                 for offset, channel, payload in changes

@@ -25,6 +25,9 @@ class History(Protocol):
     async def head(self) -> Cursor | None:
         """How far the store is; `None` while nothing was ever stored."""
 
+    async def reaches(self, place: Cursor) -> bool:
+        """Whether everything that changed after this place is still there."""
+
     async def changes(
         self, epoch: int, after: int, until: int, channels: Collection[Channel]
     ) -> tuple[list[Change], int]:
@@ -54,6 +57,11 @@ class StoredHistory:
     def head() -> Cursor | None:
         head = market.stream_head()
         return None if head is None else Cursor(*head)
+
+    @staticmethod
+    @database_sync_to_async
+    def reaches(place: Cursor) -> bool:
+        return market.reaches(place.epoch, place.offset)
 
     @staticmethod
     @database_sync_to_async

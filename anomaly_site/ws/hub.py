@@ -207,11 +207,10 @@ class Hub:
 
     def _write_now(self, frame: Frame, clients: Iterable[Client]) -> None:
         for client in clients:
-            sink = client.sink
-            if client.corked or sink.stalled_since is not None or client.outbox:
+            if client.corked or client.outbox or client.sink.stalled_since is not None:
                 self._queue(frame, (client,))
             else:
-                sink.write_one(frame)
+                client.sink.write_one(frame)
 
     def _broadcast(self, frame: Frame, clients: Sequence[Client]) -> None:
         """A frame of the moment. Whoever is behind gets the latest later, not all of them."""
@@ -293,11 +292,10 @@ class Hub:
                 "A new stream (epoch %s instead of %s): cursors into the old one are void", epoch, self._epoch
             )
             self.counters["resets"] += 1
-        told = bool(self._epoch)
         self._epoch, self._head, self._waiting = epoch, 0, None
-        if told:
-            for client in self.clients:
-                client.say(self._heartbeat())
+        # Offsets count anew; without the epoch a client would raise that of another stream, or of none at all.
+        for client in self.clients:
+            client.say(self._heartbeat())
 
     def _heartbeat(self) -> Frame:
         return message_frame(Heartbeat(cursor=self.cursor, ts=int(self._clock() * 1000)))
@@ -361,10 +359,10 @@ class Hub:
                     next_heartbeat = self.loop.time() + self._heartbeat_s
                     self._flush()
                     self._broadcast(self._heartbeat(), tuple(self.clients))
-                    # Memberships expire in some layers (in-memory: a day, or a message unread for a minute).
-                    await self._join_groups()
                     # Usually a batch that is under way; if it is not here in a second it never will be.
                     expected = await self.history.head() or expected
+                    # Memberships expire in some layers (in-memory: a day, or a message unread for a minute).
+                    await self._join_groups()
             except Exception:
                 self.counters["listener_errors"] += 1
                 logger.exception("The stream could not be checked against the store")

@@ -5,7 +5,8 @@
  *
  * CASE is `broadcast` (everything) or `selective` (10 of 200 symbols and 2 of 4 severities per socket, as in fanout.py).
  * Commands of the client: `expect N` (answers `done N` when N anomaly frames have come since `reset`), `reset`, `stats`,
- * `hash 1`, `hash 0`, `dump` (per socket: frames and a hash over their bytes), `stall K` and `resume` (the first K sockets stop
+ * `hash 1` (frames whole), `hash 2` (their beginnings, up to the anomaly's revision: offset and id), `hash 0`, `dump` (per
+ * socket: frames since `reset`, a hash over their bytes, the last offset), `stall K` and `resume` (the first K sockets stop
  * reading), `quit`.
  */
 #define _GNU_SOURCE
@@ -25,7 +26,7 @@
 typedef struct {
     int fd, stalled, carried, close_code;
     unsigned char *carry;
-    uint64_t frames, hash;
+    uint64_t frames, hash, offset;
 } Socket;
 
 enum { BUFFER = 1 << 20, LATENCIES = 1 << 22 };
@@ -33,6 +34,7 @@ static unsigned char buffer[BUFFER];
 static uint32_t latencies[LATENCIES];
 static uint64_t latency_count, total, expected;
 static int hashing, closed;
+static const uint64_t SEED = 14695981039346656037u;
 
 static void die(const char *what) { perror(what); exit(1); }
 
@@ -93,8 +95,13 @@ static void take(Socket *s, int opcode, const unsigned char *data, uint64_t size
     if (opcode != 1 || size < 15 || memcmp(data, "{\"type\":\"alert\"", 15)) return;
     s->frames++;
     total++;
-    if (hashing)
-        for (uint64_t i = 0; i < size; i++) s->hash = (s->hash ^ data[i]) * 1099511628211u;
+    const unsigned char *offset = memmem(data, size, "\"offset\":", 9);
+    if (offset) s->offset = strtoull((const char *)offset + 9, NULL, 10);
+    if (hashing) {
+        const unsigned char *revision = hashing == 2 ? memmem(data, size, ",\"revision\"", 11) : NULL;
+        const unsigned char *end = revision ? revision : data + size;
+        for (const unsigned char *at = data; at < end; at++) s->hash = (s->hash ^ *at) * 1099511628211u;
+    }
     const unsigned char *stamp = memmem(data, size, "\"sentence\":\"at ", 15);
     if (stamp && latency_count < LATENCIES)
         latencies[latency_count++] = now_us() - strtoull((const char *)stamp + 15, NULL, 10);
@@ -151,11 +158,14 @@ static int command(Socket *sockets, int count, int epoll) {
     char line[256];
     if (!fgets(line, sizeof line, stdin) || !strncmp(line, "quit", 4)) return 0;
     if (!strncmp(line, "expect ", 7)) expected = strtoull(line + 7, NULL, 10);
-    if (!strncmp(line, "reset", 5)) total = expected = latency_count = 0;
-    if (!strncmp(line, "hash ", 5)) hashing = line[5] == '1';
+    if (!strncmp(line, "reset", 5)) {
+        total = expected = latency_count = 0;
+        for (int i = 0; i < count; i++) sockets[i].frames = 0, sockets[i].hash = SEED;
+    }
+    if (!strncmp(line, "hash ", 5)) hashing = atoi(line + 5);
     if (!strncmp(line, "stats", 5)) stats(sockets, count);
     if (!strncmp(line, "dump", 4))
-        for (int i = 0; i < count; i++) printf("%lu %lu\n", sockets[i].frames, sockets[i].hash);
+        for (int i = 0; i < count; i++) printf("%lu %lu %lu\n", sockets[i].frames, sockets[i].hash, sockets[i].offset);
     int stalled = strncmp(line, "stall ", 6) ? 0 : atoi(line + 6);
     for (int i = 0; i < stalled; i++) {
         epoll_ctl(epoll, EPOLL_CTL_DEL, sockets[i].fd, NULL);
@@ -182,7 +192,7 @@ static void client(int port, int count, int selective) {
         read_until(fd, "\r\n\r\n");
         subscribe(fd, i, selective);
         read_until(fd, "\"subscribed\"");
-        sockets[i] = (Socket){.fd = fd, .hash = 14695981039346656037u};
+        sockets[i] = (Socket){.fd = fd, .hash = SEED};
         event.data.ptr = &sockets[i];
         epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &event);
     }

@@ -42,6 +42,9 @@ class NoHistory:
     async def head(self) -> Cursor | None:
         return None
 
+    async def reaches(self, place: Cursor) -> bool:
+        return True
+
     async def changes(
         self, epoch: int, after: int, until: int, channels: Collection[Channel]
     ) -> tuple[list[Change], int]:

@@ -43,6 +43,16 @@ const api = {
   antd: {},
 } as unknown as Api;
 
+const csrfToken = () => /(?:^|; )csrftoken=([^;]*)/.exec(document.cookie)?.[1] ?? "";
+
+/** With the session of whoever is signed in on this page; rejects with the HTTP status, 0 for no answer. */
+async function acknowledge(id: string): Promise<unknown> {
+  const headers = { "Content-Type": "application/json", "X-CSRFToken": csrfToken() };
+  const answer = await fetch(`${location.origin}/alerts/${encodeURIComponent(id)}/review`, { method: "POST", headers, body: '{"review_state":"acknowledged"}' }).catch(() => null);
+  if (!answer?.ok) throw answer?.status ?? 0;
+  return answer.json();
+}
+
 async function copyForTealStreet(): Promise<void> {
   const source = await (await fetch(new URL("../component-ready.tsx", document.querySelector<HTMLScriptElement>("script[type=module]")?.src))).text();
   await navigator.clipboard.writeText(source);
@@ -54,6 +64,7 @@ Object.assign(globalThis, {
   React,
   __anomalyDefaults: {
     server: location.origin,
+    reviewing: { server: location.origin, user: document.getElementById("root")?.dataset.reviewer ?? null, signIn: "/admin/login/?next=/", acknowledge },
     actions: [{ label: "Copy for TealStreet", run: copyForTealStreet }],
     links: [
       { label: "History", href: "/alerts" },

@@ -26,6 +26,15 @@ describe("store", () => {
     }));
   });
 
+  it("remembers the review, which the stream does not know of", () => {
+    const store = filled([alert({ id: "a", review_state: "acknowledged" })]);
+    store.addAlert(alert({ id: "a", revision: 2 }));
+    expect(store.byId.get("a")!.alert).toMatchObject({ revision: 2, review: { state: "ACKNOWLEDGED" } });
+    store.addAlert(alert({ id: "a", revision: 3, review_state: "resolved" }));
+    store.setReview("a", null);
+    expect(store.byId.get("a")!.alert.review).toBeNull();
+  });
+
   it("is bounded: the oldest leave", () => {
     const store = filled(Array.from({ length: KEPT_ALERTS + 1_200 }, (_, i) => alert({ id: `a${i}`, timestamp: NOW + i })));
     expect(store.entries.length).toBeLessThan(KEPT_ALERTS + 500);
@@ -85,6 +94,10 @@ test("filters: mutes end, groups and positions narrow, every filter has a name",
   expect(accepted({ onlyActive: true }, "ETHUSDT")).toBe(false);
   expect(accepted({ onlyPositions: true }, "ETHUSDT")).toBe(true);
   expect(accepted({ search: "eth" }, "ETHUSDT")).toBe(true);
+  expect(accepted({ search: "btc, eth" }, "ETHUSDT")).toBe(true);
+  expect(accepted({ search: "btc sol" }, "ETHUSDT")).toBe(false);
+  expect(accepted({ group: { label: "Meme", symbols: ["PEPEUSDT"] } }, "1000PEPEUSDC")).toBe(true);
+  expect(accepted({ group: { label: "Meme", symbols: ["PEPEUSDT"] } }, "ETHUSDT")).toBe(false);
   expect(acceptOf({ ...INITIAL, search: "x", onlyActive: true, methods: ["MAD"] }, host, NOW).names).toHaveLength(3);
 });
 

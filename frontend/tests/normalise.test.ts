@@ -1,7 +1,7 @@
 import { readFileSync } from "node:fs";
 import fc from "fast-check";
 import { describe, expect, it, test } from "vitest";
-import { alertSentence, canonical, marketSentence, normaliseAlert, normaliseFeed, normaliseMarket, normaliseStress, ordinal, percent, price, roundTogether, span, splitSymbol, toTime } from "../tealstreet/component";
+import { type Alert, type Feed, type MarketAnomaly, type Stress, alertSentence, canonical, chartPoints, coinOf, marketSentence, normaliseAlert, normaliseFeed, normaliseMarket, normaliseSectors, normaliseStress, ordinal, percent, price, roundTogether, signed, span, splitSymbol, toTime } from "../tealstreet/component";
 
 interface Row {
   name: string;
@@ -11,7 +11,8 @@ interface Row {
 }
 const NOW = 1_621_424_200_000;
 const rows: Row[] = readFileSync(new URL("../../tests/data/frames.jsonl", import.meta.url), "utf8").trim().split("\n").map((line) => JSON.parse(line));
-const read = (frame: Row["frame"]) => (frame.type === "alert" ? normaliseAlert(frame.data, NOW) : frame.type === "market" ? normaliseMarket(frame.data, NOW) : normaliseFeed(frame.data, NOW));
+const readers: Record<string, (raw: unknown, now: number) => object | null> = { alert: normaliseAlert, market: normaliseMarket, stress: normaliseStress, feed: normaliseFeed };
+const read = (frame: Row["frame"]) => readers[frame.type]!(frame.data, NOW) as Alert | MarketAnomaly | Stress | Feed | null;
 const camel = (name: string) => name.replace(/_(\w)/g, (_, letter: string) => letter.toUpperCase());
 
 describe("golden frames, the same that pytest reads", () => {
@@ -61,16 +62,33 @@ describe("whatever a publisher sends", () => {
   });
 });
 
+test("the market at a glance, of those who send it", () => {
+  const [full, alone] = rows.filter((row) => row.frame.type === "stress").map((row) => read(row.frame) as Stress);
+  expect(full).toMatchObject({ index: 71.4, window: "15m", breadth: { up: 39, flat: 14, down: 327 } });
+  expect(full!.sectors).toEqual([{ sector: "Layer 1", performancePct: -2.38, deviation: -0.21, members: 47 }, { sector: "Meme", performancePct: -4.82, deviation: null, members: 14 }]);
+  expect(alone).toMatchObject({ index: 71.4, window: "", breadth: null, sectors: [] });
+  expect(normaliseSectors({ results: [{ sector: "Meme", symbols: ["doge-usdt", 7, null] }, { symbols: ["BTCUSDT"] }, null] })).toEqual(new Map([["Meme", ["DOGEUSDT", "7"]]]));
+});
+
+test("the chart goes on after the opening, against the band it froze", () => {
+  const alert = normaliseAlert({ symbol: "BTCUSDT", interval: "1m", timestamp: NOW, spark: [9, 10, 11, 12], lower: 8, upper: 10 }, NOW)!;
+  const history = [3, 2].map((back) => ({ timestamp: NOW - back * 60_000, close: 10 - back, expected: null, lower: 1, upper: 2 }));
+  expect(chartPoints(alert, history).map(({ close, upper }) => [close, upper])).toEqual([[7, 2], [8, 2], [11, 10], [12, 10]]);
+  expect(chartPoints(alert, []).map(({ close }) => close)).toEqual([9, 10, 11, 12]);
+});
+
 test("symbols of the terminal and of the stream are one", () => {
   for (const name of ["BTC-USDT", "BTC/USDT:USDT", "btcusdt", "BTCUSDT"]) expect(canonical(name)).toBe("BTCUSDT");
   expect(splitSymbol("1000PEPEUSDT")).toEqual(["1000PEPE", "USDT"]);
   expect(splitSymbol("USDT")).toEqual(["USDT", ""]);
+  expect(["1000PEPEUSDC", "1MBABYDOGEUSDT", "PEPEUSDT", "1INCHUSDT"].map(coinOf)).toEqual(["PEPE", "BABYDOGE", "PEPE", "1INCH"]);
 });
 
 test("numbers are signed, missing ones say so", () => {
   expect(percent(-2.136)).toBe("−2.14%");
   expect(percent(140.4)).toBe("+140%");
   expect(percent(null)).toBe("–");
+  expect([-0.04, 0, 0.06].map((value) => signed(value, 1))).toEqual(["0.0", "0.0", "+0.1"]);
   expect(price(63412.53)).toBe("63,412.5");
   expect(price(0.052741)).toBe("0.052741");
   expect(price(18.206, 0.01)).toBe("18.21");

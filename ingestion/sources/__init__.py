@@ -25,13 +25,14 @@ def open_source(
     venue: str | None = None,
     warmup_s: float | None = None,
     clock: Clock | None = None,
+    reason: str = "",
 ) -> Source:
     """A recording or the simulated market, ready to play. Raises `SourceError`.
 
-    `files` and `speed` (None: as fast as possible) belong to a replay, `seed` (none: another market each time) and
-    `symbols` (how many) to the simulated market. `warmup_s` seconds of history come first. `auto` replays `files` when
-    there are some and else plays the simulated market. Reading files takes its time: call this in a thread when a loop
-    is running.
+    `files` and `speed` (None: as fast as possible) belong to a replay, `seed` (none: another market each time),
+    `symbols` (how many) and `reason` (why it stands in for what was asked for) to the simulated market. `warmup_s`
+    seconds of history come first. `auto` replays `files` when there are some and else plays the simulated market.
+    Reading files takes its time: call this in a thread when a loop is running.
     """
     if name == "auto":
         name = "replay" if files else "simulated"
@@ -52,5 +53,6 @@ def open_source(
             venue=venue or "simulated",
             warmup_s=DEFAULT_WARMUP_S if warmup_s is None else warmup_s,
             clock=clock,
+            reason=reason,
         )
     raise SourceError(f"unknown source {name!r}: one of {', '.join(SOURCE_NAMES)}")

@@ -3,22 +3,30 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from market.messages import CandleBatch, SourceKind
 
 
 class SourceError(Exception):
-    """The source cannot play: an unreadable file, a missing column, a bad option. One sentence for the terminal."""
+    """The source cannot play: an unreadable file, a missing column, a bad option. One sentence for the terminal.
+
+    `detail` may name hosts: it is part of the text, but not of the `sentence` that everybody may read.
+    """
+
+    def __init__(self, sentence: str, detail: str = "") -> None:
+        super().__init__(f"{sentence} ({detail})" if detail else sentence)
+        self.sentence = sentence
 
 
 @dataclass(slots=True)
 class Traffic:
-    """What a live source counts: ticks taken from the venue, connections made again."""
+    """What a live source counts: ticks of what is watched, connections made again, and what became of the ticks."""
 
     ticks: int = 0
     reconnects: int = 0
+    outcomes: dict[str, int] = field(default_factory=dict)
 
 
 class Source(Protocol):
@@ -48,6 +56,10 @@ class Source(Protocol):
 
     @property
     def warming(self) -> bool: ...
+
+    @property
+    def reason(self) -> str:
+        """Why this plays and not what was asked for; empty when nothing else was."""
 
     @property
     def traffic(self) -> Traffic | None:

@@ -3,13 +3,15 @@
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+import numpy as np
+
 from ingestion.backoff import backoff
 from ingestion.sources.base import Clock, SourceError, Traffic, WallClock
-from ingestion.sources.link import Link, Row, load_ccxt
+from ingestion.sources.link import Link, Rows, load_ccxt
 from ingestion.sources.venues import Market, Venue, chosen, tradable
 from market.candles import Candles, Resampler, VenueClock
 from market.messages import CandleBatch, SourceKind, interval_ms
@@ -48,6 +50,7 @@ class LiveSource:
 
     kind = SourceKind.LIVE
     progress = None
+    reason = ""
 
     def __init__(
         self,
@@ -86,9 +89,10 @@ class LiveSource:
         self._watched: dict[str, str] = {}  # ccxt's symbol → ours
         self._doubtful = True  # whether what is watched must be chosen from fresh markets
         self._candles = Candles(self.venue)
+        self._unreadable = 0
         self._venue_clock = VenueClock()
         self._resampler: Resampler | None = None
-        self._history: list[CandleBatch] = []
+        self._history: Iterator[CandleBatch] | None = None
         self._holding = True  # live candles wait for the history before them
         self._last_close = 0
         self._last_tick_ms = 0
@@ -117,7 +121,8 @@ class LiveSource:
             await asyncio.to_thread(load_ccxt)
             self._markets = await asyncio.wait_for(link.open(), within_s)
         except (OSError, TimeoutError) as error:
-            raise SourceError(f"{self.venue} cannot be reached ({error or f'no answer in {within_s:g} s'})") from error
+            why = str(error) or f"no answer in {within_s:g} s"
+            raise SourceError(f"{self.venue} cannot be reached", why) from error
         finally:
             await link.close()
 
@@ -128,13 +133,15 @@ class LiveSource:
             while True:
                 if keeper.done():
                     keeper.result()
-                if self._history:
-                    history, self._history = self._history, []
+                if self._history is not None:
+                    history, self._history = self._history, None
                     for batch in history:
                         self.warming = True
+                        newest = batch.close_time
                         yield batch
-                    self._last_close = history[-1].close_time
-                    self._holding = False
+                        await asyncio.sleep(0)  # a large market's batches take a while to make
+                    self._last_close = newest
+                    self._holding = self._history is not None
                 if not self._holding:
                     until = self._venue_clock.now_ms(self._clock.now_ms()) - round(self._timing.grace * 1_000)
                     for fine in self._candles.close_until(until):
@@ -142,6 +149,7 @@ class LiveSource:
                             self.warming = False
                             self._last_close = batch.close_time
                             yield batch
+                self._count()
                 await self._clock.sleep(_POLL_S)
         finally:
             keeper.cancel()
@@ -159,6 +167,20 @@ class LiveSource:
     def ticker(self, symbol: str, time_ms: int, price: float, rolling_volume: float | None) -> None:
         if self._whole and (ours := self._watched.get(symbol)) and self._in_time(time_ms):
             self._candles.ticker(ours, time_ms, price, rolling_volume)
+
+    def unreadable(self) -> None:
+        self._unreadable += 1
+
+    def _count(self) -> None:
+        candles = self._candles
+        self.traffic.outcomes = {
+            "taken": candles.taken,
+            "late": candles.late,
+            "duplicate": candles.duplicates,
+            "unusable": candles.unusable,
+            "dropped": candles.dropped,
+            "unreadable": self._unreadable,
+        }
 
     def _in_time(self, time_ms: int) -> bool:
         now = self._clock.now_ms()
@@ -309,48 +331,42 @@ class LiveSource:
             return
         self._holding = True
         await self._clock.sleep((start - now) / 1_000 + 0.5)
-        self._history = await self._past(link, start)
-        self._holding = bool(self._history)  # let go by `batches` once it has delivered them
+        self._history = await self._past(link, start)  # `batches` delivers it, and what is live after it
 
-    async def _past(self, link: Link, until_ms: int) -> list[CandleBatch]:
+    async def _past(self, link: Link, until_ms: int) -> Iterator[CandleBatch]:
         """What the venue keeps of the time before `until_ms`, oldest first."""
         interval = self._venue.history if self.interval == "1s" else self.interval
         step = interval_ms(interval)
         since = until_ms // step * step - HISTORY[interval] * step
         found = await link.history(list(self._watched), interval, since, HISTORY[interval], self._timing.history)
-        batches = _batches(self.venue, self.interval, step, until_ms, {self._watched[s]: r for s, r in found.items()})
-        logger.info(
-            "%s: %d × %s history of %d of %d symbols",
-            self.venue,
-            len(batches),
-            interval,
-            len(found),
-            len(self._watched),
-        )
-        return batches
+        logger.info("%s: %s history of %d of %d symbols", self.venue, interval, len(found), len(self._watched))
+        return _batches(self.venue, self.interval, step, until_ms, {self._watched[s]: r for s, r in found.items()})
 
 
-def _batches(
-    venue: str, interval: str, step: int, until_ms: int, rows: Mapping[str, Sequence[Row]]
-) -> list[CandleBatch]:
-    """Rows by symbol → batches by close time, up to `until_ms`; a candle without its five numbers is left out."""
-    by_time: dict[int, list[tuple[str, Row]]] = {}
-    for symbol, candles in rows.items():
-        for candle in candles:
-            close_ms = int(candle[0]) + step
-            if close_ms <= until_ms and None not in candle[:6]:
-                by_time.setdefault(close_ms, []).append((symbol, candle))
-    return [
-        CandleBatch(
+def _batches(venue: str, interval: str, step: int, until_ms: int, candles: Mapping[str, Rows]) -> Iterator[CandleBatch]:
+    """Candles by symbol → batches by close time, up to `until_ms`; a candle without its five numbers is left out.
+
+    One batch at a time: a quarter of an hour of a large market is millions of numbers.
+    """
+    if not candles:
+        return
+    symbols = list(candles)
+    rows = np.concatenate(list(candles.values()))
+    of_symbol = np.repeat(np.arange(len(symbols)), [len(one) for one in candles.values()])
+    close_ms = rows[:, 0] + step
+    usable = np.flatnonzero(np.isfinite(rows).all(axis=1) & (close_ms <= until_ms))
+    usable = usable[np.argsort(close_ms[usable], kind="stable")]
+    times, starts = np.unique(close_ms[usable], return_index=True)
+    for time_ms, together in zip(times.tolist(), np.split(usable, starts[1:]), strict=True):
+        opened, high, low, close, volume = rows[together, 1:].T.tolist()
+        yield CandleBatch(
             venue=venue,
             interval=interval,
-            close_time=close_ms,
-            symbols=[symbol for symbol, _ in together],
-            open=[row[1] for _, row in together],
-            high=[row[2] for _, row in together],
-            low=[row[3] for _, row in together],
-            close=[row[4] for _, row in together],
-            volume=[row[5] for _, row in together],
+            close_time=int(time_ms),
+            symbols=[symbols[n] for n in of_symbol[together].tolist()],
+            open=opened,
+            high=high,
+            low=low,
+            close=close,
+            volume=volume,
         )
-        for close_ms, together in sorted(by_time.items())
-    ]

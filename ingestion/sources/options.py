@@ -85,7 +85,7 @@ def sources_from_options(options: Mapping[str, Any], say: Callable[[str], object
         except SourceError as error:
             logger.warning("Source auto: %s; the simulated market plays", error)
             say(f"Source auto: {error}. THE SIMULATED MARKET PLAYS: these are not real prices.")
-            return [open_source("simulated")]
+            return [open_source("simulated", reason=error.sentence)]
         say(f"Source auto: {' and '.join(source.venue for source in sources)} answered.")
         return sources
     if live_options:

@@ -13,6 +13,7 @@ from market.messages import CandleBatch, SourceKind
 class ReplaySource:
     kind = SourceKind.REPLAY
     traffic = None
+    reason = ""
 
     def __init__(
         self,

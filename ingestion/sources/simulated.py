@@ -43,6 +43,7 @@ class SimulatedSource:
         warmup_s: float = DEFAULT_WARMUP_S,
         start_ms: int | None = None,
         clock: Clock | None = None,
+        reason: str = "",
     ) -> None:
         """Live candles close from `start_ms` on (default: when `batches` is first asked); `warmup_s` of calm precede.
 
@@ -56,6 +57,7 @@ class SimulatedSource:
         if not 0 <= warmup_s <= 86_400:
             raise SourceError(f"warm-up of {warmup_s:g} s: must be 0 to 86400")
         self.venue = venue
+        self.reason = reason
         self.seed = seed
         self.skipped = 0  # candle batches passed over because they were too late
         self._clock = clock or WallClock()

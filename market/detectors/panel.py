@@ -52,6 +52,9 @@ class Panel(Stateful):
         fresh (n,): had a candle in the last batch.
         live (n,): fresh, and moved at all in 15 min: frozen listings do not vote on the market.
         age (n,): bars since the symbol was listed or came back.
+        steps: bars that the last batch stands for: 1, or 60 when the history of a 1 s feed comes in candles of a minute
+            (at most the shortest horizon, beyond which a return says nothing). What learns from every batch weighs it
+            by them.
     """
 
     KEPT = (
@@ -67,6 +70,7 @@ class Panel(Stateful):
         self.symbols: list[str] = []
         self.columns: dict[str, int] = {}
         self.close_time = 0
+        self.steps = 1
         self.slot = 0
         self.log_close: Floats = np.zeros((self.rows, 0))
         self.traded: Floats = np.zeros((self.rows, 0))
@@ -99,6 +103,7 @@ class Panel(Stateful):
         if self.interrupted(batch.close_time):
             # Nobody saw how the price got to where it is now: a feed that thaws is no crash.
             self.last_seen[:] = 0
+        self.steps = min(steps, self.horizon_bars[0])
         for _ in range(min(steps, self.rows)):
             before, self.slot = self.slot, (self.slot + 1) % self.rows
             self.log_close[self.slot] = self.log_close[before]

@@ -84,8 +84,8 @@ class Sectors(Stateful):
         strength = np.minimum(np.abs(deviation)[:, None] / DEVIATIONS, np.abs(move)[:, None] / MOVES)
         # An anomaly moves its own scale as little as one at the threshold would.
         bounded = np.minimum(np.abs(excess[0]), np.where(self.age > self.warm_up, DEVIATIONS[0] / 2 * sigma, np.inf))
-        self.variance.learn(bounded**2, enough)
-        self.age += enough
+        self.variance.learn(bounded**2, enough, panel.steps)
+        self.age += enough * panel.steps
         return [
             self._view(int(i), market, int(horizon[i]), float(deviation[i]), float(move[i]), strength[i])
             for i in np.flatnonzero(strength[:, 0] >= 0.5)

@@ -20,7 +20,7 @@ def decay(half_life_ms: float, step_ms: float) -> float:
 class RunningMean(Stateful):
     """Exponentially weighted mean per column, unbiased from the first value on (the weights are normalised).
 
-    `keep` is the weight of the past per update. Columns outside `where` do not age.
+    `keep` is the weight of the past per step, of which an update may be several. Columns outside `where` do not age.
     """
 
     KEPT = ("total", "weight")
@@ -34,9 +34,10 @@ class RunningMean(Stateful):
         self.total = widened(self.total, columns)
         self.weight = widened(self.weight, columns)
 
-    def learn(self, values: Floats, where: Bools | bool = True) -> None:
-        self.total = np.where(where, self.keep * self.total + (1 - self.keep) * values, self.total)
-        self.weight = np.where(where, self.keep * self.weight + (1 - self.keep), self.weight)
+    def learn(self, values: Floats, where: Bools | bool = True, steps: int = 1) -> None:
+        keep = self.keep**steps
+        self.total = np.where(where, keep * self.total + (1 - keep) * values, self.total)
+        self.weight = np.where(where, keep * self.weight + (1 - keep), self.weight)
 
     @property
     def mean(self) -> Floats:

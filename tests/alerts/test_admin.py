@@ -10,7 +10,8 @@ from pytest_django import DjangoAssertNumQueries
 from alerts.models import Alert
 from alerts.services import store
 from market.messages import Direction, Escalation, Explanation, Method, MethodScore, Severity
-from market.services import sequenced
+from market.selectors import reaches
+from market.services import advance, sequenced
 from tests.samples import EPOCH, HISTORY, T0, an_alert
 
 pytestmark = pytest.mark.django_db
@@ -159,6 +160,17 @@ def test_saving_a_note_does_not_undo_what_the_stream_brought_meanwhile(
     row = Alert.objects.get()
     assert (row.review_state, row.review_note, row.reviewed_by) == ("resolved", "A split.", reviewer)
     assert (row.revision, row.severity) == (2, 3)
+
+
+def test_deleting_is_told_to_clients_that_come_back(admin_client: Client) -> None:
+    for offset in (1, 2, 3):
+        put(offset, f"a{offset}")
+    advance(EPOCH, 0, 3)
+    admin_client.post(f"{LIST}a1/delete/", {"post": "yes"})
+    assert (reaches(EPOCH, 0), reaches(EPOCH, 1)) == (False, True)
+    admin_client.post(LIST, {"action": "delete_selected", "_selected_action": ["a2"], "post": "yes"})
+    assert (reaches(EPOCH, 1), reaches(EPOCH, 2)) == (False, True)
+    assert Alert.objects.get().id == "a3"
 
 
 def test_nobody_adds_and_only_superusers_delete(client: Client, reviewer: User) -> None:

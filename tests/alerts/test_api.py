@@ -12,7 +12,7 @@ from pytest_django import DjangoAssertNumQueries
 from alerts.models import Alert
 from alerts.services import store
 from market.messages import Direction, Method, Severity, State, encode
-from market.services import advance, sequenced
+from market.services import advance, forget, sequenced
 from tests.samples import EPOCH, HISTORY, T0, an_alert
 
 pytestmark = pytest.mark.django_db
@@ -176,6 +176,14 @@ def test_since_a_place_outside_the_stream_says_so(client: Client, since: str) ->
     assert answer["recovered"] is False
     assert answer["results"] == []
     assert answer["cursor"] == {"epoch": EPOCH, "offset": 2}
+
+
+def test_since_before_what_was_deleted_says_so(client: Client) -> None:
+    for offset, id in enumerate("abc", start=1):
+        put(offset, id)
+    forget(Alert.objects.filter(id="b"))
+    assert get(client, f"/alerts?since={EPOCH}:1")["recovered"] is False
+    assert ids(get(client, f"/alerts?since={EPOCH}:2")) == ["c"]
 
 
 def test_snapshot_and_changes_make_the_fresh_state(client: Client) -> None:

@@ -63,6 +63,10 @@ WELL: dict[str, Any] = {
             {"feeds": [{"venue": "okx", "source": "live", "state": "stale", "age_ms": 61_000}]},
             ["Feed okx is stale: no candle for 61 s."],
         ),
+        (
+            {"feeds": [WELL["feeds"][0] | {"source": "simulated", "reason": "binance cannot be reached"}]},
+            ["The simulated market plays, because binance cannot be reached."],
+        ),
         ({"lag": {"analyze": {"offset": 1, "behind": 101}}}, ["analyze is 101 messages behind."]),
         (
             {"sectors": {"expired": True, "age_ms": 9 * DAY_MS}},

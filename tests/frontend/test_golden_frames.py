@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from market.decoding import decode_alert, decode_feed, decode_market
+from market.decoding import decode_alert, decode_feed, decode_market, decode_stress
 from market.messages import encode
 
 ROWS = [json.loads(line) for line in (Path(__file__).parent.parent / "data" / "frames.jsonl").read_text().splitlines()]
@@ -16,8 +16,9 @@ RECEIVED_AT = 1_621_424_200_000
 
 def decode(frame: dict[str, Any]) -> Any:
     payload = json.dumps(frame["data"]).encode()
-    if frame["type"] == "feed":
-        return decode_feed(payload)
+    live = {"feed": decode_feed, "stress": decode_stress}.get(frame["type"])
+    if live is not None:
+        return live(payload)
     read = decode_alert if frame["type"] == "alert" else decode_market
     return read(payload, received_at=RECEIVED_AT)
 

@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 
 import pytest
+from django.contrib.auth.models import Permission, User
 from django.contrib.staticfiles import finders
 from django.test import Client
 
@@ -50,3 +51,14 @@ def test_what_is_pasted_into_tealstreet_is_served() -> None:
     lines = Path(path).read_text().splitlines()
     assert lines[-1] == "Component"
     assert not [line for line in lines if line.startswith(("import ", "export "))]
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("staff", [True, False])
+def test_it_knows_who_may_review(client: Client, staff: bool) -> None:
+    user = User.objects.create(username='ann"<', is_staff=staff)
+    user.user_permissions.set(Permission.objects.filter(codename="change_alert"))
+    client.force_login(user)
+    html = client.get("/").content.decode()
+    assert ('data-reviewer="ann&quot;&lt;"' in html) is staff
+    assert ("csrftoken" in client.cookies) is staff

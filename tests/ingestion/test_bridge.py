@@ -10,8 +10,8 @@ from nats.aio.client import Client
 
 from alerts.models import Alert
 from ingestion.bridge import run_bridge
-from ingestion.nats import Publisher
-from market.selectors import stream_head
+from ingestion.nats import ANOMALIES, Publisher
+from market.selectors import reaches, stream_head
 from tests.ingestion.test_nats import make_alert
 
 pytestmark = [pytest.mark.system, pytest.mark.django_db(transaction=True)]
@@ -47,6 +47,19 @@ async def test_what_the_database_refuses_is_rejected_alone(client: Client) -> No
     head = await database_sync_to_async(stream_head)()
     assert head is not None
     assert head[1] == 5
+
+
+async def test_what_the_stream_forgot_before_it_was_stored_is_not_passed_over_in_silence(client: Client) -> None:
+    publisher = await Publisher.open(client)
+    await publisher.publish(*(make_alert(number) for number in range(1, 4)))
+    await _bridge_until_idle(client)
+    await publisher.publish(*(make_alert(number) for number in range(4, 9)))
+    await client.jetstream().purge_stream(ANOMALIES, seq=7)  # keeps 7 and 8
+    await _bridge_until_idle(client)
+    head = await database_sync_to_async(stream_head)()
+    assert head is not None
+    recovered = [await database_sync_to_async(reaches)(head[0], offset) for offset in (3, 5, 6, 8)]
+    assert recovered == [False, False, True, True]
 
 
 async def test_every_batch_goes_to_both_groups_with_its_place(client: Client) -> None:

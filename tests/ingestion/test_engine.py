@@ -286,7 +286,6 @@ def test_the_band_is_what_was_usual_before_the_event() -> None:
 
 
 def test_the_real_crash_of_2021_05_19(shared_data: Path) -> None:
-    pytest.importorskip("pyarrow")
     import pyarrow.compute as pc
     import pyarrow.parquet as pq
 

@@ -51,8 +51,34 @@ def test_a_feed_that_never_came_is_stale_not_warming_for_ever(monkeypatch: pytes
     assert health.feed(NOW).state is FeedState.STALE
 
 
+def test_a_venue_that_talks_while_its_history_is_fetched_is_warming(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 1_000.0
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    source = LiveSource(venue_named("binance"))
+    health = FeedHealth(source, stale_after_s=15)
+    for _ in range(30):
+        now += 1.0
+        source.traffic.ticks += 1
+        assert health.feed(NOW).state is FeedState.WARMING
+    now += 16.0
+    assert health.feed(NOW).state is FeedState.STALE
+    health.took(batch(NOW))
+    for _ in range(16):  # ticks without candles are a fault once there have been candles
+        now += 1.0
+        source.traffic.ticks += 1
+        state = health.feed(NOW).state
+    assert state is FeedState.STALE
+
+
 def test_only_a_live_feed_has_traffic() -> None:
     assert b"rate" not in encode(FeedHealth(SimulatedSource(symbols=1, seed=1), stale_after_s=15).feed(NOW))
+
+
+def test_a_feed_that_stands_in_for_another_says_why() -> None:
+    source = SimulatedSource(symbols=1, seed=1, reason="binance cannot be reached")
+    feed = FeedHealth(source, stale_after_s=15).feed(NOW)
+    assert decode_feed(encode(feed)).reason == "binance cannot be reached"
+    assert b"reason" not in encode(FeedHealth(SimulatedSource(symbols=1, seed=1), stale_after_s=15).feed(NOW))
 
 
 def analysed(analysis: Analysis, batches: list[CandleBatch]) -> list[Anomaly]:

@@ -13,7 +13,7 @@ from pytest_django import Settings
 from ingestion import sectors
 from ingestion.analysis import Analysis, regrouped
 from market import coingecko
-from market.decoding import decode_market
+from market.decoding import decode_market, decode_stress
 from market.detectors.panel import Panel
 from market.detectors.sector import Sectors
 from market.messages import Anomaly, CandleBatch, SectorAnomaly, encode
@@ -196,6 +196,23 @@ def test_another_map_takes_effect_on_symbols_seen_before() -> None:
     assert nothing == []
     analysis.use(a_map())
     assert {anomaly.sector for anomaly in departures(analysis, iter(batches[120:]))} == {"Meme"}
+
+
+def test_the_live_index_shows_every_sector_of_the_map_in_force() -> None:
+    analysis = Analysis()
+    batches = list(market(240, 0.12))
+    departures(analysis, iter(batches[:120]))
+    sectors = []
+    for later in (a_map(), None):
+        (index,) = analysis.stress()
+        assert decode_stress(encode(index)) == index
+        sectors.append([sector.sector for sector in index.sectors] if index.sectors else [])
+        if later is not None:
+            analysis.use(later)
+            assert analysis.stress()  # before the first batch with the new map
+            departures(analysis, iter(batches[120:]))
+    assert sectors[0] != sectors[1]
+    assert "Meme" in sectors[1]
 
 
 def test_a_sector_keeps_what_it_learnt_while_most_members_stay() -> None:

@@ -2,10 +2,10 @@
 
 import pytest
 
-from market import selectors
+from market import selectors, services
 from market.messages import MarketAnomaly, Severity, encode
 from market.models import MarketAnomaly as Row
-from market.services import Sequenced, advance, sequenced, store
+from market.services import Sequenced, advance, forget, sequenced, store
 from tests.samples import EPOCH, a_movement, a_sector, a_stress
 
 pytestmark = pytest.mark.django_db
@@ -60,6 +60,35 @@ def test_the_head_moves_only_from_where_a_bridge_left_it() -> None:
     assert not advance(EPOCH, 10, 20)
     assert not advance(EPOCH, 0, 30)
     assert selectors.stream_head() == (EPOCH, 25)
+
+
+def test_what_is_deleted_ends_the_reach_of_cursors_before_it() -> None:
+    advance(EPOCH, 0, 4)
+    store([at(offset, a_movement(f"m{offset}")) for offset in (1, 2, 3, 4)])
+    assert selectors.reaches(EPOCH, 0)
+    assert forget(Row.objects.filter(id__in=["m1", "m3"])) == 2
+    assert [selectors.reaches(EPOCH, offset) for offset in (0, 2, 3, 4, 5)] == [False, False, True, True, False]
+    assert forget(Row.objects.filter(id="m2")) == 1
+    assert not selectors.reaches(EPOCH, 2)
+    assert list(Row.objects.values_list("id", flat=True)) == ["m4"]
+
+
+def test_it_is_deleted_bit_by_bit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(services, "_FORGOTTEN_AT_ONCE", 2)
+    advance(EPOCH, 0, 5)
+    store([at(offset, a_movement(f"m{offset}")) for offset in (1, 2, 3, 4, 5)])
+    assert forget(Row.objects.exclude(id="m5")) == 4
+    assert not selectors.reaches(EPOCH, 3)
+    assert selectors.reaches(EPOCH, 4)
+
+
+def test_what_was_lost_before_it_could_be_stored_does_the_same_until_the_stream_is_made_anew() -> None:
+    advance(EPOCH, 0, 10)
+    advance(EPOCH, 10, 30, lost_until=19)
+    advance(EPOCH, 30, 31)
+    assert [selectors.reaches(EPOCH, offset) for offset in (18, 19)] == [False, True]
+    advance(EPOCH + 1, 0, 3)
+    assert selectors.reaches(EPOCH + 1, 0)
 
 
 def test_a_new_incarnation_of_the_stream_restarts_the_head() -> None:

@@ -5,6 +5,7 @@ import contextlib
 import json
 import os
 import re
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -16,8 +17,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
+from playwright.sync_api import Browser, Page
 from websockets.asyncio.client import ClientConnection, connect
+
+from ingestion.testdata import curated_market
+from tests.system.browser import chromium, publish, some_alerts, stored
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 
@@ -127,13 +133,57 @@ class System:
                 command.process.wait()
 
 
+@pytest.fixture(scope="session")
+def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data folder as `manage.py migrate` leaves it."""
+    folder = tmp_path_factory.mktemp("migrated") / "data"
+    done = System(folder).run("migrate", "--verbosity", "0")
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+@contextlib.contextmanager
+def installed(migrated: Path, folder: Path) -> Iterator[System]:
+    """An installation of its own, on a copy of a migrated folder; its processes end with it."""
+    installation = System(Path(shutil.copytree(migrated, folder)))
+    try:
+        yield installation
+    finally:
+        installation.end()
+
+
 @pytest.fixture
-def system(tmp_path: Path) -> Iterator[System]:
-    installation = System(tmp_path / "data")
-    migrated = installation.run("migrate", "--verbosity", "0")
-    assert migrated.returncode == 0, migrated.stderr
-    yield installation
-    installation.end()
+def system(migrated: Path, tmp_path: Path) -> Iterator[System]:
+    with installed(migrated, tmp_path / "data") as installation:
+        yield installation
+
+
+@pytest.fixture(scope="session")
+def quiet(migrated: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
+    """A running system without a source, for tests that only look: forty alerts, some of which an incident explains,
+    and a market anomaly of every kind."""
+    with installed(migrated, tmp_path_factory.mktemp("quiet") / "data") as installation:
+        installation.up("--only", "nats,bridge,web")
+        market = curated_market(time.time_ns() // 1_000_000, 1)
+        alerts = some_alerts(40)
+        explained = [msgspec.structs.replace(alert, incident=market[0].id) for alert in alerts[10:16]]
+        publish(installation, [*alerts[:10], *explained, *alerts[16:], *market])
+        wait_until(lambda: len(stored(installation)) == 40, what="forty stored alerts")
+        yield installation
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """One Chromium per file. Such a file has no coroutine tests: Playwright's loop runs as long as its browser."""
+    with chromium() as launched:
+        yield launched
+
+
+@pytest.fixture
+def page(browser: Browser) -> Iterator[Page]:
+    """A page of a fresh profile."""
+    with browser.new_context(viewport={"width": 1440, "height": 900}) as context:
+        yield context.new_page()
 
 
 async def receive_until(

@@ -1,7 +1,9 @@
 """What an operator looks at and turns, on the real thing: status, metrics, sectors."""
 
+import contextlib
 import re
 import signal
+import socket
 import urllib.request
 
 import pytest
@@ -40,6 +42,26 @@ def test_status_tells_how_every_part_is_doing(system: System) -> None:
     assert watched.returncode == 0, watched.stderr
     assert up.stop(signal.SIGINT) == 0, up.output
     assert "Traceback" not in up.output
+
+
+def test_a_role_alone_serves_its_counters_when_told_to(system: System) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        system.up("--only", "nats,web")
+        refused = system.run("analyze", "--metrics-port", str(port))
+    assert refused.returncode == 1
+    assert re.search(rf"^CommandError: No metrics on port {port}: .*in use", refused.stderr, re.MULTILINE)
+
+    role = system.start("ingest", "--source", "simulated", "--metrics-port", str(port))
+
+    def published() -> bool:
+        with contextlib.suppress(OSError), urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics") as answer:
+            metrics = answer.read().decode()
+            return bool(re.search(r'^anomalies_published_total{kind="candles"} [1-9]', metrics, re.MULTILINE))
+        return False
+
+    wait_until(published, what="a counter that counts")
+    assert role.stop(signal.SIGTERM) == 0, role.output
 
 
 def test_sectors_are_refreshed_by_themselves(system: System) -> None:

@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.absent import absent
 from tests.samples import EPOCH
 
-pytestmark = pytest.mark.system
+pytestmark = [pytest.mark.system, pytest.mark.xdist_group("postgresql")]
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 BINARIES = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
@@ -26,6 +27,7 @@ from django.db import transaction
 from alerts.services import store
 from market.selectors import stream_head
 from market.services import sequenced, advance
+from tests.absent import absent
 from tests.samples import an_alert
 
 claimed = 0
@@ -42,6 +44,7 @@ import sys, django
 django.setup()
 from alerts.services import store
 from market.services import sequenced
+from tests.absent import absent
 from tests.samples import an_alert
 
 for revision in range(1, 80):
@@ -54,7 +57,7 @@ for revision in range(1, 80):
 def environment() -> Iterator[dict[str, str]]:
     """Variables that lead a process of ours to an empty, migrated database."""
     if not BINARIES:
-        pytest.skip("no PostgreSQL server is installed here")
+        absent("no PostgreSQL server here (on Debian: apt install postgresql)")
     binaries = BINARIES[-1]
     with tempfile.TemporaryDirectory(dir="/tmp") as name, socket.socket() as probe:
         folder = Path(name)

@@ -1,19 +1,21 @@
 import argparse
 from typing import Any
 
+from django.conf import settings
 from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from anomaly_site.supervisor import FATAL, Plan, PortUnavailable, Role, run
+from anomaly_site.supervisor import FATAL, Plan, Role, run
+from anomaly_site.web import PortUnavailable
 from ingestion.daemon import run_in_loop
 from ingestion.sources.options import add_source_options, sources_from_options
 
 
 class Command(BaseCommand):
     help = (
-        "Run everything in one process: NATS (unless NATS_URL answers), ingestion, analysis, the bridge and the web "
+        "Run everything: NATS (unless NATS_URL answers), ingestion, analysis, the bridge and the web "
         "server. Examples: `manage.py up`; `manage.py up --source replay --file candles.parquet --speed 60`; "
-        "`manage.py up --only nats,web`."
+        "`manage.py up --only nats,web`; `manage.py up --web 4`."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -21,6 +23,13 @@ class Command(BaseCommand):
         parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
         parser.add_argument(
             "--port", type=int, default=3001, help="port to listen on, 0 for a free one (default: %(default)s)"
+        )
+        parser.add_argument(
+            "--web",
+            type=_count,
+            default=1,
+            metavar="N",
+            help="web processes that share the port; more than one needs CHANNEL_REDIS_URL (default: %(default)s)",
         )
         parser.add_argument(
             "--only",
@@ -32,19 +41,30 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         roles: list[Role] = options["only"]
+        if options["web"] > 1 and not settings.CHANNEL_REDIS_URL:
+            raise CommandError(
+                "Several web processes need Redis or Valkey between the bridge and them: set CHANNEL_REDIS_URL "
+                "(redis://localhost:6379/0), or leave out --web."
+            )
         try:
             call_command("migrate", check_unapplied=True, verbosity=0)
         except SystemExit:
             raise CommandError("The database is not up to date: run `manage.py migrate` (`make run` does).") from None
         try:
             sources = sources_from_options(options, self._say) if Role.INGEST in roles else ()
-            run_in_loop(run(Plan(roles, options["host"], options["port"], sources, announce=self._say)))
+            run_in_loop(run(Plan(roles, options["host"], options["port"], sources, options["web"], self._say)))
         except (*FATAL, PortUnavailable) as error:
             raise CommandError(str(error)) from None
 
     def _say(self, line: str) -> None:
         self.stdout.write(line)
         self.stdout.flush()
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text} is no number of processes")
+    return int(text)
 
 
 def _roles(text: str) -> list[Role]:

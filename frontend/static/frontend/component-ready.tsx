@@ -45,7 +45,7 @@ interface Alert {
   escalations: { severity: string; timestamp: number }[];
   detector: string;
   incident: string | null;
-  review: string | null;
+  review: Review | null;
 }
 
 interface StressPart {
@@ -81,10 +81,34 @@ interface MarketAnomaly {
   membersMoving: number | null;
 }
 
+interface SectorMove {
+  sector: string;
+  performancePct: number;
+  deviation: number | null;
+  members: number | null;
+}
+
+interface Breadth {
+  up: number;
+  flat: number;
+  down: number;
+}
+
+/** The live index, and the market at a glance over the last `window`; servers of old send the index alone. */
 interface Stress {
   index: number;
   parts: StressPart[];
   timestamp: number;
+  window: string;
+  breadth: Breadth | null;
+  sectors: SectorMove[];
+}
+
+/** What became of an alert, and who said so. `state` is a word such as ACKNOWLEDGED. */
+interface Review {
+  state: string;
+  by: string;
+  at: number | null;
 }
 
 interface Feed {
@@ -196,8 +220,14 @@ function normaliseAlert(raw: unknown, now: number): Alert | null {
     }).slice(0, 12),
     detector: [toText(why.detector), toText(why.version) && `v${toText(why.version).replace(/^v/, "")}`].filter(Boolean).join(" "),
     incident: toText(pick(raw, "incident", "incident_id")) || null,
-    review: toWord(pick(raw, "review_state"), "") || null,
+    review: normaliseReview(raw),
   };
+}
+
+/** Null for what nobody has reviewed, and for frames of the stream, which do not know. */
+function normaliseReview(raw: unknown): Review | null {
+  const state = isRecord(raw) ? toWord(pick(raw, "review_state"), "NEW") : "NEW";
+  return isRecord(raw) && state !== "NEW" ? { state, by: toText(pick(raw, "reviewed_by")), at: toTime(pick(raw, "reviewed_at")) } : null;
 }
 
 function normaliseParts(value: unknown): StressPart[] {
@@ -253,7 +283,25 @@ function normaliseStress(raw: unknown, now: number): Stress | null {
   if (!isRecord(raw)) return null;
   const index = toNumber(pick(raw, "stress_index", "index", "value"));
   if (index === null) return null;
-  return { index: Math.min(100, Math.max(0, index)), parts: normaliseParts(raw.components), timestamp: toTime(pick(raw, "timestamp", "time", "ts")) ?? now };
+  const counts = isRecord(raw.breadth) ? ["up", "flat", "down"].map((way) => toNumber((raw.breadth as Raw)[way])) : [];
+  const [up, flat, down] = counts.map((count) => Math.max(0, count ?? 0));
+  return {
+    index: Math.min(100, Math.max(0, index)),
+    parts: normaliseParts(raw.components),
+    timestamp: toTime(pick(raw, "timestamp", "time", "ts")) ?? now,
+    window: toText(pick(raw, "window")),
+    breadth: up! + flat! + down! > 0 ? { up: up!, flat: flat!, down: down! } : null,
+    sectors: toList(raw.sectors).filter(isRecord).flatMap((sector) => {
+      const [name, performancePct] = [toText(pick(sector, "sector", "name")), toNumber(pick(sector, "performance_pct", "performance"))];
+      return name && performancePct !== null ? [{ sector: name, performancePct, deviation: toNumber(pick(sector, "deviation")), members: toNumber(pick(sector, "members")) }] : [];
+    }).slice(0, 60),
+  };
+}
+
+/** `GET /sectors`: who is in each sector. */
+function normaliseSectors(raw: unknown): Map<string, string[]> {
+  const sectors = toList(isRecord(raw) ? raw.results : null).filter(isRecord).map((row) => [toText(row.sector), toSymbols(row.symbols)] as const);
+  return new Map(sectors.filter(([sector]) => sector).slice(0, 500));
 }
 
 function normaliseFeed(raw: unknown, now: number): Feed | null {
@@ -296,7 +344,11 @@ const methodName = (method: string) => METHOD_NAMES[method] ?? words(method);
 const formatters = Array.from({ length: 13 }, (_, digits) => new Intl.NumberFormat("en-US", { minimumFractionDigits: digits, maximumFractionDigits: digits }));
 const significant = new Intl.NumberFormat("en-US", { minimumSignificantDigits: 4, maximumSignificantDigits: 5 });
 const plain = (value: number | null, digits: number) => (value === null ? "–" : formatters[digits]!.format(value));
-const signed = (value: number | null, digits: number) => (value === null ? "–" : `${value < 0 ? "−" : "+"}${plain(Math.abs(value), digits)}`);
+/** What rounds to nothing has no sign either. */
+function signed(value: number | null, digits: number): string {
+  const text = plain(value === null ? null : Math.abs(value), digits);
+  return value === null || !/[1-9]/.test(text) ? text : `${value < 0 ? "−" : "+"}${text}`;
+}
 const percent = (value: number | null, gap = "") => (value === null ? "–" : `${signed(value, Math.abs(value) >= 100 ? 0 : 2)}${gap}%`);
 const sigma = (score: number | null) => (score === null ? "–" : `${signed(score, Math.abs(score) >= 1000 ? 0 : 1)}σ`);
 /** A share in whole percent; 319 of 320 are not yet 100 %, one of 320 is not 0 %. */
@@ -347,6 +399,9 @@ function splitSymbol(symbol: string): [base: string, quote: string] {
   const quote = QUOTES.find((candidate) => symbol.endsWith(candidate) && symbol.length > candidate.length) ?? "";
   return [quote ? symbol.slice(0, -quote.length) : symbol, quote];
 }
+
+/** What a pair is about, whatever it is quoted in and in whatever multiple: `1000PEPEUSDC` → `PEPE`. */
+const coinOf = (symbol: string): string => splitSymbol(symbol)[0].replace(/^(10{3,9}|1M)(?=[A-Z])/, "");
 
 function alertSentence(alert: Alert): string {
   if (alert.sentence) return alert.sentence;
@@ -419,7 +474,8 @@ class Store {
     const known = this.byId.get(alert.id);
     if (known) {
       if (known.alert.revision >= alert.revision) return "old";
-      known.alert = alert;
+      // The stream does not say what became of an alert; that stays until somebody says otherwise.
+      known.alert = alert.review ? alert : { ...alert, review: known.alert.review };
       return "updated";
     }
     const entry: Entry = { alert, at: alert.timestamp, seq: (this.seq += 1), arrived };
@@ -433,6 +489,11 @@ class Store {
       this.dropped += TRIM_BY;
     }
     return "new";
+  }
+
+  setReview(id: string, review: Review | null): void {
+    const known = this.byId.get(id);
+    if (known) known.alert = { ...known.alert, review };
   }
 
   addMarket(item: MarketAnomaly): boolean {
@@ -476,7 +537,7 @@ type Timing = typeof TIMING;
 const BACKFILL = 500;
 const HISTORY_POINTS = 240;
 const HISTORY_EVERY_MS = 15_000;
-const DETAILS_KEPT = 40;
+const HISTORIES_KEPT = 40;
 const FLUSH_EVERY_MS = 100;
 
 /** What all panels together want: an empty list means everything, so it swallows every other. */
@@ -492,6 +553,7 @@ class Pad {
   feed: (Feed & { heardAt: number }) | null = null;
   stress: Stress | null = null;
   stressHistory: { timestamp: number; index: number }[] = [];
+  sectors = new Map<string, string[]>();
   status: Status = { online: false, loaded: false, attempt: 0, lostAt: null, retryAt: null, error: "" };
   skewMs = 0;
   version = 0;
@@ -502,7 +564,7 @@ class Pad {
 
   private panels = new Map<symbol, Scope>();
   private listeners = new Set<() => void>();
-  private details = new Map<string, Promise<HistoryPoint[]>>();
+  private histories = new Map<string, Promise<HistoryPoint[]>>();
   private socket: WebSocket | null = null;
   private cursor: Cursor | null = null;
   private asked: Scope | null = null;
@@ -566,16 +628,27 @@ class Pad {
 
   /** The 60 candles an alert was raised on, with the band of each; empty when the server has none. */
   history(id: string): Promise<HistoryPoint[]> {
-    let detail = this.details.get(id);
-    if (!detail) {
-      detail = this.fetchJson(`/alerts/${encodeURIComponent(id)}`).then(normaliseHistory, () => {
-        this.details.delete(id);
-        return [];
-      });
-      this.details.set(id, detail);
-      if (this.details.size > DETAILS_KEPT) this.details.delete(this.details.keys().next().value!);
+    let history = this.histories.get(id);
+    if (!history) {
+      history = this.fetchJson(`/alerts/${encodeURIComponent(id)}`).then(
+        (answer) => {
+          this.reviewed(id, normaliseReview(answer));
+          return normaliseHistory(answer);
+        },
+        () => {
+          this.histories.delete(id);
+          return [];
+        },
+      );
+      this.histories.set(id, history);
+      if (this.histories.size > HISTORIES_KEPT) this.histories.delete(this.histories.keys().next().value!);
     }
-    return detail;
+    return history;
+  }
+
+  reviewed(id: string, review: Review | null): void {
+    this.store.setReview(id, review);
+    this.changed();
   }
 
   feedAgeMs(now = Date.now()): number | null {
@@ -789,6 +862,7 @@ class Pad {
       if (!stress) return void (this.store.skipped += 1);
       this.marketVersion += 1;
       if (!this.stress) void this.loadStressHistory(now);
+      if (stress.sectors.length > 0 && !this.stress?.sectors.length) void this.loadSectors();
       this.stress = stress;
       const last = this.stressHistory[this.stressHistory.length - 1];
       if (!last || stress.timestamp - last.timestamp >= HISTORY_EVERY_MS) this.stressHistory = [...this.stressHistory.slice(1 - HISTORY_POINTS), { timestamp: stress.timestamp, index: stress.index }];
@@ -801,6 +875,12 @@ class Pad {
     const points = resultsOf(answer).map((raw) => normaliseStress(raw, now)).filter((point) => point !== null);
     const merged = [...points.map(({ timestamp, index }) => ({ timestamp, index })), ...this.stressHistory].sort((a, b) => a.timestamp - b.timestamp);
     this.stressHistory = merged.slice(-HISTORY_POINTS);
+    this.marketVersion += 1;
+    this.changed();
+  }
+
+  private async loadSectors(): Promise<void> {
+    this.sectors = normaliseSectors(await this.fetchJson("/sectors").catch(() => null));
     this.marketVersion += 1;
     this.changed();
   }
@@ -862,8 +942,17 @@ interface Settings {
   orderUsd: number;
 }
 
+/** What a page of the alert server itself can offer: its session says who acknowledges. Rejects with the status. */
+interface Reviewing {
+  server: string;
+  user: string | null;
+  signIn: string;
+  acknowledge: (id: string) => Promise<unknown>;
+}
+
 /** What a host or the optional global module may preset for every panel of the page. */
 interface Defaults extends Partial<Settings> {
+  reviewing?: Reviewing;
   links?: { label: string; href: string }[];
   actions?: { label: string; run: () => unknown }[];
 }
@@ -899,6 +988,29 @@ function useSettings(): [Settings, (change: Partial<Settings>) => void] {
   const change = React.useCallback((next: Partial<Settings>) => setStored((old) => ({ ...old, ...next })), [setStored]);
   return [settings, change];
 }
+
+// Another origin has no session here, and is never given one: there the review is done on the server's own page.
+type ReviewMode = "acknowledge" | "sign in" | "open";
+function useReviewing(pad: Pad): { mode: ReviewMode; review: (alert: Alert) => void } {
+  const [signedOut, setSignedOut] = React.useState(false);
+  const { reviewing } = defaults();
+  const here = reviewing?.server === pad.server ? reviewing : null;
+  const mode: ReviewMode = !here ? "open" : here.user === null || signedOut ? "sign in" : "acknowledge";
+  const review = React.useCallback((alert: Alert) => {
+    if (!here) return void window.open(`${pad.server}/admin/alerts/alert/?q=${encodeURIComponent(alert.id)}`, "_blank", "noopener");
+    if (mode === "sign in") return location.assign(here.signIn);
+    if (alert.review) return;
+    here.acknowledge(alert.id).then(
+      (answer) => pad.reviewed(alert.id, normaliseReview(answer)),
+      (status) => {
+        if (status === 403) setSignedOut(true);
+        api.toast.error(status === 403 ? "You are signed out. Sign in to acknowledge." : `${alert.symbol} could not be acknowledged (${String(status)}).`);
+      },
+    );
+  }, [here, mode, pad]);
+  return { mode, review };
+}
+const REVIEW_LABELS: Record<ReviewMode, string> = { acknowledge: "Acknowledge", "sign in": "Sign in to acknowledge", open: "Review" };
 
 // --- 7 Host -----------------------------------------------------------------------------------------------------------
 
@@ -1126,6 +1238,7 @@ const ICONS: Record<string, string> = {
   right: "M6 4l4 4-4 4",
   up: "M8 13V3.5M4.2 7 8 3.2 11.8 7",
   close: "M4 4l8 8M12 4l-8 8",
+  open: "M6.5 3.5h-3v9h9v-3M9 3h4v4M13 3 7.5 8.5",
   escalated: "M4.5 8 8 4.5 11.5 8M4.5 12 8 8.5 11.5 12",
   incident: "M4 8 11 4M4 8l7 4M4 6.4a1.6 1.6 0 1 1 0 3.2 1.6 1.6 0 0 1 0-3.2ZM11.5 2.4a1.6 1.6 0 1 1 0 3.2 1.6 1.6 0 0 1 0-3.2ZM11.5 10.4a1.6 1.6 0 1 1 0 3.2 1.6 1.6 0 0 1 0-3.2Z",
   flask: "M6 2.5h4M6.8 2.5v4L3.2 12.6c-.3.5.1 1 .6 1h8.4c.5 0 .9-.5.6-1L9.2 6.5v-4M5 10.4h6",
@@ -1211,16 +1324,24 @@ const Spark = React.memo(function Spark({ alert, width, height, mute }: { alert:
 const AXIS = 62;
 const CHART_HEIGHT = 150;
 
+/** The history ends where the episode opened; the closes since then come from the alert, against the band it froze. */
+function chartPoints(alert: Alert, history: HistoryPoint[]): HistoryPoint[] {
+  const band = { expected: alert.expected, lower: alert.lower, upper: alert.upper };
+  const closes = alert.spark.map((close, i) => ({ close, timestamp: alert.timestamp - (alert.spark.length - 1 - i) * intervalMs(alert.interval), ...band }));
+  if (history.length < 2) return closes;
+  const until = history[history.length - 1]!.timestamp;
+  return [...history, ...closes.filter((point) => point.timestamp > until)].slice(-60);
+}
+
 /** 60 closes and the band each was expected in, on one scale; only what left the band is coloured. */
 function Chart({ alert, history, width, step }: { alert: Alert; history: HistoryPoint[]; width: number; step: number | undefined }) {
-  const points: HistoryPoint[] = history.length > 1
-    ? history
-    : alert.spark.map((close, i) => ({ close, timestamp: alert.timestamp - (alert.spark.length - 1 - i) * intervalMs(alert.interval), expected: alert.expected, lower: alert.lower, upper: alert.upper }));
+  const points = chartPoints(alert, history);
   if (points.length < 2) return null;
   const [plotWidth, plotHeight] = [Math.max(60, width - AXIS), CHART_HEIGHT - 22];
   const closes = points.map((point) => point.close);
   const banded = points.filter((point) => point.lower !== null && point.upper !== null);
-  const y = scale([...closes, ...banded.flatMap((point) => [point.lower!, point.upper!])], plotHeight, 8);
+  const shown = [...closes, ...banded.flatMap((point) => [point.lower!, point.upper!])];
+  const y = scale(shown, plotHeight, 8);
   const x = (i: number) => 2 + (i * (plotWidth - 8)) / (points.length - 1);
   const at = (i: number, value: number) => `${x(i).toFixed(1)} ${y(value).toFixed(1)}`;
   const known = points.map((point, i) => [point, i] as const).filter(([point]) => point.lower !== null && point.upper !== null);
@@ -1238,10 +1359,13 @@ function Chart({ alert, history, width, step }: { alert: Alert; history: History
   const last = points.length - 1;
   const opened = alert.escalations[0]?.timestamp ?? alert.timestamp;
   const openedAt = points.findIndex((point) => point.timestamp >= Math.min(opened, alert.timestamp));
-  const [low, high] = [Math.min(...closes), Math.max(...closes)];
+  const [low, high] = [Math.min(...shown), Math.max(...shown)];
+  const usual = points[last]!.expected;
   const box = Math.min(Math.max(y(closes[last]!), 9), plotHeight - 9);
-  // Labels on the right yield to the boxed price.
-  const ticks = [high, low + (high - low) * 0.66, low + (high - low) * 0.33, low].filter((value, i, all) => Math.abs(y(value) - box) > 15 && (i === 0 || Math.abs(y(value) - y(all[i - 1]!)) > 13));
+  // Labels on the right yield to the boxed price, and to what was expected.
+  const apart = (a: number, b: number) => Math.abs(a - b) > 15;
+  const marked = usual !== null && apart(y(usual), box) ? usual : null;
+  const ticks = [high, high - (high - low) / 3, low + (high - low) / 3, low].filter((value) => apart(y(value), box) && (marked === null || apart(y(value), y(marked))));
   const tone = alert.direction === "UP" ? "var(--up)" : alert.direction === "DOWN" ? "var(--down)" : "var(--t2)";
   return (
     <svg width="100%" height={CHART_HEIGHT} viewBox={`0 0 ${width} ${CHART_HEIGHT}`} role="img" aria-label={`${alert.symbol}, last ${points.length} candles`} fill="none">
@@ -1256,9 +1380,10 @@ function Chart({ alert, history, width, step }: { alert: Alert; history: History
       <path d={`M${closes.map((close, i) => at(i, close)).join("L")}`} stroke="var(--t2)" strokeWidth={1.4} strokeLinejoin="round" />
       {outside}
       {openedAt > 0 && <path d={`M${x(openedAt)} 4V${plotHeight - 2}`} stroke="var(--crit)" strokeDasharray="3 3" />}
-      {openedAt > 6 && <text x={x(openedAt) - 5} y={plotHeight * 0.45} textAnchor="end" className="ax on">opened {clock(points[openedAt]!.timestamp)}</text>}
+      {openedAt > 6 && <text x={x(openedAt) - 5} y={box < plotHeight / 2 ? plotHeight - 6 : 13} textAnchor="end" className="ax on">opened {clock(points[openedAt]!.timestamp)}</text>}
       <path d={`M2 ${y(closes[last]!)}H${plotWidth}`} stroke={tone} strokeDasharray="1 3" />
       <circle cx={x(last)} cy={y(closes[last]!)} r={2.6} fill={tone} />
+      {marked !== null && <text x={plotWidth + 6} y={y(marked) + 4} className="ax usual">{price(marked, step)}</text>}
       <rect x={plotWidth + 1} y={box - 8} width={AXIS - 2} height={16} rx={2} fill={tone} />
       <text x={plotWidth + 6} y={box + 4} className="ax boxed">{price(closes[last]!, step)}</text>
       {[0, last].map((i) => (
@@ -1316,9 +1441,13 @@ function Gauge({ index, mute }: { index: number; mute: boolean }) {
   );
 }
 
-function StressHistory({ points, index, width, mute }: { points: { timestamp: number; index: number }[]; index: number; width: number; mute: boolean }) {
+function StressHistory({ points, index, mute }: { points: { timestamp: number; index: number }[]; index: number; mute: boolean }) {
+  const [ref, { width }] = useSize<HTMLDivElement>();
+  return <div ref={ref} className="hist">{points.length < 2 ? <p className="t3">The history fills as the market goes on.</p> : width > 0 && <StressCurve points={points} index={index} width={width} mute={mute} />}</div>;
+}
+
+function StressCurve({ points, index, width, mute }: { points: { timestamp: number; index: number }[]; index: number; width: number; mute: boolean }) {
   const height = 112;
-  if (points.length < 2) return <p className="t3">The history fills as the market goes on.</p>;
   const [start, end] = [points[0]!.timestamp, points[points.length - 1]!.timestamp];
   const top = Math.max(80, ...points.map((point) => point.index));
   const x = (timestamp: number) => ((timestamp - start) / (end - start || 1)) * (width - 30);
@@ -1326,7 +1455,7 @@ function StressHistory({ points, index, width, mute }: { points: { timestamp: nu
   const line = points.map((point) => `${x(point.timestamp).toFixed(1)} ${y(point.index).toFixed(1)}`).join("L");
   const tone = mute ? "var(--t3)" : `var(--${{ LOW: "low", MEDIUM: "med", HIGH: "high", CRITICAL: "crit" }[zoneOf(index).severity as "LOW"]})`;
   return (
-    <svg width="100%" height={height} viewBox={`0 0 ${width} ${height}`} role="img" aria-label="History of market stress" fill="none">
+    <svg width={width} height={height} viewBox={`0 0 ${width} ${height}`} role="img" aria-label="History of market stress" fill="none">
       {[40, 60, 80].map((value) => (
         <g key={value}>
           <path d={`M0 ${y(value)}H${width - 28}`} stroke="var(--line2)" strokeDasharray="1 3" />
@@ -1357,6 +1486,7 @@ interface Actions {
 
 interface RowProps {
   alert: Alert;
+  reviewMode: ReviewMode;
   age: string;
   nested: boolean;
   expanded: boolean;
@@ -1379,63 +1509,70 @@ function utcTitle(alert: Alert): string {
   return `${new Date(alert.timestamp).toISOString().replace("T", " ").slice(0, 19)} UTC${delay}`;
 }
 
-function Symbol_({ alert, act }: { alert: Alert; act: Actions }) {
+const REVIEW_TAGS: Record<string, string> = { ACKNOWLEDGED: "ack", FALSE_POSITIVE: "false" };
+const reviewText = ({ state, by, at }: Review) => `${words(state)}${by && ` by ${by}`}${at === null ? "" : `, ${clock(at)}`}`;
+
+function SymbolCell({ alert, act }: { alert: Alert; act: Actions }) {
   const [base, quote] = splitSymbol(alert.symbol);
   return (
     <span className="sym">
       <button type="button" tabIndex={-1} className="lnk" title={`Open the chart of ${alert.symbol}`} onClick={stop(() => act.chart(alert.symbol))}><b>{base}</b><i>{quote}</i></button>
       {alert.state === "ESCALATED" && <span className="tag esc only-n" title="Escalated"><Icon name="escalated" size={11} /></span>}
-      {alert.review === "ACKNOWLEDGED" && <span className="tag only-n"><Icon name="check" size={10} />ack</span>}
+      {alert.review && <span className="tag" title={reviewText(alert.review)}><Icon name="check" size={10} /><span className="only-n">{REVIEW_TAGS[alert.review.state] ?? words(alert.review.state).toLowerCase()}</span></span>}
       {!(alert.severity in RANK) && <span className="tag">{words(alert.severity)}</span>}
     </span>
   );
 }
 
-/** What a row of every layout shares: one focusable article that a click or Enter expands. */
-function rowProps(props: RowProps, base: string): React.HTMLAttributes<HTMLElement> & { "data-key": string } {
-  const { alert, act } = props;
-  return {
-    className: rowClass(base, props),
-    "data-key": alert.id,
-    tabIndex: props.focused ? 0 : -1,
-    "aria-label": `${words(alert.severity)}. ${alertSentence(alert)} ${props.age} ago.`,
-    onFocus: () => act.focus(alert.id),
-    onClick: () => act.toggle(alert.id),
-  };
+/** What a row of every layout shares: one focusable article that a click or Enter expands, and its actions on hover. */
+function Row({ base, row, children }: { base: string; row: RowProps; children: React.ReactNode }) {
+  const { alert, act } = row;
+  const [hovered, setHovered] = React.useState(false);
+  return (
+    <article className={rowClass(base, row)} data-key={alert.id} tabIndex={row.focused ? 0 : -1} aria-label={`${words(alert.severity)}. ${alertSentence(alert)} ${row.age} ago.`}
+      onFocus={() => act.focus(alert.id)} onClick={() => act.toggle(alert.id)} onMouseEnter={() => setHovered(true)} onMouseLeave={() => setHovered(false)}>
+      {children}
+      {hovered && (
+        <span className="qa only-m">
+          <IconButton icon="chart" label="Open chart (O)" onClick={() => act.chart(alert.symbol)} />
+          <IconButton icon="copy" label="Copy (C)" onClick={() => act.copy(alert)} />
+          <IconButton icon="bell" label="Mute for 1 h (M)" onClick={() => act.mute(alert.symbol)} />
+          <IconButton icon={row.reviewMode === "open" ? "open" : "check"} label={alert.review ? reviewText(alert.review) : `${REVIEW_LABELS[row.reviewMode]} (A)`} on={alert.review !== null} onClick={() => act.review(alert)} />
+        </span>
+      )}
+    </article>
+  );
 }
 
 const CompactRow = React.memo(function CompactRow(props: RowProps) {
   const { alert, act } = props;
-  const [hovered, setHovered] = React.useState(false);
   return (
-    <article {...rowProps(props, "row")} onMouseEnter={() => setHovered(true)} onMouseLeave={() => setHovered(false)}>
+    <Row base="row" row={props}>
       <span title={words(alert.severity)}><Severity severity={alert.severity} mute={isClosed(alert)} /></span>
-      <Symbol_ alert={alert} act={act} />
+      <SymbolCell alert={alert} act={act} />
       <span className="sp"><Spark alert={alert} width={72} height={20} mute={isClosed(alert)} /></span>
       <Change value={alert.changePct} direction={alert.direction} />
       <span className="num sc">{sigma(alert.score)}</span>
       <span className="me ell">{methodName(alert.method)}</span>
       <time className="num ag" title={utcTitle(alert)}>{props.age}</time>
       <button type="button" tabIndex={-1} className="cv" aria-expanded={props.expanded} aria-label="Details" onClick={stop(() => act.toggle(alert.id))}><Icon name={props.expanded ? "down" : "right"} size={12} /></button>
-      {hovered && (
-        <span className="qa only-m">
-          <IconButton icon="chart" label="Open chart (O)" onClick={() => act.chart(alert.symbol)} />
-          <IconButton icon="copy" label="Copy (C)" onClick={() => act.copy(alert)} />
-          <IconButton icon="bell" label="Mute for 1 h (M)" onClick={() => act.mute(alert.symbol)} />
-          <IconButton icon="check" label="Review (A)" onClick={() => act.review(alert)} />
-        </span>
-      )}
-    </article>
+    </Row>
   );
 });
+
+/** The sentence without what the card says already: the symbol and the price. */
+function cardSentence(alert: Alert): string {
+  const text = alertSentence(alert).replace(`${alert.symbol} `, "").replace(/, to [\d.,₀-₉]*\d/, "");
+  return titled(text);
+}
 
 const CardRow = React.memo(function CardRow(props: RowProps & { width: number }) {
   const { alert, act } = props;
   return (
-    <article {...rowProps(props, "card")}>
+    <Row base="card" row={props}>
       <span className="c-hd">
         <Severity severity={alert.severity} mute={isClosed(alert)} />
-        <Symbol_ alert={alert} act={act} />
+        <SymbolCell alert={alert} act={act} />
         <span className="grow" />
         <span className="tag only-n">{methodName(alert.method)}</span>
         <time className="num ag" title={utcTitle(alert)}>{props.age}</time>
@@ -1446,8 +1583,8 @@ const CardRow = React.memo(function CardRow(props: RowProps & { width: number })
         <span className="num t3">{sigma(alert.score)}</span>
       </span>
       <span className="spk"><Spark alert={alert} width={Math.max(80, props.width - 160)} height={52} mute={isClosed(alert)} /></span>
-      <span className="say ell">{alertSentence(alert)}</span>
-    </article>
+      <span className="say ell" title={alertSentence(alert)}>{cardSentence(alert)}</span>
+    </Row>
   );
 });
 
@@ -1458,9 +1595,9 @@ const TableRow = React.memo(function TableRow(props: RowProps) {
   const { alert, act } = props;
   const band = bandPct(alert);
   return (
-    <article {...rowProps(props, "trow")}>
+    <Row base="trow" row={props}>
       <Severity severity={alert.severity} size={12} mute={isClosed(alert)} />
-      <Symbol_ alert={alert} act={act} />
+      <SymbolCell alert={alert} act={act} />
       <Change value={alert.changePct} direction={alert.direction} />
       <span className="num c-price">{price(alert.price, props.step)}</span>
       <span className="num t3 c-exp">{price(alert.expected, props.step)}</span>
@@ -1468,7 +1605,7 @@ const TableRow = React.memo(function TableRow(props: RowProps) {
       <span className="num c-sc">{sigma(alert.score)}</span>
       <span className="me ell c-me">{methodName(alert.method)}</span>
       <time className="num ag" title={utcTitle(alert)}>{props.age}</time>
-    </article>
+    </Row>
   );
 });
 
@@ -1502,15 +1639,15 @@ function IncidentRow({ item, age: ageText, act }: { item: Extract<Item, { kind: 
   const size = anomaly.symbols.length || anomaly.members;
   const change = anomaly.averageChangePct ?? anomaly.performancePct;
   return (
-    <article className={`inc-hd r-${anomaly.severity}`} aria-label={`Incident: ${title}, ${item.count} alerts`}>
-      <Severity severity={anomaly.severity} />
+    <article className={`inc-hd r-${anomaly.severity}${isOpen(anomaly) ? "" : " closed"}`} aria-label={`Incident: ${title}, ${item.count} alerts`}>
+      <Severity severity={anomaly.severity} mute={!isOpen(anomaly)} />
       <span className="incic"><Icon name="incident" /></span>
       <span className="inc-tx">
-        <span className="ell blk"><b>{title}</b><span className="t3"> · incident · {clock(anomaly.timestamp)}</span></span>
-        <span className="ell blk t2"><b className={anomaly.direction === "UP" ? "up" : "down"}>{percent(change)}</b> avg{size && anomaly.universe ? ` · ${size} of ${anomaly.universe} symbols` : ""}<span className="only-n"> · {item.count} {item.count === 1 ? "alert" : "alerts"} folded</span></span>
+        <span className="ell blk"><b>{title}</b><span className="t3"><span className="only-n"> · {clock(anomaly.timestamp)}</span>{!isOpen(anomaly) && " · over"}</span></span>
+        <span className="ell blk t2"><b className={anomaly.direction === "UP" ? "up" : "down"}>{percent(change)}</b> {anomaly.averageChangePct === null ? "median" : "avg"}{size && anomaly.universe ? ` · ${size} of ${anomaly.universe}` : ""}<span className="only-n"> symbols · {item.count} {item.count === 1 ? "alert" : "alerts"}</span><span className="only-m"> folded</span></span>
       </span>
-      {anomaly.ratio !== null && <span className="only-n"><Ring ratio={anomaly.ratio} usual={null} tone={anomaly.direction === "UP" ? "var(--up)" : "var(--down)"} size={30} /></span>}
-      <time className="num t3 only-n">{ageText}</time>
+      {anomaly.ratio !== null && <span className="only-n"><Ring ratio={anomaly.ratio} usual={null} tone={!isOpen(anomaly) ? "var(--t3)" : anomaly.direction === "UP" ? "var(--up)" : "var(--down)"} size={30} /></span>}
+      <time className="num ag only-n">{ageText}</time>
       <button type="button" className="ib sm" aria-expanded={item.open} aria-label={item.open ? "Fold the incident" : "Unfold the incident"} onClick={() => act.fold(anomaly.id)}><Icon name={item.open ? "down" : "right"} size={12} /></button>
     </article>
   );
@@ -1529,7 +1666,7 @@ function Facts({ alert, step }: { alert: Alert; step: number | undefined }) {
   return <dl className="facts">{facts.map(([name, value]) => <div key={name}><dt className="lbl">{name}</dt><dd className="wrap">{value}</dd></div>)}</dl>;
 }
 
-function Details({ alert, pad, host, settings, width, act, onHeight }: { alert: Alert; pad: Pad; host: Host; settings: Settings; width: number; act: Actions; onHeight: (height: number) => void }) {
+function Details({ alert, reviewMode, pad, host, settings, width, act, onHeight }: { alert: Alert; reviewMode: ReviewMode; pad: Pad; host: Host; settings: Settings; width: number; act: Actions; onHeight: (height: number) => void }) {
   const box = React.useRef<HTMLDivElement>(null);
   const [history, setHistory] = React.useState<HistoryPoint[]>([]);
   React.useEffect(() => {
@@ -1558,13 +1695,14 @@ function Details({ alert, pad, host, settings, width, act, onHeight }: { alert: 
           <span key={i}>{i > 0 && <Icon name="right" size={9} />}<Severity severity={escalation.severity} size={12} />{clock(escalation.timestamp)}{i === 0 ? " opened" : i === steps.length - 1 ? " escalated" : ""}</span>
         ))}
         {isClosed(alert) && <span><Icon name="right" size={9} />closed</span>}
+        {alert.review && <span className="t1"><Icon name="check" size={11} />{reviewText(alert.review)}</span>}
         <span className="t3">{[alert.venue, alert.detector || methodName(alert.method), alert.interval, `rev ${alert.revision}`].filter(Boolean).join(" · ")}</span>
       </div>
       <div className="acts">
         <Button icon="chart" label="Open chart" primary onClick={() => act.chart(alert.symbol)} />
         <Button icon="copy" label="Copy" onClick={() => act.copy(alert)} />
         <Button icon="bell" label="Mute 1 h" onClick={() => act.mute(alert.symbol)} />
-        <Button icon="check" label="Review" onClick={() => act.review(alert)} />
+        {(!alert.review || reviewMode === "open") && <Button icon={reviewMode === "open" ? "open" : "check"} label={REVIEW_LABELS[reviewMode]} onClick={() => act.review(alert)} />}
       </div>
       {settings.orders && host.account && <Orders alert={alert} host={host} usd={settings.orderUsd} />}
     </div>
@@ -1600,13 +1738,27 @@ function Orders({ alert, host, usd }: { alert: Alert; host: Host; usd: number })
 
 // --- 11 Market views --------------------------------------------------------------------------------------------------
 
+/** A tile of the heat map: how the sector does now, and the anomaly it has open (or had last). */
+interface Tile {
+  sector: string;
+  performancePct: number | null;
+  deviation: number | null;
+  members: number | null;
+  anomaly: MarketAnomaly | null;
+}
+
 interface MarketState {
+  /** False until the server has said anything about the market: then nothing is claimed about it either. */
+  known: boolean;
   stress: Stress | null;
   live: boolean;
   stale: boolean;
   delta: number | null;
   sync: MarketAnomaly | null;
-  sectors: MarketAnomaly[];
+  breadth: Breadth | null;
+  tiles: Tile[];
+  /** Open sector anomalies, the worst first. */
+  hit: MarketAnomaly[];
   items: MarketAnomaly[];
   lastStress: MarketAnomaly | null;
   worst: string | null;
@@ -1619,30 +1771,41 @@ function marketState(pad: Pad, stale: boolean): MarketState {
   const open = items.filter((item) => item.state !== "CLOSED");
   const lastStress = items.find((item) => item.type === "MARKET_STRESS" && item.stressIndex !== null);
   // Without a live index an open stress anomaly still says it; a closed one says nothing about now.
-  const stress = pad.stress ?? (lastStress && isOpen(lastStress) ? { index: lastStress.stressIndex!, parts: lastStress.components, timestamp: lastStress.timestamp } : null);
+  const stress = pad.stress ?? (lastStress && isOpen(lastStress) ? { index: lastStress.stressIndex!, parts: lastStress.components, timestamp: lastStress.timestamp, window: "", breadth: null, sectors: [] } : null);
   const before = stress && pad.stressHistory.find((point) => point.timestamp >= stress.timestamp - DELTA_MS);
   const known = before && stress && stress.timestamp - before.timestamp > DELTA_MS * 0.8;
   const bySector = new Map<string, MarketAnomaly>();
   for (const item of items) if (item.type === "SECTOR_ANOMALY" && item.sector && !bySector.has(item.sector)) bySector.set(item.sector, item);
   return {
+    known: pad.status.loaded && (pad.feed !== null || pad.stress !== null || !pad.status.online),
     stress,
     live: pad.stress !== null && !stale,
     stale,
     delta: known ? Math.round(stress.index) - Math.round(before.index) : null,
     sync: open.find((item) => item.type === "SYNCHRONIZED_MOVEMENT") ?? null,
-    sectors: [...bySector.values()].sort((a, b) => Number(isOpen(b)) - Number(isOpen(a)) || (a.performancePct ?? 0) - (b.performancePct ?? 0)),
+    breadth: stress?.breadth ?? null,
+    tiles: tilesOf(stress?.sectors ?? [], bySector),
+    hit: [...bySector.values()].filter(isOpen).sort((a, b) => rankOf(b.severity) - rankOf(a.severity) || Math.abs(b.deviation ?? 0) - Math.abs(a.deviation ?? 0)),
     items,
     lastStress: lastStress ?? null,
     worst: SEVERITIES.find((severity) => open.some((item) => item.severity === severity)) ?? null,
   };
+}
+/**
+ * Largest sector first: a sector stays where it is, so that it is found, and clicked, where it was a second ago. Of a
+ * server that sends no live sectors, those that had an anomaly.
+ */
+function tilesOf(live: SectorMove[], anomalies: Map<string, MarketAnomaly>): Tile[] {
+  if (live.length > 0) return live.map((sector) => ({ ...sector, anomaly: anomalies.get(sector.sector) ?? null }));
+  return [...anomalies.values()].map((anomaly) => ({ sector: anomaly.sector!, performancePct: anomaly.performancePct, deviation: anomaly.deviation, members: anomaly.members, anomaly })).sort((a, b) => a.sector.localeCompare(b.sector));
 }
 const isOpen = (item: MarketAnomaly) => item.state !== "CLOSED";
 
 const quietStress = ({ lastStress }: MarketState) => (lastStress ? `last ${Math.round(lastStress.stressIndex!)} at ${clock(lastStress.timestamp)}` : "none so far");
 
 function StressLine({ market, onOpen }: { market: MarketState; onOpen: () => void }) {
-  const { stress, sync } = market;
-  if (!stress) return <div className="strip"><span className="lbl">Stress</span><b className="idx t3">–</b><span className="t3 ell">{quietStress(market)}</span></div>;
+  const { stress, sync, breadth } = market;
+  if (!stress) return <div className="strip"><span className="lbl">Stress</span><b className="idx t3">–</b><span className="t3 ell">{market.known && quietStress(market)}</span></div>;
   const zone = zoneOf(stress.index);
   const tone = market.live ? `s-${zone.severity}` : "t3";
   return (
@@ -1651,11 +1814,17 @@ function StressLine({ market, onOpen }: { market: MarketState; onOpen: () => voi
       <span className="lbl">Stress</span>
       <b className={`idx num ${tone}`}>{Math.round(stress.index)}</b>
       <span className={`mini ${tone}`}><i style={{ width: `${stress.index}%` }} /></span>
-      <span className="t2 ell grow">{market.live ? (market.delta === null ? zone.name : `${signed(market.delta, 0)} in 15 min`) : `at ${clock(stress.timestamp, true)}`}</span>
+      <span className="t2 ell grow">{market.live ? (market.delta === null ? zone.name : <>{signed(market.delta, 0)}<span className="only-n"> in 15 min</span></>) : <><span className="only-n">at </span>{clock(stress.timestamp, true)}</>}</span>
+      {!sync && breadth && <span className={`nw ${market.stale ? "t3" : "t2"} only-xs`}>{breadthText(breadth)}</span>}
       {sync && <b className={`nw ${market.stale ? "t3" : sync.direction === "UP" ? "up" : "down"}`}>{sync.direction === "UP" ? "▲" : "▼"} {share(sync.ratio)} <span className="only-n">together</span></b>}
       <Icon name="right" size={12} />
     </button>
   );
+}
+
+/** Which way most go: `51 % rise`. */
+function breadthText({ up, flat, down }: Breadth): string {
+  return `${share(Math.max(up, down) / (up + flat + down))} ${up >= down ? "rise" : "fall"}`;
 }
 
 interface MarketActions {
@@ -1665,11 +1834,15 @@ interface MarketActions {
   filterSymbol: (symbol: string) => void;
 }
 
+/** The shape of what is to come; it stands still when nothing is coming. */
+const Bones = ({ widths }: { widths: number[] }) => <>{widths.map((width, i) => <span key={i} className="sk" style={{ width }} />)}</>;
+
 const Summary = React.memo(function Summary({ market, act }: { market: MarketState; act: MarketActions }) {
+  if (!market.known) return <div className="summary"><Bones widths={[110, 380]} /></div>;
   const { stress, sync } = market;
   const zone = stress ? zoneOf(stress.index) : null;
   const lead = stress?.parts[0];
-  const hit = market.sectors.filter(isOpen).sort((a, b) => rankOf(b.severity) - rankOf(a.severity) || Math.abs(b.deviation ?? 0) - Math.abs(a.deviation ?? 0))[0];
+  const hit = market.hit[0];
   return (
     <div className="summary">
       <span className="sumidx">
@@ -1680,9 +1853,9 @@ const Summary = React.memo(function Summary({ market, act }: { market: MarketSta
       <p className="say">
         {sync
           ? <><b>{sync.symbols.length} of {sync.universe ?? "–"} symbols ({share(sync.ratio)}) {sync.direction === "UP" ? "rose" : "fell"} together{sync.window ? ` in ${span(sync.window)}` : ""}, <span className={sync.direction === "UP" ? "up" : "down"}>{percent(sync.averageChangePct, NBSP)}</span> on average.</b> {sync.usualRatio !== null && `Usual: ${share(sync.usualRatio)}. `}</>
-          : <>No move of the whole market right now. </>}
+          : <>No move of the whole market right now{market.breadth && stress ? <>: {market.breadth.up} of {market.breadth.up + market.breadth.flat + market.breadth.down} symbols rose and {market.breadth.down} fell in {span(stress.window)}</> : ""}. </>}
         {lead && stress && stress.index >= 40 && `Led by ${lead.name}. `}
-        {hit && hit.performancePct !== null && <>{hit.sector} parts from the market: <span className={hit.performancePct < 0 ? "down" : "up"}>{percent(hit.performancePct, NBSP)}</span>, {plain(Math.abs(hit.deviation ?? 0), 1)}σ {(hit.deviation ?? 0) < 0 ? "worse" : "better"}.</>}
+        {hit && hit.performancePct !== null && <>{hit.sector} parts from the market: <span className={hit.performancePct < 0 ? "down" : "up"}>{percent(hit.performancePct, NBSP)}</span>{hit.window ? ` in ${span(hit.window)}` : ""}, {plain(Math.abs(hit.deviation ?? 0), 1)}σ {(hit.deviation ?? 0) < 0 ? "worse" : "better"}.</>}
       </p>
       {(sync ?? hit) && (
         <span className="acts">
@@ -1699,29 +1872,30 @@ function Card({ title, note, className = "", children }: { title: React.ReactNod
   return <section className={`mc ${className}`}><h2>{title}{note !== undefined && <span className="r">{note}</span>}</h2>{children}</section>;
 }
 
-function StressCards({ market, pad, width }: { market: MarketState; pad: Pad; width: number }) {
+function StressCard({ market, pad }: { market: MarketState; pad: Pad }) {
   const { stress } = market;
   if (!stress) return <Card title="Market stress"><p className="t2">{market.lastStress ? `No stress right now. The last time it reached ${Math.round(market.lastStress.stressIndex!)}, at ${clock(market.lastStress.timestamp)}.` : "No stress so far."}</p></Card>;
-  const points = roundTogether(stress.parts.map((part) => part.points), stress.index);
-  const wide = width >= 560;
-  const historyWidth = Math.max(140, (wide ? width / 2 : width) - (width >= 360 ? 200 : 40));
   return (
-    <div className="mg2">
-      <Card title="Market stress" note={market.live ? (market.delta === null ? "0–100" : `${signed(market.delta, 0)} in 15 min`) : `at ${clock(stress.timestamp, true)}`}>
-        <div className="gauge"><Gauge index={stress.index} mute={!market.live} /><div className="hist"><StressHistory points={pad.stressHistory} index={stress.index} width={historyWidth} mute={!market.live} /></div></div>
-      </Card>
-      <Card title={`What makes it ${Math.round(stress.index)}`} note="percentile · points">
-        <div className="stack">{stress.parts.map((part, i) => <i key={part.name} title={words(part.name)} style={{ width: `${Math.max(0, part.points)}%`, opacity: i ? 1 - i * 0.12 : 1 }} />)}<span className="rest" /></div>
-        {stress.parts.map((part, i) => (
-          <div key={part.name} className={`comp${i ? "" : " lead"}`}>
-            <span className="nm ell">{words(part.name)}</span>
-            <span className="bar"><i style={{ width: `${part.percentile}%` }} /><u /></span>
-            <span className="num t3 pc">{ordinal(Math.round(part.percentile))}</span>
-            <b className="num">{plain(points[i] ?? part.points, 1)}</b>
-          </div>
-        ))}
-      </Card>
-    </div>
+    <Card title="Market stress" note={market.live ? (market.delta === null ? "0–100" : `${signed(market.delta, 0)} in 15 min`) : `at ${clock(stress.timestamp, true)}`}>
+      <div className="gauge"><Gauge index={stress.index} mute={!market.live} /><StressHistory points={pad.stressHistory} index={stress.index} mute={!market.live} /></div>
+    </Card>
+  );
+}
+
+function ComponentsCard({ stress }: { stress: Stress }) {
+  const points = roundTogether(stress.parts.map((part) => part.points), stress.index);
+  return (
+    <Card title={`What makes it ${Math.round(stress.index)}`} note="percentile · points">
+      <div className="stack">{stress.parts.map((part, i) => <i key={part.name} title={words(part.name)} style={{ width: `${Math.max(0, part.points)}%`, opacity: i ? 1 - i * 0.12 : 1 }} />)}<span className="rest" /></div>
+      {stress.parts.map((part, i) => (
+        <div key={part.name} className={`comp${i ? "" : " lead"}`}>
+          <span className="nm ell">{words(part.name)}</span>
+          <span className="bar"><i style={{ width: `${part.percentile}%` }} /><u /></span>
+          <span className="num t3 pc">{ordinal(Math.round(part.percentile))}</span>
+          <b className="num">{plain(points[i] ?? part.points, 1)}</b>
+        </div>
+      ))}
+    </Card>
   );
 }
 
@@ -1731,30 +1905,42 @@ function ordinal(n: number): string {
   return `${n}${teen ? "th" : last === 1 ? "st" : last === 2 ? "nd" : last === 3 ? "rd" : "th"}`;
 }
 
-/** How much of the market goes one way: from the open synchronized move, else the live breadth (which has no side). */
-function Breadth({ market }: { market: MarketState }) {
-  const { sync } = market;
-  const value = market.stress?.parts.find((part) => part.name === "breadth")?.value ?? null;
-  const ratio = sync?.ratio ?? (value !== null && value >= 0 && value <= 1 ? value : null);
-  if (ratio === null) return null;
-  const side = sync?.direction === "UP" ? "u" : sync ? "d" : "n";
+/** How many go which way; of a server that does not count them, the share that an open move has taken along. */
+function BreadthCard({ market, width }: { market: MarketState; width: number }) {
+  const { sync, stress } = market;
   const universe = sync?.universe ?? null;
-  const count = universe === null ? null : Math.round(ratio * universe);
-  const verb = sync ? (sync.direction === "UP" ? "rise" : "fall") : "move with the market";
+  const counts = market.breadth ?? (sync?.ratio && universe ? { up: 0, flat: universe - Math.round(sync.ratio * universe), down: 0, [sync.direction === "UP" ? "up" : "down"]: Math.round(sync.ratio * universe) } : null);
+  if (!counts) return null;
+  const { up, flat, down } = counts;
+  const total = up + flat + down;
+  const window = market.breadth ? (stress?.window ?? "") : (sync?.window ?? "");
+  const note = market.live ? `${total} symbols${window && ` · ${span(window)}`}` : `at ${clock(stress?.timestamp ?? sync!.timestamp, true)}`;
+  const roomy = (count: number) => (count / total) * (width - 40) > 56;
   return (
-    <Card title="Breadth" note={`${universe === null ? "" : `${universe} symbols`}${sync?.window ? ` · ${span(sync.window)}` : ""}`}>
-      <div className="breadth">
-        <span className={side} style={{ width: `${ratio * 100}%` }}>{sync ? (sync.direction === "UP" ? "▲ " : "▼ ") : ""}{count ?? ""}</span>
-        <span className="f grow" />
+    <Card title="Breadth" note={note}>
+      <div className={`breadth${market.live ? "" : " past"}`} role="img" aria-label={`${down} fell, ${flat} stand still, ${up} rose`}>
+        {down > 0 && <span className="d" style={{ flexGrow: down }}>{roomy(down) && <b>▼ {down}</b>}</span>}
+        {flat > 0 && <span className="f" style={{ flexGrow: flat }} />}
+        {up > 0 && <span className="u" style={{ flexGrow: up }}>{roomy(up) && <b>{up} ▲</b>}</span>}
       </div>
-      <div className="bl"><span>{share(ratio)} {verb}</span><span>{share(1 - ratio)} do not</span></div>
+      <div className="bl"><span>{share(down / total)} fell</span><span>{share(flat / total)} {market.breadth ? "flat" : "did not"}</span><span>{share(up / total)} rose</span></div>
     </Card>
   );
 }
 
-function SyncCard({ item, now, act }: { item: MarketAnomaly; now: number; act: MarketActions }) {
+/** What the symbols of an incident did, as far as their alerts say. */
+function changesIn(pad: Pad, incident: string): Map<string, number> {
+  const changes = new Map<string, number>();
+  for (const { alert } of pad.store.entries) if (alert.incident === incident && alert.changePct !== null) changes.set(alert.symbol, alert.changePct);
+  return changes;
+}
+
+function SyncCard({ item, pad, now, act }: { item: MarketAnomaly; pad: Pad; now: number; act: MarketActions }) {
   const [all, setAll] = React.useState(false);
-  const shown = all ? item.symbols.slice(0, 400) : item.symbols.slice(0, 7);
+  const changes = changesIn(pad, item.id);
+  const size = (symbol: string) => Math.abs(changes.get(symbol) ?? 0);
+  const furthest = [...item.symbols].sort((a, b) => size(b) - size(a));
+  const shown = all ? furthest.slice(0, 400) : furthest.slice(0, 6);
   return (
     <Card className={`f-${item.severity}`} title={<><Severity severity={item.severity} />Synchronized move</>} note={age(now - item.timestamp)}>
       <div className="sync">
@@ -1766,7 +1952,7 @@ function SyncCard({ item, now, act }: { item: MarketAnomaly; now: number; act: M
         </div>
       </div>
       <div className={`chips${all ? " all" : ""}`}>
-        {shown.map((symbol) => <button key={symbol} type="button" className="chip" title={`Only ${symbol}`} onClick={() => act.filterSymbol(symbol)}>{splitSymbol(symbol)[0]}</button>)}
+        {shown.map((symbol) => <button key={symbol} type="button" className="chip" title={`Only ${symbol}`} onClick={() => act.filterSymbol(symbol)}>{splitSymbol(symbol)[0]}{changes.has(symbol) && <span className={`num ${changes.get(symbol)! < 0 ? "down" : "up"}`}> {signed(changes.get(symbol)!, 1)}%</span>}</button>)}
         {!all && item.symbols.length > shown.length && <button type="button" className="chip" onClick={() => setAll(true)}>+{item.symbols.length - shown.length}</button>}
       </div>
       <div className="acts">
@@ -1789,44 +1975,66 @@ function Earlier({ items }: { items: MarketAnomaly[] }) {
 }
 
 const HEAT_FULL = 5;
-function Sectors({ market, now, act }: { market: MarketState; now: number; act: MarketActions }) {
+/** Background of a change: the square root makes an ordinary day's half a percent visible, ±5 % saturates. */
+function heat(change: number): string {
+  const amount = Math.sqrt(Math.min(1, Math.abs(change) / HEAT_FULL));
+  return `color-mix(in srgb, var(--${change < 0 ? "down" : "up"}) ${Math.round(amount * 40)}%, var(--bg1))`;
+}
+
+const HeatMap = React.memo(function HeatMap({ market, pad, now, act }: { market: MarketState; pad: Pad; now: number; act: MarketActions }) {
+  const { tiles, stress } = market;
+  const note = tiles.length === 0 ? undefined : stress && !market.live ? `at ${clock(stress.timestamp, true)}` : stress?.window ? `${span(stress.window)} · largest first` : undefined;
   return (
-    <Card title="Sectors" note={market.sectors.length ? "worst first" : undefined}>
-      {market.sectors.length === 0 && <p className="t2">Every sector goes with the market.</p>}
+    <Card title="Sectors" note={note}>
+      {tiles.length === 0 && <p className="t2">The sectors show with the first prices.</p>}
       <div className="heat">
-        {market.sectors.slice(0, 18).map((item) => {
-          const change = item.performancePct ?? 0;
-          const heat = Math.min(1, Math.abs(change) / HEAT_FULL);
-          const open = isOpen(item);
+        {tiles.map(({ sector, performancePct, deviation, members, anomaly }) => {
+          const open = anomaly !== null && isOpen(anomaly);
+          const symbols = pad.sectors.get(sector) ?? anomaly?.symbols ?? [];
+          const about = open ? marketSentence(anomaly) : anomaly ? `Last anomaly ${age(now - anomaly.timestamp)} ago` : "Goes with the market";
           return (
-            <button key={item.id} type="button" className={`tile${open ? ` flag f-${item.severity}` : " past"}`} title={open ? `Show the symbols of ${item.sector}` : `Closed; seen ${age(now - item.timestamp)} ago`}
-              style={{ background: `color-mix(in srgb, var(--${change < 0 ? "down" : "up"}) ${Math.round(heat * (open ? 38 : 14))}%, var(--bg1))` }}
-              onClick={() => act.show(item.sector ?? "Sector", item.symbols)}>
-              <span className="n"><span className="ell grow">{item.sector}</span>{open ? <Severity severity={item.severity} size={11} /> : <span className="t3">{age(now - item.timestamp)}</span>}</span>
-              <span className="p num">{percent(item.performancePct)}</span>
-              <span className="d num"><span>{sigma(item.deviation)}</span><span>{item.membersMoving ?? "–"}/{item.members ?? "–"}</span></span>
+            <button key={sector} type="button" className={`tile${open ? ` flag f-${anomaly.severity}` : ""}`} title={`${about}. Show its alerts`} disabled={symbols.length === 0} style={{ background: heat(performancePct ?? 0) }} onClick={() => act.show(sector, symbols)}>
+              <span className="n"><span className="ell grow">{sector}</span>{open && <Severity severity={anomaly.severity} size={11} />}</span>
+              <span className="p num">{percent(performancePct)}</span>
+              <span className="d num"><span>{sigma(deviation)}</span><span>{open && anomaly.membersMoving !== null ? `${anomaly.membersMoving}/${anomaly.members ?? "–"}` : (members ?? "–")}</span></span>
             </button>
           );
         })}
       </div>
-      {market.sectors.length > 0 && <div className="legend"><span>−{HEAT_FULL}%</span><span className="ramp" /><span>+{HEAT_FULL}%</span><span>· σ: deviation from the market · 11/14: members that moved with it</span></div>}
+      {tiles.length > 0 && <div className="legend"><span>−{HEAT_FULL}%</span><span className="ramp">{[-5, -2, -0.5, 0, 0.5, 2, 5].map((change) => <i key={change} style={{ background: heat(change) }} />)}</span><span className="r">+{HEAT_FULL}%</span><span>σ: deviation from the market</span><span className="only-n">11/14: symbols that move with the sector</span></div>}
     </Card>
+  );
+});
+
+function MarketBones({ wide, summary, still }: { wide: boolean; summary: React.ReactNode; still: boolean }) {
+  const stress = <Card title="Market stress"><div className="bones" style={{ height: 118 }}><Bones widths={[150, 150, 90]} /></div></Card>;
+  const components = <Card title="What makes it"><div className="bones" style={{ height: 142 }}><Bones widths={[260, 200, 220, 180, 200]} /></div></Card>;
+  return (
+    <div className={`col-mkt${still ? " still" : ""}`} aria-busy={!still} role="region" aria-label="Market">
+      {summary}
+      {wide ? <div className="mg2">{stress}{components}</div> : <>{stress}{components}</>}
+      <Card title="Breadth"><div className="bones" style={{ height: 40 }}><Bones widths={[2000]} /></div></Card>
+      <Card title="Sectors"><div className="heat">{Array.from({ length: 19 }, (_, i) => <span key={i} className="tile sk" />)}</div></Card>
+    </div>
   );
 }
 
 const MarketColumn = React.memo(function MarketColumn({ market, pad, width, now, act, summary }: { market: MarketState; pad: Pad; width: number; now: number; act: MarketActions; summary: boolean }) {
   const syncs = market.items.filter((item) => item.type === "SYNCHRONIZED_MOVEMENT" && isOpen(item)).slice(0, 2);
-  const earlier = market.items.filter((item) => !syncs.includes(item) && !(item.type === "SECTOR_ANOMALY" && isOpen(item))).slice(0, 9);
+  const earlier = market.items.filter((item) => !syncs.includes(item) && !(item.type === "SECTOR_ANOMALY" && isOpen(item))).slice(0, syncs.length ? 7 : 9);
+  if (!market.known) return <MarketBones wide={width >= 700} summary={summary && <Summary market={market} act={act} />} still={pad.status.error !== ""} />;
+  const stress = <StressCard market={market} pad={pad} />;
+  const components = market.stress && <ComponentsCard stress={market.stress} />;
+  const moves = syncs.map((item) => <SyncCard key={item.id} item={item} pad={pad} now={now} act={act} />);
+  const past = <Earlier items={earlier} />;
+  const sectors = <HeatMap market={market} pad={pad} now={now} act={act} />;
+  // What is going on comes before what has been.
   return (
     <div className="col-mkt" tabIndex={-1} role="region" aria-label="Market">
       {summary && <Summary market={market} act={act} />}
-      <StressCards market={market} pad={pad} width={width} />
-      <Breadth market={market} />
-      <div className="mg2">
-        {syncs.map((item) => <SyncCard key={item.id} item={item} now={now} act={act} />)}
-        <Earlier items={earlier.slice(0, syncs.length ? 7 : 9)} />
-      </div>
-      <Sectors market={market} now={now} act={act} />
+      {width >= 700 ? <div className="mg2">{stress}{components}</div> : <>{stress}<div className="mg2">{components}{moves}</div></>}
+      <BreadthCard market={market} width={width} />
+      {width >= 700 && moves.length > 0 ? <><div className="mg2">{moves}{past}</div>{sectors}</> : <>{sectors}{past}</>}
     </div>
   );
 });
@@ -1880,7 +2088,7 @@ function SeverityToggles({ counts, hidden, onToggle }: { counts: Record<string, 
     <span className="sevt" role="group" aria-label="Severities shown">
       {SEVERITIES.map((severity) => (
         <button key={severity} type="button" className={hidden.includes(severity) ? "off" : ""} aria-pressed={!hidden.includes(severity)} aria-label={`${words(severity)}, ${counts[severity] ?? 0} open`} title={words(severity)} onClick={() => onToggle(severity)}>
-          <Severity severity={severity} size={12} /><span className="num">{counts[severity] ?? 0}</span>
+          <Severity severity={severity} size={12} /><span className="num">{counts[severity] ?? "–"}</span>
         </button>
       ))}
     </span>
@@ -1921,9 +2129,9 @@ const LAYOUTS: { layout: Layout; label: string; note: string }[] = [
   { layout: "table", label: "Table", note: "Sortable columns, 24 px" },
 ];
 
-type Change_ = (change: Partial<Settings>) => void;
+type SettingsChange = (change: Partial<Settings>) => void;
 
-function LayoutMenu({ settings, change, onClose }: { settings: Settings; change: Change_; onClose: () => void }) {
+function LayoutMenu({ settings, change, onClose }: { settings: Settings; change: SettingsChange; onClose: () => void }) {
   return (
     <Overlay title="Layout" onClose={onClose}>
       {LAYOUTS.map(({ layout, label, note }) => (
@@ -1944,22 +2152,21 @@ const PRESETS: { label: string; change: Partial<Settings> }[] = [
 ];
 const flip = (list: string[], value: string) => (list.includes(value) ? list.filter((other) => other !== value) : [...list, value]);
 
-function FilterMenu({ settings, change, host, counts, sectors, shown, onClose }: { settings: Settings; change: Change_; host: Host; counts: Record<string, number>; sectors: MarketAnomaly[]; shown: number; onClose: () => void }) {
+function FilterMenu({ settings, change, host, counts, sectors, shown, onClose }: { settings: Settings; change: SettingsChange; host: Host; counts: Record<string, number>; sectors: Map<string, string[]>; shown: number; onClose: () => void }) {
   return (
     <Overlay title="Filters" onClose={onClose}>
       <Search value={settings.search} onChange={(search) => change({ search })} />
       <div className="fld"><span className="lbl">Presets</span><div className="cks">{PRESETS.map(({ label, change: preset }) => <button key={label} type="button" className="ctl" onClick={() => change(preset)}>{label}</button>)}</div></div>
       <div className="fld"><span className="lbl">Severity</span><SeverityToggles counts={counts} hidden={settings.hiddenSeverities} onToggle={(severity) => change({ hiddenSeverities: flip(settings.hiddenSeverities, severity) })} /></div>
       <div className="fld"><span className="lbl">Method (none chosen: all)</span><div className="cks">{METHODS.map((method) => <Toggle key={method} on={settings.methods.includes(method)} label={methodName(method)} onClick={() => change({ methods: flip(settings.methods, method) })} />)}</div></div>
-      {sectors.length > 0 && <div className="fld"><span className="lbl">Sector that parted from the market</span><div className="cks">{sectors.slice(0, 12).map(({ sector, symbols }) => {
-        const on = settings.group?.label === sector;
-        return <Toggle key={sector} on={on} label={sector} onClick={() => change({ group: on || !sector ? null : { label: sector, symbols } })} />;
-      })}</div></div>}
+      {sectors.size > 0 && <label className="fld"><span className="lbl">Sector</span><select value={settings.group && sectors.has(settings.group.label) ? settings.group.label : ""} onChange={({ target }) => change({ group: target.value ? { label: target.value, symbols: sectors.get(target.value) ?? [] } : null })}>
+        <option value="">All {sectors.size} sectors</option>{[...sectors.keys()].sort().map((sector) => <option key={sector}>{sector}</option>)}
+      </select></label>}
       <div className="fld"><span className="lbl">Only</span><div className="cks">
         <Toggle on={settings.onlyActive} label="Active symbol" disabled={!host.active} onClick={() => change({ onlyActive: !settings.onlyActive })} />
         <Toggle on={settings.onlyPositions} label="My positions" disabled={!host.account} onClick={() => change({ onlyPositions: !settings.onlyPositions })} />
         <Toggle on={settings.hideClosed} label="Open episodes" onClick={() => change({ hideClosed: !settings.hideClosed })} />
-        {settings.group && <Toggle on label={`${settings.group.label}: ${settings.group.symbols.length}`} onClick={() => change({ group: null })} />}
+        {settings.group && !sectors.has(settings.group.label) && <Toggle on label={`${settings.group.label}: ${settings.group.symbols.length}`} onClick={() => change({ group: null })} />}
       </div></div>
       <div className="fld"><span className="lbl">Channels received</span><div className="cks">{["alerts", "market"].map((channel) => {
         const on = settings.channels.length === 0 || settings.channels.includes(channel);
@@ -1972,7 +2179,7 @@ function FilterMenu({ settings, change, host, counts, sectors, shown, onClose }:
 
 const LEVELS = [["OFF", "Off"], ["CRITICAL", "Critical"], ["HIGH", "High and up"], ["MEDIUM", "Medium and up"], ["LOW", "All"]] as const;
 
-function SettingsMenu({ settings, change, onClose }: { settings: Settings; change: Change_; onClose: () => void }) {
+function SettingsMenu({ settings, change, onClose }: { settings: Settings; change: SettingsChange; onClose: () => void }) {
   const [server, setServer] = React.useState(settings.server);
   const { links = [], actions = [] } = defaults();
   const notify = async (level: string) => {
@@ -2006,7 +2213,7 @@ function Levels({ value, onChange }: { value: string; onChange: (level: string) 
   return <div className="cks">{LEVELS.map(([level, label]) => <Toggle key={level} on={value === level} label={label} onClick={() => onChange(level)} />)}</div>;
 }
 
-const KEYS = [["J K", "move"], ["Enter", "expand"], ["Esc", "close"], ["O", "chart"], ["C", "copy"], ["M", "mute 1 h"], ["A", "review"], ["/", "search"], ["1–4", "severity"], ["L", "layout"], ["P", "pause"], ["G", "newest"], ["?", "keys"]];
+const KEYS = [["J K", "move"], ["Enter", "expand"], ["Esc", "close"], ["O", "chart"], ["C", "copy"], ["M", "mute 1 h"], ["A", "acknowledge"], ["/", "search"], ["1–4", "severity"], ["L", "layout"], ["P", "pause"], ["G", "newest"], ["?", "keys"]];
 
 function KeysMenu({ onClose }: { onClose: () => void }) {
   return <Overlay title="Keys" onClose={onClose}><dl className="keys">{KEYS.map(([key, what]) => <React.Fragment key={key}><dt><kbd>{key}</kbd></dt><dd>{what}</dd></React.Fragment>)}</dl></Overlay>;
@@ -2064,13 +2271,13 @@ function usePad(settings: Settings): Pad {
 
 /** What the filters let through, and their names for the empty state. */
 function acceptOf(settings: Settings, host: { active: string; positions: Set<string> }, now: number): { accepts: (alert: Alert) => boolean; names: string[] } {
-  const group = settings.group ? new Set(settings.group.symbols) : null;
+  const group = settings.group ? new Set(settings.group.symbols.map(coinOf)) : null;
   const rest = settings.restMuted && settings.restMuted.until > now ? new Set(settings.restMuted.symbols) : null;
-  const search = canonical(settings.search);
+  const searched = settings.search.split(/[\s,]+/).map(canonical).filter(Boolean);
   const names = [
     ...(settings.hiddenSeverities.length ? [`without ${settings.hiddenSeverities.map(words).join(", ")}`] : []),
     ...(settings.methods.length ? [`Method ${settings.methods.map(methodName).join(", ")}`] : []),
-    ...(search ? [`“${search}”`] : []),
+    ...(searched.length ? [`“${searched.join(", ")}”`] : []),
     ...(settings.group ? [settings.group.label] : []),
     ...(settings.onlyActive ? ["Active symbol"] : []),
     ...(settings.onlyPositions ? ["My positions"] : []),
@@ -2080,8 +2287,8 @@ function acceptOf(settings: Settings, host: { active: string; positions: Set<str
   const accepts = (alert: Alert) =>
     !settings.hiddenSeverities.includes(alert.severity) &&
     (settings.methods.length === 0 || settings.methods.includes(alert.method)) &&
-    (!search || alert.symbol.includes(search)) &&
-    (!group || group.has(alert.symbol)) &&
+    (searched.length === 0 || searched.some((word) => alert.symbol.includes(word))) &&
+    (!group || group.has(coinOf(alert.symbol))) &&
     (!rest || rest.has(alert.symbol)) &&
     (!settings.onlyActive || alert.symbol === host.active) &&
     (!settings.onlyPositions || host.positions.has(alert.symbol)) &&
@@ -2138,7 +2345,7 @@ function Component(): React.ReactElement {
   React.useEffect(() => {
     if (expandedIsGone) setExpanded(null);
   }, [expandedIsGone]);
-  const counts: Record<string, number> = {};
+  const counts: Record<string, number> = status.loaded ? { CRITICAL: 0, HIGH: 0, MEDIUM: 0, LOW: 0 } : {};
   let open = 0;
   for (const { alert } of store.entries) {
     if (isClosed(alert)) continue;
@@ -2148,7 +2355,7 @@ function Component(): React.ReactElement {
   const flash = !((store.entries[store.entries.length - FLASH_AT_MOST]?.arrived ?? 0) > now - 1_000);
   const stale = pad.isStale(now);
   const frozen = stale || !status.online;
-  const market = React.useMemo(() => marketState(pad, frozen), [pad, pad.marketVersion, frozen]);
+  const market = React.useMemo(() => marketState(pad, frozen), [pad, pad.marketVersion, frozen, status, pad.feed === null]);
   const marketNow = pad.marketNow(now);
   const badge = badgeOf(status, pad.feed, pad.feedAgeMs(now), stale, now);
 
@@ -2160,8 +2367,9 @@ function Component(): React.ReactElement {
     setReading((old) => ({ ...old, scrolled: false }));
     scrollTo(0);
   };
-  const latest = React.useRef({ settings, host, change, pad, accepts, paused });
-  latest.current = { settings, host, change, pad, accepts, paused };
+  const { mode: reviewMode, review } = useReviewing(pad);
+  const latest = React.useRef({ settings, host, change, pad, accepts, paused, review });
+  latest.current = { settings, host, change, pad, accepts, paused, review };
 
   const act = React.useMemo<Actions>(() => ({
     toggle: (id) => setExpanded((old) => (old === id ? null : id)),
@@ -2176,7 +2384,7 @@ function Component(): React.ReactElement {
       set({ muted: { ...unexpired(current.muted), [symbol]: Date.now() + MUTE_MS } });
       api.toast.info(`${symbol} is muted for 1 h in this browser.`);
     },
-    review: (alert) => window.open(`${latest.current.settings.server}/admin/alerts/alert/?q=${encodeURIComponent(alert.id)}`, "_blank", "noopener"),
+    review: (alert) => latest.current.review(alert),
     fold: (incident) => setFolded((old) => toggled(old, incident)),
     unfold: (incident) => setUnfolded((old) => toggled(old, incident)),
   }), []);
@@ -2256,7 +2464,7 @@ function Component(): React.ReactElement {
   const pill = list.waiting > 0 || paused ? (
     <button type="button" className={`pill${paused ? " paused" : ""}`} onClick={release} title={paused ? "Resume" : "Show the new alerts (G)"}>
       <Icon name={paused ? "play" : "up"} size={12} />{paused ? `Paused ${list.waiting || ""}` : <>{list.waiting}<span className="only-n">new</span></>}
-      {list.waitingCritical > 0 && <em><Severity severity="CRITICAL" size={12} />{list.waitingCritical}</em>}
+      {list.waitingCritical > 0 && <em className={paused ? "only-n" : ""}><Severity severity="CRITICAL" size={12} />{list.waitingCritical}</em>}
     </button>
   ) : null;
   const activeFilters = names.length;
@@ -2268,17 +2476,20 @@ function Component(): React.ReactElement {
       <header className="hd">
         <span className="title only-t">Anomalies</span>
         <Badge state={badge} />
-        <span className="t2 ell grow src only-l" title={sourceText}>{sourceText}</span>
-        {wide && <Search value={settings.search} inputRef={searchRef} onChange={(search) => change({ search })} />}
+        <span className="t2 ell src only-l" title={sourceText}>{sourceText}</span>
+        {wide && <><span className="sep" /><Search value={settings.search} inputRef={searchRef} onChange={(search) => change({ search })} /></>}
         <span className="grow only-s" />
         <span className="only-m"><SeverityToggles counts={counts} hidden={settings.hiddenSeverities} onToggle={toggleSeverity} /></span>
         <IconButton icon="filter" label="Filters" on={menu === "filter"} count={activeFilters} onClick={() => setMenu("filter")} />
+        {wide && host.active && <Toggle on={settings.onlyActive} label={<><Icon name="chart" />Active</>} onClick={() => change({ onlyActive: !settings.onlyActive })} />}
+        {wide && host.account && <Toggle on={settings.onlyPositions} label={<><Icon name="user" />Positions</>} onClick={() => change({ onlyPositions: !settings.onlyPositions })} />}
+        <span className="grow only-l" />
         <button type="button" className="ctl lay" aria-label={`Layout: ${settings.layout}`} aria-haspopup="dialog" onClick={() => setMenu("layout")}><Icon name={settings.layout} /><span className="lay-tx">{words(settings.layout)}</span><Icon name="down" size={10} /></button>
         <IconButton icon={settings.sound === "OFF" ? "mute" : "sound"} label={settings.sound === "OFF" ? "Sound is off" : `Sound: ${settings.sound.toLowerCase()} and up`} on={settings.sound !== "OFF"} className="k-sound" onClick={() => change({ sound: settings.sound === "OFF" ? "HIGH" : "OFF" })} />
         <IconButton icon={paused ? "play" : "pause"} label={paused ? "Resume (P)" : "Pause (P)"} on={paused} onClick={() => (paused ? release() : setPaused(true))} />
         <IconButton icon="gear" label="Settings" on={menu === "settings"} onClick={() => setMenu("settings")} />
       </header>
-      {wide ? <Summary market={market} act={marketAct} /> : status.loaded || status.error ? <StressLine market={market} onOpen={() => setTab("market")} /> : <div className="strip"><span className="sk" style={{ width: 14 }} /><span className="sk" style={{ width: 48 }} /><span className="sk" style={{ width: 28 }} /></div>}
+      {wide ? <Summary market={market} act={marketAct} /> : market.known || status.error ? <StressLine market={market} onOpen={() => setTab("market")} /> : <div className="strip"><Bones widths={[14, 48, 28]} /></div>}
       {!wide && (
         <div className="tabs">
           <div className="tabl" role="tablist" aria-label="Views">{(["alerts", "market"] as const).map((name) => (
@@ -2293,10 +2504,10 @@ function Component(): React.ReactElement {
       <div className="body">
         {(wide || tab === "alerts") && (
           <div className="col-list" style={wide ? undefined : { flex: "1 1 0" }}>
-            {wide && <div className="listhd"><b className="t1">Alerts</b><span className="num">{open} open</span>{list.folded > 0 && <span>{list.folded} folded in incidents</span>}{pill}</div>}
+            {wide && <div className="listhd"><b className="t1">Alerts</b>{status.loaded && <span className="num">{open} open</span>}{list.folded > 0 && <span>{list.folded} folded in incidents</span>}{pill}</div>}
             {settings.layout === "table" && list.items.length > 0 && <TableHead sort={settings.sort} onSort={(sort) => change({ sort })} />}
             {list.items.length > 0 ? (
-              <AlertList list={list} listRef={listRef} layout={settings.layout} focused={focused} marketNow={marketNow} now={now} flash={flash} host={host} settings={settings} pad={pad} width={listWidth} act={act} onHeight={setExpandedHeight}
+              <AlertList list={list} listRef={listRef} layout={settings.layout} reviewMode={reviewMode} focused={focused} marketNow={marketNow} now={now} flash={flash} host={host} settings={settings} pad={pad} width={listWidth} act={act} onHeight={setExpandedHeight}
                 onReading={(part) => setReading((old) => (Object.entries(part).every(([name, value]) => old[name as "scrolled"] === value) ? old : { ...old, ...part }))} />
             ) : (
               <EmptyState pad={pad} names={names} hidden={list.hidden} waiting={list.waiting} onReset={() => change({ ...NO_FILTERS, muted: {}, restMuted: null })} onEdit={() => setMenu("filter")} onSettings={() => setMenu("settings")} />
@@ -2313,7 +2524,7 @@ function Component(): React.ReactElement {
         <span className="only-t keyhints"><kbd>J</kbd><kbd>K</kbd> move <kbd>↵</kbd> expand <kbd>M</kbd> mute <kbd>P</kbd> pause <button type="button" className="lnk" aria-label="All keys" onClick={() => setMenu("keys")}><kbd>?</kbd> keys</button></span>
       </footer>
       <p className="vh" aria-live="polite">{announcement}</p>
-      {menu === "filter" && <FilterMenu settings={settings} change={change} host={host} counts={counts} sectors={market.sectors} shown={list.shown} onClose={() => setMenu(null)} />}
+      {menu === "filter" && <FilterMenu settings={settings} change={change} host={host} counts={counts} sectors={pad.sectors} shown={list.shown} onClose={() => setMenu(null)} />}
       {menu === "layout" && <LayoutMenu settings={settings} change={change} onClose={() => setMenu(null)} />}
       {menu === "settings" && <SettingsMenu settings={settings} change={change} onClose={() => setMenu(null)} />}
       {menu === "keys" && <KeysMenu onClose={() => setMenu(null)} />}
@@ -2327,6 +2538,7 @@ interface AlertListProps {
   list: List;
   listRef: React.RefObject<HTMLDivElement>;
   layout: Layout;
+  reviewMode: ReviewMode;
   focused: string | null;
   marketNow: number;
   now: number;
@@ -2342,7 +2554,7 @@ interface AlertListProps {
 }
 
 /** Only what is in sight (and a little more) is in the page; the rest is a height. */
-function AlertList({ list, listRef, layout, focused, marketNow, now, flash, host, settings, pad, width, act, onHeight, onReading }: AlertListProps) {
+function AlertList({ list, listRef, layout, reviewMode, focused, marketNow, now, flash, host, settings, pad, width, act, onHeight, onReading }: AlertListProps) {
   const [view, setView] = React.useState({ top: 0, height: 900 });
   const hover = React.useRef<ReturnType<typeof setTimeout>>();
   const tell = React.useRef(onReading);
@@ -2376,8 +2588,8 @@ function AlertList({ list, listRef, layout, focused, marketNow, now, flash, host
       onBlur={(event) => !event.currentTarget.contains(event.relatedTarget) && onReading({ focusedIn: false })}>
       <div style={{ height: list.height, position: "relative" }}>
         {list.items.slice(from, to).map((item, i) => (
-          <div key={item.key} className={`slot${item.kind === "incident" ? ` inc r-${item.anomaly.severity}` : item.kind === "more" || item.nested ? " in" : ""}`} style={{ transform: `translateY(${list.tops[from + i]}px)` }}>
-            <ListItem item={item} layout={layout} focused={item.key === focused || (!hasFocus && item.key === firstAlert)} marketNow={marketNow} now={now} flash={flash} host={host} settings={settings} pad={pad} width={width} act={act} onHeight={onHeight} />
+          <div key={item.key} className={`slot${item.kind === "incident" ? ` inc r-${item.anomaly.severity}${isOpen(item.anomaly) ? "" : " closed"}` : item.kind === "more" || item.nested ? " in" : ""}`} style={{ transform: `translateY(${list.tops[from + i]}px)` }}>
+            <ListItem item={item} layout={layout} reviewMode={reviewMode} focused={item.key === focused || (!hasFocus && item.key === firstAlert)} marketNow={marketNow} now={now} flash={flash} host={host} settings={settings} pad={pad} width={width} act={act} onHeight={onHeight} />
           </div>
         ))}
       </div>
@@ -2385,17 +2597,17 @@ function AlertList({ list, listRef, layout, focused, marketNow, now, flash, host
   );
 }
 
-function ListItem({ item, layout, focused, marketNow, now, flash, host, settings, pad, width, act, onHeight }: Omit<AlertListProps, "list" | "listRef" | "onReading" | "focused"> & { item: Item; focused: boolean }) {
+function ListItem({ item, layout, reviewMode, focused, marketNow, now, flash, host, settings, pad, width, act, onHeight }: Omit<AlertListProps, "list" | "listRef" | "onReading" | "focused"> & { item: Item; focused: boolean }) {
   if (item.kind === "incident") return <IncidentRow item={item} age={age(marketNow - item.anomaly.timestamp)} act={act} />;
   if (item.kind === "more") {
     return <div role="article"><button type="button" className="morerow" onClick={() => act.unfold(item.incident)}><span className="grow ell">{item.rest ? `Show ${item.rest} more` : "Show fewer"}<span className="only-n"> · sorted by |score|</span></span><span className="num only-n">{item.from === null ? "" : `${percent(item.from)} to ${percent(item.to)}`}</span></button></div>;
   }
   const { alert } = item.entry;
-  const props: RowProps = { alert, age: age(marketNow - alert.timestamp), nested: item.nested, expanded: item.expanded, focused, fresh: flash && now - item.entry.arrived < FLASH_MS, step: host.priceStep(alert.symbol), act };
+  const props: RowProps = { alert, reviewMode, age: age(marketNow - alert.timestamp), nested: item.nested, expanded: item.expanded, focused, fresh: flash && now - item.entry.arrived < FLASH_MS, step: host.priceStep(alert.symbol), act };
   return (
     <>
       {layout === "cards" && !item.nested ? <CardRow {...props} width={width} /> : layout === "table" && !item.nested ? <TableRow {...props} /> : <CompactRow {...props} />}
-      {item.expanded && <Details alert={alert} pad={pad} host={host} settings={settings} width={width} act={act} onHeight={onHeight} />}
+      {item.expanded && <Details alert={alert} reviewMode={reviewMode} pad={pad} host={host} settings={settings} width={width} act={act} onHeight={onHeight} />}
     </>
   );
 }
@@ -2458,7 +2670,7 @@ const STYLE = `
   svg{display:block;flex:none}
   button{font:inherit;color:inherit;background:none;border:0;padding:0;margin:0;cursor:pointer;text-align:inherit;letter-spacing:inherit}
   p,h2,dl,dd{margin:0}
-  input{font:inherit;color:var(--t1);background:var(--bg1);border:1px solid var(--ctl);border-radius:4px;height:26px;padding:0 8px;min-width:0}
+  input,select{font:inherit;color:var(--t1);background:var(--bg1);border:1px solid var(--ctl);border-radius:4px;height:26px;padding:0 8px;min-width:0}
   :focus-visible{outline:2px solid var(--accent);outline-offset:1px}
   article:focus-visible,.strip:focus-visible,.morerow:focus-visible,.tabs button:focus-visible{outline-offset:-2px}
   .vh{position:absolute;width:1px;height:1px;overflow:hidden;clip-path:inset(50%);white-space:nowrap}
@@ -2468,10 +2680,10 @@ const STYLE = `
   .ell{overflow:hidden;text-overflow:ellipsis;white-space:nowrap;min-width:0} .grow{flex:1 1 0;min-width:0}
   .lbl{font-size:11px;line-height:14px;color:var(--t3);font-weight:500}
   .lnk{display:inline-flex;align-items:baseline;gap:1px;min-width:0} .lnk:hover b{text-decoration:underline} .und{text-decoration:underline;color:var(--t2)}
-  .ax{fill:var(--t3);font-size:11px} .ax.on{fill:var(--t2)} .ax.boxed{fill:var(--onfill);font-weight:600}
+  .ax{fill:var(--t3);font-size:11px} .ax.on{fill:var(--t2)} .ax.usual{fill:var(--accent)} .ax.boxed{fill:var(--onfill);font-weight:600}
 
   .hd{display:flex;align-items:center;gap:6px;height:40px;padding:0 10px;background:var(--bg2);border-bottom:1px solid var(--line);flex:none;min-width:0}
-  .hd .title{font-weight:600;font-size:13px;margin-right:4px}
+  .hd .sep{margin:0 4px} .hd .title{font-weight:600;font-size:13px;margin-right:4px}
   .badge{display:inline-flex;align-items:center;gap:5px;height:22px;padding:0 8px;border-radius:11px;border:1px solid var(--ctl);font-weight:600;font-size:11px;letter-spacing:.04em;white-space:nowrap;flex:none}
   .badge .age{font-weight:500;letter-spacing:0;color:var(--t2)}
   .badge.LIVE{color:var(--accent);border-color:color-mix(in srgb,var(--accent) 45%,transparent);background:color-mix(in srgb,var(--accent) 10%,transparent)}
@@ -2520,8 +2732,8 @@ const STYLE = `
   :is(.row,.card,.trow).r-CRITICAL{background:color-mix(in srgb,var(--crit) 10%,var(--bg1))}
   :is(.row,.card,.trow):not(.th):hover{background:var(--hover)} :is(.row,.card,.trow).sel{background:var(--sel)!important}
   :is(.row,.card,.trow).closed{background:var(--bg1)} .closed::before{width:0!important}
-  .closed,.closed :is(.chg,.sym b,.sc,.me,.big,.num,.say){color:var(--t3);font-weight:400}
-  .qa{position:absolute;right:4px;top:0;bottom:0;display:flex;align-items:center;background:var(--hover);padding-left:6px} .qa .ib{width:27px;height:26px}
+  .closed,.closed :is(.chg,.sym b,.sc,.me,.big,.num,.say,.inc-tx b,.inc-tx .t2){color:var(--t3);font-weight:400}
+  .qa{position:absolute;right:0;top:0;height:27px;width:130px;padding-right:4px;display:flex;align-items:center;justify-content:flex-end;background:inherit} .qa .ib{width:28px;height:24px} .card .qa{top:4px} .trow .qa{width:112px;height:23px} .trow .qa .ib{width:26px}
   .sym{display:flex;align-items:center;min-width:0;overflow:hidden;white-space:nowrap} .sym b{font-weight:600;overflow:hidden;text-overflow:ellipsis} .sym i{font-style:normal;color:var(--t3);font-size:11px}
   .sym .tag{margin-left:5px}
   .tag{display:inline-flex;align-items:center;gap:3px;height:16px;padding:0 5px;border-radius:3px;font-size:11px;color:var(--t2);background:var(--bg2);border:1px solid var(--line2);white-space:nowrap;flex:none}
@@ -2549,7 +2761,7 @@ const STYLE = `
   .card .say{grid-column:1/-1;color:var(--t2)}
 
   .trow{display:grid;grid-template-columns:16px minmax(70px,1fr) 78px 76px 76px 54px 62px 54px 40px;column-gap:8px;align-items:center;height:24px;padding:0 10px 0 8px;border-bottom:1px solid var(--line);position:relative;background:var(--bg1);cursor:pointer;text-align:right} .trow>.chg,.trow>.num{justify-self:end} .trow .me{text-align:left}
-  .trow.th{height:26px;flex:none;background:var(--bg2);color:var(--t3);font-size:11px;font-weight:500;border-bottom-color:var(--line2);cursor:default} .th>button{text-align:right;height:24px} .th>.l{text-align:left} .th .sorted,.th button:hover{color:var(--t1)}
+  .trow.th{height:26px;flex:none;background:var(--bg2);color:var(--t3);font-size:11px;font-weight:500;border-bottom-color:var(--line2);cursor:default} .th>button{text-align:right;height:24px;white-space:nowrap} .th>.l{text-align:left} .th .sorted,.th button:hover{color:var(--t1)}
 
   .mc{background:var(--bg1);border:1px solid var(--line);border-radius:6px;padding:8px 10px 10px;min-width:0}
   .mc>h2{margin:0 0 6px;font:600 12px/16px inherit;font-family:inherit;font-size:12px;display:flex;align-items:center;gap:6px} .mc>h2 .r{margin-left:auto;font-weight:400;color:var(--t3);font-size:11px}
@@ -2561,16 +2773,16 @@ const STYLE = `
   .comp{min-width:0;display:grid;grid-template-columns:78px minmax(0,1fr) 34px 32px;gap:0 8px;align-items:center;height:21px} .comp .bar{height:8px;background:var(--line);border-radius:2px;position:relative} .comp .bar i{position:absolute;inset:0 auto 0 0;border-radius:2px;background:var(--t3)}
   .comp.lead .bar i{background:var(--accent)} .comp .nm{color:var(--t2)} .comp.lead .nm{color:var(--t1);font-weight:600} .comp .bar u{position:absolute;left:50%;top:-2px;bottom:-2px;width:1px;background:var(--ctl)} .comp .num{text-align:right} .comp b{font-weight:600}
   .stack{display:flex;height:12px;gap:1px;margin:2px 0 4px} .stack i{display:block;height:100%;background:var(--t3)} .stack i:first-child{border-radius:2px 0 0 2px;background:var(--accent)} .stack .rest{background:var(--line);flex:1}
-  .breadth{display:flex;height:20px;gap:2px;border-radius:3px;overflow:hidden} .breadth>span{display:flex;align-items:center;padding:0 6px;font-weight:600;font-size:11px;white-space:nowrap;overflow:hidden;color:var(--onfill);min-width:0} .breadth .d{background:var(--down)} .breadth .u{background:var(--up)} .breadth .n{background:var(--t3)} .breadth .f{background:var(--line2);padding:0}
+  .breadth{display:flex;height:20px;gap:2px;border-radius:3px;overflow:hidden} .breadth>span{display:flex;flex:1 1 0;align-items:center;overflow:hidden;min-width:3px} .breadth b{padding:0 6px;font-weight:600;font-size:11px;white-space:nowrap;color:var(--onfill)} .breadth .d{background:var(--down)} .breadth .u{background:var(--up);justify-content:flex-end} .breadth .f{background:var(--line2)} .breadth.past>:is(.d,.u){background:var(--t3)}
   .bl{display:flex;justify-content:space-between;gap:8px;margin-top:4px;font-size:11px;color:var(--t3)}
   .sync{display:grid;grid-template-columns:84px minmax(0,1fr);gap:4px 12px;align-items:center;margin-bottom:8px}
   .chips{display:flex;flex-wrap:wrap;gap:4px} .chips.all{max-height:132px;overflow:auto} .chip{min-height:20px;padding:0 6px!important;border-radius:3px;border:1px solid var(--line2)!important;background:var(--bg2);font-size:11px;line-height:18px;white-space:nowrap} .chip:hover{border-color:var(--accent)!important}
   .mrow{display:grid;grid-template-columns:12px minmax(0,1fr) auto;gap:8px;align-items:center;height:24px;border-top:1px solid var(--line)} h2+.mrow{border-top:0}
   .f-LOW{border-color:var(--low)} .f-MEDIUM{border-color:var(--med)} .f-HIGH{border-color:var(--high)} .f-CRITICAL{border-color:var(--crit)}
-  .heat{display:grid;grid-template-columns:repeat(auto-fill,minmax(112px,1fr));gap:3px}
-  .tile{min-height:62px;border-radius:3px;padding:5px 7px!important;min-width:0;border:1px solid transparent!important;display:flex;flex-direction:column;justify-content:center} .tile.flag{border-color:currentColor!important} .tile.f-LOW{border-color:var(--low)!important} .tile.f-MEDIUM{border-color:var(--med)!important} .tile.f-HIGH{border-color:var(--high)!important} .tile.f-CRITICAL{border-color:var(--crit)!important} .tile:hover{outline:1px solid var(--accent)} .tile.past{border-color:var(--line)!important;color:var(--t2)} .tile.past .p{font-weight:400}
+  .heat{display:grid;grid-template-columns:repeat(auto-fill,minmax(104px,1fr));gap:3px}
+  .tile{min-height:62px;border-radius:3px;padding:5px 7px!important;min-width:0;border:1px solid transparent!important;display:flex;flex-direction:column;justify-content:center} .tile.flag{border-color:currentColor!important} .tile.f-LOW{border-color:var(--low)!important} .tile.f-MEDIUM{border-color:var(--med)!important} .tile.f-HIGH{border-color:var(--high)!important} .tile.f-CRITICAL{border-color:var(--crit)!important} .tile:hover{outline:1px solid var(--accent)} .tile:disabled{cursor:default}
   .tile .n{font-size:11px;line-height:14px;display:flex;gap:4px;align-items:center} .tile .p{font-weight:600;font-size:13px;line-height:18px} .tile .d{display:flex;justify-content:space-between;gap:4px;font-size:11px;line-height:14px}
-  .legend{display:flex;align-items:center;gap:6px;font-size:11px;color:var(--t3);margin-top:6px;flex-wrap:wrap} .ramp{height:8px;width:96px;border-radius:2px;background:linear-gradient(90deg,color-mix(in srgb,var(--down) 38%,var(--bg1)),var(--bg1) 50%,color-mix(in srgb,var(--up) 38%,var(--bg1)))}
+  .legend{display:flex;align-items:center;gap:2px 6px;font-size:11px;color:var(--t3);margin-top:6px;flex-wrap:wrap} .legend .r{margin-right:6px} .ramp{display:flex;height:8px;width:96px;border-radius:2px;overflow:hidden} .ramp i{flex:1}
 
   .scrim{position:absolute;inset:0;z-index:5}
   .menu{position:absolute;z-index:6;top:42px;right:8px;width:min(360px,calc(100% - 16px));max-height:calc(100% - 60px);overflow:auto;background:var(--bg2);border:1px solid var(--line2);border-radius:6px;box-shadow:var(--shadow);padding:8px 10px 10px;display:grid;gap:10px}
@@ -2581,7 +2793,7 @@ const STYLE = `
   .state{flex:1;display:flex;flex-direction:column;align-items:center;justify-content:center;gap:8px;text-align:center;padding:16px;background:var(--bg1)} .state h2{font-weight:600;font-size:13px;line-height:18px} .state p{color:var(--t2);max-width:36ch;line-height:18px;overflow-wrap:anywhere} .state .acts{justify-content:center}
   .state .ic{width:40px;height:40px;border-radius:20px;display:grid;place-items:center;border:1px solid var(--line2);color:var(--t2)}
   .banner{display:flex;align-items:center;gap:8px;padding:4px 10px;min-height:34px;border-bottom:1px solid var(--line);flex:none;background:color-mix(in srgb,var(--high) 12%,var(--bg1));line-height:16px} .banner.off{background:var(--bg2)} .banner .x{margin-left:auto;flex:none}
-  .sk{background:var(--line);border-radius:3px;display:block;height:10px;max-width:100%}
+  .sk{background:var(--line);border-radius:3px;display:block;height:10px;max-width:100%} .tile.sk{background:var(--bg2)} .bones{display:flex;flex-direction:column;justify-content:space-evenly}
 
   @container aa (max-width:899px){.only-l{display:none!important} .col-list{border-right:0} .summary{display:grid;min-height:auto;gap:8px;border:1px solid var(--line);border-radius:6px}}
   @container aa (min-width:900px){.only-s{display:none!important}}
@@ -2591,14 +2803,14 @@ const STYLE = `
     .trow{grid-template-columns:16px minmax(56px,1fr) 78px 68px 56px 54px 40px} .trow :is(.c-exp,.c-band),.trow>.c-exp,.trow>.c-band{display:none}}
   @container aa (max-width:359px){.only-n{display:none!important} .hd{padding:0 6px;gap:2px} .ctl.lay{border-color:transparent;background:none} .ctl.lay>svg:last-child{display:none}
     .row{grid-template-columns:16px minmax(0,1fr) 74px 52px 28px;column-gap:5px;padding:0 6px 0 8px} .in .row{padding-left:20px} .in .row:not(.sel)::before,.in .morerow::before{left:10px} .sym i{display:none}
-    .trow{grid-template-columns:14px minmax(0,1fr) 74px 54px 28px;column-gap:5px;padding:0 6px} .trow>.c-price,.trow>.c-me{display:none}
+    .trow{grid-template-columns:14px minmax(0,1fr) 74px 54px 34px;column-gap:5px;padding:0 6px} .trow>.c-price,.trow>.c-me{display:none}
     .card{grid-template-columns:96px minmax(0,1fr)} .gauge{flex-direction:column;gap:6px;align-items:stretch} .gauge>svg{align-self:center} .gauge .hist{flex:none}
     .comp{grid-template-columns:72px minmax(0,1fr) 32px;gap:0 6px} .comp .pc{display:none} .heat{grid-template-columns:repeat(2,minmax(0,1fr))} .strip{padding:4px 8px;gap:6px} .mini{width:40px}
     .exp{padding:8px 8px 10px 10px} .facts{grid-template-columns:1fr 1fr} .acts .btn{flex:1 1 auto;justify-content:center;padding:0 6px} .tabl>[role=tab]{padding:0 10px} .pill{padding:0 8px!important;gap:5px} .ft{padding:0 8px} .col-mkt{padding:6px}
     .scrim{background:rgba(5,7,10,.6)} .menu{top:auto;bottom:0;left:0;right:0;width:auto;border-radius:8px 8px 0 0;max-height:86%}}
   @container aa (max-width:269px){.badge .age,.k-sound{display:none!important} .row{grid-template-columns:16px minmax(0,1fr) 74px 28px} .row>.sc,.trow>.c-sc{display:none} .trow{grid-template-columns:14px minmax(0,1fr) 74px 28px} .mini{width:28px}}
   @media (prefers-reduced-motion:no-preference){
-    .dotlive{animation:aa-beat 2s ease-in-out infinite} .sk{animation:aa-sk 1.4s ease-in-out infinite} .fresh{animation:aa-new .6s ease-out}
+    .dotlive{animation:aa-beat 2s ease-in-out infinite} .sk{animation:aa-sk 1.4s ease-in-out infinite} .still .sk{animation:none} .fresh{animation:aa-new .6s ease-out}
   }
 }
 @keyframes aa-beat{50%{opacity:.45}} @keyframes aa-sk{50%{opacity:.55}} @keyframes aa-new{from{background:color-mix(in srgb,var(--accent) 26%,var(--bg1))}}

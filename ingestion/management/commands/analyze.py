@@ -1,10 +1,9 @@
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from ingestion.analysis import run_analyze
-from ingestion.daemon import run_in_loop, run_role
-from ingestion.nats import NatsUnavailable
+from ingestion.daemon import FATAL, add_role_options, run_in_loop, run_role
 
 
 class Command(BaseCommand):
@@ -13,8 +12,11 @@ class Command(BaseCommand):
         "restarted, it goes on from what it saved, or warms up on the candles the stream still has."
     )
 
+    def add_arguments(self, parser: CommandParser) -> None:
+        add_role_options(parser)
+
     def handle(self, *args: Any, **options: Any) -> None:
         try:
-            run_in_loop(run_role("analyze", run_analyze))
-        except NatsUnavailable as error:
+            run_in_loop(run_role("analyze", run_analyze, options["metrics_port"]))
+        except FATAL as error:
             raise CommandError(str(error)) from None

@@ -1,10 +1,9 @@
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from ingestion.daemon import run_in_loop, run_role
+from ingestion.daemon import FATAL, add_role_options, run_in_loop, run_role
 from ingestion.history.writer import run_history
-from ingestion.nats import NatsUnavailable
 
 
 class Command(BaseCommand):
@@ -13,8 +12,11 @@ class Command(BaseCommand):
         "together with the anomalies. Run one; restarted, it goes on where it was."
     )
 
+    def add_arguments(self, parser: CommandParser) -> None:
+        add_role_options(parser)
+
     def handle(self, *args: Any, **options: Any) -> None:
         try:
-            run_in_loop(run_role("history", run_history))
-        except NatsUnavailable as error:
+            run_in_loop(run_role("history", run_history, options["metrics_port"]))
+        except FATAL as error:
             raise CommandError(str(error)) from None

@@ -4,9 +4,8 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from nats.aio.client import Client
 
-from ingestion.daemon import run_in_loop, run_role
+from ingestion.daemon import FATAL, add_role_options, run_in_loop, run_role
 from ingestion.feed import restart_candles, run_ingest
-from ingestion.nats import NatsUnavailable
 from ingestion.sources import SourceError
 from ingestion.sources.options import add_source_options, sources_from_options
 
@@ -19,6 +18,7 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         add_source_options(parser)
+        add_role_options(parser)
 
     def handle(self, *args: Any, **options: Any) -> None:
         try:
@@ -31,6 +31,6 @@ class Command(BaseCommand):
 
             for source in sources:
                 self.stdout.write(f"Playing {source.describe()}")
-            run_in_loop(run_role("ingest", ingest))
-        except (NatsUnavailable, SourceError) as error:
+            run_in_loop(run_role("ingest", ingest, options["metrics_port"]))
+        except (*FATAL, SourceError) as error:
             raise CommandError(str(error)) from None

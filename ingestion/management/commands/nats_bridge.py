@@ -1,11 +1,10 @@
 from typing import Any
 
 from django.conf import settings
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from ingestion.bridge import run_bridge
-from ingestion.daemon import run_in_loop, run_role
-from ingestion.nats import NatsUnavailable
+from ingestion.daemon import FATAL, add_role_options, run_in_loop, run_role
 
 
 class Command(BaseCommand):
@@ -15,6 +14,9 @@ class Command(BaseCommand):
         "database stands by."
     )
 
+    def add_arguments(self, parser: CommandParser) -> None:
+        add_role_options(parser)
+
     def handle(self, *args: Any, **options: Any) -> None:
         if not settings.CHANNEL_REDIS_URL:
             self.stderr.write(
@@ -22,6 +24,6 @@ class Command(BaseCommand):
                 "they ask the store. `manage.py up` needs no Redis."
             )
         try:
-            run_in_loop(run_role("bridge", run_bridge))
-        except NatsUnavailable as error:
+            run_in_loop(run_role("bridge", run_bridge, options["metrics_port"]))
+        except FATAL as error:
             raise CommandError(str(error)) from None

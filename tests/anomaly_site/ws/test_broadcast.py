@@ -1,6 +1,7 @@
 """The fast way out, on a real uvicorn with real sockets: order, slow peers, restarts, and the seam it hangs on."""
 
 import asyncio
+import inspect
 import json
 import socket
 from collections.abc import AsyncIterator
@@ -33,8 +34,59 @@ def test_the_seam_is_the_one_that_was_read() -> None:
     (closing), `shutdown` and `connection_lost` with what broadcast.py overrides, run this file, then move the version.
     """
     assert uvicorn.__version__ == "0.54.0"
-    for name in ("handle_connect", "pause_writing", "resume_writing", "connection_lost", "shutdown"):
+    for name in ("handle_connect", "pause_writing", "resume_writing", "connection_lost", "shutdown", "handle_ping"):
         assert name in vars(WebSocketsSansIOProtocol)
+    source = inspect.getsource(WebSocketsSansIOProtocol)
+    assert source.count("transport.write(") == 13, "every write of uvicorn's own must end or clear `TransportSink.idle`"
+
+
+HANDSHAKE = (
+    "GET /ws/alerts%20?a=1&b HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: keep-alive, Upgrade\r\n"
+    "Origin: http://localhost\r\nX-Padded:   two  words \r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
+    "Sec-WebSocket-Version: 13\r\n\r\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("usual", "other"),
+    [
+        ("", ""),
+        ("Version: 13", "Version: 8"),
+        ("ZQ==", "Z==="),
+        ("Sec-WebSocket-Key: ", "X-Key: "),
+        ("X-Padded:", "Sec-WebSocket-Version: 13\r\nX-Padded:"),
+        ("X-Padded:", "Sec-WebSocket-Protocol: a, b\r\nX-Padded:"),
+        ("X-Padded:", "Cookie: a=1\r\nCookie: b=2\r\nX-Padded:"),
+    ],
+)
+async def test_handshakes_are_what_uvicorn_makes_of_them(usual: str, other: str) -> None:
+    """The short cut for the usual handshake shows in nothing but time, and takes no unusual one."""
+    scopes: list[dict[str, Any]] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        scopes.append(scope)
+        await receive()
+        await send({"type": "websocket.accept", "headers": [(b"x-mine", b"1")]})
+        await send({"type": "websocket.send", "text": "hello"})
+        await send({"type": "websocket.close", "code": 1000})
+
+    async def answer(ws: str) -> tuple[bytes, set[bytes], bytes]:
+        async with uvicorn_on(ws, app) as url:
+            reader, writer = await asyncio.open_connection(*url.removeprefix("ws://").split(":"))
+            writer.write(HANDSHAKE.replace(usual, other).encode())
+            writer.write_eof()
+            head, _, rest = (await reader.read()).partition(b"\r\n\r\n")
+            writer.close()
+        status, *headers = head.split(b"\r\n")
+        return status, {header.lower() for header in headers if not header.lower().startswith(b"date: ")}, rest
+
+    assert await answer("anomaly_site.ws.broadcast:Protocol") == await answer("websockets-sansio")
+    if scopes:
+        ours, theirs = scopes
+        assert ours["extensions"].keys() - theirs["extensions"].keys() == {"websocket.broadcast"}
+        for scope in scopes:
+            del scope["client"], scope["server"], scope["extensions"]
+        assert ours == theirs
 
 
 async def drink(client: ClientConnection) -> tuple[list[int], ConnectionClosed]:

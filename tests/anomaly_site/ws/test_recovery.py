@@ -5,11 +5,13 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
+import pytest
 from channels.testing import WebsocketCommunicator
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from anomaly_site.asgi import application
+from anomaly_site.ws import consumer
 from anomaly_site.ws import hub as hub_module
 from anomaly_site.ws.client import Client
 from anomaly_site.ws.filters import parse_filters
@@ -112,6 +114,40 @@ async def test_since_of_another_stream_is_not_recovered(connect: Connect, world:
     assert await offsets_until_pong(socket) == []
 
 
+async def test_since_before_what_is_kept_is_not_recovered(connect: Connect, world: World) -> None:
+    for number in range(5):
+        await world.publish((ALERTS, alert(f"a{number}")))
+    world.oldest = 3
+    socket = await connect()
+    await socket.send_json_to({"type": "subscribe", "since": {"epoch": EPOCH, "offset": 2}})
+    answer = await socket.receive_json_from()
+    assert (answer["recovered"], answer["cursor"]) == (False, {"epoch": EPOCH, "offset": 5})
+    assert "too long ago" in answer["warnings"][0]
+    assert await offsets_until_pong(socket) == []
+    await socket.send_json_to({"type": "subscribe", "since": {"epoch": EPOCH, "offset": 3}})
+    assert (await socket.receive_json_from())["recovered"] is True
+    assert await offsets_until_pong(socket) == [4, 5]
+
+
+async def test_a_past_that_is_deleted_while_it_is_told_is_not_told_in_part(
+    connect: Connect, world: World, monkeypatch: Any
+) -> None:
+    changes = world.changes
+
+    async def changes_then_delete(*args: Any) -> Any:
+        page = await changes(*args)
+        world.oldest = 2
+        return page
+
+    for number in range(5):
+        await world.publish((ALERTS, alert(f"a{number}")))
+    monkeypatch.setattr(world, "changes", changes_then_delete)
+    socket = await connect()
+    await socket.send_json_to({"type": "subscribe", "since": {"epoch": EPOCH, "offset": 0}})
+    assert (await socket.receive_json_from())["recovered"] is True
+    assert (await socket.receive_output())["code"] == CloseCode.RESTART
+
+
 async def test_a_client_may_be_ahead_of_this_server(connect: Connect, world: World) -> None:
     """It came from another process that had already sent what is still under way to this one."""
     await world.publish((ALERTS, alert("a1")))
@@ -166,6 +202,20 @@ async def test_without_its_history_a_client_is_sent_away(connect: Connect, world
     await socket.send_json_to({"type": "subscribe", "since": {"epoch": EPOCH, "offset": 0}})
     assert (await receive_until(socket, "subscribed"))[-1]["recovered"] is True
     assert (await socket.receive_output())["code"] == 1012
+
+
+async def test_while_the_store_cannot_be_reached_nobody_is_kept_waiting(
+    connect: Connect, hub: Hub, monkeypatch: Any
+) -> None:
+    monkeypatch.setattr(consumer, "_READY_TIMEOUT_S", 0.01)
+    hub.ready.clear()
+    asking = await connect()
+    await asking.send_json_to({"type": "subscribe", "id": 1})
+    answer = await asking.receive_json_from()
+    assert (answer["type"], answer["id"], answer["code"]) == ("error", 1, "unavailable")
+    subscribed_unasked = await connect("/ws/alerts")
+    assert (await subscribed_unasked.receive_json_from())["code"] == "unavailable"
+    assert (await subscribed_unasked.receive_output())["code"] == CloseCode.RESTART
 
 
 # --- The hub misses something ----------------------------------------------------------------------------------------
@@ -232,6 +282,16 @@ async def test_a_new_stream_starts_from_its_beginning(hub: Hub, world: World) ->
     assert sink.offsets == [1, 2, 3, 4, 5, 1, 2]
     assert hub.cursor.epoch == EPOCH + 1
     assert hub.counters["resets"] == 1
+
+
+@pytest.mark.parametrize("world", [World(epoch=0)])
+async def test_the_first_message_ever_comes_behind_the_epoch_it_is_of(connect: Connect, world: World) -> None:
+    """Without it a client would keep its place in no stream at all, and be told everything again when it comes back."""
+    socket = await connect(subscribe={})
+    world.epoch = EPOCH
+    await world.publish((ALERTS, alert()))
+    *_, heartbeat, first = await receive_until(socket, "alert")
+    assert (heartbeat["cursor"], first["offset"]) == ({"epoch": EPOCH, "offset": 0}, 1)
 
 
 async def test_the_listener_survives_its_layer(hub: Hub, world: World) -> None:

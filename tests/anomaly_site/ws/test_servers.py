@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 import uvicorn
@@ -21,13 +22,13 @@ from anomaly_site.asgi import application
 from anomaly_site.ws.hub import Hub
 from anomaly_site.ws.protocol import Channel
 from tests.anomaly_site.ws.world import World, alert
-from tests.system.conftest import System, system
+from tests.system.conftest import System, migrated, system
 
-__all__ = ["system"]
+__all__ = ["migrated", "system"]
 
 
 @contextlib.asynccontextmanager
-async def uvicorn_on(ws: str) -> AsyncIterator[str]:
+async def uvicorn_on(ws: str, app: Any = application) -> AsyncIterator[str]:
     """The address of a uvicorn in this event loop."""
 
     class Server(uvicorn.Server):
@@ -36,7 +37,7 @@ async def uvicorn_on(ws: str) -> AsyncIterator[str]:
             yield
 
     listener = socket.create_server(("127.0.0.1", 0))
-    server = Server(uvicorn.Config(application, ws=ws, lifespan="off", log_config=None))
+    server = Server(uvicorn.Config(app, ws=ws, lifespan="off", log_config=None))
     serving = asyncio.create_task(server.serve(sockets=[listener]))
     while not server.started:
         await asyncio.sleep(0.01)
@@ -45,7 +46,7 @@ async def uvicorn_on(ws: str) -> AsyncIterator[str]:
     await serving
 
 
-@pytest.fixture(params=["websockets-sansio"])
+@pytest.fixture(params=["websockets-sansio", "anomaly_site.ws.broadcast:Protocol"])
 async def url(request: pytest.FixtureRequest, hub: Hub) -> AsyncIterator[str]:
     async with uvicorn_on(request.param) as url:
         yield url

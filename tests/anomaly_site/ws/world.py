@@ -80,7 +80,8 @@ def sector(id: str = "m3", name: str = "DeFi", symbols: Iterable[str] = ("UNIUSD
 class World:
     """What the bridge and the database are to a hub: `publish` stores, then sends one message per channel.
 
-    It is a `History` too. The latest revision of an anomaly replaces the one before; `_id` finds it in the payload.
+    It is a `History` too; with epoch 0, one in which nothing was ever stored. The latest revision of an anomaly
+    replaces the one before; `_id` finds it in the payload.
     """
 
     def __init__(self, layer: InMemoryChannelLayer | None = None, epoch: int = EPOCH) -> None:
@@ -89,6 +90,7 @@ class World:
         self.offset = 0
         self.rows: dict[str, tuple[int, Change]] = {}
         self.page = 3
+        self.oldest = 0
 
     async def publish(
         self, *messages: tuple[Channel, bytes], lose: Collection[Channel] = (), forget: bool = False
@@ -123,7 +125,10 @@ class World:
         )
 
     async def head(self) -> Cursor | None:
-        return Cursor(self.epoch, self.offset) if self.offset else None
+        return Cursor(self.epoch, self.offset) if self.epoch else None
+
+    async def reaches(self, place: Cursor) -> bool:
+        return place.epoch == self.epoch and self.oldest <= place.offset
 
     async def changes(
         self, epoch: int, after: int, until: int, channels: Collection[Channel]

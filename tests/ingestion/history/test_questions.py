@@ -68,7 +68,7 @@ def test_influxdata_says_the_flux_is_valid() -> None:
     """Syntax, names, arguments and types. The definitions are what the client sends beside the query."""
     node = shutil.which("node")
     if node is None:
-        pytest.skip("node is not here")
+        pytest.skip("no Node here, which the product does not need")
     if not (TOOLS / "flux").is_dir():
         missing("InfluxData's Flux front end")
 

@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from ingestion.sources import SourceError
+from ingestion.sources.link import Link
 from ingestion.sources.live import LiveSource, Timing
 from ingestion.sources.venues import chosen, tradable, venue_named
 from market.decoding import time_ms
@@ -132,6 +133,36 @@ async def test_history_comes_first_then_a_batch_a_second(name: str, steps: int) 
     assert source.symbols == ["BTCUSDT", "ETHUSDT", "SOLUSDT"]
 
 
+async def test_of_a_frame_with_an_unreadable_ticker_the_others_count() -> None:
+    def frames(now: int, number: int) -> Any:
+        eth, btc = mini_tickers(now, {"ETHUSDT": 10.0, "BTCUSDT": 100.0 + number % 3}, 1_000.0 + number)
+        return [btc, *({"e": "24hrMiniTicker", "E": now, "s": symbol, "c": "?"} for symbol in ("ETHUSDT", "NO")), eth]
+
+    async with serving(binance()) as venue:
+        source = live(venue)
+        async with telling(venue, frames), playing(source) as player:
+            await player.until(lambda player: len(player.live) >= 2)
+    batch = player.live[-1]
+    assert (candle(batch, "BTCUSDT")[2], candle(batch, "BTCUSDT")[1]) == (100.0, 102.0)
+
+
+async def test_history_keeps_to_its_time() -> None:
+    """A venue that is slow to answer: what could not be had in time is not asked for afterwards."""
+    symbols = [f"C{number}USDT" for number in range(400)]
+    async with serving(binance(symbols), slow_start_s=0.1) as venue:
+        link = Link(venue_named("binance"), LiveSource(venue_named("binance")), url=venue.url)
+        try:
+            markets = await link.open()
+            found = await link.history(list(markets), "1s", now_ms() // 1_000 * 1_000 - 5_000, 5, within_s=2.0)
+            asked = len(venue.requests)
+            await asyncio.sleep(0.5)
+        finally:
+            await link.close()
+    assert 0 < len(found) < len(symbols)
+    assert {rows.shape for rows in found.values()} == {(5, 6)}
+    assert len(venue.requests) == asked
+
+
 async def test_an_unknown_symbol_is_left_out_and_none_at_all_is_an_error() -> None:
     async with serving(binance(halted=["SOLUSDT"])) as venue:
         with pytest.raises(SourceError, match="none of the symbols"):
@@ -187,7 +218,10 @@ async def test_trades_make_exact_candles_whatever_is_repeated_or_unreadable() ->
         *prices_of_candle, traded = candle(batch, "BTCUSDT")
         assert prices_of_candle == [prices[0], max(prices), min(prices), prices[-1]]
         assert traded == pytest.approx(sum(amount for *_, amount in within))
-    assert source._candles.duplicates > 0
+    outcomes = source.traffic.outcomes
+    assert outcomes["duplicate"] > 0
+    assert outcomes["unreadable"] > 0
+    assert sum(outcomes[name] for name in ("taken", "late", "duplicate", "unusable")) == source.traffic.ticks
 
 
 async def test_a_cut_is_a_gap_and_everything_is_subscribed_again() -> None:
@@ -406,7 +440,7 @@ async def test_recorded_frames(
         prices = {price for _, s, price, _ in ours if s == symbol}
         seen = {price for batch in live_batches if symbol in batch.symbols for price in candle(batch, symbol)[:4]}
         assert (min(seen), max(seen)) == (min(prices), max(prices))
-    assert source._candles.unusable == 0
+    assert source.traffic.outcomes["unusable"] == 0
 
 
 # --- What is watched --------------------------------------------------------------------------------------------------

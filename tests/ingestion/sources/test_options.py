@@ -77,6 +77,8 @@ def test_auto_plays_the_simulated_market_when_the_venue_does_not_answer(settings
     assert isinstance(source, SimulatedSource)
     assert "binance cannot be reached" in said[0]
     assert "SIMULATED" in said[0]
+    assert source.reason == "binance cannot be reached"  # without the address, which may be a private one
+    assert opened("--source", "simulated")[0].reason == ""
 
 
 def test_auto_prefers_a_recording(tmp_path: Path) -> None:

@@ -1,0 +1,207 @@
+"""The web server of `manage.py up`: in this process, or in several that share one port (`--web N`).
+
+    supervisor ◄── socket pair ──► python -m anomaly_site.web (any number)
+
+The socket pair is the process's standard input: it says by one byte that it serves, and stops at the end of the file,
+which comes whichever way the supervisor goes, `kill -9` included.
+"""
+
+import asyncio
+import contextlib
+import errno
+import logging
+import platform
+import socket
+import sys
+from collections.abc import AsyncIterator, Iterator
+from typing import Final
+
+import uvicorn
+from django.conf import settings
+
+from ingestion.backoff import backoff
+from ingestion.daemon import run_in_loop
+
+logger = logging.getLogger(__name__)
+
+# How long a web process may take to part with its clients; uvicorn and the hub give up before that.
+_STOP_S: Final = 10.0
+# Whether the kernel deals connections out evenly among sockets on one port; elsewhere SO_REUSEPORT does not spread.
+_DEALS: Final = platform.system() == "Linux"
+_LONGEST_PAUSE_S: Final = 10.0
+
+
+class PortUnavailable(Exception):
+    """The web port cannot be had; the text says why."""
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """The listening socket, before anything else is started. Raises `PortUnavailable`."""
+    try:
+        return _bound(socket.AF_INET6 if ":" in host else socket.AF_INET, (host, port))
+    except (OSError, OverflowError) as error:
+        number = getattr(error, "errno", None)
+        if number == errno.EADDRINUSE:
+            reason = f"Port {port} on {host} is taken. Stop what uses it, or choose another with --port."
+        elif number == errno.EACCES:
+            reason = f"Port {port} on {host} needs more rights than this user has. Choose one above 1023 with --port."
+        else:
+            reason = f"Cannot listen on {host}:{port}: {error}."
+        raise PortUnavailable(reason) from error
+
+
+def reserve(host: str, port: int) -> socket.socket:
+    """A port for several processes: it stays ours while they come and go. Raises `PortUnavailable`."""
+    listener = bind(host, port)  # refuses a port that another system shares among its processes
+    if not _DEALS:
+        return listener
+    address = listener.getsockname()
+    listener.close()
+    return _bound(listener.family, address, socket.SO_REUSEPORT)
+
+
+def _listener(reserved: socket.socket) -> socket.socket:
+    """A socket on a reserved port for one more process: one of its own, or all take from one queue."""
+    return _bound(reserved.family, reserved.getsockname(), socket.SO_REUSEPORT) if _DEALS else reserved.dup()
+
+
+def _bound(family: int, address: tuple[str | int, ...], *options: int) -> socket.socket:
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        for option in (socket.SO_REUSEADDR, *options):
+            listener.setsockopt(socket.SOL_SOCKET, option, 1)
+        listener.bind(address)
+    except BaseException:
+        listener.close()
+        raise
+    return listener
+
+
+def _config() -> uvicorn.Config:
+    return uvicorn.Config(
+        "anomaly_site.asgi:application",
+        lifespan="on",
+        ws="anomaly_site.ws.broadcast:Protocol",
+        log_config=None,
+        access_log=False,
+        ws_ping_interval=20,
+        ws_ping_timeout=20,
+        timeout_graceful_shutdown=5,
+    )
+
+
+# --- In this process --------------------------------------------------------------------------------------------------
+
+
+class _Server(uvicorn.Server):
+    """Signals are the supervisor's: it stops the parts in their order."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+@contextlib.asynccontextmanager
+async def serving(listener: socket.socket) -> AsyncIterator[None]:
+    """The web server for the length of a block. Raises `PortUnavailable`."""
+    server = _Server(_config())
+    task = asyncio.create_task(server.serve(sockets=[listener]), name="web")
+    try:
+        await _started(server, task)
+        if task.done():
+            raise PortUnavailable("The web server did not start; the log above says why.")
+        yield
+    finally:
+        server.should_exit = True
+        await asyncio.gather(task, return_exceptions=True)
+
+
+async def _started(server: uvicorn.Server, task: asyncio.Task[None]) -> None:
+    while not server.started and not task.done():  # noqa: ASYNC110
+        await asyncio.sleep(0.02)  # uvicorn has no event for it
+
+
+# --- In processes of their own ----------------------------------------------------------------------------------------
+
+
+class WebProcess:
+    """One child process that serves a reserved port."""
+
+    def __init__(self, reserved: socket.socket) -> None:
+        self._reserved = reserved
+
+    async def start(self) -> bool:
+        """Whether it serves; if not, it has ended and its log says why."""
+        ours, theirs = socket.socketpair()
+        reader, self._lifeline = await asyncio.open_connection(sock=ours)
+        with theirs, _listener(self._reserved) as listener:
+            self._process = await asyncio.create_subprocess_exec(
+                sys.executable, "-m", "anomaly_site.web", str(listener.fileno()),
+                cwd=settings.BASE_DIR, stdin=theirs.fileno(), pass_fds=[listener.fileno()],
+                start_new_session=True,  # Ctrl-C in the terminal is the supervisor's to handle
+            )  # fmt: skip
+        return await reader.read(1) != b""
+
+    async def keep_running(self) -> None:
+        """Start it again whenever it dies, with pauses that grow while it dies young."""
+        loop = asyncio.get_running_loop()
+        retries = backoff(first_s=0.2, cap_s=_LONGEST_PAUSE_S)
+        while True:
+            started = loop.time()
+            code = await self._process.wait()
+            self._lifeline.close()
+            if loop.time() - started > 2 * _LONGEST_PAUSE_S:
+                retries = backoff(first_s=0.2, cap_s=_LONGEST_PAUSE_S)
+            delay = next(retries)
+            logger.error("A web process exited with %s; starting another in %.1f s", code, delay)
+            await asyncio.sleep(delay)
+            await self.start()
+
+    async def stop(self) -> None:
+        self._lifeline.close()
+        try:
+            await asyncio.wait_for(self._process.wait(), _STOP_S)
+        except TimeoutError:
+            logger.warning("A web process did not stop in %d s; killed", _STOP_S)
+            self._process.kill()
+            await self._process.wait()
+
+
+@contextlib.asynccontextmanager
+async def serving_in_processes(reserved: socket.socket, count: int) -> AsyncIterator[None]:
+    """`count` web processes for the length of a block. Raises `PortUnavailable`."""
+    processes = [WebProcess(reserved) for _ in range(count)]
+    keepers: list[asyncio.Task[None]] = []
+    try:
+        if not all(await asyncio.gather(*(process.start() for process in processes))):
+            raise PortUnavailable("A web process did not start; the log above says why.")
+        keepers += (asyncio.create_task(process.keep_running(), name="web") for process in processes)
+        yield
+    finally:
+        for keeper in keepers:
+            keeper.cancel()
+        await asyncio.gather(*keepers, return_exceptions=True)
+        await asyncio.gather(*(process.stop() for process in processes))
+
+
+async def _serve_for_parent(listener: socket.socket, parent: socket.socket) -> None:
+    """The other end: serve until the parent lets go, or a signal comes."""
+    server = uvicorn.Server(_config())
+    reader, writer = await asyncio.open_connection(sock=parent)
+    task = asyncio.create_task(server.serve(sockets=[listener]), name="web")
+
+    async def follow() -> None:
+        await _started(server, task)
+        writer.write(b"1")
+        await reader.read()
+        server.should_exit = True
+
+    follower = asyncio.create_task(follow())
+    try:
+        await task
+    finally:
+        follower.cancel()
+
+
+if __name__ == "__main__":
+    run_in_loop(_serve_for_parent(socket.socket(fileno=int(sys.argv[1])), socket.socket(fileno=0)))

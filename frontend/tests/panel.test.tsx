@@ -1,0 +1,133 @@
+// @vitest-environment jsdom
+// The page at `/` as a whole: the web host and the panel in a document, against a real server of its own origin.
+
+import React from "react";
+import { type Root, createRoot } from "react-dom/client";
+import { afterEach, beforeEach, expect, test, vi } from "vitest";
+import { eventually } from "./eventually";
+import { Peer, alertOf } from "./peer";
+
+declare const jsdom: { reconfigure: (change: { url: string }) => void };
+
+// What jsdom lacks: it has no layout, so nothing ever changes its size.
+class ResizeObserver {
+  observe() {}
+  disconnect() {}
+}
+Object.assign(globalThis, { ResizeObserver, CSS: { escape: (text: string) => text }, matchMedia: () => ({ matches: false, addEventListener() {}, removeEventListener() {} }) });
+CSSStyleSheet.prototype.replaceSync ??= () => undefined;
+(document as { adoptedStyleSheets?: unknown[] }).adoptedStyleSheets ??= [];
+
+let peer: Peer;
+let root: Root;
+beforeEach(async () => {
+  peer = new Peer();
+  jsdom.reconfigure({ url: await peer.listen() });
+});
+afterEach(async () => {
+  root.unmount();
+  await peer.close();
+  localStorage.clear();
+});
+
+/** The page, loaded by `reviewer` (null: nobody is signed in), with one alert in sight. */
+async function load(reviewer: string | null): Promise<void> {
+  document.body.innerHTML = `<div id="root"></div><p id="toast"></p>`;
+  const place = document.getElementById("root")!;
+  if (reviewer !== null) place.dataset.reviewer = reviewer;
+  document.cookie = "csrftoken=the-token";
+  peer.publish(alertOf("btc"));
+  vi.resetModules();
+  await import("../host/web-api");
+  const { default: Panel } = await import("../tealstreet/component");
+  root = createRoot(place);
+  root.render(<Panel />);
+  await eventually(() => expect(row("btc")).not.toBeNull());
+}
+const row = (id: string) => document.querySelector<HTMLElement>(`article[data-key="${id}"]`);
+const button = (name: string) => [...document.querySelectorAll<HTMLElement>("button")].find(({ textContent }) => textContent === name) ?? null;
+const press = (element: HTMLElement | null) => element!.click();
+/** On the row of btc, once it has the focus. */
+async function pressKey(key: string): Promise<void> {
+  row("btc")!.focus();
+  await new Promise((resolve) => setTimeout(resolve, 50));
+  row("btc")!.dispatchEvent(new KeyboardEvent("keydown", { key, bubbles: true }));
+}
+const send = (frame: object) => peer.sockets.forEach((socket) => socket.send(JSON.stringify(frame)));
+
+test("who is signed in acknowledges where the alert is read, once", async () => {
+  await load("ann");
+  press(row("btc"));
+  await eventually(() => press(button("Acknowledge")));
+  await eventually(() => expect(document.body.textContent).toContain("Acknowledged by ann"));
+  expect(row("btc")!.textContent).toContain("ack");
+  expect(button("Acknowledge")).toBeNull();
+  expect(peer.reviews).toMatchObject([{ url: "/alerts/btc/review", headers: { "x-csrftoken": "the-token" } }]);
+  peer.publish({ ...alertOf("btc", 2), severity: "CRITICAL" });
+  await eventually(() => expect(row("btc")!.className).toContain("CRITICAL"));
+  expect(row("btc")!.textContent).toContain("ack");
+  await pressKey("a");
+  expect(peer.reviews).toHaveLength(1);
+});
+
+test("a session that has ended is noticed, and said", async () => {
+  await load("ann");
+  peer.reviewStatus = 403;
+  press(row("btc"));
+  await eventually(() => press(button("Acknowledge")));
+  await eventually(() => expect(button("Sign in to acknowledge")).not.toBeNull());
+  expect(document.getElementById("toast")!.textContent).toContain("signed out");
+  expect(row("btc")!.textContent).not.toContain("ack");
+});
+
+test("a server that fails leaves the alert as it was", async () => {
+  await load("ann");
+  peer.reviewStatus = 500;
+  press(row("btc"));
+  await pressKey("a");
+  await eventually(() => expect(document.getElementById("toast")!.textContent).toContain("could not be acknowledged (500)"));
+  expect(button("Acknowledge")).not.toBeNull();
+});
+
+test("who is not signed in is told so", async () => {
+  await load(null);
+  press(row("btc"));
+  await eventually(() => expect(button("Sign in to acknowledge")).not.toBeNull());
+  expect(button("Acknowledge")).toBeNull();
+});
+
+test("another server's alerts are reviewed on its own page: no session goes there", async () => {
+  const other = new Peer();
+  const address = await other.listen();
+  localStorage.setItem("anomaly-panel", JSON.stringify({ server: address }));
+  other.publish(alertOf("btc"));
+  const open = vi.spyOn(window, "open").mockImplementation(() => null);
+  await load("ann");
+  press(row("btc"));
+  await eventually(() => press(button("Review")));
+  expect(open.mock.calls[0]![0]).toBe(`${address}/admin/alerts/alert/?q=btc`);
+  expect([...peer.reviews, ...other.reviews]).toEqual([]);
+  root.unmount();
+  await other.close();
+});
+
+test("every sector and the breadth are live, and a sector leads to its alerts", async () => {
+  await load(null);
+  peer.publish({ ...alertOf("doge"), symbol: "1000DOGEUSDC" });
+  await eventually(() => expect(row("doge")).not.toBeNull());
+  const frame = { type: "stress", channel: "market", data: { stress_index: 12, timestamp: Date.now(), components: {}, window: "15m", breadth: { up: 30, flat: 10, down: 60 }, sectors: [{ sector: "Meme", performance_pct: -0.5, deviation: null, members: 14 }, { sector: 3 }] } };
+  send(frame);
+  send({ type: "feed", channel: "market", data: { venue: "binance", source: "live", state: "ok", interval: "1s", symbols: 100, age_ms: 10, timestamp: Date.now() } });
+  press(button("Market")!);
+  const breadth = await eventually(() => document.querySelector(".breadth")!.parentElement!.textContent);
+  expect(breadth).toContain("60\u00a0% fell10\u00a0% flat30\u00a0% rose");
+  const tiles = await eventually(() => {
+    const found = [...document.querySelectorAll<HTMLButtonElement>(".tile")];
+    expect(found[0]!.disabled).toBe(false);
+    return found;
+  });
+  expect(tiles.map(({ textContent }) => textContent)).toEqual(["Meme−0.50%–14"]);
+  press(tiles[0]!);
+  await eventually(() => expect(row("doge")).not.toBeNull());
+  expect(row("btc")).toBeNull();
+});
