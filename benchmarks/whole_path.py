@@ -249,8 +249,10 @@ async def _completes(port: int, left: Received, head: int) -> bool:
         epoch = json.loads(await client.recv())["cursor"]["epoch"]
         since = {"epoch": epoch, "offset": left.offset}
         await client.send(json.dumps({"type": "subscribe", "filters": filters, "since": since}))
+        while json.loads(await client.recv())["type"] != "subscribed":
+            pass
         offsets: list[int] = []
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while (frame := json.loads(await client.recv()))["type"] != "heartbeat":
                 offsets += [frame["offset"]] if frame["type"] == "alert" else []
     return left.frames == left.offset and offsets == list(range(left.offset + 1, head + 1))

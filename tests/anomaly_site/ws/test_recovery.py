@@ -278,6 +278,27 @@ async def test_a_new_stream_starts_from_its_beginning(hub: Hub, world: World) ->
     assert hub.counters["resets"] == 1
 
 
+async def test_no_heartbeat_overtakes_the_past(
+    connect: Connect, hub: Hub, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It says that everything up to its cursor was told; who comes back with that cursor would never hear the rest."""
+    await world.publish(*((ALERTS, alert(f"a{number}")) for number in range(20)))
+    await settle(hub, 20)
+    tell = world.changes
+
+    async def changes(*args: Any) -> Any:
+        hub._broadcast(hub._heartbeat(), tuple(hub.clients))
+        return await tell(*args)
+
+    monkeypatch.setattr(world, "changes", changes)
+    monkeypatch.setattr(consumer, "PAGE", 5)
+    socket = await connect()
+    await socket.send_json_to({"type": "subscribe", "since": {"epoch": EPOCH, "offset": 0}})
+    _, *past, heartbeat = await receive_until(socket, "heartbeat")
+    assert [frame["offset"] for frame in past] == list(range(1, 21))
+    assert heartbeat["cursor"]["offset"] == 20
+
+
 @pytest.mark.parametrize("world", [World(epoch=0)])
 async def test_the_first_message_ever_comes_behind_the_epoch_it_is_of(connect: Connect, world: World) -> None:
     """Without it a client would keep its place in no stream at all, and be told everything again when it comes back."""
