@@ -2385,6 +2385,14 @@ function Component(): React.ReactElement {
   const marketNow = pad.marketNow(now);
   const badge = badgeOf(status, pad.feed, pad.feedAgeMs(now), stale, now);
 
+  // What was just opened comes into sight whole, or from its row on when it is taller than the list.
+  React.useLayoutEffect(() => {
+    const [box, i] = [listRef.current, list.items.findIndex((item) => item.kind === "alert" && item.expanded)];
+    if (!box || i < 0 || box.clientHeight === 0) return;
+    const [top, below] = [list.tops[i]!, list.tops[i]! + list.items[i]!.height - box.clientHeight];
+    if (below > box.scrollTop) box.scrollTop = Math.min(top, below);
+  }, [expanded, expandedHeight]);
+
   const scrollTo = (top: number) => listRef.current && (listRef.current.scrollTop = top);
   const release = () => {
     cutoff.current = store.seq;
