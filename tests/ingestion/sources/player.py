@@ -38,7 +38,7 @@ class Player:
     def live(self) -> list[CandleBatch]:
         return [batch for batch in self.batches if batch.close_time > self.warm_until]
 
-    async def until(self, condition: Callable[["Player"], Any], seconds: float = 30) -> None:
+    async def until(self, condition: Callable[["Player"], Any], seconds: float = 60) -> None:
         async with asyncio.timeout(seconds):
             while not condition(self):
                 if self.task.done():
