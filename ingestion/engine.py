@@ -314,7 +314,6 @@ class Engine:
                     cast(Alert, episode.message),
                     revision=episode.revision,
                     incident=incident,
-                    timestamp=now,
                     detected_at=detected_at,
                     history=msgspec.UNSET,
                 )
@@ -377,14 +376,16 @@ class Engine:
         return message
 
     def _closed(self, episode: Episode[Any, Any], detected_at: int) -> Anomaly:
-        """The last revision says when it ended and repeats what it was about."""
+        """The last revision repeats what it was about, as of the candle that showed it; it ended at `detected_at`.
+
+        A timestamp of its own would put an old anomaly's end before newer anomalies in every list.
+        """
         last = cast(Anomaly, episode.message)
         changes: dict[str, object] = {"history": msgspec.UNSET} if isinstance(last, Alert) else {}
         return msgspec.structs.replace(
             last,
             revision=episode.revision,
             state=State.CLOSED,
-            timestamp=self.panel.close_time,
             detected_at=detected_at,
             **changes,
         )

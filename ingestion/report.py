@@ -168,7 +168,7 @@ def _market_table(lives: Sequence[Life]) -> str:
                 peak.severity,
                 about,
                 f"{move_pct:+.2f} % in {peak.window}",
-                f"{(life.last.timestamp - life.first.timestamp) / 60_000:.0f} min",
+                f"{(life.last.detected_at - life.first.detected_at) / 60_000:.0f} min",
             ]
         )
     if not rows:
@@ -272,7 +272,7 @@ def _market_chart(found: Findings, closes: _Closes) -> str:
     for life in found.lives.values():
         peak = life.peak
         if isinstance(peak, SynchronizedMovement):
-            left, right = frame.x(life.first.timestamp), frame.x(life.last.timestamp)
+            left, right = frame.x(life.first.timestamp), frame.x(life.last.detected_at)
             label = f"{_when(life.first.timestamp)} {peak.severity} {peak.average_change_pct:+.1f} %"
             parts.append(
                 f'<rect class="{peak.direction.lower()} {peak.severity.lower()}" x="{left}" y="0" '

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Collection, Iterable, Sequence
 from datetime import datetime, timedelta
+from operator import attrgetter
 from typing import Any, Final, Generic, NamedTuple, TypeVar
 
 from django.contrib.admin.models import CHANGE, LogEntry
@@ -198,8 +199,11 @@ def upsert(rows: Iterable[models.Anomaly], *, fill_once: Collection[str] = ()) -
     if not batch:
         return 0
     database = connections[DEFAULT_DB_ALIAS]  # asked once: the `connection` proxy looks it up for every value
-    fields = batch[0]._meta.concrete_fields
-    values = [[field.get_db_prep_save(getattr(row, field.attname), database) for field in fields] for row in batch]
+    # Values of messages are of their columns' types, so moments are all there is to adapt: to ask every field to
+    # prepare its value would be half of the work.
+    adapt = database.ops.adapt_datetimefield_value
+    read = attrgetter(*(field.attname for field in batch[0]._meta.concrete_fields))
+    values = [[adapt(value) if isinstance(value, datetime) else value for value in read(row)] for row in batch]
     with database.cursor() as cursor:
         cursor.executemany(_upsert_sql(type(batch[0]), fill_once, database.ops.quote_name), values)
         return int(cursor.rowcount)

@@ -3,13 +3,20 @@
 e_k = r_k − m_k (m_k: return of the market over k minutes), σ the exponentially weighted rms of the shortest
 horizon's e (half-life 30 min). The score is the largest e_k / √(σ² k + (0.3 m_k)²): symbols' betas differ by about
 0.3, and that is no news about any of them. Apart from how rare a move is, it says how big it may become: the projected
-move S = max_k( |e_k| − 0.6 |m_k| + 0.6 σ √(1 − k/15) ), σ over 15 min, against an economic size
+move
 
-    θ = 10.5 % · clip(u / 0.5 %, 0.4, 1.07),
+    S = max_k( |e_k| − 0.3 |m_k| + 0.6 σ √(1 − k/15) + 0.25 (climb − |e_k|)⁺ ),
+
+σ over 15 min. The climb is where the symbol stands above (or, for a fall, below) its own recent course against the
+market: e added up, forgotten with a half-life of 30 min; a move on top of a climb is likelier to go on than one that
+takes back another. Nothing is projected from a k where the symbol itself did not move half of e_k: what stays where
+it is while the market falls, as a pegged coin does, is no pump. S is judged against an economic size
+
+    θ = 11.5 % · clip(u / 0.5 %, 0.4, 1),
 
 u = 1.4826 × the 14-day median (sampled every 15 min) of the cross-section's median |e_15|, shrunk in log to 0.5 % with
 the weight of 7 days: what counts as a big move depends on how calm the venue's symbols are. Updates of σ are bounded at
-5 σ. Parameters: half-life, spread of betas 0.3, market share 0.6, projection 0.6. Warm-up: 10 candles and 10 min.
+5 σ. Parameters: half-lives, spread of betas 0.3, projection 0.6, climb 0.25. Warm-up: 10 candles and 10 min.
 Source: market-adjusted returns of event studies (Brown & Warner, 1985).
 """
 
@@ -30,11 +37,12 @@ WARM_UP_MS: Final = 10 * 60_000
 BOUND: Final = 5.0
 THRESHOLD: Final = 9.0
 PROJECTION: Final = 0.6
-# Of the market's own move, what is no evidence about one symbol's size.
-MARKET_SHARE: Final = 0.6
 # How far apart symbols' betas are: when the market moves, so much of it is no news about a symbol.
 BETA_SPREAD: Final = 0.3
-BASE_THRESHOLD: Final = 0.105
+OWN: Final = 0.5
+CLIMB: Final = 0.25
+BASE_THRESHOLD: Final = 0.115
+CALMEST: Final = 0.4
 USUAL_SIZE: Final = 0.005
 SIZE_SAMPLES: Final = 14 * 96
 PRIOR_SAMPLES: Final = 7 * 96
@@ -42,11 +50,14 @@ PRIOR_SAMPLES: Final = 7 * 96
 
 class Residual(Stateful):
     method: ClassVar[Method] = Method.RESIDUAL
-    KEPT = ("variance", "count", "sizes", "next_size")
+    KEPT = ("variance", "climb", "count", "sizes", "next_size")
 
     def __init__(self, panel: Panel) -> None:
         self.needed = max(10, WARM_UP_MS // panel.bar_ms)
         self.variance = RunningMean(decay(HALF_LIFE_MS, panel.bar_ms))
+        self.climb: Floats = np.zeros(0)
+        # Candles shorter than the shortest horizon see the same move several times.
+        self.share = panel.bar_ms / panel.horizon_ms[0]
         self.count: NDArray[np.int64] = np.zeros(0, dtype=np.int64)
         self.sizes = Samples(SIZE_SAMPLES, 1)
         self.next_size = 0
@@ -57,6 +68,7 @@ class Residual(Stateful):
 
     def widen(self, columns: int) -> None:
         self.variance.widen(columns)
+        self.climb = widened(self.climb, columns)
         self.count = widened(self.count, columns)
 
     @property
@@ -66,7 +78,7 @@ class Residual(Stateful):
         observed = MAD_TO_SIGMA * float(self.sizes.median[0]) if n else USUAL_SIZE
         weight = n / (n + PRIOR_SAMPLES)
         usual = np.exp(weight * np.log(max(observed, 1e-6) / USUAL_SIZE))
-        return BASE_THRESHOLD * float(np.clip(usual, 0.4, 1.07))
+        return BASE_THRESHOLD * float(np.clip(usual, CALMEST, 1.0))
 
     def residuals(self, panel: Panel, market: MarketView | None) -> Floats:
         return panel.returns if market is None else panel.returns - market.moves[:, None]
@@ -77,8 +89,12 @@ class Residual(Stateful):
         moves = np.zeros(len(panel.horizon_bars)) if market is None else market.moves
         scale = np.hypot(sigma * root_time(panel), BETA_SPREAD * moves[:, None])
         ready = panel.fresh & (self.count >= self.needed)
-        size = np.maximum(np.abs(residual) - MARKET_SHARE * np.abs(moves)[:, None], 0.0)
-        self.projected = np.where(ready, (size + self.reach * sigma).max(axis=0), 0.0)
+        made = np.abs(residual)
+        size = np.maximum(made - BETA_SPREAD * np.abs(moves)[:, None], 0.0)
+        beyond = np.maximum(np.sign(residual) * self._climbed(panel, residual) - made, 0.0)
+        moved = np.sign(residual) * panel.returns >= OWN * made
+        projections = np.where(moved, size + self.reach * sigma + CLIMB * beyond, 0.0)
+        self.projected = np.where(ready, projections.max(axis=0), 0.0)
         return move_scores(panel, panel.returns, moves[:, None], scale, ready, self.count, THRESHOLD)
 
     def learn(self, panel: Panel, market: MarketView | None) -> None:
@@ -88,8 +104,15 @@ class Residual(Stateful):
         )
         real = known(panel)
         self.variance.learn(np.minimum(np.abs(residual[0]), bound) ** 2, real, panel.steps)
+        self.climb = np.where(real, self._climbed(panel, residual), np.where(panel.fresh, 0.0, self.climb))
         self.count = self.count + real * panel.steps
         now, self.next_size = due(panel, self.next_size, LONGEST_MS)
         if now and market is not None:
             size = np.median(np.abs(residual[-1][panel.live]))
             self.sizes.add(np.array([size]), np.array([True]))
+
+    def _climbed(self, panel: Panel, residual: Floats) -> Floats:
+        """(n,): the climb with this batch's part of the shortest horizon's residual added."""
+        kept = self.variance.keep**panel.steps
+        climbed: Floats = kept * self.climb + self.share * panel.steps * residual[0]
+        return climbed

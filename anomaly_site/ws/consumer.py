@@ -75,6 +75,11 @@ class StreamConsumer(AsyncConsumer):
             while (event := await receive())["type"] == "websocket.receive":
                 text = event.get("text")
                 await self._hear(event.get("bytes") or b"" if text is None else text)
+        except asyncio.CancelledError:
+            # How hypercorn says that it stops, before it says so to the lifespan.
+            self._close(CloseCode.RESTART, "the server restarts, come back in a moment")
+            await self.client.sink.drained()
+            raise
         finally:
             self.hub.remove(self.client, address)
 

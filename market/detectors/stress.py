@@ -119,10 +119,10 @@ class Stress(Stateful):
         if known.any() and slow_market > 0:
             n = int(known.sum())
             turbulence = float((np.minimum(residual[known] / slow[known], 1e6).sum() + move**2 / slow_market) / (n + 1))
-        self.slow_variance.learn((short - move) ** 2, live)
-        self.slow_market.learn(np.array([move**2]))
-        self.variance.learn(short**2, live)
-        self.mean_variance.learn(np.array([np.mean(short[live]) ** 2]))
+        self.slow_variance.learn((short - move) ** 2, live, panel.steps)
+        self.slow_market.learn(np.array([move**2]), steps=panel.steps)
+        self.variance.learn(short**2, live, panel.steps)
+        self.mean_variance.learn(np.array([np.mean(short[live]) ** 2]), steps=panel.steps)
         total = float(np.mean(self.variance.mean[live]))
         share = float(self.mean_variance.mean[0]) / total if total > 0 else 0.0
         n = market.universe

@@ -1,17 +1,21 @@
 """SYNCHRONIZED_MOVEMENT: the market as one price, and how far it may get within 15 minutes.
 
-m_k is the middle log return (`middle`) over k minutes of all live symbols (k = 1, 3, 5, 10, 15), σ the exponentially
-weighted rms of the 1-min m (half-life 30 min) scaled to 15 min. The projected move
+m_k is the middle log return (`middle`) over k minutes of all live symbols (k = 1, 3, 5, 10, 15), σ its volatility over
+15 min (exponentially weighted rms of the 1-min m, half-life 30 min) and σ↓ the downside one: √2 times the rms of the
+negative m alone. The projected move
 
-    S = max_k( |m_k| + 1.2 σ √(1 − k/15) ),  the k = 15 term × 1.2,
+    S = max_k( |m_k| + min(c √(1 − k/15), |m_k|) ),   c = 0.6 σ for a rise, 1.3 σ↓ for a fall;   k = 15: 1.2 |m_15|,
 
-asks where the 15-min move could get to from here: a fast start counts before it has gone far. S against a threshold
+asks where the 15-min move could get to from here: a fast start counts before it has gone far. Falls go on more often
+than rises do, and falls before foretell more than rises did. A projection at most doubles what has happened, or the
+wake of a crash would be one long alarm; and there is none for a fall that only takes back a rise: m_15 has to be half
+of m_k at least. (A rise that takes back a fall is how rallies begin.) S against θ = 4.75 % gives the severity (LOW
+0.6 θ, MEDIUM 0.75 θ, HIGH θ, CRITICAL 1.6 θ); so a 15-min move of 4 % is HIGH by itself. θ is the same in calm and in
+turbulence: a crash would raise it against itself.
 
-    θ = 4.75 % · clip(σ_day / 0.8 %, 0.85, 1)
-
-gives the severity (LOW 0.6 θ, MEDIUM 0.75 θ, HIGH θ, CRITICAL 1.6 θ). σ_day is the same volatility with a half-life of
-12 h and values bounded at 1 % a minute, starting from 0.8 %: in a calm market less is worth an alarm, but turbulence
-never raises the bar, for a crash would raise it against itself.
+Sources: Barndorff-Nielsen, Kinnebrock & Shephard (2010), Measuring Downside Risk: Realised Semivariance; Patton &
+Sheppard (2015), Good Volatility, Bad Volatility, Review of Economics and Statistics 97 (downside semivariance predicts
+volatility, upside hardly).
 """
 
 from dataclasses import dataclass
@@ -25,12 +29,13 @@ from market.detectors.statistics import MAD_TO_SIGMA, RunningMean, decay
 
 VOLATILITY_HALF_LIFE_MS: Final = 30 * 60_000
 USUAL_HALF_LIFE_MS: Final = 24 * 3_600_000
-PROJECTION: Final = 1.2
+# How many σ a rise, and σ↓ a fall, may still go within the 15 min; how much of a fall m_15 has to confirm.
+RISE: Final = 0.6
+FALL: Final = 1.3
+CONFIRMED: Final = 0.5
+# What the longest horizon's move counts, for nothing is projected from it.
+STRETCH: Final = 1.2
 THRESHOLD: Final = 0.0475
-CALM_HALF_LIFE_MS: Final = 12 * 3_600_000
-CALM_SIGMA: Final = 0.008
-CALM_BOUND: Final = 0.01
-LOWEST: Final = 0.85
 # Multiples of the threshold from which an anomaly is LOW, MEDIUM, HIGH, CRITICAL.
 LEVELS: Final = np.array([0.6, 0.75, 1.0, 1.6])
 MINIMUM_UNIVERSE: Final = 8
@@ -52,7 +57,6 @@ class MarketView:
     horizon: int
     projected: float
     strength: float
-    threshold: float
     sigma: float
     dispersion: float
     ratio: float
@@ -85,19 +89,17 @@ def middle(returns: Floats) -> Floats:
 class Market(Stateful):
     """Learns what the universe as a whole does. Silent (None) below 8 live symbols."""
 
-    KEPT = ("variance", "slow_variance", "usual_size", "usual_ratio")
+    KEPT = ("semivariance", "usual_size", "usual_ratio")
 
     def __init__(self, panel: Panel) -> None:
         self.panel = panel
         step = float(panel.bar_ms)
         self.short_ms = float(panel.horizon_ms[0])
         fraction = np.minimum(panel.horizon_ms / LONGEST_MS, 1.0)
-        self.reach = PROJECTION * np.sqrt(1.0 - fraction)
-        self.stretch = np.where(fraction >= 1.0, PROJECTION, 1.0)
-        self.variance = RunningMean(decay(VOLATILITY_HALF_LIFE_MS, step), 1)
-        self.slow_variance = RunningMean(decay(CALM_HALF_LIFE_MS, step), 1)
-        self.slow_variance.total[:] = CALM_SIGMA**2 * self.short_ms / LONGEST_MS
-        self.slow_variance.weight[:] = 1.0
+        self.rest = np.sqrt(1.0 - fraction)
+        self.stretch = np.where(fraction >= 1.0, STRETCH, 1.0)
+        # Of rises, of falls.
+        self.semivariance = RunningMean(decay(VOLATILITY_HALF_LIFE_MS, step), 2)
         self.usual_size = RunningMean(decay(USUAL_HALF_LIFE_MS, step), 1)
         self.usual_ratio = RunningMean(decay(USUAL_HALF_LIFE_MS, step), 1)
 
@@ -110,12 +112,13 @@ class Market(Stateful):
         returns = panel.returns[:, live]
         moves = middle(returns)
         # The move itself belongs into σ here: it is part of the projection, not a baseline it is judged against.
-        self.variance.learn(np.array([moves[0] ** 2]))
-        sigma = float(np.sqrt(self.variance.mean[0] * LONGEST_MS / self.short_ms))
-        calm = float(np.sqrt(self.slow_variance.mean[0] * LONGEST_MS / self.short_ms)) / CALM_SIGMA
-        self.slow_variance.learn(np.array([min(abs(moves[0]), CALM_BOUND) ** 2]))
-        threshold = THRESHOLD * min(max(calm, LOWEST), 1.0)
-        projections = self.stretch * np.abs(moves) + self.reach * sigma
+        self.semivariance.learn(np.array([max(moves[0], 0.0), min(moves[0], 0.0)]) ** 2, steps=panel.steps)
+        risen, fallen = self.semivariance.mean * LONGEST_MS / self.short_ms
+        sigma = float(np.sqrt(risen + fallen))
+        made = np.abs(moves)
+        confirmed = moves[-1] <= CONFIRMED * moves
+        reach = np.where(moves >= 0, RISE * sigma, np.where(confirmed, FALL * np.sqrt(2.0 * fallen), 0.0))
+        projections = self.stretch * made + np.minimum(self.rest * reach, made)
         horizon = int(np.argmax(projections))
         projected = float(projections[horizon])
 
@@ -127,16 +130,15 @@ class Market(Stateful):
         members = live & (panel.returns[horizon] * way > step)
         ratio = float(members.sum()) / universe
         usual_ratio = float(self.usual_ratio.mean[0])
-        if projected < LEVELS[0] * threshold:
-            self.usual_size.learn(np.array([size]))
-            self.usual_ratio.learn(np.array([ratio]))
+        if projected < LEVELS[0] * THRESHOLD:
+            self.usual_size.learn(np.array([size]), steps=panel.steps)
+            self.usual_ratio.learn(np.array([ratio]), steps=panel.steps)
         return MarketView(
             universe=universe,
             moves=moves,
             horizon=horizon,
             projected=projected,
-            strength=projected / threshold,
-            threshold=threshold,
+            strength=projected / THRESHOLD,
             sigma=sigma,
             dispersion=float(MAD_TO_SIGMA * np.median(np.abs(returns[-1] - moves[-1]))),
             ratio=ratio,

@@ -98,9 +98,9 @@ def test_an_alert_that_came_before_the_incident_is_adopted_and_ends_with_it() ->
     assert second(revisions[0]) < second(move)
     assert revisions[0].incident is None
     assert any(a.id == revisions[0].id and a.incident == move.id for a in revisions)
-    ended = next(a.timestamp for a in found if a.id == move.id and a.state is State.CLOSED)
+    ended = next(a.detected_at for a in found if a.id == move.id and a.state is State.CLOSED)
     parts = {a.id: a for a in found if isinstance(a, Alert) and a.incident == move.id}
-    assert all(a.state is State.CLOSED and a.timestamp <= ended for a in parts.values())
+    assert all(a.state is State.CLOSED and a.detected_at <= ended for a in parts.values())
 
 
 def test_a_sector_that_falls_alone_is_a_sector_anomaly() -> None:
@@ -146,6 +146,19 @@ def test_revisions_count_up_and_every_message_survives_the_wire(inject: Callable
         else:
             assert decode_market(encode(anomaly), received_at=now) == anomaly
     assert set(states.values()) == {State.CLOSED}
+
+
+def test_an_end_is_no_news_of_a_later_candle() -> None:
+    """The last revision keeps the time of the candle whose figures it repeats: histories keep their order."""
+    _, found = analyse(recording(SYMBOLS, WARM_UP + 30 * 60, "1s", inject=pump))
+    shown: dict[str, int] = {}
+    ends = 0
+    for anomaly in found:
+        if anomaly.state is State.CLOSED:
+            ends += 1
+            assert anomaly.timestamp == shown[anomaly.id] < anomaly.detected_at - 60_000
+        shown[anomaly.id] = anomaly.timestamp
+    assert ends
 
 
 def test_an_alert_explains_itself() -> None:

@@ -132,4 +132,4 @@ def test_what_is_open_on_a_venue_that_fell_silent_ends(running: Analysis, batche
     assert {a.state for a in ended} == {State.CLOSED}
     assert running.close_silent(last + 2 * SILENCE_MS) == []
     # Had it come back, its first candle would have ended them in the same words.
-    assert all(isinstance(a, Alert) and a.timestamp == last for a in ended)
+    assert all(isinstance(a, Alert) and a.timestamp <= last for a in ended)

@@ -60,7 +60,7 @@ def backtested(system: System, file: Path) -> list[dict[str, Any]]:
     found = [json.loads(line) for line in file.with_suffix(".jsonl").read_bytes().splitlines()]
     kinds = {anomaly.get("type", anomaly["channel"]) for anomaly in found}
     assert kinds == {"alerts", "SYNCHRONIZED_MOVEMENT", "MARKET_STRESS", "SECTOR_ANOMALY"}
-    return [comparable(a) for a in found if (a["state"], a["timestamp"]) != ("CLOSED", START_MS + CANDLES * 60_000)]
+    return [comparable(a) for a in found if (a["state"], a["detected_at"]) != ("CLOSED", START_MS + CANDLES * 60_000)]
 
 
 def comparable(anomaly: dict[str, Any]) -> dict[str, Any]:
@@ -87,7 +87,7 @@ def wait_for_the_end(system: System) -> None:
         lag = system.get("/status")["lag"]
         return bool(lag["analyze"]["offset"] >= CANDLES and lag["bridge"]["behind"] == 0)
 
-    wait_until(through, 90, "the end of the recording")
+    wait_until(through, what="the end of the recording")
 
 
 def assert_stored(system: System, found: list[dict[str, Any]]) -> None:

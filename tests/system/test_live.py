@@ -55,19 +55,19 @@ async def test_a_live_market_is_analysed_from_the_first_minute_and_a_dead_one_is
         assert "Source auto: binance answered." in up.output
         async with system.ws() as client:
             await client.send(json.dumps({"type": "subscribe", "filters": {}}))
-            feed = (await receive_until(client, feed_is("ok"), 60))[-1]["data"]
+            feed = (await receive_until(client, feed_is("ok")))[-1]["data"]
             assert (feed["venue"], feed["source"], feed["symbols"]) == ("binance", "live", len(COINS))
             assert feed["rate"] > 0
 
             prices.update(dict.fromkeys(COINS, 9.0))
-            fell = await receive_until(client, lambda seen: seen[-1:] != [] and seen[-1]["type"] == "market", 30)
+            fell = await receive_until(client, lambda seen: seen[-1:] != [] and seen[-1]["type"] == "market")
             assert fell[-1]["data"]["direction"] == "DOWN"
 
             venue.refusing = True
             venue.cut()
-            await receive_until(client, feed_is("stale"), 30)
+            await receive_until(client, feed_is("stale"))
             venue.refusing = False
-            again = (await receive_until(client, feed_is("ok"), 60))[-1]["data"]
+            again = (await receive_until(client, feed_is("ok")))[-1]["data"]
             assert again["reconnects"] >= 1
         assert await asyncio.to_thread(up.stop, signal.SIGINT) == 0, up.output
         assert "Traceback" not in up.output
@@ -137,7 +137,7 @@ async def test_a_live_venue_is_recorded_with_its_frames(system: System, tmp_path
         system.env["VENUE_URLS"] = f"binance={venue.url}"
         command = system.start("record", "--out", str(out), "--symbols", "BTCUSDT", "--raw", str(raw))
         sent = []
-        await venue.until(lambda venue: bool(venue.sockets), 60)
+        await venue.until(lambda venue: bool(venue.sockets))
         for number in range(100):
             sent.append(agg_trade(time.time_ns() // 1_000_000, "BTCUSDT", number, 10.0 + number % 3, 0.5))
             await venue.send(sent[-1])

@@ -12,7 +12,7 @@ import pytest
 
 from ingestion.sources.live import Timing
 from market.decoding import time_ms
-from tests.ingestion.sources.player import candle, live, now_ms, playing, volume
+from tests.ingestion.sources.player import StoppableClock, candle, live, now_ms, playing, volume
 from tests.ingestion.venues.binance import binance
 from tests.ingestion.venues.others import bybit, iso, kraken, okx
 from tests.ingestion.venues.server import Protocol, serving
@@ -118,9 +118,9 @@ async def _every_execution_is_in_a_candle_once(name: str, protocol: Protocol, sa
     times = [trade[0] for one in said for trade in one.trades]
     first, length = min(times), max(max(times) - min(times), 1)
     async with serving(protocol) as venue:
+        clock = StoppableClock()
         symbols = sorted({trade[1] for one in said for trade in one.trades})
-        # A busy machine may take long to hear it all: what is told at once must not be late.
-        source = live(venue, name, Timing(grace=2.0), symbols=symbols)
+        source = live(venue, name, Timing(), symbols=symbols, clock=clock)
         start = 0
 
         def squeezed(recorded_ms: int) -> int:
@@ -133,9 +133,12 @@ async def _every_execution_is_in_a_candle_once(name: str, protocol: Protocol, sa
             example = next(one.frame for one in said if mine[0] in one.trades)
             await venue.send(moved(example, lambda _: start))
             await player.until(lambda player: player.warm_until)
-            start = now_ms()
+            clock.stopped_at = start = now_ms()
+            heard = source.traffic.ticks
             for one in said:
                 await venue.send(moved(one.frame, squeezed))
+            await player.until(lambda _: source.traffic.ticks >= heard + len(mine))
+            clock.stopped_at = None
             end = squeezed(max(times))
             await venue.send(moved(example, lambda _: end + 2_200))
             await player.until(lambda player: player.live and player.live[-1].close_time > end + 1_000)

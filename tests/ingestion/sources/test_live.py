@@ -4,6 +4,7 @@ import asyncio
 import itertools
 import json
 import random
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -12,7 +13,7 @@ from ingestion.sources import SourceError
 from ingestion.sources.link import Link
 from ingestion.sources.live import LiveSource, Timing
 from ingestion.sources.venues import chosen, tradable, venue_named
-from tests.ingestion.sources.player import candle, live, now_ms, playing, telling, volume
+from tests.ingestion.sources.player import QUICK, candle, live, now_ms, playing, telling, volume
 from tests.ingestion.venues.binance import agg_trade, binance, mini_tickers
 from tests.ingestion.venues.others import Exchange, bybit, coinbase, hyperliquid, kraken, okx
 from tests.ingestion.venues.server import serving
@@ -157,7 +158,7 @@ async def test_a_cut_is_a_gap_and_everything_is_subscribed_again() -> None:
 
 async def test_a_line_that_falls_silent_is_made_anew() -> None:
     async with serving(binance()) as venue:
-        source = live(venue)
+        source = live(venue, timing=replace(QUICK, stalled=1.5))
         async with playing(source) as player:
             async with telling(venue, lambda now, n: mini_tickers(now, {"BTCUSDT": 1.0}, 0)):
                 await player.until(lambda player: player.live)

@@ -52,7 +52,7 @@ class FakeVenue:
             transport.abort()
         self.sockets.clear()
 
-    async def until(self, condition: Callable[["FakeVenue"], bool], seconds: float = 60) -> None:
+    async def until(self, condition: Callable[["FakeVenue"], bool], seconds: float = 120) -> None:
         async with asyncio.timeout(seconds):
             while not condition(self):
                 await asyncio.sleep(0.01)

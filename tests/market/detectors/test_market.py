@@ -49,6 +49,37 @@ def test_a_crash_is_seen_before_it_is_over_in_any_universe(symbols: int) -> None
     assert view.ratio > 0.8 > view.usual_ratio
 
 
+def strengths_of(inject: Callable[[Returns, Returns], None]) -> list[float]:
+    return [view.strength for view, _, _ in play(recording(40, EVENT_AT + 60, inject=inject)) if view]
+
+
+def test_a_fall_is_taken_to_go_on_more_than_a_rise() -> None:
+    def rise(returns: Returns, volumes: Returns) -> None:
+        returns[EVENT_AT : EVENT_AT + 5] += 0.01
+
+    falling, rising = strengths_of(fall), strengths_of(rise)
+    assert falling[EVENT_AT + 2] > 1.1 * rising[EVENT_AT + 2]
+    # What is over by its size is HIGH either way.
+    assert min(max(falling), max(rising)) >= 1
+
+
+def test_a_fall_that_takes_back_a_rise_is_judged_by_its_size_alone() -> None:
+    def spike(returns: Returns, volumes: Returns) -> None:
+        returns[EVENT_AT : EVENT_AT + 3] += 0.01
+        returns[EVENT_AT + 3 : EVENT_AT + 6] -= 0.012
+
+    def only_the_fall(returns: Returns, volumes: Returns) -> None:
+        returns[EVENT_AT + 3 : EVENT_AT + 6] -= 0.012
+
+    assert strengths_of(only_the_fall)[EVENT_AT + 5] >= 1 > 0.85 > strengths_of(spike)[EVENT_AT + 5]
+
+
+def test_the_wake_of_a_crash_is_no_alarm() -> None:
+    """The volatility of the last half hour alone projects nothing."""
+    after = strengths_of(fall)[EVENT_AT + 25 :]
+    assert max(after) < 0.6
+
+
 def test_too_few_symbols_are_no_market() -> None:
     assert all(view is None for view, _, _ in play(recording(7, 40)))
 
