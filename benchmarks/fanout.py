@@ -56,8 +56,8 @@ SEVERITIES: Final = tuple(Severity)
 MANY: Final = 5_000
 # After so many alerts every symbol came with every severity: a selective socket got exactly one in forty.
 CYCLE: Final = 4 * SYMBOLS
-# Deliveries in flight at most: enough to saturate, too few to overrun anybody's limits.
-_CHUNK: Final = 50_000
+# Deliveries in flight at most, per socket: enough to saturate, too few to overrun anybody's limits.
+_CHUNK: Final = 50
 
 
 def command(peer: str, port: int, nats_url: str, sockets: int, load: Path) -> list[str]:
@@ -154,8 +154,9 @@ class Run:
         """Right recipients, order and content."""
         self._load.say("hash 1")
         count = CYCLE
-        await self.publish(count)
-        await self._load.reached(self._delivered)
+        for _ in range(4):
+            await self.publish(count // 4)
+            await self._load.reached(self._delivered)
         if self.peer in ("ours", "ours_asgi", "uws_loop", "uws_topic"):
             frames = [
                 b'{"type":"alert","channel":"alerts","offset":%d,"data":%b}' % (number + 1, encode(alert(number)))
@@ -167,7 +168,7 @@ class Run:
         self._load.say("hash 0")
 
     async def saturated(self, deliveries: int) -> float:
-        chunk = round(min(_CHUNK, deliveries / 2) / self._per_message)
+        chunk = round(min(_CHUNK * self.sockets, deliveries / 2) / self._per_message)
         before, start = cpu_us(self._server.pid), self._delivered
         await self.publish(chunk)
         while self._delivered - start < deliveries:
@@ -216,7 +217,7 @@ async def measure(peer: str, case: str, sockets: int, nats_url: str, load: Path,
                     figures[f"{case}_max"] = await run.saturated(5_000 if case == "broadcast" else 250)
                     return figures
                 await run.check()
-                figures[f"{case}_max"] = await run.saturated(round(1_000_000 * scale))
+                figures[f"{case}_max"] = await run.saturated(round(1000 * sockets * scale))
                 figures[f"{case}_20k"] = await run.paced(max(1, 7 * min(scale, 1)))
                 return figures
     finally:
@@ -264,7 +265,7 @@ async def attempt(
         async with asyncio.timeout(limit_s):
             found = {key: round(value, 2) if isinstance(value, float) else value for key, value in (await part).items()}
     except Exception as error:
-        found = {"error": str(error) or f"not done in {limit_s:.0f} s"}
+        found = {"error": f"{type(error).__name__}: {error} (it had {limit_s:.0f} s)"}
     progress(name, json.dumps(found))
     return found
 
@@ -426,7 +427,12 @@ def main() -> None:
     parser.add_argument("--sockets", type=int, default=1000)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--minutes", type=float, default=12, help="how long all of it may take (default: %(default)s)")
-    parser.add_argument("--scale", type=float, default=0.6, help="share of a million deliveries per saturated case")
+    parser.add_argument(
+        "--scale",
+        type=float,
+        default=0.6,
+        help="thousands of deliveries per socket when saturated (default: %(default)s)",
+    )
     parser.add_argument("--only", default=",".join(PEER_NAMES), help="peers, with commas (default: %(default)s)")
     parser.add_argument("--fanout-only", action="store_true", help="without many, end_to_end and slow_clients")
     options = parser.parse_args()

@@ -82,7 +82,7 @@ async def process(
     )
     assert child.stdout is not None
     try:
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(100):
             while ready not in (line := (await child.stdout.readline()).decode()):
                 if not line:
                     raise RuntimeError(f"{arguments[0]} {arguments[1]} ended before it was ready")
