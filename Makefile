@@ -18,7 +18,7 @@ run: $(VENV)/run.stamp  ## set up what is missing and start: http://localhost:30
 	@exec $(BIN)/python manage.py up $(ARGS)
 
 test: $(VENV)/dev.stamp  ## set up what is missing and run all tests
-	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup $(ARGS)
+	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(ARGS)
 
 check: $(VENV)/dev.stamp  ## lint, types, import rules, migrations up to date
 	@$(BIN)/ruff format --check .

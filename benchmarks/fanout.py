@@ -17,6 +17,7 @@ import argparse
 import asyncio
 import contextlib
 import json
+import math
 import os
 import shutil
 import statistics
@@ -250,14 +251,20 @@ async def broker() -> AsyncIterator[str]:
         await child.wait()
 
 
-async def attempt(name: str, part: Awaitable[dict[str, Any]], timeout_s: float) -> dict[str, Any]:
-    """What a part found, or the error it ended with: the others are worth having all the same."""
+async def attempt(
+    name: str, part: Awaitable[dict[str, Any]], timeout_s: float, until: float = math.inf
+) -> dict[str, Any]:
+    """What a part found, or the error it ended with: the others are worth having all the same.
+
+    It has `timeout_s`, less when the end (`until`) is near, half a minute at least.
+    """
     progress(name, "…")
+    limit_s = max(30.0, min(timeout_s, until - time.monotonic()))
     try:
-        async with asyncio.timeout(timeout_s):
-            found = await part
+        async with asyncio.timeout(limit_s):
+            found = {key: round(value, 2) if isinstance(value, float) else value for key, value in (await part).items()}
     except Exception as error:
-        found = {"error": f"{type(error).__name__}: {error}"}
+        found = {"error": str(error) or f"not done in {limit_s:.0f} s"}
     progress(name, json.dumps(found))
     return found
 
@@ -272,17 +279,24 @@ async def fanout(
     async with broker() as url:
         while done < rounds:
             started = time.monotonic()
-            for case in CASES:
-                for peer in peers:
-                    if (peer == "c_send" and case == "selective") or (peer in ONCE and done):
-                        continue
-                    name = f"round {done + 1}: {peer}, {case}"
-                    figures = await attempt(name, measure(peer, case, sockets, url, load, scale), 150)
-                    if "error" in figures:
-                        errors[f"{peer}, {case}"] = figures["error"]
-                        continue
-                    for key, figure in figures.items():
-                        found.setdefault(key, {}).setdefault(peer, []).append(figure)
+            runs = [
+                (peer, case)
+                for once in (False, True)[: 1 if done else 2]
+                for case in CASES
+                for peer in peers
+                if (peer in ONCE) is once and (peer, case) != ("c_send", "selective")
+            ]
+            for peer, case in runs:
+                if time.monotonic() > until and (done or peer in ONCE):
+                    continue
+                figures = await attempt(
+                    f"round {done + 1}: {peer}, {case}", measure(peer, case, sockets, url, load, scale), 150
+                )
+                if "error" in figures:
+                    errors[f"{peer}, {case}"] = figures["error"]
+                    continue
+                for key, figure in figures.items():
+                    found.setdefault(key, {}).setdefault(peer, []).append(figure)
             done += 1
             if time.monotonic() + (time.monotonic() - started) > until:
                 break
@@ -301,15 +315,17 @@ async def fanout(
     return result | ({"errors": errors} if errors else {})
 
 
-async def many(sockets: int, scale: float, load: Path) -> dict[str, Any]:
+async def many(sockets: int, scale: float, load: Path, until: float) -> dict[str, Any]:
     """Ours with so many sockets."""
     if missing := missing_files(sockets):
+        progress(missing)
         return {"skipped": missing}
-    figures: dict[str, Any] = {"sockets": sockets}
+    found: dict[str, Any] = {"sockets": sockets}
     async with broker() as url:
         for case in CASES:
-            figures |= await measure("ours", case, sockets, url, load, scale)
-    return {name: round(figure, 2) for name, figure in figures.items()}
+            name = f"{sockets} sockets: ours, {case}"
+            found |= await attempt(name, measure("ours", case, sockets, url, load, scale), 120, until)
+    return found
 
 
 def verdicts(result: dict[str, Any]) -> dict[str, dict[str, Any]]:
@@ -361,24 +377,51 @@ async def benchmark(options: argparse.Namespace) -> dict[str, Any]:
         result = await fanout(peers, options.sockets, rounds, scale, load, deadline - rest_s)
         if not options.fanout_only:
             if not options.quick:
-                result["many"] = await attempt("5,000 sockets", many(MANY, scale, load), 120)
-            seconds = 5 if options.quick else 25
+                result["many"] = await many(MANY, scale, load, deadline)
+            seconds, sockets = 5 if options.quick else 25, options.sockets
             result["end_to_end"] = await attempt(
-                "SQLite", whole_path.end_to_end(load, folder / "sqlite", options.sockets, seconds), 150
+                "SQLite", whole_path.end_to_end(load, folder / "sqlite", sockets, seconds), 150, deadline
             )
             if not options.quick:
                 result["end_to_end"]["postgresql"] = await attempt(
-                    "PostgreSQL", whole_path.on_postgresql(load, folder / "postgresql", options.sockets, seconds), 150
+                    "PostgreSQL", whole_path.on_postgresql(load, folder / "postgres", sockets, seconds), 150, deadline
                 )
             result["slow_clients"] = await attempt(
-                "slow clients", whole_path.slow_clients(load, folder / "slow", 4 if options.quick else 10), 150
+                "slow clients",
+                whole_path.slow_clients(load, folder / "slow", 4 if options.quick else 10),
+                150,
+                deadline,
             )
     return result | {"targets": verdicts(result)}
+
+
+def report(result: dict[str, Any]) -> str:
+    """The result as Markdown tables (docs/architecture.md has one)."""
+
+    def row(*cells: object) -> str:
+        return "| " + " | ".join(map(str, cells)) + " |"
+
+    peers = [peer for peer in PEER_NAMES if any(peer in by_peer for by_peer in result["cases"].values())]
+    lines = [row("µs of server CPU per delivered frame", *peers), row(*["---"] * (len(peers) + 1))]
+    lines += [row(name, *(by_peer.get(peer, "") for peer in peers)) for name, by_peer in result["cases"].items()]
+    for name, by_peer in result["connection"]["peers"].items():
+        lines.append(row(f"per connection: {name}", *(by_peer.get(peer, "") for peer in peers)))
+    for part in ("many", "end_to_end", "slow_clients", "errors"):
+        if part in result:
+            lines += ["", f"{part}: {json.dumps(result[part])}"]
+    lines += ["", row("target", "bound", "found", ""), row("---", "---", "---", "---")]
+    for name, verdict in result["targets"].items():
+        bound = f"≥ {verdict['at_least']}" if "at_least" in verdict else f"≤ {verdict['at_most']}"
+        lines.append(row(name, bound, verdict["figure"], "" if verdict["holds"] else "missed"))
+    return "\n".join(lines)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", action="store_true", help="one JSON object on stdout instead of tables")
+    parser.add_argument(
+        "--show", type=Path, metavar="FILE", help="the tables of a JSON that was kept, nothing measured"
+    )
     parser.add_argument("--quick", action="store_true", help="one short round, SQLite only: minutes, and only a hint")
     parser.add_argument("--sockets", type=int, default=1000)
     parser.add_argument("--rounds", type=int, default=3)
@@ -389,19 +432,8 @@ def main() -> None:
     options = parser.parse_args()
     if missing := missing_files(options.sockets):
         raise SystemExit(missing)
-    result = asyncio.run(benchmark(options))
-    if options.json:
-        print(json.dumps(result))
-        return
-    peers = options.only.split(",")
-    print(f"{'µs CPU per delivery':<22}" + "".join(f"{peer:>18}" for peer in peers))
-    for name, figures in {**result["cases"], **result["connection"]["peers"]}.items():
-        print(f"{name:<22}" + "".join(f"{figures.get(peer, '–'):>18}" for peer in peers))
-    for part in ("many", "end_to_end", "slow_clients"):
-        print(part, json.dumps(result.get(part), indent=2))
-    for name, verdict in result["targets"].items():
-        bound = f"≥ {verdict['at_least']}" if "at_least" in verdict else f"≤ {verdict['at_most']}"
-        print(f"{'holds ' if verdict['holds'] else 'MISSED'}  {name}: {verdict['figure']} ({bound})")
+    result = json.loads(options.show.read_text()) if options.show else asyncio.run(benchmark(options))
+    print(json.dumps(result) if options.json else report(result))
 
 
 if __name__ == "__main__":

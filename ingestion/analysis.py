@@ -199,7 +199,7 @@ async def run_analyze(client: Client, stop: asyncio.Event) -> None:
     # Without a stream there is no place to go on from.
     saved = await keeper.restore(analysis) if publisher.jetstream else None
     start = max(0, position - WARM_UP_BATCHES)
-    if saved is not None and epoch in (0, saved.epoch):
+    if saved is not None and saved.engines and epoch in (0, saved.epoch):
         epoch, start, position = saved.epoch, saved.offset, max(position, saved.offset)
     reader = await open_reader(client, CANDLES, ["candles.>"], epoch=epoch, offset=start)
     if saved is not None and not saved.engines:

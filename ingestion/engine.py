@@ -220,11 +220,7 @@ class Engine:
         live = self.panel.live
         return SynchronizedMovement(
             id=self._id(MarketType.SYNCHRONIZED_MOVEMENT, episode.opened_at),
-            revision=episode.revision,
-            severity=episode.severity,
-            timestamp=self.panel.close_time,
-            detected_at=detected_at,
-            state=episode.state,
+            **self._life(episode, detected_at),
             window=self._window(market.horizon),
             universe=market.universe,
             direction=_direction(episode.up),
@@ -240,11 +236,7 @@ class Engine:
     ) -> MarketStress:
         return MarketStress(
             id=self._id(MarketType.MARKET_STRESS, episode.opened_at),
-            revision=episode.revision,
-            severity=episode.severity,
-            timestamp=self.panel.close_time,
-            detected_at=detected_at,
-            state=episode.state,
+            **self._life(episode, detected_at),
             window=self._window(market.horizon),
             universe=market.universe,
             metric=stress.metric,
@@ -256,11 +248,7 @@ class Engine:
     def _sector(self, episode: Episode[str, SectorAnomaly], seen: SectorView, detected_at: int) -> SectorAnomaly:
         return SectorAnomaly(
             id=self._id(f"{MarketType.SECTOR_ANOMALY}.{seen.sector}", episode.opened_at),
-            revision=episode.revision,
-            severity=episode.severity,
-            timestamp=self.panel.close_time,
-            detected_at=detected_at,
-            state=episode.state,
+            **self._life(episode, detected_at),
             window=self._window(seen.horizon),
             universe=int(self.panel.live.sum()),
             sector=seen.sector,
@@ -354,15 +342,11 @@ class Engine:
         return Alert(
             # Adopted on its way, an alert keeps the id it began with.
             id=episode.message.id if episode.message else self._id(symbol + part, episode.opened_at),
-            revision=episode.revision,
+            **self._life(episode, detected_at),
             symbol=symbol,
             venue=self.venue,
             interval=self.interval,
-            severity=episode.severity,
             direction=_direction(episode.up),
-            timestamp=self.panel.close_time,
-            detected_at=detected_at,
-            state=episode.state,
             explanation=msgspec.structs.replace(explanation, escalations=list(episode.escalations)),
             incident=incident or None,
             history=history(self.panel, column, finding, fields["expected"])
@@ -372,6 +356,16 @@ class Engine:
         )
 
     # --- Shared -----------------------------------------------------------------------------------------------------
+
+    def _life(self, episode: Episode[Any, Any], detected_at: int) -> dict[str, Any]:
+        """The fields that every anomaly has of its episode."""
+        return {
+            "revision": episode.revision,
+            "severity": episode.severity,
+            "timestamp": self.panel.close_time,
+            "detected_at": detected_at,
+            "state": episode.state,
+        }
 
     def _publish(self, episode: Episode[Any, Any], detected_at: int, build: Callable[[], Anomaly]) -> Anomaly:
         """The message for a revision; what `build` says, unless the episode ended."""

@@ -7,7 +7,7 @@ Nothing here reads a clock or a global generator: times and `random.Random` come
 import random
 from collections.abc import Iterator, Mapping
 from itertools import count
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
@@ -210,18 +210,25 @@ def _random_sector(rng: random.Random, identifier: str, timestamp: int) -> Secto
     return _sector(identifier, timestamp, severity, sector, round(0.7 * deviation, 2), round(deviation, 2))
 
 
+def _opened(identifier: str, timestamp: int, severity: Severity) -> dict[str, Any]:
+    """What all kinds have in common at their opening."""
+    return {
+        "id": identifier,
+        "revision": 1,
+        "severity": severity,
+        "timestamp": timestamp,
+        "detected_at": timestamp,
+        "state": State.OPEN,
+        "universe": len(SYMBOLS),
+    }
+
+
 def _synchronized(
     identifier: str, timestamp: int, severity: Severity, direction: Direction, affected: list[str], change_pct: float
 ) -> SynchronizedMovement:
     return SynchronizedMovement(
-        id=identifier,
-        revision=1,
-        severity=severity,
-        timestamp=timestamp,
-        detected_at=timestamp,
-        state=State.OPEN,
+        **_opened(identifier, timestamp, severity),
         window="5m",
-        universe=len(SYMBOLS),
         direction=direction,
         synchronization_ratio=len(affected) / len(SYMBOLS),
         average_change_pct=change_pct,
@@ -247,14 +254,8 @@ def _stress(
         for metric, value in points.items()
     }
     return MarketStress(
-        id=identifier,
-        revision=1,
-        severity=severity,
-        timestamp=timestamp,
-        detected_at=timestamp,
-        state=State.OPEN,
+        **_opened(identifier, timestamp, severity),
         window="15m",
-        universe=len(SYMBOLS),
         metric=leader,
         magnitude=components[leader].value,
         stress_index=round(sum(points.values()), 2),
@@ -267,14 +268,8 @@ def _sector(
 ) -> SectorAnomaly:
     members = list(UNIVERSE[sector])
     return SectorAnomaly(
-        id=identifier,
-        revision=1,
-        severity=severity,
-        timestamp=timestamp,
-        detected_at=timestamp,
-        state=State.OPEN,
+        **_opened(identifier, timestamp, severity),
         window="15m",
-        universe=len(SYMBOLS),
         sector=sector,
         performance_pct=performance_pct,
         deviation=deviation,

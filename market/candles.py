@@ -193,6 +193,48 @@ class Candles:
         )
 
 
+class Merged:
+    """The candles of one longer interval, from the batches that fall into it."""
+
+    def __init__(self) -> None:
+        self._rows: dict[str, list[float]] = {}  # symbol → open, high, low, close, volume
+
+    def __bool__(self) -> bool:
+        return bool(self._rows)
+
+    def add(self, batch: CandleBatch) -> None:
+        """Take the next batch, in order of time."""
+        for symbol, *candle in zip(
+            batch.symbols, batch.open, batch.high, batch.low, batch.close, batch.volume, strict=True
+        ):
+            row = self._rows.get(symbol)
+            if row is None:
+                self._rows[symbol] = candle
+                continue
+            _, high, low, close, volume = candle
+            if high > row[1]:
+                row[1] = high
+            if low < row[2]:
+                row[2] = low
+            row[3] = close
+            row[4] += volume
+
+    def batch(self, venue: str, interval: str, close_time: int) -> CandleBatch:
+        """What there was, at least one candle."""
+        opened, high, low, close, volume = (list(column) for column in zip(*self._rows.values(), strict=True))
+        return CandleBatch(
+            venue=venue,
+            interval=interval,
+            close_time=close_time,
+            symbols=list(self._rows),
+            open=opened,
+            high=high,
+            low=low,
+            close=close,
+            volume=volume,
+        )
+
+
 class Resampler:
     """Coarser candles from fine ones: 1 m or 5 m from 1 s.
 
@@ -204,7 +246,7 @@ class Resampler:
         self._step = interval_ms(interval)
         self._whole_from = -(-started_ms // self._step) * self._step
         self._start = 0
-        self._rows: dict[str, list[float]] = {}  # symbol → open, high, low, close, volume
+        self._merged = Merged()
 
     def add(self, batch: CandleBatch) -> list[CandleBatch]:
         """Take the next fine batch (in order of time); the coarse batches that are complete now, at most two."""
@@ -212,17 +254,7 @@ class Resampler:
         start = (batch.close_time - fine) // self._step * self._step
         done = self._finish(batch.venue) if start != self._start else []
         self._start = start
-        for symbol, *candle in zip(
-            batch.symbols, batch.open, batch.high, batch.low, batch.close, batch.volume, strict=True
-        ):
-            row = self._rows.get(symbol)
-            if row is None:
-                self._rows[symbol] = candle
-            else:
-                row[1] = max(row[1], candle[1])
-                row[2] = min(row[2], candle[2])
-                row[3] = candle[3]
-                row[4] += candle[4]
+        self._merged.add(batch)
         if batch.close_time == start + self._step:
             done += self._finish(batch.venue)
         return done
@@ -232,20 +264,7 @@ class Resampler:
         self._whole_from = max(self._whole_from, -(-until_ms // self._step) * self._step)
 
     def _finish(self, venue: str) -> list[CandleBatch]:
-        rows, self._rows = self._rows, {}
-        if not rows or self._start < self._whole_from:
+        merged, self._merged = self._merged, Merged()
+        if not merged or self._start < self._whole_from:
             return []
-        columns = [list(column) for column in zip(*rows.values(), strict=True)]
-        return [
-            CandleBatch(
-                venue=venue,
-                interval=self.interval,
-                close_time=self._start + self._step,
-                symbols=list(rows),
-                open=columns[0],
-                high=columns[1],
-                low=columns[2],
-                close=columns[3],
-                volume=columns[4],
-            )
-        ]
+        return [merged.batch(venue, self.interval, self._start + self._step)]

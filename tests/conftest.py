@@ -5,13 +5,20 @@ import signal
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, settings
+from django.conf import settings
+from hypothesis import HealthCheck
+from hypothesis import settings as hypothesis
 
 from tests.absent import absent
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "anomaly_site.settings")
 
 SHARED_DATA = Path(__file__).resolve().parent.parent.parent / "shared" / "data"
+
+
+def pytest_configure() -> None:
+    # Half a second of hashing makes a password safe, and every test of the admin slow.
+    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 
 
 @pytest.fixture(scope="session")
@@ -30,5 +37,5 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # A property is about the code, not about how busy the machine is: no deadlines.
-settings.register_profile("default", deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow])
-settings.load_profile("default")
+hypothesis.register_profile("default", deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow])
+hypothesis.load_profile("default")

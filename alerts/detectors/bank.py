@@ -37,7 +37,7 @@ SURGES: Final = (7.5, 10.0, 150.0)
 # What keeps an episode open, as a part of what opens it: by rarity, and by size.
 EXIT: Final = 0.6
 SIZE_EXIT: Final = 0.75
-# Methods that look at the raw return: in a market move they see what everybody sees.
+# The first methods look at the raw return: in a market move they see what everybody sees.
 SHARED: Final = (Method.Z_SCORE, Method.MAD, Method.EWMA)
 
 
@@ -45,8 +45,8 @@ SHARED: Final = (Method.Z_SCORE, Method.MAD, Method.EWMA)
 class Standing:
     """How far each column (n,) stands out, by the methods counted here.
 
-    `level` 0–4, `strength` (1 at LOW), `size` S / θ, `leading` index of the method that says most, `up` the move's
-    direction.
+    `level` 0–4, `strength` (1 at LOW), `size` S / θ, `leading` index of the method that says most, `up` the direction.
+    The last two are known of the `candidates`.
     """
 
     level: NDArray[np.int64]
@@ -115,7 +115,6 @@ class Bank:
             self.residual,
         )
         self.methods = [detector.method for detector in self.detectors]
-        self.is_shared = np.array([method in SHARED for method in self.methods])[:, None]
         self.calibration = Calibration(panel, len(self.detectors), alerts_per_day)
         # Of the last batch.
         self.scores: list[Scores] = []
@@ -140,54 +139,60 @@ class Bank:
         """Score the batch that `panel` holds, then learn from it."""
         panel = self.panel
         self.scores = [detector.score(panel, market) for detector in self.detectors]
-        strengths = np.array([scores.strength for scores in self.scores])
-        every = np.arange(panel.capacity)
-        horizons = np.array([scores.horizon for scores in self.scores])
-        moves = panel.returns[horizons, every]
-        explained = np.zeros(strengths.shape, dtype=bool)
+        own = np.array([scores.strength for scores in self.scores])
+        shared = np.zeros_like(own[: len(SHARED)])
         if market is not None:
-            common = market.moves[horizons]
-            near = np.abs(moves - common) < 0.5 * np.maximum(np.abs(moves), np.abs(common))
-            explained = self.is_shared & near
-        own = np.where(explained, 0.0, strengths)
+            for row, scores in enumerate(self.scores[: len(SHARED)]):
+                moves, common = scores.observed, market.moves.take(scores.horizon)
+                near = np.abs(moves - common) < 0.5 * np.maximum(np.abs(moves), np.abs(common))
+                np.copyto(shared[row], own[row], where=near)
+                own[row][near] = 0.0
         size = self.residual.projected / self.residual.economic_size
         surge = self.volume.gate
-        view = BankView(
-            own=self._with_magnitude(self._standing(own, moves), size, surge),
-            shared=self._standing(np.where(explained, strengths, 0.0), moves),
-        )
+        view = BankView(own=self._standing(own, size, surge), shared=self._standing(shared))
         self.deviation, self.against_market = self.mad.samples.deviation.copy(), market is not None
         self.calibration.learn(own, np.where(surge >= SURGES[0], size, 0.0))
         for detector in self.detectors:
             detector.learn(panel, market)
         return view
 
-    def _standing(self, strengths: Floats, moves: Floats) -> Standing:
-        low, medium = self.calibration.limits
-        relative = strengths / low[:, None]
-        strength, leading = relative.max(axis=0), relative.argmax(axis=0)
-        level = (strength >= 1.0).astype(np.int64) + (strengths >= medium[:, None]).any(axis=0)
-        up = moves[leading, np.arange(moves.shape[1])] >= 0
-        # A drift against the market may be one that the price itself does not show.
-        drift = self.methods.index(Method.CUSUM)
-        up = np.where(leading == drift, self.scores[drift].score >= 0, up)
-        return Standing(level, strength, np.zeros_like(strength), leading, up)
-
-    def _with_magnitude(self, standing: Standing, size: Floats, surge: Floats) -> Standing:
-        residual = self.methods.index(Method.RESIDUAL)
-        high, critical = self.calibration.sizes
-        sudden = critical * USUAL_SIZES[0] / USUAL_SIZES[1]
-        level = standing.level
-        for rank, multiple, least in zip((HIGH, HIGH + 1, HIGH + 1), (high, critical, sudden), SURGES, strict=True):
-            level = np.where((size >= multiple) & (surge >= least), rank, level)
-        big = level >= HIGH
-        return Standing(
-            level,
-            standing.strength,
-            size,
-            np.where(big, residual, standing.leading),
-            np.where(big, self.scores[residual].score >= 0, standing.up),
+    def _standing(self, strengths: Floats, size: Floats | None = None, surge: Floats | None = None) -> Standing:
+        """By the strengths (methods, n) of the first methods; by size too, when that is given."""
+        low, medium = self.calibration.limits[:, : len(strengths), None]
+        relative = strengths / low
+        strength = relative.max(axis=0)
+        sizes = np.zeros_like(strength) if size is None else size
+        standing = Standing(
+            level=np.zeros(len(strength), dtype=np.int64),
+            strength=strength,
+            size=sizes,
+            leading=np.zeros(len(strength), dtype=np.intp),
+            up=np.zeros(len(strength), dtype=bool),
         )
+        # Next to nobody stands out: what is left to be said is said of those.
+        columns = np.array(standing.candidates(), dtype=np.intp)
+        if not len(columns):
+            return standing
+        level = (strength[columns] >= 1.0).astype(np.int64) + (strengths[:, columns] >= medium).any(axis=0)
+        leading = relative[:, columns].argmax(axis=0)
+        if size is not None and surge is not None:
+            residual = self.methods.index(Method.RESIDUAL)
+            high, critical = self.calibration.sizes
+            sudden = critical * USUAL_SIZES[0] / USUAL_SIZES[1]
+            for rank, multiple, least in zip((HIGH, HIGH + 1, HIGH + 1), (high, critical, sudden), SURGES, strict=True):
+                level[(size[columns] >= multiple) & (surge[columns] >= least)] = rank
+            leading[level >= HIGH] = residual
+        standing.level[columns], standing.leading[columns] = level, leading
+        found = zip(columns.tolist(), leading.tolist(), level.tolist(), strict=True)
+        standing.up[columns] = [self._up(*one) for one in found]
+        return standing
+
+    def _up(self, column: int, leading: int, level: int) -> bool:
+        """The price's way; the score's for what goes against the market so far that the price may not show it."""
+        scores = self.scores[leading]
+        if level >= HIGH or self.methods[leading] is Method.CUSUM:
+            return bool(scores.score[column] >= 0)
+        return bool(self.panel.returns[scores.horizon[column], column] >= 0)
 
     def finding(self, column: int, standing: Standing) -> Finding:
         leading = int(standing.leading[column])

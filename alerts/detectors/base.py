@@ -65,22 +65,27 @@ def move_scores(
 ) -> Scores:
     """Scores of a method on moves: of all horizons the one where (move − expected) / scale is largest.
 
-    moves, expected, scale: (K, n) log returns; expected and scale broadcast. ready, baseline: (n,).
+    moves, scale: (K, n) log returns, scale > 0; expected: the same, or what broadcasts to it. ready, baseline: (n,).
     """
-    expected, scale = np.broadcast_to(expected, moves.shape), np.broadcast_to(scale, moves.shape)
-    scores = np.divide(moves - expected, scale, out=np.zeros_like(moves), where=scale > 0)
-    horizon = np.argmax(np.abs(scores), axis=0)
-    at = horizon, np.arange(moves.shape[1])
-    score = np.where(ready, scores[at], 0.0)
+    scores = (moves - expected) / scale
+    # Row by row: `argmax` along the short axis costs five times as much.
+    horizon = np.zeros(scores.shape[1], dtype=np.intp)
+    largest = np.abs(scores[0])
+    for row in range(1, len(scores)):
+        size = np.abs(scores[row])
+        np.copyto(horizon, row, where=size > largest)
+        np.maximum(largest, size, out=largest)
+    at = horizon * scores.shape[1] + np.arange(scores.shape[1])
+    score = np.where(ready, scores.take(at), 0.0)
     return Scores(
         score=score,
         threshold=np.full(len(score), threshold),
         strength=np.abs(score) / threshold,
-        observed=moves[at],
-        usual=scale[at],
-        expected=expected[at],
+        observed=moves.take(at),
+        usual=scale.take(at),
+        expected=np.broadcast_to(expected, scores.shape)[horizon, np.arange(scores.shape[1])],
         horizon=horizon,
-        window_ms=panel.horizon_ms[horizon],
+        window_ms=panel.horizon_ms.take(horizon),
         baseline=baseline,
     )
 

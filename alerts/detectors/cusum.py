@@ -120,14 +120,14 @@ class Cusum(Stateful):
         residual = self._residual(panel, market)
         z = np.clip(residual / self._sigma(), -CLIP, CLIP)
         sums = stepped(self.sums, np.stack([z, -z]))
+        running = sums > 0
+        np.copyto(self.steps, np.where(running, self.steps + 1, 0.0), where=where)
+        np.copyto(self.drift, np.where(running, self.drift + residual, 0.0), where=where)
+        np.copyto(self.sums, sums, where=where)
         oldest = self.path[self.turn]
-        self.start = np.where(np.isnan(oldest), self.start, stepped(self.start, np.stack([oldest, -oldest])))
+        np.copyto(self.start, stepped(self.start, np.stack([oldest, -oldest])), where=~np.isnan(oldest))
         self.path[self.turn] = np.where(where, z, np.nan)
         self.turn = (self.turn + 1) % PATH
-        running = sums > 0
-        self.steps = np.where(where, np.where(running, self.steps + 1, 0.0), self.steps)
-        self.drift = np.where(where, np.where(running, self.drift + residual, 0.0), self.drift)
-        self.sums = np.where(where, sums, self.sums)
 
     def _sigma(self) -> Floats:
         sigma: Floats = np.maximum(np.sqrt(self.variance.mean), SMALLEST_SIGMA)

@@ -198,8 +198,9 @@ def recompute(method: Method, explanation: Explanation) -> float | None:
             for z in given["steps"]:
                 total = stepped(total, given["side"] * z, given["slack"], given["most"])
             return float(given["side"] * total)
+        expected = float(given["expected"])
         if observed is None or not usual:
             return None
-        return observed / usual if method in SURGES else (observed - float(given["expected"])) / usual
+        return observed / usual if method in SURGES else (observed - expected) / usual
     except (KeyError, TypeError, ValueError):
         return None

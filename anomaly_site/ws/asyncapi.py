@@ -8,6 +8,7 @@ from django.http import HttpRequest, JsonResponse
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from anomaly_site.ws.protocol import (
+    CLOSE_CODES,
     MAX_FILTER_VALUES,
     MAX_SNAPSHOT,
     Channel,
@@ -20,7 +21,7 @@ from anomaly_site.ws.protocol import (
     Subscribed,
     Unsubscribed,
 )
-from market.messages import Alert, Feed, MarketAnomaly, MarketType, Method, Severity
+from market.messages import Alert, Feed, MarketAnomaly, MarketType, Method, Severity, StressIndex
 
 _Texts = Annotated[list[str], Meta(max_length=MAX_FILTER_VALUES)]
 
@@ -84,7 +85,7 @@ class StressFrame(Struct, kw_only=True, tag_field="type", tag="stress"):
     """The live stress index, at most once a second; only the latest matters."""
 
     channel: Literal["market"]
-    data: dict[str, Any]
+    data: StressIndex
 
 
 class FeedFrame(Struct, kw_only=True, tag_field="type", tag="feed"):
@@ -164,6 +165,7 @@ def document() -> dict[str, Any]:
             for verb, action, names in (("ask", "receive", REQUESTS), ("tell", "send", FRAMES))
         },
         "components": {"messages": messages, "schemas": schemas},
+        "x-close-codes": {str(int(code)): meaning for code, meaning in CLOSE_CODES.items()},
     }
 
 

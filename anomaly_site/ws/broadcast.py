@@ -8,6 +8,7 @@ It is uvicorn's own `websockets-sansio` protocol, plus an ASGI extension `websoc
 
 import asyncio
 import os
+import random
 import re
 from collections.abc import Callable, Sequence
 from operator import attrgetter
@@ -206,6 +207,11 @@ class Protocol(WebSocketsSansIOProtocol):
     def handle_ping(self) -> None:
         self.sink.idle = False
         super().handle_ping()
+
+    def schedule_ping(self) -> None:
+        """Those who came together, after a restart, are not pinged together: a thousand pings at once are 30 ms."""
+        delay = float(self.ping_interval or 0) * random.uniform(0.5, 1.0)
+        self.ping_timer = self.loop.call_later(delay, self.send_keepalive_ping)
 
     def send_keepalive_ping(self) -> None:
         self.sink.idle = False

@@ -75,6 +75,11 @@ class StreamConsumer(AsyncConsumer):
             while (event := await receive())["type"] == "websocket.receive":
                 text = event.get("text")
                 await self._hear(event.get("bytes") or b"" if text is None else text)
+        except asyncio.CancelledError:
+            # How hypercorn says that it stops, before it says so to the lifespan.
+            self._close(CloseCode.RESTART, "the server restarts, come back in a moment")
+            await self.client.sink.drained()
+            raise
         finally:
             self.hub.remove(self.client, address)
 
@@ -198,11 +203,12 @@ class StreamConsumer(AsyncConsumer):
         """Everything from `since` on, then live. Live frames wait for the last page only, however long the past."""
         client, hub = self.client, self.hub
         told = since.offset
+        # A heartbeat in between would claim that all of it was told.
+        client.cork()
         while hub.cursor.epoch == since.epoch and hub.cursor.offset - told > PAGE and not client.sink.closed:
             told = await self._tell_range(since.epoch, told, hub.cursor.offset, wanted)
         # Nothing can arrive between these lines: up to `start` is the past, everything behind it is live.
         start = hub.cursor
-        client.cork()
         hub.subscribe(client, wanted)
         if start.epoch != since.epoch:
             self._close(CloseCode.RESTART, "the stream was set up anew")

@@ -9,7 +9,7 @@ Rules, beside the plain ones (a message matches a list when its value is on it, 
   warning, not the whole stream.
 """
 
-from collections.abc import Hashable, Iterable, Mapping
+from collections.abc import Hashable, Iterable, Iterator, Mapping
 from typing import Any, Final, Generic, TypeVar
 
 import msgspec
@@ -209,6 +209,9 @@ class Index(Generic[Member]):
 
     def __len__(self) -> int:
         return len(self._filters)
+
+    def __iter__(self) -> Iterator[Member]:
+        return iter(self._filters)
 
     def __contains__(self, member: Member) -> bool:
         return member in self._filters

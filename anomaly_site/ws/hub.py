@@ -294,7 +294,7 @@ class Hub:
             self.counters["resets"] += 1
         self._epoch, self._head, self._waiting = epoch, 0, None
         # Offsets count anew; without the epoch a client would raise that of another stream, or of none at all.
-        for client in self.clients:
+        for client in self._index:
             client.say(self._heartbeat())
 
     def _heartbeat(self) -> Frame:
@@ -358,7 +358,7 @@ class Hub:
                 if self.loop.time() >= next_heartbeat:
                     next_heartbeat = self.loop.time() + self._heartbeat_s
                     self._flush()
-                    self._broadcast(self._heartbeat(), tuple(self.clients))
+                    self._broadcast(self._heartbeat(), tuple(self._index))
                     # Usually a batch that is under way; if it is not here in a second it never will be.
                     expected = await self.history.head() or expected
                     # Memberships expire in some layers (in-memory: a day, or a message unread for a minute).

@@ -28,12 +28,21 @@ FRAME_TYPES: Final = {Channel.ALERTS: "alert", Channel.MARKET: "market"}
 
 
 class CloseCode(IntEnum):
-    GOING_AWAY = 1001
     RESTART = 1012
     PROTOCOL = 4400
     AUTH = 4401
     SLOW_CONSUMER = 4408
     RATE = 4429
+
+
+# What a client makes of them.
+CLOSE_CODES: Final = {
+    CloseCode.RESTART: "The server restarts, or its history is away: come back with since, after a second or two.",
+    CloseCode.PROTOCOL: "Too many refused requests in a row: fix the client.",
+    CloseCode.AUTH: "Reserved: reading needs no account.",
+    CloseCode.SLOW_CONSUMER: "Read too slowly: come back with since.",
+    CloseCode.RATE: "Too many connections or requests: wait.",
+}
 
 
 class ErrorCode(StrEnum):

@@ -128,7 +128,17 @@ async def main(port: int, nats_url: str, mode: str) -> None:
     await client.flush()
     ws = "anomaly_site.ws.broadcast:Protocol" if mode == "hub" else "websockets-sansio"
     server = uvicorn.Server(
-        uvicorn.Config(app, port=port, ws=ws, lifespan="auto", log_config=None, access_log=False, backlog=4096)
+        uvicorn.Config(
+            app,
+            port=port,
+            ws=ws,
+            # As in the peers, no pings while it is measured: a thousand are 30 ms, every 20 s.
+            ws_ping_interval=600,
+            lifespan="auto",
+            log_config=None,
+            access_log=False,
+            backlog=4096,
+        )
     )
     serving = asyncio.create_task(server.serve())
     while not server.started:

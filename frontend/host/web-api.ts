@@ -40,7 +40,6 @@ const api = {
   utils: { setActiveSymbol: (symbol: string) => void window.open(chartAddress(symbol), "_blank", "noopener"), convertNotionalToNative: (usd: number) => usd },
   toast: { success: toast, error: toast, warning: toast, info: toast },
   orders: { placeMarketOrder: () => Promise.reject(new Error("The dashboard has no exchange account.")) },
-  antd: {},
 } as unknown as Api;
 
 const csrfToken = () => /(?:^|; )csrftoken=([^;]*)/.exec(document.cookie)?.[1] ?? "";

@@ -1,7 +1,5 @@
 /** The part of TealStreet's module API (v1.1.1) that the panel relies on. Types only: nothing of this is in the build. */
 declare module "api-types" {
-  import type { ComponentType, ReactNode } from "react";
-
   export interface Market {
     symbol: string;
     id?: string;
@@ -36,7 +34,5 @@ declare module "api-types" {
     orders: {
       placeMarketOrder(symbol: string, account: string, side: "buy" | "sell", order: { amount: number }): Promise<unknown>;
     };
-    antd: Record<string, ComponentType<Record<string, unknown>> | unknown>;
-    components?: Record<string, (props: never) => ReactNode>;
   }
 }

@@ -12,7 +12,6 @@ export const minimalApi = {
   utils: { setActiveSymbol: nothing, convertNotionalToNative: (usd: number) => usd },
   toast: { success: nothing, error: nothing, warning: nothing, info: nothing },
   orders: {},
-  antd: {},
 };
 
 Object.assign(globalThis, { api: minimalApi, WebSocket });

@@ -1,9 +1,15 @@
-"""Candles shorter than a minute become 1 m candles: what is kept for long. Pure."""
+"""Candles shorter than a minute become 1 m candles: what is kept for long. Pure.
+
+The candles are made as `market.candles.Resampler` makes those of a live venue. What differs is what for: that one makes
+prices that detectors judge, so a minute not seen whole is no minute; this one keeps what there was, of any number of
+venues, and knows places in a stream to go on from.
+"""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
+from market.candles import Merged
 from market.messages import CandleBatch, interval_ms
 
 MINUTE: Final = "1m"
@@ -14,40 +20,16 @@ SILENT_MS: Final = 120_000
 
 @dataclass(slots=True)
 class _Minute:
-    """A minute under way: per symbol [open, high, low, close, volume]. `first_offset` is where its first batch is."""
+    """A minute under way. `first_offset` is where its first batch is."""
 
     close_time: int
     first_offset: int
     latest: int = 0  # close time of the last batch in it
     received_at: int = 0
-    symbols: dict[str, list[float]] = field(default_factory=dict)
-
-    def add(self, batch: CandleBatch) -> None:
-        for symbol, opened, high, low, close, volume in zip(
-            batch.symbols, batch.open, batch.high, batch.low, batch.close, batch.volume, strict=True
-        ):
-            candle = self.symbols.get(symbol)
-            if candle is None:
-                self.symbols[symbol] = [opened, high, low, close, volume]
-                continue
-            candle[1] = max(candle[1], high)
-            candle[2] = min(candle[2], low)
-            candle[3] = close
-            candle[4] += volume
+    candles: Merged = field(default_factory=Merged)
 
     def batch(self, venue: str) -> CandleBatch:
-        opened, high, low, close, volume = (list(column) for column in zip(*self.symbols.values(), strict=True))
-        return CandleBatch(
-            venue=venue,
-            interval=MINUTE,
-            close_time=self.close_time,
-            symbols=list(self.symbols),
-            open=opened,
-            high=high,
-            low=low,
-            close=close,
-            volume=volume,
-        )
+        return self.candles.batch(venue, MINUTE, self.close_time)
 
 
 class Rollup:
@@ -77,7 +59,7 @@ class Rollup:
         if minute is None:
             minute = self._minutes[key] = _Minute(close_time, offset)
         if batch.close_time > minute.latest:  # a batch that comes twice counts once
-            minute.add(batch)
+            minute.candles.add(batch)
             minute.latest = batch.close_time
         minute.received_at = received_at
         if batch.close_time == close_time:

@@ -9,6 +9,7 @@ from typing import Final
 from django.conf import settings
 from django.db import DEFAULT_DB_ALIAS, DataError, IntegrityError, connections, transaction
 from django.db import Error as DatabaseError
+from django.db.backends.base.base import BaseDatabaseWrapper
 
 from ingestion import models
 from ingestion.history.store import Candle, StoreRefused, StoreUnavailable
@@ -16,6 +17,7 @@ from ingestion.models import MAX_SERIES, TIME_BITS, Series
 from market.messages import CandleBatch, interval_ms
 
 SeriesKey = tuple[str, str, str]  # venue, symbol, interval
+Row = tuple[int, float, float, float, float, float]  # key and what `_COLUMNS` names
 
 _MINUTE_MS: Final = 60_000
 _END: Final = (1 << TIME_BITS) - 1
@@ -36,9 +38,12 @@ class TableStore:
         with self._database_errors(), transaction.atomic():
             self._learn({(batch.venue, symbol, batch.interval) for batch in batches for symbol in batch.symbols})
             rows = {row[0]: row for batch in batches for row in self._rows(batch)}
+            ordered = [rows[key] for key in sorted(rows)]
             connection = connections[DEFAULT_DB_ALIAS]
+            if connection.vendor == "postgresql":
+                _copy(connection, ordered)
+                return
             with connection.cursor() as cursor:
-                ordered = [rows[key] for key in sorted(rows)]
                 for start in range(0, len(ordered), _ROWS):
                     part = ordered[start : start + _ROWS]
                     cursor.execute(_upsert(len(part)), list(chain.from_iterable(part)))
@@ -81,7 +86,7 @@ class TableStore:
                     ).delete()[0]
         return deleted
 
-    def _rows(self, batch: CandleBatch) -> Iterator[tuple[int, float, float, float, float, float]]:
+    def _rows(self, batch: CandleBatch) -> Iterator[Row]:
         for symbol, *values in zip(
             batch.symbols, batch.open, batch.high, batch.low, batch.close, batch.volume, strict=True
         ):
@@ -138,10 +143,26 @@ def _key(series: int, time_ms: int) -> int:
 _venue_and_interval: Final = attrgetter("venue", "interval")
 
 
+_TABLE: Final = models.Candle._meta.db_table
+_INSERT: Final = f"INSERT INTO {_TABLE} (id, {', '.join(_COLUMNS)})"
+_REPLACING: Final = f"ON CONFLICT (id) DO UPDATE SET {', '.join(f'{name} = excluded.{name}' for name in _COLUMNS)}"
+
+
 def _upsert(rows: int) -> str:
-    """Many rows in one statement: SQLite takes them half as fast again as one by one, PostgreSQL a quarter."""
-    values = ", ".join(["(%s, %s, %s, %s, %s, %s)"] * rows)
-    return (
-        f"INSERT INTO {models.Candle._meta.db_table} (id, {', '.join(_COLUMNS)}) VALUES {values} "  # noqa: S608
-        f"ON CONFLICT (id) DO UPDATE SET {', '.join(f'{name} = excluded.{name}' for name in _COLUMNS)}"
-    )
+    """Many rows in one statement: SQLite takes them half as fast again as one by one."""
+    return f"{_INSERT} VALUES {', '.join(['(%s, %s, %s, %s, %s, %s)'] * rows)} {_REPLACING}"
+
+
+def _copy(connection: BaseDatabaseWrapper, rows: Sequence[Row]) -> None:
+    """PostgreSQL's own way in, which cannot replace: into a table of this session first. Five times as fast as
+    statements with values, and a fifteenth of the work for this process."""
+    with connection.cursor() as cursor, connection.wrap_database_errors:
+        cursor.execute(f"CREATE TEMP TABLE IF NOT EXISTS incoming_candle (LIKE {_TABLE}) ON COMMIT DELETE ROWS")
+        cursor.execute("TRUNCATE incoming_candle")  # a transaction may write more than once
+        with cursor.copy(f"COPY incoming_candle (id, {', '.join(_COLUMNS)}) FROM STDIN (FORMAT BINARY)") as copy:
+            copy.set_types(["int8", *("float8" for _ in _COLUMNS)])
+            for row in rows:
+                copy.write_row(row)
+        cursor.execute(
+            f"{_INSERT} SELECT id, {', '.join(_COLUMNS)} FROM incoming_candle ORDER BY id {_REPLACING}"  # noqa: S608
+        )

@@ -54,8 +54,8 @@ class Ticks(Protocol):
 class Link:
     """One exchange object of ccxt with the connections it holds, from opening to closing.
 
-    `lost` is set when a connection broke or a subscription was refused; `reason` says why. Counters: `ticks`,
-    `garbage` (frames nobody could read).
+    `lost` is set when a connection broke or a subscription was refused; `reason` says why. Counters: `frames` of any
+    kind, `ticks`, `garbage` (frames nobody could read).
     """
 
     def __init__(
@@ -72,6 +72,8 @@ class Link:
         self.venue = venue
         self.lost = asyncio.Event()
         self.first_tick = asyncio.Event()
+        self.first_frame = asyncio.Event()
+        self.frames = 0
         self.reason = ""
         self.ticks = 0
         self.garbage = 0
@@ -150,6 +152,8 @@ class Link:
     async def subscribe(self, symbols: Sequence[str] | None) -> None:
         """Watch the trades of `symbols`, or with None the tickers of the whole market."""
         exchange = self._exchange
+        if self.venue.heartbeats:
+            self._watch(exchange.subscribe(self.venue.heartbeats, False))
         if symbols is None:
             self._watch(exchange.watch_tickers())
             return
@@ -198,6 +202,7 @@ class Link:
 
     def on_message(self, exchange: Any, handle: Callable[[Any], None], message: Any) -> None:
         """A frame. What cannot be read is counted: raised further it would end ccxt's reading without a word."""
+        self.frames += 1
         text = message.data if isinstance(message.data, str) else ""
         if self._raw is not None and text:
             self._raw(text)
@@ -206,6 +211,7 @@ class Link:
         exchange.live = True
         try:
             handle(message)
+            self.first_frame.set()
         except Exception as error:
             self.garbage += 1
             self._sink.unreadable()

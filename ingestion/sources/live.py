@@ -25,16 +25,20 @@ TRADES_UP_TO: Final = 100
 HISTORY: Final = {"1s": 900, "1m": 240, "5m": 240}
 # After a longer silence the market before it says nothing of the market after it: history is fetched anew.
 REWARM_AFTER_MS: Final = 90_000
+# So many symbols together always trade within seconds. Fewer may be quiet, and then any frame is a sign of life.
+BUSY_FROM: Final = 20
 _POLL_S: Final = 0.05
 
 
 @dataclass(frozen=True)
 class Timing:
     """Seconds. An interval is closed `grace` after its end, for ticks that travel longer than the fastest; a link
-    without a tick for `stalled` is made anew; one older than `rollover` is replaced before the venue ends it."""
+    without a tick for `stalled` is made anew (of a few quiet symbols: without any frame for `silent`; ccxt's own pings
+    find a dead line sooner); one older than `rollover` is replaced before the venue ends it."""
 
     grace: float = 0.25
     stalled: float = 20.0
+    silent: float = 300.0
     rollover: float = 23 * 3600.0
     listings: float = 600.0
     history: float = 12.0
@@ -231,12 +235,13 @@ class LiveSource:
             if self._doubtful:
                 await self._choose(link)
             await link.subscribe(None if self._whole else list(self._watched))
-            first, lost = (asyncio.create_task(event.wait()) for event in (link.first_tick, link.lost))
+            alive = link.first_tick if self._busy else link.first_frame
+            first, lost = (asyncio.create_task(event.wait()) for event in (alive, link.lost))
             await asyncio.wait((first, lost), timeout=self._timing.stalled, return_when=asyncio.FIRST_COMPLETED)
             first.cancel()
             lost.cancel()
-            if not link.first_tick.is_set():
-                raise ConnectionError(link.reason or f"no tick within {self._timing.stalled:g} s")
+            if not alive.is_set():
+                raise ConnectionError(link.reason or f"no answer within {self._timing.stalled:g} s")
         except BaseException:
             self._doubtful = True  # what was delisted makes a subscription fail
             await link.close()
@@ -261,15 +266,20 @@ class LiveSource:
 
     async def _hold(self, link: Link) -> str:
         """Keep the link until it breaks or stalls, and say why; replace it before it is too old or listings change."""
-        opened = listed = self._clock.now_ms()
+        opened = listed = heard = self._clock.now_ms()
+        frames = 0
         while True:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(link.lost.wait(), min(1.0, self._timing.stalled / 4))
             now = self._clock.now_ms()
             if link.lost.is_set():
                 return link.reason
-            if now - self._last_tick_ms > self._timing.stalled * 1_000:
+            if link.frames != frames:
+                frames, heard = link.frames, now
+            if self._busy and now - self._last_tick_ms > self._timing.stalled * 1_000:
                 return f"no tick for {self._timing.stalled:g} s"
+            if now - heard > self._timing.silent * 1_000:
+                return f"not a word for {self._timing.silent:g} s"
             changed = False
             if now - listed > self._timing.listings * 1_000:
                 listed = now
@@ -308,6 +318,10 @@ class LiveSource:
             if symbols:
                 logger.info("%s: %s %s", self.venue, what, ", ".join(sorted(symbols)[:20]))
         return not self._whole and watched != set(self._watched)
+
+    @property
+    def _busy(self) -> bool:
+        return self._whole or len(self._watched) >= BUSY_FROM
 
     def _break_off(self) -> None:
         now = self._venue_clock.now_ms(self._clock.now_ms())

@@ -18,7 +18,8 @@ class Venue:
     `exchange` is ccxt's id, `kind` "spot" or "swap" (linear perpetuals), `quote` the usual quote currency.
     `whole_market`: every symbol of the venue comes once a second on one connection. Otherwise trades are watched, in
     subscriptions of `chunk` symbols each and `pace_s` seconds apart, for the `top` symbols by turnover. `history` is
-    the finest candle the venue keeps. `host` answers when the venue can be reached at all.
+    the finest candle the venue keeps. `heartbeats`: a channel to watch as well, for without messages it hangs up.
+    `host` answers when the venue can be reached at all.
     """
 
     name: str
@@ -30,12 +31,13 @@ class Venue:
     pace_s: float = 0.25
     top: int = 200
     history: str = "1m"
+    heartbeats: str = ""
     host: str = ""
     options: Mapping[str, Any] = field(default_factory=dict)
 
 
 # ccxt's option for the plain trade stream is `@trade`; aggregated trades say the same in fewer messages.
-_AGGREGATED: Final = {"watchTradesForSymbols": {"name": "aggTrade"}}
+_AGGREGATED: Final = {"watchTradesForSymbols": {"name": "aggTrade"}, "watchTrades": {"name": "aggTrade"}}
 
 
 def _types(*kinds: str) -> dict[str, Any]:
@@ -59,7 +61,7 @@ _KNOWN: Final = {
         Venue("bybit-swap", "bybit", "swap", host="api.bybit.com", options=_types("linear") | {"defaultType": "swap"}),
         Venue("okx", "okx", host="www.okx.com", options=_types("spot")),
         Venue("okx-swap", "okx", "swap", host="www.okx.com", options=_types("swap") | {"defaultType": "swap"}),
-        Venue("coinbase", "coinbase", quote="USD", chunk=25, host="api.coinbase.com"),
+        Venue("coinbase", "coinbase", quote="USD", chunk=25, heartbeats="heartbeats", host="api.coinbase.com"),
         Venue("kraken", "kraken", quote="USD", host="api.kraken.com"),
         Venue(
             "hyperliquid", "hyperliquid", "swap", "USDC", chunk=1, pace_s=0.05, host="api.hyperliquid.xyz",

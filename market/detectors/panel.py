@@ -4,6 +4,7 @@ Rows are candles, columns are symbols. Windows are given in minutes and become b
 one parametrisation serves 1 s and 5 m candles alike.
 """
 
+from array import array
 from collections.abc import Sequence
 from typing import Final, TypeVar
 
@@ -29,6 +30,11 @@ def widened(array: NDArray[T], columns: int, fill: float = 0.0) -> NDArray[T]:
     """`array` with its last axis extended to `columns`, the new ones set to `fill`."""
     missing = columns - array.shape[-1]
     return np.concatenate([array, np.full((*array.shape[:-1], missing), fill, dtype=array.dtype)], axis=-1)
+
+
+def _floats(values: list[float]) -> Floats:
+    """As `np.array` does, in half the time: a list of floats needs no guess what it is one of."""
+    return np.frombuffer(array("d", values), dtype=np.float64)
 
 
 class Panel(Stateful):
@@ -104,10 +110,12 @@ class Panel(Stateful):
             self.traded[self.slot] = self.traded[before]
         self.close_time = batch.close_time
 
-        prices = np.array([batch.open, batch.high, batch.low, batch.close], dtype=np.float64).reshape(4, -1)
-        volume = np.nan_to_num(np.array(batch.volume, dtype=np.float64), nan=0.0, posinf=0.0, neginf=0.0)
+        prices = np.array([_floats(column) for column in (batch.open, batch.high, batch.low, batch.close)])
+        volume = np.nan_to_num(_floats(batch.volume), nan=0.0, posinf=0.0, neginf=0.0)
         good = (np.isfinite(prices) & (prices > 0)).all(axis=0)
-        index, prices, volume = index[good], prices[:, good], np.maximum(volume[good], 0.0)
+        if not good.all():
+            index, prices, volume = index[good], prices[:, good], volume[good]
+        volume = np.maximum(volume, 0.0)
         log_open, log_high, log_low, log_close = np.log(prices)
 
         started = self.close_time - self.last_seen[index] > LONGEST_MS + self.bar_ms

@@ -1,6 +1,6 @@
 """Running statistics over many series at once. Every one of them corrects for its own short memory at the start."""
 
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -52,39 +52,42 @@ class Samples(Stateful):
     a sort of everything would be the dearest step of a batch.
     """
 
+    # A column's samples lie side by side, (columns, size): what is sorted comes from few places of the memory.
     KEPT = ("values", "count", "median", "deviation", "turn")
     YOUNG: Final = 32
     TURNS: Final = 16
 
     def __init__(self, size: int, columns: int = 0) -> None:
         self.size = size
-        self.values: NDArray[np.float32] = np.full((size, columns), np.nan, dtype=np.float32)
+        self.values: NDArray[np.float32] = np.full((columns, size), np.nan, dtype=np.float32)
         self.count: NDArray[np.int64] = np.zeros(columns, dtype=np.int64)
         self.median: Floats = np.full(columns, np.nan)
         self.deviation: Floats = np.full(columns, np.nan)
         self.turn = 0
 
     def widen(self, columns: int) -> None:
-        self.values = widened(self.values, columns, np.nan)
+        self.values = np.ascontiguousarray(widened(self.values.T, columns, np.nan).T)
         self.count = widened(self.count, columns)
         self.median = widened(self.median, columns, np.nan)
         self.deviation = widened(self.deviation, columns, np.nan)
 
     def add(self, values: Floats, where: Bools) -> None:
         columns = np.flatnonzero(where)
-        self.values[self.count[columns] % self.size, columns] = values[columns]
-        self.count[columns] += 1
+        self.values[columns, self.count[columns] % self.size] = values[columns]
+        self.count += where
         self.turn = (self.turn + 1) % self.TURNS
         due = columns[(self.count[columns] <= self.YOUNG) | (columns % self.TURNS == self.turn)]
         if len(due):
             filled = np.minimum(self.count[due], self.size)
-            kept = self.values[: int(filled.max()), due].T.astype(np.float64)
+            kept = self.values[due, : int(filled.max())]
             self.median[due] = _median_of_filled(kept, filled)
             self.deviation[due] = _median_of_filled(np.abs(kept - self.median[due, None]), filled)
 
 
-def _median_of_filled(rows: Floats, filled: NDArray[np.int64]) -> Floats:
+def _median_of_filled(rows: NDArray[np.floating[Any]], filled: NDArray[np.int64]) -> Floats:
     """Median of the first `filled` values of each row once sorted: the unfilled ones are NaN, which sorts last."""
     ordered = np.sort(rows, axis=1)
     every = np.arange(len(rows))
-    return 0.5 * (ordered[every, (filled - 1) // 2] + ordered[every, filled // 2])
+    lower, upper = ordered[every, (filled - 1) // 2], ordered[every, filled // 2]
+    middle: Floats = 0.5 * (lower.astype(np.float64) + upper.astype(np.float64))
+    return middle

@@ -46,7 +46,7 @@ def test_a_score_that_does_not_follow_is_an_error(alert: Alert) -> None:
 @pytest.mark.django_db
 @pytest.mark.parametrize("method", Method)
 def test_it_says_when_an_alert_does_not_say_enough(alert: Alert, method: Method) -> None:
-    foreign = msgspec.structs.replace(alert, method=method, explanation=Explanation(observed=1.0, usual=0.0))
+    foreign = msgspec.structs.replace(alert, method=method, explanation=Explanation(observed=4.0, usual=2.0))
     assert "of another detector" in explained(foreign)
 
 

@@ -16,11 +16,11 @@ from market.messages import Alert, Anomaly, CandleBatch, FeedState, encode
 NOW = 1_760_000_000_000
 
 
-def batch(close_time: int, price: float = 100.0, count: int = 12) -> CandleBatch:
+def batch(close_time: int, price: float = 100.0, count: int = 12, venue: str = "binance") -> CandleBatch:
     """A market of `count` symbols that all stand at about `price`."""
     prices = [price * (1 + 0.001 * number + 1e-4 * (close_time // 1000 % 7)) for number in range(count)]
     return CandleBatch(
-        venue="binance", interval="1s", close_time=close_time, symbols=[f"C{number}USDT" for number in range(count)],
+        venue=venue, interval="1s", close_time=close_time, symbols=[f"C{number}USDT" for number in range(count)],
         open=prices, high=prices, low=prices, close=prices, volume=[1_000.0] * count,
     )  # fmt: skip
 
@@ -103,3 +103,22 @@ def test_what_was_open_when_the_feed_died_is_closed_when_it_is_back() -> None:
     assert {message.id for message in opened} == {message.id for message in closed}
     assert {message.state for message in closed} == {"CLOSED"}
     assert any(not isinstance(message, Alert) for message in closed)
+
+
+def test_the_same_symbols_on_two_venues_are_two_markets() -> None:
+    """A crash on one is no news about the other; on both, everything is told twice, by venue."""
+    analysis = Analysis()
+    for second in range(900):
+        for venue in ("binance", "kraken"):
+            analysed(analysis, [batch(NOW + second * 1_000, venue=venue)])
+    crash = NOW + 900_000
+    found = [
+        anomaly
+        for venue, price in (("binance", 88.0), ("kraken", 100.0))
+        for anomaly in analysed(analysis, [batch(crash + second * 1_000, price, venue=venue) for second in range(5)])
+    ]
+    assert found
+    assert {anomaly.venue for anomaly in found if isinstance(anomaly, Alert)} == {"binance"}
+    again = analysed(analysis, [batch(crash + second * 1_000, 88.0, venue="kraken") for second in range(5, 10)])
+    assert {anomaly.venue for anomaly in again if isinstance(anomaly, Alert)} == {"kraken"}
+    assert not {anomaly.id for anomaly in found} & {anomaly.id for anomaly in again}

@@ -1,0 +1,4 @@
+"""The real thing: processes of our own on free ports, and what a person, a browser or a client makes of them."""
+
+# How long anything may take on a machine that is busy otherwise. A test that has waited so long has failed.
+PATIENCE_S = 120.0

@@ -16,6 +16,7 @@ from ingestion.nats import Publisher, connection
 from ingestion.testdata import random_alerts
 from market.messages import Alert, Anomaly
 from tests.absent import absent
+from tests.system import PATIENCE_S
 
 if TYPE_CHECKING:
     from tests.system.conftest import System
@@ -30,8 +31,6 @@ FLAGS: Final = [
     "--enable-precise-memory-info",
     "--js-flags=--expose-gc",
 ]
-# How long a person would wait before calling it broken; a busy machine gets it too.
-PATIENCE_S: Final = 60
 
 # The panel's connection hangs on the page, and its store on the connection.
 PAD: Final = "[...(globalThis.__anomalyPads1 ?? new Map()).values()][0]"

@@ -23,6 +23,7 @@ from playwright.sync_api import Browser, Page
 from websockets.asyncio.client import ClientConnection, connect
 
 from ingestion.testdata import curated_market
+from tests.system import PATIENCE_S
 from tests.system.browser import chromium, publish, some_alerts, stored
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -55,7 +56,7 @@ class Command:
     def output(self) -> str:
         return "\n".join(self.lines)
 
-    def wait_for(self, pattern: str, seconds: float = 60) -> re.Match[str]:
+    def wait_for(self, pattern: str, seconds: float = PATIENCE_S) -> re.Match[str]:
         """The first match of `pattern` in the output."""
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
@@ -69,7 +70,7 @@ class Command:
             time.sleep(0.05)
         raise AssertionError(f"no {pattern!r} in {seconds} s:\n{self.output}")
 
-    def stop(self, number: int = signal.SIGINT, seconds: float = 20) -> int:
+    def stop(self, number: int = signal.SIGINT, seconds: float = PATIENCE_S) -> int:
         """Send a signal and wait for the end; the exit code."""
         if self.process.poll() is None:
             self.process.send_signal(number)
@@ -95,7 +96,7 @@ class System:
             env=self.env,
             capture_output=True,
             text=True,
-            timeout=100,
+            timeout=PATIENCE_S,
             check=False,
         )
 
@@ -112,7 +113,7 @@ class System:
 
     def get(self, path: str) -> Any:
         request = urllib.request.Request(self.url + path, headers={"Accept": "application/json"})
-        with urllib.request.urlopen(request, timeout=10) as answer:
+        with urllib.request.urlopen(request, timeout=PATIENCE_S) as answer:
             return json.load(answer)
 
     def ws(self, path: str = "/ws") -> connect:
@@ -187,7 +188,7 @@ def page(browser: Browser) -> Iterator[Page]:
 
 
 async def receive_until(
-    socket: ClientConnection, enough: Callable[[list[dict[str, Any]]], bool], seconds: float = 30
+    socket: ClientConnection, enough: Callable[[list[dict[str, Any]]], bool], seconds: float = PATIENCE_S
 ) -> list[dict[str, Any]]:
     """Frames as they come, until `enough` says so of those so far."""
     frames: list[dict[str, Any]] = []
@@ -197,7 +198,7 @@ async def receive_until(
     return frames
 
 
-def wait_until(condition: Callable[[], bool], seconds: float = 60, what: str = "the condition") -> None:
+def wait_until(condition: Callable[[], bool], seconds: float = PATIENCE_S, what: str = "the condition") -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, f"{what} did not come true in {seconds} s"

@@ -9,7 +9,7 @@ from playwright.sync_api import Browser, Page, expect
 
 from tests.system.conftest import System
 
-pytestmark = [pytest.mark.system, pytest.mark.xdist_group("browser")]
+pytestmark = pytest.mark.system
 
 AXE = Axe()
 

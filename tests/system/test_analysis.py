@@ -87,7 +87,7 @@ def wait_for_the_end(system: System) -> None:
         lag = system.get("/status")["lag"]
         return bool(lag["analyze"]["offset"] >= CANDLES and lag["bridge"]["behind"] == 0)
 
-    wait_until(through, 90, "the end of the recording")
+    wait_until(through, what="the end of the recording")
 
 
 def assert_stored(system: System, found: list[dict[str, Any]]) -> None:

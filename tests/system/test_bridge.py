@@ -3,6 +3,7 @@
 import asyncio
 import json
 import signal
+from collections.abc import Callable
 from pathlib import Path
 
 import nats
@@ -11,7 +12,8 @@ from nats.aio.msg import Msg
 
 from ingestion.nats import message_id
 from market.decoding import decode_alert, decode_market
-from tests.system.conftest import System, receive_until, wait_until
+from tests.system import PATIENCE_S
+from tests.system.conftest import Command, System, receive_until, wait_until
 
 pytestmark = pytest.mark.system
 
@@ -36,6 +38,12 @@ def _stored_ids(system: System) -> list[str]:
     return [row[0] for row in system.rows("SELECT id FROM alerts_alert UNION ALL SELECT id FROM market_marketanomaly")]
 
 
+def _went_on(system: System, ingest: Command) -> Callable[[], bool]:
+    """Whether more has been stored than now, or nothing more is to come."""
+    before = len(_stored_ids(system))
+    return lambda: len(_stored_ids(system)) > before or "ended after" in ingest.output
+
+
 async def test_a_bridge_killed_again_and_again_misses_nothing_of_a_crash(system: System, shared_data: Path) -> None:
     recording = shared_data / "klines" / "binance_spot_1m_2021-05-12_2021-05-20.parquet"
     system.up("--only", "nats,web")
@@ -43,10 +51,10 @@ async def test_a_bridge_killed_again_and_again_misses_nothing_of_a_crash(system:
     bridge = system.start("nats_bridge")
     ingest = system.start("ingest", "--source", "replay", "--file", str(recording), "--speed", "max")
     for _ in range(4):
-        await asyncio.sleep(2)
+        await asyncio.to_thread(wait_until, _went_on(system, ingest))
         bridge.stop(signal.SIGKILL)
         bridge = system.start("nats_bridge")
-    await asyncio.to_thread(ingest.wait_for, "ended after", 120)
+    await asyncio.to_thread(ingest.wait_for, "ended after")
 
     async def complete() -> bool:
         return await _published_ids(system.nats_url) == set(_stored_ids(system))
@@ -86,7 +94,7 @@ async def test_anyone_may_publish_and_garbage_stops_nothing(system: System) -> N
         assert (alert["direction"], alert["score"], alert["price"]) == ("DOWN", -5.5, 60000)
         assert alert["timestamp"] == 1767323045000
         for reason in ("not JSON", "DREADFUL"):
-            message = await asyncio.wait_for(rejected.get(), 10)
+            message = await asyncio.wait_for(rejected.get(), PATIENCE_S)
             assert message.subject == "rejected.alerts.BTCUSDT"
             assert reason in (message.headers or {})["Reason"]
         assert (await asyncio.to_thread(system.get, "/alerts/mine-1"))["change_pct"] == -2.5
@@ -106,12 +114,12 @@ async def test_a_plain_nats_server_works_at_most_once(system: System, tmp_path: 
         str(find_binary()), "-c", str(config), stderr=asyncio.subprocess.DEVNULL
     )
     try:
-        await asyncio.to_thread(wait_until, lambda: any(ports.glob("*.ports")), 10, "the server's port")
+        await asyncio.to_thread(wait_until, lambda: any(ports.glob("*.ports")), what="the server's port")
         await asyncio.sleep(0.2)
         url = json.loads(next(ports.glob("*.ports")).read_text())["nats"][0]
         system.env["NATS_URL"] = url
         up = await asyncio.to_thread(system.up, "--only", "nats,bridge,web")
-        await asyncio.to_thread(up.wait_for, "has no JetStream", 20)
+        await asyncio.to_thread(up.wait_for, "has no JetStream")
         async with system.ws("/ws/market") as socket:
             await receive_until(socket, lambda seen: any(f["type"] == "subscribed" for f in seen))
             client = await nats.connect(url)

@@ -9,7 +9,7 @@ from playwright.sync_api import Locator, Page, expect
 from tests.system.browser import PAD, held, problems_of, publish, some_alerts, stored
 from tests.system.conftest import System, wait_until
 
-pytestmark = [pytest.mark.system, pytest.mark.xdist_group("browser")]
+pytestmark = pytest.mark.system
 
 
 def test_a_person_sees_alerts_and_market_anomalies_come_by_themselves(system: System, page: Page) -> None:

@@ -5,6 +5,7 @@ import json
 import signal
 import time
 import urllib.error
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,18 +23,30 @@ def _candles(system: System, interval: str) -> list[dict[str, Any]]:
     return candles
 
 
+def _newest(system: System) -> int:
+    """The last second of which there is a candle, 0 before the first."""
+    candles = _candles(system, "1s") if system.rows("SELECT 1 FROM ingestion_series") else []
+    return candles[-1]["timestamp"] if candles else 0
+
+
+def _went_on(system: System) -> Callable[[], bool]:
+    """Whether there are newer candles than now."""
+    before = _newest(system)
+    return lambda: _newest(system) > before
+
+
 async def test_a_writer_killed_again_and_again_leaves_no_gap(system: System) -> None:
     await asyncio.to_thread(system.up, "--only", "nats,web,ingest", "--source", "simulated", "--seed", "7")
     for _ in range(3):
         history = system.start("history")
-        await asyncio.sleep(4)
+        await asyncio.to_thread(wait_until, _went_on(system), what="a second more of candles")
         history.stop(signal.SIGKILL)
     history = await asyncio.to_thread(system.start, "history")
 
     def rolled_up() -> bool:
         return bool(system.rows("SELECT 1 FROM ingestion_series")) and len(_candles(system, "1m")) >= 2
 
-    await asyncio.to_thread(wait_until, rolled_up, 100, "two minutes of candles")
+    await asyncio.to_thread(wait_until, rolled_up, what="two minutes of candles")
     history.stop()
     seconds = await asyncio.to_thread(_candles, system, "1s")
     times = [candle["timestamp"] for candle in seconds]
@@ -59,12 +72,12 @@ async def test_influxdb_away_nobody_notices(system: System, tmp_path: Path) -> N
             candles = system.get("/candles?symbol=BTCUSDT&interval=1s&limit=5000")["candles"]
             return [candle["timestamp"] for candle in candles]
 
-        await asyncio.to_thread(wait_until, lambda: len(seconds()) > 5, 40, "the first candles")
+        await asyncio.to_thread(wait_until, lambda: len(seconds()) > 5, what="the first candles")
         real.kill()
         async with system.ws() as client:
             await client.send(json.dumps({"type": "subscribe", "filters": {}}))
             wanted = {"alert", "market", "feed"}
-            frames = await receive_until(client, lambda seen: wanted <= {f["type"] for f in seen}, 60)
+            frames = await receive_until(client, lambda seen: wanted <= {f["type"] for f in seen})
         with pytest.raises(urllib.error.HTTPError, match="503"):
             await asyncio.to_thread(seconds)
         assert await asyncio.to_thread(system.get, "/healthz") == {"status": "ok"}
@@ -73,15 +86,15 @@ async def test_influxdb_away_nobody_notices(system: System, tmp_path: Path) -> N
 
         real.start()
         again_at = time.time() * 1000
-        await asyncio.to_thread(up.wait_for, "candles:influxdb: the store is back", 60)
-        await asyncio.to_thread(wait_until, lambda: seconds()[-1] > again_at, 60, "candles of after")
+        await asyncio.to_thread(up.wait_for, "candles:influxdb: the store is back")
+        await asyncio.to_thread(wait_until, lambda: seconds()[-1] > again_at, what="candles of after")
         times = await asyncio.to_thread(seconds)
         assert times == list(range(times[0], times[-1] + 1, 1000))
 
         def listed() -> bool:
             return alert["id"] in {found["id"] for found in system.get("/alerts?limit=1000")["results"]}
 
-        await asyncio.to_thread(wait_until, listed, 60, "the alert of meanwhile in InfluxDB")
+        await asyncio.to_thread(wait_until, listed, what="the alert of meanwhile in InfluxDB")
         assert await asyncio.to_thread(up.stop) == 0
         assert "Traceback" not in up.output
     finally:

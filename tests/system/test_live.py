@@ -7,6 +7,7 @@ import itertools
 import json
 import signal
 import time
+import urllib.error
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
@@ -15,8 +16,9 @@ import pytest
 
 from ingestion.sources.recording import load_recording
 from tests.ingestion.venues.binance import agg_trade, binance, mini_tickers
+from tests.ingestion.venues.others import bybit
 from tests.ingestion.venues.server import FakeVenue, serving
-from tests.system.conftest import System, receive_until
+from tests.system.conftest import System, receive_until, wait_until
 
 pytestmark = pytest.mark.system
 
@@ -53,20 +55,60 @@ async def test_a_live_market_is_analysed_from_the_first_minute_and_a_dead_one_is
         assert "Source auto: binance answered." in up.output
         async with system.ws() as client:
             await client.send(json.dumps({"type": "subscribe", "filters": {}}))
-            feed = (await receive_until(client, feed_is("ok"), 60))[-1]["data"]
+            feed = (await receive_until(client, feed_is("ok")))[-1]["data"]
             assert (feed["venue"], feed["source"], feed["symbols"]) == ("binance", "live", len(COINS))
             assert feed["rate"] > 0
 
             prices.update(dict.fromkeys(COINS, 9.0))
-            fell = await receive_until(client, lambda seen: seen[-1:] != [] and seen[-1]["type"] == "market", 30)
+            fell = await receive_until(client, lambda seen: seen[-1:] != [] and seen[-1]["type"] == "market")
             assert fell[-1]["data"]["direction"] == "DOWN"
 
             venue.refusing = True
             venue.cut()
-            await receive_until(client, feed_is("stale"), 30)
+            await receive_until(client, feed_is("stale"))
             venue.refusing = False
-            again = (await receive_until(client, feed_is("ok"), 60))[-1]["data"]
+            again = (await receive_until(client, feed_is("ok")))[-1]["data"]
             assert again["reconnects"] >= 1
+        assert await asyncio.to_thread(up.stop, signal.SIGINT) == 0, up.output
+        assert "Traceback" not in up.output
+
+
+async def test_the_same_symbol_on_two_venues(system: System) -> None:
+    """Each has its candles and its health; one that dies does not take the other with it."""
+    protocol = bybit()
+    async with serving(binance(["BTCUSDT"])) as one, serving(protocol.protocol) as other:
+        system.env |= {"VENUE_URLS": f"binance={one.url},bybit={other.url}", "FEED_STALE_AFTER": "3s"}
+
+        async def trade() -> None:
+            for number in itertools.count():
+                now = time.time_ns() // 1_000_000
+                await one.send(agg_trade(now, "BTCUSDT", number, 10.0, 1.0))
+                await other.send(protocol.trade(now, "BTCUSDT", number, 20.0, 1.0))
+                await asyncio.sleep(0.2)
+
+        trading = asyncio.create_task(trade())
+        venues = ("--venue", "binance,bybit", "--symbols", "BTCUSDT")
+        up = await asyncio.to_thread(system.up, "--source", "live", *venues)
+
+        def states() -> dict[str, str]:
+            return {feed["venue"]: feed["state"] for feed in system.get("/status")["feeds"]}
+
+        def close(venue: str) -> float | None:
+            found = system.get(f"/candles?symbol=BTCUSDT&interval=1s&limit=1&venue={venue}")["candles"]
+            return found[0]["close"] if found else None
+
+        both = {"binance": "ok", "bybit": "ok"}
+        await asyncio.to_thread(wait_until, lambda: states() == both, 90, "two fresh feeds")
+        closes = lambda: (close("binance"), close("bybit"))  # noqa: E731
+        await asyncio.to_thread(wait_until, lambda: closes() == (10.0, 20.0), 60, "live candles of both")
+        with pytest.raises(urllib.error.HTTPError, match="400"):  # which of the two?
+            await asyncio.to_thread(close, "")
+        other.refusing = True
+        other.cut()
+        one_stale = both | {"bybit": "stale"}
+        await asyncio.to_thread(wait_until, lambda: states() == one_stale, 60, "one stale feed")
+        assert (await asyncio.to_thread(system.get, "/readyz"))["feed"] == "ok"
+        trading.cancel()
         assert await asyncio.to_thread(up.stop, signal.SIGINT) == 0, up.output
         assert "Traceback" not in up.output
 
@@ -92,7 +134,7 @@ async def test_a_live_venue_is_recorded_with_its_frames(system: System, tmp_path
         system.env["VENUE_URLS"] = f"binance={venue.url}"
         command = system.start("record", "--out", str(out), "--symbols", "BTCUSDT", "--raw", str(raw))
         sent = []
-        await venue.until(lambda venue: bool(venue.sockets), 60)
+        await venue.until(lambda venue: bool(venue.sockets))
         for number in range(100):
             sent.append(agg_trade(time.time_ns() // 1_000_000, "BTCUSDT", number, 10.0 + number % 3, 0.5))
             await venue.send(sent[-1])

@@ -12,8 +12,9 @@ import pytest
 
 from tests.absent import absent
 from tests.samples import EPOCH
+from tests.system import PATIENCE_S
 
-pytestmark = [pytest.mark.system, pytest.mark.xdist_group("postgresql")]
+pytestmark = pytest.mark.system
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 BINARIES = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
@@ -109,7 +110,7 @@ def at_once(environment: dict[str, str], *programs: tuple[str, ...]) -> list[str
         subprocess.Popen([sys.executable, "-c", *program], env=environment, cwd=ROOT, stdout=subprocess.PIPE, text=True)
         for program in programs
     ]
-    outputs = [process.communicate(timeout=60)[0] for process in running]
+    outputs = [process.communicate(timeout=PATIENCE_S)[0] for process in running]
     assert [process.returncode for process in running] == [0] * len(running)
     return outputs
 

@@ -9,7 +9,7 @@ from playwright.sync_api import Page, expect
 from tests.system.browser import PAD, held, problems_of, publish, some_alerts, stored
 from tests.system.conftest import System, wait_until
 
-pytestmark = [pytest.mark.system, pytest.mark.xdist_group("browser")]
+pytestmark = pytest.mark.system
 
 ALERTS = 1_400
 # A viewport of 900 px, rows of 28 px, and what is drawn beyond the edges.

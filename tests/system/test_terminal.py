@@ -15,7 +15,7 @@ from tests.absent import absent
 from tests.system.browser import connections, held, problems_of, publish, some_alerts, stored
 from tests.system.conftest import ROOT, System, installed, wait_until
 
-pytestmark = [pytest.mark.system, pytest.mark.xdist_group("browser")]
+pytestmark = pytest.mark.system
 
 ORIGIN = "https://app.tealstreet.io"
 

@@ -183,7 +183,7 @@ def test_their_port_is_theirs_and_killed_the_hard_way_none_stays_behind(system: 
     assert "is taken" in other.stderr
     up.process.kill()
     up.process.wait()
-    wait_until(lambda: not any(map(runs, processes)), 30, "the end of the web processes")
+    wait_until(lambda: not any(map(runs, processes)), what="the end of the web processes")
 
 
 def test_several_processes_need_a_channel_layer_that_reaches_them(system: System) -> None:

@@ -632,7 +632,9 @@ class Pad {
     if (!history) {
       history = this.fetchJson(`/alerts/${encodeURIComponent(id)}`).then(
         (answer) => {
-          this.reviewed(id, normaliseReview(answer));
+          const review = normaliseReview(answer);
+          // An answer without one may be older than an acknowledgement that was on its way meanwhile.
+          if (review) this.reviewed(id, review);
           return normaliseHistory(answer);
         },
         () => {
@@ -937,6 +939,8 @@ interface Settings {
   /** Until then, only these symbols are shown. */
   restMuted: { until: number; symbols: string[] } | null;
   sound: string;
+  /** What the button in the header switches back on. */
+  soundOn: string;
   notify: string;
   orders: boolean;
   orderUsd: number;
@@ -973,6 +977,7 @@ const INITIAL: Settings = {
   muted: {},
   restMuted: null,
   sound: "OFF",
+  soundOn: "HIGH",
   notify: "OFF",
   orders: false,
   orderUsd: 100,
@@ -988,29 +993,6 @@ function useSettings(): [Settings, (change: Partial<Settings>) => void] {
   const change = React.useCallback((next: Partial<Settings>) => setStored((old) => ({ ...old, ...next })), [setStored]);
   return [settings, change];
 }
-
-// Another origin has no session here, and is never given one: there the review is done on the server's own page.
-type ReviewMode = "acknowledge" | "sign in" | "open";
-function useReviewing(pad: Pad): { mode: ReviewMode; review: (alert: Alert) => void } {
-  const [signedOut, setSignedOut] = React.useState(false);
-  const { reviewing } = defaults();
-  const here = reviewing?.server === pad.server ? reviewing : null;
-  const mode: ReviewMode = !here ? "open" : here.user === null || signedOut ? "sign in" : "acknowledge";
-  const review = React.useCallback((alert: Alert) => {
-    if (!here) return void window.open(`${pad.server}/admin/alerts/alert/?q=${encodeURIComponent(alert.id)}`, "_blank", "noopener");
-    if (mode === "sign in") return location.assign(here.signIn);
-    if (alert.review) return;
-    here.acknowledge(alert.id).then(
-      (answer) => pad.reviewed(alert.id, normaliseReview(answer)),
-      (status) => {
-        if (status === 403) setSignedOut(true);
-        api.toast.error(status === 403 ? "You are signed out. Sign in to acknowledge." : `${alert.symbol} could not be acknowledged (${String(status)}).`);
-      },
-    );
-  }, [here, mode, pad]);
-  return { mode, review };
-}
-const REVIEW_LABELS: Record<ReviewMode, string> = { acknowledge: "Acknowledge", "sign in": "Sign in to acknowledge", open: "Review" };
 
 // --- 7 Host -----------------------------------------------------------------------------------------------------------
 
@@ -1054,6 +1036,29 @@ function useHost(): Host {
   }), [activeSymbol, account, positions, bySymbol]);
 }
 
+// Another origin has no session here, and is never given one: there the review is done on the server's own page.
+type ReviewMode = "acknowledge" | "sign in" | "open";
+function useReviewing(pad: Pad): { mode: ReviewMode; review: (alert: Alert) => void } {
+  const [signedOut, setSignedOut] = React.useState(false);
+  const { reviewing } = defaults();
+  const here = reviewing?.server === pad.server ? reviewing : null;
+  const mode: ReviewMode = !here ? "open" : here.user === null || signedOut ? "sign in" : "acknowledge";
+  const review = React.useCallback((alert: Alert) => {
+    if (!here) return void window.open(`${pad.server}/admin/alerts/alert/?q=${encodeURIComponent(alert.id)}`, "_blank", "noopener");
+    if (mode === "sign in") return location.assign(here.signIn);
+    if (alert.review) return;
+    here.acknowledge(alert.id).then(
+      (answer) => pad.reviewed(alert.id, normaliseReview(answer)),
+      (status) => {
+        if (status === 403) setSignedOut(true);
+        api.toast.error(status === 403 ? "You are signed out. Sign in to acknowledge." : `${alert.symbol} could not be acknowledged (${String(status)}).`);
+      },
+    );
+  }, [here, mode, pad]);
+  return { mode, review };
+}
+const REVIEW_LABELS: Record<ReviewMode, string> = { acknowledge: "Acknowledge", "sign in": "Sign in to acknowledge", open: "Review" };
+
 function themeOf(theme: unknown): "dark" | "light" {
   const name = isRecord(theme) ? (theme.name ?? theme.mode ?? theme.type) : theme;
   return String(name).toLowerCase().includes("light") ? "light" : "dark";
@@ -1077,20 +1082,35 @@ function mayAnnounce(kind: string): boolean {
   return true;
 }
 
+const TONES: Record<string, number[]> = { CRITICAL: [880, 660, 880], HIGH: [740, 880] };
 let audio: AudioContext | null = null;
-function beep(severity: string): void {
+/** Browsers keep a page silent until it was clicked; what was asked for before that is not made up for. */
+async function beep(severity: string): Promise<void> {
+  const asked = Date.now();
   audio ??= new AudioContext();
+  await audio.resume();
+  if (Date.now() - asked > 1_000) return;
   const start = audio.currentTime;
-  const tones = severity === "CRITICAL" ? [880, 660, 880] : severity === "HIGH" ? [740, 880] : [660];
-  tones.forEach((tone, i) => {
-    const [oscillator, gain] = [audio!.createOscillator(), audio!.createGain()];
+  for (const [i, tone] of (TONES[severity] ?? [660]).entries()) {
+    const [oscillator, gain] = [audio.createOscillator(), audio.createGain()];
+    const from = start + i * 0.14;
     oscillator.frequency.value = tone;
-    gain.gain.setValueAtTime(0.06, start + i * 0.14);
-    gain.gain.exponentialRampToValueAtTime(0.0001, start + i * 0.14 + 0.12);
-    oscillator.connect(gain).connect(audio!.destination);
-    oscillator.start(start + i * 0.14);
-    oscillator.stop(start + i * 0.14 + 0.13);
-  });
+    gain.gain.setValueAtTime(0.06, from);
+    gain.gain.exponentialRampToValueAtTime(0.0001, from + 0.12);
+    oscillator.connect(gain).connect(audio.destination);
+    oscillator.start(from);
+    oscillator.stop(from + 0.13);
+  }
+}
+
+function notify(alert: Alert, open: () => void): void {
+  if (typeof Notification === "undefined" || Notification.permission !== "granted") return;
+  const notification = new Notification(`${words(alert.severity)}: ${alert.symbol}`, { body: alertSentence(alert), tag: alert.id });
+  notification.onclick = () => {
+    globalThis.focus();
+    open();
+    notification.close();
+  };
 }
 
 // --- 8 List layout ----------------------------------------------------------------------------------------------------
@@ -1321,7 +1341,6 @@ const Spark = React.memo(function Spark({ alert, width, height, mute }: { alert:
   );
 });
 
-const AXIS = 62;
 const CHART_HEIGHT = 150;
 
 /** The history ends where the episode opened; the closes since then come from the alert, against the band it froze. */
@@ -1337,7 +1356,10 @@ function chartPoints(alert: Alert, history: HistoryPoint[]): HistoryPoint[] {
 function Chart({ alert, history, width, step }: { alert: Alert; history: HistoryPoint[]; width: number; step: number | undefined }) {
   const points = chartPoints(alert, history);
   if (points.length < 2) return null;
-  const [plotWidth, plotHeight] = [Math.max(60, width - AXIS), CHART_HEIGHT - 22];
+  // As wide as the prices are long: a step size may ask for many digits.
+  const longest = Math.max(...[alert.price, alert.upper, points[points.length - 1]!.close].map((value) => price(value, step).length));
+  const axis = Math.max(62, 14 + longest * 6.6);
+  const [plotWidth, plotHeight] = [Math.max(60, width - axis), CHART_HEIGHT - 22];
   const closes = points.map((point) => point.close);
   const banded = points.filter((point) => point.lower !== null && point.upper !== null);
   const shown = [...closes, ...banded.flatMap((point) => [point.lower!, point.upper!])];
@@ -1357,8 +1379,12 @@ function Chart({ alert, history, width, step }: { alert: Alert; history: History
     return side ? [<path key={i} d={`M${at(i, closes[i]!)}L${at(i + 1, point.close)}`} stroke={`var(--${side})`} strokeWidth={2} strokeLinecap="round" />] : [];
   });
   const last = points.length - 1;
+  const brief = points[last]!.timestamp - points[0]!.timestamp < 600_000;
   const opened = alert.escalations[0]?.timestamp ?? alert.timestamp;
   const openedAt = points.findIndex((point) => point.timestamp >= Math.min(opened, alert.timestamp));
+  // Its label goes where the prices just before it are not.
+  const beside = closes.slice(Math.max(0, openedAt - 24), openedAt + 1);
+  const before = y(beside.reduce((sum, close) => sum + close, 0) / beside.length);
   const [low, high] = [Math.min(...shown), Math.max(...shown)];
   const usual = points[last]!.expected;
   const box = Math.min(Math.max(y(closes[last]!), 9), plotHeight - 9);
@@ -1380,14 +1406,14 @@ function Chart({ alert, history, width, step }: { alert: Alert; history: History
       <path d={`M${closes.map((close, i) => at(i, close)).join("L")}`} stroke="var(--t2)" strokeWidth={1.4} strokeLinejoin="round" />
       {outside}
       {openedAt > 0 && <path d={`M${x(openedAt)} 4V${plotHeight - 2}`} stroke="var(--crit)" strokeDasharray="3 3" />}
-      {openedAt > 6 && <text x={x(openedAt) - 5} y={box < plotHeight / 2 ? plotHeight - 6 : 13} textAnchor="end" className="ax on">opened {clock(points[openedAt]!.timestamp)}</text>}
+      {openedAt > 6 && <text x={x(openedAt) - 5} y={before < plotHeight / 2 ? plotHeight - 6 : 13} textAnchor="end" className="ax on">opened {clock(points[openedAt]!.timestamp, brief)}</text>}
       <path d={`M2 ${y(closes[last]!)}H${plotWidth}`} stroke={tone} strokeDasharray="1 3" />
       <circle cx={x(last)} cy={y(closes[last]!)} r={2.6} fill={tone} />
       {marked !== null && <text x={plotWidth + 6} y={y(marked) + 4} className="ax usual">{price(marked, step)}</text>}
-      <rect x={plotWidth + 1} y={box - 8} width={AXIS - 2} height={16} rx={2} fill={tone} />
+      <rect x={plotWidth + 1} y={box - 8} width={axis - 2} height={16} rx={2} fill={tone} />
       <text x={plotWidth + 6} y={box + 4} className="ax boxed">{price(closes[last]!, step)}</text>
       {[0, last].map((i) => (
-        <text key={i} x={i ? plotWidth - 4 : 2} y={CHART_HEIGHT - 5} textAnchor={i ? "end" : "start"} className="ax">{clock(points[i]!.timestamp)}</text>
+        <text key={i} x={i ? plotWidth - 4 : 2} y={CHART_HEIGHT - 5} textAnchor={i ? "end" : "start"} className="ax">{clock(points[i]!.timestamp, brief)}</text>
       ))}
     </svg>
   );
@@ -1443,7 +1469,7 @@ function Gauge({ index, mute }: { index: number; mute: boolean }) {
 
 function StressHistory({ points, index, mute }: { points: { timestamp: number; index: number }[]; index: number; mute: boolean }) {
   const [ref, { width }] = useSize<HTMLDivElement>();
-  return <div ref={ref} className="hist">{points.length < 2 ? <p className="t3">The history fills as the market goes on.</p> : width > 0 && <StressCurve points={points} index={index} width={width} mute={mute} />}</div>;
+  return <div ref={ref} className="hist">{points.length < 2 ? <div className="bones" style={{ height: 112 }}><Bones widths={[90, 150, 120]} /></div> : width > 0 && <StressCurve points={points} index={index} width={width} mute={mute} />}</div>;
 }
 
 function StressCurve({ points, index, width, mute }: { points: { timestamp: number; index: number }[]; index: number; width: number; mute: boolean }) {
@@ -1815,7 +1841,7 @@ function StressLine({ market, onOpen }: { market: MarketState; onOpen: () => voi
       <b className={`idx num ${tone}`}>{Math.round(stress.index)}</b>
       <span className={`mini ${tone}`}><i style={{ width: `${stress.index}%` }} /></span>
       <span className="t2 ell grow">{market.live ? (market.delta === null ? zone.name : <>{signed(market.delta, 0)}<span className="only-n"> in 15 min</span></>) : <><span className="only-n">at </span>{clock(stress.timestamp, true)}</>}</span>
-      {!sync && breadth && <span className={`nw ${market.stale ? "t3" : "t2"} only-xs`}>{breadthText(breadth)}</span>}
+      {!sync && breadth && <span className={`nw ${market.stale ? "t3" : "t2"}`}>{breadthText(breadth)}</span>}
       {sync && <b className={`nw ${market.stale ? "t3" : sync.direction === "UP" ? "up" : "down"}`}>{sync.direction === "UP" ? "▲" : "▼"} {share(sync.ratio)} <span className="only-n">together</span></b>}
       <Icon name="right" size={12} />
     </button>
@@ -2104,8 +2130,8 @@ function Search({ value, inputRef, onChange }: { value: string; inputRef?: React
   );
 }
 
-function Toggle({ on, label, onClick, disabled = false }: { on: boolean; label: React.ReactNode; onClick: () => void; disabled?: boolean }) {
-  return <button type="button" className={`ctl${on ? " on" : ""}`} aria-pressed={on} disabled={disabled} onClick={onClick}>{label}</button>;
+function Toggle({ on, label, onClick, disabled = false, className = "" }: { on: boolean; label: React.ReactNode; onClick: () => void; disabled?: boolean; className?: string }) {
+  return <button type="button" className={`ctl${on ? " on" : ""} ${className}`} aria-pressed={on} disabled={disabled} onClick={onClick}>{label}</button>;
 }
 
 /** A menu below the header, a sheet at the bottom of a narrow panel. Escape and a click beside it close it. */
@@ -2182,7 +2208,7 @@ const LEVELS = [["OFF", "Off"], ["CRITICAL", "Critical"], ["HIGH", "High and up"
 function SettingsMenu({ settings, change, onClose }: { settings: Settings; change: SettingsChange; onClose: () => void }) {
   const [server, setServer] = React.useState(settings.server);
   const { links = [], actions = [] } = defaults();
-  const notify = async (level: string) => {
+  const allowNotifications = async (level: string) => {
     if (level !== "OFF" && typeof Notification !== "undefined" && (await Notification.requestPermission()) !== "granted") {
       api.toast.warning("The browser does not allow notifications from this page.");
       return;
@@ -2195,8 +2221,8 @@ function SettingsMenu({ settings, change, onClose }: { settings: Settings; chang
         <label className="lbl" htmlFor="aa-server">Alert server</label>
         <span className="inl"><input id="aa-server" value={server} spellCheck={false} onChange={(event) => setServer(event.target.value)} /><button type="submit" className="btn" disabled={server === settings.server || !/^https?:\/\/\S+$/.test(server)}>Use</button></span>
       </form>
-      <div className="fld"><span className="lbl">Sound on new alerts</span><Levels value={settings.sound} onChange={(sound) => (sound !== "OFF" && beep(sound), change({ sound }))} /></div>
-      <div className="fld"><span className="lbl">Browser notifications</span><Levels value={settings.notify} onChange={(level) => void notify(level)} /></div>
+      <div className="fld"><span className="lbl">Sound on new alerts</span><Levels value={settings.sound} onChange={(sound) => (sound === "OFF" ? change({ sound }) : (void beep(sound), change({ sound, soundOn: sound })))} /></div>
+      <div className="fld"><span className="lbl">Browser notifications</span><Levels value={settings.notify} onChange={(level) => void allowNotifications(level)} /></div>
       <div className="fld"><span className="lbl">Order buttons: real money, always confirmed</span><span className="inl">
         <Toggle on={settings.orders} label={settings.orders ? "On" : "Off"} onClick={() => change({ orders: !settings.orders })} />
         {settings.orders && <label className="inl">USD <input type="number" min={1} value={settings.orderUsd} onChange={(event) => change({ orderUsd: Math.max(1, Number(event.target.value) || 1) })} /></label>}
@@ -2359,6 +2385,14 @@ function Component(): React.ReactElement {
   const marketNow = pad.marketNow(now);
   const badge = badgeOf(status, pad.feed, pad.feedAgeMs(now), stale, now);
 
+  // What was just opened comes into sight whole, or from its row on when it is taller than the list.
+  React.useLayoutEffect(() => {
+    const [box, i] = [listRef.current, list.items.findIndex((item) => item.kind === "alert" && item.expanded)];
+    if (!box || i < 0 || box.clientHeight === 0) return;
+    const [top, below] = [list.tops[i]!, list.tops[i]! + list.items[i]!.height - box.clientHeight];
+    if (below > box.scrollTop) box.scrollTop = Math.min(top, below);
+  }, [expanded, expandedHeight]);
+
   const scrollTo = (top: number) => listRef.current && (listRef.current.scrollTop = top);
   const release = () => {
     cutoff.current = store.seq;
@@ -2405,8 +2439,12 @@ function Component(): React.ReactElement {
         spokenAt = Date.now();
         setAnnouncement(`${words(alert.severity)}: ${alertSentence(alert)}`);
       }
-      if (reaches(alert.severity, current.sound) && mayAnnounce("sound")) beep(alert.severity);
-      if (reaches(alert.severity, current.notify) && typeof Notification !== "undefined" && Notification.permission === "granted" && mayAnnounce("notify")) new Notification(`${words(alert.severity)}: ${alert.symbol}`, { body: alertSentence(alert), tag: alert.id });
+      try {
+        if (reaches(alert.severity, current.sound) && mayAnnounce("sound")) void beep(alert.severity).catch(() => undefined);
+        if (reaches(alert.severity, current.notify) && mayAnnounce("notify")) notify(alert, () => (setTab("alerts"), setExpanded(alert.id)));
+      } catch {
+        // Some browsers have the names and not the thing; the alert is on screen all the same.
+      }
     };
     pad.onNewAlert.add(tell);
     return () => void pad.onNewAlert.delete(tell);
@@ -2481,11 +2519,11 @@ function Component(): React.ReactElement {
         <span className="grow only-s" />
         <span className="only-m"><SeverityToggles counts={counts} hidden={settings.hiddenSeverities} onToggle={toggleSeverity} /></span>
         <IconButton icon="filter" label="Filters" on={menu === "filter"} count={activeFilters} onClick={() => setMenu("filter")} />
-        {wide && host.active && <Toggle on={settings.onlyActive} label={<><Icon name="chart" />Active</>} onClick={() => change({ onlyActive: !settings.onlyActive })} />}
-        {wide && host.account && <Toggle on={settings.onlyPositions} label={<><Icon name="user" />Positions</>} onClick={() => change({ onlyPositions: !settings.onlyPositions })} />}
+        {wide && host.active && <Toggle className="only-xl" on={settings.onlyActive} label={<><Icon name="chart" />Active</>} onClick={() => change({ onlyActive: !settings.onlyActive })} />}
+        {wide && host.account && <Toggle className="only-xl" on={settings.onlyPositions} label={<><Icon name="user" />Positions</>} onClick={() => change({ onlyPositions: !settings.onlyPositions })} />}
         <span className="grow only-l" />
         <button type="button" className="ctl lay" aria-label={`Layout: ${settings.layout}`} aria-haspopup="dialog" onClick={() => setMenu("layout")}><Icon name={settings.layout} /><span className="lay-tx">{words(settings.layout)}</span><Icon name="down" size={10} /></button>
-        <IconButton icon={settings.sound === "OFF" ? "mute" : "sound"} label={settings.sound === "OFF" ? "Sound is off" : `Sound: ${settings.sound.toLowerCase()} and up`} on={settings.sound !== "OFF"} className="k-sound" onClick={() => change({ sound: settings.sound === "OFF" ? "HIGH" : "OFF" })} />
+        <IconButton icon={settings.sound === "OFF" ? "mute" : "sound"} label={settings.sound === "OFF" ? "Sound is off" : `Sound: ${settings.sound.toLowerCase()} and up`} on={settings.sound !== "OFF"} className="k-sound" onClick={() => (settings.sound === "OFF" ? (void beep(settings.soundOn), change({ sound: settings.soundOn })) : change({ sound: "OFF" }))} />
         <IconButton icon={paused ? "play" : "pause"} label={paused ? "Resume (P)" : "Pause (P)"} on={paused} onClick={() => (paused ? release() : setPaused(true))} />
         <IconButton icon="gear" label="Settings" on={menu === "settings"} onClick={() => setMenu("settings")} />
       </header>
@@ -2797,7 +2835,7 @@ const STYLE = `
 
   @container aa (max-width:899px){.only-l{display:none!important} .col-list{border-right:0} .summary{display:grid;min-height:auto;gap:8px;border:1px solid var(--line);border-radius:6px}}
   @container aa (min-width:900px){.only-s{display:none!important}}
-  @container aa (max-width:1180px){.src{display:none!important}}
+  @container aa (max-width:1180px){.src,.only-xl{display:none!important}}
   @container aa (max-width:639px){.only-t{display:none!important} .trow{grid-template-columns:16px minmax(70px,1fr) 78px 76px 54px 62px 54px 40px} .trow>.c-exp{display:none}}
   @container aa (max-width:559px){.lay-tx,.only-m{display:none!important} .ctl.lay{padding:0 6px;gap:2px} .row{grid-template-columns:20px minmax(0,1fr) 78px 56px 34px;column-gap:6px} .row :is(.sp,.me,.cv),.row>.sp,.row>.me,.row>.cv{display:none}
     .trow{grid-template-columns:16px minmax(56px,1fr) 78px 68px 56px 54px 40px} .trow :is(.c-exp,.c-band),.trow>.c-exp,.trow>.c-band{display:none}}

@@ -9,7 +9,7 @@ from ingestion.daemon import FATAL, add_role_options, run_in_loop, run_role
 class Command(BaseCommand):
     help = (
         "Read candles from NATS, find anomalies, publish them on alerts.<SYMBOL> and market.<TYPE>. Run one; "
-        "restarted, it warms up on the candles the stream still has and goes on where it was."
+        "restarted, it goes on from what it saved, or warms up on the candles the stream still has."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:

@@ -1,15 +1,18 @@
 """The description of the stream against what the stream really says."""
 
 import json
+import re
 from typing import Any
 
 import jsonschema  # type: ignore[import-untyped]
+import msgspec
 import pytest
+from django.conf import settings
 from django.test import Client
 
 from anomaly_site.ws.asyncapi import FRAMES, REQUESTS, document
-from anomaly_site.ws.protocol import Channel, ErrorCode, parse_request
-from market.messages import Feed, FeedState, SourceKind, encode
+from anomaly_site.ws.protocol import Channel, CloseCode, ErrorCode, parse_request
+from market.messages import Feed, FeedState, SourceKind, StressIndex, StressMetric, encode
 from tests.anomaly_site.ws.conftest import Connect
 from tests.anomaly_site.ws.world import NOW_MS, World, alert, sector, stress, synchronized
 
@@ -45,7 +48,11 @@ async def test_every_frame_the_server_sends_is_described(connect: Connect, world
         timestamp=NOW_MS,
     )  # fmt: skip
     await world.live("feed", "binance", encode(feed))
-    await world.live("stress", "binance", b'{"stress_index":3.5}')
+    index = StressIndex(
+        venue="binance", interval="1s", timestamp=NOW_MS, stress_index=3.5, metric=StressMetric.BREADTH,
+        components={}, universe=320,
+    )  # fmt: skip
+    await world.live("stress", "binance", encode(index))
     socket = await connect()
     for request in (
         {"type": "subscribe", "id": 1, "filters": {"channels": ["alerts", "market"]}, "snapshot": 1},
@@ -71,6 +78,37 @@ async def test_every_frame_the_server_sends_is_described(connect: Connect, world
         validate(frame, FRAMES)
         seen.add(frame["type"])
     assert seen == set(FRAMES)
+
+
+GOLDEN = [
+    json.loads(line)
+    for name in ("frames.jsonl", "conversation.jsonl")
+    for line in (settings.BASE_DIR / "tests" / "data" / name).read_text().splitlines()
+]
+
+
+@pytest.mark.parametrize("row", [row for row in GOLDEN if row.get("canonical", True)], ids=lambda row: row["name"])
+def test_golden_frames_are_as_described_and_come_out_of_the_structs_unchanged(row: dict[str, Any]) -> None:
+    kinds = REQUESTS if "request" in row else FRAMES
+    frame = row.get("request") or row["frame"]
+    validate(frame, kinds)
+    struct = msgspec.convert(frame, kinds[frame["type"]])
+    assert msgspec.json.decode(msgspec.json.encode(struct)) == frame
+    if kinds is REQUESTS:
+        assert parse_request(json.dumps(frame)).warnings == ()
+
+
+def test_there_is_a_golden_one_of_every_kind() -> None:
+    assert {row["frame"]["type"] for row in GOLDEN if "frame" in row} == set(FRAMES)
+    assert {row["request"]["type"] for row in GOLDEN if "request" in row} == set(REQUESTS)
+
+
+def test_every_code_is_described_here_and_in_the_documentation() -> None:
+    page = (settings.BASE_DIR / "docs" / "protocol.md").read_text()
+    closes = re.findall(r"^\| (\d{4}) \|", page, re.MULTILINE)
+    assert closes == list(document()["x-close-codes"]) == [str(int(code)) for code in CloseCode]
+    errors = page[page.index("| error code |") : page.index("| close code |")]
+    assert set(re.findall(r"`([a-z_]+)`", errors)) >= set(ErrorCode)
 
 
 def test_the_description_can_tell_right_from_wrong() -> None:

@@ -34,7 +34,10 @@ def test_the_seam_is_the_one_that_was_read() -> None:
     (closing), `shutdown` and `connection_lost` with what broadcast.py overrides, run this file, then move the version.
     """
     assert uvicorn.__version__ == "0.54.0"
-    for name in ("handle_connect", "pause_writing", "resume_writing", "connection_lost", "shutdown", "handle_ping"):
+    for name in (
+        *("data_received", "handle_connect", "handle_ping", "handle_close", "connection_lost", "shutdown"),
+        *("pause_writing", "resume_writing", "schedule_ping", "send_keepalive_ping", "keepalive_timeout"),
+    ):
         assert name in vars(WebSocketsSansIOProtocol)
     source = inspect.getsource(WebSocketsSansIOProtocol)
     assert source.count("transport.write(") == 13, "every write of uvicorn's own must end or clear `TransportSink.idle`"
@@ -216,6 +219,22 @@ async def test_a_client_that_takes_nothing_for_too_long_is_closed(url: str, worl
             await asyncio.sleep(0.05)
     assert hub.counters["slow_consumers"] == 1
     writer.transport.abort()
+
+
+async def test_who_answers_no_ping_is_cut_off(hub: Hub) -> None:
+    protocol = "anomaly_site.ws.broadcast:Protocol"
+    async with uvicorn_on(protocol, ws_ping_interval=0.02, ws_ping_timeout=0.5) as url:
+        reading = await open_stream(url)
+        (alive,) = hub.clients
+        _, _, writer = await stall(url)
+        assert len(hub.clients) == 2
+        async with asyncio.timeout(20):
+            while len(hub.clients) == 2:
+                await asyncio.sleep(0.05)
+        assert hub.clients == {alive}
+        assert await (await reading.ping()) >= 0
+        writer.transport.abort()
+        await reading.close()
 
 
 async def test_a_restart_drains_and_is_announced(hub: Hub, world: World) -> None:

@@ -1,18 +1,12 @@
 """What a client missed, what got lost between bridge and hub: told once each, in order, from the store."""
 
 import asyncio
-from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
 import pytest
-from channels.testing import WebsocketCommunicator
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
-from anomaly_site.asgi import application
 from anomaly_site.ws import consumer
-from anomaly_site.ws import hub as hub_module
 from anomaly_site.ws.client import Client
 from anomaly_site.ws.filters import parse_filters
 from anomaly_site.ws.hub import Hub
@@ -284,6 +278,27 @@ async def test_a_new_stream_starts_from_its_beginning(hub: Hub, world: World) ->
     assert hub.counters["resets"] == 1
 
 
+async def test_no_heartbeat_overtakes_the_past(
+    connect: Connect, hub: Hub, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It says that everything up to its cursor was told; who comes back with that cursor would never hear the rest."""
+    await world.publish(*((ALERTS, alert(f"a{number}")) for number in range(20)))
+    await settle(hub, 20)
+    tell = world.changes
+
+    async def changes(*args: Any) -> Any:
+        hub._broadcast(hub._heartbeat(), tuple(hub.clients))
+        return await tell(*args)
+
+    monkeypatch.setattr(world, "changes", changes)
+    monkeypatch.setattr(consumer, "PAGE", 5)
+    socket = await connect()
+    await socket.send_json_to({"type": "subscribe", "since": {"epoch": EPOCH, "offset": 0}})
+    _, *past, heartbeat = await receive_until(socket, "heartbeat")
+    assert [frame["offset"] for frame in past] == list(range(1, 21))
+    assert heartbeat["cursor"]["offset"] == 20
+
+
 @pytest.mark.parametrize("world", [World(epoch=0)])
 async def test_the_first_message_ever_comes_behind_the_epoch_it_is_of(connect: Connect, world: World) -> None:
     """Without it a client would keep its place in no stream at all, and be told everything again when it comes back."""
@@ -301,131 +316,3 @@ async def test_the_listener_survives_its_layer(hub: Hub, world: World) -> None:
     await settle(hub, 1)
     assert sink.offsets == [1]
     assert hub.counters["listener_errors"] == 1
-
-
-# --- Any interleaving ------------------------------------------------------------------------------------------------
-
-SYMBOLS = ["BTCUSDT", "ETHUSDT"]
-FILTERS = [[], ["BTCUSDT"], ["ETHUSDT"]]
-steps = st.lists(
-    st.tuples(
-        st.just("publish"),
-        st.lists(st.tuples(st.integers(0, 4), st.sampled_from(SYMBOLS)), min_size=1, max_size=4),
-        st.sampled_from([(), (ALERTS,), (MARKET,), CHANNELS]),
-    )
-    | st.tuples(st.just("leave"))
-    | st.tuples(st.just("return"), st.sampled_from(FILTERS))
-    | st.tuples(st.just("filter"), st.sampled_from(FILTERS))
-    | st.tuples(st.just("yield"), st.integers(1, 5)),
-    max_size=25,
-)
-
-
-class Phase:
-    """What a client got under one filter, from one cursor on."""
-
-    def __init__(self, symbols: list[str], after: int) -> None:
-        self.symbols = symbols
-        self.after = after
-        self.offsets: list[int] = []
-
-
-class Wanderer:
-    """A client that keeps its cursor, comes and goes, changes its filter, and resumes from where it was each time."""
-
-    def __init__(self) -> None:
-        self.cursor = {"epoch": EPOCH, "offset": 1}
-        self.phases: list[Phase] = []
-        self.socket: WebsocketCommunicator | None = None
-        self._asked: list[Phase] = []
-
-    async def ask(self, kind: str, symbols: list[str]) -> None:
-        """The answer comes later: the world goes on meanwhile, and frames of the filter before are on their way."""
-        assert self.socket is not None
-        await self.settle()
-        self._asked.append(Phase(symbols, self.cursor["offset"]))
-        await self.socket.send_json_to({"type": kind, "since": self.cursor, "filters": {"symbols": symbols}})
-
-    async def settle(self) -> None:
-        """Read on until the answer is there and nothing else comes."""
-        await self.read()
-        while self._asked:
-            await self.read()
-
-    async def enter(self, symbols: list[str]) -> None:
-        self.socket = WebsocketCommunicator(application, "/ws")
-        await self.socket.connect()
-        await self.ask("subscribe", symbols)
-
-    async def leave(self) -> None:
-        assert self.socket is not None
-        await self.settle()
-        await self.socket.disconnect()
-        self.socket = None
-
-    async def read(self) -> None:
-        assert self.socket is not None
-        while not await self.socket.receive_nothing(timeout=0.003, interval=0.001):
-            frame = await self.socket.receive_json_from()
-            if frame["type"] in ("subscribed", "filters_updated"):
-                assert frame["recovered"] is True
-                self.phases.append(self._asked.pop())
-            elif frame["type"] == "alert":
-                self.phases[-1].offsets.append(frame["offset"])
-                if not self._asked:
-                    self.cursor["offset"] = frame["offset"]
-
-
-@given(steps, st.sampled_from(FILTERS))
-@settings(deadline=None, max_examples=50, suppress_health_check=list(HealthCheck))
-def test_whoever_comes_and_goes_ends_up_with_what_the_store_has(script: list[Any], symbols: list[str]) -> None:
-    asyncio.run(_play(script, symbols))
-
-
-async def _play(script: list[Any], symbols: list[str]) -> None:
-    world = World()
-    hub_module._hub = hub = Hub(world.layer, world, heartbeat_s=60)
-    hub.start()
-    await hub.ready.wait()
-    await world.publish((ALERTS, alert("first")))
-    await settle(hub, 1)
-    wanderer = Wanderer()
-    revisions: Counter[str] = Counter()
-    for step in script:
-        if step[0] == "publish":
-            batch = []
-            for number, symbol in step[1]:
-                revisions[f"{symbol}-{number}"] += 1
-                id = f"{symbol}-{number}"
-                batch.append((ALERTS, alert(id, revision=revisions[id], symbol=symbol)))
-            await world.publish(*batch, lose=step[2])
-        elif step[0] == "leave" and wanderer.socket is not None:
-            await wanderer.leave()
-        elif step[0] == "return" and wanderer.socket is None:
-            await wanderer.enter(step[1])
-        elif step[0] == "filter" and wanderer.socket is not None:
-            await wanderer.ask("update_filters", step[1])
-        elif step[0] == "yield":
-            for _ in range(step[1]):
-                await asyncio.sleep(0)
-    if wanderer.socket is None:
-        await wanderer.enter(symbols)
-    await world.publish((ALERTS, alert("last", symbol="BTCUSDT")))
-    await settle(hub, world.offset)
-    await wanderer.leave()
-    await hub.stop()
-    # Phases follow each other without a gap: each is to have exactly what lies between its cursor and the next one's.
-    ends = [phase.after for phase in wanderer.phases[1:]] + [world.offset]
-    for phase, end in zip(wanderer.phases, ends, strict=True):
-        told = [offset for offset in phase.offsets if offset <= end]
-        assert told == sorted(set(told)), "twice, or out of order"
-        assert all(offset > phase.after for offset in told)
-        in_store = {
-            change.offset
-            for _, change in world.rows.values()
-            if phase.after < change.offset <= end
-            and (not phase.symbols or any(f'"{symbol}"'.encode() in change.payload for symbol in phase.symbols))
-        }
-        assert in_store <= set(told), "missed"
-        overtaken = set(told) - in_store
-        assert not overtaken & {change.offset for _, change in world.rows.values()}, "not asked for"

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import uvicorn
 from websockets.asyncio.client import connect
-from websockets.exceptions import InvalidStatus
+from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection as SyncConnection
 from websockets.sync.client import connect as connect_sync
 from websockets.typing import Origin
@@ -22,13 +22,14 @@ from anomaly_site.asgi import application
 from anomaly_site.ws.hub import Hub
 from anomaly_site.ws.protocol import Channel
 from tests.anomaly_site.ws.world import World, alert
+from tests.samples import EPOCH
 from tests.system.conftest import System, migrated, system
 
 __all__ = ["migrated", "system"]
 
 
 @contextlib.asynccontextmanager
-async def uvicorn_on(ws: str, app: Any = application) -> AsyncIterator[str]:
+async def uvicorn_on(ws: str, app: Any = application, **config: Any) -> AsyncIterator[str]:
     """The address of a uvicorn in this event loop."""
 
     class Server(uvicorn.Server):
@@ -37,7 +38,7 @@ async def uvicorn_on(ws: str, app: Any = application) -> AsyncIterator[str]:
             yield
 
     listener = socket.create_server(("127.0.0.1", 0))
-    server = Server(uvicorn.Config(app, ws=ws, lifespan="off", log_config=None))
+    server = Server(uvicorn.Config(app, ws=ws, lifespan="off", log_config=None, **config))
     serving = asyncio.create_task(server.serve(sockets=[listener]))
     while not server.started:
         await asyncio.sleep(0.01)
@@ -82,28 +83,60 @@ async def test_clients_that_left_are_forgotten(url: str, hub: Hub) -> None:
     assert not hub.addresses
 
 
+# Something stored that no channel layer brings to the process: its hub finds it with the next heartbeat.
+STORE = f"""
+from alerts.services import store
+from market.services import advance, sequenced
+from tests.samples import an_alert
+store([sequenced({EPOCH}, 1, an_alert("a1"))])
+advance({EPOCH}, 0, 1)
+"""
+
+
 @pytest.mark.system
-@pytest.mark.parametrize("server", ["daphne", "uvicorn"])
-def test_the_application_runs_on_other_servers(system: System, server: str) -> None:
-    """As an operator starts it, without our protocol class; what is stored comes by plain ASGI `send`."""
+@pytest.mark.parametrize(
+    ("server", "close_codes"),
+    [
+        ("uvicorn anomaly_site.asgi:application --port", {1012}),
+        ("hypercorn anomaly_site.asgi:application -b 127.0.0.1:", {1012}),
+        ("daphne anomaly_site.asgi:application -p", {1000, 1006}),  # cuts; clients come back all the same
+        ("manage runserver --noreload", {1000, 1006}),
+    ],
+    ids=lambda value: value.split()[0] if isinstance(value, str) else None,
+)
+def test_the_application_runs_on_other_servers(system: System, server: str, close_codes: set[int]) -> None:
+    """As an operator starts it, without our protocol class: the same by plain ASGI `send`."""
     with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
-    command = [sys.executable, "-m", server, {"daphne": "-p", "uvicorn": "--port"}[server], str(port)]
+        port = str(probe.getsockname()[1])
+    command = server + port if server.endswith(":") else f"{server} {port}"
     process = subprocess.Popen(
-        [*command, "anomaly_site.asgi:application"], env=system.env, stderr=subprocess.DEVNULL, start_new_session=True
-    )
+        [sys.executable, "-m", *command.split()], env=system.env | {"WS_HEARTBEAT": "0.5"},
+        stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL, start_new_session=True,
+    )  # fmt: skip
     try:
         url = f"ws://127.0.0.1:{port}/ws/alerts"
-        client = _connected(url)
-        with client:
+        with _connected(url) as client:
             assert json.loads(client.recv())["type"] == "subscribed"
             client.send('{"type":"ping","id":1}')
-            assert json.loads(client.recv()) == {"type": "pong", "id": 1}
-        with pytest.raises(InvalidStatus):
-            connect_sync(url, origin=Origin("https://evil.example"))
+            assert _until(client, "pong")["id"] == 1
+            assert system.run("shell", "-c", STORE).returncode == 0
+            assert _until(client, "alert")["data"]["id"] == "a1"
+            with pytest.raises(InvalidStatus):
+                connect_sync(url, origin=Origin("https://evil.example"))
+            process.terminate()
+            with pytest.raises(ConnectionClosed) as closed:
+                _until(client, "nothing like this")
+        assert (closed.value.rcvd.code if closed.value.rcvd else 1006) in close_codes
+        assert process.wait(20) is not None
     finally:
         process.kill()
         process.wait()
+
+
+def _until(client: SyncConnection, kind: str) -> dict[str, Any]:
+    while (frame := json.loads(client.recv(timeout=20)))["type"] != kind:
+        pass
+    return dict(frame)
 
 
 def _connected(url: str) -> SyncConnection:

@@ -187,12 +187,17 @@ async def test_heartbeats_carry_the_cursor(world: World, connect: Connect, hub: 
     hub._heartbeat_s = 0.05
     hub._tasks[1].cancel()
     hub._tasks[1] = asyncio.create_task(hub._keep_time())
+    silent, left = await connect(), await connect(subscribe={})
+    await left.send_json_to({"type": "unsubscribe"})
+    assert (await receive_until(left, "unsubscribed"))[-1]["warnings"] == []
     socket = await connect(subscribe={"filters": {"symbols": ["NOSUCH"]}})
     await world.publish((ALERTS, alert()))
     while (heartbeat := (await receive_until(socket, "heartbeat"))[-1])["cursor"]["offset"] == 0:
         pass
     assert heartbeat["cursor"] == {"epoch": EPOCH, "offset": 1}
     assert heartbeat["ts"] > 1_700_000_000_000
+    assert await silent.receive_nothing()
+    assert await left.receive_nothing()
 
 
 async def test_live_frames_latest_first_thing_after_market_is_subscribed(

@@ -1,16 +1,10 @@
 """A live venue, spoken by a server of our own: whatever happens to the line, the candles hold what the venue said."""
 
 import asyncio
-import contextlib
-import gzip
 import itertools
 import json
 import random
-import re
-import time
-from collections.abc import AsyncIterator, Callable, Iterable
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -19,94 +13,10 @@ from ingestion.sources import SourceError
 from ingestion.sources.link import Link
 from ingestion.sources.live import LiveSource, Timing
 from ingestion.sources.venues import chosen, tradable, venue_named
-from market.decoding import time_ms
-from market.messages import CandleBatch
+from tests.ingestion.sources.player import QUICK, candle, live, now_ms, playing, telling, volume
 from tests.ingestion.venues.binance import agg_trade, binance, mini_tickers
-from tests.ingestion.venues.others import Exchange, bybit, coinbase, hyperliquid, iso, kraken, okx
-from tests.ingestion.venues.server import FakeVenue, Protocol, serving
-
-QUICK = Timing(grace=0.2, stalled=1.5, history=5.0, retry_first=0.05, retry_cap=0.2)
-
-
-def now_ms() -> int:
-    return time.time_ns() // 1_000_000
-
-
-class Player:
-    """Plays a source in the background and keeps what it delivers."""
-
-    def __init__(self, source: LiveSource) -> None:
-        self.source = source
-        self.batches: list[CandleBatch] = []
-        self.task = asyncio.create_task(self._play())
-
-    async def _play(self) -> None:
-        async with contextlib.aclosing(self.source.batches()) as batches:  # type: ignore[type-var]
-            async for batch in batches:
-                self.batches.append(batch)
-                self.warm_until = batch.close_time if self.source.warming else self.warm_until
-
-    warm_until = 0
-
-    @property
-    def live(self) -> list[CandleBatch]:
-        return [batch for batch in self.batches if batch.close_time > self.warm_until]
-
-    async def until(self, condition: Callable[["Player"], Any], seconds: float = 30) -> None:
-        async with asyncio.timeout(seconds):
-            while not condition(self):
-                if self.task.done():
-                    self.task.result()
-                await asyncio.sleep(0.02)
-
-    async def closed(self, time_ms: int) -> None:
-        """Until every interval that ends at `time_ms` must be out: the next candle is."""
-        await self.until(lambda player: player.live and player.live[-1].close_time > time_ms)
-
-
-@contextlib.asynccontextmanager
-async def playing(source: LiveSource) -> AsyncIterator[Player]:
-    player = Player(source)
-    try:
-        yield player
-    finally:
-        player.task.cancel()
-        await asyncio.gather(player.task, return_exceptions=True)
-
-
-@contextlib.asynccontextmanager
-async def telling(venue: FakeVenue, frames: Callable[[int, int], Any], every_s: float = 0.1) -> AsyncIterator[None]:
-    """Sends `frames(now, n)` again and again once somebody has subscribed."""
-
-    async def tell() -> None:
-        number = 0
-        while True:
-            if venue.sockets:
-                number += 1
-                await venue.send(frames(now_ms(), number))
-            await asyncio.sleep(every_s)
-
-    task = asyncio.create_task(tell())
-    try:
-        yield
-    finally:
-        task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await task
-
-
-def live(venue: FakeVenue, name: str = "binance", timing: Timing = QUICK, **options: Any) -> LiveSource:
-    return LiveSource(venue_named(name), url=venue.url, timing=timing, **options)
-
-
-def candle(batch: CandleBatch, symbol: str) -> tuple[float, ...]:
-    place = batch.symbols.index(symbol)
-    return tuple(column[place] for column in (batch.open, batch.high, batch.low, batch.close, batch.volume))
-
-
-def volume(batches: Iterable[CandleBatch], symbol: str) -> float:
-    return sum(candle(batch, symbol)[4] for batch in batches if symbol in batch.symbols)
-
+from tests.ingestion.venues.others import Exchange, bybit, coinbase, hyperliquid, kraken, okx
+from tests.ingestion.venues.server import serving
 
 # --- The whole market of a venue --------------------------------------------------------------------------------------
 
@@ -246,7 +156,7 @@ async def test_a_cut_is_a_gap_and_everything_is_subscribed_again() -> None:
 
 async def test_a_line_that_falls_silent_is_made_anew() -> None:
     async with serving(binance()) as venue:
-        source = live(venue)
+        source = live(venue, timing=replace(QUICK, stalled=1.5))
         async with playing(source) as player:
             async with telling(venue, lambda now, n: mini_tickers(now, {"BTCUSDT": 1.0}, 0)):
                 await player.until(lambda player: player.live)
@@ -256,6 +166,62 @@ async def test_a_line_that_falls_silent_is_made_anew() -> None:
     assert source.traffic.reconnects >= 1
     crossing = [batch for batch in player.live if batch.low == [1.0] and batch.high == [2.0]]
     assert not crossing  # no candle pretends to know what happened in between
+
+
+async def test_a_quiet_symbol_is_no_dead_line() -> None:
+    """Of few symbols nobody expects a trade every second, but a word within minutes."""
+    async with serving(binance()) as venue:
+        source = live(venue, symbols=["BTCUSDT"], timing=Timing(stalled=0.4, retry_first=0.05, silent=60.0))
+        async with playing(source) as player:
+            await player.until(lambda player: player.warm_until)  # history comes without a trade to wait for
+            await asyncio.sleep(1.0)
+            assert (venue.topics, source.traffic.reconnects) == (["btcusdt@aggTrade"], 0)
+            await venue.send(agg_trade(now_ms(), "BTCUSDT", 1, 7.0, 1.0))
+            await player.until(lambda player: player.live)
+        assert candle(player.live[0], "BTCUSDT")[:4] == (7.0,) * 4
+        mute = live(venue, symbols=["BTCUSDT"], timing=Timing(stalled=0.4, retry_first=0.05, silent=0.5))
+        async with playing(mute):
+            await venue.until(lambda venue: len(venue.topics) >= 3)
+        assert mute.traffic.reconnects >= 1
+
+
+@pytest.mark.parametrize(
+    ("name", "exchange", "ping"),
+    [
+        ("bybit", bybit(), '"op":"ping"'),
+        ("okx", okx(), "ping"),
+        ("kraken", kraken(), '"method":"ping"'),
+        ("hyperliquid", hyperliquid(), '"method":"ping"'),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+async def test_the_line_is_kept_open_by_pings_and_lost_when_nobody_answers(
+    name: str, exchange: Exchange, ping: str
+) -> None:
+    async with serving(exchange.protocol) as venue:
+        link = Link(venue_named(name), live(venue, name), url=venue.url)
+        try:
+            await link.open()
+            assert link._exchange.streaming["keepAlive"] <= 20_000  # what the venues ask for, all of them
+            link._exchange.streaming["keepAlive"] = 50
+            await link.subscribe([next(iter(link._by_id.values()))])
+            await venue.until(lambda venue: sum(ping in said.replace(" ", "") for said in venue.said) >= 6)
+            assert not link.lost.is_set()
+            venue.mute = True
+            async with asyncio.timeout(10):
+                await link.lost.wait()
+            assert "ping-pong" in link.reason
+        finally:
+            await link.close()
+
+
+async def test_coinbase_is_asked_for_heartbeats() -> None:
+    """It hangs up on whoever hears nothing for a minute and a half."""
+    async with serving(coinbase().protocol) as venue:
+        source = live(venue, "coinbase", symbols=["BTCUSD"])
+        async with playing(source) as player:
+            await player.until(lambda player: player.warm_until)
+    assert [json.loads(said)["channel"] for said in venue.said] == ["heartbeats", "market_trades"]
 
 
 async def test_the_new_connection_is_there_before_the_old_one_ends() -> None:
@@ -339,108 +305,6 @@ async def test_every_venue_gives_history_and_exact_candles(name: str, exchange: 
         within = [amount for time, amount in sent if batch.close_time - 1_000 <= time < batch.close_time]
         assert volume([batch], ours) == pytest.approx(sum(within))
         assert 10 <= batch.low[0] <= batch.high[0] <= 14
-
-
-# --- Recorded frames --------------------------------------------------------------------------------------------------
-
-
-def recorded(path: Path) -> list[Any]:
-    with gzip.open(path, "rt") as file:
-        records = [json.loads(line) for line in file]
-    return [json.loads(record["data"]) for record in records if record["t"] == "recv"]
-
-
-@dataclass
-class Said:
-    """A recorded frame, and the execution it reports when it does: its time (ms), our symbol, price and amount."""
-
-    frame: Any
-    trade: tuple[int, str, float, float] | None = None
-
-
-def binance_recording(frames: list[Any]) -> list[Said]:
-    """Combined frames become plain ones, as ccxt's kind of connection gets them."""
-    said = []
-    for frame in (frame["data"] for frame in frames if "data" in frame):
-        aggregated = frame.get("e") == "aggTrade"
-        said.append(Said(frame, (frame["T"], frame["s"], float(frame["p"]), float(frame["q"])) if aggregated else None))
-    return said
-
-
-def okx_recording(frames: list[Any]) -> list[Said]:
-    said = []
-    for frame in frames:
-        [row] = frame["data"] if frame.get("arg", {}).get("channel") == "trades" and "data" in frame else [None]
-        ours = row and (int(row["ts"]), row["instId"].replace("-", ""), float(row["px"]), float(row["sz"]))
-        said.append(Said(frame, ours))
-    return said
-
-
-def kraken_recording(frames: list[Any]) -> list[Said]:
-    """Executions of the first version of the protocol in the words of the second; the rest is dropped."""
-    said: list[Said] = []
-    for frame in frames:
-        if isinstance(frame, list) and frame[-2] == "trade":
-            for price, amount, time_s, *_ in frame[1]:
-                time_ms = int(float(time_s) * 1000)
-                new = kraken().trade(time_ms, frame[-1], len(said), float(price), float(amount))
-                said.append(Said(new, (time_ms, frame[-1].replace("/", ""), float(price), float(amount))))
-        elif isinstance(frame, dict) and frame.get("event") == "heartbeat":
-            said.append(Said({"channel": "heartbeat"}))
-    return said
-
-
-def moved(frame: Any, move: Callable[[int], int]) -> Any:
-    """The frame with all of its times (milliseconds or ISO, of 2021 and 2022) moved."""
-    text = re.sub(r"\b16[1-6]\d{10}\b", lambda found: str(move(int(found[0]))), json.dumps(frame))
-    return re.sub(r"\b202[12]-[^\"]+Z\b", lambda found: iso(move(time_ms(found[0]))), text)
-
-
-@pytest.mark.parametrize(
-    ("name", "file", "protocol", "read", "trades"),
-    [
-        ("binance", "binance_spot", binance(["NKNUSDT", "LRCBTC"]), binance_recording, 1),
-        ("binanceusdm", "binance_usdm", binance(["SUSHIUSDT", "CTKUSDT", "AKROUSDT"]), binance_recording, 80),
-        ("okx", "okx", okx().protocol, okx_recording, 60),
-        ("kraken", "kraken_v1", kraken().protocol, kraken_recording, 1),
-    ],
-    ids=lambda value: value if isinstance(value, str) else "",
-)
-async def test_recorded_frames(
-    shared_data: Path, name: str, file: str, protocol: Protocol, read: Callable[[list[Any]], list[Said]], trades: int
-) -> None:
-    """Half a minute or more of a real stream, told within two seconds: every execution is in a candle, once."""
-    said = read(recorded(shared_data / "ws_raw" / f"{file}.jsonl.gz"))
-    times = [one.trade[0] for one in said if one.trade]
-    first, length = min(times), max(max(times) - min(times), 1)
-    async with serving(protocol) as venue:
-        source = live(venue, name, Timing(), symbols=sorted({one.trade[1] for one in said if one.trade}))
-        start = 0
-
-        def squeezed(recorded_ms: int) -> int:
-            return start + (recorded_ms - first) * 1_900 // length
-
-        async with playing(source) as player:
-            await venue.until(lambda venue: bool(venue.sockets))
-            start = now_ms()
-            mine = [one for one in said if one.trade and one.trade[1] in source.symbols]
-            await venue.send(moved(mine[0].frame, lambda _: start))
-            await player.until(lambda player: player.warm_until)
-            start = now_ms()
-            for one in said:
-                await venue.send(moved(one.frame, squeezed))
-            end = squeezed(max(times))
-            await venue.send(moved(mine[0].frame, lambda _: end + 2_200))
-            await player.until(lambda player: player.live and player.live[-1].close_time > end + 1_000)
-    ours = [one.trade for one in mine if one.trade]
-    assert len(ours) >= trades
-    live_batches = [batch for batch in player.live if batch.close_time <= end + 1_000]
-    for symbol in {symbol for _, symbol, _, _ in ours}:
-        assert volume(live_batches, symbol) == pytest.approx(sum(amount for _, s, _, amount in ours if s == symbol))
-        prices = {price for _, s, price, _ in ours if s == symbol}
-        seen = {price for batch in live_batches if symbol in batch.symbols for price in candle(batch, symbol)[:4]}
-        assert (min(seen), max(seen)) == (min(prices), max(prices))
-    assert source.traffic.outcomes["unusable"] == 0
 
 
 # --- What is watched --------------------------------------------------------------------------------------------------

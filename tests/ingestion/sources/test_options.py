@@ -92,5 +92,5 @@ async def test_a_venue_that_answers_can_be_probed() -> None:
         [source] = opened("--source", "live")
         assert isinstance(source, LiveSource)
         source._url = venue.url
-        await source.probe(5.0)
+        await source.probe(60.0)
     assert [path for path, _ in venue.requests] == ["/api/v3/exchangeInfo"]

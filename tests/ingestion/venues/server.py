@@ -32,6 +32,8 @@ class FakeVenue:
     requests: list[tuple[str, Mapping[str, Any]]] = field(default_factory=list)
     sockets: list[web.WebSocketResponse] = field(default_factory=list)
     topics: list[str] = field(default_factory=list)  # every subscription ever made, in order
+    said: list[str] = field(default_factory=list)  # every text message, in order
+    mute: bool = False  # answers nothing any more
     refused: int = 0
     refusing: bool = False
 
@@ -50,7 +52,7 @@ class FakeVenue:
             transport.abort()
         self.sockets.clear()
 
-    async def until(self, condition: Callable[["FakeVenue"], bool], seconds: float = 20) -> None:
+    async def until(self, condition: Callable[["FakeVenue"], bool], seconds: float = 120) -> None:
         async with asyncio.timeout(seconds):
             while not condition(self):
                 await asyncio.sleep(0.01)
@@ -74,6 +76,9 @@ class FakeVenue:
         try:
             async for message in socket:
                 if message.type is not WSMsgType.TEXT:
+                    continue
+                self.said.append(message.data)
+                if self.mute:
                     continue
                 if self.protocol.pong is not None and message.data == self.protocol.pong[0]:
                     await socket.send_str(self.protocol.pong[1])
