@@ -42,16 +42,25 @@ class Episode(Generic[K, M]):
 class Episodes(Generic[K, M]):
     """All episodes of one `kind`: the type `Episode[key, message]`, by which saved ones are read back.
 
-    `split_level`: from this level on, a turn of direction after `hold_ms` ends one and opens another, and what is still
-    as severe after `renew_ms` of silence says so in a revision (same state, new figures).
+    `split_level`: from this level on, a turn of direction after `turn_ms` (default: `hold_ms`) ends one and opens
+    another, and what is still as severe after `renew_ms` of silence says so in a revision (same state, new figures).
     """
 
-    def __init__(self, kind: Any, hold_ms: int, cooldown_ms: int, renew_ms: int, split_level: int = 3) -> None:
+    def __init__(
+        self,
+        kind: Any,
+        hold_ms: int,
+        cooldown_ms: int,
+        renew_ms: int,
+        split_level: int = 3,
+        turn_ms: int | None = None,
+    ) -> None:
         self.kind = kind
         self.hold_ms = hold_ms
         self.cooldown_ms = cooldown_ms
         self.renew_ms = renew_ms
         self.split_level = split_level
+        self.turn_ms = hold_ms if turn_ms is None else turn_ms
         self.open: dict[K, Episode[K, M]] = {}
         self.rested: dict[K, tuple[int, int]] = {}
 
@@ -63,7 +72,7 @@ class Episodes(Generic[K, M]):
         episode = self.open.get(key)
         if episode is None:
             return self._open(key, level, up, now)
-        if level >= self.split_level and up != episode.up and now - episode.opened_at >= self.hold_ms:
+        if level >= self.split_level and up != episode.up and now - episode.opened_at >= self.turn_ms:
             del self.open[key]
             return [self._change(episode, State.CLOSED, now), *self._open(key, level, up, now)]
         if kept or level >= episode.level:

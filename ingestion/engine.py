@@ -40,6 +40,8 @@ from market.messages import (
 )
 
 SYMBOL_HOLD_MS: Final = 10 * 60_000
+# A pump that turns into a dump is another anomaly, and soon.
+SYMBOL_TURN_MS: Final = 2 * 60_000
 SYMBOL_COOLDOWN_MS: Final = 10 * 60_000
 MARKET_HOLD_MS: Final = 5 * 60_000
 MARKET_COOLDOWN_MS: Final = 60_000
@@ -87,7 +89,11 @@ class Engine:
         bar = self.panel.bar_ms
         # A single quiet candle ends nothing, however long a candle is.
         self.alerts: Episodes[AlertKey, Alert] = Episodes(
-            Episode[AlertKey, Alert], max(SYMBOL_HOLD_MS, 2 * bar), SYMBOL_COOLDOWN_MS, RENEW_MS
+            Episode[AlertKey, Alert],
+            max(SYMBOL_HOLD_MS, 2 * bar),
+            SYMBOL_COOLDOWN_MS,
+            RENEW_MS,
+            turn_ms=max(SYMBOL_TURN_MS, bar),
         )
         self.moves: Episodes[MarketType, MarketAnomaly] = Episodes(
             Episode[MarketType, MarketAnomaly], max(MARKET_HOLD_MS, 2 * bar), MARKET_COOLDOWN_MS, RENEW_MS

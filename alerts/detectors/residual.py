@@ -9,8 +9,8 @@ move
 
 σ over 15 min. The climb is where the symbol stands above (or, for a fall, below) its own recent course against the
 market: e added up, forgotten with a half-life of 30 min; a move on top of a climb is likelier to go on than one that
-takes back another. Nothing is projected from a k where the symbol itself did not move half of e_k: what stays where
-it is while the market falls, as a pegged coin does, is no pump. S is judged against an economic size
+takes back another. Nothing is projected from a k where the symbol itself did not move a quarter of e_k: what stays
+where it is while the market falls, as a pegged coin does, is no pump. S is judged against an economic size
 
     θ = 11.5 % · clip(u / 0.5 %, 0.4, 1),
 
@@ -39,7 +39,8 @@ THRESHOLD: Final = 9.0
 PROJECTION: Final = 0.6
 # How far apart symbols' betas are: when the market moves, so much of it is no news about a symbol.
 BETA_SPREAD: Final = 0.3
-OWN: Final = 0.5
+# How much of it has to be the symbol's own doing.
+OWN: Final = 0.25
 CLIMB: Final = 0.25
 BASE_THRESHOLD: Final = 0.115
 CALMEST: Final = 0.4

@@ -103,7 +103,7 @@ test("filters: mutes end, groups and positions narrow, every filter has a name",
 
 test("the badge never lies: the worst of socket and feed, and no fake money in disguise", () => {
   const online = { online: true, loaded: true, attempt: 0, lostAt: null, retryAt: null, error: "" };
-  const feed = { venue: "binance", source: "live", state: "ok", interval: "1s", symbols: 380, ageMs: 400, timestamp: NOW, progress: null };
+  const feed = { venue: "binance", source: "live", state: "ok", interval: "1s", symbols: 380, ageMs: 400, timestamp: NOW, progress: null, reason: "" };
   expect(badgeOf(online, feed, 400, false, NOW)).toEqual({ tone: "LIVE", text: "LIVE", note: "0.4 s" });
   expect(badgeOf(online, null, null, false, NOW).text).toBe("CONNECTED");
   expect(badgeOf(online, feed, 42_000, true, NOW).text).toBe("STALE");

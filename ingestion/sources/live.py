@@ -158,6 +158,7 @@ class LiveSource:
         finally:
             keeper.cancel()
             await asyncio.gather(keeper, return_exceptions=True)
+            self._count()  # what came since the last round
 
     def _coarse(self, batch: CandleBatch) -> list[CandleBatch]:
         return [batch] if self._resampler is None else self._resampler.add(batch)

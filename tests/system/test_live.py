@@ -98,9 +98,12 @@ async def test_the_same_symbol_on_two_venues(system: System) -> None:
             return found[0]["close"] if found else None
 
         both = {"binance": "ok", "bybit": "ok"}
-        await asyncio.to_thread(wait_until, lambda: states() == both, 90, "two fresh feeds")
-        closes = lambda: (close("binance"), close("bybit"))  # noqa: E731
-        await asyncio.to_thread(wait_until, lambda: closes() == (10.0, 20.0), 60, "live candles of both")
+        await asyncio.to_thread(wait_until, lambda: states() == both, what="two fresh feeds")
+
+        def both_live() -> bool:
+            return (close("binance"), close("bybit")) == (10.0, 20.0)
+
+        await asyncio.to_thread(wait_until, both_live, what="live candles of both")
         with pytest.raises(urllib.error.HTTPError, match="400"):  # which of the two?
             await asyncio.to_thread(close, "")
         other.refusing = True

@@ -41,7 +41,7 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         roles: list[Role] = options["only"]
-        if options["web"] > 1 and not settings.CHANNEL_REDIS_URL:
+        if Role.WEB in roles and options["web"] > 1 and not settings.CHANNEL_REDIS_URL:
             raise CommandError(
                 "Several web processes need Redis or Valkey between the bridge and them: set CHANNEL_REDIS_URL "
                 "(redis://localhost:6379/0), or leave out --web."

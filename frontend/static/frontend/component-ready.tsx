@@ -120,6 +120,8 @@ interface Feed {
   ageMs: number;
   timestamp: number;
   progress: number | null;
+  /** Why this source plays and not what was asked for; usually empty. */
+  reason: string;
 }
 
 interface HistoryPoint {
@@ -315,6 +317,7 @@ function normaliseFeed(raw: unknown, now: number): Feed | null {
     ageMs: Math.max(0, toNumber(pick(raw, "age_ms")) ?? 0),
     timestamp: toTime(pick(raw, "timestamp", "ts")) ?? now,
     progress: toNumber(pick(raw, "progress")),
+    reason: toText(pick(raw, "reason")),
   };
 }
 
@@ -2100,11 +2103,12 @@ function badgeOf(status: Status, feed: Feed | null, feedAgeMs: number | null, st
 }
 const BADGE_ICONS: Record<string, string> = { SIMULATED: "flask", REPLAY: "replay", STALE: "clock", OFFLINE: "plug" };
 
-function Badge({ state }: { state: BadgeState }) {
+function Badge({ state, reason }: { state: BadgeState; reason: string }) {
   return (
-    <span className={`badge ${state.tone}`} role="status">
+    <span className={`badge ${state.tone}`} role="status" title={reason || undefined}>
       {state.tone === "LIVE" ? <span className="dotlive" /> : BADGE_ICONS[state.tone] && <Icon name={BADGE_ICONS[state.tone]!} size={12} />}
       <span>{state.text}</span>{state.note && <span className="age">{state.note}</span>}
+      {reason && <span className="vh">{reason}</span>}
     </span>
   );
 }
@@ -2513,7 +2517,7 @@ function Component(): React.ReactElement {
     <section ref={rootRef} className={`aa${frozen ? " frozen" : ""}`} data-theme={theme} aria-label="Anomalies" tabIndex={-1} onKeyDown={onKeyDown}>
       <header className="hd">
         <span className="title only-t">Anomalies</span>
-        <Badge state={badge} />
+        <Badge state={badge} reason={pad.feed?.reason ?? ""} />
         <span className="t2 ell src only-l" title={sourceText}>{sourceText}</span>
         {wide && <><span className="sep" /><Search value={settings.search} inputRef={searchRef} onChange={(search) => change({ search })} /></>}
         <span className="grow only-s" />

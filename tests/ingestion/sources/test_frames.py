@@ -17,6 +17,8 @@ from tests.ingestion.venues.binance import binance
 from tests.ingestion.venues.others import bybit, iso, kraken, okx
 from tests.ingestion.venues.server import Protocol, serving
 
+pytestmark = pytest.mark.usefixtures("ccxt_is_loaded")
+
 GOLDEN = Path(__file__).resolve().parents[2] / "data" / "venues"
 # Time (ms), our symbol, price, amount.
 Trade = tuple[int, str, float, float]

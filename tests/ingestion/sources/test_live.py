@@ -18,6 +18,8 @@ from tests.ingestion.venues.binance import agg_trade, binance, mini_tickers
 from tests.ingestion.venues.others import Exchange, bybit, coinbase, hyperliquid, kraken, okx
 from tests.ingestion.venues.server import serving
 
+pytestmark = pytest.mark.usefixtures("ccxt_is_loaded")
+
 # --- The whole market of a venue --------------------------------------------------------------------------------------
 
 
