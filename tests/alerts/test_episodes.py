@@ -57,7 +57,9 @@ def test_a_turn_of_direction_is_another_episode_when_it_is_severe() -> None:
 
 
 def test_a_turn_may_come_sooner_than_an_end() -> None:
-    store = Episodes(Episode[str, str], hold_ms=5 * MINUTE, cooldown_ms=0, renew_ms=10 * MINUTE, turn_ms=2 * MINUTE)
+    store: Episodes[str, str] = Episodes(
+        Episode[str, str], hold_ms=5 * MINUTE, cooldown_ms=0, renew_ms=10 * MINUTE, turn_ms=2 * MINUTE
+    )
     seen(store, 0, 3)
     assert seen(store, 1, 3, up=False) == []
     assert seen(store, 2, 3, up=False) == [State.CLOSED, State.OPEN]
