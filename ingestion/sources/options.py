@@ -2,7 +2,6 @@
 
 import argparse
 import asyncio
-import logging
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -13,8 +12,6 @@ from ingestion.sources import SOURCE_NAMES, Source, SourceError, open_source
 from ingestion.sources.live import INTERVALS, LiveSource
 from ingestion.sources.venues import VENUE_NAMES, venue_named
 from market.messages import unify_symbol
-
-logger = logging.getLogger(__name__)
 
 # How long `auto` waits for a live venue before it plays the simulated market.
 AUTO_S: Final = 5.0
@@ -83,7 +80,6 @@ def sources_from_options(options: Mapping[str, Any], say: Callable[[str], object
         try:
             asyncio.run(_probe(sources))
         except SourceError as error:
-            logger.warning("Source auto: %s; the simulated market plays", error)
             say(f"Source auto: {error}. THE SIMULATED MARKET PLAYS: these are not real prices.")
             return [open_source("simulated", reason=error.sentence)]
         say(f"Source auto: {' and '.join(source.venue for source in sources)} answered.")
