@@ -1980,7 +1980,7 @@ function SyncCard({ item, pad, now, act }: { item: MarketAnomaly; pad: Pad; now:
         <div>
           <Change value={item.averageChangePct} direction={item.direction} big /> <span className="t2">avg</span>
           <div className="t2">{item.symbols.length} of {item.universe ?? "–"}{item.window ? ` in ${span(item.window)}` : ""}</div>
-          {item.usualRatio !== null && <div className="t3">Usual: {share(item.usualRatio)}, the tick</div>}
+          {item.usualRatio !== null && <div className="t3">Usual: {share(item.usualRatio)} (the tick)</div>}
         </div>
       </div>
       <div className={`chips${all ? " all" : ""}`}>
