@@ -145,8 +145,8 @@ class Bank:
             for row, scores in enumerate(self.scores[: len(SHARED)]):
                 moves, common = scores.observed, market.moves.take(scores.horizon)
                 near = np.abs(moves - common) < 0.5 * np.maximum(np.abs(moves), np.abs(common))
-                np.copyto(shared[row], own[row], where=near)
-                own[row][near] = 0.0
+                shared[row] = own[row] * near
+                own[row] *= ~near
         size = self.residual.projected / self.residual.economic_size
         surge = self.volume.gate
         view = BankView(own=self._standing(own, size, surge), shared=self._standing(shared))

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from market.detectors.panel import Floats, Panel
 from market.detectors.state import State
+from market.detectors.statistics import largest
 from market.detectors.synchronized import MarketView
 from market.messages import Method
 
@@ -65,16 +66,10 @@ def move_scores(
 ) -> Scores:
     """Scores of a method on moves: of all horizons the one where (move − expected) / scale is largest.
 
-    moves, scale: (K, n) log returns, scale > 0; expected: the same, or what broadcasts to it. ready, baseline: (n,).
+    moves, scale: (K, n) log returns, scale > 0; expected: the same or (K, 1). ready, baseline: (n,).
     """
     scores = (moves - expected) / scale
-    # Row by row: `argmax` along the short axis costs five times as much.
-    horizon = np.zeros(scores.shape[1], dtype=np.intp)
-    largest = np.abs(scores[0])
-    for row in range(1, len(scores)):
-        size = np.abs(scores[row])
-        np.copyto(horizon, row, where=size > largest)
-        np.maximum(largest, size, out=largest)
+    horizon = largest(np.abs(scores))
     at = horizon * scores.shape[1] + np.arange(scores.shape[1])
     score = np.where(ready, scores.take(at), 0.0)
     return Scores(
@@ -83,23 +78,11 @@ def move_scores(
         strength=np.abs(score) / threshold,
         observed=moves.take(at),
         usual=scale.take(at),
-        expected=np.broadcast_to(expected, scores.shape)[horizon, np.arange(scores.shape[1])],
+        expected=expected.take(at if expected.shape == scores.shape else horizon),
         horizon=horizon,
         window_ms=panel.horizon_ms.take(horizon),
         baseline=baseline,
     )
-
-
-def root_time(panel: Panel) -> Floats:
-    """(K, 1): how much wider the range of a random walk is over each horizon than over the shortest."""
-    root: Floats = np.sqrt(panel.horizon_ms / panel.horizon_ms[0])[:, None]
-    return root
-
-
-def known(panel: Panel) -> NDArray[np.bool_]:
-    """(n,): columns whose shortest return is a real one, not one measured since the listing."""
-    real: NDArray[np.bool_] = panel.fresh & (panel.age > panel.horizon_bars[0])
-    return real
 
 
 def due(panel: Panel, next_at: int, period_ms: int) -> tuple[bool, int]:

@@ -16,7 +16,7 @@ from typing import Any, ClassVar, Final, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from alerts.detectors.base import SMALLEST_SIGMA, Scores, due, known
+from alerts.detectors.base import SMALLEST_SIGMA, Scores, due
 from market.detectors.panel import Floats, Panel, widened
 from market.detectors.state import Stateful
 from market.detectors.statistics import RunningMean, decay
@@ -70,10 +70,10 @@ class Cusum(Stateful):
     def score(self, panel: Panel, market: MarketView | None) -> Scores:
         ready = panel.fresh & (self.count >= self.needed)
         if due(panel, self.next_sample, self.period)[0]:
-            self._step(panel, market, ready & known(panel))
+            self._step(panel, market, ready & panel.known)
         every = np.arange(len(ready))
         lower = (self.sums[1] > self.sums[0]).astype(np.intp)
-        score = np.where(ready, np.where(lower, -self.sums[1], self.sums[0]), 0.0)
+        score = np.where(ready, (1 - 2 * lower) * self.sums.max(axis=0), 0.0)
         steps = np.maximum(self.steps[lower, every], 1.0)
         sigma = self._sigma()
         window_ms = steps * self.period
@@ -84,7 +84,7 @@ class Cusum(Stateful):
             observed=self.drift[lower, every],
             usual=(SLACK * steps + THRESHOLD) * sigma / THRESHOLD,
             expected=np.zeros(len(score)),
-            horizon=np.minimum(np.searchsorted(panel.horizon_ms, window_ms), len(panel.horizon_ms) - 1),
+            horizon=(window_ms > panel.horizon_ms[:-1, None]).sum(axis=0, dtype=np.intp),
             window_ms=window_ms,
             baseline=self.count,
         )
@@ -92,7 +92,7 @@ class Cusum(Stateful):
     def learn(self, panel: Panel, market: MarketView | None) -> None:
         now, self.next_sample = due(panel, self.next_sample, self.period)
         if now:
-            real = known(panel)
+            real = panel.known
             bound = np.where(self.count >= self.needed, CLIP * self._sigma(), np.inf)
             self.variance.learn(np.minimum(np.abs(self._residual(panel, market)), bound) ** 2, real)
             self.count = self.count + real
@@ -120,9 +120,10 @@ class Cusum(Stateful):
         residual = self._residual(panel, market)
         z = np.clip(residual / self._sigma(), -CLIP, CLIP)
         sums = stepped(self.sums, np.stack([z, -z]))
+        # Times the condition, not `where` it holds: which it is nobody can foresee, the processor neither.
         running = sums > 0
-        np.copyto(self.steps, np.where(running, self.steps + 1, 0.0), where=where)
-        np.copyto(self.drift, np.where(running, self.drift + residual, 0.0), where=where)
+        np.copyto(self.steps, (self.steps + 1) * running, where=where)
+        np.copyto(self.drift, (self.drift + residual) * running, where=where)
         np.copyto(self.sums, sums, where=where)
         oldest = self.path[self.turn]
         np.copyto(self.start, stepped(self.start, np.stack([oldest, -oldest])), where=~np.isnan(oldest))

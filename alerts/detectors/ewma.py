@@ -11,7 +11,7 @@ from typing import ClassVar, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from alerts.detectors.base import SMALLEST_SIGMA, Scores, known, move_scores, root_time
+from alerts.detectors.base import SMALLEST_SIGMA, Scores, move_scores
 from market.detectors.panel import Panel, widened
 from market.detectors.state import Stateful
 from market.detectors.statistics import RunningMean, decay
@@ -38,13 +38,13 @@ class Ewma(Stateful):
         self.count = widened(self.count, columns)
 
     def score(self, panel: Panel, market: MarketView | None) -> Scores:
-        scale = np.maximum(np.sqrt(self.variance.mean), SMALLEST_SIGMA) * root_time(panel)
+        scale = np.maximum(np.sqrt(self.variance.mean), SMALLEST_SIGMA) * panel.root_time
         ready = panel.fresh & (self.count >= self.needed)
-        return move_scores(panel, panel.returns, np.zeros(1), scale, ready, self.count, THRESHOLD)
+        return move_scores(panel, panel.returns, np.zeros((len(scale), 1)), scale, ready, self.count, THRESHOLD)
 
     def learn(self, panel: Panel, market: MarketView | None) -> None:
         sigma = np.maximum(np.sqrt(self.variance.mean), SMALLEST_SIGMA)
         bound = np.where(self.count >= self.needed, BOUND * sigma, np.inf)
-        real = known(panel)
+        real = panel.known
         self.variance.learn(np.minimum(np.abs(panel.returns[0]), bound) ** 2, real, panel.steps)
         self.count = self.count + real * panel.steps

@@ -155,7 +155,7 @@ def fill(panel: Panel, column: int, finding: Finding, sigma: float) -> tuple[dic
         "lower": lower,
         "upper": upper,
         "change_pct": 100 * change,
-        "spark": [significant(close) for close in closes],
+        "spark": [significant(close) for close in closes.tolist()],
     }
     return fields, explanation
 

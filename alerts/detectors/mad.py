@@ -10,7 +10,7 @@ from typing import ClassVar, Final
 
 import numpy as np
 
-from alerts.detectors.base import SMALLEST_SIGMA, Scores, due, known, move_scores, root_time
+from alerts.detectors.base import SMALLEST_SIGMA, Scores, due, move_scores
 from market.detectors.panel import Panel
 from market.detectors.state import Stateful
 from market.detectors.statistics import MAD_TO_SIGMA, Samples
@@ -37,7 +37,7 @@ class Mad(Stateful):
     def score(self, panel: Panel, market: MarketView | None) -> Scores:
         samples = self.samples
         ready = panel.fresh & (samples.count >= NEEDED)
-        root = root_time(panel)
+        root = panel.root_time
         expected = np.where(ready, samples.median, 0.0) * root**2
         scale = np.where(ready, np.maximum(MAD_TO_SIGMA * samples.deviation, SMALLEST_SIGMA), 1.0) * root
         baseline = np.minimum(samples.count, SAMPLES)
@@ -46,4 +46,4 @@ class Mad(Stateful):
     def learn(self, panel: Panel, market: MarketView | None) -> None:
         now, self.next_sample = due(panel, self.next_sample, self.period)
         if now:
-            self.samples.add(panel.returns[0], known(panel))
+            self.samples.add(panel.returns[0], panel.known)

@@ -25,10 +25,10 @@ from typing import ClassVar, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from alerts.detectors.base import SMALLEST_SIGMA, Scores, due, known, move_scores, root_time
+from alerts.detectors.base import SMALLEST_SIGMA, Scores, due, move_scores
 from market.detectors.panel import LONGEST_MS, Floats, Panel, widened
 from market.detectors.state import Stateful
-from market.detectors.statistics import MAD_TO_SIGMA, RunningMean, Samples, decay
+from market.detectors.statistics import MAD_TO_SIGMA, RunningMean, Samples, decay, median
 from market.detectors.synchronized import MarketView
 from market.messages import Method
 
@@ -89,13 +89,14 @@ class Residual(Stateful):
         sigma = np.maximum(np.sqrt(self.variance.mean), SMALLEST_SIGMA)
         moves = np.zeros(len(panel.horizon_bars)) if market is None else market.moves
         # np.hypot guards against overflow that returns cannot cause, and takes four times as long.
-        scale = np.sqrt((sigma * root_time(panel)) ** 2 + (BETA_SPREAD * moves[:, None]) ** 2)
+        scale = np.sqrt((sigma * panel.root_time) ** 2 + (BETA_SPREAD * moves[:, None]) ** 2)
         ready = panel.fresh & (self.count >= self.needed)
         made = np.abs(residual)
         size = np.maximum(made - BETA_SPREAD * np.abs(moves)[:, None], 0.0)
-        beyond = np.maximum(np.sign(residual) * self._climbed(panel, residual) - made, 0.0)
-        moved = np.sign(residual) * panel.returns >= OWN * made
-        projections = np.where(moved, size + self.reach * sigma + CLIMB * beyond, 0.0)
+        way = np.sign(residual)
+        beyond = np.maximum(way * self._climbed(panel, residual) - made, 0.0)
+        moved = way * panel.returns >= OWN * made
+        projections = (size + self.reach * sigma + CLIMB * beyond) * moved
         self.projected = np.where(ready, projections.max(axis=0), 0.0)
         return move_scores(panel, panel.returns, moves[:, None], scale, ready, self.count, THRESHOLD)
 
@@ -104,13 +105,13 @@ class Residual(Stateful):
         bound = np.where(
             self.count >= self.needed, BOUND * np.maximum(np.sqrt(self.variance.mean), SMALLEST_SIGMA), np.inf
         )
-        real = known(panel)
+        real = panel.known
         self.variance.learn(np.minimum(np.abs(residual[0]), bound) ** 2, real, panel.steps)
         self.climb = np.where(real, self._climbed(panel, residual), np.where(panel.fresh, 0.0, self.climb))
         self.count = self.count + real * panel.steps
         now, self.next_size = due(panel, self.next_size, LONGEST_MS)
         if now and market is not None:
-            size = np.median(np.abs(residual[-1][panel.live]))
+            size = median(np.abs(residual[-1][panel.live]))
             self.sizes.add(np.array([size]), np.array([True]))
 
     def _climbed(self, panel: Panel, residual: Floats) -> Floats:

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from alerts.detectors.base import Scores
 from market.detectors.panel import Bools, Floats, Panel
-from market.detectors.statistics import MAD_TO_SIGMA, Samples
+from market.detectors.statistics import MAD_TO_SIGMA, Samples, median
 
 # A quantity that hardly varies in the sample is not taken for one that cannot.
 SMALLEST_SPREAD: Final = 0.35
@@ -31,7 +31,7 @@ def surge_scores(
     spread = np.maximum(MAD_TO_SIGMA * np.where(ready, logs.deviation, 0.0), SMALLEST_SPREAD)
     ratio = np.where(ready, np.minimum(values / usual, 1e6), 0.0)
     voters = ready & panel.live
-    common = max(float(np.median(ratio[voters])), 1.0) if voters.any() else 1.0
+    common = max(median(ratio[voters]), 1.0) if voters.any() else 1.0
     threshold = common * np.exp(deviations * spread)
     excess = np.maximum(np.log(np.maximum(ratio / common, 1.0)), 0.0)
     return Scores(

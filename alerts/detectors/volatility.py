@@ -16,7 +16,7 @@ from alerts.detectors.base import Scores, due
 from alerts.detectors.surge import surge_scores
 from market.detectors.panel import LONGEST_MS, Floats, Panel, widened
 from market.detectors.state import Stateful
-from market.detectors.statistics import Samples
+from market.detectors.statistics import Samples, largest
 from market.detectors.synchronized import MarketView
 from market.messages import Method
 
@@ -57,7 +57,7 @@ class Volatility(Stateful):
         self._add(panel)
         ranges = np.stack([self._range(self.size), self.burst_scale * self._range(self.burst)])
         ready = panel.fresh & (self.samples.count >= NEEDED)
-        horizon = self.horizons[ranges.argmax(axis=0)]
+        horizon = self.horizons[largest(ranges)]
         return surge_scores(panel, ranges.max(axis=0), horizon, self.samples, ready, DEVIATIONS)
 
     def learn(self, panel: Panel, market: MarketView | None) -> None:
@@ -82,6 +82,9 @@ class Volatility(Stateful):
 
     def _range(self, buckets: int) -> Floats:
         """(n,): over the last so many buckets."""
-        slots = (self.bucket - np.arange(buckets)) % self.size
-        spread: Floats = self.highs[slots].max(axis=0) - self.lows[slots].min(axis=0)
+        highs, lows = self.highs, self.lows
+        if buckets < self.size:
+            slots = (self.bucket - np.arange(buckets)) % self.size
+            highs, lows = highs[slots], lows[slots]
+        spread: Floats = highs.max(axis=0) - lows.min(axis=0)
         return np.where(np.isfinite(spread), spread, 0.0)

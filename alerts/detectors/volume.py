@@ -22,7 +22,7 @@ from alerts.detectors.base import Scores, due
 from alerts.detectors.surge import surge_scores
 from market.detectors.panel import Floats, Panel, widened
 from market.detectors.state import Stateful
-from market.detectors.statistics import Samples, decay
+from market.detectors.statistics import Samples, decay, largest
 from market.detectors.synchronized import MarketView
 from market.messages import Method
 
@@ -68,7 +68,7 @@ class Volume(Stateful):
         usual = np.exp(np.where(ready, self.samples.median, 0.0))
         self.gate = np.where(ready, rates.max(axis=0) / usual, 0.0)
         rates *= self.share[self.used]
-        best = np.argmax(rates, axis=0)
+        best = largest(rates)
         value = rates[best, np.arange(len(best))]
         return surge_scores(
             panel, value, self.used[best], self.samples, ready, DEVIATIONS, self.habit[self._hour(panel)]

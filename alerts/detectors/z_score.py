@@ -10,7 +10,7 @@ from typing import ClassVar, Final
 
 import numpy as np
 
-from alerts.detectors.base import SMALLEST_SIGMA, Scores, known, move_scores, root_time
+from alerts.detectors.base import SMALLEST_SIGMA, Scores, move_scores
 from market.detectors.panel import Floats, Panel, widened
 from market.detectors.state import Stateful
 from market.detectors.synchronized import MarketView
@@ -45,7 +45,7 @@ class ZScore(Stateful):
 
     def score(self, panel: Panel, market: MarketView | None) -> Scores:
         count, mean, sigma = self._baseline()
-        root = root_time(panel)
+        root = panel.root_time
         scale = np.maximum(sigma, SMALLEST_SIGMA) * root
         ready = panel.fresh & (count >= self.needed)
         return move_scores(panel, panel.returns, mean * root**2, scale, ready, count.astype(np.int64), THRESHOLD)
@@ -61,6 +61,7 @@ class ZScore(Stateful):
         count, mean, sigma = self._baseline()
         bound = np.where(count >= self.needed, CLIP * np.maximum(sigma, SMALLEST_SIGMA), np.inf)
         value = np.clip(panel.returns[0] - mean, -bound, bound) + mean
-        learnt = panel.steps * known(panel) * np.stack([np.ones_like(value), value, value**2])
+        weight = panel.known * float(panel.steps)
+        learnt = np.array([weight, weight * value, weight * value**2])
         self.blocks[block % BLOCKS] += learnt
         self.totals += learnt

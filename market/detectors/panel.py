@@ -4,7 +4,7 @@ Rows are candles, columns are symbols. Windows are given in minutes and become b
 one parametrisation serves 1 s and 5 m candles alike.
 """
 
-from array import array
+import struct
 from collections.abc import Sequence
 from typing import Final, TypeVar
 
@@ -33,8 +33,8 @@ def widened(array: NDArray[T], columns: int, fill: float = 0.0) -> NDArray[T]:
 
 
 def _floats(values: list[float]) -> Floats:
-    """As `np.array` does, in half the time: a list of floats needs no guess what it is one of."""
-    return np.frombuffer(array("d", values), dtype=np.float64)
+    """As `np.array` does, in a third of the time: a list of floats needs no guess what it is one of."""
+    return np.frombuffer(struct.pack(f"{len(values)}d", *values), dtype=np.float64)
 
 
 class Panel(Stateful):
@@ -47,9 +47,11 @@ class Panel(Stateful):
 
     Attributes (n = capacity, K = number of distinct horizons):
         horizon_bars (K,): horizons in bars; horizon_ms (K,): the same in ms, never shorter than a bar.
+        root_time (K, 1): how much wider the range of a random walk is over each horizon than over the shortest.
         returns (K, n): log return over each horizon, as of the last batch.
         turnover (K, n): quote volume traded within each horizon.
         fresh (n,): had a candle in the last batch.
+        known (n,): fresh, and the shortest return is a real one, not one measured since the listing.
         live (n,): fresh, and moved at all in 15 min: frozen listings do not vote on the market.
         age (n,): bars since the symbol was listed or came back.
         steps: bars that the last batch stands for: 1, or 60 when the history of a 1 s feed comes in candles of a minute
@@ -59,13 +61,14 @@ class Panel(Stateful):
 
     KEPT = (
         "symbols", "columns", "close_time", "slot", "log_close", "traded", "age", "last_seen",
-        "log_high", "log_low", "fresh", "live", "returns", "turnover",
+        "log_high", "log_low", "fresh", "known", "live", "returns", "turnover",
     )  # fmt: skip
 
     def __init__(self, interval: str) -> None:
         self.bar_ms = interval_ms(interval)
         self.horizon_bars = tuple(sorted({max(1, round(m * 60_000 / self.bar_ms)) for m in HORIZONS_MIN}))
         self.horizon_ms = np.array([bars * self.bar_ms for bars in self.horizon_bars], dtype=np.float64)
+        self.root_time: Floats = np.sqrt(self.horizon_ms / self.horizon_ms[0])[:, None]
         self.rows = self.horizon_bars[-1] + CHART_CANDLES + 1
         self.symbols: list[str] = []
         self.columns: dict[str, int] = {}
@@ -80,6 +83,7 @@ class Panel(Stateful):
         self.log_high: Floats = np.zeros(0)
         self.log_low: Floats = np.zeros(0)
         self.fresh: Bools = np.zeros(0, dtype=bool)
+        self.known: Bools = np.zeros(0, dtype=bool)
         self.live: Bools = np.zeros(0, dtype=bool)
         self.returns: Floats = np.zeros((len(self.horizon_bars), 0))
         self.turnover: Floats = np.zeros((len(self.horizon_bars), 0))
@@ -111,11 +115,11 @@ class Panel(Stateful):
         self.close_time = batch.close_time
 
         prices = np.array([_floats(column) for column in (batch.open, batch.high, batch.low, batch.close)])
-        volume = np.nan_to_num(_floats(batch.volume), nan=0.0, posinf=0.0, neginf=0.0)
+        volume = _floats(batch.volume)
+        volume = np.where((volume > 0) & (volume < np.inf), volume, 0.0)
         good = (np.isfinite(prices) & (prices > 0)).all(axis=0)
         if not good.all():
             index, prices, volume = index[good], prices[:, good], volume[good]
-        volume = np.maximum(volume, 0.0)
         log_open, log_high, log_low, log_close = np.log(prices)
 
         started = self.close_time - self.last_seen[index] > LONGEST_MS + self.bar_ms
@@ -138,6 +142,7 @@ class Panel(Stateful):
         self.turnover = self.traded[self.slot] - self.traded[past]
         self.fresh = np.zeros(self.capacity, dtype=bool)
         self.fresh[index] = True
+        self.known = self.fresh & (self.age > self.horizon_bars[0])
         self.live = self.fresh & (self.returns[-1] != 0.0)
         return True
 

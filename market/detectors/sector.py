@@ -65,10 +65,9 @@ class Sectors(Stateful):
         if not len(self.names):
             return []
         panel = self.panel
-        residual = panel.returns - market.moves[:, None]
-        live = panel.live[self.flat]
-        counts = np.add.reduceat(live.astype(np.float64), self.starts)
-        held = np.where(live, residual[:, self.flat], 0.0)
+        residual = (panel.returns - market.moves[:, None]) * panel.live
+        counts = np.add.reduceat(panel.live[self.flat].astype(np.float64), self.starts)
+        held = residual.take(self.flat, axis=1)
         total = np.add.reduceat(held, self.starts, axis=1)
         highest = np.maximum.reduceat(held, self.starts, axis=1)
         lowest = np.minimum.reduceat(held, self.starts, axis=1)

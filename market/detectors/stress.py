@@ -126,7 +126,7 @@ class Stress(Stateful):
         total = float(np.mean(self.variance.mean[live]))
         share = float(self.mean_variance.mean[0]) / total if total > 0 else 0.0
         n = market.universe
-        correlation = float(np.clip((n * share - 1) / (n - 1), 0.0, 1.0))
+        correlation = min(max((n * share - 1) / (n - 1), 0.0), 1.0)
         ordered = {
             StressMetric.VOLATILITY: 100 * market.sigma,
             StressMetric.BREADTH: market.ratio,
@@ -145,7 +145,7 @@ class Stress(Stateful):
         if self.taken < ABSORPTION_NEEDED or self.taken % ABSORPTION_EVERY:
             return
         known = self.returns[: min(self.taken, ABSORPTION_SAMPLES)]
-        moving = np.flatnonzero(known.std(axis=0) > 0)
+        moving = np.flatnonzero(known.max(axis=0) > known.min(axis=0))
         busiest = moving[np.argsort(-panel.turnover[-1][moving], kind="stable")[:ABSORPTION_SYMBOLS]]
         if len(busiest) < MINIMUM_UNIVERSE:
             return
