@@ -30,6 +30,9 @@ from market.messages import (
     unify_symbol,
 )
 
+# JSON that is nested a thousand levels deep is as unreadable as any other.
+_UNREADABLE: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
+
 _alert_decoder: Final = msgspec.json.Decoder(Alert)
 _market_decoder: Final = msgspec.json.Decoder(MarketAnomaly)
 _batch_decoder: Final = msgspec.json.Decoder(CandleBatch)
@@ -40,21 +43,21 @@ _stress_decoder: Final = msgspec.json.Decoder(StressIndex)
 def decode_batch(payload: bytes) -> CandleBatch:
     try:
         return _batch_decoder.decode(payload)
-    except msgspec.MsgspecError as error:
+    except _UNREADABLE as error:
         raise InvalidMessage(str(error)) from error
 
 
 def decode_feed(payload: bytes) -> Feed:
     try:
         return _feed_decoder.decode(payload)
-    except msgspec.MsgspecError as error:
+    except _UNREADABLE as error:
         raise InvalidMessage(str(error)) from error
 
 
 def decode_stress(payload: bytes) -> StressIndex:
     try:
         return _stress_decoder.decode(payload)
-    except msgspec.MsgspecError as error:
+    except _UNREADABLE as error:
         raise InvalidMessage(str(error)) from error
 
 
@@ -67,7 +70,7 @@ def decode_alert(payload: bytes, *, received_at: int, subject_token: str = "") -
     """
     try:
         return _alert_decoder.decode(payload)
-    except msgspec.MsgspecError:
+    except _UNREADABLE:
         fields = _normalise_alert(_fields(payload), received_at, subject_token)
     alert: Alert = _convert(fields, Alert)
     return alert
@@ -77,7 +80,7 @@ def decode_market(payload: bytes, *, received_at: int, subject_token: str = "") 
     """A market anomaly from any publisher; see `decode_alert`. `subject_token` names the type of one that does not."""
     try:
         return cast(MarketAnomaly, _market_decoder.decode(payload))
-    except msgspec.MsgspecError:
+    except _UNREADABLE:
         fields = _normalise_market(_fields(payload), received_at, subject_token)
     anomaly: MarketAnomaly = _convert(fields, MarketAnomaly)
     return anomaly
@@ -153,7 +156,7 @@ def snake_case(name: str) -> str:
 def _fields(payload: bytes) -> dict[str, Any]:
     try:
         raw = msgspec.json.decode(payload)
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+    except _UNREADABLE as error:
         raise InvalidMessage(f"not JSON: {error}") from error
     if not isinstance(raw, dict):
         raise InvalidMessage(f"expected a JSON object, got {type(raw).__name__}")
@@ -330,5 +333,5 @@ def _content_id(fields: Mapping[str, Any], *names: str) -> str:
 def _convert(fields: dict[str, Any], kind: Any) -> Any:
     try:
         return msgspec.convert(fields, kind, strict=False)
-    except msgspec.MsgspecError as error:
+    except _UNREADABLE as error:
         raise InvalidMessage(str(error)) from error
