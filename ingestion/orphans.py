@@ -35,14 +35,15 @@ Market = tuple[str, str]
 
 
 class Orphans:
-    """What is open, by the revisions it is told of, in the order they were published. Pure but for the log.
+    """What is open, by the revisions it is told of, in the order they were published. Pure.
 
     `known` was open and is the analysis' own. `markets`: where it may have found what does not say where. At most
-    `MAX_OPEN` are remembered, oldest out.
+    `MAX_OPEN` are remembered, oldest out: `forgotten`.
     """
 
     def __init__(self, known: Iterable[Anomaly] = (), markets: Iterable[Market] = ()) -> None:
         self.open: dict[str, Anomaly] = {anomaly.id: anomaly for anomaly in known}
+        self.forgotten = 0
         self._markets = frozenset(markets)
 
     def take(self, anomaly: Anomaly) -> None:
@@ -54,9 +55,8 @@ class Orphans:
             return
         self.open[anomaly.id] = _brief(anomaly)
         if len(self.open) > MAX_OPEN:
-            oldest = next(iter(self.open))
-            del self.open[oldest]
-            logger.warning("More than %d anomalies are open: %s stays so", MAX_OPEN, oldest)
+            del self.open[next(iter(self.open))]
+            self.forgotten += 1
 
     def ended(self, now_ms: int) -> list[Anomaly]:
         """The last revision of each."""
@@ -107,6 +107,8 @@ async def find_orphans(client: Client, known: Iterable[Anomaly]) -> Orphans:
     await reader.close()
     if orphans.open:
         logger.info("%d anomalies are open that nobody follows; they end", len(orphans.open))
+    if orphans.forgotten:
+        logger.warning("Another %d anomalies are too many and stay open", orphans.forgotten)
     if reader.offset < end:
         logger.warning("What is open could only be read up to offset %d of %d", reader.offset, end)
     return orphans
