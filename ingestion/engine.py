@@ -7,7 +7,8 @@ deterministic: the same batches give the same ids and revisions, whatever the cl
 
 import hashlib
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from itertools import chain
 from typing import Any, Final, Protocol, cast
@@ -117,12 +118,16 @@ class Engine:
             self.bank.widen(self.panel.capacity)
             self.strain.widen(self.panel.capacity)
         market = self.market.update()
+        departures: list[SectorView] = []
+        if market is not None:
+            departures = self.sectors.update(market)
+            market = replace(market, sectors=self.sectors.beyond())
         view = self.bank.update(market)
         if market is not None:
             strain = self.strain.update(market)
             self.stress = self._index(strain, market.universe)
             found += self._market(market, strain, detected_at)
-            found += self._sectors(market, detected_at)
+            found += self._sectors(departures, detected_at)
         found += self._symbols(view, market, detected_at)
         found += self._expired(detected_at)
         return found
@@ -203,9 +208,9 @@ class Engine:
             universe=universe,
         )
 
-    def _sectors(self, market: MarketView, detected_at: int) -> list[Anomaly]:
+    def _sectors(self, departures: Sequence[SectorView], detected_at: int) -> list[Anomaly]:
         found: list[Anomaly] = []
-        for seen in self.sectors.update(market):
+        for seen in departures:
             episodes = self.departures.observe(
                 seen.sector, seen.level, seen.strength >= EXIT, seen.excess >= 0, self.panel.close_time
             )
