@@ -228,7 +228,7 @@ def test_a_state_of_something_else_is_refused() -> None:
         engine.restore({"venue": "test", "interval": "1s"})
 
 
-@pytest.mark.parametrize("asked", [12, 60])
+@pytest.mark.parametrize("asked", [3, 12, 60])
 def test_as_many_alerts_a_day_as_asked_for(asked: int) -> None:
     """A week of 5-min candles that the engine never saw; the first day it still finds out."""
     engine = Engine("test", "5m", {}, alerts_per_day={Severity.LOW: asked})
