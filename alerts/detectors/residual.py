@@ -33,7 +33,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from alerts.detectors.base import SMALLEST_SIGMA, Scores, due, move_scores
-from market.detectors.panel import LONGEST_MS, Floats, Panel, widened
+from market.detectors.panel import LONGEST_MS, Bools, Floats, Panel, widened
 from market.detectors.state import Stateful
 from market.detectors.statistics import MAD_TO_SIGMA, RunningMean, Samples, decay, median
 from market.detectors.synchronized import MarketView
@@ -77,8 +77,10 @@ class Residual(Stateful):
         self.next_size = 0
         fraction = np.minimum(panel.horizon_ms / LONGEST_MS, 1.0)
         self.reach = (PROJECTION * np.sqrt(1.0 - fraction) * np.sqrt(LONGEST_MS / panel.horizon_ms[0]))[:, None]
-        # Of the last batch: S per column, and the horizon behind it.
+        # Of the last batch: S per column; e_k, and what is projected from it (K, n).
         self.projected: Floats = np.zeros(0)
+        self.residual: Floats = np.zeros((len(panel.horizon_bars), 0))
+        self.projections: Floats = np.zeros((len(panel.horizon_bars), 0))
 
     def widen(self, columns: int) -> None:
         self.variance.widen(columns)
@@ -114,9 +116,15 @@ class Residual(Stateful):
         way = np.sign(residual)
         beyond = np.maximum(way * self._climbed(panel, residual) - made, 0.0)
         moved = way * panel.returns >= OWN * made
-        projections = (size + self.reach * sigma + CLIMB * beyond) * moved
-        self.projected = np.where(ready, projections.max(axis=0), 0.0)
+        self.residual, self.projections = residual, (size + self.reach * sigma + CLIMB * beyond) * moved
+        self.projected = np.where(ready, self.projections.max(axis=0), 0.0)
         return move_scores(panel, panel.returns, explained, scale, ready, self.count, THRESHOLD)
+
+    def rises(self, columns: NDArray[np.intp]) -> Bools:
+        """Which way the move goes that S is projected from."""
+        horizon = self.projections[:, columns].argmax(axis=0)
+        rising: Bools = self.residual[horizon, columns] >= 0
+        return rising
 
     def beta(self) -> tuple[Floats, Floats]:
         """(n,): β, and how far it may be off."""
