@@ -188,9 +188,10 @@ class Bank:
 
     def _up(self, columns: NDArray[np.intp], leading: NDArray[np.intp], level: NDArray[np.int64]) -> Bools:
         """The price's way; for what is a drift or a big move against the market, the way of that."""
+        returns = self.panel.returns
         moves = np.array(
             [
-                scores.score[columns] if method is Method.CUSUM else self.panel.returns[scores.horizon[columns], columns]
+                scores.score[columns] if method is Method.CUSUM else returns[scores.horizon[columns], columns]
                 for method, scores in zip(self.methods, self.scores, strict=True)
             ]
         )
