@@ -7,7 +7,8 @@ deterministic: the same batches give the same ids and revisions, whatever the cl
 
 import hashlib
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from itertools import chain
 from typing import Any, Final, Protocol, cast
@@ -122,6 +123,7 @@ class Engine:
             SYMBOL_COOLDOWN_MS,
             RENEW_MS,
             turn_ms=max(SYMBOL_TURN_MS, bar),
+            turn_factor=2,
         )
         self.moves: Episodes[MarketType, MarketAnomaly] = Episodes(
             Episode[MarketType, MarketAnomaly], max(MARKET_HOLD_MS, 2 * bar), MARKET_COOLDOWN_MS, RENEW_MS
@@ -145,12 +147,16 @@ class Engine:
             self.bank.widen(self.panel.capacity)
             self.strain.widen(self.panel.capacity)
         market = self.market.update()
+        departures: list[SectorView] = []
+        if market is not None:
+            departures = self.sectors.update(market)
+            market = replace(market, sectors=self.sectors.beyond())
         view = self.bank.update(market)
         if market is not None:
             strain = self.strain.update(market)
             self.stress = self._index(strain, market.universe)
             found += self._market(market, strain, detected_at)
-            found += self._sectors(market, detected_at)
+            found += self._sectors(departures, detected_at)
         found += self._symbols(view, market, detected_at)
         found += self._expired(detected_at)
         return found
@@ -231,9 +237,9 @@ class Engine:
             universe=universe,
         )
 
-    def _sectors(self, market: MarketView, detected_at: int) -> list[Anomaly]:
+    def _sectors(self, departures: Sequence[SectorView], detected_at: int) -> list[Anomaly]:
         found: list[Anomaly] = []
-        for seen in self.sectors.update(market):
+        for seen in departures:
             episodes = self.departures.observe(
                 seen.sector, seen.level, seen.strength >= EXIT, seen.excess >= 0, self.panel.close_time
             )
