@@ -8,7 +8,7 @@ optional fields), and what still does not fit raises `InvalidMessage` with the r
 import hashlib
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, Final, cast
@@ -30,6 +30,7 @@ from market.messages import (
     unify_symbol,
 )
 
+DEEPEST: Final = 16
 # JSON that is nested a thousand levels deep is as unreadable as any other.
 _UNREADABLE: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 
@@ -69,10 +70,12 @@ def decode_alert(payload: bytes, *, received_at: int, subject_token: str = "") -
     of a message that does not. Raises `InvalidMessage`.
     """
     try:
-        return _alert_decoder.decode(payload)
+        alert: Alert = _alert_decoder.decode(payload)
     except _UNREADABLE:
-        fields = _normalise_alert(_fields(payload), received_at, subject_token)
-    alert: Alert = _convert(fields, Alert)
+        alert = _convert(_normalise_alert(_fields(payload), received_at, subject_token), Alert)
+    # The one field that may hold anything: it has to fit into a database and a browser too.
+    if _deeper(alert.explanation.parameters, DEEPEST):
+        raise InvalidMessage(f"explanation.parameters: nested more than {DEEPEST} levels deep")
     return alert
 
 
@@ -151,6 +154,18 @@ _CAMEL: Final = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 def snake_case(name: str) -> str:
     """`zScore` → `z_score`, `Z-Score` → `z_score`."""
     return _CAMEL.sub("_", name).replace("-", "_").replace(" ", "_").lower()
+
+
+def _deeper(value: Any, levels: int) -> bool:
+    """Whether dicts and lists are nested deeper than that."""
+    match value:
+        case dict():
+            inner: Iterable[Any] = value.values()
+        case list():
+            inner = value
+        case _:
+            return False
+    return not levels or any(_deeper(one, levels - 1) for one in inner)
 
 
 def _fields(payload: bytes) -> dict[str, Any]:
