@@ -23,6 +23,7 @@ from market.decoding import decode_alert, decode_market
 from market.messages import Anomaly, CandleBatch, Severity
 from market.sectors import sectors_for
 from tests.ingestion.sources.clock import FakeClock
+from tests.market.recordings import Returns, recording
 
 START_MS = 1_760_000_000_000
 WARMUP_S = 900
@@ -107,6 +108,28 @@ def test_it_says_what_it_found_and_how_good_that_is(recorded: Recorded, tmp_path
     assert max(anomaly.severity.rank for _, anomaly in found) >= Severity.MEDIUM.rank
 
 
+def test_without_a_catalogue_the_rule_makes_one(tmp_path: Path) -> None:
+    def fall(returns: Returns, volumes: Returns) -> None:
+        returns[400:410] -= 0.006
+
+    batches = recording(12, 480, inject=fall)
+    rows = [
+        (batch.close_time - 60_000, *candle)
+        for batch in batches
+        for candle in zip(batch.symbols, batch.open, batch.high, batch.low, batch.close, batch.volume, strict=True)
+    ]
+    lines = ["ts,symbol,open,high,low,close,volume", *(",".join(map(str, row)) for row in rows)]
+    (tmp_path / "fall.csv").write_text("\n".join(lines))
+    scores = tmp_path / "scores.json"
+    text = backtest(tmp_path / "fall.csv", "--events", "rule", "--scores", scores)
+    assert "by the rule in docs/backtest.md" in text
+    pooled = {(row["stream"], row["severity"], row["type"]): row for row in json.loads(scores.read_text())["pooled"]}
+    assert pooled["SYNCHRONIZED_MOVEMENT", "HIGH", "all"]["events"] == 1
+    assert pooled["SYNCHRONIZED_MOVEMENT", "HIGH", "MARKET_CRASH"]["hits"] == 1
+    assert pooled["SYNCHRONIZED_MOVEMENT", "HIGH", "MARKET_CRASH"]["median_lead_min"] >= 0
+    assert pooled["SYMBOL", "HIGH", "all"]["events"] == 0
+
+
 def test_every_anomaly_opens_and_closes(recorded: Recorded, tmp_path: Path) -> None:
     backtest(recorded.file, "--json", tmp_path / "found.jsonl")
     revisions: dict[str, list[Anomaly]] = {}
@@ -151,8 +174,12 @@ def test_files_are_recordings_of_their_own_unless_merged(recorded: Recorded, tmp
 def test_mistakes_are_one_clear_sentence(recorded: Recorded, tmp_path: Path) -> None:
     with pytest.raises(CommandError, match="absent.parquet: no such file"):
         backtest(tmp_path / "absent.parquet")
-    with pytest.raises(CommandError, match=r"absent\.csv: No such file"):
+    with pytest.raises(CommandError, match=r"absent\.csv: No such file or directory; without .* `--events rule` makes"):
         backtest(recorded.file, "--events", tmp_path / "absent.csv")
+    hours = [f"{START_MS + 3_600_000 * hour},AUSDT,1,1,1,1,1" for hour in range(5)]
+    (tmp_path / "hours.csv").write_text("\n".join(["ts,symbol,open,high,low,close,volume", *hours]))
+    with pytest.raises(CommandError, match="rule: it measures moves of 15 min and needs candles of at most 5 min"):
+        backtest(tmp_path / "hours.csv", "--events", "rule")
     with pytest.raises(CommandError, match=r"market\.parquet: not a CSV file"):
         backtest(recorded.file, "--events", recorded.file)
     with pytest.raises(CommandError, match="--scores needs --events"):

@@ -2,7 +2,7 @@ import csv
 import json
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from ingestion.backtest import analyse, events_of, exposure, json_line
+from ingestion.backtest import analyse, events_by_rule, events_of, exposure, json_line
 from ingestion.report import Findings, kind_of, render
 from ingestion.scoring import Alarm, Event, InvalidEvents, Score, alarms, pool, read_events, score
 from ingestion.sources import SourceError
@@ -23,19 +23,28 @@ from market.messages import SEVERITIES, Anomaly, Severity
 
 # Tables are for eyes and for files: a pipe has no width of its own.
 _PIPE_WIDTH: Final = 150
+# Instead of a catalogue: make one of every recording.
+_RULE: Final = "rule"
+# The events of a recording, which was loaded from that file (or from that and others).
+_EventsOf = Callable[[Recording, Path], list[Event]]
 
 
 class Command(BaseCommand):
     help = (
         "Run recordings through the analysis at full speed and say what it finds. Each FILE (or folder of files) is a "
-        "recording of its own. Example: `manage.py backtest candles.parquet --json found.jsonl --events events.csv`."
+        "recording of its own. Example: `manage.py backtest candles.parquet --json found.jsonl --events rule`."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("files", nargs="+", type=Path, metavar="FILE", help="parquet or CSV, or a folder of them")
         parser.add_argument("--merge", action="store_true", help="all FILEs are parts of one recording")
         parser.add_argument("--json", type=Path, metavar="OUT", help="write every anomaly as JSON Lines")
-        parser.add_argument("--events", type=Path, metavar="CSV", help="score against a catalogue of events")
+        parser.add_argument(
+            "--events",
+            metavar="CSV",
+            help="score against a catalogue of events; `rule` makes one of each recording, by the moves that are in it "
+            "(a file of that name is `./rule`)",
+        )
         parser.add_argument("--scores", type=Path, metavar="OUT", help="write every figure of the scores as JSON")
         parser.add_argument("--report", type=Path, metavar="OUT", help="write a page with charts of what was found")
         parser.add_argument("--venue", default="replay", help="venue of the candles; part of every id")
@@ -45,10 +54,10 @@ class Command(BaseCommand):
             raise CommandError("--scores needs --events")
         parts = [options["files"]] if options["merge"] else [[file] for file in options["files"]]
         try:
-            events = _read_events(options["events"]) if options["events"] else None
+            events_in = _catalogue(options["events"]) if options["events"] else None
             with ExitStack() as stack:
                 out = stack.enter_context(options["json"].open("wb")) if options["json"] else None
-                results = [_run(files, options["venue"], events, out) for files in parts]
+                results = [_run(files, options["venue"], events_in, out) for files in parts]
             if options["scores"]:
                 options["scores"].write_text(json.dumps(_figures(results), indent=1) + "\n")
             if options["report"]:
@@ -63,7 +72,7 @@ class Command(BaseCommand):
         console = Console(file=cast(IO[str], self.stdout), width=None if self.stdout.isatty() else _PIPE_WIDTH)
         for result in results:
             console.print(result.counts_table())
-        if events is not None:
+        if events_in is not None:
             if len(results) > 1:
                 for result in results:
                     console.print(_score_table(f"{result.name}: HIGH and above", _rows(result.scores, [Severity.HIGH])))
@@ -73,6 +82,8 @@ class Command(BaseCommand):
                 "lead: before the catalogue's own threshold. per day: of the market; for symbols, per symbol-day. "
                 "strict: an alert during a market event counts as false, too."
             )
+            if options["events"] == _RULE:
+                console.print("The events are moves in the recordings themselves, by the rule in docs/backtest.md.")
 
 
 @dataclass
@@ -124,29 +135,38 @@ class _Result:
         return table
 
 
+def _catalogue(source: str) -> _EventsOf:
+    if source == _RULE:
+        return lambda recording, path: events_by_rule(recording)
+    events = _read_events(Path(source))
+    return lambda recording, path: events_of(events, recording, path)
+
+
 def _read_events(path: Path) -> list[Event]:
-    with path.open(newline="", encoding="utf-8") as file:
-        try:
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
             return read_events(file)
-        except (UnicodeDecodeError, csv.Error):
-            raise InvalidEvents("not a CSV file") from None
+    except FileNotFoundError as error:
+        raise InvalidEvents(f"{error.strerror}; without a catalogue, `--events {_RULE}` makes one") from None
+    except (UnicodeDecodeError, csv.Error):
+        raise InvalidEvents("not a CSV file") from None
 
 
-def _run(files: Sequence[Path], venue: str, events: Sequence[Event] | None, out: IO[bytes] | None) -> _Result:
+def _run(files: Sequence[Path], venue: str, events_in: _EventsOf | None, out: IO[bytes] | None) -> _Result:
     recording = load_recording(files)
     seen = exposure(recording)
     name = ", ".join(file.name for file in files)
     result = _Result(Findings(name, recording), seen.days)
+    if events_in is not None:
+        result.findings.events = events_in(recording, files[0])
     started = time.perf_counter()
     for anomaly in _with_progress(name, recording, venue):
         result.took(anomaly)
         if out is not None:
             out.write(json_line(anomaly))
     result.seconds = time.perf_counter() - started
-    if events is not None:
-        concerned = events_of(events, recording, files[0])
-        result.findings.events = concerned
-        result.findings.scores = score(result.alarms, concerned, seen)
+    if events_in is not None:
+        result.findings.scores = score(result.alarms, result.findings.events, seen)
     return result
 
 
