@@ -1,0 +1,290 @@
+"""How good the detectors are on recordings made to look different: other candles, other universes.
+
+    python benchmarks/robustness.py RECORDING... [--interval 3m 5m 1s] [--universes 8 12 20 60] [--draws 8] [--json]
+
+Every recording runs through the analysis as it is and in each variation, and is scored (HIGH and above, the rule of
+`ingestion.scoring`) against the events that `ingestion.catalogue` finds in that very variation.
+
+`--interval`: longer candles are made of the recorded ones; shorter ones are drawn, a path from each candle's open over
+both of its extremes to its close, with its volume spread unevenly. What they add up to is the candle that was recorded,
+but they are smoother than real ones. Intervals that a recording cannot be brought to are left out. `--universes`:
+random subsets of so many symbols, `--draws` of each, as far as the recording has as many. "worst" is the run with the
+most false alarms, "small" how many of the market events were missed while fewer than eight symbols traded, which are
+no market to the detectors. Everything is seeded. Eight days of 29 symbols as 1 s candles take eight minutes and 3 GB.
+"""
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, Final
+
+import django
+import numpy as np
+from numpy.typing import NDArray
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.progress import MofNCompleteColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "anomaly_site.settings")
+django.setup()
+
+from ingestion.backtest import analyse, events_by_rule, exposure
+from ingestion.scoring import Score, Stream, alarms, pool, score
+from ingestion.sources import SourceError
+from ingestion.sources.recording import Recording, load_recording
+from market.detectors.synchronized import MINIMUM_UNIVERSE
+from market.messages import Severity, interval_ms
+
+Floats = NDArray[np.float64]
+ALL: Final = "all of them"
+
+
+@dataclass(frozen=True)
+class Variation:
+    """`make` gives what is played; it may take as much memory as the run itself, so it is called only then."""
+
+    recording: str
+    name: str
+    make: Callable[[], Recording]
+
+
+@dataclass(frozen=True)
+class Run:
+    """Scores of the market and of symbols; `missed_small`: events missed while the market was too small for alarms."""
+
+    scores: list[Score]
+    missed_small: int
+
+
+@dataclass(frozen=True)
+class Row:
+    """What the runs of one variation gave together, and the worst of them."""
+
+    recording: str
+    variation: str
+    runs: list[Run]
+
+    def figures(self) -> dict[str, Any]:
+        return {
+            "recording": self.recording,
+            "variation": self.variation,
+            "runs": len(self.runs),
+            "missed_in_small_market": sum(run.missed_small for run in self.runs),
+            "market": self._figures(Stream.MARKET),
+            "symbols": self._figures(Stream.SYMBOL),
+        }
+
+    def _figures(self, stream: Stream) -> dict[str, Any]:
+        scores = [one for run in self.runs for one in run.scores if one.stream is stream]
+        [total] = pool(scores)
+        figures = total.figures()
+        names = ("events", "hits", "recall", "median_lead_min", "false_alarms", "exposure_days", "false_alarms_per_day")
+        worst = max(one.false_per_day or 0.0 for one in scores)
+        return {name: figures[name] for name in names} | {"worst_false_alarms_per_day": worst}
+
+
+def coarser(recording: Recording, interval: str) -> Recording:
+    """Candles of a multiple of the recording's interval, of those that are there; the last one only if it is over."""
+    length_ms = interval_ms(interval)
+    number = (np.repeat(recording.close_time, np.diff(recording.start)) - 1) // length_ms
+    order = np.lexsort((recording.code, number))  # stable: in a candle of a symbol, time goes on
+    order = order[(number[order] + 1) * length_ms <= recording.close_time[-1]]
+    number, code, values = number[order], recording.code[order], recording.values[:, order]
+    first = np.flatnonzero((np.diff(number, prepend=-1) != 0) | (np.diff(code, prepend=-1) != 0))
+    last = np.append(first[1:], len(order)) - 1
+    times, start = np.unique(number[first], return_index=True)
+    return _like(
+        recording,
+        interval,
+        close_time=(times + 1) * length_ms,
+        start=np.append(start, len(first)),
+        code=code[first],
+        values=np.stack(
+            [
+                values[0, first],
+                np.maximum.reduceat(values[1], first),
+                np.minimum.reduceat(values[2], first),
+                values[3, last],
+                np.add.reduceat(values[4], first),
+            ]
+        ),
+    )
+
+
+def finer(recording: Recording, interval: str, seed: int) -> Recording:
+    """Candles of a fraction of the recording's interval (a quarter at most), which add up to the recorded ones."""
+    rng = np.random.default_rng(seed)
+    step_ms, length_ms = interval_ms(recording.interval), interval_ms(interval)
+    parts = step_ms // length_ms
+    values, codes = [], []
+    for begin, end in zip(recording.start[:-1], recording.start[1:], strict=True):
+        opened, high, low, close, volume = recording.values[:, begin:end]
+        path = _path(np.log([opened, high, low, close]), parts, rng)
+        path[-1] = close
+        before = np.vstack([opened, path[:-1]])
+        share = rng.gamma(0.6, size=path.shape) + 1e-9
+        candles = [before, np.maximum(before, path), np.minimum(before, path), path, volume * share / share.sum(axis=0)]
+        values.append(np.reshape(candles, (5, -1)))
+        codes.append(np.tile(recording.code[begin:end], parts))
+    count = np.repeat(np.diff(recording.start), parts)
+    return _like(
+        recording,
+        interval,
+        close_time=(recording.close_time[:, None] - step_ms + length_ms * np.arange(1, parts + 1)).ravel(),
+        start=np.append(0, np.cumsum(count)),
+        code=np.concatenate(codes),
+        values=np.concatenate(values, axis=1),
+    )
+
+
+def _path(logs: Floats, parts: int, rng: np.random.Generator) -> Floats:
+    """Prices at the ends of the parts, shape (parts, candles), of log open, high, low and close, shape (4, candles).
+
+    A rise goes to its low first, a fall to its high; each in its half of the time. Around the straight lines between
+    these there is noise of 3 % of the candle's range.
+    """
+    opened, high, low, close = logs
+    rises = close >= opened
+    one, other = np.where(rises, low, high), np.where(rises, high, low)
+    at_one = rng.integers(1, parts // 2, len(opened))
+    at_other = rng.integers(parts // 2, parts, len(opened))
+    at = np.arange(1, parts + 1)[:, None]
+    line = np.where(
+        at <= at_one,
+        opened + (one - opened) * at / at_one,
+        np.where(
+            at <= at_other,
+            one + (other - one) * (at - at_one) / (at_other - at_one),
+            other + (close - other) * (at - at_other) / (parts - at_other),
+        ),
+    )
+    noise = rng.normal(size=line.shape) * 0.03 * (high - low) * ((at != at_one) & (at != at_other))
+    path: Floats = np.exp(np.clip(line + noise, low, high))
+    return path
+
+
+def some(recording: Recording, size: int, seed: int) -> Recording:
+    """The same recording of `size` of its symbols."""
+    chosen = np.sort(np.random.default_rng([seed, size]).choice(len(recording.symbols), size, replace=False))
+    place = np.full(len(recording.symbols), -1, dtype=np.int32)
+    place[chosen] = np.arange(size)
+    code = place[recording.code]
+    kept = code >= 0
+    counts = np.add.reduceat(kept, recording.start[:-1], dtype=np.int64)
+    return _like(
+        recording,
+        recording.interval,
+        symbols=[recording.symbols[index] for index in chosen.tolist()],
+        close_time=recording.close_time[counts > 0],
+        start=np.append(0, np.cumsum(counts[counts > 0])),
+        code=code[kept],
+        values=recording.values[:, kept],
+    )
+
+
+def _like(recording: Recording, interval: str, symbols: list[str] | None = None, **columns: Any) -> Recording:
+    return Recording(
+        interval, symbols or recording.symbols, **columns, files=recording.files, unusable_rows=0, duplicate_rows=0
+    )
+
+
+def variations(path: Path, intervals: list[str], universes: list[int], draws: int) -> Iterator[Variation]:
+    recording = load_recording([path])
+    step_ms = interval_ms(recording.interval)
+    yield Variation(path.name, "as it is", lambda: recording)
+    for interval in intervals:
+        length_ms = interval_ms(interval)
+        if length_ms > step_ms and length_ms % step_ms == 0:
+            yield Variation(path.name, f"as {interval}", partial(coarser, recording, interval))
+        elif step_ms % length_ms == 0 and step_ms // length_ms >= 4:
+            yield Variation(path.name, f"as {interval}", partial(finer, recording, interval, 1))
+    for size in universes:
+        if size <= len(recording.symbols):
+            for draw in range(draws):
+                yield Variation(path.name, f"{size} symbols", partial(some, recording, size, draw))
+
+
+def run(variation: Variation, progress: Progress) -> Run:
+    recording = variation.make()
+    task = progress.add_task(f"{variation.recording}: {variation.name}", total=recording.rows)
+    found = [
+        alarm for anomaly in analyse(recording, advanced=partial(progress.advance, task)) for alarm in alarms([anomaly])
+    ]
+    progress.remove_task(task)
+    events, seen = events_by_rule(recording), exposure(recording)
+    trading = np.diff(recording.start)[np.searchsorted(recording.close_time, [e.threshold_ms or 0 for e in events])]
+    small = [event for event, count in zip(events, trading, strict=True) if count < MINIMUM_UNIVERSE]
+    [of_small, _] = _at_high(score(found, small, seen))
+    return Run(_at_high(score(found, events, seen)), of_small.events - of_small.hits)
+
+
+def _at_high(scores: list[Score]) -> list[Score]:
+    wanted = (Stream.MARKET, Stream.SYMBOL)
+    return [one for one in scores if one.stream in wanted and one.severity is Severity.HIGH and one.type == "all"]
+
+
+def table(rows: list[Row]) -> Table:
+    result = Table(box=SIMPLE_HEAD)
+    result.add_column("recording", max_width=22, no_wrap=True)
+    result.add_column("variation", no_wrap=True)
+    for heading in ("runs", "market hit", "small", "lead min", "false a day", "worst", "symbols hit", "lead min",
+                    "false a symbol-day", "worst"):  # fmt: skip
+        result.add_column(heading, justify="right")
+    for row in rows:
+        figures = row.figures()
+        cells = []
+        for one, form in ((figures["market"], ".2f"), (figures["symbols"], ".4f")):
+            lead, false = one["median_lead_min"], one["false_alarms_per_day"]
+            cells += [
+                f"{one['hits']} of {one['events']}",
+                "–" if lead is None else f"{lead:.1f}",
+                "–" if false is None else format(false, form),
+                format(one["worst_false_alarms_per_day"], form),
+            ]
+        cells.insert(1, str(figures["missed_in_small_market"] or ""))
+        result.add_row(row.recording, row.variation, str(len(row.runs)), *cells)
+    return result
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("files", nargs="+", type=Path, metavar="RECORDING")
+    parser.add_argument("--json", action="store_true", help="one JSON object instead of a table")
+    parser.add_argument("--interval", nargs="+", default=[], metavar="3m")
+    parser.add_argument("--universes", nargs="+", type=int, default=[], metavar="SYMBOLS")
+    parser.add_argument("--draws", type=int, default=8, help="random universes of each size (default 8)")
+    arguments = parser.parse_args()
+    runs: dict[tuple[str, str], list[Run]] = {}
+    columns = (TextColumn("{task.description}"), MofNCompleteColumn(), TaskProgressColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        try:
+            todo = [
+                variation
+                for path in arguments.files
+                for variation in variations(path, arguments.interval, arguments.universes, arguments.draws)
+            ]
+        except SourceError as error:
+            parser.error(str(error))
+        task = progress.add_task("runs", total=len(todo))
+        for variation in todo:
+            result = run(variation, progress)
+            runs.setdefault((variation.recording, variation.name), []).append(result)
+            if len(arguments.files) > 1:
+                runs.setdefault((ALL, variation.name), []).append(result)
+            progress.advance(task)
+    rows = sorted((Row(*names, found) for names, found in runs.items()), key=lambda row: row.recording == ALL)
+    if arguments.json:
+        print(json.dumps({"severity": "HIGH", "rows": [row.figures() for row in rows]}))
+    else:
+        Console(width=None if sys.stdout.isatty() else 150).print(table(rows))
+
+
+if __name__ == "__main__":
+    main()
