@@ -233,7 +233,7 @@ class Scenario:
         sector = names[rng.integers(len(names))]
         self._sector_rest_until_s[sector] = at_s + _REST_S
         members = self._sectors[sector]
-        size = np.log1p(rng.uniform(0.012, 0.04) * (1 if kind is EventKind.SECTOR_PUMP else -1))
+        size = np.log1p(rng.uniform(0.015, 0.04) * (1 if kind is EventKind.SECTOR_PUMP else -1))
         move_s = int(rng.integers(150, 361))
         return Event(
             kind, members, size * rng.uniform(0.7, 1.3, len(members)), at_s, move_s,
