@@ -105,8 +105,8 @@ class Event:
         )
 
 
-# A detector's budget is some alerts per symbol and day, and it takes for usual what comes often: were the events
-# larger in number (or the wild minutes of the whole market), none of them would be unusual any more.
+# Detectors take for usual what comes often: with many more events than these, or with more wild minutes of the whole
+# market, nothing would be unusual any more.
 _SYMBOL_KINDS: Final = {
     EventKind.SYMBOL_PUMP: 0.16,
     EventKind.SYMBOL_DUMP: 0.14,
@@ -217,8 +217,8 @@ class Scenario:
                 volume, reverts = rng.uniform(8, 20), rng.uniform(0.6, 0.9)
                 return event(move_s, size, volume=volume, noise=2.5, reverts=reverts, revert_s=move_s * 6.0)
             case EventKind.SLOW_DRIFT:
-                size = usual * rng.uniform(32, 60)
-                return event(int(rng.integers(600, 901)), size, volume=1.3, reverts=0.5, revert_s=3600.0)
+                size = usual * rng.uniform(32, 56)
+                return event(int(rng.integers(900, 1321)), size, volume=1.3, reverts=0.5, revert_s=3600.0)
             case EventKind.LEVEL_SHIFT:
                 return event(2, usual * rng.uniform(14, 34), volume=4.0)
             case EventKind.VOLUME_SURGE:

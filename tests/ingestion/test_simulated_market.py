@@ -24,7 +24,7 @@ MARKET = (EventKind.MARKET_CRASH, EventKind.MARKET_RALLY, EventKind.MARKET_STRES
 
 @dataclass
 class Watched:
-    """What a market did, the revisions that open or escalate, and the seconds in which a market anomaly was open."""
+    """What a market did, the revisions before the closing ones, and the seconds in which a market anomaly was open."""
 
     labels: list[Label] = field(default_factory=list)
     said: list[Anomaly] = field(default_factory=list)
