@@ -21,7 +21,8 @@ M = TypeVar("M")
 
 @dataclass(slots=True)
 class Episode(Generic[K, M]):
-    """`message` is what was last published of it; `level` 1 (LOW) … 4 (CRITICAL) is the highest it reached."""
+    """`message` is what was last published of it; `level` 1 (LOW) … 4 (CRITICAL) is the highest it reached; `turns` of
+    direction led up to it without a rest."""
 
     key: K
     opened_at: int
@@ -31,6 +32,7 @@ class Episode(Generic[K, M]):
     said_at: int
     state: State = State.OPEN
     revision: int = 1
+    turns: int = 0
     escalations: list[Escalation] = field(default_factory=list)
     message: M | None = None
 
@@ -43,7 +45,8 @@ class Episodes(Generic[K, M]):
     """All episodes of one `kind`: the type `Episode[key, message]`, by which saved ones are read back.
 
     `split_level`: from this level on, a turn of direction after `turn_ms` (default: `hold_ms`) ends one and opens
-    another, and what is still as severe after `renew_ms` of silence says so in a revision (same state, new figures).
+    another, every next one after `turn_factor` times as long (what goes to and fro is no anomaly a minute), and what is
+    still as severe after `renew_ms` of silence says so in a revision (same state, new figures).
     """
 
     def __init__(
@@ -54,6 +57,7 @@ class Episodes(Generic[K, M]):
         renew_ms: int,
         split_level: int = 3,
         turn_ms: int | None = None,
+        turn_factor: int = 1,
     ) -> None:
         self.kind = kind
         self.hold_ms = hold_ms
@@ -61,6 +65,7 @@ class Episodes(Generic[K, M]):
         self.renew_ms = renew_ms
         self.split_level = split_level
         self.turn_ms = hold_ms if turn_ms is None else turn_ms
+        self.turn_factor = turn_factor
         self.open: dict[K, Episode[K, M]] = {}
         self.rested: dict[K, tuple[int, int]] = {}
 
@@ -72,9 +77,13 @@ class Episodes(Generic[K, M]):
         episode = self.open.get(key)
         if episode is None:
             return self._open(key, level, up, now)
-        if level >= self.split_level and up != episode.up and now - episode.opened_at >= self.turn_ms:
+        turn_ms = self.turn_ms * self.turn_factor**episode.turns
+        if level >= self.split_level and up != episode.up and now - episode.opened_at >= turn_ms:
             del self.open[key]
-            return [self._change(episode, State.CLOSED, now), *self._open(key, level, up, now)]
+            turned = self._open(key, level, up, now)
+            for other in turned:
+                other.turns = episode.turns + 1
+            return [self._change(episode, State.CLOSED, now), *turned]
         if kept or level >= episode.level:
             episode.kept_at = now
         if level > episode.level:

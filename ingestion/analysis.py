@@ -2,7 +2,8 @@
 
 A restart goes on where the last run was. What the engines know is saved together with its place in the candle stream
 (`ingestion.snapshot`); candles behind that place are analysed again and give the same ids and revisions. Those that
-were published before are not published again; of the few that nobody can know about, NATS drops the repetition.
+were published before are not published again; of the few that nobody can know about, NATS drops the repetition. Where
+it cannot go on, what is open is ended (`ingestion.orphans`).
 """
 
 import asyncio
@@ -22,7 +23,8 @@ from nats.aio.client import Client
 from ingestion import snapshot
 from ingestion.engine import Engine
 from ingestion.metrics import ANALYSIS_SECONDS, SNAPSHOT_SECONDS
-from ingestion.nats import CANDLES, TRANSIENT, Publisher
+from ingestion.nats import CANDLES, TRANSIENT, Publisher, epoch_ms
+from ingestion.orphans import find_orphans
 from ingestion.reader import Received, open_reader
 from ingestion.rejects import Rejects
 from ingestion.sectors import followed
@@ -32,12 +34,10 @@ from market.detectors.overview import overview
 from market.detectors.sector import Sectors
 from market.detectors.state import State as SavedState
 from market.messages import (
-    Alert,
     Anomaly,
     CandleBatch,
     InvalidMessage,
     SectorAnomaly,
-    State,
     StressIndex,
     encode,
     interval_ms,
@@ -199,11 +199,14 @@ async def run_analyze(client: Client, stop: asyncio.Event) -> None:
     # Without a stream there is no place to go on from.
     saved = await keeper.restore(analysis) if publisher.jetstream else None
     start = max(0, position - WARM_UP_BATCHES)
-    if saved is not None and saved.engines and epoch in (0, saved.epoch):
-        epoch, start, position = saved.epoch, saved.offset, max(position, saved.offset)
+    if saved is not None and saved.engines and await _leads_on(client, saved, epoch, position):
+        position = max(position, saved.offset) if epoch == saved.epoch else saved.offset
+        epoch, start = saved.epoch, saved.offset
+    elif publisher.jetstream:
+        analysis.forget()
+        orphans = await find_orphans(client, saved.open if saved else ())
+        await publisher.publish(*orphans.ended(_now_ms()))
     reader = await open_reader(client, CANDLES, ["candles.>"], epoch=epoch, offset=start)
-    if saved is not None and not saved.engines:
-        await publisher.publish(*(_ended(anomaly, _now_ms()) for anomaly in saved.open))
     rejects = Rejects(client)
     stress = asyncio.create_task(_publish_stress(analysis, client), name="stress index")
     try:
@@ -232,6 +235,17 @@ async def run_analyze(client: Client, stop: asyncio.Event) -> None:
         await asyncio.gather(stress, return_exceptions=True)
         await keeper.close()
         await reader.close()
+
+
+async def _leads_on(client: Client, saved: Snapshot, epoch: int, position: int) -> bool:
+    """Whether the stream still has all candles behind `saved` of which something may have been published."""
+    if epoch in (0, saved.epoch) and position <= saved.offset:
+        return True
+    stream = await client.jetstream().stream_info(CANDLES)
+    if epoch_ms(stream.created) == saved.epoch and stream.state.first_seq <= saved.offset + 1:
+        return True
+    logger.warning("The candles behind the saved analysis are gone; it warms up again")
+    return False
 
 
 class Keeper:
@@ -290,14 +304,6 @@ class Keeper:
             await asyncio.to_thread(snapshot.replace, self._path)
         except OSError as error:
             logger.warning("The analysis cannot be saved in %s (%s)", self._path, error)
-
-
-def _ended(anomaly: Anomaly, now_ms: int) -> Anomaly:
-    """The last revision of what an analysis left open that this one cannot go on with."""
-    changes: dict[str, object] = {"history": msgspec.UNSET} if isinstance(anomaly, Alert) else {}
-    return msgspec.structs.replace(
-        anomaly, revision=anomaly.revision + 1, state=State.CLOSED, detected_at=now_ms, **changes
-    )
 
 
 async def _publish_stress(analysis: Analysis, client: Client) -> None:

@@ -7,7 +7,8 @@ deterministic: the same batches give the same ids and revisions, whatever the cl
 
 import hashlib
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from itertools import chain
 from typing import Any, Final, Protocol, cast
@@ -51,8 +52,36 @@ SECTOR_HOLD_MS: Final = 10 * 60_000
 MARKET_EXIT: Final = 0.75
 HIGH: Final = 3
 
+MARKET_PART: Final = ".MARKET"
+SECTOR_PART: Final = ".SECTOR"
+
 # Column, and the incident the alert is a part of (empty: its own).
 AlertKey = tuple[int, str]
+
+
+def anomaly_id(subject: str, interval: str, opened_at: int, venue: str) -> str:
+    """Unique, the same for the same recording, and readable: `BTCUSDT.1m.1621425600000.binance`.
+
+    `subject` is one of `subjects`; `opened_at` (epoch ms) is the timestamp of the first revision. A hash stands for an
+    id that would be too long or needs other letters.
+    """
+    text = re.sub(r"[^A-Za-z0-9_.:\-]", "-", f"{subject}.{interval}.{opened_at}.{venue}")
+    if len(text) <= 80 and text.startswith(subject) and text[0].isalnum():
+        return text
+    return hashlib.blake2b(f"{subject}\0{text}".encode(), digest_size=16).hexdigest()
+
+
+def subjects(anomaly: Anomaly) -> tuple[str, ...]:
+    """What the id of such an anomaly may begin with; a symbol may have an alert of its own and one of each part."""
+    match anomaly:
+        case Alert():
+            return anomaly.symbol, anomaly.symbol + MARKET_PART, anomaly.symbol + SECTOR_PART
+        case SectorAnomaly():
+            return (f"{MarketType.SECTOR_ANOMALY}.{anomaly.sector}",)
+        case SynchronizedMovement():
+            return (MarketType.SYNCHRONIZED_MOVEMENT,)
+        case MarketStress():
+            return (MarketType.MARKET_STRESS,)
 
 
 class Saved(Protocol):
@@ -94,6 +123,7 @@ class Engine:
             SYMBOL_COOLDOWN_MS,
             RENEW_MS,
             turn_ms=max(SYMBOL_TURN_MS, bar),
+            turn_factor=2,
         )
         self.moves: Episodes[MarketType, MarketAnomaly] = Episodes(
             Episode[MarketType, MarketAnomaly], max(MARKET_HOLD_MS, 2 * bar), MARKET_COOLDOWN_MS, RENEW_MS
@@ -117,12 +147,16 @@ class Engine:
             self.bank.widen(self.panel.capacity)
             self.strain.widen(self.panel.capacity)
         market = self.market.update()
+        departures: list[SectorView] = []
+        if market is not None:
+            departures = self.sectors.update(market)
+            market = replace(market, sectors=self.sectors.beyond())
         view = self.bank.update(market)
         if market is not None:
             strain = self.strain.update(market)
             self.stress = self._index(strain, market.universe)
             found += self._market(market, strain, detected_at)
-            found += self._sectors(market, detected_at)
+            found += self._sectors(departures, detected_at)
         found += self._symbols(view, market, detected_at)
         found += self._expired(detected_at)
         return found
@@ -203,9 +237,9 @@ class Engine:
             universe=universe,
         )
 
-    def _sectors(self, market: MarketView, detected_at: int) -> list[Anomaly]:
+    def _sectors(self, departures: Sequence[SectorView], detected_at: int) -> list[Anomaly]:
         found: list[Anomaly] = []
-        for seen in self.sectors.update(market):
+        for seen in departures:
             episodes = self.departures.observe(
                 seen.sector, seen.level, seen.strength >= EXIT, seen.excess >= 0, self.panel.close_time
             )
@@ -338,7 +372,7 @@ class Engine:
         # Its own alert and its part in something may open with the same candle.
         covering = self._incident()
         of_market = covering is not None and covering.message is not None and covering.message.id == incident
-        part = ".MARKET" if of_market else ".SECTOR" if incident else ""
+        part = MARKET_PART if of_market else SECTOR_PART if incident else ""
         return Alert(
             # Adopted on its way, an alert keeps the id it began with.
             id=episode.message.id if episode.message else self._id(symbol + part, episode.opened_at),
@@ -401,11 +435,7 @@ class Engine:
         return found + [self._closed(episode, detected_at) for episode in parts]
 
     def _id(self, subject: str, opened_at: int) -> str:
-        """Unique, the same for the same recording, and readable: `BTCUSDT.1m.1621425600000.binance`."""
-        text = re.sub(r"[^A-Za-z0-9_.:\-]", "-", f"{subject}.{self.interval}.{opened_at}.{self.venue}")
-        if len(text) <= 80 and text.startswith(subject) and text[0].isalnum():
-            return text
-        return hashlib.blake2b(f"{subject}\0{text}".encode(), digest_size=16).hexdigest()
+        return anomaly_id(subject, self.interval, opened_at, self.venue)
 
     def _window(self, horizon: int) -> str:
         return interval_name(int(self.panel.horizon_ms[horizon]))

@@ -8,7 +8,7 @@ optional fields), and what still does not fit raises `InvalidMessage` with the r
 import hashlib
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, Final, cast
@@ -30,6 +30,10 @@ from market.messages import (
     unify_symbol,
 )
 
+DEEPEST: Final = 16
+# JSON that is nested a thousand levels deep is as unreadable as any other.
+_UNREADABLE: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
+
 _alert_decoder: Final = msgspec.json.Decoder(Alert)
 _market_decoder: Final = msgspec.json.Decoder(MarketAnomaly)
 _batch_decoder: Final = msgspec.json.Decoder(CandleBatch)
@@ -40,21 +44,21 @@ _stress_decoder: Final = msgspec.json.Decoder(StressIndex)
 def decode_batch(payload: bytes) -> CandleBatch:
     try:
         return _batch_decoder.decode(payload)
-    except msgspec.MsgspecError as error:
+    except _UNREADABLE as error:
         raise InvalidMessage(str(error)) from error
 
 
 def decode_feed(payload: bytes) -> Feed:
     try:
         return _feed_decoder.decode(payload)
-    except msgspec.MsgspecError as error:
+    except _UNREADABLE as error:
         raise InvalidMessage(str(error)) from error
 
 
 def decode_stress(payload: bytes) -> StressIndex:
     try:
         return _stress_decoder.decode(payload)
-    except msgspec.MsgspecError as error:
+    except _UNREADABLE as error:
         raise InvalidMessage(str(error)) from error
 
 
@@ -66,10 +70,12 @@ def decode_alert(payload: bytes, *, received_at: int, subject_token: str = "") -
     of a message that does not. Raises `InvalidMessage`.
     """
     try:
-        return _alert_decoder.decode(payload)
-    except msgspec.MsgspecError:
-        fields = _normalise_alert(_fields(payload), received_at, subject_token)
-    alert: Alert = _convert(fields, Alert)
+        alert: Alert = _alert_decoder.decode(payload)
+    except _UNREADABLE:
+        alert = _convert(_normalise_alert(_fields(payload), received_at, subject_token), Alert)
+    # The one field that may hold anything: it has to fit into a database and a browser too.
+    if _deeper(alert.explanation.parameters, DEEPEST):
+        raise InvalidMessage(f"explanation.parameters: nested more than {DEEPEST} levels deep")
     return alert
 
 
@@ -77,7 +83,7 @@ def decode_market(payload: bytes, *, received_at: int, subject_token: str = "") 
     """A market anomaly from any publisher; see `decode_alert`. `subject_token` names the type of one that does not."""
     try:
         return cast(MarketAnomaly, _market_decoder.decode(payload))
-    except msgspec.MsgspecError:
+    except _UNREADABLE:
         fields = _normalise_market(_fields(payload), received_at, subject_token)
     anomaly: MarketAnomaly = _convert(fields, MarketAnomaly)
     return anomaly
@@ -150,10 +156,22 @@ def snake_case(name: str) -> str:
     return _CAMEL.sub("_", name).replace("-", "_").replace(" ", "_").lower()
 
 
+def _deeper(value: Any, levels: int) -> bool:
+    """Whether dicts and lists are nested deeper than that."""
+    match value:
+        case dict():
+            inner: Iterable[Any] = value.values()
+        case list():
+            inner = value
+        case _:
+            return False
+    return not levels or any(_deeper(one, levels - 1) for one in inner)
+
+
 def _fields(payload: bytes) -> dict[str, Any]:
     try:
         raw = msgspec.json.decode(payload)
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+    except _UNREADABLE as error:
         raise InvalidMessage(f"not JSON: {error}") from error
     if not isinstance(raw, dict):
         raise InvalidMessage(f"expected a JSON object, got {type(raw).__name__}")
@@ -330,5 +348,5 @@ def _content_id(fields: Mapping[str, Any], *names: str) -> str:
 def _convert(fields: dict[str, Any], kind: Any) -> Any:
     try:
         return msgspec.convert(fields, kind, strict=False)
-    except msgspec.MsgspecError as error:
+    except _UNREADABLE as error:
         raise InvalidMessage(str(error)) from error

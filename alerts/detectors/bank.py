@@ -30,7 +30,7 @@ from market.detectors.statistics import MAD_TO_SIGMA
 from market.detectors.synchronized import MarketView
 from market.messages import Method, MethodScore, Severity
 
-VERSION: Final = "2"
+VERSION: Final = "3"
 # Level from which it takes magnitude, and the volume surge that HIGH, CRITICAL, and CRITICAL out of nowhere need.
 HIGH: Final = 3
 SURGES: Final = (7.5, 10.0, 150.0)
@@ -183,16 +183,20 @@ class Bank:
                 level[(size[columns] >= multiple) & (surge[columns] >= least)] = rank
             leading[level >= HIGH] = residual
         standing.level[columns], standing.leading[columns] = level, leading
-        found = zip(columns.tolist(), leading.tolist(), level.tolist(), strict=True)
-        standing.up[columns] = [self._up(*one) for one in found]
+        standing.up[columns] = self._up(columns, leading, level)
         return standing
 
-    def _up(self, column: int, leading: int, level: int) -> bool:
-        """The price's way; the score's for what goes against the market so far that the price may not show it."""
-        scores = self.scores[leading]
-        if level >= HIGH or self.methods[leading] is Method.CUSUM:
-            return bool(scores.score[column] >= 0)
-        return bool(self.panel.returns[scores.horizon[column], column] >= 0)
+    def _up(self, columns: NDArray[np.intp], leading: NDArray[np.intp], level: NDArray[np.int64]) -> Bools:
+        """The price's way; for what is a drift or a big move against the market, the way of that."""
+        returns = self.panel.returns
+        moves = np.array(
+            [
+                scores.score[columns] if method is Method.CUSUM else returns[scores.horizon[columns], columns]
+                for method, scores in zip(self.methods, self.scores, strict=True)
+            ]
+        )
+        up: Bools = moves[leading, np.arange(len(columns))] >= 0
+        return np.where(level >= HIGH, self.residual.rises(columns), up)
 
     def finding(self, column: int, standing: Standing) -> Finding:
         leading = int(standing.leading[column])

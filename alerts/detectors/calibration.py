@@ -40,9 +40,10 @@ USUAL_RATES: Final = {Severity.LOW: 1.0, Severity.MEDIUM: 0.3}
 PRIOR_RATE: Final = USUAL_RATES[Severity.LOW] / 1.25**PRIOR_TAIL
 BLOCKS_PER_ALERT: Final = 2.0
 GAIN_STEP: Final = 0.02
-GAIN_BOUNDS: Final = (0.05, 20.0)
-# A market event is not a reason to be silent for days: more than so many times the budget counts as so many.
-WORST_EXCESS: Final = 4.0
+GAIN_BOUNDS: Final = (0.2, 20.0)
+# A market event is not a reason to be silent for days: what is more in a block than five times the budget does not
+# count. One alert always does, or a small budget would never notice that it is spent.
+MOST_TIMES: Final = 5.0
 RARITIES: Final = (Severity.LOW, Severity.MEDIUM)
 # S / θ from which a move is HIGH, CRITICAL, and how often a symbol has one of θ in a day.
 USUAL_SIZES: Final = (1.0, 1.7)
@@ -109,7 +110,7 @@ class Calibration(Stateful):
             if not asked:
                 continue
             due = max(asked, 1e-6) * BLOCK_MS / DAY_MS
-            error = 1.0 - min(self.alerts[rank] / due, 1 + WORST_EXCESS)
+            error = 1.0 - min(self.alerts[rank], max(MOST_TIMES * due, 1.0)) / due
             self.gains[rank] = np.clip(self.gains[rank] * np.exp(GAIN_STEP * error), *GAIN_BOUNDS)
             blocks = max(asked / max(listed, 1) * BLOCKS_PER_ALERT * self.gains[rank], 1e-9)
             if severity in RARITIES:

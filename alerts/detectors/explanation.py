@@ -99,7 +99,7 @@ def sentence(symbol: str, finding: Finding, change: float, price: float, turnove
             return f"{symbol} drifted {way} {percent(change)}{against} over {window}, to {price_text(price)}. {usual}"
     also = ""
     if finding.method is Method.RESIDUAL and finding.against_market:
-        also = f", while the market {moved(math.expm1(finding.expected))}"
+        also = f", while its market and sector {moved(math.expm1(finding.expected))}"
     return f"{symbol} {moved(change)} in {window}, to {price_text(price)}{also}. {usual}"
 
 

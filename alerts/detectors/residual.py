@@ -1,23 +1,30 @@
-"""RESIDUAL: the return that the market does not explain; the pump detector.
+"""RESIDUAL: the return that neither the market nor the sector explains; the pump detector.
 
-e_k = r_k − m_k (m_k: return of the market over k minutes), σ the exponentially weighted rms of the shortest
-horizon's e (half-life 30 min). The score is the largest e_k / √(σ² k + (0.3 m_k)²): symbols' betas differ by about
-0.3, and that is no news about any of them. Apart from how rare a move is, it says how big it may become: the projected
-move
+The score is the largest (r_k − β m_k − d_k) / √(σ² k + (s m_k)²) over the horizons k. m_k is what the market did, d_k
+what the symbol's sector did beyond that (`Sectors.beyond`), β how the symbol usually goes along with the market:
+
+    β = (1 / 0.3² + Σ r₁ m₁ / σ²) / (1 / 0.3² + Σ m₁² / σ²),   s = max(0.1, 1 / √(1 / 0.3² + Σ m₁² / σ²)),
+
+sums of the shortest horizon with a half-life of 6 h. Before anything is known, that is a β of 1, which may be wrong by
+s = 0.3, for so far apart are symbols' betas; later by less. σ is the exponentially weighted rms of e₁ (half-life
+30 min), e_k = r_k − m_k. Apart from how rare a move is, the method says how big it may become: the projected move
 
     S = max_k( |e_k| − 0.3 |m_k| + 0.6 σ √(1 − k/15) + 0.25 (climb − |e_k|)⁺ ),
 
 σ over 15 min. The climb is where the symbol stands above (or, for a fall, below) its own recent course against the
 market: e added up, forgotten with a half-life of 30 min; a move on top of a climb is likelier to go on than one that
 takes back another. Nothing is projected from a k where the symbol itself did not move a quarter of e_k: what stays
-where it is while the market falls, as a pegged coin does, is no pump. S is judged against an economic size
+where it is while the market falls, as a pegged coin does, is no pump. S knows one β for all and no sectors: what few
+symbols have in common is worth a trade all the same, and with them pumps were seen later. It is judged against an
+economic size
 
     θ = 11.5 % · clip(u / 0.5 %, 0.4, 1),
 
 u = 1.4826 × the 14-day median (sampled every 15 min) of the cross-section's median |e_15|, shrunk in log to 0.5 % with
-the weight of 7 days: what counts as a big move depends on how calm the venue's symbols are. Updates of σ are bounded at
-5 σ. Parameters: half-lives, spread of betas 0.3, projection 0.6, climb 0.25. Warm-up: 10 candles and 10 min.
-Source: market-adjusted returns of event studies (Brown & Warner, 1985).
+the weight of 7 days: what counts as a big move depends on how calm the venue's symbols are. What is learnt from one
+candle is bounded at 5 σ. Parameters: half-lives, spread of betas 0.3 and 0.1, projection 0.6, climb 0.25. Warm-up: 10
+candles and 10 min. Sources: the market model of event studies (Brown & Warner, 1985); Vasicek (1973), A Note on Using
+Cross-Sectional Information in Bayesian Estimation of Security Betas, Journal of Finance 28 (β).
 """
 
 from typing import ClassVar, Final
@@ -26,7 +33,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from alerts.detectors.base import SMALLEST_SIGMA, Scores, due, move_scores
-from market.detectors.panel import LONGEST_MS, Floats, Panel, widened
+from market.detectors.panel import LONGEST_MS, Bools, Floats, Panel, widened
 from market.detectors.state import Stateful
 from market.detectors.statistics import MAD_TO_SIGMA, RunningMean, Samples, decay, median
 from market.detectors.synchronized import MarketView
@@ -37,8 +44,11 @@ WARM_UP_MS: Final = 10 * 60_000
 BOUND: Final = 5.0
 THRESHOLD: Final = 9.0
 PROJECTION: Final = 0.6
-# How far apart symbols' betas are: when the market moves, so much of it is no news about a symbol.
+# How far apart symbols' betas are: when the market moves, so much of it is no news about a symbol. And how far one's
+# own goes astray, however long it was watched.
 BETA_SPREAD: Final = 0.3
+BETA_SPREAD_LEAST: Final = 0.1
+BETA_HALF_LIFE_MS: Final = 6 * 3_600_000
 # How much of it has to be the symbol's own doing.
 OWN: Final = 0.25
 CLIMB: Final = 0.25
@@ -51,11 +61,14 @@ PRIOR_SAMPLES: Final = 7 * 96
 
 class Residual(Stateful):
     method: ClassVar[Method] = Method.RESIDUAL
-    KEPT = ("variance", "climb", "count", "sizes", "next_size")
+    KEPT = ("variance", "together", "climb", "count", "sizes", "next_size")
 
     def __init__(self, panel: Panel) -> None:
         self.needed = max(10, WARM_UP_MS // panel.bar_ms)
         self.variance = RunningMean(decay(HALF_LIFE_MS, panel.bar_ms))
+        # What β is made of: Σ m₁² / σ² and Σ r₁ m₁ / σ².
+        self.together: Floats = np.zeros((2, 0))
+        self.beta_keep = decay(BETA_HALF_LIFE_MS, panel.bar_ms)
         self.climb: Floats = np.zeros(0)
         # Candles shorter than the shortest horizon see the same move several times.
         self.share = panel.bar_ms / panel.horizon_ms[0]
@@ -64,11 +77,14 @@ class Residual(Stateful):
         self.next_size = 0
         fraction = np.minimum(panel.horizon_ms / LONGEST_MS, 1.0)
         self.reach = (PROJECTION * np.sqrt(1.0 - fraction) * np.sqrt(LONGEST_MS / panel.horizon_ms[0]))[:, None]
-        # Of the last batch: S per column, and the horizon behind it.
+        # Of the last batch: S per column; e_k, and what is projected from it (K, n).
         self.projected: Floats = np.zeros(0)
+        self.residual: Floats = np.zeros((len(panel.horizon_bars), 0))
+        self.projections: Floats = np.zeros((len(panel.horizon_bars), 0))
 
     def widen(self, columns: int) -> None:
         self.variance.widen(columns)
+        self.together = widened(self.together, columns)
         self.climb = widened(self.climb, columns)
         self.count = widened(self.count, columns)
 
@@ -88,25 +104,46 @@ class Residual(Stateful):
         residual = self.residuals(panel, market)
         sigma = np.maximum(np.sqrt(self.variance.mean), SMALLEST_SIGMA)
         moves = np.zeros(len(panel.horizon_bars)) if market is None else market.moves
+        beta, spread = self.beta()
+        explained = beta * moves[:, None]
+        if market is not None:
+            explained += market.sectors
         # np.hypot guards against overflow that returns cannot cause, and takes four times as long.
-        scale = np.sqrt((sigma * panel.root_time) ** 2 + (BETA_SPREAD * moves[:, None]) ** 2)
+        scale = np.sqrt((sigma * panel.root_time) ** 2 + (spread * moves[:, None]) ** 2)
         ready = panel.fresh & (self.count >= self.needed)
         made = np.abs(residual)
         size = np.maximum(made - BETA_SPREAD * np.abs(moves)[:, None], 0.0)
         way = np.sign(residual)
         beyond = np.maximum(way * self._climbed(panel, residual) - made, 0.0)
         moved = way * panel.returns >= OWN * made
-        projections = (size + self.reach * sigma + CLIMB * beyond) * moved
-        self.projected = np.where(ready, projections.max(axis=0), 0.0)
-        return move_scores(panel, panel.returns, moves[:, None], scale, ready, self.count, THRESHOLD)
+        self.residual, self.projections = residual, (size + self.reach * sigma + CLIMB * beyond) * moved
+        self.projected = np.where(ready, self.projections.max(axis=0), 0.0)
+        return move_scores(panel, panel.returns, explained, scale, ready, self.count, THRESHOLD)
+
+    def rises(self, columns: NDArray[np.intp]) -> Bools:
+        """Which way the move goes that S is projected from."""
+        horizon = self.projections[:, columns].argmax(axis=0)
+        rising: Bools = self.residual[horizon, columns] >= 0
+        return rising
+
+    def beta(self) -> tuple[Floats, Floats]:
+        """(n,): β, and how far it may be off."""
+        prior = BETA_SPREAD**-2
+        squares, products = self.together + prior
+        return products / squares, np.maximum(1.0 / np.sqrt(squares), BETA_SPREAD_LEAST)
 
     def learn(self, panel: Panel, market: MarketView | None) -> None:
         residual = self.residuals(panel, market)
-        bound = np.where(
-            self.count >= self.needed, BOUND * np.maximum(np.sqrt(self.variance.mean), SMALLEST_SIGMA), np.inf
-        )
+        sigma = np.maximum(np.sqrt(self.variance.mean), SMALLEST_SIGMA)
+        bound = np.where(self.count >= self.needed, BOUND * sigma, np.inf)
+        bounded = np.clip(residual[0], -bound, bound)
         real = panel.known
-        self.variance.learn(np.minimum(np.abs(residual[0]), bound) ** 2, real, panel.steps)
+        if market is not None:
+            move = market.moves[0]
+            weight = (self.count >= self.needed) * real * (self.share * panel.steps * move / sigma**2)
+            self.together *= self.beta_keep**panel.steps
+            self.together += np.array([weight * move, weight * (bounded + move)])
+        self.variance.learn(bounded**2, real, panel.steps)
         self.climb = np.where(real, self._climbed(panel, residual), np.where(panel.fresh, 0.0, self.climb))
         self.count = self.count + real * panel.steps
         now, self.next_size = due(panel, self.next_size, LONGEST_MS)

@@ -4,6 +4,9 @@ d_k is the mean over a sector's live members of their residual r_k − m_k, with
 one pump is not a sector. Its scale is the exponentially weighted rms of the 1-min d (half-life
 6 h), scaled to k by √k. The deviation is the largest |d_k| / scale; HIGH and CRITICAL also need a move worth a trade.
 Membership may overlap; a sector needs three live members, most of them moving its way.
+
+What a symbol owes to its sector (`beyond`) is d_k of the narrowest sector it is in, as far as so many members can be
+told from chance: times n / (n + 3), of n live ones.
 """
 
 from collections.abc import Callable
@@ -22,6 +25,9 @@ HALF_LIFE_MS: Final = 6 * 3_600_000
 WARM_UP_MS: Final = 15 * 60_000
 MINIMUM_MEMBERS: Final = 3
 MINIMUM_MOVING: Final = 0.6
+# A sector says something about a member when it has as many others.
+MINIMUM_NARROWEST: Final = MINIMUM_MEMBERS + 1
+PRIOR_MEMBERS: Final = 3.0
 # Deviation (in the sector's own σ) and move against the market (log return) from which it is LOW … CRITICAL.
 DEVIATIONS: Final = np.array([8.0, 10.0, 12.0, 18.0])
 MOVES: Final = np.array([0.005, 0.01, 0.03, 0.06])
@@ -43,7 +49,7 @@ class SectorView:
 
 
 class Sectors(Stateful):
-    KEPT = ("names", "members", "known", "variance", "sizes", "flat", "starts", "age")
+    KEPT = ("names", "members", "known", "variance", "sizes", "flat", "starts", "narrowest", "age")
 
     def __init__(self, panel: Panel, sectors_of: Callable[[str], tuple[str, ...]]) -> None:
         self.panel = panel
@@ -56,15 +62,19 @@ class Sectors(Stateful):
         self.sizes = np.zeros(0, dtype=np.intp)
         self.flat = np.zeros(0, dtype=np.intp)
         self.starts = np.zeros(0, dtype=np.intp)
+        # (n,): index of the narrowest sector of a column; behind the last one: none.
+        self.narrowest = np.zeros(0, dtype=np.intp)
+        # (K, sectors): d_k of the last batch, as far as it is more than chance.
+        self.common: Floats = np.zeros((len(panel.horizon_bars), 0))
         self.warm_up = WARM_UP_MS / panel.bar_ms
         self.age = np.zeros(0, dtype=np.int64)
 
     def update(self, market: MarketView) -> list[SectorView]:
         """The sectors worth a look in this batch: those at or above half of the lowest threshold."""
         self._enrol()
+        panel = self.panel
         if not len(self.names):
             return []
-        panel = self.panel
         residual = (panel.returns - market.moves[:, None]) * panel.live
         counts = np.add.reduceat(panel.live[self.flat].astype(np.float64), self.starts)
         held = residual.take(self.flat, axis=1)
@@ -73,6 +83,7 @@ class Sectors(Stateful):
         lowest = np.minimum.reduceat(held, self.starts, axis=1)
         excess = (total - np.where(total >= 0, highest, lowest)) / np.maximum(counts - 1.0, 1.0)
         enough = counts >= MINIMUM_MEMBERS
+        self.common = excess * (enough * counts / (counts + PRIOR_MEMBERS))
 
         sigma = np.sqrt(self.variance.mean)
         scale = np.maximum(sigma * np.sqrt(panel.horizon_ms / panel.horizon_ms[0])[:, None], 1e-12)
@@ -89,6 +100,11 @@ class Sectors(Stateful):
             self._view(int(i), market, int(horizon[i]), float(deviation[i]), float(move[i]), strength[i])
             for i in np.flatnonzero(strength[:, 0] >= 0.5)
         ]
+
+    def beyond(self) -> Floats:
+        """(K, n): what each symbol's narrowest sector did beyond the market in the last batch; 0 without a sector."""
+        none = np.zeros((len(self.common), 1))
+        return np.concatenate([self.common, none], axis=1).take(self.narrowest, axis=1)
 
     def _view(
         self, i: int, market: MarketView, horizon: int, deviation: float, excess: float, strength: Floats
@@ -123,6 +139,10 @@ class Sectors(Stateful):
         self.sizes = np.array([len(columns) for columns in self.members.values()], dtype=np.intp)
         self.flat = np.array([column for columns in self.members.values() for column in columns], dtype=np.intp)
         self.starts = np.concatenate([[0], np.cumsum(self.sizes)[:-1]]).astype(np.intp)
+        self.narrowest = np.full(self.panel.capacity, len(self.names), dtype=np.intp)
+        for i in np.argsort(-self.sizes, kind="stable"):
+            if self.sizes[i] >= MINIMUM_NARROWEST:
+                self.narrowest[self.flat[self.starts[i] : self.starts[i] + self.sizes[i]]] = i
         new = len(self.names) - len(self.age)
         self.age = np.concatenate([self.age, np.zeros(new, dtype=np.int64)])
         self.variance.widen(len(self.names))

@@ -18,7 +18,7 @@ Sheppard (2015), Good Volatility, Bad Volatility, Review of Economics and Statis
 volatility, upside hardly).
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 import numpy as np
@@ -49,7 +49,8 @@ class MarketView:
     """The market as of one batch. Returns are log returns; `horizon` is the index of the one that decides S.
 
     moves (K,): m_k. projected: S in log return. strength: S / θ. sigma: σ over 15 min. usual_size: typical absolute
-    return of a symbol over 15 min now. members (n,): symbols that move with the market beyond their usual.
+    return of a symbol over 15 min now. members (n,): symbols that move with the market beyond their usual. sectors
+    (K, n): what a symbol's sector does beyond m_k (`sector.Sectors.beyond`), or (1, 1) zero before that is known.
     """
 
     universe: int
@@ -62,6 +63,7 @@ class MarketView:
     ratio: float
     usual_ratio: float
     members: Bools
+    sectors: Floats = field(default_factory=lambda: np.zeros((1, 1)))
 
     @property
     def up(self) -> bool:

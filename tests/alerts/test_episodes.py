@@ -66,6 +66,17 @@ def test_a_turn_may_come_sooner_than_an_end() -> None:
     assert seen(store, 6, 0) == [], "it ends as late as ever"
 
 
+def test_what_turns_to_and_fro_turns_ever_more_slowly() -> None:
+    store: Episodes[str, str] = Episodes(
+        Episode[str, str], hold_ms=5 * MINUTE, cooldown_ms=0, renew_ms=1000 * MINUTE, turn_ms=2 * MINUTE, turn_factor=2
+    )
+    opened = [minute for minute in range(100) if State.OPEN in seen(store, minute, 3, up=minute // 3 % 2 == 0)]
+    assert len(opened) <= 6
+    assert seen(store, 200, 0) == [State.CLOSED]
+    assert seen(store, 300, 3) == [State.OPEN]
+    assert seen(store, 303, 3, up=False) == [State.CLOSED, State.OPEN], "after a rest a turn is news again"
+
+
 def test_what_goes_on_says_so_now_and_then() -> None:
     store = episodes()
     states = {minute: seen(store, minute, 3) for minute in range(21)}

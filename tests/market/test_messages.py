@@ -133,6 +133,27 @@ def test_bytes_that_are_not_json_are_refused_with_a_reason(payload: bytes) -> No
     assert _decoded_or_reason(decode_alert, payload)
 
 
+@pytest.mark.parametrize("start", [b"[", b'{"a":', b'{"explanation":{"parameters":', b'{"components":'])
+def test_what_is_nested_too_deep_is_refused_with_a_reason(start: bytes) -> None:
+    payload = start + 10_000 * (b"[" if start == b"[" else b'{"a":')
+    for decode in (decode_alert, decode_market):
+        with pytest.raises(InvalidMessage, match="recursion"):
+            decode(payload, received_at=RECEIVED_AT)
+    with pytest.raises(InvalidMessage):
+        decode_batch(payload)
+
+
+def test_an_explanation_may_hold_anything_but_not_at_any_depth() -> None:
+    def alert_with(levels: int) -> bytes:
+        parameters = b'{"a":' * levels + b"[1]" + b"}" * levels
+        return b'{"severity":"LOW","score":7,"method":"MAD","explanation":{"parameters":' + parameters + b"}}"
+
+    assert decode_alert(alert_with(15), received_at=RECEIVED_AT, subject_token="ETHUSDT").explanation.parameters["a"]
+    for levels in (16, 400, 900):
+        with pytest.raises(InvalidMessage, match="nested|recursion"):
+            decode_alert(alert_with(levels), received_at=RECEIVED_AT, subject_token="ETHUSDT")
+
+
 def test_the_least_an_alert_may_say() -> None:
     message = alert({"severity": "critical", "score": 7, "method": "mad"}, "ETHUSDT")
     assert (message.symbol, message.severity, message.state) == ("ETHUSDT", Severity.CRITICAL, State.OPEN)

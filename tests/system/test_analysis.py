@@ -131,3 +131,25 @@ async def test_an_analysis_killed_in_the_middle_goes_on_as_if_nothing_had_been(s
     assert_stored(system, expected)
     assert analyze.stop(signal.SIGTERM) == 0
     assert "warms up again" not in analyze.output
+
+
+async def test_what_a_killed_one_left_open_ends_though_nothing_was_saved(system: System, file: Path) -> None:
+    system.env["ANALYSIS_SAVE_EVERY"] = "1h"
+    system.up("--only", "nats,bridge,web")
+    analyze = system.start("analyze")
+    ingest = system.start("ingest", "--source", "replay", "--file", str(file), "--speed", "6000")
+
+    def left_open() -> list[tuple[str, ...]]:
+        tables = ("alerts_alert", "market_marketanomaly")
+        return [row for table in tables for row in system.rows(f"SELECT id FROM {table} WHERE state <> 'CLOSED'")]
+
+    wait_until(lambda: len(left_open()) > 5, what="a crash")
+    ingest.stop()
+    analyze.stop(signal.SIGKILL)
+    assert not (system.data_dir / "analysis.state").exists()
+    wait_until(lambda: system.get("/status")["lag"]["bridge"]["behind"] == 0, what="all that was published")
+    assert left_open()
+    analyze = system.start("analyze")
+    ended = analyze.wait_for(r"(\d+) anomalies are open that nobody follows")
+    assert int(ended[1]) > 0
+    wait_until(lambda: not left_open(), what="the end of everything")

@@ -27,8 +27,8 @@ def test_a_move_is_told_against_the_usual_range(method: Method) -> None:
 def test_a_move_of_its_own_is_told_against_the_market() -> None:
     end = ". Usual 1 min range: ±0.30 %."
     start = "BTCUSDT rose 4.00 % in 1 min, to 43,251.3"
-    assert said(Method.RESIDUAL, 0.04, expected=0.002) == f"{start}, while the market rose 0.20 %{end}"
-    assert said(Method.RESIDUAL, 0.04, expected=-0.00001) == f"{start}, while the market stood still{end}"
+    assert said(Method.RESIDUAL, 0.04, expected=0.002) == f"{start}, while its market and sector rose 0.20 %{end}"
+    assert said(Method.RESIDUAL, 0.04, expected=-0.00001) == f"{start}, while its market and sector stood still{end}"
     assert said(Method.RESIDUAL, 0.04, against_market=False) == f"{start}{end}"
 
 
