@@ -77,7 +77,10 @@ class MarketModel:
         self._loading = membership / np.sqrt(np.maximum(membership.sum(axis=1, keepdims=True), 1))
         self.beta: Floats = np.clip(rng.normal(1.05, 0.15, count), 0.6, 1.5)
         size = np.arange(count) / max(count - 1, 1)  # 0 the largest … 1 the smallest
-        self._sigma = SYMBOL_SIGMA[0] + (SYMBOL_SIGMA[1] - SYMBOL_SIGMA[0]) * size * rng.uniform(0.6, 1.4, count)
+        self._own_sigma = SYMBOL_SIGMA[0] + (SYMBOL_SIGMA[1] - SYMBOL_SIGMA[0]) * size * rng.uniform(0.6, 1.4, count)
+        # What a symbol does beyond the market in a minute, as a standard deviation.
+        in_sectors = SECTOR_SIGMA * np.linalg.norm(self._loading, axis=1)
+        self.sigma: Floats = np.sqrt(60) * np.hypot(self._own_sigma, in_sectors)
         self._variance = np.ones(1 + self._sectors + count)  # of each factor, relative to its usual one
         turnover = _LARGEST_TURNOVER / (np.arange(count) + 1.0) ** _TURNOVER_EXPONENT / 86_400
         self._usual_volume = turnover * rng.lognormal(0, 0.3, count) / prices
@@ -89,7 +92,7 @@ class MarketModel:
         """The next seconds, as many as `influence` covers. hour_utc: hour of the day, 0–24, shape (seconds,)."""
         shocks, deviation = self._shocks(len(hour_utc))
         market, sector, symbol = np.split(shocks, [1, 1 + self._sectors], axis=1)
-        own_noise = self._sigma * influence.noise
+        own_noise = self._own_sigma * influence.noise
         market_noise = MARKET_SIGMA * influence.market_noise * self.beta
         returns = (
             market * market_noise

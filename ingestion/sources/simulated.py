@@ -15,7 +15,8 @@ from market.messages import CandleBatch, SourceKind
 from market.sectors import default_sectors
 
 DEFAULT_SYMBOLS: Final = 320
-DEFAULT_WARMUP_S: Final = 900.0
+# CUSUM wants 30 whole minutes, and VOLATILITY four of its samples, before the first event spoils what is usual.
+DEFAULT_WARMUP_S: Final = 1920.0
 MAX_SYMBOLS: Final = 10_000
 
 _PRICES: Final = Path(__file__).resolve().parent.parent / "data" / "start_prices.csv"
@@ -105,7 +106,7 @@ class SimulatedSource:
         model_seed, scenario_seed = np.random.SeedSequence(self.seed).spawn(2)
         model = MarketModel(np.array(list(self._prices.values())), self._membership, np.random.default_rng(model_seed))
         members = {name: np.flatnonzero(self._membership[:, column]) for column, name in enumerate(self.sectors)}
-        coming = Scenario(model.beta, members, self._warmup_s, scenario_seed).events()
+        coming = Scenario(model.beta, model.sigma, members, self._warmup_s, scenario_seed).events()
         upcoming, active = next(coming), list[Event]()
 
         first_s = 0

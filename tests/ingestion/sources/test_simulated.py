@@ -19,7 +19,7 @@ from tests.ingestion.sources.clock import FakeClock
 
 START_MS = 1_760_000_000_000
 WARMUP_S = 300
-LIVE_S = 900
+LIVE_S = 3600
 
 
 async def take(source: SimulatedSource, count: int) -> list[CandleBatch]:
@@ -68,10 +68,10 @@ class Tape:
 
 @pytest.fixture(scope="module")
 def tapes() -> list[Tape]:
-    """A quarter of an hour of three markets."""
+    """An hour of three markets."""
     found = []
     for seed in (1, 2, 3):
-        source = SimulatedSource(seed=seed, symbols=320, warmup_s=WARMUP_S, start_ms=START_MS, clock=FakeClock())
+        source = SimulatedSource(seed=seed, symbols=120, warmup_s=WARMUP_S, start_ms=START_MS, clock=FakeClock())
         batches = asyncio.run(take(source, WARMUP_S + LIVE_S))
         found.append(
             Tape(
@@ -144,14 +144,14 @@ async def test_after_a_long_sleep_old_candles_are_passed_over() -> None:
     assert clock.now_ms() - START_MS == times[-1] * 1_000, "and then it keeps time again"
 
 
-def test_the_first_twenty_seconds_show_every_kind_of_alarm(tapes: list[Tape]) -> None:
+def test_the_first_two_minutes_show_nearly_every_kind(tapes: list[Tape]) -> None:
     for tape in tapes:
         onset_s = {label.kind: (label.onset_ms - START_MS) / 1_000 for label in reversed(tape.labels)}
         assert 1 <= onset_s[EventKind.SYMBOL_PUMP] <= 4
         assert onset_s[EventKind.MARKET_CRASH] <= 8
         assert onset_s[EventKind.SECTOR_PUMP] <= 16
-        assert onset_s[EventKind.MARKET_STRESS] <= 20
-        assert set(onset_s) >= set(EventKind) - {EventKind.MARKET_RALLY, EventKind.SECTOR_DUMP}
+        early = {kind for kind, second in onset_s.items() if second <= 120}
+        assert early == set(EventKind) - {EventKind.MARKET_RALLY}
 
 
 async def test_labels_are_told_when_they_have_begun() -> None:
@@ -161,19 +161,19 @@ async def test_labels_are_told_when_they_have_begun() -> None:
     async for batch in source.batches():
         onsets = [label.onset_ms for label in source.labels]
         assert all(onset_ms < batch.close_time for onset_ms in onsets)
-        if batch.close_time == START_MS + 46_000:
+        if batch.close_time == START_MS + 61_000:
             break
-    assert len(onsets) == 10
+    assert len(onsets) == 9
     assert onsets == sorted(onsets)
 
 
 PRICE_MOVES = {
     EventKind.SYMBOL_PUMP: (8, 20),
     EventKind.SYMBOL_DUMP: (8, 20),
-    EventKind.SLOW_DRIFT: (2.4, 4.7),
-    EventKind.LEVEL_SHIFT: (2, 4.1),
-    EventKind.SECTOR_PUMP: (2.8, 10.5),
-    EventKind.SECTOR_DUMP: (2.8, 10.5),
+    EventKind.SLOW_DRIFT: (2, 14),
+    EventKind.LEVEL_SHIFT: (0.8, 8),
+    EventKind.SECTOR_PUMP: (0.8, 5.2),
+    EventKind.SECTOR_DUMP: (0.8, 5.2),
 }
 
 
@@ -198,8 +198,8 @@ def test_a_price_move_is_in_the_candles(tapes: list[Tape], kind: EventKind) -> N
     [
         (EventKind.SYMBOL_PUMP, 6),
         (EventKind.SYMBOL_DUMP, 6),
-        (EventKind.VOLUME_SURGE, 8),
-        (EventKind.SECTOR_PUMP, 3),
+        (EventKind.VOLUME_SURGE, 10),
+        (EventKind.SECTOR_PUMP, 1.5),
         (EventKind.MARKET_CRASH, 4),
         (EventKind.MARKET_RALLY, 4),
     ],
@@ -208,6 +208,18 @@ def test_volume_surges_with_it(tapes: list[Tape], kind: EventKind, at_least: flo
     ratios = [tape.volume_ratio(label) for tape in tapes for label in tape.of(kind)]
     assert ratios
     assert min(ratios) > at_least
+
+
+@pytest.mark.parametrize(("kind", "smallest", "largest"), [("LEVEL_SHIFT", 10, 45), ("SLOW_DRIFT", 24, 80)])
+def test_a_symbol_moves_by_many_times_its_own_usual_minute(
+    tapes: list[Tape], kind: EventKind, smallest: float, largest: float
+) -> None:
+    sizes = []
+    for tape in tapes:
+        returns = np.diff(np.log(tape.close[:WARMUP_S]), axis=0)
+        usual = np.sqrt(60) * (returns - np.median(returns, axis=1, keepdims=True)).std(axis=0)
+        sizes += [abs(np.log1p(e.magnitude_pct / 100)) / usual[tape.columns(e)[0]] for e in tape.of(EventKind(kind))]
+    assert smallest < min(sizes) < np.median(sizes) < max(sizes) < largest
 
 
 def test_a_volume_surge_leaves_the_price_alone(tapes: list[Tape]) -> None:
@@ -234,7 +246,7 @@ def test_a_market_move_takes_everybody_along(tapes: list[Tape], kind: EventKind)
     for tape, label in found:
         prices = np.log(tape.close[tape.span(label)])
         moves = prices[-1] - prices[0]
-        assert 4 <= abs(label.magnitude_pct) <= 7.5
+        assert 3 <= abs(label.magnitude_pct) <= 6
         assert 10_000 <= label.end_ms - label.onset_ms <= 30_000
         assert np.median(moves) * 100 == pytest.approx(label.magnitude_pct, abs=1.5)
         assert (np.sign(moves) == np.sign(label.magnitude_pct)).mean() > 0.95
@@ -279,18 +291,18 @@ async def test_prices_stay_sane_for_hours() -> None:
 
 def test_events_keep_their_intervals() -> None:
     sectors = {"One": np.arange(0, 100), "Two": np.arange(100, 300), "Tiny": np.arange(3)}
-    scenario = Scenario(np.ones(300), sectors, 0, np.random.SeedSequence(1))
+    scenario = Scenario(np.ones(300), np.full(300, 0.002), sectors, 0, np.random.SeedSequence(1))
     onsets: dict[str, list[int]] = {"SYMBOL": [], "SECTOR": [], "MARKET": []}
     everything = []
     for event in scenario.events():
-        if event.onset_s > 4 * 3600:
+        if event.onset_s > 12 * 3600:
             break
         everything.append(event)
         family = event.kind.split("_")[0]
         onsets[family if family in onsets else "SYMBOL"].append(event.onset_s)
     assert [event.onset_s for event in everything] == sorted(event.onset_s for event in everything)
-    for family, smallest, largest in (("SYMBOL", 10, 25), ("SECTOR", 120, 240), ("MARKET", 240, 360)):
-        gaps = [b - a for a, b in pairwise(time for time in onsets[family] if time > 280)]
+    for family, smallest, largest in (("SYMBOL", 40, 120), ("SECTOR", 480, 1080), ("MARKET", 2700, 5400)):
+        gaps = [b - a for a, b in pairwise(time for time in onsets[family] if time > 700)]
         assert min(gaps) >= smallest
         assert max(gaps) <= largest
     assert {event.sector for event in everything} == {None, "One", "Two"}, "three coins are no sector"
