@@ -8,9 +8,9 @@ Every recording runs through the analysis as it is and in each variation, and is
 `--interval`: longer candles are made of the recorded ones; shorter ones are drawn, a path from each candle's open over
 both of its extremes to its close, with its volume spread unevenly. What they add up to is the candle that was recorded,
 but they are smoother than real ones. Intervals that a recording cannot be brought to are left out. `--universes`:
-random subsets of so many symbols, `--draws` of each, as far as the recording has as many. "worst" is the run with the
-most false alarms, "small" how many of the market events were missed while fewer than eight symbols traded, which are
-no market to the detectors. Everything is seeded. Eight days of 29 symbols as 1 s candles take eight minutes and 3 GB.
+random subsets of so many of the symbols that trade all along, `--draws` of each, as far as there are as many. "worst"
+is the run with the most false alarms. Everything is seeded. Eight days of 29 symbols as 1 s candles take eight minutes
+and 3 GB.
 """
 
 import argparse
@@ -39,7 +39,6 @@ from ingestion.backtest import analyse, events_by_rule, exposure
 from ingestion.scoring import Score, Stream, alarms, pool, score
 from ingestion.sources import SourceError
 from ingestion.sources.recording import Recording, load_recording
-from market.detectors.synchronized import MINIMUM_UNIVERSE
 from market.messages import Severity, interval_ms
 
 Floats = NDArray[np.float64]
@@ -56,33 +55,24 @@ class Variation:
 
 
 @dataclass(frozen=True)
-class Run:
-    """Scores of the market and of symbols; `missed_small`: events missed while the market was too small for alarms."""
-
-    scores: list[Score]
-    missed_small: int
-
-
-@dataclass(frozen=True)
 class Row:
     """What the runs of one variation gave together, and the worst of them."""
 
     recording: str
     variation: str
-    runs: list[Run]
+    runs: list[list[Score]]
 
     def figures(self) -> dict[str, Any]:
         return {
             "recording": self.recording,
             "variation": self.variation,
             "runs": len(self.runs),
-            "missed_in_small_market": sum(run.missed_small for run in self.runs),
             "market": self._figures(Stream.MARKET),
             "symbols": self._figures(Stream.SYMBOL),
         }
 
     def _figures(self, stream: Stream) -> dict[str, Any]:
-        scores = [one for run in self.runs for one in run.scores if one.stream is stream]
+        scores = [one for run in self.runs for one in run if one.stream is stream]
         [total] = pool(scores)
         figures = total.figures()
         names = ("events", "hits", "recall", "median_lead_min", "false_alarms", "exposure_days", "false_alarms_per_day")
@@ -170,9 +160,14 @@ def _path(logs: Floats, parts: int, rng: np.random.Generator) -> Floats:
     return path
 
 
+def always_there(recording: Recording) -> NDArray[np.int64]:
+    """Codes of the symbols with candles in 99 % of the batches: eight of these are a market of eight."""
+    return np.flatnonzero(np.bincount(recording.code, minlength=len(recording.symbols)) >= 0.99 * len(recording))
+
+
 def some(recording: Recording, size: int, seed: int) -> Recording:
     """The same recording of `size` of its symbols."""
-    chosen = np.sort(np.random.default_rng([seed, size]).choice(len(recording.symbols), size, replace=False))
+    chosen = np.sort(np.random.default_rng([seed, size]).choice(always_there(recording), size, replace=False))
     place = np.full(len(recording.symbols), -1, dtype=np.int32)
     place[chosen] = np.arange(size)
     code = place[recording.code]
@@ -206,26 +201,19 @@ def variations(path: Path, intervals: list[str], universes: list[int], draws: in
         elif step_ms % length_ms == 0 and step_ms // length_ms >= 4:
             yield Variation(path.name, f"as {interval}", partial(finer, recording, interval, 1))
     for size in universes:
-        if size <= len(recording.symbols):
-            for draw in range(draws):
+        if size <= (available := len(always_there(recording))):
+            for draw in range(draws if size < available else 1):
                 yield Variation(path.name, f"{size} symbols", partial(some, recording, size, draw))
 
 
-def run(variation: Variation, progress: Progress) -> Run:
+def run(variation: Variation, progress: Progress) -> list[Score]:
     recording = variation.make()
     task = progress.add_task(f"{variation.recording}: {variation.name}", total=recording.rows)
     found = [
         alarm for anomaly in analyse(recording, advanced=partial(progress.advance, task)) for alarm in alarms([anomaly])
     ]
     progress.remove_task(task)
-    events, seen = events_by_rule(recording), exposure(recording)
-    trading = np.diff(recording.start)[np.searchsorted(recording.close_time, [e.threshold_ms or 0 for e in events])]
-    small = [event for event, count in zip(events, trading, strict=True) if count < MINIMUM_UNIVERSE]
-    [of_small, _] = _at_high(score(found, small, seen))
-    return Run(_at_high(score(found, events, seen)), of_small.events - of_small.hits)
-
-
-def _at_high(scores: list[Score]) -> list[Score]:
+    scores = score(found, events_by_rule(recording), exposure(recording))
     wanted = (Stream.MARKET, Stream.SYMBOL)
     return [one for one in scores if one.stream in wanted and one.severity is Severity.HIGH and one.type == "all"]
 
@@ -234,7 +222,7 @@ def table(rows: list[Row]) -> Table:
     result = Table(box=SIMPLE_HEAD)
     result.add_column("recording", max_width=22, no_wrap=True)
     result.add_column("variation", no_wrap=True)
-    for heading in ("runs", "market hit", "small", "lead min", "false a day", "worst", "symbols hit", "lead min",
+    for heading in ("runs", "market hit", "lead min", "false a day", "worst", "symbols hit", "lead min",
                     "false a symbol-day", "worst"):  # fmt: skip
         result.add_column(heading, justify="right")
     for row in rows:
@@ -248,7 +236,6 @@ def table(rows: list[Row]) -> Table:
                 "–" if false is None else format(false, form),
                 format(one["worst_false_alarms_per_day"], form),
             ]
-        cells.insert(1, str(figures["missed_in_small_market"] or ""))
         result.add_row(row.recording, row.variation, str(len(row.runs)), *cells)
     return result
 
@@ -261,7 +248,7 @@ def main() -> None:
     parser.add_argument("--universes", nargs="+", type=int, default=[], metavar="SYMBOLS")
     parser.add_argument("--draws", type=int, default=8, help="random universes of each size (default 8)")
     arguments = parser.parse_args()
-    runs: dict[tuple[str, str], list[Run]] = {}
+    runs: dict[tuple[str, str], list[list[Score]]] = {}
     columns = (TextColumn("{task.description}"), MofNCompleteColumn(), TaskProgressColumn(), TimeElapsedColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
         try:
@@ -274,10 +261,10 @@ def main() -> None:
             parser.error(str(error))
         task = progress.add_task("runs", total=len(todo))
         for variation in todo:
-            result = run(variation, progress)
-            runs.setdefault((variation.recording, variation.name), []).append(result)
+            scores = run(variation, progress)
+            runs.setdefault((variation.recording, variation.name), []).append(scores)
             if len(arguments.files) > 1:
-                runs.setdefault((ALL, variation.name), []).append(result)
+                runs.setdefault((ALL, variation.name), []).append(scores)
             progress.advance(task)
     rows = sorted((Row(*names, found) for names, found in runs.items()), key=lambda row: row.recording == ALL)
     if arguments.json:
