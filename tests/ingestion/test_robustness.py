@@ -1,0 +1,59 @@
+"""What `benchmarks/robustness.py` plays: other candles of the same prices, other universes of the same candles."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from benchmarks.robustness import coarser, finer, some
+from ingestion.sources.recording import Recording, load_recording
+from tests.market.recordings import names, recording
+
+WHOLE_MINUTE_MS = 1_700_000_040_000
+
+
+@pytest.fixture(scope="module")
+def recorded(tmp_path_factory: pytest.TempPathFactory) -> Recording:
+    """62 minutes of ten symbols, the last of which is listed after half an hour."""
+    lines = ["ts,symbol,open,high,low,close,volume"]
+    for index, batch in enumerate(recording(10, 62)):
+        candles = zip(batch.symbols, batch.open, batch.high, batch.low, batch.close, batch.volume, strict=True)
+        listed = list(candles)[: 10 if index >= 30 else 9]
+        lines += [",".join(map(str, (WHOLE_MINUTE_MS + index * 60_000, *candle))) for candle in listed]
+    path: Path = tmp_path_factory.mktemp("recording") / "minutes.csv"
+    path.write_text("\n".join(lines))
+    return load_recording([path])
+
+
+@pytest.mark.parametrize("interval", ["1s", "15s"])
+def test_finer_candles_add_up_to_the_recorded_ones(recorded: Recording, interval: str) -> None:
+    drawn = finer(recorded, interval, seed=1)
+    assert drawn.rows == recorded.rows * {"1s": 60, "15s": 4}[interval]
+    again = coarser(drawn, "1m")
+    assert again.close_time.tolist() == recorded.close_time.tolist()
+    assert again.start.tolist() == recorded.start.tolist()
+    assert again.code.tolist() == recorded.code.tolist()
+    np.testing.assert_allclose(again.values, recorded.values, rtol=1e-9)
+    opened, high, low, close, _ = drawn.values
+    assert (np.maximum(opened, close) <= high).all()
+    assert (low <= np.minimum(opened, close)).all()
+
+
+def test_coarser_candles_end_with_the_recording(recorded: Recording) -> None:
+    made = coarser(recorded, "5m")
+    assert made.interval == "5m"
+    assert (made.close_time % 300_000 == 0).all()
+    assert recorded.close_time[-1] - 300_000 < made.close_time[-1] <= recorded.close_time[-1]
+    whole = (recorded.close_time > made.close_time[0] - 300_000) & (recorded.close_time <= made.close_time[-1])
+    rows = np.repeat(whole, np.diff(recorded.start))
+    assert made.values[4].sum() == pytest.approx(recorded.values[4, rows].sum())
+
+
+def test_a_universe_is_of_symbols_that_trade_all_along(recorded: Recording) -> None:
+    for seed in range(5):
+        chosen = some(recorded, 8, seed)
+        assert len(chosen.symbols) == 8
+        assert set(chosen.symbols) < set(names(9))
+        assert chosen.rows == 8 * len(recorded)
+        assert chosen.batch(61, "test").symbols == chosen.symbols
+    assert len({tuple(some(recorded, 8, seed).symbols) for seed in range(5)}) > 1
