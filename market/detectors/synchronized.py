@@ -4,14 +4,15 @@ m_k is the middle log return (`middle`) over k minutes of all live symbols (k = 
 15 min (exponentially weighted rms of the 1-min m, half-life 30 min) and σ↓ the downside one: √2 times the rms of the
 negative m alone. The projected move
 
-    S = max_k( |m_k| + min(c √(1 − k/15), |m_k|) ),   c = 0.6 σ for a rise, 1.3 σ↓ for a fall;   k = 15: 1.2 |m_15|,
+    S = max_k( |m_k| + min(c √(1 − k/15), |m_k|) ),   c = 0.6 σ for a rise, 1.2 σ↓ for a fall;   k = 15: 1.2 |m_15|,
 
-asks where the 15-min move could get to from here: a fast start counts before it has gone far. Falls go on more often
-than rises do, and falls before foretell more than rises did. A projection at most doubles what has happened, or the
-wake of a crash would be one long alarm; and there is none for a fall that only takes back a rise: m_15 has to be half
-of m_k at least. (A rise that takes back a fall is how rallies begin.) S against θ = 4.75 % gives the severity (LOW
-0.6 θ, MEDIUM 0.75 θ, HIGH θ, CRITICAL 1.6 θ); so a 15-min move of 4 % is HIGH by itself. θ is the same in calm and in
-turbulence: a crash would raise it against itself.
+asks where the 15-min move could get to from here: a fast start counts before it has gone far. Over 15 min the median
+counts as well, if it went further: it is what people take for the market. Falls go on more often than rises do, and
+falls before foretell more than rises did. A projection at most doubles what has happened, or the wake of a crash would
+be one long alarm; and there is none for a fall that only takes back a rise: m_15 has to be half of m_k at least. (A
+rise that takes back a fall is how rallies begin.) S against θ = 4.75 % gives the severity (LOW 0.6 θ, MEDIUM 0.75 θ,
+HIGH θ, CRITICAL 1.6 θ); so a 15-min move of 4 % is HIGH by itself. θ is the same in calm and in turbulence: a crash
+would raise it against itself.
 
 Sources: Barndorff-Nielsen, Kinnebrock & Shephard (2010), Measuring Downside Risk: Realised Semivariance; Patton &
 Sheppard (2015), Good Volatility, Bad Volatility, Review of Economics and Statistics 97 (downside semivariance predicts
@@ -31,7 +32,7 @@ VOLATILITY_HALF_LIFE_MS: Final = 30 * 60_000
 USUAL_HALF_LIFE_MS: Final = 24 * 3_600_000
 # How many σ a rise, and σ↓ a fall, may still go within the 15 min; how much of a fall m_15 has to confirm.
 RISE: Final = 0.6
-FALL: Final = 1.3
+FALL: Final = 1.2
 CONFIRMED: Final = 0.5
 # What the longest horizon's move counts, for nothing is projected from it.
 STRETCH: Final = 1.2
@@ -120,6 +121,7 @@ class Market(Stateful):
         risen, fallen = self.semivariance.mean * LONGEST_MS / self.short_ms
         sigma = float(np.sqrt(risen + fallen))
         made = np.abs(moves)
+        made[-1] = max(made[-1], abs(median(returns[-1])))
         confirmed = moves[-1] <= CONFIRMED * moves
         reach = np.where(moves >= 0, RISE * sigma, np.where(confirmed, FALL * np.sqrt(2.0 * fallen), 0.0))
         projections = self.stretch * made + np.minimum(self.rest * reach, made)
