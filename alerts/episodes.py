@@ -8,12 +8,15 @@ time comes in with every call.
 
 from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass, field
-from typing import Any, Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
 import msgspec
 
 from market.detectors.state import State as Saved
 from market.messages import SEVERITIES, Escalation, Severity, State
+
+# A pump, its dump and a second pump are three anomalies; what goes on turning is not.
+FREE_TURNS: Final = 1
 
 K = TypeVar("K", bound=Hashable)
 M = TypeVar("M")
@@ -77,7 +80,7 @@ class Episodes(Generic[K, M]):
         episode = self.open.get(key)
         if episode is None:
             return self._open(key, level, up, now)
-        turn_ms = self.turn_ms * self.turn_factor**episode.turns
+        turn_ms = self.turn_ms * self.turn_factor ** max(episode.turns - FREE_TURNS, 0)
         if level >= self.split_level and up != episode.up and now - episode.opened_at >= turn_ms:
             del self.open[key]
             turned = self._open(key, level, up, now)
