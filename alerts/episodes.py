@@ -15,7 +15,8 @@ import msgspec
 from market.detectors.state import State as Saved
 from market.messages import SEVERITIES, Escalation, Severity, State
 
-# A pump, its dump and a second pump are three anomalies; what goes on turning is not.
+# So many turns after the first are as quick: a pump, its dump and a second pump are three anomalies. What goes on
+# turning is no anomaly more each time.
 FREE_TURNS: Final = 1
 
 K = TypeVar("K", bound=Hashable)
@@ -48,8 +49,8 @@ class Episodes(Generic[K, M]):
     """All episodes of one `kind`: the type `Episode[key, message]`, by which saved ones are read back.
 
     `split_level`: from this level on, a turn of direction after `turn_ms` (default: `hold_ms`) ends one and opens
-    another, every next one after `turn_factor` times as long (what goes to and fro is no anomaly a minute), and what is
-    still as severe after `renew_ms` of silence says so in a revision (same state, new figures).
+    another, from the third on each after `turn_factor` times as long as the one before, and what is still as severe
+    after `renew_ms` of silence says so in a revision (same state, new figures).
     """
 
     def __init__(
