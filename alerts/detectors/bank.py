@@ -142,9 +142,11 @@ class Bank:
         own = np.array([scores.strength for scores in self.scores])
         shared = np.zeros_like(own[: len(SHARED)])
         if market is not None:
+            # Between half of the market's move and twice as much: mostly the market's.
+            least, most = np.sort([0.5 * market.moves, 2.0 * market.moves], axis=0)[:, :, None]
+            with_market = (panel.returns > least) & (panel.returns < most)
             for row, scores in enumerate(self.scores[: len(SHARED)]):
-                moves, common = scores.observed, market.moves.take(scores.horizon)
-                near = np.abs(moves - common) < 0.5 * np.maximum(np.abs(moves), np.abs(common))
+                near = with_market.take(scores.horizon * own.shape[1] + np.arange(own.shape[1]))
                 shared[row] = own[row] * near
                 own[row] *= ~near
         size = self.residual.projected / self.residual.economic_size

@@ -113,7 +113,8 @@ class Stress(Stateful):
         move = float(market.moves[0])
         slow = self.slow_variance.mean[live]
         slow_market = float(self.slow_market.mean[0])
-        residual = (short[live] - move) ** 2
+        moved = short[live]
+        residual = (moved - move) ** 2
         known = slow > 0
         turbulence = 1.0
         if known.any() and slow_market > 0:
@@ -122,8 +123,8 @@ class Stress(Stateful):
         self.slow_variance.learn((short - move) ** 2, live, panel.steps)
         self.slow_market.learn(np.array([move**2]), steps=panel.steps)
         self.variance.learn(short**2, live, panel.steps)
-        self.mean_variance.learn(np.array([np.mean(short[live]) ** 2]), steps=panel.steps)
-        total = float(np.mean(self.variance.mean[live]))
+        self.mean_variance.learn(np.array([moved.mean() ** 2]), steps=panel.steps)
+        total = float(self.variance.mean[live].mean())
         share = float(self.mean_variance.mean[0]) / total if total > 0 else 0.0
         n = market.universe
         correlation = min(max((n * share - 1) / (n - 1), 0.0), 1.0)
