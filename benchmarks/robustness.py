@@ -1,16 +1,18 @@
 """How good the detectors are on recordings made to look different: other candles, other universes.
 
-    python benchmarks/robustness.py RECORDING... [--interval 3m 5m 1s] [--universes 8 12 20 60] [--draws 8] [--json]
+    python benchmarks/robustness.py RECORDING... [--interval 3m 5m 1s] [--scale 0.8 1.25] [--universes 8 12 20 60]
+                                    [--draws 8] [--json]
 
 Every recording runs through the analysis as it is and in each variation, and is scored (HIGH and above, the rule of
 `ingestion.scoring`) against the events that `ingestion.catalogue` finds in that very variation.
 
 `--interval`: longer candles are made of the recorded ones; shorter ones are drawn, a path from each candle's open over
 both of its extremes to its close, with its volume spread unevenly. What they add up to is the candle that was recorded,
-but they are smoother than real ones. Intervals that a recording cannot be brought to are left out. `--universes`:
-random subsets of so many of the symbols that trade all along, `--draws` of each, as far as there are as many. "worst"
-is the run with the most false alarms. Everything is seeded. Eight days of 29 symbols as 1 s candles take eight minutes
-and 3 GB.
+but they are smoother than real ones. Intervals that a recording cannot be brought to are left out. `--scale`: a calmer
+or a wilder market, in which every log price moves so many times as far; so other moves end near the rule's thresholds,
+on both sides of them. `--universes`: random subsets of so many of the symbols that trade all along, `--draws` of each,
+as far as there are as many. "worst" is the run with the most false alarms. Everything is seeded. Eight days of 29
+symbols as 1 s candles take eight minutes and 3 GB.
 """
 
 import argparse
@@ -184,13 +186,31 @@ def some(recording: Recording, size: int, seed: int) -> Recording:
     )
 
 
+def scaled(recording: Recording, factor: float) -> Recording:
+    """The same recording with every symbol's log price `factor` times as far from its first open."""
+    codes, first = np.unique(recording.code, return_index=True)
+    opened = np.ones(len(recording.symbols))
+    opened[codes] = recording.values[0, first]
+    prices = opened[recording.code] * (recording.values[:4] / opened[recording.code]) ** factor
+    return _like(
+        recording,
+        recording.interval,
+        close_time=recording.close_time,
+        start=recording.start,
+        code=recording.code,
+        values=np.vstack([prices, recording.values[4:]]),
+    )
+
+
 def _like(recording: Recording, interval: str, symbols: list[str] | None = None, **columns: Any) -> Recording:
     return Recording(
         interval, symbols or recording.symbols, **columns, files=recording.files, unusable_rows=0, duplicate_rows=0
     )
 
 
-def variations(path: Path, intervals: list[str], universes: list[int], draws: int) -> Iterator[Variation]:
+def variations(
+    path: Path, intervals: list[str], scales: list[float], universes: list[int], draws: int
+) -> Iterator[Variation]:
     recording = load_recording([path])
     step_ms = interval_ms(recording.interval)
     yield Variation(path.name, "as it is", lambda: recording)
@@ -200,6 +220,8 @@ def variations(path: Path, intervals: list[str], universes: list[int], draws: in
             yield Variation(path.name, f"as {interval}", partial(coarser, recording, interval))
         elif step_ms % length_ms == 0 and step_ms // length_ms >= 4:
             yield Variation(path.name, f"as {interval}", partial(finer, recording, interval, 1))
+    for factor in scales:
+        yield Variation(path.name, f"× {factor:g}", partial(scaled, recording, factor))
     for size in universes:
         if size <= (available := len(always_there(recording))):
             for draw in range(draws if size < available else 1):
@@ -245,6 +267,7 @@ def main() -> None:
     parser.add_argument("files", nargs="+", type=Path, metavar="RECORDING")
     parser.add_argument("--json", action="store_true", help="one JSON object instead of a table")
     parser.add_argument("--interval", nargs="+", default=[], metavar="3m")
+    parser.add_argument("--scale", nargs="+", type=float, default=[], metavar="FACTOR")
     parser.add_argument("--universes", nargs="+", type=int, default=[], metavar="SYMBOLS")
     parser.add_argument("--draws", type=int, default=8, help="random universes of each size (default 8)")
     arguments = parser.parse_args()
@@ -255,7 +278,9 @@ def main() -> None:
             todo = [
                 variation
                 for path in arguments.files
-                for variation in variations(path, arguments.interval, arguments.universes, arguments.draws)
+                for variation in variations(
+                    path, arguments.interval, arguments.scale, arguments.universes, arguments.draws
+                )
             ]
         except SourceError as error:
             parser.error(str(error))

@@ -4,7 +4,7 @@ Severity is rarity and magnitude. LOW and MEDIUM are pure rarity: some method's 
 universe's own tail gives it (`calibration`). HIGH and CRITICAL are moves of economic size that the market does not
 explain, on real volume (S, θ: see `residual`):
 
-    HIGH      S ≥ θ and volume surge ≥ 7.5
+    HIGH      S ≥ θ and volume surge ≥ 6.5
     CRITICAL  S ≥ 1.7 θ and surge ≥ 10, or S ≥ θ and surge ≥ 150 (a pump out of nowhere)
 """
 
@@ -30,10 +30,10 @@ from market.detectors.statistics import MAD_TO_SIGMA
 from market.detectors.synchronized import MarketView
 from market.messages import Method, MethodScore, Severity
 
-VERSION: Final = "3"
+VERSION: Final = "4"
 # Level from which it takes magnitude, and the volume surge that HIGH, CRITICAL, and CRITICAL out of nowhere need.
 HIGH: Final = 3
-SURGES: Final = (7.5, 10.0, 150.0)
+SURGES: Final = (6.5, 10.0, 150.0)
 # What keeps an episode open, as a part of what opens it: by rarity, and by size.
 EXIT: Final = 0.6
 SIZE_EXIT: Final = 0.75

@@ -1,9 +1,8 @@
 """What VOLUME and VOLATILITY share: a quantity that is compared with its own usual size as a ratio."""
 
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 
 from alerts.detectors.base import Scores
 from market.detectors.panel import Bools, Floats, Panel
@@ -20,14 +19,14 @@ def surge_scores(
     logs: Samples,
     ready: Bools,
     deviations: float,
-    habit: NDArray[np.floating[Any]] | float = 0.0,
+    offset: Floats | float = 0.0,
 ) -> Scores:
-    """The score is the ratio of `values` (n,) to their usual size, exp of the median of `logs` plus `habit`.
+    """The score is the ratio of `values` (n,) to their usual size, exp of the median of `logs` plus `offset`.
 
     It is unusual from `deviations` robust standard deviations of the log on. When more than half of the market surges,
     the surge of the middle symbol is the market's and raises everybody's threshold.
     """
-    usual = np.exp(np.where(ready, logs.median + habit, 0.0))
+    usual = np.exp(np.where(ready, logs.median + offset, 0.0))
     spread = np.maximum(MAD_TO_SIGMA * np.where(ready, logs.deviation, 0.0), SMALLEST_SPREAD)
     ratio = np.where(ready, np.minimum(values / usual, 1e6), 0.0)
     voters = ready & panel.live

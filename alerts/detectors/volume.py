@@ -1,15 +1,16 @@
-"""VOLUME: how many times the usual turnover is being traded.
+"""VOLUME: how many times the usual volume is being traded.
 
-Turnover is quote volume. The surge is the largest of the last 5 min, the mean 5 min of the last 15, and half the rate
-of the last minute (a minute varies more than five), over the median of the 5-min turnovers of the last 12 h. It is
-unusual from 5 robust standard deviations of the log turnover on: a thin pair varies more than a big one, and when the
-whole market trades more, that is no news about one symbol. As the `gate` of big moves the last minute counts in full.
+Volume is counted in the base asset, for a price that halves does not halve the trading. The surge is the largest of the
+last 5 min, the mean 5 min of the last 15, and half the rate of the last minute (a minute varies more than five), over
+the median of the 5-min volumes of the last 12 h; in messages both are quote volumes at today's price. It is unusual
+from 5 robust standard deviations of the log volume on: a thin pair varies more than a big one, and when the whole
+market trades more, that is no news about one symbol. As the `gate` of big moves the last minute counts in full.
 
-A pair's own time of day raises or lowers what is usual: for every hour (UTC), the mean of how far the log turnover was
+A pair's own time of day raises or lowers what is usual: for every hour (UTC), the mean of how far the log volume was
 from its median, over the days (half-life 3), starting from nothing: a day counts a fifth of what it shows, a week four
 fifths. What is more than 2 from the median teaches as much as 2, so that no single day's surge becomes a habit.
 Parameters: 12 h, deviations, 3 days. Warm-up: 2 buckets. Sources: volume event studies (Ajinkya & Jain, 1989: log
-turnover is close to normal), with median and MAD (Iglewicz & Hoaglin, 1993) so that a surge does not widen its own
+volume is close to normal), with median and MAD (Iglewicz & Hoaglin, 1993) so that a surge does not widen its own
 baseline; intraday seasonality as a factor of its own: Andersen & Bollerslev (1997).
 """
 
@@ -30,8 +31,9 @@ BUCKET_MS: Final = 5 * 60_000
 BUCKETS: Final = 144
 NEEDED: Final = 2
 DEVIATIONS: Final = 5.0
-# A turnover below this per bucket is no market; it keeps ratios of dead pairs finite and dull.
+# Quote volume below this per bucket is no market; it keeps ratios of dead pairs finite and dull.
 SMALLEST_TURNOVER: Final = 50.0
+FURTHEST_LOG_PRICE: Final = 300.0
 HOUR_MS: Final = 3_600_000
 HOURS: Final = 24
 HABIT_HALF_LIFE_DAYS: Final = 3
@@ -52,7 +54,7 @@ class Volume(Stateful):
         self.bucket = int(np.argmin(np.abs(panel.horizon_ms - BUCKET_MS)))
         self.period = max(BUCKET_MS, panel.bar_ms)
         self.next_sample = 0
-        # By hour of the day (24, n): what it adds to the log turnover.
+        # By hour of the day (24, n): what it adds to the log volume.
         self.habit: NDArray[np.float32] = np.zeros((HOURS, 0), dtype=np.float32)
         self.keep = decay(HABIT_HALF_LIFE_DAYS * HOUR_MS, self.period)
         # Of the last batch: the largest rate over the usual one, every window in full (n,).
@@ -65,25 +67,32 @@ class Volume(Stateful):
     def score(self, panel: Panel, market: MarketView | None) -> Scores:
         rates = panel.turnover[self.used] * self.rate[self.used]
         ready = panel.fresh & (self.samples.count >= NEEDED)
-        usual = np.exp(np.where(ready, self.samples.median, 0.0))
+        log_price = self._log_price(panel)
+        usual = np.exp(np.where(ready, self.samples.median + log_price, 0.0))
         self.gate = np.where(ready, rates.max(axis=0) / usual, 0.0)
         rates *= self.share[self.used]
         best = largest(rates)
         value = rates[best, np.arange(len(best))]
-        return surge_scores(
-            panel, value, self.used[best], self.samples, ready, DEVIATIONS, self.habit[self._hour(panel)]
-        )
+        offset = self.habit[self._hour(panel)] + log_price
+        return surge_scores(panel, value, self.used[best], self.samples, ready, DEVIATIONS, offset)
 
     def learn(self, panel: Panel, market: MarketView | None) -> None:
         now, self.next_sample = due(panel, self.next_sample, self.period)
         if now:
             turnover = np.maximum(panel.turnover[self.bucket] * self.rate[self.bucket], SMALLEST_TURNOVER)
-            logs, grown = np.log(turnover), panel.fresh & (panel.age >= panel.horizon_bars[self.bucket])
+            logs = np.log(turnover) - self._log_price(panel)
+            grown = panel.fresh & (panel.age >= panel.horizon_bars[self.bucket])
             habit = self.habit[self._hour(panel)]
             off = np.clip(logs - self.samples.median, -HABIT_BOUND, HABIT_BOUND)
             known = grown & (self.samples.count >= NEEDED)
             habit[known] = self.keep * habit[known] + (1 - self.keep) * off[known]
             self.samples.add(logs, grown)
+
+    @staticmethod
+    def _log_price(panel: Panel) -> Floats:
+        # What a bad tick of 1e300 would otherwise make infinite.
+        log_price: Floats = np.clip(panel.log_close[panel.slot], -FURTHEST_LOG_PRICE, FURTHEST_LOG_PRICE)
+        return log_price
 
     @staticmethod
     def _hour(panel: Panel) -> int:

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks.robustness import coarser, finer, some
+from benchmarks.robustness import coarser, finer, scaled, some
 from ingestion.sources.recording import Recording, load_recording
 from tests.market.recordings import names, recording
 
@@ -57,3 +57,16 @@ def test_a_universe_is_of_symbols_that_trade_all_along(recorded: Recording) -> N
         assert chosen.rows == 8 * len(recorded)
         assert chosen.batch(61, "test").symbols == chosen.symbols
     assert len({tuple(some(recorded, 8, seed).symbols) for seed in range(5)}) > 1
+
+
+def test_a_calmer_market_has_the_same_moves_in_small(recorded: Recording) -> None:
+    calmer = scaled(recorded, 0.5)
+    assert calmer.values[0, 0] == recorded.values[0, 0]
+    for index, symbol in enumerate(recorded.symbols):
+        its = recorded.code == index
+        moves, smaller = (np.diff(np.log(one.values[3, its])) for one in (recorded, calmer))
+        np.testing.assert_allclose(smaller, 0.5 * moves, atol=1e-12, err_msg=symbol)
+    np.testing.assert_array_equal(calmer.values[4], recorded.values[4])
+    opened, high, low, close, _ = calmer.values
+    assert (low <= np.minimum(opened, close)).all()
+    assert (np.maximum(opened, close) <= high).all()

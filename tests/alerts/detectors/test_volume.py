@@ -63,3 +63,17 @@ def test_one_surge_makes_no_habit() -> None:
     said, without = scores(once), scores(lambda returns, volumes: None)
     day_after = bars_of(1, SURGE_HOUR)
     assert np.median(said[day_after]) > 0.6 * np.median(without[day_after])
+
+
+def test_a_price_that_halves_does_not_halve_the_volume() -> None:
+    surge = bars_of(1, 12)
+
+    def surges(returns: Returns, volumes: Returns) -> None:
+        volumes[surge, REGULAR] *= 6
+
+    def surges_after_a_crash(returns: Returns, volumes: Returns) -> None:
+        surges(returns, volumes)
+        returns[surge.start - 1, REGULAR] = np.log(0.5)
+        volumes[surge.start - 1 :, REGULAR] *= 0.5  # these are in the quote currency: as many coins as before
+
+    np.testing.assert_allclose(scores(surges_after_a_crash)[surge], scores(surges)[surge], rtol=0.02)
