@@ -17,6 +17,8 @@ from market.messages import InvalidMessage, unify_symbol
 
 DEFAULT_LIMIT: Final = 500
 MAX_LIMIT: Final = 5000
+# Looked at however few are asked for: a venue that lags is on the symbol, too, though the newest candle is another's.
+LEAST_READ: Final = 120
 # Beyond every time a candle can have (`market.messages.TimestampMs`).
 _FOR_EVER_MS: Final = 10_000_000_000_000
 
@@ -117,7 +119,7 @@ class CandleList(APIView):
                 interval,
                 start_ms=query.get("from", 0),
                 end_ms=query.get("to", _FOR_EVER_MS),
-                limit=limit + 1,
+                limit=max(limit, LEAST_READ) + 1,
                 newest=newest,
                 venue=query["venue"],
             )

@@ -64,6 +64,14 @@ def test_a_candle_in_full(client: Client) -> None:
     }
 
 
+@pytest.mark.parametrize("ahead", ["binance", "kraken"])
+def test_a_venue_that_lags_is_not_overlooked(client: Client, ahead: str) -> None:
+    candle_store().write([a_batch(T0 + n * MINUTE, ("SOLUSDT",), venue=ahead) for n in range(1, 6)])
+    assert client.get("/candles?symbol=SOLUSDT&limit=1").status_code == 400
+    answer = client.get(f"/candles?symbol=SOLUSDT&limit=1&venue={ahead}").json()
+    assert [candle["timestamp"] for candle in answer["candles"]] == [T0 + 5 * MINUTE]
+
+
 def test_next_leads_through_the_range(client: Client) -> None:
     url, times = f"/candles?symbol=BTCUSDT&from={T0}&limit=2", []
     while url:
