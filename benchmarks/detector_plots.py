@@ -3,11 +3,14 @@
     python benchmarks/detector_plots.py RECORDING EVENTS.csv docs/detectors
 
 Each method is asked alone: it catches an event when its strength passes its limit between onset and end. Shown are the
-event it is strongest on (no event twice), and of the events it misses the one with the largest move.
+event it is strongest on (no event twice), and of the events it misses the one with the largest move. Above is the price
+with its lowest and highest, below the strength and its peak, 1 (dashed) being the limit; the times are UTC.
 """
 
+import argparse
 import sys
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -15,13 +18,14 @@ from numpy.typing import NDArray
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from alerts.detectors.explanation import price_text
 from ingestion.engine import Engine
 from ingestion.scoring import Event, read_events
 from ingestion.sources.recording import load_recording
 from market.messages import Method
 
 AROUND = 48
-WIDTH, HEIGHT, GAP = 340, 210, 20
+WIDTH, HEIGHT, GAP = 340, 224, 20
 Floats = NDArray[np.float64]
 
 
@@ -64,12 +68,18 @@ def window(played: Played, event: Event) -> slice:
     return slice(first, max(last, first + 1))
 
 
+def moved(played: Played, event: Event) -> float:
+    """Log return from the candle before the event to its end."""
+    column, inside = played.symbols.index(event.symbol or ""), window(played, event)
+    return float(np.log(played.closes[inside.stop - 1, column] / played.closes[max(inside.start - 1, 0), column]))
+
+
 def panel_svg(played: Played, event: Event, rank: int, left: int, title: str) -> str:
     column = played.symbols.index(event.symbol or "")
     inside = window(played, event)
     rows = slice(max(0, inside.start - AROUND), min(len(played.times), inside.stop + AROUND // 2))
     close, strength = played.closes[rows, column], played.strengths[rows, rank, column]
-    top, split, bottom = 28, 130, HEIGHT - 6
+    top, split, bottom = 28, 130, HEIGHT - 22
     x = left + np.arange(len(close)) * WIDTH / max(len(close) - 1, 1)
 
     def line(values: Floats, low: float, high: float, above: int, below: int) -> list[tuple[float, float]]:
@@ -89,11 +99,34 @@ def panel_svg(played: Played, event: Event, rank: int, left: int, title: str) ->
         for (a, b), s in zip(price, strength, strict=True)
         if s >= 1
     )
+
+    def label(text: str, at: float, height: float, anchor: str = "start") -> str:
+        return f'<text x="{at:.1f}" y="{height:.1f}" font-size="9" fill="#6b7686" text-anchor="{anchor}">{text}</text>'
+
+    times = [
+        datetime.fromtimestamp(played.times[row] / 1_000, UTC) for row in (rows.start, inside.start, rows.stop - 1)
+    ]
+    title = f"{title}: {100 * np.expm1(moved(played, event)):+.0f} % on {times[1]:%d %b %Y}"
+    peak = int(strength.argmax())
+    labels = [
+        label(price_text(float(np.nanmax(close))), left, top + 4),
+        label(price_text(float(np.nanmin(close))), left, split + 10),
+        label(
+            f"{strength[peak]:.1f}",
+            float(x[peak]),
+            line(strength, 0.0, high, split + 12, bottom)[peak][1] - 3,
+            "middle",
+        ),
+        *(
+            label(f"{time:%H:%M}", float(at), HEIGHT - 8, anchor)
+            for time, at, anchor in zip(times, (x[0], first, x[-1]), ("start", "middle", "end"), strict=True)
+        ),
+    ]
     return (
         f'<text x="{left}" y="14" font-size="12" fill="#3f4b5b">{title}</text>'
         f'<rect x="{first:.1f}" y="{top}" width="{max(last - first, 2):.1f}" height="{bottom - top}" fill="#eef1f5"/>'
         f"{path(price, '#131a24')}{dots}{path(line(strength, 0.0, high, split + 12, bottom), '#0a5fbf')}"
-        f'<path d="M{left},{limit:.1f}h{WIDTH}" stroke="#8b22cc" stroke-dasharray="4 3"/>'
+        f'<path d="M{left},{limit:.1f}h{WIDTH}" stroke="#8b22cc" stroke-dasharray="4 3"/>{"".join(labels)}'
     )
 
 
@@ -111,9 +144,7 @@ def main(recording: Path, catalogue: Path, out: Path) -> None:
         for event in events:
             column = played.symbols.index(event.symbol or "")
             inside = window(played, event)
-            closes = played.closes[inside, column]
-            move = abs(float(np.log(closes[-1] / played.closes[max(inside.start - 1, 0), column])))
-            reached.append((float(played.strengths[inside, rank, column].max()), move))
+            reached.append((float(played.strengths[inside, rank, column].max()), abs(moved(played, event))))
         order = sorted(range(len(events)), key=lambda i: -reached[i][0])
         caught = next(i for i in order if i not in shown)
         missed = max((i for i in order if reached[i][0] < 1), key=lambda i: reached[i][1], default=order[-1])
@@ -130,4 +161,8 @@ def main(recording: Path, catalogue: Path, out: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(*(Path(argument) for argument in sys.argv[1:4]))
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("recording", type=Path, metavar="RECORDING", help="a parquet or csv file of candles")
+    parser.add_argument("catalogue", type=Path, metavar="EVENTS.csv", help="what happened in it, by file and symbol")
+    parser.add_argument("out", type=Path, metavar="FOLDER", help="where the drawings go, one SVG file per method")
+    main(**vars(parser.parse_args()))
