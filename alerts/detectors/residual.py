@@ -15,7 +15,7 @@ s = 0.3, for so far apart are symbols' betas; later by less. σ is the exponenti
 market: e added up, forgotten with a half-life of 30 min; a move on top of a climb is likelier to go on than one that
 takes back another. Nothing is projected from a k where the symbol itself did not move a quarter of e_k: what stays
 where it is while the market falls, as a pegged coin does, is no pump. S knows one β for all and no sectors: what few
-symbols have in common is worth a trade all the same, and with them pumps were seen later. It is judged against an
+symbols have in common is worth a trade all the same, and with them pumps were seen no earlier. It is judged against an
 economic size
 
     θ = 11.5 % · clip(u / 0.5 %, 0.4, 1),
