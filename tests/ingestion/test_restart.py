@@ -51,7 +51,10 @@ async def analysed(client: Client, batches: list[CandleBatch], after: int = 0) -
 
 async def published(client: Client, after: int = 0) -> list[Alert]:
     reader = StreamReader(client, ANOMALIES, epoch=await stream_epoch(client, ANOMALIES), offset=after)
-    received = await reader.fetch(1_000, timeout_s=0.3)
+    until, received = await last_place(client), []
+    async with asyncio.timeout(30):
+        while reader.offset < until:
+            received += await reader.fetch(1_000)
     await reader.close()
     return [decode_alert(message.data, received_at=0) for message in received]
 
