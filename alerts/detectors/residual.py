@@ -77,8 +77,9 @@ class Residual(Stateful):
         self.next_size = 0
         fraction = np.minimum(panel.horizon_ms / LONGEST_MS, 1.0)
         self.reach = (PROJECTION * np.sqrt(1.0 - fraction) * np.sqrt(LONGEST_MS / panel.horizon_ms[0]))[:, None]
-        # Of the last batch: S per column; e_k, and what is projected from it (K, n).
+        # Of the last batch: S and the climb that includes it (n,); e_k, and what is projected from it (K, n).
         self.projected: Floats = np.zeros(0)
+        self.climbed: Floats = np.zeros(0)
         self.residual: Floats = np.zeros((len(panel.horizon_bars), 0))
         self.projections: Floats = np.zeros((len(panel.horizon_bars), 0))
 
@@ -97,11 +98,8 @@ class Residual(Stateful):
         usual = np.exp(weight * np.log(max(observed, 1e-6) / USUAL_SIZE))
         return BASE_THRESHOLD * float(np.clip(usual, CALMEST, 1.0))
 
-    def residuals(self, panel: Panel, market: MarketView | None) -> Floats:
-        return panel.returns if market is None else panel.returns - market.moves[:, None]
-
     def score(self, panel: Panel, market: MarketView | None) -> Scores:
-        residual = self.residuals(panel, market)
+        residual = panel.returns if market is None else panel.returns - market.moves[:, None]
         sigma = np.maximum(np.sqrt(self.variance.mean), SMALLEST_SIGMA)
         moves = np.zeros(len(panel.horizon_bars)) if market is None else market.moves
         beta, spread = self.beta()
@@ -114,7 +112,9 @@ class Residual(Stateful):
         made = np.abs(residual)
         size = np.maximum(made - BETA_SPREAD * np.abs(moves)[:, None], 0.0)
         way = np.sign(residual)
-        beyond = np.maximum(way * self._climbed(panel, residual) - made, 0.0)
+        # With this batch's part of the shortest horizon's residual.
+        self.climbed = self.variance.keep**panel.steps * self.climb + self.share * panel.steps * residual[0]
+        beyond = np.maximum(way * self.climbed - made, 0.0)
         moved = way * panel.returns >= OWN * made
         self.residual, self.projections = residual, (size + self.reach * sigma + CLIMB * beyond) * moved
         self.projected = np.where(ready, self.projections.max(axis=0), 0.0)
@@ -133,7 +133,7 @@ class Residual(Stateful):
         return products / squares, np.maximum(1.0 / np.sqrt(squares), BETA_SPREAD_LEAST)
 
     def learn(self, panel: Panel, market: MarketView | None) -> None:
-        residual = self.residuals(panel, market)
+        residual = self.residual
         sigma = np.maximum(np.sqrt(self.variance.mean), SMALLEST_SIGMA)
         bound = np.where(self.count >= self.needed, BOUND * sigma, np.inf)
         bounded = np.clip(residual[0], -bound, bound)
@@ -144,15 +144,9 @@ class Residual(Stateful):
             self.together *= self.beta_keep**panel.steps
             self.together += np.array([weight * move, weight * (bounded + move)])
         self.variance.learn(bounded**2, real, panel.steps)
-        self.climb = np.where(real, self._climbed(panel, residual), np.where(panel.fresh, 0.0, self.climb))
+        self.climb = np.where(real, self.climbed, np.where(panel.fresh, 0.0, self.climb))
         self.count = self.count + real * panel.steps
         now, self.next_size = due(panel, self.next_size, LONGEST_MS)
         if now and market is not None:
             size = median(np.abs(residual[-1][panel.live]))
             self.sizes.add(np.array([size]), np.array([True]))
-
-    def _climbed(self, panel: Panel, residual: Floats) -> Floats:
-        """(n,): the climb with this batch's part of the shortest horizon's residual added."""
-        kept = self.variance.keep**panel.steps
-        climbed: Floats = kept * self.climb + self.share * panel.steps * residual[0]
-        return climbed

@@ -32,9 +32,10 @@ def widened(array: NDArray[T], columns: int, fill: float = 0.0) -> NDArray[T]:
     return np.concatenate([array, np.full((*array.shape[:-1], missing), fill, dtype=array.dtype)], axis=-1)
 
 
-def _floats(values: list[float]) -> Floats:
-    """As `np.array` does, in a third of the time: a list of floats needs no guess what it is one of."""
-    return np.frombuffer(struct.pack(f"{len(values)}d", *values), dtype=np.float64)
+def _floats(*rows: list[float]) -> Floats:
+    """(rows, n). As `np.array` does, in a third of the time: a list of floats needs no guess what it is one of."""
+    packed = b"".join([struct.pack(f"{len(row)}d", *row) for row in rows])
+    return np.frombuffer(packed, dtype=np.float64).reshape(len(rows), -1)
 
 
 class Panel(Stateful):
@@ -114,24 +115,24 @@ class Panel(Stateful):
             self.traded[self.slot] = self.traded[before]
         self.close_time = batch.close_time
 
-        prices = np.array([_floats(column) for column in (batch.open, batch.high, batch.low, batch.close)])
-        volume = _floats(batch.volume)
+        candles = _floats(batch.open, batch.high, batch.low, batch.close, batch.volume)
+        prices, volume = candles[:4], candles[4]
         volume = np.where((volume > 0) & (volume < np.inf), volume, 0.0)
         good = (np.isfinite(prices) & (prices > 0)).all(axis=0)
         if not good.all():
             index, prices, volume = index[good], prices[:, good], volume[good]
-        log_open, log_high, log_low, log_close = np.log(prices)
+        log_high, log_low, log_close = np.log(prices[1:])
 
         started = self.close_time - self.last_seen[index] > LONGEST_MS + self.bar_ms
         if started.any():
-            self.log_close[:, index[started]] = log_open[started]
+            self.log_close[:, index[started]] = np.log(prices[0, started])
         self.age += steps
         self.age[index[started]] = 1
         self.last_seen[index] = self.close_time
         now = self.log_close[self.slot]
         now[index] = log_close
         # A price of 1e300 times a volume of 1e300 must not poison the sums.
-        self.traded[self.slot, index] += np.minimum(np.exp(np.minimum(log_close, 300.0)) * volume, 1e15)
+        self.traded[self.slot, index] += np.minimum(np.minimum(prices[3], 1e130) * volume, 1e15)
         self.log_high[:] = now
         self.log_low[:] = now
         self.log_high[index] = np.maximum(log_high, log_close)
