@@ -356,7 +356,12 @@ export function signed(value: number | null, digits: number): string {
   return value === null || !/[1-9]/.test(text) ? text : `${value < 0 ? "−" : "+"}${text}`;
 }
 export const percent = (value: number | null, gap = "") => (value === null ? "–" : `${signed(value, Math.abs(value) >= 100 ? 0 : 2)}${gap}%`);
-const sigma = (score: number | null) => (score === null ? "–" : `${signed(score, Math.abs(score) >= 1000 ? 0 : 1)}σ`);
+/** A surge is so many times the usual; all other methods, and sectors, count standard deviations. */
+const unitOf = (method: string) => (method === "VOLUME" || method === "VOLATILITY" ? "×" : "σ");
+export function scoreText(score: number | null, unit: "×" | "σ" = "σ"): string {
+  if (score === null) return "–";
+  return `${(unit === "×" ? plain : signed)(score, Math.abs(score) >= 1000 ? 0 : 1)}${unit}`;
+}
 /** A share in whole percent; 319 of 320 are not yet 100 %, one of 320 is not 0 %. */
 export function share(ratio: number | null): string {
   if (ratio === null) return "–";
@@ -1584,7 +1589,7 @@ const CompactRow = React.memo(function CompactRow(props: RowProps) {
       <SymbolCell alert={alert} act={act} />
       <span className="sp"><Spark alert={alert} width={72} height={20} mute={isClosed(alert)} /></span>
       <Change value={alert.changePct} direction={alert.direction} />
-      <span className="num sc">{sigma(alert.score)}</span>
+      <span className="num sc">{scoreText(alert.score, unitOf(alert.method))}</span>
       <span className="me ell">{methodName(alert.method)}</span>
       <time className="num ag" title={utcTitle(alert)}>{props.age}</time>
       <button type="button" tabIndex={-1} className="cv" aria-expanded={props.expanded} aria-label="Details" onClick={stop(() => act.toggle(alert.id))}><Icon name={props.expanded ? "down" : "right"} size={12} /></button>
@@ -1612,7 +1617,7 @@ const CardRow = React.memo(function CardRow(props: RowProps & { width: number })
       <span className="c-nums">
         <Change value={alert.changePct} direction={alert.direction} big />
         <span className="num">{price(alert.price, props.step)}</span>
-        <span className="num t3">{sigma(alert.score)}</span>
+        <span className="num t3">{scoreText(alert.score, unitOf(alert.method))}</span>
       </span>
       <span className="spk"><Spark alert={alert} width={Math.max(80, props.width - 160)} height={52} mute={isClosed(alert)} /></span>
       <span className="say ell" title={alertSentence(alert)}>{cardSentence(alert)}</span>
@@ -1634,7 +1639,7 @@ const TableRow = React.memo(function TableRow(props: RowProps) {
       <span className="num c-price">{price(alert.price, props.step)}</span>
       <span className="num t3 c-exp">{price(alert.expected, props.step)}</span>
       <span className="num t3 c-band">{band === null ? "–" : `±${plain(band, 2)}%`}</span>
-      <span className="num c-sc">{sigma(alert.score)}</span>
+      <span className="num c-sc">{scoreText(alert.score, unitOf(alert.method))}</span>
       <span className="me ell c-me">{methodName(alert.method)}</span>
       <time className="num ag" title={utcTitle(alert)}>{props.age}</time>
     </Row>
@@ -1691,8 +1696,8 @@ function Facts({ alert, step }: { alert: Alert; step: number | undefined }) {
     ["Price", <b key="p">{price(alert.price, step)}</b>],
     ["Expected", price(alert.expected, step)],
     ["Band", alert.lower === null || alert.upper === null ? "–" : `${price(alert.lower, step)}–${price(alert.upper, step)}`],
-    ["Score / threshold", <span key="s"><b>{sigma(alert.score)}</b> / {alert.threshold === null ? "–" : `${plain(alert.threshold, 1)}σ`}</span>],
-    ["Also seen by", others.length ? others.map((other) => `${methodName(other.method)} ${sigma(other.score)}`).join(", ") : "–"],
+    ["Score / threshold", <span key="s"><b>{scoreText(alert.score, unitOf(alert.method))}</b> / {alert.threshold === null ? "–" : `${plain(alert.threshold, 1)}${unitOf(alert.method)}`}</span>],
+    ["Also seen by", others.length ? others.map((other) => `${methodName(other.method)} ${scoreText(other.score, unitOf(other.method))}`).join(", ") : "–"],
     ["Baseline", alert.baselineSize === null ? "–" : `${plain(alert.baselineSize, 0)} candles`],
   ];
   return <dl className="facts">{facts.map(([name, value]) => <div key={name}><dt className="lbl">{name}</dt><dd className="wrap">{value}</dd></div>)}</dl>;
@@ -2028,7 +2033,7 @@ const HeatMap = React.memo(function HeatMap({ market, pad, now, act }: { market:
             <button key={sector} type="button" className={`tile${open ? ` flag f-${anomaly.severity}` : ""}`} title={`${about}. Show its alerts`} disabled={symbols.length === 0} style={{ background: heat(performancePct ?? 0) }} onClick={() => act.show(sector, symbols)}>
               <span className="n"><span className="ell grow">{sector}</span>{open && <Severity severity={anomaly.severity} size={11} />}</span>
               <span className="p num">{percent(performancePct)}</span>
-              <span className="d num"><span>{sigma(deviation)}</span><span>{open && anomaly.membersMoving !== null ? `${anomaly.membersMoving}/${anomaly.members ?? "–"}` : (members ?? "–")}</span></span>
+              <span className="d num"><span>{scoreText(deviation)}</span><span>{open && anomaly.membersMoving !== null ? `${anomaly.membersMoving}/${anomaly.members ?? "–"}` : (members ?? "–")}</span></span>
             </button>
           );
         })}
@@ -2417,7 +2422,7 @@ function Component(): React.ReactElement {
     focus: setFocused,
     chart: (symbol) => latest.current.host.openChart(symbol),
     copy: (alert) => {
-      const text = `${alertSentence(alert)} ${words(alert.severity)}, ${methodName(alert.method)} ${sigma(alert.score)}, ${new Date(alert.timestamp).toISOString()}`;
+      const text = `${alertSentence(alert)} ${words(alert.severity)}, ${methodName(alert.method)} ${scoreText(alert.score, unitOf(alert.method))}, ${new Date(alert.timestamp).toISOString()}`;
       void navigator.clipboard?.writeText(text).then(() => api.toast.success("Copied."), () => api.toast.error("The browser did not allow copying."));
     },
     mute: (symbol) => {

@@ -1,7 +1,7 @@
 import { readFileSync } from "node:fs";
 import fc from "fast-check";
 import { describe, expect, it, test } from "vitest";
-import { type Alert, type Feed, type MarketAnomaly, type Stress, alertSentence, canonical, chartPoints, coinOf, marketSentence, normaliseAlert, normaliseFeed, normaliseMarket, normaliseSectors, normaliseStress, ordinal, percent, price, roundTogether, signed, span, splitSymbol, toTime } from "../tealstreet/component";
+import { type Alert, type Feed, type MarketAnomaly, type Stress, alertSentence, canonical, chartPoints, coinOf, marketSentence, normaliseAlert, normaliseFeed, normaliseMarket, normaliseSectors, normaliseStress, ordinal, percent, price, roundTogether, scoreText, signed, span, splitSymbol, toTime } from "../tealstreet/component";
 
 interface Row {
   name: string;
@@ -88,6 +88,9 @@ test("numbers are signed, missing ones say so", () => {
   expect(percent(-2.136)).toBe("−2.14%");
   expect(percent(140.4)).toBe("+140%");
   expect(percent(null)).toBe("–");
+  expect(scoreText(-36.55)).toBe("−36.6σ");
+  expect(scoreText(12.54, "×")).toBe("12.5×");
+  expect(scoreText(null, "×")).toBe("–");
   expect([-0.04, 0, 0.06].map((value) => signed(value, 1))).toEqual(["0.0", "0.0", "+0.1"]);
   expect(price(63412.53)).toBe("63,412.5");
   expect(price(0.052741)).toBe("0.052741");
