@@ -271,6 +271,8 @@ def main() -> None:
     parser.add_argument("--universes", nargs="+", type=int, default=[], metavar="SYMBOLS")
     parser.add_argument("--draws", type=int, default=8, help="random universes of each size (default 8)")
     arguments = parser.parse_args()
+    if not all(0 < factor < 10 for factor in arguments.scale):
+        parser.error("--scale takes factors above 0 and below 10: 1 is the recording as it is")
     runs: dict[tuple[str, str], list[list[Score]]] = {}
     columns = (TextColumn("{task.description}"), MofNCompleteColumn(), TaskProgressColumn(), TimeElapsedColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
