@@ -14,12 +14,9 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Final
 
+from market.quotes import QUOTES
+
 _FILE: Final = Path(__file__).with_name("data") / "sectors.csv"
-# What a pair may be quoted in, longer names first: BTCFDUSD is not BTCFD against USD.
-_QUOTES: Final = (
-    "FDUSD", "USDT", "USDC", "BUSD", "TUSD", "USDE", "USD1", "USD", "DAI",
-    "EUR", "GBP", "TRY", "BRL", "JPY", "KRW", "BTC", "ETH", "BNB",
-)  # fmt: skip
 # 1000PEPE and 1MBABYDOGE: venues quote a thousand or a million of a coin whose price has too many zeros.
 _MULTIPLIER: Final = re.compile(r"^(?:10{3,9}|1M)(?=[A-Z])")
 
@@ -89,7 +86,7 @@ def known_base(symbol: str, known: Container[str]) -> str | None:
     >>> known_base("1000PEPEUSDC", {"PEPE"})
     'PEPE'
     """
-    for quote in _QUOTES:
+    for quote in QUOTES:
         base = symbol.removesuffix(quote)
         if base == symbol:
             continue

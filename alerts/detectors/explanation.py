@@ -7,6 +7,7 @@ from alerts.detectors.bank import VERSION, Finding
 from alerts.detectors.cusum import stepped
 from market.detectors.panel import CHART_CANDLES, Panel
 from market.messages import Explanation, HistoryPoint, Method, interval_name
+from market.quotes import money_text
 
 # Half the band that a price is usually in, in standard deviations: 19 of 20 moves end within.
 BAND_SIGMAS: Final = 2.0
@@ -59,18 +60,6 @@ def window_text(milliseconds: int) -> str:
     return f"{name[:-1]}{NO_BREAK}{_UNITS[name[-1]]}"
 
 
-def money_text(value: float) -> str:
-    """Three significant digits.
-
-    >>> money_text(1_234_567), money_text(340)
-    ('$1.23M', '$340')
-    """
-    for size, letter in ((1e9, "B"), (1e6, "M"), (1e3, "k")):
-        if value >= size:
-            return f"${value / size:.3g}{letter}"
-    return f"${value:.0f}"
-
-
 def moved(share: float) -> str:
     """`rose 2.14 %`, `fell 0.30 %`, `stood still`.
 
@@ -88,7 +77,7 @@ def sentence(symbol: str, finding: Finding, change: float, price: float, turnove
     usual = f"Usual {window} range: ±{percent(math.expm1(width))}."
     match finding.method:
         case Method.VOLUME:
-            traded = f"{finding.score:.1f}× its usual volume in {window} ({money_text(turnover)})"
+            traded = f"{finding.score:.1f}× its usual volume in {window} ({money_text(turnover, symbol)})"
             return f"{symbol} traded {traded}; the price {moved(change)}, to {price_text(price)}."
         case Method.VOLATILITY:
             spread = f"{percent(math.expm1(finding.observed))} within {window}, {finding.score:.1f}× its usual range"

@@ -27,12 +27,13 @@ from market.detectors.state import Stateful
 from market.detectors.statistics import Samples, decay, largest
 from market.detectors.synchronized import MarketView
 from market.messages import Method
+from market.quotes import worth
 
 BUCKET_MS: Final = 5 * 60_000
 BUCKETS: Final = 144
 NEEDED: Final = 2
 DEVIATIONS: Final = 5.0
-# Quote volume below this per bucket is no market; it keeps ratios of dead pairs finite and dull.
+# In US dollars, about. A turnover below this per bucket is no market; it keeps ratios of dead pairs finite and dull.
 SMALLEST_TURNOVER: Final = 50.0
 FURTHEST_LOG_PRICE: Final = 300.0
 HOUR_MS: Final = 3_600_000
@@ -55,6 +56,8 @@ class Volume(Stateful):
         self.bucket = int(np.argmin(np.abs(panel.horizon_ms - BUCKET_MS)))
         self.period = max(BUCKET_MS, panel.bar_ms)
         self.next_sample = 0
+        # Of the listed pairs.
+        self.smallest: Floats = np.zeros(0)
         # By hour of the day (24, n): what it adds to the log volume.
         self.habit: NDArray[np.float32] = np.zeros((HOURS, 0), dtype=np.float32)
         self.keep = decay(HABIT_HALF_LIFE_DAYS * HOUR_MS, self.period)
@@ -80,7 +83,7 @@ class Volume(Stateful):
     def learn(self, panel: Panel, market: MarketView | None) -> None:
         now, self.next_sample = due(panel, self.next_sample, self.period)
         if now:
-            turnover = np.maximum(panel.turnover[self.bucket] * self.rate[self.bucket], SMALLEST_TURNOVER)
+            turnover = np.maximum(panel.turnover[self.bucket] * self.rate[self.bucket], self._smallest(panel))
             logs = np.log(turnover) - self._log_price(panel)
             grown = panel.fresh & (panel.age >= panel.horizon_bars[self.bucket])
             habit = self.habit[self._hour(panel)]
@@ -88,6 +91,14 @@ class Volume(Stateful):
             known = grown & (self.samples.count >= NEEDED)
             habit[known] = self.keep * habit[known] + (1 - self.keep) * off[known]
             self.samples.add(logs, grown)
+
+    def _smallest(self, panel: Panel) -> Floats:
+        """(n,): `SMALLEST_TURNOVER` in what each pair is quoted in."""
+        known = len(self.smallest)
+        if known < len(panel.symbols):
+            new = [SMALLEST_TURNOVER / worth(symbol) for symbol in panel.symbols[known:]]
+            self.smallest = np.concatenate([self.smallest, new])
+        return widened(self.smallest, panel.capacity, SMALLEST_TURNOVER)
 
     @staticmethod
     def _log_price(panel: Panel) -> Floats:

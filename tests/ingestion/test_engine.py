@@ -69,6 +69,27 @@ def test_a_pump_is_high_within_seconds_and_nobody_else_alerts() -> None:
     assert second(worst) <= 40
 
 
+def quoted_in_bitcoins(batches: Iterable[CandleBatch]) -> Iterator[CandleBatch]:
+    """The same market, its prices 1/60,000 of what they were."""
+    for batch in batches:
+        prices = {side: [price / 60_000 for price in getattr(batch, side)] for side in ("open", "high", "low", "close")}
+        symbols = [symbol.replace("USDT", "BTC") for symbol in batch.symbols]
+        yield msgspec.structs.replace(batch, symbols=symbols, **prices)
+
+
+def test_what_pairs_are_quoted_in_makes_no_difference() -> None:
+    def said(batches: Iterable[CandleBatch]) -> list[tuple[object, ...]]:
+        return [
+            (a.symbol.removesuffix("USDT").removesuffix("BTC"), a.timestamp, a.method, a.severity, a.state)
+            for a in analyse(batches)[1]
+            if isinstance(a, Alert)
+        ]
+
+    in_dollars = said(recording(SYMBOLS, WARM_UP + 120, "1s", inject=pump))
+    assert Severity.HIGH in {severity for _, _, _, severity, _ in in_dollars}
+    assert said(quoted_in_bitcoins(recording(SYMBOLS, WARM_UP + 120, "1s", inject=pump))) == in_dollars
+
+
 def test_a_crash_is_synchronized_and_stress_and_adopts_the_alerts_it_explains() -> None:
     _, found = analyse(recording(SYMBOLS, WARM_UP + 120, "1s", inject=crash))
     for kind in (SynchronizedMovement, MarketStress):
