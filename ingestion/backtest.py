@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 from django.conf import settings
@@ -11,6 +12,8 @@ from ingestion.catalogue import catalogue
 from ingestion.scoring import DAY_MS, Event, Exposure
 from ingestion.sources.recording import VALUES, Recording
 from market.messages import Alert, Anomaly, encode, interval_ms
+
+MINUTE_MS: Final = 60_000
 
 
 def analyse(
@@ -31,13 +34,19 @@ def analyse(
 
 
 def exposure(recording: Recording) -> Exposure:
+    """How long the market was watched, and each symbol: as long as the minutes it has candles in (or its candles, when
+    these are longer), for in most seconds most symbols do not trade."""
     step_ms = interval_ms(recording.interval)
+    _, number = np.unique((recording.close_time - 1) // max(step_ms, MINUTE_MS), return_inverse=True)
+    batches = np.bincount(number)
+    watched = np.zeros((len(batches), len(recording.symbols)), dtype=bool)
+    watched[np.repeat(number, np.diff(recording.start)), recording.code] = True
     return Exposure(
         first_ms=int(recording.close_time[0]) - step_ms,
         last_ms=int(recording.close_time[-1]),
         candle_ms=step_ms,
         days=len(recording) * step_ms / DAY_MS,
-        symbol_days=recording.rows * step_ms / DAY_MS,
+        symbol_days=int(batches @ watched.sum(axis=1)) * step_ms / DAY_MS,
     )
 
 

@@ -68,9 +68,10 @@ class Cusum(Stateful):
         self.start = widened(self.start, columns)
 
     def score(self, panel: Panel, market: MarketView | None) -> Scores:
-        ready = panel.fresh & (self.count >= self.needed)
+        grown = self.count >= self.needed
         if due(panel, self.next_sample, self.period)[0]:
-            self._step(panel, market, ready & panel.known)
+            self._step(panel, market, grown & panel.known)
+        ready = panel.fresh & grown
         every = np.arange(len(ready))
         lower = (self.sums[1] > self.sums[0]).astype(np.intp)
         score = np.where(ready, (1 - 2 * lower) * self.sums.max(axis=0), 0.0)

@@ -144,7 +144,7 @@ class Residual(Stateful):
             self.together *= self.beta_keep**panel.steps
             self.together += np.array([weight * move, weight * (bounded + move)])
         self.variance.learn(bounded**2, real, panel.steps)
-        self.climb = np.where(real, self.climbed, np.where(panel.fresh, 0.0, self.climb))
+        self.climb = np.where(real, self.climbed, np.where(panel.current, 0.0, self.climb))
         self.count = self.count + real * panel.steps
         now, self.next_size = due(panel, self.next_size, LONGEST_MS)
         if now and market is not None:

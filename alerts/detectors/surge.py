@@ -21,7 +21,8 @@ def surge_scores(
     deviations: float,
     offset: Floats | float = 0.0,
 ) -> Scores:
-    """The score is the ratio of `values` (n,) to their usual size, exp of the median of `logs` plus `offset`.
+    """The score is the ratio of `values` (n,) to their usual size, exp of the median of `logs` plus `offset`, of the
+    `ready` ones; those of them that have no candle in this batch only vote.
 
     It is unusual from `deviations` robust standard deviations of the log on. When more than half of the market surges,
     the surge of the middle symbol is the market's and raises everybody's threshold.
@@ -32,9 +33,9 @@ def surge_scores(
     voters = ready & panel.live
     common = max(median(ratio[voters]), 1.0) if voters.any() else 1.0
     threshold = common * np.exp(deviations * spread)
-    excess = np.maximum(np.log(np.maximum(ratio / common, 1.0)), 0.0)
+    excess = panel.fresh * np.maximum(np.log(np.maximum(ratio / common, 1.0)), 0.0)
     return Scores(
-        score=ratio,
+        score=ratio * panel.fresh,
         threshold=threshold,
         strength=excess / (deviations * spread),
         observed=values,

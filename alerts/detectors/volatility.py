@@ -56,14 +56,14 @@ class Volatility(Stateful):
     def score(self, panel: Panel, market: MarketView | None) -> Scores:
         self._add(panel)
         ranges = np.stack([self._range(self.size), self.burst_scale * self._range(self.burst)])
-        ready = panel.fresh & (self.samples.count >= NEEDED)
+        ready = panel.current & (self.samples.count >= NEEDED)
         horizon = self.horizons[largest(ranges)]
         return surge_scores(panel, ranges.max(axis=0), horizon, self.samples, ready, DEVIATIONS)
 
     def learn(self, panel: Panel, market: MarketView | None) -> None:
         now, self.next_sample = due(panel, self.next_sample, self.sample_ms)
         if now:
-            grown = panel.fresh & (panel.age >= panel.horizon_bars[-1])
+            grown = panel.current & (panel.age >= panel.horizon_bars[-1])
             self.samples.add(np.log(np.maximum(self._range(self.size), SMALLEST_RANGE)), grown)
 
     def _add(self, panel: Panel) -> None:

@@ -70,10 +70,10 @@ class Volume(Stateful):
 
     def score(self, panel: Panel, market: MarketView | None) -> Scores:
         rates = panel.turnover[self.used] * self.rate[self.used]
-        ready = panel.fresh & (self.samples.count >= NEEDED)
+        ready = panel.current & (self.samples.count >= NEEDED)
         log_price = self._log_price(panel)
         usual = np.exp(np.where(ready, self.samples.median + log_price, 0.0))
-        self.gate = np.where(ready, rates.max(axis=0) / usual, 0.0)
+        self.gate = np.where(ready & panel.fresh, rates.max(axis=0) / usual, 0.0)
         rates *= self.share[self.used]
         best = largest(rates)
         value = rates[best, np.arange(len(best))]
@@ -85,7 +85,7 @@ class Volume(Stateful):
         if now:
             turnover = np.maximum(panel.turnover[self.bucket] * self.rate[self.bucket], self._smallest(panel))
             logs = np.log(turnover) - self._log_price(panel)
-            grown = panel.fresh & (panel.age >= panel.horizon_bars[self.bucket])
+            grown = panel.current & (panel.age >= panel.horizon_bars[self.bucket])
             habit = self.habit[self._hour(panel)]
             off = np.clip(logs - self.samples.median, -HABIT_BOUND, HABIT_BOUND)
             known = grown & (self.samples.count >= NEEDED)

@@ -20,6 +20,9 @@ Bools = NDArray[np.bool_]
 HORIZONS_MIN: Final = (1, 3, 5, 10, 15)
 LONGEST_MS: Final = 15 * 60_000
 SILENCE_MS: Final = 90_000
+# How old a price may be. Older ones would hold the market back: of 5 min candles it is better to do without those that
+# are missing.
+CURRENT_MS: Final = 60_000
 CHART_CANDLES: Final = 60
 
 
@@ -52,8 +55,10 @@ class Panel(Stateful):
         returns (K, n): log return over each horizon, as of the last batch.
         turnover (K, n): quote volume traded within each horizon.
         fresh (n,): had a candle in the last batch.
-        known (n,): fresh, and the shortest return is a real one, not one measured since the listing.
-        live (n,): fresh, and moved at all in 15 min: frozen listings do not vote on the market.
+        current (n,): had one less than a minute ago, or in the last batch: its price still is. In most seconds
+            most symbols do not trade.
+        known (n,): current, and the shortest return is a real one, not one measured since the listing.
+        live (n,): current, and moved at all in 15 min: frozen listings do not vote on the market.
         age (n,): bars since the symbol was listed or came back.
         steps: bars that the last batch stands for: 1, or 60 when the history of a 1 s feed comes in candles of a minute
             (at most the shortest horizon, beyond which a return says nothing). What learns from every batch weighs it
@@ -62,7 +67,7 @@ class Panel(Stateful):
 
     KEPT = (
         "symbols", "columns", "close_time", "slot", "log_close", "traded", "age", "last_seen",
-        "log_high", "log_low", "fresh", "known", "live", "returns", "turnover",
+        "log_high", "log_low", "fresh", "current", "known", "live", "returns", "turnover",
     )  # fmt: skip
 
     def __init__(self, interval: str) -> None:
@@ -84,6 +89,7 @@ class Panel(Stateful):
         self.log_high: Floats = np.zeros(0)
         self.log_low: Floats = np.zeros(0)
         self.fresh: Bools = np.zeros(0, dtype=bool)
+        self.current: Bools = np.zeros(0, dtype=bool)
         self.known: Bools = np.zeros(0, dtype=bool)
         self.live: Bools = np.zeros(0, dtype=bool)
         self.returns: Floats = np.zeros((len(self.horizon_bars), 0))
@@ -143,8 +149,10 @@ class Panel(Stateful):
         self.turnover = self.traded[self.slot] - self.traded[past]
         self.fresh = np.zeros(self.capacity, dtype=bool)
         self.fresh[index] = True
-        self.known = self.fresh & (self.age > self.horizon_bars[0])
-        self.live = self.fresh & (self.returns[-1] != 0.0)
+        silent = self.close_time - self.last_seen
+        self.current = silent < max(CURRENT_MS, self.bar_ms)
+        self.known = self.current & (self.age > self.horizon_bars[0])
+        self.live = self.current & (self.returns[-1] != 0.0)
         return True
 
     def closes(self, column: int, count: int, before: int = 0) -> Floats:

@@ -141,7 +141,7 @@ class Stress(Stateful):
     def _absorb(self) -> None:
         """Take a sample of returns and, every fifth time, the absorption ratio of the samples."""
         panel = self.panel
-        self.returns[self.taken % ABSORPTION_SAMPLES] = np.where(panel.fresh, panel.returns[0], 0.0)
+        self.returns[self.taken % ABSORPTION_SAMPLES] = np.where(panel.current, panel.returns[0], 0.0)
         self.taken += 1
         if self.taken < ABSORPTION_NEEDED or self.taken % ABSORPTION_EVERY:
             return

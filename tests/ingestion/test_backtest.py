@@ -15,8 +15,10 @@ import pyarrow.parquet
 import pytest
 from django.core.management import CommandError, call_command
 
+from ingestion.backtest import exposure
 from ingestion.engine import Engine
 from ingestion.sources import open_source
+from ingestion.sources.recording import load_recording
 from ingestion.sources.scenario import Label
 from ingestion.sources.simulated import SimulatedSource
 from market.decoding import decode_alert, decode_market
@@ -86,6 +88,18 @@ def read_json_lines(path: Path) -> Iterator[tuple[str, Anomaly]]:
         channel = msgspec.json.decode(line)["channel"]
         decode = decode_alert if channel == "alerts" else decode_market
         yield channel, decode(line, received_at=START_MS)
+
+
+def test_a_symbol_is_watched_in_every_minute_that_it_trades_in(tmp_path: Path) -> None:
+    seldom = [(5, "BUSDT"), (61, "BUSDT"), (62, "BUSDT")]
+    rows = [(second, "AUSDT") for second in range(180)] + seldom
+    lines = [f"{1_700_000_040 + second},{symbol},1,1,1,1,1" for second, symbol in rows]
+    path = tmp_path / "seconds.csv"
+    path.write_text("\n".join(["ts,symbol,open,high,low,close,volume", *lines]))
+    watched = exposure(load_recording([path]))
+    assert watched.candle_ms == 1_000
+    assert watched.days * 1440 == pytest.approx(3)
+    assert watched.symbol_days * 1440 == pytest.approx(3 + 2)
 
 
 def test_it_says_what_it_found_and_how_good_that_is(recorded: Recorded, tmp_path: Path) -> None:

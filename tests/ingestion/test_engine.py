@@ -105,6 +105,34 @@ def test_a_crash_is_synchronized_and_stress_and_adopts_the_alerts_it_explains() 
     assert len({alert.symbol for alert in adopted}) > SYMBOLS / 2
 
 
+def traded(batches: Iterable[CandleBatch], share: float) -> Iterator[CandleBatch]:
+    """The same market, in which a symbol trades in this share of the seconds only."""
+    rng = np.random.default_rng(5)
+    for batch in batches:
+        rows = np.flatnonzero(rng.random(len(batch.symbols)) < share).tolist()
+        columns = {
+            name: [getattr(batch, name)[row] for row in rows]
+            for name in ("symbols", "open", "high", "low", "close", "volume")
+        }
+        yield msgspec.structs.replace(batch, **columns)
+
+
+def test_seconds_in_which_few_symbols_trade_are_no_smaller_market() -> None:
+    _, found = analyse(traded(recording(SYMBOLS, WARM_UP + 120, "1s", inject=crash), 0.1))
+    high = [a for a in found if isinstance(a, SynchronizedMovement) and a.severity.rank >= Severity.HIGH.rank]
+    assert second(high[0]) <= 25
+    assert min(move.universe for move in high) > 0.9 * SYMBOLS
+    assert len(high[-1].affected_symbols) > 0.9 * SYMBOLS
+
+
+def test_what_is_usual_for_a_symbol_is_learnt_however_seldom_it_trades() -> None:
+    engine, found = analyse(traded(recording(SYMBOLS, 3 * WARM_UP, "1s"), 0.1))
+    assert not [a for a in found if a.severity.rank >= Severity.HIGH.rank]
+    every, seldom = analyse(recording(SYMBOLS, 3 * WARM_UP, "1s"))[0].bank, engine.bank
+    for one, other in ((every.mad, seldom.mad), (every.volume, seldom.volume)):
+        assert other.samples.count[:SYMBOLS].min() >= 0.8 * one.samples.count[:SYMBOLS].max()
+
+
 def early_bird(returns: Returns, volumes: Returns) -> None:
     """A crash that one symbol begins three seconds before all others."""
     crash(returns, volumes)
