@@ -1,14 +1,16 @@
 """How good the detectors are on recordings made to look different: other candles, other universes.
 
-    python benchmarks/robustness.py RECORDING... [--interval 3m 5m 1s] [--scale 0.8 1.25] [--universes 8 12 20 60]
-                                    [--draws 8] [--json]
+    python benchmarks/robustness.py RECORDING... [--interval 3m 5m 1s] [--seldom] [--scale 0.8 1.25]
+                                    [--universes 8 12 20 60] [--draws 8] [--json]
 
 Every recording runs through the analysis as it is and in each variation, and is scored (HIGH and above, the rule of
 `ingestion.scoring`) against the events that `ingestion.catalogue` finds in that very variation.
 
 `--interval`: longer candles are made of the recorded ones; shorter ones are drawn, a path from each candle's open over
 both of its extremes to its close, with its volume spread unevenly. What they add up to is the candle that was recorded,
-but they are smoother than real ones. Intervals that a recording cannot be brought to are left out. `--scale`: a calmer
+but they are smoother than real ones. Intervals that a recording cannot be brought to are left out. `--seldom`: shorter
+candles once more, as venues have them: none while a symbol does not trade, which the one with the most turnover does in
+90 % of them, and the one with the least in 3 %. `--scale`: a calmer
 or a wilder market, in which every log price moves so many times as far; so other moves end near the rule's thresholds,
 on both sides of them. `--universes`: random subsets of so many of the symbols that trade all along, `--draws` of each,
 as far as there are as many. "worst" is the run with the most false alarms. Everything is seeded. Eight days of 29
@@ -136,6 +138,39 @@ def finer(recording: Recording, interval: str, seed: int) -> Recording:
     )
 
 
+def seldom(recording: Recording, seed: int) -> Recording:
+    """The candles in which symbols trade: the first, and 90 % (most turnover) to 3 % of the others, drawn at random.
+
+    A candle opens at the close of the one before, and has the volume of those that are left out since.
+    """
+    rng = np.random.default_rng(seed)
+    code, (_, high, low, close, volume) = recording.code, recording.values
+    turnover = np.bincount(code, weights=close * volume, minlength=len(recording.symbols))
+    rank = np.argsort(np.argsort(-turnover)) / max(len(turnover) - 1, 1)
+    traded = rng.random(recording.rows) < (0.9 * (0.03 / 0.9) ** rank)[code]
+    traded[np.unique(code, return_index=True)[1]] = True
+
+    # By symbol, each in the order of time.
+    order = np.argsort(code, kind="stable")
+    kept = order[traded[order]]
+    first = np.diff(code[kept], prepend=-1) != 0
+    opened = np.where(first, recording.values[0, kept], np.roll(close[kept], 1))
+    total = np.cumsum(volume[order])[traded[order]]
+    since = np.where(first, volume[kept], np.diff(total, prepend=0.0))
+    values = np.array([opened, np.maximum(opened, high[kept]), np.minimum(opened, low[kept]), close[kept], since])
+
+    in_time = np.argsort(kept)
+    counts = np.add.reduceat(traded, recording.start[:-1], dtype=np.int64)
+    return _like(
+        recording,
+        recording.interval,
+        close_time=recording.close_time[counts > 0],
+        start=np.append(0, np.cumsum(counts[counts > 0])),
+        code=code[traded],
+        values=values[:, in_time],
+    )
+
+
 def _path(logs: Floats, parts: int, rng: np.random.Generator) -> Floats:
     """Prices at the ends of the parts, shape (parts, candles), of log open, high, low and close, shape (4, candles).
 
@@ -209,7 +244,7 @@ def _like(recording: Recording, interval: str, symbols: list[str] | None = None,
 
 
 def variations(
-    path: Path, intervals: list[str], scales: list[float], universes: list[int], draws: int
+    path: Path, intervals: list[str], thin: bool, scales: list[float], universes: list[int], draws: int
 ) -> Iterator[Variation]:
     recording = load_recording([path])
     step_ms = interval_ms(recording.interval)
@@ -220,6 +255,12 @@ def variations(
             yield Variation(path.name, f"as {interval}", partial(coarser, recording, interval))
         elif step_ms % length_ms == 0 and step_ms // length_ms >= 4:
             yield Variation(path.name, f"as {interval}", partial(finer, recording, interval, 1))
+            if thin:
+                yield Variation(
+                    path.name,
+                    f"as {interval}, seldom",
+                    partial(lambda length: seldom(finer(recording, length, 1), 1), interval),
+                )
     for factor in scales:
         yield Variation(path.name, f"× {factor:g}", partial(scaled, recording, factor))
     for size in universes:
@@ -267,6 +308,7 @@ def main() -> None:
     parser.add_argument("files", nargs="+", type=Path, metavar="RECORDING")
     parser.add_argument("--json", action="store_true", help="one JSON object instead of a table")
     parser.add_argument("--interval", nargs="+", default=[], metavar="3m")
+    parser.add_argument("--seldom", action="store_true", help="shorter candles also as venues have them")
     parser.add_argument("--scale", nargs="+", type=float, default=[], metavar="FACTOR")
     parser.add_argument("--universes", nargs="+", type=int, default=[], metavar="SYMBOLS")
     parser.add_argument("--draws", type=int, default=8, help="random universes of each size (default 8)")
@@ -281,7 +323,7 @@ def main() -> None:
                 variation
                 for path in arguments.files
                 for variation in variations(
-                    path, arguments.interval, arguments.scale, arguments.universes, arguments.draws
+                    path, arguments.interval, arguments.seldom, arguments.scale, arguments.universes, arguments.draws
                 )
             ]
         except SourceError as error:

@@ -4,8 +4,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
-from benchmarks.robustness import coarser, finer, scaled, some
+from benchmarks.robustness import coarser, finer, scaled, seldom, some
 from ingestion.sources.recording import Recording, load_recording
 from tests.market.recordings import names, recording
 
@@ -70,3 +71,25 @@ def test_a_calmer_market_has_the_same_moves_in_small(recorded: Recording) -> Non
     opened, high, low, close, _ = calmer.values
     assert (low <= np.minimum(opened, close)).all()
     assert (np.maximum(opened, close) <= high).all()
+
+
+def test_a_symbol_that_seldom_trades_has_few_candles_that_follow_one_another(recorded: Recording) -> None:
+    every = finer(recorded, "1s", seed=1)
+    left = seldom(every, seed=1)
+    shares = np.bincount(left.code) / np.bincount(every.code)
+    assert shares.max() > 0.85
+    assert shares.min() < 0.05
+    for code in range(len(recorded.symbols)):
+        opened, high, low, close, volume = left.values[:, left.code == code]
+        np.testing.assert_array_equal(opened[1:], close[:-1])
+        assert (np.maximum(opened, close) <= high).all()
+        assert (np.minimum(opened, close) >= low).all()
+        # What is traded after the last candle that is left is in none.
+        last = times(left)[left.code == code][-1]
+        until = (every.code == code) & (times(every) <= last)
+        np.testing.assert_allclose(volume.sum(), every.values[4, until].sum(), rtol=1e-9)
+
+
+def times(recording: Recording) -> NDArray[np.int64]:
+    """(rows,): when each candle closed."""
+    return np.repeat(recording.close_time, np.diff(recording.start))
