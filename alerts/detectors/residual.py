@@ -9,22 +9,23 @@ sums of the shortest horizon with a half-life of 6 h. Before anything is known, 
 s = 0.3, for so far apart are symbols' betas; later by less. σ is the exponentially weighted rms of e₁ (half-life
 30 min), e_k = r_k − m_k. Apart from how rare a move is, the method says how big it may become: the projected move
 
-    S = max_k( |e_k| − 0.3 |m_k| + 0.6 σ √(1 − k/15) + 0.25 (climb − |e_k|)⁺ ),
+    S = max_k( |e_k| − 0.3 |m_k| + min(1.2 σ √(1 − k/15), 0.25 |e_k|) + 0.25 (climb − |e_k|)⁺ ),
 
-σ over 15 min. The climb is where the symbol stands above (or, for a fall, below) its own recent course against the
-market: e added up, forgotten with a half-life of 30 min; a move on top of a climb is likelier to go on than one that
-takes back another. Nothing is projected from a k where the symbol itself did not move a quarter of e_k: what stays
-where it is while the market falls, as a pegged coin does, is no pump. S knows one β for all and no sectors: what few
-symbols have in common is worth a trade all the same, and with them pumps were seen no earlier. It is judged against an
-economic size
+σ over 15 min. What may still come is at most a quarter of what has come: a price that jumps to and fro between two
+far ticks has a large σ and goes nowhere. The climb is where the symbol stands above (or, for a fall, below) its own
+recent course against the market: e added up, forgotten with a half-life of 30 min; a move on top of a climb is likelier
+to go on than one that takes back another. Nothing is projected from a k where the symbol itself did not move a quarter
+of e_k: what stays where it is while the market falls, as a pegged coin does, is no pump. S knows one β for all and no
+sectors: what few symbols have in common is worth a trade all the same, and with them pumps were seen no earlier. It is
+judged against an economic size
 
-    θ = 11.5 % · clip(u / 0.5 %, 0.4, 1),
+    θ = 11.75 % · clip(u / 0.5 %, 0.4, 1),
 
 u = 1.4826 × the 14-day median (sampled every 15 min) of the cross-section's median |e_15|, shrunk in log to 0.5 % with
 the weight of 7 days: what counts as a big move depends on how calm the venue's symbols are. What is learnt from one
-candle is bounded at 5 σ. Parameters: half-lives, spread of betas 0.3 and 0.1, projection 0.6, climb 0.25. Warm-up: 10
-candles and 10 min. Sources: the market model of event studies (Brown & Warner, 1985); Vasicek (1973), A Note on Using
-Cross-Sectional Information in Bayesian Estimation of Security Betas, Journal of Finance 28 (β).
+candle is bounded at 5 σ. Parameters: half-lives, spread of betas 0.3 and 0.1, projection 1.2 and a quarter, climb 0.25.
+Warm-up: 10 candles and 10 min. Sources: the market model of event studies (Brown & Warner, 1985); Vasicek (1973), A
+Note on Using Cross-Sectional Information in Bayesian Estimation of Security Betas, Journal of Finance 28 (β).
 """
 
 from typing import ClassVar, Final
@@ -43,7 +44,9 @@ HALF_LIFE_MS: Final = 30 * 60_000
 WARM_UP_MS: Final = 10 * 60_000
 BOUND: Final = 5.0
 THRESHOLD: Final = 9.0
-PROJECTION: Final = 0.6
+# How many σ the move may still go within the 15 min, and that as a part of what it has made.
+PROJECTION: Final = 1.2
+MOST: Final = 0.25
 # How far apart symbols' betas are: when the market moves, so much of it is no news about a symbol. And how far one's
 # own goes astray, however long it was watched.
 BETA_SPREAD: Final = 0.3
@@ -52,7 +55,7 @@ BETA_HALF_LIFE_MS: Final = 6 * 3_600_000
 # How much of it has to be the symbol's own doing.
 OWN: Final = 0.25
 CLIMB: Final = 0.25
-BASE_THRESHOLD: Final = 0.115
+BASE_THRESHOLD: Final = 0.1175
 CALMEST: Final = 0.4
 USUAL_SIZE: Final = 0.005
 SIZE_SAMPLES: Final = 14 * 96
@@ -116,7 +119,8 @@ class Residual(Stateful):
         self.climbed = self.variance.keep**panel.steps * self.climb + self.share * panel.steps * residual[0]
         beyond = np.maximum(way * self.climbed - made, 0.0)
         moved = way * panel.returns >= OWN * made
-        self.residual, self.projections = residual, (size + self.reach * sigma + CLIMB * beyond) * moved
+        reach = np.minimum(self.reach * sigma, MOST * made)
+        self.residual, self.projections = residual, (size + reach + CLIMB * beyond) * moved
         self.projected = np.where(ready, self.projections.max(axis=0), 0.0)
         return move_scores(panel, panel.returns, explained, scale, ready, self.count, THRESHOLD)
 

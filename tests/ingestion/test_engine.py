@@ -90,6 +90,18 @@ def test_what_pairs_are_quoted_in_makes_no_difference() -> None:
     assert said(quoted_in_bitcoins(recording(SYMBOLS, WARM_UP + 120, "1s", inject=pump))) == in_dollars
 
 
+def two_far_ticks(returns: Returns, volumes: Returns) -> None:
+    side = np.random.default_rng(5).integers(0, 2, len(returns))
+    returns[:, 3] = np.diff(0.06 * side, prepend=0.0)
+    volumes[200:400, 3] *= 20
+
+
+def test_a_price_that_jumps_to_and_fro_between_two_ticks_is_no_pump() -> None:
+    _, found = analyse(recording(SYMBOLS, 400, "1m", inject=two_far_ticks), "1m")
+    assert Method.VOLUME in {a.method for a in found if isinstance(a, Alert) and a.symbol == "C003USDT"}
+    assert not [a for a in found if a.severity.rank >= Severity.HIGH.rank]
+
+
 def test_a_crash_is_synchronized_and_stress_and_adopts_the_alerts_it_explains() -> None:
     _, found = analyse(recording(SYMBOLS, WARM_UP + 120, "1s", inject=crash))
     for kind in (SynchronizedMovement, MarketStress):
