@@ -113,14 +113,19 @@ class Residual(Stateful):
         scale = np.sqrt((sigma * panel.root_time) ** 2 + (spread * moves[:, None]) ** 2)
         ready = panel.fresh & (self.count >= self.needed)
         made = np.abs(residual)
-        size = np.maximum(made - BETA_SPREAD * np.abs(moves)[:, None], 0.0)
+        projections = np.maximum(made - BETA_SPREAD * np.abs(moves)[:, None], 0.0)
+        projections += np.minimum(self.reach * sigma, MOST * made)
         way = np.sign(residual)
+        moved = way * panel.returns >= OWN * made
         # With this batch's part of the shortest horizon's residual.
         self.climbed = self.variance.keep**panel.steps * self.climb + self.share * panel.steps * residual[0]
-        beyond = np.maximum(way * self.climbed - made, 0.0)
-        moved = way * panel.returns >= OWN * made
-        reach = np.minimum(self.reach * sigma, MOST * made)
-        self.residual, self.projections = residual, (size + reach + CLIMB * beyond) * moved
+        # In place: every further array of this size is one more that the caches have to hold.
+        beyond = way * self.climbed
+        beyond -= made
+        beyond *= CLIMB
+        projections += np.maximum(beyond, 0.0)
+        projections *= moved
+        self.residual, self.projections = residual, projections
         self.projected = np.where(ready, self.projections.max(axis=0), 0.0)
         return move_scores(panel, panel.returns, explained, scale, ready, self.count, THRESHOLD)
 
