@@ -4,8 +4,8 @@
     manage.py backtest DIRECTORY/*.parquet --events rule
 
 The two source distributions are downloads of the Python Package Index. Both hold 1 m and 5 m candles of pairs against
-bitcoin, each interval of the same length whatever the pair (10 and 20 days, as Bittrex served them): of 10 pairs in
-January 2018 (freqtrade, GPL-3.0), and of 6 in July 2018 (OctoBot, LGPL-3.0, which names Bittrex).
+bitcoin, of 10 to 20 days: of 10 pairs in January 2018 (freqtrade, GPL-3.0, which does not name the venue; the lengths
+are those that Bittrex served), and of 6 in July 2018 (OctoBot, LGPL-3.0, which names Bittrex).
 """
 
 import argparse

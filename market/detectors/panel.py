@@ -55,8 +55,8 @@ class Panel(Stateful):
         returns (K, n): log return over each horizon, as of the last batch.
         turnover (K, n): quote volume traded within each horizon.
         fresh (n,): had a candle in the last batch.
-        current (n,): had one less than a minute ago, or in the last batch: its price still is. In most seconds
-            most symbols do not trade.
+        current (n,): fresh, or had a candle less than a minute ago: that price still holds. In most seconds most
+            symbols do not trade.
         known (n,): current, and the shortest return is a real one, not one measured since the listing.
         live (n,): current, and moved at all in 15 min: frozen listings do not vote on the market.
         age (n,): bars since the symbol was listed or came back.
