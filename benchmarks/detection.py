@@ -5,12 +5,12 @@
 Candles are seeded and fat-tailed (Student-t, 4 degrees of freedom), without events, after a warm-up that fills the
 windows; the figures are the median and the 99th percentile over batches, in CPU time: what one core is busy for.
 Memory is what the engine's saved state takes per symbol; the snapshot is how long the analysis waits while that is
-written (wall time, without the disk). When `river` can be imported, the same methods written with it (one object per
-symbol and method, as it is meant to be used) run in the same process, and HalfSpaceTrees for scale.
+written (wall time, without the disk). Then the same methods written with `river`, for as many symbols in the same
+process, one object per symbol and statistic, as it is meant to be used (`benchmarks/river_methods.py`; how far they are
+the same is said by the correlation of each method's strengths with the engine's), and HalfSpaceTrees for scale.
 """
 
 import argparse
-import importlib
 import json
 import statistics
 import sys
@@ -21,14 +21,20 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from river import anomaly, preprocessing
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from benchmarks.river_methods import Findings, Universe, of_the_universe
 from ingestion import snapshot
 from ingestion.engine import Engine
 from market.messages import CandleBatch, interval_ms
 
 START_MS = 1_700_000_000_000
+# Batches after which windows of six hours are full.
+WARM_UP = 400
+# River's objects take some 100 KB a symbol.
+MOST_WITH_RIVER = 3000
 
 
 def candles(symbols: int, interval: str, count: int) -> Iterator[CandleBatch]:
@@ -49,10 +55,13 @@ def candles(symbols: int, interval: str, count: int) -> Iterator[CandleBatch]:
         )  # fmt: skip
 
 
+def sectors(symbols: int) -> dict[str, tuple[str, ...]]:
+    return {f"S{i:05d}USDT": (f"sector-{i % 40}", f"sector-{40 + i % 17}") for i in range(symbols)}
+
+
 def measure(symbols: int, interval: str, batches: int) -> dict[str, float]:
-    sectors = {f"S{i:05d}USDT": (f"sector-{i % 40}", f"sector-{40 + i % 17}") for i in range(symbols)}
-    engine = Engine("bench", interval, sectors)
-    warm_up = 20 * 60_000 // interval_ms(interval) if interval_ms(interval) < 60_000 else 200
+    engine = Engine("bench", interval, sectors(symbols))
+    warm_up = max(WARM_UP, 20 * 60_000 // interval_ms(interval))
     cost = []
     for i, batch in enumerate(candles(symbols, interval, warm_up + batches)):
         begun = time.process_time_ns()
@@ -77,70 +86,43 @@ def measure(symbols: int, interval: str, batches: int) -> dict[str, float]:
     }
 
 
-def measure_river(interval: str, batches: int, symbols: int = 20) -> dict[str, float] | None:
-    """µs per symbol-candle of the same methods in river; None without it."""
-    try:
-        anomaly, preprocessing, stats, utils = (
-            importlib.import_module(f"river.{name}") for name in ("anomaly", "preprocessing", "stats", "utils")
-        )
-    except ImportError:
-        return None
-
-    class Methods:
-        """Five horizons of z-score and EWMA, rolling median and MAD, CUSUM, volume and range over their medians."""
-
-        def __init__(self) -> None:
-            self.past: list[float] = []
-            self.rolling = [(utils.Rolling(stats.Mean, 360), utils.Rolling(stats.Var, 360)) for _ in range(5)]
-            self.ewm = [stats.EWVar(0.03) for _ in range(5)]
-            self.residual = [stats.EWVar(0.02) for _ in range(5)]
-            self.median, self.mad = stats.RollingQuantile(0.5, 240), stats.RollingQuantile(0.5, 240)
-            self.turnover, self.range = stats.RollingQuantile(0.5, 144), stats.RollingQuantile(0.5, 144)
-            self.up = self.down = 0.0
-
-        def update(self, log_close: float, log_range: float, turnover: float, market: float) -> float:
-            past = self.past
-            past.append(log_close)
-            score = 0.0
-            for i, bars in enumerate((1, 3, 5, 10, 15)):
-                move = log_close - past[-1 - bars] if len(past) > bars else 0.0
-                mean, variance = self.rolling[i]
-                for usual in (variance.get(), self.ewm[i].get(), self.residual[i].get()):
-                    score = max(score, abs(move - mean.get()) / ((usual or 1.0) ** 0.5 or 1.0))
-                mean.update(move)
-                variance.update(move)
-                self.ewm[i].update(move)
-                self.residual[i].update(move - market)
-            move = log_close - past[-2] if len(past) > 1 else 0.0
-            centre = self.median.get() or 0.0
-            score = max(score, abs(move - centre) / ((self.mad.get() or 1.0) or 1.0))
-            self.mad.update(abs(move - centre))
-            self.median.update(move)
-            self.up, self.down = max(0.0, self.up + move - 0.4), max(0.0, self.down - move - 0.4)
-            score = max(score, turnover / (self.turnover.get() or 1.0), log_range / (self.range.get() or 1.0))
-            self.turnover.update(turnover)
-            self.range.update(log_range)
-            return score
-
-    methods = [Methods() for _ in range(symbols)]
-    trees = preprocessing.MinMaxScaler() | anomaly.HalfSpaceTrees(seed=1)
-    cost, tree_cost = [], []
-    for batch in candles(symbols, interval, 60 + batches):
-        logs = np.log(batch.close).tolist()
-        ranges = np.log(np.array(batch.high) / np.array(batch.low)).tolist()
+def measure_river(symbols: int, batches: int) -> dict[str, Any]:
+    """The same methods with `river`, of as many symbols; how well its last batch agrees with the engine's."""
+    engine = Engine("bench", "1m", sectors(symbols))
+    peer: Universe | None = None
+    findings: Findings | None = None
+    cost = []
+    for i, batch in enumerate(candles(symbols, "1m", WARM_UP + batches)):
+        engine.update(batch, batch.close_time)
+        universe = of_the_universe(engine, symbols)
+        peer = peer or Universe(batch)
         begun = time.process_time_ns()
-        for i, one in enumerate(methods):
-            one.update(logs[i], ranges[i], batch.close[i] * batch.volume[i], 0.0)
-        cost.append((time.process_time_ns() - begun) / 1e3 / symbols)
-        begun = time.process_time_ns()
-        features = {"range": ranges[0], "turnover": batch.volume[0] * batch.close[0]}
-        trees.score_one(features)
-        trees.learn_one(features)
-        tree_cost.append((time.process_time_ns() - begun) / 1e3)
+        findings = peer.update(batch, *universe)
+        if i >= WARM_UP:
+            cost.append((time.process_time_ns() - begun) / 1e3 / symbols)
+    assert findings is not None
+    ours = {method: scores.strength for method, scores in zip(engine.bank.methods, engine.bank.scores, strict=True)}
     return {
-        "river_us_per_symbol_candle": round(statistics.median(cost[60:]), 2),
-        "half_space_trees_us_per_symbol_candle": round(statistics.median(tree_cost[60:]), 2),
+        "river_us_per_symbol_candle": round(statistics.median(cost), 2),
+        "correlation": {
+            method: round(float(np.corrcoef(ours[method][:symbols], theirs)[0, 1]), 4)
+            for method, theirs in findings.strengths.items()
+        },
     }
+
+
+def measure_trees(batches: int) -> float:
+    """µs per candle of one symbol in `river`'s HalfSpaceTrees, with two features."""
+    model = preprocessing.MinMaxScaler() | anomaly.HalfSpaceTrees(seed=1)
+    cost = []
+    for i, batch in enumerate(candles(1, "1m", WARM_UP + batches)):
+        features = {"range": batch.high[0] / batch.low[0], "turnover": batch.volume[0] * batch.close[0]}
+        begun = time.process_time_ns()
+        model.score_one(features)
+        model.learn_one(features)
+        if i >= WARM_UP:
+            cost.append((time.process_time_ns() - begun) / 1e3)
+    return round(statistics.median(cost), 2)
 
 
 def main() -> None:
@@ -149,22 +131,23 @@ def main() -> None:
     parser.add_argument("--symbols", type=int, nargs="+", default=[100, 500, 3000, 10_000])
     parser.add_argument("--interval", default="1m")
     parser.add_argument("--batches", type=int, default=120)
+    parser.add_argument("--river", action=argparse.BooleanOptionalAction, default=True, help="the comparison, 2 min")
     arguments = parser.parse_args()
-    sizes = [measure(size, arguments.interval, arguments.batches) for size in arguments.symbols]
-    peers = measure_river(arguments.interval, arguments.batches)
-    result: dict[str, Any] = {"interval": arguments.interval, "unit": "ms, µs, bytes", "sizes": sizes, "peers": peers}
-    if peers:
-        result["times_cheaper_than_river"] = {
-            str(row["symbols"]): round(peers["river_us_per_symbol_candle"] / row["us_per_symbol_candle"])
-            for row in sizes
-        }
+    sizes: list[dict[str, Any]] = []
+    for symbols in arguments.symbols:
+        row: dict[str, Any] = measure(symbols, arguments.interval, arguments.batches)
+        if arguments.river and arguments.interval == "1m" and symbols <= MOST_WITH_RIVER:
+            row |= measure_river(symbols, arguments.batches)
+            row["times_cheaper_than_river"] = round(row["river_us_per_symbol_candle"] / row["us_per_symbol_candle"], 1)
+        sizes.append(row)
+        if not arguments.json:
+            print("  ".join(f"{name} {value}" for name, value in row.items()), flush=True)
+    trees = measure_trees(arguments.batches) if arguments.river else None
     if arguments.json:
-        print(json.dumps(result))
-        return
-    for row in sizes:
-        print("  ".join(f"{name} {value}" for name, value in row.items()))
-    print(peers or "river is not installed: no comparison (pip install river)")
-    print(result.get("times_cheaper_than_river", ""))
+        result = {"interval": arguments.interval, "unit": "ms, µs, bytes", "sizes": sizes}
+        print(json.dumps(result | {"half_space_trees_us_per_candle": trees}))
+    elif trees:
+        print(f"half_space_trees_us_per_candle {trees}")
 
 
 if __name__ == "__main__":
