@@ -30,7 +30,7 @@ from market.detectors.statistics import MAD_TO_SIGMA
 from market.detectors.synchronized import MarketView
 from market.messages import Method, MethodScore, Severity
 
-VERSION: Final = "5"
+VERSION: Final = "6"
 # Level from which it takes magnitude, and the volume surge that HIGH, CRITICAL, and CRITICAL out of nowhere need.
 HIGH: Final = 3
 SURGES: Final = (6.5, 10.0, 150.0)

@@ -10,9 +10,10 @@ asks where the 15-min move could get to from here: a fast start counts before it
 counts as well, if it went further: it is what people take for the market. Falls go on more often than rises do, and
 falls before foretell more than rises did. A projection at most doubles what has happened, or the wake of a crash would
 be one long alarm; and there is none for a fall that only takes back a rise: m_15 has to be half of m_k at least. (A
-rise that takes back a fall is how rallies begin.) S against θ = 4.75 % gives the severity (LOW 0.6 θ, MEDIUM 0.75 θ,
-HIGH θ, CRITICAL 1.6 θ); so a 15-min move of 4 % is HIGH by itself. θ is the same in calm and in turbulence: a crash
-would raise it against itself.
+rise that takes back a fall is how rallies begin.) A symbol whose candle is missing is taken to have gone along: its
+next return tells of the window, not of the gap before it once more. S against θ = 4.75 % gives the severity (LOW
+0.6 θ, MEDIUM 0.75 θ, HIGH θ, CRITICAL 1.6 θ); so a 15-min move of 4 % is HIGH by itself. θ is the same in calm and in
+turbulence: a crash would raise it against itself.
 
 Sources: Barndorff-Nielsen, Kinnebrock & Shephard (2010), Measuring Downside Risk: Realised Semivariance; Patton &
 Sheppard (2015), Good Volatility, Bad Volatility, Review of Economics and Statistics 97 (downside semivariance predicts
@@ -24,7 +25,7 @@ from typing import Final
 
 import numpy as np
 
-from market.detectors.panel import LONGEST_MS, Bools, Floats, Panel
+from market.detectors.panel import CURRENT_MS, LONGEST_MS, Bools, Floats, Panel, widened
 from market.detectors.state import Stateful
 from market.detectors.statistics import MAD_TO_SIGMA, RunningMean, decay, median
 
@@ -94,7 +95,7 @@ def middle(returns: Floats) -> Floats:
 class Market(Stateful):
     """Learns what the universe as a whole does. Silent (None) below 8 live symbols."""
 
-    KEPT = ("semivariance", "usual_size", "usual_ratio")
+    KEPT = ("semivariance", "usual_size", "usual_ratio", "owed", "bar")
 
     def __init__(self, panel: Panel) -> None:
         self.panel = panel
@@ -107,15 +108,21 @@ class Market(Stateful):
         self.semivariance = RunningMean(decay(VOLATILITY_HALF_LIFE_MS, step), 2)
         self.usual_size = RunningMean(decay(USUAL_HALF_LIFE_MS, step), 1)
         self.usual_ratio = RunningMean(decay(USUAL_HALF_LIFE_MS, step), 1)
+        # (bars, n): what the market has done since the last price of a symbol, as of each of the last bars.
+        self.owed: Floats = np.zeros((panel.horizon_bars[-1] + 1 if step >= CURRENT_MS else 1, 0))
+        self.bar = 0
 
     def update(self) -> MarketView | None:
         panel = self.panel
         live = panel.live
         universe = int(live.sum())
+        owed = self._owed()
         if universe < MINIMUM_UNIVERSE:
+            self._owe(0.0)
             return None
-        returns = panel.returns.compress(live, axis=1)
+        returns = (panel.returns - owed).compress(live, axis=1)
         moves = middle(returns)
+        self._owe(float(moves[0]))
         # The move itself belongs into σ here: it is part of the projection, not a baseline it is judged against.
         self.semivariance.learn(np.array([max(moves[0], 0.0), min(moves[0], 0.0)]) ** 2, steps=panel.steps)
         risen, fallen = self.semivariance.mean * LONGEST_MS / self.short_ms
@@ -151,3 +158,21 @@ class Market(Stateful):
             usual_ratio=usual_ratio,
             members=members,
         )
+
+    def _owed(self) -> Floats:
+        """(K, n): what the market had done since the price that each return is measured from; 0 unless it was old."""
+        panel, rows = self.panel, len(self.owed)
+        if panel.capacity > self.owed.shape[1]:
+            self.owed = widened(self.owed, panel.capacity)
+        bar = panel.close_time // panel.bar_ms
+        for late in range(min(bar - self.bar - 1, rows)):
+            self.owed[(bar - 1 - late) % rows] = self.owed[self.bar % rows]
+        # Prices that start over are owed nothing.
+        self.owed[:, panel.age == 1] = 0.0
+        self.bar = bar
+        return self.owed[[(bar - bars) % rows for bars in panel.horizon_bars]]
+
+    def _owe(self, move: float) -> None:
+        rows = len(self.owed)
+        if rows > 1:
+            self.owed[self.bar % rows] = np.where(self.panel.fresh, 0.0, self.owed[(self.bar - 1) % rows] + move)

@@ -2,10 +2,11 @@
 
 from collections.abc import Callable, Iterable
 
+import msgspec
 import numpy as np
 import pytest
 
-from market.detectors.panel import Panel
+from market.detectors.panel import Floats, Panel
 from market.detectors.sector import Sectors, SectorView
 from market.detectors.stress import Stress, StressView, stress_index
 from market.detectors.synchronized import Market, MarketView
@@ -94,6 +95,46 @@ def test_frozen_listings_do_not_vote() -> None:
     assert view is not None
     assert view.universe == 12
     assert view.strength >= 1
+
+
+def only(batch: CandleBatch, kept: Iterable[int]) -> CandleBatch:
+    """The candles of some of the symbols."""
+    columns = ("symbols", "open", "high", "low", "close", "volume")
+    return msgspec.structs.replace(batch, **{name: [getattr(batch, name)[i] for i in kept] for name in columns})
+
+
+def without(batches: Iterable[CandleBatch], missing: float) -> Iterable[CandleBatch]:
+    """The same, with so many of the candles missing."""
+    rng = np.random.default_rng(3)
+    for batch in batches:
+        yield only(batch, np.flatnonzero(rng.random(len(batch.symbols)) >= missing).tolist())
+
+
+@pytest.mark.parametrize("missing", [0.3, 0.6])
+def test_candles_that_are_missing_do_not_make_the_market_move_further(missing: float) -> None:
+    """The first price after a gap stands for more than one candle: what the market did in the gap is not done again."""
+
+    def slide(returns: Returns, volumes: Returns) -> None:
+        returns[EVENT_AT : EVENT_AT + 20] -= 0.004
+
+    def moves(missing: float) -> Floats:
+        seen = play(without(recording(60, EVENT_AT + 20, inject=slide), missing))
+        return np.array([view.moves if view else np.full(5, np.nan) for view, _, _ in seen])
+
+    during = np.s_[EVENT_AT + 2 :]
+    assert moves(missing)[during] == pytest.approx(moves(0.0)[during], abs=0.002)
+
+
+def test_a_feed_without_some_symbols_owes_them_nothing_once_they_start_over() -> None:
+    def slide(returns: Returns, volumes: Returns) -> None:
+        returns[EVENT_AT : EVENT_AT + 18] -= 0.004
+
+    every = list(recording(20, EVENT_AT + 25, inject=slide))
+    # Half of them are away for all of the fall, and longer than prices are kept.
+    gone = [batch if not EVENT_AT <= i < EVENT_AT + 20 else only(batch, range(10)) for i, batch in enumerate(every)]
+    back = play(gone)[EVENT_AT + 20][0]
+    assert back is not None
+    assert abs(back.moves[0]) < 0.001
 
 
 def test_one_symbol_is_not_the_market() -> None:
