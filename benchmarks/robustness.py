@@ -1,7 +1,7 @@
-"""How good the detectors are on recordings made to look different: other candles, other universes.
+"""How good the detectors are on recordings made to look different: other candles, other universes, worse feeds.
 
     python benchmarks/robustness.py RECORDING... [--interval 3m 5m 1s] [--seldom] [--scale 0.8 1.25]
-                                    [--universes 8 12 20 60] [--draws 8] [--json]
+                                    [--universes 8 12 20 60] [--missing 0.1 0.3] [--ticks 0.001] [--draws 8] [--json]
 
 Every recording runs through the analysis as it is and in each variation, and is scored (HIGH and above, the rule of
 `ingestion.scoring`) against the events that `ingestion.catalogue` finds in that very variation.
@@ -12,9 +12,11 @@ but they are smoother than real ones. Intervals that a recording cannot be broug
 candles once more, as venues have them: none while a symbol does not trade, which the one with the most turnover does in
 90 % of them, and the one with the least in 3 %. `--scale`: a calmer
 or a wilder market, in which every log price moves so many times as far; so other moves end near the rule's thresholds,
-on both sides of them. `--universes`: random subsets of so many of the symbols that trade all along, `--draws` of each,
-as far as there are as many. "worst" is the run with the most false alarms. Everything is seeded. Eight days of 29
-symbols as 1 s candles take eight minutes and 3 GB.
+on both sides of them. `--universes`: random subsets of so many of the symbols that trade all along, as far as there are
+as many. `--missing`: so many of the candles are not there. `--ticks`: so many close 30 % off. These two are scored
+against the events of the recording as it is, for they happened. Of what is random there are `--draws` each; everything
+is seeded. "worst" is the run with the most false alarms. Eight days of 29 symbols as 1 s candles take eight minutes and
+3 GB.
 """
 
 import argparse
@@ -51,11 +53,15 @@ ALL: Final = "all of them"
 
 @dataclass(frozen=True)
 class Variation:
-    """`make` gives what is played; it may take as much memory as the run itself, so it is called only then."""
+    """`make` gives what is played; it may take as much memory as the run itself, so it is called only then.
+
+    `happened`: the recording whose events are to be found, if not those of what is played.
+    """
 
     recording: str
     name: str
     make: Callable[[], Recording]
+    happened: Recording | None = None
 
 
 @dataclass(frozen=True)
@@ -159,16 +165,7 @@ def seldom(recording: Recording, seed: int) -> Recording:
     since = np.where(first, volume[kept], np.diff(total, prepend=0.0))
     values = np.array([opened, np.maximum(opened, high[kept]), np.minimum(opened, low[kept]), close[kept], since])
 
-    in_time = np.argsort(kept)
-    counts = np.add.reduceat(traded, recording.start[:-1], dtype=np.int64)
-    return _like(
-        recording,
-        recording.interval,
-        close_time=recording.close_time[counts > 0],
-        start=np.append(0, np.cumsum(counts[counts > 0])),
-        code=code[traded],
-        values=values[:, in_time],
-    )
+    return _kept(recording, traded, code=code[traded], values=values[:, np.argsort(kept)])
 
 
 def _path(logs: Floats, parts: int, rng: np.random.Generator) -> Floats:
@@ -209,15 +206,29 @@ def some(recording: Recording, size: int, seed: int) -> Recording:
     place[chosen] = np.arange(size)
     code = place[recording.code]
     kept = code >= 0
-    counts = np.add.reduceat(kept, recording.start[:-1], dtype=np.int64)
+    symbols = [recording.symbols[index] for index in chosen.tolist()]
+    return _kept(recording, kept, symbols=symbols, code=code[kept], values=recording.values[:, kept])
+
+
+def missing(recording: Recording, share: float, seed: int) -> Recording:
+    """The same recording without so many of its candles, whichever."""
+    kept = np.random.default_rng(seed).random(recording.rows) >= share
+    return _kept(recording, kept, code=recording.code[kept], values=recording.values[:, kept])
+
+
+def ticks(recording: Recording, share: float, seed: int) -> Recording:
+    """The same recording with so many of its candles, whichever, closing at 1.3 times the price, or at a 1.3th."""
+    rng = np.random.default_rng(seed)
+    bad = rng.random(recording.rows) < share
+    opened, high, low, close, volume = recording.values
+    close = np.where(bad, close * np.where(rng.random(recording.rows) < 0.5, 1.3, 1 / 1.3), close)
     return _like(
         recording,
         recording.interval,
-        symbols=[recording.symbols[index] for index in chosen.tolist()],
-        close_time=recording.close_time[counts > 0],
-        start=np.append(0, np.cumsum(counts[counts > 0])),
-        code=code[kept],
-        values=recording.values[:, kept],
+        close_time=recording.close_time,
+        start=recording.start,
+        code=recording.code,
+        values=np.array([opened, np.maximum(high, close), np.minimum(low, close), close, volume]),
     )
 
 
@@ -237,36 +248,52 @@ def scaled(recording: Recording, factor: float) -> Recording:
     )
 
 
+def _kept(recording: Recording, kept: NDArray[np.bool_], **columns: Any) -> Recording:
+    """Of the recording's rows only those `kept`, whose `columns` are given."""
+    counts = np.add.reduceat(kept, recording.start[:-1], dtype=np.int64)
+    return _like(
+        recording,
+        recording.interval,
+        close_time=recording.close_time[counts > 0],
+        start=np.append(0, np.cumsum(counts[counts > 0])),
+        **columns,
+    )
+
+
 def _like(recording: Recording, interval: str, symbols: list[str] | None = None, **columns: Any) -> Recording:
     return Recording(
         interval, symbols or recording.symbols, **columns, files=recording.files, unusable_rows=0, duplicate_rows=0
     )
 
 
-def variations(
-    path: Path, intervals: list[str], thin: bool, scales: list[float], universes: list[int], draws: int
-) -> Iterator[Variation]:
+def variations(path: Path, asked: argparse.Namespace) -> Iterator[Variation]:
     recording = load_recording([path])
     step_ms = interval_ms(recording.interval)
     yield Variation(path.name, "as it is", lambda: recording)
-    for interval in intervals:
+    for interval in asked.interval:
         length_ms = interval_ms(interval)
         if length_ms > step_ms and length_ms % step_ms == 0:
             yield Variation(path.name, f"as {interval}", partial(coarser, recording, interval))
         elif step_ms % length_ms == 0 and step_ms // length_ms >= 4:
             yield Variation(path.name, f"as {interval}", partial(finer, recording, interval, 1))
-            if thin:
+            if asked.seldom:
                 yield Variation(
                     path.name,
                     f"as {interval}, seldom",
                     partial(lambda length: seldom(finer(recording, length, 1), 1), interval),
                 )
-    for factor in scales:
+    for factor in asked.scale:
         yield Variation(path.name, f"× {factor:g}", partial(scaled, recording, factor))
-    for size in universes:
+    for size in asked.universes:
         if size <= (available := len(always_there(recording))):
-            for draw in range(draws if size < available else 1):
+            for draw in range(asked.draws if size < available else 1):
                 yield Variation(path.name, f"{size} symbols", partial(some, recording, size, draw))
+    for make, what, shares in ((missing, "missing", asked.missing), (ticks, "bad ticks", asked.ticks)):
+        for share in shares:
+            for draw in range(asked.draws):
+                yield Variation(
+                    path.name, f"{100 * share:g} % {what}", partial(make, recording, share, draw), recording
+                )
 
 
 def run(variation: Variation, progress: Progress) -> list[Score]:
@@ -276,7 +303,8 @@ def run(variation: Variation, progress: Progress) -> list[Score]:
         alarm for anomaly in analyse(recording, advanced=partial(progress.advance, task)) for alarm in alarms([anomaly])
     ]
     progress.remove_task(task)
-    scores = score(found, events_by_rule(recording), exposure(recording))
+    happened = variation.happened or recording
+    scores = score(found, events_by_rule(happened), exposure(happened))
     wanted = (Stream.MARKET, Stream.SYMBOL)
     return [one for one in scores if one.stream in wanted and one.severity is Severity.HIGH and one.type == "all"]
 
@@ -311,21 +339,19 @@ def main() -> None:
     parser.add_argument("--seldom", action="store_true", help="shorter candles also as venues have them")
     parser.add_argument("--scale", nargs="+", type=float, default=[], metavar="FACTOR")
     parser.add_argument("--universes", nargs="+", type=int, default=[], metavar="SYMBOLS")
-    parser.add_argument("--draws", type=int, default=8, help="random universes of each size (default 8)")
+    parser.add_argument("--missing", nargs="+", type=float, default=[], metavar="SHARE", help="of the candles, below 1")
+    parser.add_argument("--ticks", nargs="+", type=float, default=[], metavar="SHARE", help="of the candles, below 1")
+    parser.add_argument("--draws", type=int, default=8, help="of each that is random (default 8)")
     arguments = parser.parse_args()
     if not all(0 < factor < 10 for factor in arguments.scale):
         parser.error("--scale takes factors above 0 and below 10: 1 is the recording as it is")
+    if not all(0 < share < 1 for share in arguments.missing + arguments.ticks):
+        parser.error("--missing and --ticks take shares of the candles, above 0 and below 1: 0.1 is every tenth")
     runs: dict[tuple[str, str], list[list[Score]]] = {}
     columns = (TextColumn("{task.description}"), MofNCompleteColumn(), TaskProgressColumn(), TimeElapsedColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
         try:
-            todo = [
-                variation
-                for path in arguments.files
-                for variation in variations(
-                    path, arguments.interval, arguments.seldom, arguments.scale, arguments.universes, arguments.draws
-                )
-            ]
+            todo = [variation for path in arguments.files for variation in variations(path, arguments)]
         except SourceError as error:
             parser.error(str(error))
         task = progress.add_task("runs", total=len(todo))

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from benchmarks.robustness import coarser, finer, scaled, seldom, some
+from benchmarks.robustness import coarser, finer, missing, scaled, seldom, some, ticks
 from ingestion.sources.recording import Recording, load_recording
 from tests.market.recordings import names, recording
 
@@ -93,3 +93,29 @@ def test_a_symbol_that_seldom_trades_has_few_candles_that_follow_one_another(rec
 def times(recording: Recording) -> NDArray[np.int64]:
     """(rows,): when each candle closed."""
     return np.repeat(recording.close_time, np.diff(recording.start))
+
+
+def test_candles_are_missing_whichever_they_are(recorded: Recording) -> None:
+    left = missing(recorded, 0.3, seed=1)
+    assert 0.6 < left.rows / recorded.rows < 0.8
+    assert left.start[-1] == left.rows
+    assert set(prices_of(left)) < set(prices_of(recorded))
+    assert missing(recorded, 0.3, seed=2).code.tolist() != left.code.tolist()
+
+
+def test_a_bad_tick_is_one_candle_that_closes_far_off(recorded: Recording) -> None:
+    played = ticks(recorded, 0.1, seed=1)
+    off = played.values[3] / recorded.values[3]
+    bad = ~np.isclose(off, 1.0)
+    assert 0.05 < bad.mean() < 0.15
+    np.testing.assert_allclose(np.abs(np.log(off[bad])), np.log(1.3))
+    opened, high, low, close, _ = played.values
+    assert (low <= np.minimum(opened, close)).all()
+    assert (np.maximum(opened, close) <= high).all()
+    np.testing.assert_array_equal(played.values[0], recorded.values[0])
+
+
+def prices_of(played: Recording) -> list[tuple[int, str, float]]:
+    times = np.repeat(played.close_time, np.diff(played.start))
+    symbols = [played.symbols[code] for code in played.code]
+    return list(zip(times.tolist(), symbols, played.values[3].tolist(), strict=True))
