@@ -58,7 +58,8 @@ class Panel(Stateful):
         current (n,): fresh, or had a candle less than a minute ago: that price still holds. In most seconds most
             symbols do not trade.
         known (n,): current, and the shortest return is a real one, not one measured since the listing.
-        live (n,): current, and moved at all in 15 min: frozen listings do not vote on the market.
+        live (n,): current, not new with this candle, and moved at all in 15 min: frozen listings do not vote on the
+            market, nor does a first price, which nobody knows how old it is.
         age (n,): bars since the symbol was listed or came back.
         steps: bars that the last batch stands for: 1, or 60 when the history of a 1 s feed comes in candles of a minute
             (at most the shortest horizon, beyond which a return says nothing). What learns from every batch weighs it
@@ -152,7 +153,7 @@ class Panel(Stateful):
         silent = self.close_time - self.last_seen
         self.current = silent < max(CURRENT_MS, self.bar_ms)
         self.known = self.current & (self.age > self.horizon_bars[0])
-        self.live = self.current & (self.returns[-1] != 0.0)
+        self.live = self.current & (self.age > 1) & (self.returns[-1] != 0.0)
         return True
 
     def closes(self, column: int, count: int, before: int = 0) -> Floats:

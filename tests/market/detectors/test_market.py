@@ -137,6 +137,19 @@ def test_a_feed_without_some_symbols_owes_them_nothing_once_they_start_over() ->
     assert abs(back.moves[0]) < 0.001
 
 
+def test_first_prices_do_not_vote() -> None:
+    """Some venues open a candle at the last price, however old: what comes back brings a move nobody can date."""
+    every = list(recording(30, 40))
+    batches = [batch if i < 10 or i >= 30 else only(batch, range(10)) for i, batch in enumerate(every)]
+    old = np.array(every[9].close)
+    back = batches[30]
+    opened = np.where(np.arange(30) < 10, back.open, 1.2 * old).tolist()
+    batches[30] = msgspec.structs.replace(back, open=opened)
+    views = [view for view, _, _ in play(batches)[29:] if view]
+    assert [view.universe for view in views[:3]] == [10, 10, 30]
+    assert max(abs(view.moves).max() for view in views) < 0.01
+
+
 def test_one_symbol_is_not_the_market() -> None:
     def jump(returns: Returns, volumes: Returns) -> None:
         returns[EVENT_AT, 3] += 0.5
