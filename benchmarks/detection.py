@@ -1,6 +1,6 @@
 """What the analysis costs: one batch of N symbols through every method, the market-wide engine and the episodes.
 
-    python benchmarks/detection.py [--json] [--symbols 100 500 3000 10000] [--interval 1m]
+    python benchmarks/detection.py [--json] [--symbols 100 500 3000 10000] [--interval 1m] [--no-river]
 
 Candles are seeded and fat-tailed (Student-t, 4 degrees of freedom), without events, after a warm-up that fills the
 windows; the figures are the median and the 99th percentile over batches, in CPU time: what one core is busy for.
