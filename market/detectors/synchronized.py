@@ -108,8 +108,9 @@ class Market(Stateful):
         self.semivariance = RunningMean(decay(VOLATILITY_HALF_LIFE_MS, step), 2)
         self.usual_size = RunningMean(decay(USUAL_HALF_LIFE_MS, step), 1)
         self.usual_ratio = RunningMean(decay(USUAL_HALF_LIFE_MS, step), 1)
-        # (bars, n): what the market has done since the last price of a symbol, as of each of the last bars.
-        self.owed: Floats = np.zeros((panel.horizon_bars[-1] + 1 if step >= CURRENT_MS else 1, 0))
+        # (bars, n): what the market has done since the last price of a symbol, as of each of the last bars. Of candles
+        # shorter than prices are current nothing is kept: there, old prices vote themselves.
+        self.owed: Floats = np.zeros((panel.horizon_bars[-1] + 1 if step >= CURRENT_MS else 0, 0))
         self.bar = 0
 
     def update(self) -> MarketView | None:
@@ -162,6 +163,8 @@ class Market(Stateful):
     def _owed(self) -> Floats:
         """(K, n): what the market had done since the price that each return is measured from; 0 unless it was old."""
         panel, rows = self.panel, len(self.owed)
+        if not rows:
+            return np.zeros((1, 1))
         if panel.capacity > self.owed.shape[1]:
             self.owed = widened(self.owed, panel.capacity)
         bar = panel.close_time // panel.bar_ms
@@ -175,5 +178,5 @@ class Market(Stateful):
 
     def _owe(self, move: float) -> None:
         rows = len(self.owed)
-        if rows > 1:
+        if rows:
             self.owed[self.bar % rows] = np.where(self.panel.fresh, 0.0, self.owed[(self.bar - 1) % rows] + move)

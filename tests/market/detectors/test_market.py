@@ -9,7 +9,7 @@ import pytest
 from market.detectors.panel import Floats, Panel
 from market.detectors.sector import Sectors, SectorView
 from market.detectors.stress import Stress, StressView, stress_index
-from market.detectors.synchronized import Market, MarketView
+from market.detectors.synchronized import Market, MarketView, middle
 from market.messages import CandleBatch, StressMetric
 from tests.market.recordings import Returns, names, recording
 
@@ -148,6 +148,21 @@ def test_first_prices_do_not_vote() -> None:
     views = [view for view, _, _ in play(batches)[29:] if view]
     assert [view.universe for view in views[:3]] == [10, 10, 30]
     assert max(abs(view.moves).max() for view in views) < 0.01
+
+
+@pytest.mark.parametrize("interval", ["1s", "1m", "5m"])
+def test_of_a_complete_recording_the_market_is_its_middle(interval: str) -> None:
+    panel = Panel(interval)
+    market = Market(panel)
+    longest = panel.horizon_bars[-1]
+    for i, batch in enumerate(recording(20, longest + 5, interval)):
+        # What the first candle did is forgotten at the latest when no window reaches back to it.
+        first = msgspec.structs.replace(batch, open=[1.01 * price for price in batch.open])
+        panel.push(batch if i else first)
+        view = market.update()
+        if i > longest:
+            assert view is not None
+            assert view.moves == pytest.approx(middle(panel.returns[:, panel.live]))
 
 
 def test_one_symbol_is_not_the_market() -> None:
