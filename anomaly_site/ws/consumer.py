@@ -111,7 +111,10 @@ class StreamConsumer(AsyncConsumer):
         except ProtocolError as error:
             self.refusals += 1
             self._say_error(error)
-            if self.refusals >= MAX_ERRORS_IN_A_ROW:
+            if error.code is ErrorCode.UNAVAILABLE:
+                # Left open, it would look subscribed to whoever only waits for anomalies, and bring none.
+                self._close(CloseCode.RESTART, error.message)
+            elif self.refusals >= MAX_ERRORS_IN_A_ROW:
                 rate = error.code is ErrorCode.RATE_LIMITED
                 self._close(CloseCode.RATE if rate else CloseCode.PROTOCOL, error.message)
 

@@ -207,6 +207,7 @@ async def test_while_the_store_cannot_be_reached_nobody_is_kept_waiting(
     await asking.send_json_to({"type": "subscribe", "id": 1})
     answer = await asking.receive_json_from()
     assert (answer["type"], answer["id"], answer["code"]) == ("error", 1, "unavailable")
+    assert (await asking.receive_output())["code"] == CloseCode.RESTART
     subscribed_unasked = await connect("/ws/alerts")
     assert (await subscribed_unasked.receive_json_from())["code"] == "unavailable"
     assert (await subscribed_unasked.receive_output())["code"] == CloseCode.RESTART
