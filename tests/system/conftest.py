@@ -70,7 +70,7 @@ class Command:
             time.sleep(0.05)
         raise AssertionError(f"no {pattern!r} in {seconds} s:\n{self.output}")
 
-    def stop(self, number: int = signal.SIGINT, seconds: float = PATIENCE_S) -> int:
+    def stop(self, number: int = signal.SIGTERM, seconds: float = PATIENCE_S) -> int:
         """Send a signal and wait for the end; the exit code."""
         if self.process.poll() is None:
             self.process.send_signal(number)

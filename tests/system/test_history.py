@@ -37,17 +37,12 @@ def _went_on(system: System) -> Callable[[], bool]:
 
 async def test_a_writer_killed_again_and_again_leaves_no_gap(system: System) -> None:
     await asyncio.to_thread(system.up, "--only", "nats,web,ingest", "--source", "simulated", "--seed", "7")
-    for _ in range(3):
+    for number in [signal.SIGKILL] * 3 + [signal.SIGTERM]:
+        went_on = _went_on(system)
         history = system.start("history")
-        await asyncio.to_thread(wait_until, _went_on(system), what="a second more of candles")
-        history.stop(signal.SIGKILL)
-    history = await asyncio.to_thread(system.start, "history")
-
-    def rolled_up() -> bool:
-        return bool(system.rows("SELECT 1 FROM ingestion_series")) and len(_candles(system, "1m")) >= 2
-
-    await asyncio.to_thread(wait_until, rolled_up, what="two minutes of candles")
-    history.stop()
+        await asyncio.to_thread(wait_until, went_on, what="a second more of candles")
+        code = history.stop(number)
+    assert code == 0, history.output
     seconds = await asyncio.to_thread(_candles, system, "1s")
     times = [candle["timestamp"] for candle in seconds]
     assert times == list(range(times[0], times[-1] + 1, 1000))

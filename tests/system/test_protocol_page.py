@@ -40,7 +40,10 @@ def follow_through_a_restart(system: System, language: str, run: Callable[[str],
     output = run(code(language).replace("localhost:3001", f"localhost:{port}"))
 
     def prints(*ids: str) -> None:
-        wait_until(lambda: re.findall(r"^alert HIGH (\S+)$", output(), re.MULTILINE) == list(ids), what=str(ids))
+        try:
+            wait_until(lambda: re.findall(r"^alert HIGH (\S+)$", output(), re.MULTILINE) == list(ids), what=str(ids))
+        except AssertionError as error:
+            raise AssertionError(f"{error}:\n{output()}") from None
 
     wait_until(lambda: connections(system) == 1 and output() is not None, what="the client")
     publish(system, alerts_of(("BTCUSDT", "a1"), ("ETHUSDT", "a2")))
