@@ -247,6 +247,8 @@ class StreamConsumer(AsyncConsumer):
         await hub.catch_up()
         told = {anomaly_frame(channel, offset, payload).json for offset, channel, payload in latest}
         client.uncork(lambda frame: frame.json in told)
+        # What was taken out was told without raising the client's cursor; it would be told again to who resumes.
+        client.say(self._heartbeat(hub.cursor))
 
     def _heartbeat(self, cursor: Cursor) -> Frame:
         return message_frame(Heartbeat(cursor=cursor, ts=int(time.time() * 1000)))

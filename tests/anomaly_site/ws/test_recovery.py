@@ -1,7 +1,7 @@
 """What a client missed, what got lost between bridge and hub: told once each, in order, from the store."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 import pytest
@@ -172,10 +172,26 @@ async def test_a_snapshot_ahead_of_the_hub_is_not_told_twice(connect: Connect, w
     await world.send(ALERTS, 0, 1, [])
     await world.send(MARKET, 0, 1, [])
     await world.publish((ALERTS, alert("a2")))
-    frames = await receive_until(socket, "alert")
-    frames.append(await socket.receive_json_from())
+    frames = await receive_until(socket, "alert") + await receive_until(socket, "alert")
     assert [frame["offset"] for frame in frames if frame["type"] == "alert"] == [1, 2]
     assert await offsets_until_pong(socket) == []
+
+
+@pytest.mark.parametrize("lose", [(), CHANNELS], ids=["on its way to the hub", "found in the store"])
+async def test_a_snapshot_is_not_told_again_to_who_comes_back(
+    connect: Connect, world: World, lose: Collection[Channel]
+) -> None:
+    socket = await connect()
+    await socket.send_json_to({"type": "subscribe", "snapshot": 10})
+    await world.publish((ALERTS, alert("a1")), lose=lose)
+    assert (await receive_until(socket, "alert"))[-1]["snapshot"] is True
+    cursor = (await receive_until(socket, "heartbeat"))[-1]["cursor"]
+    assert cursor == {"epoch": EPOCH, "offset": 1}
+    await socket.disconnect()
+    returning = await connect()
+    await returning.send_json_to({"type": "subscribe", "snapshot": 10, "since": cursor})
+    assert (await receive_until(returning, "subscribed"))[-1]["recovered"] is True
+    assert await offsets_until_pong(returning) == []
 
 
 async def test_a_snapshot_stands_in_when_since_cannot_be_told(connect: Connect, world: World) -> None:
