@@ -146,7 +146,7 @@ def main(recording: Path, catalogue: Path, out: Path) -> None:
             inside = window(played, event)
             reached.append((float(played.strengths[inside, rank, column].max()), abs(moved(played, event))))
         order = sorted(range(len(events)), key=lambda i: -reached[i][0])
-        caught = next(i for i in order if i not in shown)
+        caught = next((i for i in order if i not in shown), order[0])
         missed = max((i for i in order if reached[i][0] < 1), key=lambda i: reached[i][1], default=order[-1])
         shown.add(caught)
         left = panel_svg(played, events[caught], rank, 4, f"{method.value} catches {events[caught].symbol}")
