@@ -261,9 +261,7 @@ def _kept(recording: Recording, kept: NDArray[np.bool_], **columns: Any) -> Reco
 
 
 def _like(recording: Recording, interval: str, symbols: list[str] | None = None, **columns: Any) -> Recording:
-    return Recording(
-        interval, symbols or recording.symbols, **columns, files=recording.files, unusable_rows=0, duplicate_rows=0
-    )
+    return Recording(interval, symbols or recording.symbols, **columns, files=recording.files)
 
 
 def variations(path: Path, asked: argparse.Namespace) -> Iterator[Variation]:

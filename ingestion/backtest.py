@@ -1,7 +1,6 @@
 """A recording through the very analysis the live system runs: no broker, no clock, as fast as it goes."""
 
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
 from typing import Final
 
 import numpy as np
@@ -10,7 +9,7 @@ from django.conf import settings
 from ingestion.analysis import Analysis
 from ingestion.catalogue import catalogue
 from ingestion.scoring import DAY_MS, Event, Exposure
-from ingestion.sources.recording import VALUES, Recording
+from ingestion.sources.recording import VALUES, Recording, name_of
 from market.messages import Alert, Anomaly, encode, interval_ms
 
 MINUTE_MS: Final = 60_000
@@ -50,15 +49,12 @@ def exposure(recording: Recording) -> Exposure:
     )
 
 
-def events_of(events: Sequence[Event], recording: Recording, path: Path) -> list[Event]:
-    """The catalogue's events of one recording: by file name where it names files, and only of symbols played."""
-    named = {event.file for event in events}
+def events_of(events: Sequence[Event], recording: Recording) -> list[Event]:
+    """The catalogue's events of one recording, and of symbols played only: those that name one of its files, in
+    whatever format it is, and those that name none."""
+    files = {"", *map(name_of, recording.files)}
     played = set(np.array(recording.symbols)[np.unique(recording.code)].tolist())
-    return [
-        event
-        for event in events
-        if (path.name not in named or event.file == path.name) and (event.symbol is None or event.symbol in played)
-    ]
+    return [event for event in events if name_of(event.file) in files and (event.symbol or "") in played | {""}]
 
 
 def events_by_rule(recording: Recording) -> list[Event]:

@@ -43,9 +43,10 @@ class Recording:
     start: NDArray[np.int64]
     code: NDArray[np.int32]
     values: NDArray[np.float64]
-    files: int
-    unusable_rows: int
-    duplicate_rows: int
+    files: tuple[Path, ...]
+    unusable_rows: int = 0
+    duplicate_rows: int = 0
+    misaligned_rows: int = 0
 
     def __len__(self) -> int:
         return len(self.close_time)
@@ -53,6 +54,12 @@ class Recording:
     @property
     def rows(self) -> int:
         return len(self.code)
+
+    @property
+    def dropped(self) -> str:
+        """What its files have and it has not, in words; empty when that is nothing."""
+        counts = {"unusable": self.unusable_rows, "duplicate": self.duplicate_rows, "misaligned": self.misaligned_rows}
+        return ", ".join(f"{count:,} {what} row{'s'[: count > 1]} dropped" for what, count in counts.items() if count)
 
     def batch(self, index: int, venue: str) -> CandleBatch:
         rows = slice(self.start[index], self.start[index + 1])
@@ -82,11 +89,11 @@ def load_recording(paths: Sequence[Path]) -> Recording:
     """Read and merge files, or all recordings of a folder. Takes about half a second per million rows, so an event
     loop wants this in a thread.
 
-    Rows with a price or time that is missing, not finite or not positive are dropped and counted, and so is every
-    further row of the same time and symbol. Raises `SourceError` for a file that cannot be read, lacks a column, or
-    has another interval than the rest.
+    Rows with a price or time that is missing, not finite or not positive are dropped and counted; so is every further
+    row of the same time and symbol, and whatever does not open when most candles of the interval do. Raises
+    `SourceError` for a file that cannot be read, lacks a column, or has another interval than the rest.
     """
-    files = [_read(path) for path in _expand(paths)]
+    files = [_read(path) for path in expand(paths)]
     step_ms = _common_step_ms(files)
     symbols = sorted({symbol for file in files for symbol in file.symbols})
     place = {symbol: code for code, symbol in enumerate(symbols)}
@@ -96,6 +103,11 @@ def load_recording(paths: Sequence[Path]) -> Recording:
         [np.array([place[symbol] for symbol in file.symbols], dtype=np.int32)[file.code] for file in files]
     )
     values = np.concatenate([file.values for file in files], axis=1)
+
+    phase = open_time % step_ms
+    phases, counts = np.unique(phase, return_counts=True)
+    aligned = phase == phases[counts.argmax()]
+    open_time, code, values = open_time[aligned], code[aligned], values[:, aligned]
 
     # lexsort is stable: of duplicates, the first file's row stays.
     order = np.lexsort((code, open_time))
@@ -112,13 +124,21 @@ def load_recording(paths: Sequence[Path]) -> Recording:
         start=np.append(start, len(open_time)),
         code=code,
         values=values,
-        files=len(files),
+        files=tuple(file.path for file in files),
         unusable_rows=sum(file.unusable_rows for file in files),
         duplicate_rows=int(len(first) - first.sum()),
+        misaligned_rows=int(len(aligned) - aligned.sum()),
     )
 
 
-def _expand(paths: Sequence[Path]) -> list[Path]:
+def name_of(file: str | Path) -> str:
+    """What a recording is called whatever format it is in: its file name without the suffix."""
+    name = Path(file).name
+    return next((name[: -len(suffix)] for suffix in SUFFIXES if name.lower().endswith(suffix)), name)
+
+
+def expand(paths: Sequence[Path]) -> list[Path]:
+    """Every folder replaced by the recordings in it. Raises `SourceError` when there are none."""
     files: list[Path] = []
     for path in paths:
         if path.is_dir():
@@ -153,6 +173,7 @@ def _table(path: Path) -> Any:
         if name.endswith(".parquet"):
             file = pyarrow.parquet.ParquetFile(path)
             wanted = [column for column in file.schema_arrow.names if column.lower() in COLUMNS]
+            _want_once(path, wanted)
             table = file.read(columns=wanted)
         else:
             table = pyarrow.csv.read_csv(path)
@@ -163,9 +184,16 @@ def _table(path: Path) -> Any:
     except pa.ArrowException as error:
         raise SourceError(f"{path}: not readable as {path.suffix[1:]} ({str(error).splitlines()[0]})") from error
     table = table.rename_columns([column.strip().lower() for column in table.column_names])
+    _want_once(path, table.column_names)
     if missing := [column for column in COLUMNS if column not in table.column_names]:
         raise SourceError(f"{path}: column {', '.join(missing)} is missing (a recording has {', '.join(COLUMNS)})")
     return table
+
+
+def _want_once(path: Path, columns: Sequence[str]) -> None:
+    names = [column.lower() for column in columns]
+    if twice := [column for column in COLUMNS if names.count(column) > 1]:
+        raise SourceError(f"{path}: column {', '.join(twice)} is there twice")
 
 
 def _symbols(path: Path, table: Any) -> tuple[list[str], NDArray[np.int32]]:

@@ -54,13 +54,9 @@ class ReplaySource:
     def describe(self) -> str:
         recording = self.recording
         first, last = (_minute(recording.close_time[index]) for index in (0, -1))
-        files = "1 file" if recording.files == 1 else f"{recording.files} files"
+        files = "1 file" if len(recording.files) == 1 else f"{len(recording.files)} files"
         speed = "full speed" if self._speed is None else f"{self._speed:g}× speed"
-        dropped = "".join(
-            f", {count:,} {what} rows dropped"
-            for count, what in ((recording.unusable_rows, "unusable"), (recording.duplicate_rows, "duplicate"))
-            if count
-        )
+        dropped = f", {recording.dropped}" if recording.dropped else ""
         return (
             f"replay of {files}: {len(self.symbols)} symbols, {recording.rows:,} candles of {self.interval}, "
             f"{first} to {last} UTC at {speed}{dropped}"

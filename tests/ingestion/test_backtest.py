@@ -3,7 +3,8 @@
 import asyncio
 import io
 import json
-from collections.abc import Iterator
+import shutil
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 
 import msgspec
 import pyarrow as pa
+import pyarrow.csv
 import pyarrow.parquet
 import pytest
 from django.core.management import CommandError, call_command
@@ -183,6 +185,35 @@ def test_files_are_recordings_of_their_own_unless_merged(recorded: Recorded, tmp
     files = tmp_path / "a.csv", tmp_path / "b.csv"
     assert backtest(*files).count("5 candles") == 2
     assert "a.csv, b.csv: 10 candles" in backtest(*files, "--merge")
+
+
+def test_events_are_of_the_recording_they_name_in_whatever_format(
+    recorded: Recorded, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    header, *events = recorded.events.read_text().split()
+    shutil.copy(recorded.file, tmp_path / "first.parquet")
+    pyarrow.csv.write_csv(pyarrow.parquet.read_table(recorded.file), tmp_path / "second.csv")
+    catalogue = tmp_path / "events.csv"
+
+    def scored(files: Sequence[str], of: Sequence[str], *options: str) -> list[int]:
+        rows = [f"{line},{name}" for name in of for line in events]
+        catalogue.write_text("\n".join([f"{header},file", *rows]) + "\n")
+        paths = [tmp_path / name for name in files]
+        backtest(*paths, "--events", catalogue, "--scores", tmp_path / "scores.json", *options)
+        return [
+            row["events"]
+            for recording in json.loads((tmp_path / "scores.json").read_text())["recordings"]
+            for row in recording["scores"]
+            if (row["stream"], row["severity"], row["type"]) == ("MARKET", "HIGH", "all")
+        ]
+
+    assert scored(["first.parquet"], ["first.parquet", "second.parquet"]) == [1]
+    assert scored(["second.csv"], ["first.parquet", "second.parquet"]) == [1]
+    assert scored(["first.parquet", "second.csv"], ["first.parquet", "second.csv"], "--merge") == [2]
+    assert "no event" not in capsys.readouterr().err
+    assert scored(["first.parquet"], ["as it was called.parquet"]) == [1]
+    assert scored(["first.parquet", "second.csv"], ["second.parquet"]) == [0, 1]
+    assert "events.csv has no event of first: scored as if nothing had happened there" in capsys.readouterr().err
 
 
 def test_mistakes_are_one_clear_sentence(recorded: Recorded, tmp_path: Path) -> None:

@@ -4,7 +4,8 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import IO, Any, Final, cast
 
@@ -18,15 +19,15 @@ from ingestion.backtest import analyse, events_by_rule, events_of, exposure, jso
 from ingestion.report import Findings, kind_of, render
 from ingestion.scoring import Alarm, Event, InvalidEvents, Score, alarms, pool, read_events, score
 from ingestion.sources import SourceError
-from ingestion.sources.recording import Recording, load_recording
+from ingestion.sources.recording import Recording, expand, load_recording, name_of
 from market.messages import SEVERITIES, Anomaly, Severity
 
 # Tables are for eyes and for files: a pipe has no width of its own.
 _PIPE_WIDTH: Final = 150
 # Instead of a catalogue: make one of every recording.
 _RULE: Final = "rule"
-# The events of a recording, which was loaded from that file (or from that and others).
-_EventsOf = Callable[[Recording, Path], list[Event]]
+# The events of a recording.
+_EventsOf = Callable[[Recording], list[Event]]
 
 
 class Command(BaseCommand):
@@ -54,7 +55,7 @@ class Command(BaseCommand):
             raise CommandError("--scores needs --events")
         parts = [options["files"]] if options["merge"] else [[file] for file in options["files"]]
         try:
-            events_in = _catalogue(options["events"]) if options["events"] else None
+            events_in = self._catalogue(options["events"], options["files"]) if options["events"] else None
             with ExitStack() as stack:
                 out = stack.enter_context(options["json"].open("wb")) if options["json"] else None
                 results = [_run(files, options["venue"], events_in, out) for files in parts]
@@ -85,6 +86,21 @@ class Command(BaseCommand):
             if options["events"] == _RULE:
                 console.print("The events are moves in the recordings themselves, by the rule in docs/backtest.md.")
 
+    def _catalogue(self, source: str, paths: Sequence[Path]) -> _EventsOf:
+        if source == _RULE:
+            return events_by_rule
+        events = _read_events(Path(source))
+        played, named = {name_of(path) for path in expand(paths)}, {name_of(event.file) for event in events} - {""}
+        if len(named) == 1 and not named & played:
+            # Whatever its recording was called then: there is no other that it could be about.
+            events = [replace(event, file="") for event in events]
+        elif named and (unknown := sorted(played - named)):
+            self.stderr.write(
+                f"{source} has no event of {', '.join(unknown)}: scored as if nothing had happened there "
+                f"(its column file names {', '.join(sorted(named))})"
+            )
+        return partial(events_of, events)
+
 
 @dataclass
 class _Result:
@@ -110,9 +126,10 @@ class _Result:
         self.alarms += alarms([anomaly])
 
     def counts_table(self) -> Table:
-        rows = self.findings.recording.rows
+        recording = self.findings.recording
+        rows, dropped = recording.rows, f" ({recording.dropped})" if recording.dropped else ""
         table = Table(
-            title=f"{self.name}: {rows:,} candles, {self.days:.1f} days, analysed in {self.seconds:.1f} s",
+            title=f"{self.name}: {rows:,} candles, {self.days:.1f} days, analysed in {self.seconds:.1f} s{dropped}",
             title_justify="left",
             box=SIMPLE_HEAD,
         )
@@ -135,13 +152,6 @@ class _Result:
         return table
 
 
-def _catalogue(source: str) -> _EventsOf:
-    if source == _RULE:
-        return lambda recording, path: events_by_rule(recording)
-    events = _read_events(Path(source))
-    return lambda recording, path: events_of(events, recording, path)
-
-
 def _read_events(path: Path) -> list[Event]:
     try:
         with path.open(newline="", encoding="utf-8") as file:
@@ -158,7 +168,7 @@ def _run(files: Sequence[Path], venue: str, events_in: _EventsOf | None, out: IO
     name = ", ".join(file.name for file in files)
     result = _Result(Findings(name, recording), seen.days)
     if events_in is not None:
-        result.findings.events = events_in(recording, files[0])
+        result.findings.events = events_in(recording)
     started = time.perf_counter()
     for anomaly in _with_progress(name, recording, venue):
         result.took(anomaly)

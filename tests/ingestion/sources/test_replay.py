@@ -107,7 +107,7 @@ def test_files_per_symbol_and_per_month_are_merged_and_duplicates_dropped(tmp_pa
     eth = write_csv(tmp_path / "eth.csv", [row(minute, "eth-usdt", 2.5) for minute in range(2, 4)])
     later = write_csv(tmp_path / "later.csv", [row(minute, "BTCUSDT", 9.0) for minute in range(3, 6)])
     recording = load_recording([btc, eth, later])
-    assert (recording.files, recording.rows, recording.duplicate_rows) == (3, 8, 1)
+    assert (recording.files, recording.rows, recording.duplicate_rows) == ((btc, eth, later), 8, 1)
     batches = batches_of(recording)
     assert [batch.symbols for batch in batches] == [["BTCUSDT"]] * 2 + [["BTCUSDT", "ETHUSDT"]] * 2 + [["BTCUSDT"]] * 2
     assert batches[3].open == [1.5, 2.5], "the first file's row stays"
@@ -130,6 +130,14 @@ def test_unusable_rows_are_dropped_and_told(tmp_path: Path) -> None:
     assert recording.rows == 3
     assert recording.unusable_rows == len(bad)
     assert "8 unusable rows dropped" in ReplaySource(recording).describe()
+
+
+def test_candles_that_open_between_the_others_are_dropped_and_told(tmp_path: Path) -> None:
+    aligned = [row(minute) for minute in range(5)]
+    between = [row(0, "ETHUSDT", ts=T0 + minute * MINUTE + MINUTE // 2) for minute in range(3)]
+    recording = load_recording([write_csv(tmp_path / "a.csv", [*aligned, *between])])
+    assert recording.close_time.tolist() == [T0 + minute * MINUTE for minute in range(1, 6)]
+    assert recording.dropped == "3 misaligned rows dropped"
 
 
 def test_the_interval_survives_gaps(tmp_path: Path) -> None:
