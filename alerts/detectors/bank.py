@@ -30,7 +30,7 @@ from market.detectors.statistics import MAD_TO_SIGMA
 from market.detectors.synchronized import MarketView
 from market.messages import Method, MethodScore, Severity
 
-VERSION: Final = "6"
+VERSION: Final = "7"
 # Level from which it takes magnitude, and the volume surge that HIGH, CRITICAL, and CRITICAL out of nowhere need.
 HIGH: Final = 3
 SURGES: Final = (6.5, 10.0, 150.0)
@@ -144,7 +144,8 @@ class Bank:
         if market is not None:
             # Between half of the market's move and twice as much: mostly the market's.
             least, most = np.sort([0.5 * market.moves, 2.0 * market.moves], axis=0)[:, :, None]
-            with_market = (panel.returns > least) & (panel.returns < most)
+            returns = panel.returns - market.owed
+            with_market = (returns > least) & (returns < most)
             for row, scores in enumerate(self.scores[: len(SHARED)]):
                 near = with_market.take(scores.horizon * own.shape[1] + np.arange(own.shape[1]))
                 shared[row] = own[row] * near

@@ -138,4 +138,4 @@ class Cusum(Stateful):
     @staticmethod
     def _residual(panel: Panel, market: MarketView | None) -> Floats:
         shortest: Floats = panel.returns[0]
-        return shortest if market is None else shortest - market.moves[0]
+        return shortest if market is None else shortest - market.owed[0] - market.moves[0]

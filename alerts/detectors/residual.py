@@ -102,13 +102,13 @@ class Residual(Stateful):
         return BASE_THRESHOLD * float(np.clip(usual, CALMEST, 1.0))
 
     def score(self, panel: Panel, market: MarketView | None) -> Scores:
-        residual = panel.returns if market is None else panel.returns - market.moves[:, None]
+        residual = panel.returns if market is None else panel.returns - market.owed - market.moves[:, None]
         sigma = np.maximum(np.sqrt(self.variance.mean), SMALLEST_SIGMA)
         moves = np.zeros(len(panel.horizon_bars)) if market is None else market.moves
         beta, spread = self.beta()
         explained = beta * moves[:, None]
         if market is not None:
-            explained += market.sectors
+            explained += market.sectors + market.owed
         # np.hypot guards against overflow that returns cannot cause, and takes four times as long.
         scale = np.sqrt((sigma * panel.root_time) ** 2 + (spread * moves[:, None]) ** 2)
         ready = panel.fresh & (self.count >= self.needed)

@@ -75,7 +75,7 @@ class Sectors(Stateful):
         panel = self.panel
         if not len(self.names):
             return []
-        residual = (panel.returns - market.moves[:, None]) * panel.live
+        residual = (panel.returns - market.owed - market.moves[:, None]) * panel.live
         counts = np.add.reduceat(panel.live[self.flat].astype(np.float64), self.starts)
         held = residual.take(self.flat, axis=1)
         total = np.add.reduceat(held, self.starts, axis=1)
@@ -97,7 +97,7 @@ class Sectors(Stateful):
         self.variance.learn(bounded**2, enough, panel.steps)
         self.age += enough * panel.steps
         return [
-            self._view(int(i), market, int(horizon[i]), float(deviation[i]), float(move[i]), strength[i])
+            self._view(int(i), residual, int(horizon[i]), float(deviation[i]), float(move[i]), strength[i])
             for i in np.flatnonzero(strength[:, 0] >= 0.5)
         ]
 
@@ -107,13 +107,12 @@ class Sectors(Stateful):
         return np.concatenate([self.common, none], axis=1).take(self.narrowest, axis=1)
 
     def _view(
-        self, i: int, market: MarketView, horizon: int, deviation: float, excess: float, strength: Floats
+        self, i: int, residual: Floats, horizon: int, deviation: float, excess: float, strength: Floats
     ) -> SectorView:
         panel = self.panel
         columns = self.flat[self.starts[i] : self.starts[i] + self.sizes[i]]
         columns = columns[panel.live[columns]]
-        residual = panel.returns[horizon, columns] - market.moves[horizon]
-        moving = columns[residual * np.sign(excess) > abs(excess) / 3]
+        moving = columns[residual[horizon, columns] * np.sign(excess) > abs(excess) / 3]
         level = int((strength >= 1.0).sum()) if len(moving) >= MINIMUM_MOVING * len(columns) else 0
         return SectorView(
             sector=self.names[i],

@@ -51,8 +51,10 @@ class MarketView:
     """The market as of one batch. Returns are log returns; `horizon` is the index of the one that decides S.
 
     moves (K,): m_k. projected: S in log return. strength: S / θ. sigma: σ over 15 min. usual_size: typical absolute
-    return of a symbol over 15 min now. members (n,): symbols that move with the market beyond their usual. sectors
-    (K, n): what a symbol's sector does beyond m_k (`sector.Sectors.beyond`), or (1, 1) zero before that is known.
+    return of a symbol over 15 min now. members (n,): symbols that move with the market beyond their usual. owed (K, n):
+    what of a return the market did before the window, since the old price that it is measured from (zero, or (1, 1)
+    zero, where no candle was missing). sectors (K, n): what a symbol's sector does beyond m_k
+    (`sector.Sectors.beyond`), or (1, 1) zero before that is known.
     """
 
     universe: int
@@ -65,6 +67,7 @@ class MarketView:
     ratio: float
     usual_ratio: float
     members: Bools
+    owed: Floats
     sectors: Floats = field(default_factory=lambda: np.zeros((1, 1)))
 
     @property
@@ -158,6 +161,7 @@ class Market(Stateful):
             ratio=ratio,
             usual_ratio=usual_ratio,
             members=members,
+            owed=owed,
         )
 
     def _owed(self) -> Floats:

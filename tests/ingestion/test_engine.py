@@ -145,6 +145,41 @@ def test_what_is_usual_for_a_symbol_is_learnt_however_seldom_it_trades() -> None
         assert other.samples.count[:SYMBOLS].min() >= 0.8 * one.samples.count[:SYMBOLS].max()
 
 
+def test_who_misses_a_candle_of_a_crash_has_not_crashed_alone() -> None:
+    """What the market did in the gap is in the next return as well; of the market's it is no longer a part."""
+    at, absent = 300, set(names(SYMBOLS)[12:20])
+
+    def crash_of_hours(returns: Returns, volumes: Returns) -> None:
+        returns[at : at + 6] -= 0.08
+        volumes[at : at + 6] *= 12
+
+    def found(missing: bool) -> list[tuple[str, Severity]]:
+        batches = [
+            only(batch, absent) if missing and index in {at + 1, at + 2} else batch
+            for index, batch in enumerate(recording(SYMBOLS, at + 6, "5m", inject=crash_of_hours))
+        ]
+        messages = analyse(batches, "5m")[1]
+        assert any(isinstance(message, SynchronizedMovement) for message in messages)
+        return [
+            (message.sector if isinstance(message, SectorAnomaly) else message.symbol, message.severity)
+            for message in messages
+            if isinstance(message, SectorAnomaly) or (isinstance(message, Alert) and not message.incident)
+            if message.timestamp > START_MS + at * 300_000
+        ]
+
+    assert found(missing=False) == []
+    assert found(missing=True) == []
+
+
+def only(batch: CandleBatch, absent: set[str]) -> CandleBatch:
+    """The batch without some of its symbols."""
+    kept = [column for column, symbol in enumerate(batch.symbols) if symbol not in absent]
+    columns = ("symbols", "open", "high", "low", "close", "volume")
+    return msgspec.structs.replace(
+        batch, **{name: [getattr(batch, name)[column] for column in kept] for name in columns}
+    )
+
+
 def early_bird(returns: Returns, volumes: Returns) -> None:
     """A crash that one symbol begins three seconds before all others."""
     crash(returns, volumes)
