@@ -213,12 +213,14 @@ class Engine:
         now = self.panel.close_time
         found: list[Anomaly] = []
         build: Callable[[], Anomaly]
-        level = int((market.strength >= LEVELS).sum())
-        for kind in (MarketType.SYNCHRONIZED_MOVEMENT, MarketType.MARKET_STRESS):
+        for kind, levels, wide in (
+            (MarketType.SYNCHRONIZED_MOVEMENT, market.levels, market.synchronized),
+            (MarketType.MARKET_STRESS, LEVELS, True),
+        ):
+            level = int((market.strength >= levels).sum()) if wide else 0
             known = self.moves.open.get(kind)
-            kept = known is not None and market.strength >= MARKET_EXIT * LEVELS[min(known.level, HIGH) - 1]
-            synchronized = kind is MarketType.MARKET_STRESS or market.synchronized
-            for episode in self.moves.observe(kind, level if synchronized else 0, kept, market.up, now):
+            kept = known is not None and market.strength >= MARKET_EXIT * levels[min(known.level, HIGH) - 1]
+            for episode in self.moves.observe(kind, level, kept, market.up, now):
                 if kind is MarketType.SYNCHRONIZED_MOVEMENT:
                     build = partial(self._synchronized, episode, market, detected_at)
                 else:

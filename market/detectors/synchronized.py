@@ -13,7 +13,8 @@ be one long alarm; and there is none for a fall that only takes back a rise: m_1
 rise that takes back a fall is how rallies begin.) A symbol whose candle is missing is taken to have gone along: its
 next return tells of the window, not of the gap before it once more. S against θ = 4.75 % gives the severity (LOW
 0.6 θ, MEDIUM 0.75 θ, HIGH θ, CRITICAL 1.6 θ); so a 15-min move of 4 % is HIGH by itself. θ is the same in calm and in
-turbulence: a crash would raise it against itself.
+turbulence: a crash would raise it against itself. LOW and MEDIUM are about rarity, so they begin lower, down to a
+third, where symbols usually move less than 0.36 % in 15 min; that is believed as far as a day of it was seen.
 
 Sources: Barndorff-Nielsen, Kinnebrock & Shephard (2010), Measuring Downside Risk: Realised Semivariance; Patton &
 Sheppard (2015), Good Volatility, Bad Volatility, Review of Economics and Statistics 97 (downside semivariance predicts
@@ -40,6 +41,9 @@ STRETCH: Final = 1.2
 THRESHOLD: Final = 0.0475
 # Multiples of the threshold from which an anomaly is LOW, MEDIUM, HIGH, CRITICAL.
 LEVELS: Final = np.array([0.6, 0.75, 1.0, 1.6])
+# Where symbols usually move less in 15 min than this (log return), LOW and MEDIUM begin as much lower; at a third.
+USUAL_SIZE: Final = 0.0036
+CALMEST: Final = 1.0 / 3.0
 MINIMUM_UNIVERSE: Final = 8
 MIDDLE: Final = 8
 MINIMUM_RATIO: Final = 0.5
@@ -51,7 +55,8 @@ class MarketView:
     """The market as of one batch. Returns are log returns; `horizon` is the index of the one that decides S.
 
     moves (K,): m_k. projected: S in log return. strength: S / θ. sigma: σ over 15 min. usual_size: typical absolute
-    return of a symbol over 15 min now. members (n,): symbols that move with the market beyond their usual. owed (K, n):
+    return of a symbol over 15 min now. members (n,): symbols that move with the market beyond their usual. levels
+    (4,): strengths from which a synchronized movement is LOW … CRITICAL here and now. owed (K, n):
     what of a return the market did before the window, since the old price that it is measured from (zero, or (1, 1)
     zero, where no candle was missing). sectors (K, n): what a symbol's sector does beyond m_k
     (`sector.Sectors.beyond`), or (1, 1) zero before that is known.
@@ -67,6 +72,7 @@ class MarketView:
     ratio: float
     usual_ratio: float
     members: Bools
+    levels: Floats
     owed: Floats
     sectors: Floats = field(default_factory=lambda: np.zeros((1, 1)))
 
@@ -147,7 +153,8 @@ class Market(Stateful):
         members = live & (panel.returns[horizon] * way > step)
         ratio = float(members.sum()) / universe
         usual_ratio = float(self.usual_ratio.mean[0])
-        if projected < LEVELS[0] * THRESHOLD:
+        levels = self._levels()
+        if projected < levels[0] * THRESHOLD:
             self.usual_size.learn(np.array([size]), steps=panel.steps)
             self.usual_ratio.learn(np.array([ratio]), steps=panel.steps)
         return MarketView(
@@ -161,8 +168,17 @@ class Market(Stateful):
             ratio=ratio,
             usual_ratio=usual_ratio,
             members=members,
+            levels=levels,
             owed=owed,
         )
+
+    def _levels(self) -> Floats:
+        """`LEVELS`, the two that mean rarity relative to what is usual here; that takes days to be believed."""
+        learnt = float(self.usual_size.weight[0])
+        usual = learnt * float(self.usual_size.mean[0]) + (1.0 - learnt) * USUAL_SIZE
+        relative = min(max(usual / USUAL_SIZE, CALMEST), 1.0)
+        levels: Floats = LEVELS * np.array([relative, relative, 1.0, 1.0])
+        return levels
 
     def _owed(self) -> Floats:
         """(K, n): what the market had done since the price that each return is measured from; 0 unless it was old."""
