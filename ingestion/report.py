@@ -7,12 +7,15 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from html import escape
+from itertools import pairwise
+from math import ceil, floor, log10
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ingestion.scoring import Event, Score
+from alerts.detectors.explanation import price_text
+from ingestion.scoring import DAY_MS, Event, Score
 from ingestion.sources.recording import VALUES, Recording
 from market.messages import (
     SEVERITIES,
@@ -29,6 +32,12 @@ from market.messages import (
 MOST_ALERTS: Final = 36
 _CANDLES_AFTER: Final = 60
 _MOST_POINTS: Final = 1_600
+_MOST_TICKS: Final = 8
+# What a reader counts in: seconds up to half a minute, minutes, hours, days.
+_TIME_STEPS: Final = [
+    *(1_000 * step for step in (1, 5, 10, 30, 60, 300, 600, 1_800)),
+    *(3_600_000 * step for step in (1, 3, 6, 12, 24, 48, 168, 720)),
+]
 
 Floats = NDArray[np.float64]
 
@@ -87,12 +96,13 @@ def _section(found: Findings) -> str:
 {_counts(lives)}
 {_scores(found.scores)}
 <h3>The market</h3>
-<p class="quiet">Median move of all symbols, added up. Shaded: synchronized movements, darker is graver.
+<p class="quiet">How far the median symbol is from where it began. Shaded: synchronized movements, stronger is graver.
 {"Bars at the bottom: the catalogue's market events." if found.events else ""}</p>
 {_market_chart(found, closes)}
 {_market_table(lives)}
 <h3>The gravest {len(gravest)} of {len(alerts):,} alerts</h3>
-<p class="quiet">Until the alert: close, what was expected, and the band. After it: what came next.</p>
+<p class="quiet">Until the alert: close, what was expected, and the band. After it: what came next. The line marks where
+it opened, the ring where it became as grave as it got: the text is about that moment.</p>
 <div class="cards">{cards}</div>"""
 
 
@@ -163,9 +173,8 @@ def _market_table(lives: Sequence[Life]) -> str:
         )
         rows.append(
             [
-                _when(life.first.timestamp),
+                _course(life),
                 kind_of(peak),
-                peak.severity,
                 about,
                 f"{move_pct:+.2f} % in {peak.window}",
                 f"{(life.last.detected_at - life.first.detected_at) / 60_000:.0f} min",
@@ -175,22 +184,32 @@ def _market_table(lives: Sequence[Life]) -> str:
         return '<p class="quiet">Nothing of HIGH or above.</p>'
     return (
         f"<details><summary>{len(rows)} market and sector anomalies of HIGH and above</summary>"
-        f"{_table(['opened (UTC)', 'what', 'severity', 'who', 'move', 'lasted'], rows)}</details>"
+        f"{_table(['opened → gravest (UTC)', 'what', 'who', 'move', 'lasted'], rows)}</details>"
     )
 
 
 def _table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     head = "".join(f"<th>{escape(heading)}</th>" for heading in headings)
     body = "".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in rows)
-    return f"<table><tr>{head}</tr>{body}</table>"
+    return f'<div class="wide"><table><tr>{head}</tr>{body}</table></div>'
 
 
 def _figure(value: float | None, form: str) -> str:
     return "–" if value is None else format(value, form)
 
 
-def _when(time_ms: int) -> str:
-    return f"{datetime.fromtimestamp(int(time_ms) / 1_000, UTC):%Y-%m-%d %H:%M:%S}".removesuffix(":00")
+def _when(time_ms: float, since_ms: float | None = None) -> str:
+    """Date and time in UTC; the time alone if that is on the same day as `since_ms`."""
+    at = datetime.fromtimestamp(int(time_ms) / 1_000, UTC)
+    same_day = since_ms is not None and at.date() == datetime.fromtimestamp(int(since_ms) / 1_000, UTC).date()
+    return f"{at:{'%H:%M:%S' if same_day else '%Y-%m-%d %H:%M:%S'}}".removesuffix(":00")
+
+
+def _course(life: Life) -> str:
+    """When it opened and how grave it was then; if it became graver, when that was."""
+    first, peak = life.first, life.peak
+    opened = f"{_when(first.timestamp)} {first.severity}"
+    return opened if peak is first else f"{opened} → {_when(peak.timestamp, first.timestamp)} {peak.severity}"
 
 
 # --- Charts -----------------------------------------------------------------------------------------------------------
@@ -216,16 +235,24 @@ class _Closes:
         last = min(first + _CANDLES_AFTER + 1, end)
         return self._time[first:last], self._close[first:last]
 
-    def market(self) -> tuple[NDArray[np.int64], Floats]:
-        """The median log return of every batch, added up, in percent; gaps count as no move."""
-        with np.errstate(divide="ignore"):
-            moves = np.diff(np.log(self._close))
-        follows = (np.diff(self._code) == 0) & (np.diff(self._time) == self._step_ms)
-        times, moves = self._time[1:][follows], moves[follows]
-        order = np.argsort(times, kind="stable")
-        instants, starts = np.unique(times[order], return_index=True)
-        medians = [float(np.median(part)) for part in np.split(moves[order], starts[1:])] if len(instants) else []
-        return instants, np.cumsum(medians) * 100
+    def market(self, times: NDArray[np.int64]) -> Floats:
+        """How far the median symbol is from its first close, in percent, at each of the (ascending) times.
+
+        A symbol without a candle keeps its price. One that is listed later starts where the median is by then.
+        """
+        starts = np.searchsorted(self._code, np.arange(len(self._place) + 1))
+        logs = np.full((len(times), len(self._place)), np.nan)
+        for column, (start, end) in enumerate(pairwise(starts)):
+            row = np.searchsorted(self._time[start:end], times, side="right")
+            logs[row > 0, column] = np.log(self._close[start:end][row[row > 0] - 1])
+        base = np.full(len(self._place), np.nan)
+        levels = np.zeros(len(times))
+        for index, prices in enumerate(logs):
+            listed = np.isfinite(base)
+            if listed.any():
+                levels[index] = np.median(prices[listed] - base[listed])
+            base = np.where(listed, base, prices - levels[index])
+        return np.expm1(levels) * 100
 
 
 @dataclass(frozen=True)
@@ -237,6 +264,7 @@ class _Frame:
     times: tuple[float, float]
     values: tuple[float, float]
     margin: int = 8
+    foot: int = 0
 
     def x(self, time: float) -> float:
         first, last = self.times
@@ -244,14 +272,19 @@ class _Frame:
 
     def y(self, value: float) -> float:
         low, high = self.values
-        return round(self.height - self.margin - (self.height - 2 * self.margin) * (value - low) / (high - low), 1)
+        bottom = self.height - self.foot - self.margin
+        return round(bottom - (bottom - self.margin) * (value - low) / (high - low), 1)
 
     def line(self, times: Sequence[float] | NDArray[np.int64], values: Sequence[float] | Floats, kind: str) -> str:
         points = " ".join(f"{self.x(t)},{self.y(v)}" for t, v in zip(times, values, strict=True))
         return f'<polyline class="{kind}" points="{points}"/>'
 
-    def svg(self, content: str, label: str) -> str:
-        return f'<svg viewBox="0 0 {self.width} {self.height}" role="img" aria-label="{escape(label)}">{content}</svg>'
+    def svg(self, content: str, label: str, *, stretched: bool = False) -> str:
+        aspect = ' preserveAspectRatio="none"' if stretched else ""
+        return (
+            f'<svg viewBox="0 0 {self.width} {self.height}"{aspect} role="img" aria-label="{escape(label)}">'
+            f"{content}</svg>"
+        )
 
 
 def _span(*values: Sequence[float] | Floats) -> tuple[float, float]:
@@ -263,17 +296,16 @@ def _span(*values: Sequence[float] | Floats) -> tuple[float, float]:
 
 
 def _market_chart(found: Findings, closes: _Closes) -> str:
-    times, moves = closes.market()
-    if not len(times):
-        return ""
-    every = max(1, len(times) // _MOST_POINTS)
+    recorded = found.recording.close_time
+    times = recorded[np.unique(np.linspace(0, len(recorded) - 1, _MOST_POINTS).astype(int))]
+    moves = closes.market(times)
     frame = _Frame(1200, 300, (float(times[0]), float(times[-1])), _span(moves))
     parts = []
     for life in found.lives.values():
         peak = life.peak
         if isinstance(peak, SynchronizedMovement):
             left, right = frame.x(life.first.timestamp), frame.x(life.last.detected_at)
-            label = f"{_when(life.first.timestamp)} {peak.severity} {peak.average_change_pct:+.1f} %"
+            label = f"{_course(life)}, {peak.average_change_pct:+.1f} %"
             parts.append(
                 f'<rect class="{peak.direction.lower()} {peak.severity.lower()}" x="{left}" y="0" '
                 f'width="{max(right - left, 1.5):.1f}" height="300"><title>{escape(label)}</title></rect>'
@@ -286,10 +318,40 @@ def _market_chart(found: Findings, closes: _Closes) -> str:
                 f'<rect class="event" x="{left}" y="292" width="{max(right - left, 2):.1f}" height="8">'
                 f"<title>{escape(label)}</title></rect>"
             )
-    parts.append(frame.line(times[::every], moves[::every], "close"))
-    low, high = frame.values
-    parts += [f'<text x="4" y="12">{high:+.1f} %</text>', f'<text x="4" y="288">{low:+.1f} %</text>']
-    return frame.svg("".join(parts), "the market and its synchronized movements")
+    labels = []
+    for value in _ticks(frame.values, _round_step(frame.values)):
+        y = frame.y(value)
+        parts.append(f'<line class="grid" x1="0" x2="1200" y1="{y}" y2="{y}"/>')
+        labels.append(f'<span class="value" style="top:{y / 3:.1f}%">{f"{value:+.4g}" if value else 0} %</span>')
+    for time in _ticks(frame.times, _time_step(frame.times)):
+        labels.append(f'<span class="time" style="left:{frame.x(time) / 12:.1f}%">{_tick(time)}</span>')
+    parts.append(frame.line(times, moves, "close"))
+    # The picture is stretched to the page's width, which would stretch a text in it, too.
+    picture = frame.svg("".join(parts), "the market and its synchronized movements", stretched=True)
+    return f'<div class="market">{picture}{"".join(labels)}</div>'
+
+
+def _ticks(span: tuple[float, float], step: float) -> list[float]:
+    """The multiples of the step within a span."""
+    return [step * number for number in range(ceil(span[0] / step), floor(span[1] / step) + 1)]
+
+
+def _round_step(span: tuple[float, float]) -> float:
+    """1, 2 or 5 times a power of ten, of which there are five at most in the span."""
+    least = (span[1] - span[0]) / 5
+    decade = 10.0 ** floor(log10(least))
+    return next(step * decade for step in (1, 2, 5, 10) if step * decade >= least)
+
+
+def _time_step(span: tuple[float, float]) -> int:
+    fitting = (step for step in _TIME_STEPS if (span[1] - span[0]) / step <= _MOST_TICKS)
+    return next(fitting, _TIME_STEPS[-1])
+
+
+def _tick(time_ms: float) -> str:
+    """The day at midnight, else the time."""
+    at = datetime.fromtimestamp(time_ms / 1_000, UTC)
+    return f"{at:%d %b}" if time_ms % DAY_MS == 0 else f"{at:%H:%M:%S}".removesuffix(":00")
 
 
 def _card(life: Life, closes: _Closes) -> str:
@@ -298,14 +360,14 @@ def _card(life: Life, closes: _Closes) -> str:
         raise TypeError("a card shows an alert")
     methods = ", ".join(f"{one.method} {one.score:.1f}" for one in peak.explanation.methods)
     return (
-        f'<div class="card {peak.severity.lower()}"><b>{escape(first.symbol)}</b> '
-        f'<span class="tag">{peak.severity}</span> {_when(first.timestamp)}'
-        f"{_alert_chart(first, closes)}"
+        f'<div class="card {peak.severity.lower()}"><b>{escape(first.symbol)}</b> {_course(life)}'
+        f"{_alert_chart(first, peak, closes)}"
         f'<p>{escape(peak.explanation.sentence)}</p><p class="quiet">{escape(methods)}</p></div>'
     )
 
 
-def _alert_chart(alert: Alert, closes: _Closes) -> str:
+def _alert_chart(alert: Alert, peak: Alert, closes: _Closes) -> str:
+    """The price before and after an alert opened, both of its moments marked."""
     history: list[HistoryPoint] = alert.history if isinstance(alert.history, list) else []
     after_times, after = closes.after(alert.symbol, alert.timestamp)
     before_times = [float(point.timestamp) for point in history]
@@ -317,7 +379,7 @@ def _alert_chart(alert: Alert, closes: _Closes) -> str:
     prices = [some for some in (before, after, lower, upper) if len(some)]
     if not prices:
         return ""
-    frame = _Frame(360, 150, (min(all_times), max(all_times)), _span(*prices))
+    frame = _Frame(360, 150, (min(all_times), max(all_times)), _span(*prices), foot=14)
     parts = []
     if banded:
         edge = [(point.timestamp, value) for point, value in zip(banded, upper, strict=True)]
@@ -330,7 +392,16 @@ def _alert_chart(alert: Alert, closes: _Closes) -> str:
     parts.append(frame.line(after_times, after, "after"))
     if alert.price is not None:
         x, y = frame.x(alert.timestamp), frame.y(alert.price)
-        parts.append(f'<line class="mark" x1="{x}" x2="{x}" y1="0" y2="150"/><circle cx="{x}" cy="{y}" r="3.5"/>')
+        parts.append(f'<line class="mark" x1="{x}" x2="{x}" y1="0" y2="136"/><circle cx="{x}" cy="{y}" r="3.5"/>')
+    if peak is not alert and peak.price is not None and peak.timestamp <= max(all_times):
+        x, y = frame.x(peak.timestamp), frame.y(peak.price)
+        parts.append(f'<circle class="gravest" cx="{x}" cy="{y}" r="4.5"/>')
+    low, high = (price_text(function(float(function(some)) for some in prices)) for function in (min, max))
+    begun, ended = (_when(time, alert.timestamp) for time in frame.times)
+    parts += [
+        f'<text x="4" y="12">{high}</text><text x="4" y="132">{low}</text>',
+        f'<text x="4" y="148">{begun}</text><text x="356" y="148" text-anchor="end">{ended}</text>',
+    ]
     return frame.svg("".join(parts), f"price of {alert.symbol} around the alert")
 
 
@@ -344,14 +415,22 @@ padding:0 1rem}
 h2{margin-top:3rem;border-bottom:1px solid var(--line);overflow-wrap:anywhere}.quiet{color:var(--quiet);margin:.2rem 0}
 table{border-collapse:collapse;margin:.6rem 0}th,td{padding:.15rem .8rem .15rem 0;text-align:left;
 border-bottom:1px solid var(--line);font-variant-numeric:tabular-nums}th{color:var(--quiet);font-weight:500}
-svg{width:100%;height:auto;display:block;margin:.3rem 0}svg text{font-size:11px;fill:var(--quiet)}
+.wide{overflow-x:auto}th,td,.market span{white-space:nowrap}
+svg{width:100%;height:auto;display:block;margin:.3rem 0}
+svg text{font-size:11px;fill:var(--quiet);stroke:var(--paper);stroke-width:3;paint-order:stroke}
+.market{position:relative;margin:.3rem 0 1.6rem}.market svg{height:300px}.market svg *{vector-effect:non-scaling-stroke}
+.market span{position:absolute;font-size:11px;color:var(--quiet)}.market .value{left:0;transform:translateY(-100%)}
+.market .time{top:100%;transform:translateX(-50%)}.grid{stroke:var(--line)}
+@media(max-width:600px){.market .time:nth-of-type(even){display:none}}
 polyline{fill:none;stroke-width:1.4;stroke-linejoin:round}.close{stroke:var(--close)}
 .after{stroke:var(--close);stroke-dasharray:3 2;opacity:.7}
 .expected{stroke:var(--quiet);stroke-width:1}.band{fill:var(--band)}.mark{stroke:var(--mark)}circle{fill:var(--mark)}
+circle.gravest{fill:none;stroke:var(--mark);stroke-width:2}
 rect.up{fill:var(--up)}rect.down{fill:var(--down)}rect.low{opacity:.12}rect.medium{opacity:.2}rect.high{opacity:.4}
 rect.critical{opacity:.65}.event{fill:var(--mark)}
-.cards{display:grid;grid-template-columns:repeat(auto-fill,minmax(330px,1fr));gap:1rem}
+.cards{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(330px,100%),1fr));gap:1rem}
 .card{border:1px solid var(--line);border-left:4px solid var(--quiet);border-radius:6px;padding:.5rem .8rem}
-.card p{margin:.2rem 0}.card.critical{border-left-color:var(--down)}.card.high{border-left-color:var(--mark)}
-.tag{font-size:11px;border:1px solid var(--line);border-radius:3px;padding:0 .3rem}summary{cursor:pointer}
+.card{min-width:0;overflow-wrap:anywhere}.card p{margin:.2rem 0}
+.card.critical{border-left-color:var(--down)}.card.high{border-left-color:var(--mark)}
+summary{cursor:pointer}
 """

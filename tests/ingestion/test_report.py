@@ -1,6 +1,7 @@
 """The backtest's page: complete, well formed, and sufficient unto itself."""
 
 from collections import Counter
+from datetime import UTC, datetime
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -102,3 +103,33 @@ def test_a_recording_without_anomalies_has_a_page(recording: Recording) -> None:
     page = Page(render([Findings("quiet.csv", recording), Findings("calm.csv", recording)]))
     assert page.elements["h2"] == 2
     assert "Nothing of HIGH or above." in page.text
+
+
+def test_the_market_is_where_the_median_symbol_is(tmp_path: Path) -> None:
+    """Every symbol doubles, in a candle of its own: added up, the medians of such candles say nothing of it. One that
+    is listed at half time begins where the others are."""
+    doubled = {"AUSDT": 20, "BUSDT": 40, "CUSDT": 60, "DUSDT": 80, "EUSDT": 90}
+    rows = [
+        f"{START_MS + MINUTE * minute},{symbol},{price},{price},{price},{price},1"
+        for symbol, at in doubled.items()
+        for minute in range(200)
+        for price in [2.0 if minute >= at else 1.0]
+    ]
+    rows += [f"{START_MS + MINUTE * minute},NEWUSDT,7,7,7,7,1" for minute in range(100, 200)]
+    (tmp_path / "a.csv").write_text("\n".join(["ts,symbol,open,high,low,close,volume", *rows]))
+    page = Page(render([Findings("a.csv", load_recording([tmp_path / "a.csv"]))]))
+    assert "+100 %" in page.text
+    assert "+120 %" not in page.text
+
+
+def test_an_alert_that_escalated_says_when_it_was_what(recording: Recording) -> None:
+    at = START_MS + 100 * MINUTE
+    history = [HistoryPoint(at - back * MINUTE, 58_000.0, 58_000.0, 57_900.0, 58_100.0) for back in range(30, -1, -1)]
+    found = Findings("a.csv", recording)
+    found.took(samples.an_alert("a", timestamp=at, severity=Severity.MEDIUM, history=history))
+    found.took(samples.an_alert("a", timestamp=at + 3 * MINUTE, revision=2, severity=Severity.CRITICAL))
+    page = Page(render([found]))
+    opened, gravest = (f"{datetime.fromtimestamp(time / 1_000, UTC):%H:%M}" for time in (at, at + 3 * MINUTE))
+    assert f"{opened} MEDIUM → {gravest} CRITICAL" in page.text
+    assert page.classes["mark"] == page.classes["gravest"] == 1
+    assert "57,900.0" in page.text, "the lowest price of the chart"
