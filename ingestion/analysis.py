@@ -50,6 +50,8 @@ FETCH: Final = 50
 STRESS_EVERY_S: Final = 1.0
 # How much of the stream an analysis without a snapshot reads again, without publishing, before it goes on.
 WARM_UP_BATCHES: Final = 2_000
+# Candles that are so many of their intervals behind others of the same venue have stopped coming.
+_STILL_COMES: Final = 3
 # After so long without a candle (and three intervals), by the wall clock, nobody watches a venue any more.
 SILENCE_MS: Final = 600_000
 _POSITIONS: Final = "POSITIONS"
@@ -102,11 +104,21 @@ class Analysis:
         return self._marked(found, detected_at)
 
     def stress(self) -> list[StressIndex]:
-        """The index of every market that has one, as of its last batch, with the market at a glance.
+        """The index of every venue that has one, as of its last batch, with the market at a glance.
 
-        Only asked for once a second, however many candles come: what nobody sees is not worked out.
+        A venue that sends candles of several intervals has the index of the shortest that still comes. Only asked for
+        once a second, however many candles come: what nobody sees is not worked out.
         """
-        return [_at_a_glance(engine, engine.stress) for engine in self._engines.values() if engine.stress is not None]
+        newest: dict[str, int] = {}
+        for (venue, _), closed_at in self._closed_at.items():
+            newest[venue] = max(newest.get(venue, 0), closed_at)
+        chosen: dict[str, Engine] = {}
+        for key in sorted(self._engines, key=lambda key: interval_ms(key[1])):
+            venue, interval = key
+            comes = newest[venue] - self._closed_at[key] <= _STILL_COMES * interval_ms(interval)
+            if comes and self._engines[key].stress is not None:
+                chosen.setdefault(venue, self._engines[key])
+        return [_at_a_glance(engine, engine.stress) for engine in chosen.values() if engine.stress is not None]
 
     def close(self, detected_at: int) -> list[Anomaly]:
         """The end of what is still open: nobody watches it any more."""

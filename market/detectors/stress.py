@@ -2,8 +2,8 @@
 
 The index follows the projected move S of `synchronized` (a blend of percentiles made a poor alarm): S = θ is 60, the
 lower edge of the zone High; 1.6 θ is 80, Extreme. The components explain it: each has its value, its percentile in the
-last day (sampled once a minute) and points. Points share the index out in proportion to how far each percentile is
-above the middle, so they add up to it.
+last day (sampled once a minute, or with every longer candle; at least 288 samples) and points. Points share the index
+out in proportion to how far each percentile is above the middle, so they add up to it.
 
 volatility   EW rms of the 1-min market return (half-life 30 min), over 15 min, in %
 breadth      share of symbols that move the market's way by more than usual
@@ -12,9 +12,9 @@ correlation  average pairwise correlation: variance of the mean over the mean of
 turbulence   Mahalanobis distance under one factor, per symbol: the mean of squared residuals in their own slow
              variances, and the market's in its own (Kritzman & Li, 2010, Skulls, Financial Turbulence, and Risk
              Management, with the one-factor covariance in place of the full one)
-absorption   share of variance in the first fifth of the eigenvectors of the correlation matrix of 1-min returns, 60
-             most traded symbols, last 2 h, every 5 min (Kritzman, Li, Page & Rigobon, 2011, Principal Components as a
-             Measure of Systemic Risk); the correlation until there are 20 samples
+absorption   share of variance in the first fifth of the eigenvectors of the correlation matrix of the last 120 returns
+             over a minute (or a longer candle), 60 most traded symbols, every 5 returns (Kritzman, Li, Page & Rigobon,
+             2011, Principal Components as a Measure of Systemic Risk); the correlation until there are 20 of them
 """
 
 from dataclasses import dataclass
@@ -30,7 +30,8 @@ from market.detectors.synchronized import MINIMUM_UNIVERSE, VOLATILITY_HALF_LIFE
 from market.messages import StressComponent, StressMetric
 
 SAMPLE_MS: Final = 60_000
-SAMPLES: Final = 1440
+HISTORY_MS: Final = 24 * 3_600_000
+LEAST_SAMPLES: Final = 288
 SLOW_HALF_LIFE_MS: Final = 6 * 3_600_000
 ABSORPTION_SAMPLES: Final = 120
 ABSORPTION_NEEDED: Final = 20
@@ -72,7 +73,8 @@ class Stress(Stateful):
         self.mean_variance = RunningMean(fast, 1)
         self.slow_variance = RunningMean(slow)
         self.slow_market = RunningMean(slow, 1)
-        self.history = np.full((len(StressMetric), SAMPLES), np.nan)
+        samples = max(HISTORY_MS // max(SAMPLE_MS, panel.bar_ms), LEAST_SAMPLES)
+        self.history = np.full((len(StressMetric), samples), np.nan)
         self.sampled = 0
         self.next_sample = 0
         self.returns: NDArray[np.float32] = np.zeros((ABSORPTION_SAMPLES, 0), dtype=np.float32)
@@ -86,7 +88,7 @@ class Stress(Stateful):
 
     def update(self, market: MarketView) -> StressView:
         values = self._values(market)
-        known = self.history[:, : min(self.sampled, SAMPLES)]
+        known = self.history[:, : min(self.sampled, self.history.shape[1])]
         size = max(known.shape[1], 1)
         percentiles = (
             100.0 * (known <= values[:, None]).sum(axis=1) / size if known.size else np.full(len(values), 50.0)
@@ -96,7 +98,7 @@ class Stress(Stateful):
         shares = np.maximum(percentiles - 50.0, 1.0)
         points = index * shares / shares.sum()
         if self.panel.close_time >= self.next_sample:
-            self.history[:, self.sampled % SAMPLES] = values
+            self.history[:, self.sampled % self.history.shape[1]] = values
             self.sampled += 1
             self.next_sample = self.panel.close_time + SAMPLE_MS
             self._absorb()

@@ -17,9 +17,11 @@ EVENT_AT = 300
 
 
 def play(
-    batches: Iterable[CandleBatch], sectors_of: Callable[[str], tuple[str, ...]] = lambda symbol: ()
+    batches: Iterable[CandleBatch],
+    sectors_of: Callable[[str], tuple[str, ...]] = lambda symbol: (),
+    interval: str = "1m",
 ) -> list[tuple[MarketView | None, StressView | None, list[SectorView]]]:
-    panel = Panel("1m")
+    panel = Panel(interval)
     market, stress, sectors = Market(panel), Stress(panel), Sectors(panel, sectors_of)
     seen = []
     for batch in batches:
@@ -186,6 +188,17 @@ def test_stress_follows_the_move_and_says_why() -> None:
     assert worst.components[StressMetric.VOLATILITY].percentile > 95
     assert worst.components[StressMetric.CORRELATION].value > calm.components[StressMetric.CORRELATION].value
     assert 0 < worst.components[StressMetric.ABSORPTION].value <= 1
+
+
+def test_percentiles_are_of_a_day_whatever_the_candles() -> None:
+    wild, day = 144, 288
+
+    def storm(returns: Returns, volumes: Returns) -> None:
+        returns[:wild] *= 5
+
+    seen = play(recording(20, wild + day + 60, "5m", inject=storm), interval="5m")
+    later = [view.components[StressMetric.VOLATILITY].percentile for _, view, _ in seen[-50:] if view]
+    assert max(later) > 90, "half a day of storm is forgotten a day later"
 
 
 def test_the_index_grows_with_the_move() -> None:
