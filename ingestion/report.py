@@ -5,7 +5,6 @@ Self-contained: no script, no font, no picture from elsewhere. Pure: plain data 
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from html import escape
 from itertools import pairwise
 from math import ceil, floor, log10
@@ -28,6 +27,7 @@ from market.messages import (
     SynchronizedMovement,
     interval_ms,
 )
+from market.times import moment
 
 MOST_ALERTS: Final = 36
 _CANDLES_AFTER: Final = 60
@@ -200,8 +200,8 @@ def _figure(value: float | None, form: str) -> str:
 
 def _when(time_ms: float, since_ms: float | None = None) -> str:
     """Date and time in UTC; the time alone if that is on the same day as `since_ms`."""
-    at = datetime.fromtimestamp(int(time_ms) / 1_000, UTC)
-    same_day = since_ms is not None and at.date() == datetime.fromtimestamp(int(since_ms) / 1_000, UTC).date()
+    at = moment(int(time_ms))
+    same_day = since_ms is not None and at.date() == moment(int(since_ms)).date()
     return f"{at:{'%H:%M:%S' if same_day else '%Y-%m-%d %H:%M:%S'}}".removesuffix(":00")
 
 
@@ -350,7 +350,7 @@ def _time_step(span: tuple[float, float]) -> int:
 
 def _tick(time_ms: float) -> str:
     """The day at midnight, else the time."""
-    at = datetime.fromtimestamp(time_ms / 1_000, UTC)
+    at = moment(int(time_ms))
     return f"{at:%d %b}" if time_ms % DAY_MS == 0 else f"{at:%H:%M:%S}".removesuffix(":00")
 
 

@@ -28,6 +28,7 @@ from market.messages import (
     SynchronizedMovement,
     unify_symbol,
 )
+from market.times import epoch_ms
 
 DAY_MS: Final = 86_400_000
 _MINUTE_MS: Final = 60_000
@@ -176,6 +177,8 @@ def _event(row: Mapping[str, str | None]) -> Event:
     onset_ms, end_ms, threshold_ms = (_time_ms(row.get(name)) for name in ("onset_ts", "end_ts", "threshold_ts"))
     if onset_ms is None or end_ms is None:
         raise ValueError("an event needs onset_ts and end_ts")
+    if end_ms < onset_ms:
+        raise ValueError(f"ends at {row['end_ts']}, before its onset at {row['onset_ts']}")
     symbol = row["symbol"] or ""
     return Event(
         type=row["type"] or "",
@@ -190,8 +193,11 @@ def _event(row: Mapping[str, str | None]) -> Event:
 def _time_ms(text: str | None) -> int | None:
     if not text:
         return None
-    time = datetime.fromisoformat(text)
-    return round((time if time.tzinfo else time.replace(tzinfo=UTC)).timestamp() * 1_000)
+    try:
+        time = datetime.fromisoformat(text)
+    except ValueError:
+        raise ValueError(f"{text} is no ISO 8601 time such as 2021-05-12T22:07:00Z") from None
+    return epoch_ms(time if time.tzinfo else time.replace(tzinfo=UTC))
 
 
 def alarms(anomalies: Iterable[Anomaly]) -> list[Alarm]:

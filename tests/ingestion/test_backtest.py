@@ -231,3 +231,5 @@ def test_mistakes_are_one_clear_sentence(recorded: Recorded, tmp_path: Path) -> 
         backtest(recorded.file, "--scores", tmp_path / "scores.json")
     with pytest.raises(CommandError, match=r"nowhere/found\.jsonl: No such file or directory"):
         backtest(recorded.file, "--json", tmp_path / "nowhere" / "found.jsonl")
+    with pytest.raises(CommandError, match=r"nowhere/page\.html: No such file or directory"):
+        backtest(tmp_path / "absent.parquet", "--report", tmp_path / "nowhere" / "page.html")

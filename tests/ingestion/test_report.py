@@ -1,7 +1,6 @@
 """The backtest's page: complete, well formed, and sufficient unto itself."""
 
 from collections import Counter
-from datetime import UTC, datetime
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from ingestion.report import MOST_ALERTS, Findings, render
 from ingestion.scoring import Event
 from ingestion.sources.recording import Recording, load_recording
 from market.messages import HistoryPoint, Severity, State
+from market.times import moment
 from tests import samples
 
 START_MS = 1_760_000_040_000
@@ -129,7 +129,7 @@ def test_an_alert_that_escalated_says_when_it_was_what(recording: Recording) -> 
     found.took(samples.an_alert("a", timestamp=at, severity=Severity.MEDIUM, history=history))
     found.took(samples.an_alert("a", timestamp=at + 3 * MINUTE, revision=2, severity=Severity.CRITICAL))
     page = Page(render([found]))
-    opened, gravest = (f"{datetime.fromtimestamp(time / 1_000, UTC):%H:%M}" for time in (at, at + 3 * MINUTE))
+    opened, gravest = (f"{moment(time):%H:%M}" for time in (at, at + 3 * MINUTE))
     assert f"{opened} MEDIUM → {gravest} CRITICAL" in page.text
     assert page.classes["mark"] == page.classes["gravest"] == 1
     assert "57,900.0" in page.text, "the lowest price of the chart"

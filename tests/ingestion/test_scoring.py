@@ -173,7 +173,12 @@ def test_a_catalogue_is_read() -> None:
     [
         ("type,symbol,onset_ts\n", "column end_ts is missing"),
         ("", "column type, symbol, onset_ts, end_ts is missing"),
-        ("type,symbol,onset_ts,end_ts\nA,B,noon,noon\n", "line 2: Invalid isoformat string: 'noon'"),
+        ("type,symbol,onset_ts,end_ts\nA,B,noon,noon\n", "line 2: noon is no ISO 8601 time such as 2021"),
+        ("type,symbol,onset_ts,end_ts\nA,B,1620857220000,1620857280000\n", "line 2: 1620857220000 is no ISO 8601 time"),
+        (
+            "type,symbol,onset_ts,end_ts\nA,B,2021-05-12T22:07,2021-05-12T22:06\n",
+            "line 2: ends at 2021-05-12T22:06, before its onset at 2021-05-12T22:07",
+        ),
         ("type,symbol,onset_ts,end_ts\nA,B,,\n", "line 2: an event needs onset_ts and end_ts"),
     ],
 )

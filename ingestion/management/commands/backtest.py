@@ -56,6 +56,9 @@ class Command(BaseCommand):
         parts = [options["files"]] if options["merge"] else [[file] for file in options["files"]]
         try:
             events_in = self._catalogue(options["events"], options["files"]) if options["events"] else None
+            for path in (options["scores"], options["report"]):
+                if path:
+                    path.open("a").close()  # what cannot be written is better known before the analysis than after it
             with ExitStack() as stack:
                 out = stack.enter_context(options["json"].open("wb")) if options["json"] else None
                 results = [_run(files, options["venue"], events_in, out) for files in parts]
