@@ -1,16 +1,22 @@
-"""The plots of docs/detectors.md: every method on an event it catches and on one it misses, from a real recording.
+"""The plots of docs/detectors.md: every method on something it catches and on something it misses, of a real recording.
 
     python benchmarks/detector_plots.py RECORDING EVENTS.csv docs/detectors
 
 Each method is asked alone: it catches an event when its strength passes its limit between onset and end. Shown are the
 event it is strongest on (no event twice), and of the events it misses the one with the largest move. Above is the price
 with its lowest and highest, below the strength and its peak, 1 (dashed) being the limit; the times are UTC.
+
+Of the market: the synchronized movement that is furthest ahead of the catalogue's rule, and the strongest one outside
+of every event; the sector that parts furthest from the market by its own measure, and the one with the largest move of
+those that are no HIGH (above: how far its median symbol is beyond the market's); and the stress index over 36 hours
+around its highest, with what it is made of.
 """
 
 import argparse
 import sys
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -21,45 +27,79 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from alerts.detectors.explanation import price_text
 from ingestion.engine import Engine
 from ingestion.scoring import Event, read_events
-from ingestion.sources.recording import load_recording
-from market.messages import Method
+from ingestion.sources.recording import Recording, load_recording
+from market.detectors.panel import Panel
+from market.detectors.sector import DEVIATIONS, MINIMUM_MOVING, MOVES, Sectors
+from market.detectors.stress import Stress
+from market.detectors.synchronized import Market
+from market.messages import SEVERITIES, Severity, StressMetric
+from market.sectors import built_in_map
+from market.times import moment
 
 AROUND = 48
 WIDTH, HEIGHT, GAP = 340, 224, 20
+WIDE = 2 * WIDTH + GAP
+INK, BLUE, QUIET, MARK, LIMIT = "#131a24", "#0a5fbf", "#6b7686", "#d65f00", "#8b22cc"
+SHARES = dict(zip(StressMetric, ("#0a5fbf", "#2f9e8f", "#d65f00", "#8b22cc", "#b8860b", "#8a94a3"), strict=True))
+HIGH = SEVERITIES.index(Severity.HIGH)
 Floats = NDArray[np.float64]
 
 
 @dataclass
 class Played:
-    """Per batch: close time, closes (n,), strength over limit (methods, n)."""
+    """What the symbols did, and what the methods said: close times (t,), closes (t, n), strength over limit (t, n).
+
+    `market` (t,): S over θ. `index` (t, 6): points of the stress components. `sectors`: per sector, strength over that
+    of HIGH (t,) and the move beyond the market (t,).
+    """
 
     symbols: list[str]
-    methods: list[Method]
-    times: list[int]
+    times: NDArray[np.int64]
     closes: Floats
-    strengths: Floats
+    strengths: dict[str, Floats]
+    market: Floats
+    index: Floats
+    sectors: dict[str, tuple[Floats, Floats]] = field(default_factory=dict)
+
+    def level(self, columns: Sequence[int] | slice, rows: slice) -> Floats:
+        """How far the median of some symbols is from where it was in the first of the rows, in percent (log)."""
+        logs = np.log(self.closes[rows, columns])
+        moves: Floats = 100 * np.nanmedian(logs - logs[0], axis=1)
+        return moves
 
 
-def play(path: Path) -> Played:
-    recording = load_recording([path])
-    engine = Engine("plots", recording.interval, {})
-    times, closes, strengths = [], [], []
-    for index in range(len(recording)):
-        batch = recording.batch(index, "plots")
+def play(recording: Recording) -> Played:
+    sectors_of = built_in_map().sectors_for
+    engine = Engine("plots", recording.interval, sectors_of)
+    panel = Panel(recording.interval)
+    market, stress, sectors = Market(panel), Stress(panel), Sectors(panel, sectors_of)
+    size, length = len(recording.symbols), len(recording)
+    closes, strengths = np.full((length, size), np.nan), np.zeros((len(engine.bank.methods), length, size))
+    strong, index = np.zeros(length), np.zeros((length, len(StressMetric)))
+    departures: dict[str, tuple[Floats, Floats]] = {}
+    for row in range(length):
+        batch = recording.batch(row, "plots")
         engine.update(batch, batch.close_time)
-        panel, bank = engine.panel, engine.bank
-        n = len(panel.symbols)
-        times.append(batch.close_time)
-        closes.append(np.exp(panel.log_close[panel.slot, :n]))
-        limits = bank.calibration.limits[0][:, None]
-        strengths.append(np.array([scores.strength[:n] for scores in bank.scores]) / limits)
-    size = len(panel.symbols)
-    padded = np.full((len(times), size), np.nan)
-    strong = np.zeros((len(times), len(bank.methods), size))
-    for i, (close, strength) in enumerate(zip(closes, strengths, strict=True)):
-        padded[i, : len(close)] = close
-        strong[i, :, : strength.shape[1]] = strength
-    return Played(panel.symbols, bank.methods, times, padded, strong)
+        bank, n = engine.bank, len(engine.panel.symbols)
+        closes[row, :n] = np.exp(engine.panel.log_close[engine.panel.slot, :n])
+        limits = bank.calibration.limits[0]
+        for rank, scores in enumerate(bank.scores):
+            strengths[rank, row, :n] = scores.strength[:n] / limits[rank]
+        columns = panel.capacity
+        panel.push(batch)
+        if panel.capacity > columns:
+            stress.widen(panel.capacity)
+        if (view := market.update()) is None:
+            continue
+        strong[row] = view.strength
+        index[row] = [component.points for component in stress.update(view).components.values()]
+        for seen in sectors.update(view):
+            strength, move = departures.setdefault(seen.sector, (np.zeros(length), np.zeros(length)))
+            if len(seen.moving) >= MINIMUM_MOVING * len(seen.columns):
+                strength[row] = min(abs(seen.deviation) / DEVIATIONS[HIGH], abs(seen.excess) / MOVES[HIGH])
+            move[row] = seen.excess
+    named = {method.value: strengths[rank] for rank, method in enumerate(engine.bank.methods)}
+    return Played(engine.panel.symbols, recording.close_time, closes, named, strong, index, departures)
 
 
 def window(played: Played, event: Event) -> slice:
@@ -68,96 +108,204 @@ def window(played: Played, event: Event) -> slice:
     return slice(first, max(last, first + 1))
 
 
+def around(played: Played, inside: slice) -> slice:
+    return slice(max(0, inside.start - AROUND), min(len(played.times), inside.stop + AROUND // 2))
+
+
 def moved(played: Played, event: Event) -> float:
     """Log return from the candle before the event to its end."""
     column, inside = played.symbols.index(event.symbol or ""), window(played, event)
     return float(np.log(played.closes[inside.stop - 1, column] / played.closes[max(inside.start - 1, 0), column]))
 
 
-def panel_svg(played: Played, event: Event, rank: int, left: int, title: str) -> str:
-    column = played.symbols.index(event.symbol or "")
-    inside = window(played, event)
-    rows = slice(max(0, inside.start - AROUND), min(len(played.times), inside.stop + AROUND // 2))
-    close, strength = played.closes[rows, column], played.strengths[rows, rank, column]
-    top, split, bottom = 28, 130, HEIGHT - 22
-    x = left + np.arange(len(close)) * WIDTH / max(len(close) - 1, 1)
+# --- Drawing ----------------------------------------------------------------------------------------------------------
 
-    def line(values: Floats, low: float, high: float, above: int, below: int) -> list[tuple[float, float]]:
-        y = below - (np.clip(values, low, high) - low) / max(high - low, 1e-12) * (below - above)
+
+def text(words: str, at: float, height: float, anchor: str = "start", size: int = 9, colour: str = QUIET) -> str:
+    return (
+        f'<text x="{at:.1f}" y="{height:.1f}" font-size="{size}" fill="{colour}" text-anchor="{anchor}" '
+        f'stroke="#fff" stroke-width="2" paint-order="stroke">{words}</text>'
+    )
+
+
+def polyline(points: list[tuple[float, float]], colour: str) -> str:
+    places = " ".join(f"{a:.1f},{b:.1f}" for a, b in points)
+    return f'<polyline points="{places}" fill="none" stroke="{colour}" stroke-width="1.4"/>'
+
+
+def panel_svg(
+    played: Played, inside: slice, price: Floats, strength: Floats, left: int, title: str, unit: str = ""
+) -> str:
+    """The price in the rows around those of interest, over a strength. `unit`: of a price that is a move."""
+    rows = around(played, inside)
+    strength = strength[rows]
+    top, split, bottom = 28, 130, HEIGHT - 22
+    x = left + np.arange(len(strength)) * WIDTH / max(len(strength) - 1, 1)
+
+    def line(values: Floats, low: float, high: float, upper: int, lower: int) -> list[tuple[float, float]]:
+        y = lower - (np.clip(values, low, high) - low) / max(high - low, 1e-12) * (lower - upper)
         return [(float(a), float(b)) for a, b in zip(x, y, strict=True) if np.isfinite(b)]
 
-    def path(points: list[tuple[float, float]], colour: str) -> str:
-        text = " ".join(f"{a:.1f},{b:.1f}" for a, b in points)
-        return f'<polyline points="{text}" fill="none" stroke="{colour}" stroke-width="1.4"/>'
+    def figure(value: float) -> str:
+        return f"{value:+.1f} {unit}" if unit else price_text(value)
 
     high = max(2.0, float(strength.max()) * 1.05)
-    price = line(close, float(np.nanmin(close)), float(np.nanmax(close)), top, split)
+    lowest, highest = float(np.nanmin(price)), float(np.nanmax(price))
+    above = line(price, lowest, highest, top, split)
     limit = bottom - (bottom - split - 12) / high
     first, last = x[inside.start - rows.start], x[min(inside.stop - 1 - rows.start, len(x) - 1)]
     dots = "".join(
-        f'<circle cx="{a:.1f}" cy="{b:.1f}" r="2.4" fill="#d65f00"/>'
-        for (a, b), s in zip(price, strength, strict=True)
+        f'<circle cx="{a:.1f}" cy="{b:.1f}" r="2.4" fill="{MARK}"/>'
+        for (a, b), s in zip(above, strength, strict=True)
         if s >= 1
     )
-
-    def label(text: str, at: float, height: float, anchor: str = "start") -> str:
-        return f'<text x="{at:.1f}" y="{height:.1f}" font-size="9" fill="#6b7686" text-anchor="{anchor}">{text}</text>'
-
-    times = [
-        datetime.fromtimestamp(played.times[row] / 1_000, UTC) for row in (rows.start, inside.start, rows.stop - 1)
-    ]
-    title = f"{title}: {100 * np.expm1(moved(played, event)):+.0f} % on {times[1]:%d %b %Y}"
     peak = int(strength.argmax())
+    course = line(strength, 0.0, high, split + 12, bottom)
     labels = [
-        label(price_text(float(np.nanmax(close))), left, top + 4),
-        label(price_text(float(np.nanmin(close))), left, split + 10),
-        label(
-            f"{strength[peak]:.1f}",
-            float(x[peak]),
-            line(strength, 0.0, high, split + 12, bottom)[peak][1] - 3,
-            "middle",
-        ),
+        text(figure(highest), left, top + 4),
+        text(figure(lowest), left, split + 10),
+        text(f"{strength[peak]:.1f}", float(x[peak]), course[peak][1] - 3, "middle"),
         *(
-            label(f"{time:%H:%M}", float(at), HEIGHT - 8, anchor)
-            for time, at, anchor in zip(times, (x[0], first, x[-1]), ("start", "middle", "end"), strict=True)
+            text(f"{moment(int(played.times[row])):%H:%M}", float(at), HEIGHT - 8, anchor)
+            for row, at, anchor in (
+                (rows.start, x[0], "start"),
+                (inside.start, first, "middle"),
+                (rows.stop - 1, x[-1], "end"),
+            )
         ),
     ]
+    day = f"{moment(int(played.times[inside.start])):%d %b %Y}"
     return (
-        f'<text x="{left}" y="14" font-size="12" fill="#3f4b5b">{title}</text>'
-        f'<rect x="{first:.1f}" y="{top}" width="{max(last - first, 2):.1f}" height="{bottom - top}" fill="#eef1f5"/>'
-        f"{path(price, '#131a24')}{dots}{path(line(strength, 0.0, high, split + 12, bottom), '#0a5fbf')}"
-        f'<path d="M{left},{limit:.1f}h{WIDTH}" stroke="#8b22cc" stroke-dasharray="4 3"/>{"".join(labels)}'
+        text(f"{title} on {day}", left, 14, size=12, colour="#3f4b5b")
+        + f'<rect x="{first:.1f}" y="{top}" width="{max(last - first, 2):.1f}" height="{bottom - top}" fill="#eef1f5"/>'
+        + polyline(above, INK)
+        + dots
+        + polyline(course, BLUE)
+        + f'<path d="M{left},{limit:.1f}h{WIDTH}" stroke="{LIMIT}" stroke-dasharray="4 3"/>'
+        + "".join(labels)
     )
+
+
+def write(out: Path, name: str, content: str) -> None:
+    (out / f"{name.lower()}.svg").write_text(
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDE + 8} {HEIGHT}" '
+        f'font-family="Inter, sans-serif"><rect width="100%" height="100%" fill="#fff"/>{content}</svg>\n'
+    )
+
+
+# --- What is shown ----------------------------------------------------------------------------------------------------
+
+
+def draw_methods(played: Played, events: list[Event], out: Path) -> None:
+    shown: set[int] = set()
+    insides = [window(played, event) for event in events]
+    columns = [played.symbols.index(event.symbol or "") for event in events]
+    moves = [moved(played, event) for event in events]
+    for method, strengths in played.strengths.items():
+        reached = [float(strengths[inside, column].max()) for inside, column in zip(insides, columns, strict=True)]
+        order = sorted(range(len(events)), key=lambda i: -reached[i])
+        caught = next((i for i in order if i not in shown), order[0])
+        missed = max((i for i in order if reached[i] < 1), key=lambda i: abs(moves[i]), default=order[-1])
+        shown.add(caught)
+
+        def draw(i: int, left: int, words: str, strengths: Floats = strengths) -> str:
+            price = played.closes[around(played, insides[i]), columns[i]]
+            title = f"{words} {events[i].symbol}: {100 * np.expm1(moves[i]):+.0f} %"
+            return panel_svg(played, insides[i], price, strengths[:, columns[i]], left, title)
+
+        word = "misses" if reached[missed] < 1 else "is weakest on"
+        write(out, method, draw(caught, 4, f"{method} catches") + draw(missed, WIDTH + GAP, word))
+        print(f"{method}: caught {sum(strength >= 1 for strength in reached)} of {len(events)}")
+
+
+def draw_movements(played: Played, events: list[Event], out: Path) -> None:
+    def draw(inside: slice, left: int, title: str) -> str:
+        level = played.level(slice(None), around(played, inside))
+        return panel_svg(played, inside, level, played.market, left, title, "%")
+
+    def lead_ms(event: Event) -> int:
+        inside = window(played, event)
+        first = next((row for row in range(inside.start, inside.stop) if played.market[row] >= 1), inside.stop)
+        return (event.threshold_ms or event.onset_ms) - int(played.times[first])
+
+    ahead = max(events, key=lead_ms)
+    about = np.array([any(event.covers(int(time)) for event in events) for time in played.times])
+    wrong = int(np.where(about, 0.0, played.market).argmax())
+    what = "S ≥ θ and no event" if played.market[wrong] >= 1 else "nearly S ≥ θ, and no event"
+    write(
+        out,
+        "SYNCHRONIZED_MOVEMENT",
+        draw(window(played, ahead), 4, f"S ≥ θ {lead_ms(ahead) // 60_000} min ahead of the rule")
+        + draw(slice(wrong, wrong + 1), WIDTH + GAP, what),
+    )
+
+
+def draw_sectors(played: Played, out: Path) -> None:
+    def draw(sector: str, row: int, left: int, words: str) -> str:
+        strength, move = played.sectors[sector]
+        inside = slice(row, row + 1)
+        rows = around(played, inside)
+        beyond = played.level(members[sector], rows) - played.level(slice(None), rows)
+        title = f"{words} {sector}: {100 * np.expm1(move[row]):+.1f} % beyond the market"
+        return panel_svg(played, inside, beyond, strength, left, title, "%")
+
+    sectors_of = built_in_map().sectors_for
+    members = {
+        sector: [column for column, symbol in enumerate(played.symbols) if sector in sectors_of(symbol)]
+        for sector in played.sectors
+    }
+    peaks = {sector: int(strength.argmax()) for sector, (strength, _) in played.sectors.items()}
+    caught = max(peaks, key=lambda sector: played.sectors[sector][0][peaks[sector]])
+    below = {
+        sector: int(np.where(strength < 1, np.abs(move), 0.0).argmax())
+        for sector, (strength, move) in played.sectors.items()
+        if strength.max() < 1
+    }
+    missed = max(below, key=lambda sector: abs(played.sectors[sector][1][below[sector]]))
+    left, right = draw(caught, peaks[caught], 4, "catches"), draw(missed, below[missed], WIDTH + GAP, "misses")
+    write(out, "SECTOR_ANOMALY", left + right)
+
+
+def draw_stress(played: Played, out: Path) -> None:
+    """The index around its highest, as the stacked points of its components."""
+    total = played.index.sum(axis=1)
+    peak = int(total.argmax())
+    rows = slice(max(0, peak - 5 * AROUND), min(len(played.times), peak + 4 * AROUND))
+    points, times = played.index[rows], played.times[rows]
+    top, bottom = 28, HEIGHT - 22
+    x = 4 + np.arange(len(points)) * WIDE / (len(points) - 1)
+    edges = np.concatenate([np.zeros((len(points), 1)), np.cumsum(points, axis=1)], axis=1)
+    y = bottom - edges / 100 * (bottom - top)
+    parts = []
+    for metric, (below, above) in zip(StressMetric, pairwise(range(len(StressMetric) + 1)), strict=True):
+        outline = [*zip(x, y[:, above], strict=True), *zip(x[::-1], y[::-1, below], strict=True)]
+        places = " ".join(f"{a:.1f},{b:.1f}" for a, b in outline)
+        parts.append(f'<polygon points="{places}" fill="{SHARES[metric]}" fill-opacity="0.75"/>')
+        at = 300 + 68 * below
+        parts.append(f'<rect x="{at}" y="7" width="8" height="8" fill="{SHARES[metric]}" fill-opacity="0.75"/>')
+        parts.append(text(metric.value, at + 11, 14))
+    for bound, name in ((60, "High"), (80, "Extreme")):
+        height = bottom - bound / 100 * (bottom - top)
+        parts.append(f'<path d="M4,{height:.1f}h{WIDE}" stroke="{LIMIT}" stroke-dasharray="4 3"/>')
+        parts.append(text(f"{bound} {name}", 6, height - 3))
+    parts.append(
+        text(f"The stress index on {moment(int(times[0])):%d %b %Y} and after", 4, 14, size=12, colour="#3f4b5b")
+    )
+    for row in range(0, len(times), 36):
+        anchor = "start" if row == 0 else "middle"
+        parts.append(text(f"{moment(int(times[row])):%H:%M}", float(x[row]), HEIGHT - 8, anchor))
+    write(out, "MARKET_STRESS", "".join(parts))
 
 
 def main(recording: Path, catalogue: Path, out: Path) -> None:
-    played = play(recording)
+    played = play(load_recording([recording]))
     with catalogue.open() as lines:
-        events = [
-            event
-            for event in read_events(lines)
-            if event.file == recording.name and event.symbol in played.symbols and event.onset_ms > played.times[AROUND]
-        ]
-    shown: set[int] = set()
-    for rank, method in enumerate(played.methods):
-        reached = []
-        for event in events:
-            column = played.symbols.index(event.symbol or "")
-            inside = window(played, event)
-            reached.append((float(played.strengths[inside, rank, column].max()), abs(moved(played, event))))
-        order = sorted(range(len(events)), key=lambda i: -reached[i][0])
-        caught = next((i for i in order if i not in shown), order[0])
-        missed = max((i for i in order if reached[i][0] < 1), key=lambda i: reached[i][1], default=order[-1])
-        shown.add(caught)
-        left = panel_svg(played, events[caught], rank, 4, f"{method.value} catches {events[caught].symbol}")
-        word = "misses" if reached[missed][0] < 1 else "is weakest on"
-        right = panel_svg(played, events[missed], rank, WIDTH + GAP, f"{word} {events[missed].symbol}")
-        (out / f"{method.value.lower()}.svg").write_text(
-            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {2 * WIDTH + GAP + 8} {HEIGHT}" '
-            f'font-family="Inter, sans-serif"><rect width="100%" height="100%" fill="#fff"/>{left}{right}</svg>\n'
-        )
-        hits = sum(strength >= 1 for strength, _ in reached)
-        print(f"{method.value}: caught {hits} of {len(events)}")
+        events = [event for event in read_events(lines) if event.file == recording.name]
+    events = [event for event in events if event.onset_ms > played.times[AROUND]]
+    draw_methods(played, [event for event in events if event.symbol in played.symbols], out)
+    draw_movements(played, [event for event in events if event.symbol is None], out)
+    draw_sectors(played, out)
+    draw_stress(played, out)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,9 @@
 """SECTOR_ANOMALY: a sector parts from the market.
 
-d_k is the mean over a sector's live members of their residual r_k − m_k, without the one that went furthest, so that
-one pump is not a sector. Its scale is the exponentially weighted rms of the 1-min d (half-life
-6 h), scaled to k by √k. The deviation is the largest |d_k| / scale; HIGH and CRITICAL also need a move worth a trade.
+d_k is the mean over a sector's live members of their residual r_k − m_k, without the one that went furthest the way of
+their sum, so that one pump is not a sector; zero where the others went the other way. Its scale is the exponentially
+weighted rms of the 1-min d without that zero (half-life 6 h), scaled to k by √k. The deviation is the largest |d_k| /
+scale; HIGH and CRITICAL also need a move worth a trade.
 Membership may overlap; a sector needs three live members, most of them moving its way.
 
 What a symbol owes to its sector (`beyond`) is d_k of the narrowest sector it is in, as far as so many members can be
@@ -81,7 +82,9 @@ class Sectors(Stateful):
         total = np.add.reduceat(held, self.starts, axis=1)
         highest = np.maximum.reduceat(held, self.starts, axis=1)
         lowest = np.minimum.reduceat(held, self.starts, axis=1)
-        excess = (total - np.where(total >= 0, highest, lowest)) / np.maximum(counts - 1.0, 1.0)
+        others = (total - np.where(total >= 0, highest, lowest)) / np.maximum(counts - 1.0, 1.0)
+        # Others that went the other way make no sector.
+        excess = np.where(others * total > 0, others, 0.0)
         enough = counts >= MINIMUM_MEMBERS
         self.common = excess * (enough * counts / (counts + PRIOR_MEMBERS))
 
@@ -93,7 +96,7 @@ class Sectors(Stateful):
         deviation, move = deviations[horizon, every], excess[horizon, every]
         strength = np.minimum(np.abs(deviation)[:, None] / DEVIATIONS, np.abs(move)[:, None] / MOVES)
         # An anomaly moves its own scale as little as one at the threshold would.
-        bounded = np.minimum(np.abs(excess[0]), np.where(self.age > self.warm_up, DEVIATIONS[0] / 2 * sigma, np.inf))
+        bounded = np.minimum(np.abs(others[0]), np.where(self.age > self.warm_up, DEVIATIONS[0] / 2 * sigma, np.inf))
         self.variance.learn(bounded**2, enough, panel.steps)
         self.age += enough * panel.steps
         return [

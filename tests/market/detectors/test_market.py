@@ -236,6 +236,14 @@ def test_one_pump_is_not_a_sector() -> None:
     assert not any(view.level for _, _, views in seen for view in views)
 
 
+def test_one_pump_does_not_make_a_sector_of_those_it_leaves_behind() -> None:
+    def pump(returns: Returns, volumes: Returns) -> None:
+        returns[EVENT_AT, :3] += [0.3, -0.07, -0.06]
+
+    seen = play(recording(40, EVENT_AT + 1, inject=pump), sectors_of)
+    assert not any(view.level for view in seen[EVENT_AT][2] if view.sector == "dogs")
+
+
 def test_a_sector_in_a_crash_of_everything_is_no_anomaly() -> None:
     seen = play(recording(40, EVENT_AT + 10, inject=fall), sectors_of)
     assert not any(view.level for _, _, views in seen for view in views)
