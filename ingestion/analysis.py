@@ -337,7 +337,11 @@ async def _analyse(analysis: Analysis, message: Received, rejects: Rejects) -> S
             return analysis.update(batch, _now_ms())
     except InvalidMessage as error:
         await rejects.reject(message, str(error))
-        return ()
+    except (ArithmeticError, ValueError) as error:
+        # Numbers that nobody thought of. Read again and again, they would stop the stream.
+        logger.exception("The analysis failed on a message on %s", message.subject)
+        await rejects.reject(message, f"the analysis failed on it: {error}")
+    return ()
 
 
 def _now_ms() -> int:

@@ -79,8 +79,10 @@ class BankView:
 class Finding:
     """What the leading method found on one symbol, in numbers; the fields are those of `Scores`.
 
-    `sigma`: what the symbol's shortest return usually is, before this batch (MAD as a standard deviation), whatever the
-    method. `evidence`: what else it takes to compute the score again, and to know why it is HIGH.
+    From HIGH on it is what RESIDUAL says of the horizon that S is projected from, and `threshold` is the score of a
+    move that would just be large enough. `move`: the price's own log return in the window. `sigma`: what the symbol's
+    shortest return usually is, before this batch (MAD as a standard deviation), whatever the method. `evidence`: what
+    else it takes to compute the score again, and to know why it is HIGH.
     """
 
     method: Method
@@ -93,6 +95,7 @@ class Finding:
     window_ms: int
     baseline: int
     methods: list[MethodScore]
+    move: float
     sigma: float
     against_market: bool
     evidence: dict[str, Any]
@@ -120,6 +123,8 @@ class Bank:
         self.scores: list[Scores] = []
         self.deviation: Floats = np.zeros(0)
         self.against_market = False
+        self.limits = self.calibration.limits
+        self.sizes = self.calibration.sizes
 
     def widen(self, columns: int) -> None:
         for detector in self.detectors:
@@ -138,6 +143,7 @@ class Bank:
     def update(self, market: MarketView | None) -> BankView:
         """Score the batch that `panel` holds, then learn from it."""
         panel = self.panel
+        self.calibration.prepare()
         self.scores = [detector.score(panel, market) for detector in self.detectors]
         own = np.array([scores.strength for scores in self.scores])
         shared = np.zeros_like(own[: len(SHARED)])
@@ -154,6 +160,7 @@ class Bank:
         surge = self.volume.gate
         view = BankView(own=self._standing(own, size, surge), shared=self._standing(shared))
         self.deviation, self.against_market = self.mad.samples.deviation.copy(), market is not None
+        self.limits, self.sizes = self.calibration.limits.copy(), self.calibration.sizes.copy()
         self.calibration.learn(own, np.where(surge >= SURGES[0], size, 0.0))
         for detector in self.detectors:
             detector.learn(panel, market)
@@ -180,14 +187,19 @@ class Bank:
         leading = relative[:, columns].argmax(axis=0)
         if size is not None and surge is not None:
             residual = self.methods.index(Method.RESIDUAL)
-            high, critical = self.calibration.sizes
-            sudden = critical * USUAL_SIZES[0] / USUAL_SIZES[1]
-            for rank, multiple, least in zip((HIGH, HIGH + 1, HIGH + 1), (high, critical, sudden), SURGES, strict=True):
+            for rank, multiple, least in self._grave(self.calibration.sizes):
                 level[(size[columns] >= multiple) & (surge[columns] >= least)] = rank
             leading[level >= HIGH] = residual
         standing.level[columns], standing.leading[columns] = level, leading
         standing.up[columns] = self._up(columns, leading, level)
         return standing
+
+    @staticmethod
+    def _grave(sizes: Floats) -> list[tuple[int, float, float]]:
+        """Levels that take magnitude, each with the S / θ and the surge of volume from which it is reached."""
+        high, critical = sizes.tolist()
+        sudden = critical * USUAL_SIZES[0] / USUAL_SIZES[1]
+        return list(zip((HIGH, HIGH + 1, HIGH + 1), (high, critical, sudden), SURGES, strict=True))
 
     def _up(self, columns: NDArray[np.intp], leading: NDArray[np.intp], level: NDArray[np.int64]) -> Bools:
         """The price's way; for what is a drift or a big move against the market, the way of that."""
@@ -202,39 +214,46 @@ class Bank:
         return np.where(level >= HIGH, self.residual.rises(columns), up)
 
     def finding(self, column: int, standing: Standing) -> Finding:
-        leading = int(standing.leading[column])
-        scores = self.scores[leading]
-        limits = self.calibration.limits[0]
-        # The threshold in the method's own unit: surges are judged by their logarithm, moves as they are.
-        threshold = float(scores.threshold[column])
-        threshold = threshold ** limits[leading] if self._is_surge(leading) else threshold * limits[leading]
-        said = [
-            MethodScore(method, round(float(s.score[column]), 3))
-            for rank, (method, s) in enumerate(zip(self.methods, self.scores, strict=True))
-            if rank == leading or s.strength[column] >= EXIT * limits[rank]
-        ]
+        leading, level = int(standing.leading[column]), int(standing.level[column])
+        drifts = self.methods[leading] is Method.CUSUM
+        if level >= HIGH:
+            scores, at = self.residual.biggest(self.panel, column), 0
+        else:
+            scores, at = self.scores[leading], column
+        score, horizon = float(scores.score[at]), int(scores.horizon[at])
+        threshold = scores.score_at(float(self.limits[0, leading]), at)
         evidence: dict[str, Any] = {}
-        if self.methods[leading] is Method.CUSUM:
-            evidence |= self.cusum.path_of(column)
-        if standing.level[column] >= HIGH:
-            evidence |= {"size": float(standing.size[column]), "surge": float(self.volume.gate[column])}
+        if level >= HIGH:
+            size, surge = float(standing.size[column]), float(self.volume.gate[column])
+            multiple, least = next(
+                (multiple, least)
+                for rank, multiple, least in self._grave(self.sizes)
+                if rank == level and size >= multiple and surge >= least
+            )
+            threshold = abs(score) * multiple / size
+            evidence = {"size": size, "size_threshold": multiple, "surge": surge, "surge_threshold": least}
+        elif drifts:
+            evidence = self.cusum.path_of(column)
+        said = [
+            MethodScore(method, round(score if rank == leading else float(s.score[column]), 3))
+            for rank, (method, s) in enumerate(zip(self.methods, self.scores, strict=True))
+            if rank == leading or s.strength[column] >= EXIT * self.limits[0][rank]
+        ]
         sigma = MAD_TO_SIGMA * float(self.deviation[column])
         return Finding(
             method=self.methods[leading],
-            score=float(scores.score[column]),
-            threshold=float(threshold),
-            observed=float(scores.observed[column]),
-            usual=float(scores.usual[column]),
-            expected=float(scores.expected[column]),
-            horizon=int(scores.horizon[column]),
-            window_ms=int(scores.window_ms[column]),
-            baseline=int(scores.baseline[column]),
+            score=score,
+            threshold=threshold,
+            observed=float(scores.observed[at]),
+            usual=float(scores.usual[at]),
+            expected=float(scores.expected[at]),
+            horizon=horizon,
+            window_ms=int(scores.window_ms[at]),
+            baseline=int(scores.baseline[at]),
             methods=sorted(said, key=lambda item: -abs(item.score)),
+            move=self.cusum.moved(self.panel, column) if drifts else float(self.panel.returns[horizon, column]),
             # NaN while there is no sample.
             sigma=max(sigma, SMALLEST_SIGMA) if sigma >= 0.0 else SMALLEST_SIGMA,
             against_market=self.against_market,
             evidence=evidence,
         )
-
-    def _is_surge(self, rank: int) -> bool:
-        return self.methods[rank] in (Method.VOLUME, Method.VOLATILITY)

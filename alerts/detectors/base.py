@@ -25,7 +25,7 @@ class Scores:
     turnover, a range); usual: the same when nothing happens (for moves: the log return that one unit of score is
     worth). expected: the log return expected over the window. horizon: index into `Panel.horizon_bars`, the window it
     was measured in (for drifts, the nearest one); window_ms: the window's length. baseline: how many values the usual
-    was learnt from.
+    was learnt from. ordinary: of surges, the score that is no surge at all; none for moves.
     """
 
     score: Floats
@@ -37,6 +37,15 @@ class Scores:
     horizon: NDArray[np.intp]
     window_ms: Floats
     baseline: NDArray[np.int64]
+    ordinary: Floats | None = None
+
+    def score_at(self, strength: float, column: int) -> float:
+        """The |score| of such a strength: surges are judged by their logarithm, moves as they are."""
+        threshold = float(self.threshold[column])
+        if self.ordinary is None:
+            return threshold * strength
+        ordinary = float(self.ordinary[column])
+        return float(ordinary * (threshold / ordinary) ** strength)
 
 
 class Detector(Protocol):

@@ -7,9 +7,10 @@ day of the universe,
 
     λ(s) = (symbols · λ₀ s^−3 + blocks beyond s) / (symbols + symbol-days observed),
 
-is solved for the strength that comes as often as the budget allows. Methods share a budget equally. How many blocks
-make one alert (methods agree, episodes span blocks) and that a quiet week follows a wild one is left to a slow gain:
-after every block it moves by 2 % of the relative error, so a day of silence raises the allowance by e.
+is solved for the strength that comes as often as the budget allows; symbols are those of the last day. Methods share a
+budget equally. How many blocks make one alert (methods agree, episodes span blocks) and that a quiet week follows a
+wild one is left to a slow gain: after every block it moves by 2 % of the relative error, so a day of silence raises the
+allowance by e.
 
 Sources: Coles (2001), An Introduction to Statistical Modeling of Extreme Values, chapters 3 and 4 (block maxima and
 tails); Robbins & Monro (1951), A Stochastic Approximation Method (the gain).
@@ -55,10 +56,11 @@ class Calibration(Stateful):
     CRITICAL.
 
     `alerts_per_day`: alerts of at least that severity, whole universe. LOW and MEDIUM keep their usual rates when
-    nothing is asked; HIGH and CRITICAL are moves of economic size, and a budget moves that size only within bounds.
+    nothing is asked; HIGH and CRITICAL are moves of economic size, and a budget moves that size only within bounds. A
+    state that was saved under other budgets is taken over, and its limits follow these at once.
     """
 
-    KEPT = ("counts", "days", "gains", "alerts", "highest", "block", "limits", "sizes")
+    KEPT = ("counts", "days", "gains", "alerts", "highest", "seen", "block", "asked", "limits", "sizes")
 
     def __init__(self, panel: Panel, methods: int, alerts_per_day: Mapping[Severity, float] | None = None) -> None:
         self.panel = panel
@@ -71,13 +73,17 @@ class Calibration(Stateful):
         # Alerts of this block that reached each severity.
         self.alerts: Floats = np.zeros(len(SEVERITIES))
         self.highest: Floats = np.zeros((methods + 1, 0))
+        # When a symbol last had a candle, as a close time.
+        self.seen: NDArray[np.int64] = np.zeros(0, dtype=np.int64)
         self.block = -1
-        rates = np.array([USUAL_RATES[severity] for severity in RARITIES])
-        self.limits: Floats = np.repeat((PRIOR_RATE / rates)[:, None] ** (1 / PRIOR_TAIL), methods, axis=1)
+        # The budgets that the limits are of.
+        self.asked: dict[str, float] = {}
+        self.limits: Floats = np.ones((len(RARITIES), methods))
         self.sizes: Floats = np.array(USUAL_SIZES)
 
     def widen(self, columns: int) -> None:
         self.highest = widened(self.highest, columns)
+        self.seen = widened(self.seen, columns)
 
     def raised(self, before: int, level: int) -> None:
         """An alert went from level `before` (0: it is new) to `level`."""
@@ -86,6 +92,7 @@ class Calibration(Stateful):
 
     def learn(self, strengths: Floats, size: Floats) -> None:
         """Take in a batch's strengths (methods, n) and S / θ on real volume (n,). Limits move when a block ends."""
+        self.seen[self.panel.fresh] = self.panel.close_time
         block = self.panel.close_time // BLOCK_MS
         if block != self.block:
             if self.block >= 0:
@@ -94,33 +101,56 @@ class Calibration(Stateful):
         np.maximum(self.highest[:-1], strengths, out=self.highest[:-1])
         np.maximum(self.highest[-1], size, out=self.highest[-1])
 
+    def prepare(self) -> None:
+        """Before the first batch of a new or restored calibration is judged: limits are those of the budgets."""
+        asked = {severity.value: count for severity, count in self.budgets.items()}
+        if self.block < 0 or asked != self.asked:
+            self.asked = asked
+            self._set_limits()
+
+    def _listed(self) -> int:
+        now = self.panel.close_time
+        # A symbol that is hardly traded is a part of the universe all the same.
+        return int((self.seen > now - DAY_MS).sum()) if self.block >= 0 else len(self.panel.symbols)
+
+    def _budget(self, severity: Severity, listed: int) -> float | None:
+        """Alerts a day; None: as many as there are."""
+        if severity in self.budgets:
+            return max(self.budgets[severity], 1e-6)
+        return USUAL_RATES[severity] * max(listed, 1) if severity in USUAL_RATES else None
+
     def _end_block(self) -> None:
-        methods = len(self.counts) - 1
-        listed = len(self.panel.symbols)
-        beyond = self.highest[:, :listed]
-        bins = np.searchsorted(EDGES, beyond, side="right") - 1
+        listed = self._listed()
+        bins = np.searchsorted(EDGES, self.highest, side="right") - 1
         self.counts *= self.keep
         for row, seen in enumerate(bins):
             self.counts[row] += np.bincount(seen[seen >= 0], minlength=BINS)
-        # A symbol that is hardly traded is a part of the universe all the same.
         self.days = self.days * self.keep + listed * BLOCK_MS / DAY_MS
         self.highest[:] = 0.0
         for rank, severity in enumerate(SEVERITIES):
-            asked = self.budgets.get(severity, USUAL_RATES.get(severity, 0.0) * max(listed, 1))
-            if not asked:
-                continue
-            due = max(asked, 1e-6) * BLOCK_MS / DAY_MS
-            error = 1.0 - min(self.alerts[rank], max(MOST_TIMES * due, 1.0)) / due
-            self.gains[rank] = np.clip(self.gains[rank] * np.exp(GAIN_STEP * error), *GAIN_BOUNDS)
-            blocks = max(asked / max(listed, 1) * BLOCKS_PER_ALERT * self.gains[rank], 1e-9)
+            asked = self._budget(severity, listed)
+            if asked is not None:
+                due = asked * BLOCK_MS / DAY_MS
+                error = 1.0 - min(self.alerts[rank], max(MOST_TIMES * due, 1.0)) / due
+                self.gains[rank] = np.clip(self.gains[rank] * np.exp(GAIN_STEP * error), *GAIN_BOUNDS)
+        self.alerts[:] = 0.0
+        self._set_limits()
+
+    def _set_limits(self) -> None:
+        listed = self._listed()
+        methods = len(self.counts) - 1
+        for rank, severity in enumerate(SEVERITIES):
+            asked = self._budget(severity, listed)
+            blocks = max((asked or 0.0) / max(listed, 1) * BLOCKS_PER_ALERT * self.gains[rank], 1e-9)
             if severity in RARITIES:
                 self.limits[rank] = self._solve(blocks / methods, listed)[:-1]
-            else:
-                usual = USUAL_SIZES[rank - len(RARITIES)]
-                self.sizes[rank - len(RARITIES)] = np.clip(self._solve(blocks, listed)[-1], 0.8 * usual, 3 * usual)
+                continue
+            size = usual = USUAL_SIZES[rank - len(RARITIES)]
+            if asked is not None:
+                size = min(max(float(self._solve(blocks, listed)[-1]), 0.8 * usual), 3 * usual)
+            self.sizes[rank - len(RARITIES)] = size
         self.limits[1] = np.maximum(self.limits[1], 1.1 * self.limits[0])
         self.sizes[1] = max(self.sizes[1], self.sizes[0])
-        self.alerts[:] = 0.0
 
     def _solve(self, rate: float, listed: int) -> NDArray[np.float64]:
         """(methods + 1,): the strength beyond which there are `rate` blocks per symbol-day."""

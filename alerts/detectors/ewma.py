@@ -40,7 +40,8 @@ class Ewma(Stateful):
     def score(self, panel: Panel, market: MarketView | None) -> Scores:
         scale = np.maximum(np.sqrt(self.variance.mean), SMALLEST_SIGMA) * panel.root_time
         ready = panel.fresh & (self.count >= self.needed)
-        return move_scores(panel, panel.returns, np.zeros((len(scale), 1)), scale, ready, self.count, THRESHOLD)
+        baseline = np.minimum(self.count, self.variance.span)
+        return move_scores(panel, panel.returns, np.zeros((len(scale), 1)), scale, ready, baseline, THRESHOLD)
 
     def learn(self, panel: Panel, market: MarketView | None) -> None:
         sigma = np.maximum(np.sqrt(self.variance.mean), SMALLEST_SIGMA)

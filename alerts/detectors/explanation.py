@@ -1,18 +1,23 @@
 """An alert in words, numbers and a chart: what was seen, what was usual, and the band between."""
 
 import math
+from dataclasses import dataclass
 from typing import Any, Final
 
 from alerts.detectors.bank import VERSION, Finding
 from alerts.detectors.cusum import stepped
 from market.detectors.panel import CHART_CANDLES, Panel
-from market.messages import Explanation, HistoryPoint, Method, interval_name
+from market.messages import Alert, Explanation, HistoryPoint, Method, interval_ms, interval_name
 from market.quotes import money_text
 
 # Half the band that a price is usually in, in standard deviations: 19 of 20 moves end within.
 BAND_SIGMAS: Final = 2.0
 SURGES: Final = (Method.VOLUME, Method.VOLATILITY)
+FURTHEST: Final = 300.0
 NO_BREAK = "\N{NO-BREAK SPACE}"
+# How exact a number is that went through JSON, and a price of five significant digits.
+_EXACT: Final = 1e-9
+_ROUNDED: Final = 5.1e-5
 _UNITS = {"s": "s", "m": "min", "h": "h", "d": "d"}
 
 
@@ -60,6 +65,15 @@ def window_text(milliseconds: int) -> str:
     return f"{name[:-1]}{NO_BREAK}{_UNITS[name[-1]]}"
 
 
+def share(move: float) -> float:
+    """A log return as a share. Bad ticks make some that no number can hold: those are bounded.
+
+    >>> round(share(0.02), 4), share(-1e9)
+    (0.0202, -1.0)
+    """
+    return math.expm1(min(max(move, -FURTHEST), FURTHEST))
+
+
 def moved(share: float) -> str:
     """`rose 2.14 %`, `fell 0.30 %`, `stood still`.
 
@@ -71,24 +85,25 @@ def moved(share: float) -> str:
     return f"{'rose' if share > 0 else 'fell'} {percent(share)}"
 
 
-def sentence(symbol: str, finding: Finding, change: float, price: float, turnover: float, width: float) -> str:
-    """Who did what, how much, against what. `change` is a share, `width` the usual range's half as a log return."""
+def sentence(symbol: str, finding: Finding, price: float, turnover: float, width: float) -> str:
+    """Who did what, how much, against what. `width` is the usual range's half as a log return."""
     window = window_text(finding.window_ms)
-    usual = f"Usual {window} range: ±{percent(math.expm1(width))}."
+    change = share(finding.move)
+    usual = f"Usual {window} range: ±{percent(share(width))}."
     match finding.method:
         case Method.VOLUME:
             traded = f"{finding.score:.1f}× its usual volume in {window} ({money_text(turnover, symbol)})"
             return f"{symbol} traded {traded}; the price {moved(change)}, to {price_text(price)}."
         case Method.VOLATILITY:
-            spread = f"{percent(math.expm1(finding.observed))} within {window}, {finding.score:.1f}× its usual range"
+            spread = f"{percent(share(finding.observed))} within {window}, {finding.score:.1f}× its usual range"
             return f"{symbol} swung by {spread}; the price {moved(change)}, to {price_text(price)}."
         case Method.CUSUM:
-            way = "up" if finding.score >= 0 else "down"
-            against = " against the market" if finding.against_market else ""
-            return f"{symbol} drifted {way} {percent(change)}{against} over {window}, to {price_text(price)}. {usual}"
+            drifted = f"drifted {'up' if finding.observed >= 0 else 'down'} {percent(share(finding.observed))}"
+            against = f" against the market; the price {moved(change)}" if finding.against_market else ""
+            return f"{symbol} {drifted} over {window}{against}, to {price_text(price)}. {usual}"
     also = ""
     if finding.method is Method.RESIDUAL and finding.against_market:
-        also = f", while its market and sector {moved(math.expm1(finding.expected))}"
+        also = f", while its market and sector {moved(share(finding.expected))}"
     return f"{symbol} {moved(change)} in {window}, to {price_text(price)}{also}. {usual}"
 
 
@@ -99,27 +114,24 @@ def width_of(panel: Panel, finding: Finding, sigma: float) -> float | None:
     """
     if finding.method in SURGES:
         return None
-    return BAND_SIGMAS * sigma * math.sqrt(finding.window_ms / panel.horizon_ms[0])
+    return min(BAND_SIGMAS * sigma * math.sqrt(finding.window_ms / panel.horizon_ms[0]), FURTHEST)
 
 
 def fill(panel: Panel, column: int, finding: Finding, sigma: float) -> tuple[dict[str, Any], Explanation]:
     """The fields of an `Alert` that describe the finding (price, band, change, spark), and its explanation.
 
-    Enough to recompute the score (`recompute`). `sigma`: `Finding.sigma` when the episode opened.
+    Enough to recompute the score (`checks`). `sigma`: `Finding.sigma` when the episode opened.
     """
     closes = panel.closes(column, CHART_CANDLES)
     price = float(closes[-1])
     width = width_of(panel, finding, sigma)
-    drifts = finding.method is Method.CUSUM
-    move = finding.observed if drifts else float(panel.returns[finding.horizon, column])
-    change = math.expm1(move)
     expected = lower = upper = None
     if width is not None:
-        expected = price * math.exp(finding.expected - move)
+        expected = price * (1.0 + share(finding.expected - finding.observed))
         lower, upper = expected * math.exp(-width), expected * math.exp(width)
     turnover = float(panel.turnover[finding.horizon, column])
     explanation = Explanation(
-        sentence=sentence(panel.symbols[column], finding, change, price, turnover, width or 0.0),
+        sentence=sentence(panel.symbols[column], finding, price, turnover, width or 0.0),
         window=interval_name(finding.window_ms),
         baseline_size=finding.baseline,
         observed=finding.observed,
@@ -143,7 +155,7 @@ def fill(panel: Panel, column: int, finding: Finding, sigma: float) -> tuple[dic
         "expected": expected,
         "lower": lower,
         "upper": upper,
-        "change_pct": 100 * change,
+        "change_pct": 100 * share(finding.move),
         "spark": [significant(close) for close in closes.tolist()],
     }
     return fields, explanation
@@ -175,21 +187,81 @@ def history(panel: Panel, column: int, finding: Finding, middle_now: float | Non
     ]
 
 
-def recompute(method: Method, explanation: Explanation) -> float | None:
-    """The score again, from what an alert says of itself. None for somebody else's alert, which does not say enough.
+@dataclass(frozen=True, slots=True)
+class Check:
+    """Something an alert says, worked out again from what else it says: `text` is how, `holds` whether it follows."""
 
-    It is (observed − expected) / usual for moves, observed / usual for surges, and for CUSUM the sum over its steps.
+    name: str
+    text: str
+    holds: bool
+
+
+def checks(alert: Alert) -> list[Check]:
+    """What can be worked out again of an alert; nothing of somebody else's alert, which does not say enough.
+
+    The score is (observed − expected) / usual for moves, observed / usual for surges, and for CUSUM the sum over its
+    steps. The move of the price is told again by the candles of the spark, as far as they reach and as exact as they
+    are, and what makes it HIGH by its limits.
     """
-    observed, usual, given = explanation.observed, explanation.usual, explanation.parameters
+    if alert.explanation.version is None or alert.explanation.detector != alert.method.value.lower():
+        return []
     try:
-        if method is Method.CUSUM:
-            total = given["start"]
-            for z in given["steps"]:
-                total = stepped(total, given["side"] * z, given["slack"], given["most"])
-            return float(given["side"] * total)
+        found = [_score_check(alert)]
+        if alert.threshold is not None:
+            enough = abs(alert.score) >= alert.threshold * (1 - _EXACT)
+            found.append(Check("threshold", f"|{alert.score:.6g}| against {alert.threshold:.6g}", enough))
+        return found + _price_checks(alert) + _size_checks(alert.explanation.parameters)
+    except (ArithmeticError, KeyError, TypeError, ValueError):
+        return []
+
+
+def _score_check(alert: Alert) -> Check:
+    observed, usual, given = alert.explanation.observed, alert.explanation.usual, alert.explanation.parameters
+    if alert.method is Method.CUSUM:
+        total, side = float(given["start"]), float(given["side"])
+        for z in given["steps"]:
+            total = stepped(total, side * z, given["slack"], given["most"])
+        score = side * total
+        steps = " ".join(f"{side * z:+.2f}" for z in given["steps"])
+        text = f"from {given['start']:.6g}, each step less {given['slack']:g}: {steps}"
+    elif observed is None or usual is None:
+        raise ValueError("neither observed nor usual")
+    elif alert.method in SURGES:
+        score, text = observed / usual, f"{observed:.6g} / {usual:.6g}, observed / usual"
+    else:
         expected = float(given["expected"])
-        if observed is None or not usual:
-            return None
-        return observed / usual if method in SURGES else (observed - expected) / usual
-    except (KeyError, TypeError, ValueError):
-        return None
+        score = (observed - expected) / usual
+        text = f"({observed:.6g} − {expected:.6g}) / {usual:.6g}, (observed − expected) / usual"
+    return Check("score", f"{score:.6g} = {text}", math.isclose(score, alert.score, rel_tol=_EXACT))
+
+
+def _price_checks(alert: Alert) -> list[Check]:
+    found = []
+    if alert.price is not None and alert.spark:
+        same = math.isclose(alert.spark[-1], alert.price, rel_tol=_ROUNDED)
+        found.append(Check("price", f"{alert.spark[-1]:.5g}, the last candle's close", same))
+    observed = alert.explanation.observed
+    if alert.method in (*SURGES, Method.CUSUM) or observed is None:
+        return found
+    if alert.change_pct is not None:
+        change = 100 * share(observed)
+        text = f"{change:+.4f} % = e^{observed:.6g} − 1, observed"
+        found.append(Check("change", text, math.isclose(change, alert.change_pct, rel_tol=_EXACT, abs_tol=_EXACT)))
+    candles = alert.explanation.parameters["window_ms"] // interval_ms(alert.interval)
+    if candles < len(alert.spark):
+        begun, ended = alert.spark[-1 - candles], alert.spark[-1]
+        moved = math.log(ended / begun)
+        text = f"{moved:.4f} = ln({ended:.5g} / {begun:.5g}), closes {candles} candles apart"
+        found.append(Check("observed", text, abs(moved - observed) <= 2 * _ROUNDED))
+    return found
+
+
+def _size_checks(given: dict[str, Any]) -> list[Check]:
+    if "size" not in given:
+        return []
+    size, surge = float(given["size"]), float(given["surge"])
+    needed, traded = float(given["size_threshold"]), float(given["surge_threshold"])
+    return [
+        Check("size", f"{size:.3g} times what is worth a trade, against {needed:.3g}", size >= needed),
+        Check("volume", f"{surge:.3g} times the usual, against {traded:.3g}", surge >= traded),
+    ]

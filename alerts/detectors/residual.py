@@ -28,6 +28,7 @@ Warm-up: 10 candles and 10 min. Sources: the market model of event studies (Brow
 Note on Using Cross-Sectional Information in Bayesian Estimation of Security Betas, Journal of Finance 28 (β).
 """
 
+from dataclasses import replace
 from typing import ClassVar, Final
 
 import numpy as np
@@ -80,11 +81,15 @@ class Residual(Stateful):
         self.next_size = 0
         fraction = np.minimum(panel.horizon_ms / LONGEST_MS, 1.0)
         self.reach = (PROJECTION * np.sqrt(1.0 - fraction) * np.sqrt(LONGEST_MS / panel.horizon_ms[0]))[:, None]
-        # Of the last batch: S and the climb that includes it (n,); e_k, and what is projected from it (K, n).
+        # Of the last batch: S and the climb that includes it (n,); e_k, what is projected from it, what the market and
+        # the sector explain of r_k, and the scale of what they leave (K, n).
         self.projected: Floats = np.zeros(0)
         self.climbed: Floats = np.zeros(0)
-        self.residual: Floats = np.zeros((len(panel.horizon_bars), 0))
-        self.projections: Floats = np.zeros((len(panel.horizon_bars), 0))
+        nothing = np.zeros((len(panel.horizon_bars), 0))
+        self.residual: Floats = nothing
+        self.projections: Floats = nothing
+        self.explained: Floats = nothing
+        self.scale: Floats = nothing
 
     def widen(self, columns: int) -> None:
         self.variance.widen(columns)
@@ -126,14 +131,33 @@ class Residual(Stateful):
         projections += np.maximum(beyond, 0.0)
         projections *= moved
         self.residual, self.projections = residual, projections
+        self.explained, self.scale = explained, scale
         self.projected = np.where(ready, self.projections.max(axis=0), 0.0)
-        return move_scores(panel, panel.returns, explained, scale, ready, self.count, THRESHOLD)
+        return move_scores(panel, panel.returns, explained, scale, ready, self._baseline(), THRESHOLD)
 
     def rises(self, columns: NDArray[np.intp]) -> Bools:
         """Which way the move goes that S is projected from."""
         horizon = self.projections[:, columns].argmax(axis=0)
         rising: Bools = self.residual[horizon, columns] >= 0
         return rising
+
+    def biggest(self, panel: Panel, column: int) -> Scores:
+        """The score of one column over the horizon that its S is projected from: what a big move is told by."""
+        horizon = int(self.projections[:, column].argmax())
+        rows = slice(horizon, horizon + 1), slice(column, column + 1)
+        scores = move_scores(
+            panel,
+            panel.returns[rows],
+            self.explained[rows],
+            self.scale[rows],
+            np.ones(1, dtype=bool),
+            self._baseline()[column : column + 1],
+            THRESHOLD,
+        )
+        return replace(scores, horizon=np.array([horizon]), window_ms=panel.horizon_ms[horizon : horizon + 1])
+
+    def _baseline(self) -> NDArray[np.int64]:
+        return np.minimum(self.count, self.variance.span)
 
     def beta(self) -> tuple[Floats, Floats]:
         """(n,): β, and how far it may be off."""

@@ -10,6 +10,8 @@ from market.detectors.statistics import MAD_TO_SIGMA, Samples, median
 
 # A quantity that hardly varies in the sample is not taken for one that cannot.
 SMALLEST_SPREAD: Final = 0.35
+# Beyond that, a ratio is a bad tick's.
+MOST_TIMES: Final = 1e6
 
 
 def surge_scores(
@@ -20,24 +22,29 @@ def surge_scores(
     ready: Bools,
     deviations: float,
     offset: Floats | float = 0.0,
+    weight: Floats | float = 1.0,
 ) -> Scores:
     """The score is the ratio of `values` (n,) to their usual size, exp of the median of `logs` plus `offset`, of the
     `ready` ones; those of them that have no candle in this batch only vote.
 
-    It is unusual from `deviations` robust standard deviations of the log on. When more than half of the market surges,
-    the surge of the middle symbol is the market's and raises everybody's threshold.
+    What is judged is the ratio times its `weight`. It is unusual from `deviations` robust standard deviations of the
+    log on. When more than half of the market surges, the surge of the middle symbol is the market's and raises
+    everybody's threshold.
     """
     usual = np.exp(np.where(ready, logs.median + offset, 0.0))
     spread = np.maximum(MAD_TO_SIGMA * np.where(ready, logs.deviation, 0.0), SMALLEST_SPREAD)
-    ratio = np.where(ready, np.minimum(values / usual, 1e6), 0.0)
+    values = np.minimum(values, MOST_TIMES * usual)
+    ratio = np.where(ready, values / usual, 0.0)
+    judged = ratio * weight
     voters = ready & panel.live
-    common = max(median(ratio[voters]), 1.0) if voters.any() else 1.0
-    threshold = common * np.exp(deviations * spread)
-    excess = panel.fresh * np.maximum(np.log(np.maximum(ratio / common, 1.0)), 0.0)
+    common = max(median(judged[voters]), 1.0) if voters.any() else 1.0
+    excess = panel.fresh * np.maximum(np.log(np.maximum(judged / common, 1.0)), 0.0)
+    ordinary = np.broadcast_to(common / weight, ratio.shape)
     return Scores(
         score=ratio * panel.fresh,
-        threshold=threshold,
+        threshold=ordinary * np.exp(deviations * spread),
         strength=excess / (deviations * spread),
+        ordinary=ordinary,
         observed=values,
         usual=usual,
         expected=np.zeros(len(ratio)),

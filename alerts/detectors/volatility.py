@@ -1,11 +1,11 @@
 """VOLATILITY: a range that is many times the usual one, whichever way the price goes in the end.
 
-The range is ln(highest high / lowest low) over 15 min (kept as buckets of a minute, at least a candle), or 0.7 times
-what the last 3 min would make of 15 (by √time) when that is more: a burst need not last. The score is its ratio to
-the median of the 15-min ranges of the last 12 h (sampled every 5 min); unusual from 6 robust standard deviations of
-the log range on. Parameters: 3 min, 0.7 (with which either window is as often beyond any limit), 12 h, deviations.
-Warm-up: 30 min. Source: Parkinson (1980), The Extreme Value Method for Estimating the Variance of the Rate of Return,
-Journal of Business 53.
+The range is ln(highest high / lowest low) over 15 min (kept as buckets of a minute, at least a candle). The score is
+its ratio to the median of the 15-min ranges of the last 12 h (sampled every 5 min), or the range of the last 3 min over
+what is usual then, that median by √time and over 0.7, when that is more: a burst need not last. It is unusual from 6
+robust standard deviations of the log range on. Parameters: 3 min, 0.7 (with which either window is as often beyond any
+limit), 12 h, deviations. Warm-up: 30 min. Source: Parkinson (1980), The Extreme Value Method for Estimating the
+Variance of the Rate of Return, Journal of Business 53.
 """
 
 from typing import ClassVar, Final
@@ -43,7 +43,8 @@ class Volatility(Stateful):
         self.sample_ms = max(SAMPLE_MS, panel.bar_ms)
         self.next_sample = 0
         self.burst = max(1, BURST_MS // self.period)
-        self.burst_scale = BURST_SHARE * float(np.sqrt(self.size / self.burst))
+        # What makes a range of either window one of 15 min.
+        self.scales = np.array([1.0, BURST_SHARE * float(np.sqrt(self.size / self.burst))])
         self.horizons = np.array(
             [np.argmin(np.abs(panel.horizon_ms - n * self.period)) for n in (self.size, self.burst)]
         )
@@ -55,10 +56,12 @@ class Volatility(Stateful):
 
     def score(self, panel: Panel, market: MarketView | None) -> Scores:
         self._add(panel)
-        ranges = np.stack([self._range(self.size), self.burst_scale * self._range(self.burst)])
+        ranges = np.stack([self._range(self.size), self._range(self.burst)])
         ready = panel.current & (self.samples.count >= NEEDED)
-        horizon = self.horizons[largest(ranges)]
-        return surge_scores(panel, ranges.max(axis=0), horizon, self.samples, ready, DEVIATIONS)
+        best = largest(ranges * self.scales[:, None])
+        value = ranges[best, np.arange(len(best))]
+        offset = -np.log(self.scales)[best]
+        return surge_scores(panel, value, self.horizons[best], self.samples, ready, DEVIATIONS, offset)
 
     def learn(self, panel: Panel, market: MarketView | None) -> None:
         now, self.next_sample = due(panel, self.next_sample, self.sample_ms)

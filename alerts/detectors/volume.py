@@ -1,11 +1,11 @@
 """VOLUME: how many times the usual volume is being traded.
 
 Volume is counted in the base asset (quote volume over the last price): a price that halves does not halve the trading.
-The surge is the largest of the last 5 min, the mean 5 min of the last 15, and half the rate of the last minute (a
-minute varies more than five), over the median of the 5-min volumes of the last 12 h; in messages both are quote volumes
-at the last price. It is unusual from 5 robust standard deviations of the log volume on: a thin pair varies more than a
-big one, and when the whole market trades more, that is no news about one symbol. As the `gate` of big moves the last
-minute counts in full.
+The surge is the largest rate of the last 5 min, the last 15, and the last minute, which counts half (a minute varies
+more than five), over the median of the 5-min volumes of the last 12 h; in messages both are quote volumes at the last
+price, of 5 min, and the score is how many times the usual it was. It is unusual from 5 robust standard deviations of
+the log volume on: a thin pair varies more than a big one, and when the whole market trades more, that is no news about
+one symbol. As the `gate` of big moves the last minute counts in full.
 
 A pair's own time of day raises or lowers what is usual: for every hour (UTC), the mean of how far the log volume was
 from its median, over the days (half-life 3), starting from nothing: a day counts a fifth of what it shows, a week four
@@ -74,11 +74,11 @@ class Volume(Stateful):
         log_price = self._log_price(panel)
         usual = np.exp(np.where(ready, self.samples.median + log_price, 0.0))
         self.gate = np.where(ready & panel.fresh, rates.max(axis=0) / usual, 0.0)
-        rates *= self.share[self.used]
-        best = largest(rates)
+        share = self.share[self.used]
+        best = largest(rates * share)
         value = rates[best, np.arange(len(best))]
         offset = self.habit[self._hour(panel)] + log_price
-        return surge_scores(panel, value, self.used[best], self.samples, ready, DEVIATIONS, offset)
+        return surge_scores(panel, value, self.used[best], self.samples, ready, DEVIATIONS, offset, share[best, 0])
 
     def learn(self, panel: Panel, market: MarketView | None) -> None:
         now, self.next_sample = due(panel, self.next_sample, self.period)

@@ -24,6 +24,10 @@ SILENCE_MS: Final = 90_000
 # are missing.
 CURRENT_MS: Final = 60_000
 CHART_CANDLES: Final = 60
+# No market's price is outside of this, and within it nothing that is made of returns overflows.
+PRICES: Final = (1e-30, 1e30)
+# In the quote currency. A volume of 1e300 must not poison the sums.
+MOST_TURNOVER: Final = 1e15
 
 
 T = TypeVar("T", bound=np.generic)
@@ -44,10 +48,11 @@ def _floats(*rows: list[float]) -> Floats:
 class Panel(Stateful):
     """Log closes and cumulated turnover of every symbol over the longest window and a chart before it.
 
-    Before its first candle a symbol is taken as flat at that candle's open, so no return is ever missing: it is at
-    worst measured since the listing. A symbol that comes back after more than 15 min starts over in the same way, and
-    so do all of them after a silence of the feed; what was learnt of them stays. A symbol without a candle keeps its
-    last close and is not `fresh`.
+    Before its first close a symbol is taken as flat at that price, so no return is ever missing: it is at worst
+    measured since the listing. A symbol that comes back after more than 15 min starts over in the same way (what its
+    first candle did, which some venues open at a price of hours ago, nobody can date), and so do all of them after a
+    silence of the feed; what was learnt of them stays. A symbol without a candle keeps its last close and is not
+    `fresh`. A candle with a price outside of 1e-30 … 1e30 is none.
 
     Attributes (n = capacity, K = number of distinct horizons):
         horizon_bars (K,): horizons in bars; horizon_ms (K,): the same in ms, never shorter than a bar.
@@ -120,26 +125,29 @@ class Panel(Stateful):
             before, self.slot = self.slot, (self.slot + 1) % self.rows
             self.log_close[self.slot] = self.log_close[before]
             self.traded[self.slot] = self.traded[before]
+            if self.slot == 0:
+                # Sums that only grow would forget their last digits.
+                self.traded -= self.traded[1]
         self.close_time = batch.close_time
 
         candles = _floats(batch.open, batch.high, batch.low, batch.close, batch.volume)
         prices, volume = candles[:4], candles[4]
         volume = np.where((volume > 0) & (volume < np.inf), volume, 0.0)
-        good = (np.isfinite(prices) & (prices > 0)).all(axis=0)
+        good = ((prices >= PRICES[0]) & (prices <= PRICES[1])).all(axis=0)
         if not good.all():
             index, prices, volume = index[good], prices[:, good], volume[good]
         log_high, log_low, log_close = np.log(prices[1:])
 
         started = self.close_time - self.last_seen[index] > LONGEST_MS + self.bar_ms
         if started.any():
-            self.log_close[:, index[started]] = np.log(prices[0, started])
+            log_high[started] = log_low[started] = log_close[started]
+            self.log_close[:, index[started]] = log_close[started]
         self.age += steps
         self.age[index[started]] = 1
         self.last_seen[index] = self.close_time
         now = self.log_close[self.slot]
         now[index] = log_close
-        # A price of 1e300 times a volume of 1e300 must not poison the sums.
-        self.traded[self.slot, index] += np.minimum(np.minimum(prices[3], 1e130) * volume, 1e15)
+        self.traded[self.slot, index] += np.minimum(prices[3] * np.minimum(volume, 1e200), MOST_TURNOVER)
         self.log_high[:] = now
         self.log_low[:] = now
         self.log_high[index] = np.maximum(log_high, log_close)

@@ -61,6 +61,11 @@ class RunningMean(Stateful):
         self.weight = np.where(where, keep * self.weight + (1 - keep), self.weight)
 
     @property
+    def span(self) -> int:
+        """How many values weigh as much as all that went before them."""
+        return round(1 / (1 - self.keep))
+
+    @property
     def mean(self) -> Floats:
         """(columns,): 0 where nothing was learnt yet."""
         return self.total / np.maximum(self.weight, 1e-300)

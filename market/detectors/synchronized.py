@@ -190,9 +190,7 @@ class Market(Stateful):
         bar = panel.close_time // panel.bar_ms
         for late in range(min(bar - self.bar - 1, rows)):
             self.owed[(bar - 1 - late) % rows] = self.owed[self.bar % rows]
-        # What the first candle of a symbol did may be the move of hours: nobody can date it.
-        started = panel.age == 1
-        self.owed[:, started] = panel.returns[-1, started]
+        self.owed[:, panel.age == 1] = 0.0
         self.bar = bar
         return self.owed[[(bar - bars) % rows for bars in panel.horizon_bars]]
 

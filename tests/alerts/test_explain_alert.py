@@ -1,13 +1,18 @@
 from io import StringIO
+from typing import Any
 
 import msgspec
 import pytest
 from django.core.management import CommandError, call_command
 
+from alerts.detectors.bank import VERSION
+from alerts.detectors.explanation import price_text
 from alerts.services import store
 from ingestion.engine import Engine
 from market.messages import Alert, Explanation, Method
 from market.services import sequenced
+from market.services import store as store_market
+from tests import samples
 from tests.market.recordings import Returns, recording
 
 
@@ -34,20 +39,66 @@ def explained(alert: Alert) -> str:
 def test_it_computes_the_stored_score_again(alert: Alert) -> None:
     said = explained(alert)
     assert alert.explanation.sentence in said
-    assert "equal to the stored score" in said
+    given = alert.explanation
+    assert f"= ({given.observed:.6g} − {given.parameters['expected']:.6g}) / {given.usual:.6g}, " in said
+    assert "times what is worth a trade, against 1" in said
+    assert f"usually between {price_text(alert.lower or 0)} and {price_text(alert.upper or 0)}" in said
+    assert "Everything is equal to what is stored" in said
+    assert "NOT" not in said
 
 
 @pytest.mark.django_db
-def test_a_score_that_does_not_follow_is_an_error(alert: Alert) -> None:
-    with pytest.raises(CommandError, match="stored score is another"):
-        explained(msgspec.structs.replace(alert, score=alert.score * 1.01))
+@pytest.mark.parametrize(
+    ("changes", "name"),
+    [
+        ({"score": 40.0}, "score"),
+        ({"threshold": 1e6}, "threshold"),
+        ({"price": 1.0}, "price"),
+        ({"change_pct": -12.72}, "change"),
+        ({"spark": [100.0] * 60, "price": 100.0}, "observed"),
+    ],
+)
+def test_a_figure_that_does_not_follow_is_an_error(alert: Alert, changes: dict[str, Any], name: str) -> None:
+    with pytest.raises(CommandError, match=f"Stored otherwise: {name} "):
+        explained(msgspec.structs.replace(alert, **changes))
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(("given", "name"), [("size", "size"), ("surge", "volume")])
+def test_what_is_not_large_enough_to_be_high_is_an_error(alert: Alert, given: str, name: str) -> None:
+    parameters = alert.explanation.parameters | {given: 0.01}
+    with pytest.raises(CommandError, match=f"Stored otherwise: {name} "):
+        explained(
+            msgspec.structs.replace(
+                alert, explanation=msgspec.structs.replace(alert.explanation, parameters=parameters)
+            )
+        )
+
+
+@pytest.mark.django_db
+def test_it_says_when_other_detectors_found_it(alert: Alert) -> None:
+    older = msgspec.structs.replace(alert, explanation=msgspec.structs.replace(alert.explanation, version="1"))
+    assert f"detectors version 1 (these are version {VERSION})" in explained(older)
+
+
+@pytest.mark.django_db
+def test_an_incident_names_its_alerts(alert: Alert) -> None:
+    movement = samples.a_movement("m1")
+    store([sequenced(1, 1, msgspec.structs.replace(alert, incident="m1"))])
+    store_market([sequenced(1, 2, movement)])
+    with pytest.raises(CommandError, match=rf"m1 is a market anomaly \(SYNCHRONIZED_MOVEMENT\); .*: {alert.id}"):
+        call_command("explain_alert", "m1")
 
 
 @pytest.mark.django_db
 @pytest.mark.parametrize("method", Method)
 def test_it_says_when_an_alert_does_not_say_enough(alert: Alert, method: Method) -> None:
-    foreign = msgspec.structs.replace(alert, method=method, explanation=Explanation(observed=4.0, usual=2.0))
-    assert "of another detector" in explained(foreign)
+    for explanation in (
+        Explanation(observed=4.0, usual=2.0),
+        Explanation(detector=method.value.lower(), version="a", parameters={"size": 2.0}),
+    ):
+        foreign = msgspec.structs.replace(alert, method=method, threshold=None, explanation=explanation)
+        assert "of another detector" in explained(foreign)
 
 
 @pytest.mark.django_db

@@ -1,14 +1,14 @@
 """The analysis as a whole: what it says about injected events, real ones, and nothing at all."""
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 import msgspec
 import numpy as np
 import pytest
 
-from alerts.detectors.explanation import recompute
+from alerts.detectors.explanation import checks
 from ingestion.engine import Engine
 from market.decoding import decode_alert, decode_market
 from market.detectors.state import pack, unpack
@@ -339,6 +339,165 @@ def test_a_state_of_something_else_is_refused() -> None:
         engine.restore({"venue": "test", "interval": "1s"})
 
 
+def nasty(batches: Iterable[CandleBatch]) -> Iterator[CandleBatch]:
+    """Bad ticks of every kind, each of a symbol of its own; the last one jumps between what a price can be at most and
+    at least."""
+    ticks = [
+        {"high": 1e200}, {"high": 1e300, "low": 1e-300}, {"close": 1.7e308}, {"close": 5e-324}, {"open": -1.0},
+        {"close": math.nan}, {"low": math.inf}, {"volume": 1e300}, {"volume": math.nan},
+        {"close": 1e29, "volume": 1e29},
+    ]  # fmt: skip
+    for number, batch in enumerate(batches):
+        if number % 40 == 39 and number < 200:
+            for column, tick in enumerate(ticks):
+                for name, value in tick.items():
+                    getattr(batch, name)[column] = value
+        for name in ("open", "high", "low", "close"):
+            getattr(batch, name)[len(ticks)] = 1e30 if number % 2 else 1e-30
+        yield batch
+
+
+def test_no_number_stops_it() -> None:
+    batches = list(nasty(recording(20, 400, inject=drift)))
+    engine, found = analyse(batches, "1m")
+    assert {a.symbol for a in found if isinstance(a, Alert)} >= {"C005USDT", "C009USDT", "C010USDT"}
+    for anomaly in found:
+        decode = decode_alert if isinstance(anomaly, Alert) else decode_market
+        assert decode(encode(anomaly), received_at=0) == anomaly
+    traded = batches[-1].close[7] * batches[-1].volume[7]
+    assert engine.panel.turnover[0, 7] == pytest.approx(traded, rel=1e-9), (
+        "what was 1e300 is forgotten to the last digit"
+    )
+
+
+def raw(batches: Sequence[CandleBatch], alert: Alert, name: str) -> Returns:
+    """The symbol's candles of the alert's window, and the one before it; one that is missing is the one before."""
+    last = next(i for i, batch in enumerate(batches) if batch.close_time == alert.timestamp)
+    count = alert.explanation.parameters["window_ms"] // 60_000
+    values = [math.nan]
+    for batch in batches[: last + 1]:
+        values.append(dict(zip(batch.symbols, getattr(batch, name), strict=True)).get(alert.symbol, values[-1]))
+    return np.array(values[-count - 1 :])
+
+
+def moves_of_all_kinds(returns: Returns, volumes: Returns) -> None:
+    drift(returns, volumes)
+    returns[180:260, 6] += 0.0011
+    returns[230, 12] += 0.02
+    returns[231:236, 12] -= 0.03
+    volumes[230:236, 12] *= 40
+    volumes[210, 13] *= 30
+    returns[220:223, 14] += [0.03, -0.03, 0.03]
+    returns[240:246] -= 0.012
+    returns[240:246, 15] += 0.06
+    volumes[240:246, 15] *= 40
+
+
+def test_what_an_alert_says_is_what_the_candles_say() -> None:
+    batches = list(wick(recording(SYMBOLS, 300, inject=moves_of_all_kinds), 220, 11))
+    # One of the two that drift trades in one minute of three.
+    batches = [only(batch, {"C006USDT"} if i % 3 else set()) for i, batch in enumerate(batches)]
+    alerts = [a for a in analyse(batches, "1m")[1] if isinstance(a, Alert) and a.state is not State.CLOSED]
+    assert {a.method for a in alerts} == set(Method)
+    assert {a.severity for a in alerts} == set(Severity)
+    for alert in alerts:
+        observed, given = alert.explanation.observed, alert.explanation.parameters
+        close = raw(batches, alert, "close")
+        assert alert.change_pct == pytest.approx(100 * (close[-1] / close[0] - 1))
+        assert abs(alert.score) >= alert.threshold if alert.threshold else False
+        if alert.method is Method.VOLUME:
+            traded = np.sum(raw(batches, alert, "volume")[1:] * close[1:])
+            assert observed == pytest.approx(traded * 300_000 / given["window_ms"], rel=0.05)
+        elif alert.method is Method.VOLATILITY:
+            spread = np.log(raw(batches, alert, "high")[1:].max() / raw(batches, alert, "low")[1:].min())
+            assert observed == pytest.approx(spread)
+        elif alert.method is not Method.CUSUM:
+            assert observed == pytest.approx(np.log(close[-1] / close[0]))
+        if alert.severity.rank >= Severity.HIGH.rank:
+            assert (alert.score > 0) == (alert.direction is Direction.UP) == (close[-1] > close[0])
+        if alert.method is Method.CUSUM:
+            assert (alert.score > 0) == (alert.direction is Direction.UP)
+    drifting = {a.symbol: a.explanation.parameters for a in alerts if a.method is Method.CUSUM}
+    assert drifting.keys() >= {"C005USDT", "C006USDT"}
+    # The one that trades seldom takes a step in three minutes.
+    sparse = drifting["C006USDT"]
+    assert sparse["window_ms"] >= 2.5 * 60_000 * len(sparse["steps"])
+
+
+def test_what_is_high_is_told_by_what_makes_it_so() -> None:
+    """A climb on little volume, and a candle down on much: the alert is of the climb, though the candle is rarer."""
+
+    def climb(returns: Returns, volumes: Returns) -> None:
+        returns[200:212, 3] += 0.018
+        returns[212, 3] -= 0.06
+        volumes[212, 3] *= 300
+
+    found = analyse(recording(SYMBOLS, 214, inject=climb), "1m")[1]
+    alert = next(a for a in found if isinstance(a, Alert) and a.severity.rank >= Severity.HIGH.rank)
+    assert alert.timestamp == START_MS + 213 * 60_000
+    assert alert.direction is Direction.UP
+    assert alert.threshold is not None
+    assert alert.score > alert.threshold > 0
+    assert alert.change_pct is not None
+    assert alert.change_pct > 12
+    assert "C003USDT rose" in alert.explanation.sentence
+
+
+def test_what_is_told_of_a_batch_is_by_the_limits_it_was_judged_by() -> None:
+    engine, moved = Engine("test", "5m", {}), 0
+    first, *batches = recording(20, 30, "5m")
+    engine.update(first, first.close_time)
+    for batch in batches:
+        before = engine.bank.calibration.limits.copy()
+        engine.update(batch, batch.close_time)
+        np.testing.assert_array_equal(engine.bank.limits, before)
+        moved += bool((engine.bank.calibration.limits != before).any())
+    assert moved > 2
+
+
+def test_the_first_half_hour_keeps_to_the_budget() -> None:
+    def opened(alerts_per_day: dict[str, float]) -> int:
+        engine = Engine("test", "1m", {}, alerts_per_day=alerts_per_day)
+        some = [a for batch in recording(60, 40, inject=early) for a in engine.update(batch, batch.close_time)]
+        return len({a.id for a in some if isinstance(a, Alert) and a.severity is Severity.LOW})
+
+    def early(returns: Returns, volumes: Returns) -> None:
+        returns[20:30] += np.diag(np.full(60, 0.006))[:10]
+
+    assert opened({}) >= 5
+    assert opened({"LOW": 0.5}) == opened({"LOW": 0.0}) == 0
+
+
+@pytest.mark.parametrize("now", [{}, {"HIGH": 50.0}])
+def test_a_budget_that_is_not_asked_for_any_more_ends_with_the_next_start(now: dict[str, float]) -> None:
+    batches = list(recording(20, 600, "5m"))
+    engine = Engine("test", "5m", {}, alerts_per_day={"LOW": 300.0, "HIGH": 0.01, "CRITICAL": 0.001})
+    for batch in batches[:-1]:
+        engine.update(batch, batch.close_time)
+    other = Engine("test", "5m", {}, alerts_per_day=now)
+    other.restore(unpack(pack(engine.state())))
+    other.update(batches[-1], batches[-1].close_time)
+    limits, sizes = other.bank.limits, other.bank.sizes
+    assert (limits[0] > engine.bank.limits[0]).all()
+    assert sizes.tolist() == ([1.0, 1.7] if not now else [0.8, 1.7])
+
+
+def test_who_was_delisted_has_no_part_in_the_budget() -> None:
+    """As many alerts a day of twelve symbols, whether or not there were sixty of them once."""
+
+    def a_day(days_of_sixty: int) -> float:
+        few = set(names(60)[12:])
+        found = []
+        engine = Engine("test", "5m", {})
+        for number, batch in enumerate(recording(60, (days_of_sixty + 5) * 288, "5m", seed=3)):
+            batch = batch if number < days_of_sixty * 288 else only(batch, few)
+            found += engine.update(batch, batch.close_time)
+        since = START_MS + (days_of_sixty + 2) * 86_400_000
+        return sum(isinstance(a, Alert) and a.revision == 1 and a.timestamp > since for a in found) / 3
+
+    assert a_day(3) < 2 * a_day(0)
+
+
 @pytest.mark.parametrize("asked", [3, 12, 60])
 def test_as_many_alerts_a_day_as_asked_for(asked: int) -> None:
     """A week of 5-min candles that the engine never saw; the first day it still finds out."""
@@ -349,6 +508,7 @@ def test_as_many_alerts_a_day_as_asked_for(asked: int) -> None:
         for a in engine.update(batch, batch.close_time)
         if isinstance(a, Alert) and a.revision == 1 and a.incident is None
     ]
+    assert [(a.id, check) for a in opened for check in checks(a) if not check.holds] == []
     after_a_day = [a for a in opened if a.timestamp > START_MS + 86_400_000]
     assert 0.7 * asked <= len(after_a_day) / 6 <= 1.3 * asked
 
@@ -373,7 +533,12 @@ def test_what_an_alert_says_is_enough_to_compute_its_score_again() -> None:
     found += analyse(wick(recording(SYMBOLS, 300, inject=drift), 220, 11), "1m")[1]
     alerts = [decode_alert(encode(a), received_at=0) for a in found if isinstance(a, Alert)]
     assert {a.method for a in alerts} == set(Method)
-    assert [recompute(a.method, a.explanation) for a in alerts] == [a.score for a in alerts]
+    told = {alert.id: checks(alert) for alert in alerts}
+    assert all(told.values())
+    assert [(found, check) for found, made in told.items() for check in made if not check.holds] == []
+    assert {check.name for made in told.values() for check in made} == {
+        "score", "threshold", "price", "change", "observed", "size", "volume",
+    }  # fmt: skip
 
 
 def test_a_drift_says_how_its_sum_came_about() -> None:

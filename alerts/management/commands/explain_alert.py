@@ -1,48 +1,69 @@
-import math
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from alerts.detectors.explanation import recompute
+from alerts.detectors.bank import VERSION
+from alerts.detectors.explanation import checks, price_text, window_text
 from alerts.models import Alert
 from market.decoding import decode_alert
-from market.messages import Method
+from market.messages import Alert as Message
+from market.models import MarketAnomaly
+from market.times import moment
 
 
 class Command(BaseCommand):
     help = (
-        "Say why an alert was raised and compute its score again from what is stored of it. "
-        "Example: `manage.py explain_alert BTCUSDT.1m.1621425600000.binance`."
+        "Say why an alert was raised and work its figures out again from what is stored of it. Fails when one does not "
+        "follow. Example: `manage.py explain_alert BTCUSDT.1m.1621425600000.binance`."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("id", metavar="ID")
+        parser.add_argument("id", metavar="ID", help="as in GET /alerts, in the admin, or on the wire")
 
     def handle(self, *args: Any, **options: Any) -> None:
         stored = Alert.objects.filter(id=options["id"]).first()
         if stored is None:
-            raise CommandError(f"There is no alert {options['id']}.")
+            raise CommandError(_unknown(options["id"]))
         alert = decode_alert(stored.payload.encode(), received_at=0)
+        self._tell(alert)
+        found = checks(alert)
+        if not found:
+            self.stdout.write(f"Score {alert.score:.6g}: of another detector, which does not say how it came about.")
+            return
+        for check in found:
+            self.stdout.write(f"  {check.name:<9} {check.text}{'' if check.holds else '   ← DOES NOT FOLLOW'}")
+        if wrong := [check.name for check in found if not check.holds]:
+            raise CommandError(f"Stored otherwise: {', '.join(wrong)} (score {alert.score:.6g}).")
+        self.stdout.write(f"Everything is equal to what is stored; score {alert.score:.6g}.")
+
+    def _tell(self, alert: Message) -> None:
         explanation = alert.explanation
-        self.stdout.write(f"{alert.severity} {alert.method} {alert.symbol}: {explanation.sentence}")
+        self.stdout.write(f"{alert.severity} {alert.method} {alert.direction}: {explanation.sentence or alert.symbol}")
+        what = [f"{moment(alert.timestamp):%Y-%m-%d %H:%M:%S} UTC", f"revision {alert.revision}, {alert.state.lower()}"]
+        if explanation.version is not None:
+            other = "" if explanation.version == VERSION else f" (these are version {VERSION})"
+            what.append(f"detectors version {explanation.version}{other}")
+        if alert.incident:
+            what.append(f"part of {alert.incident}")
+        self.stdout.write("  " + ", ".join(what))
+        for one in explanation.escalations:
+            self.stdout.write(f"  {one.severity:<9} since {moment(one.timestamp):%H:%M:%S}")
         for item in explanation.methods:
             self.stdout.write(f"  {item.method:<10} {item.score:+.2f}")
-        again = recompute(alert.method, explanation)
-        if again is None:
-            self.stdout.write(f"score {alert.score:.6g}: of another detector, which does not say how it came about.")
-            return
-        window = f"window {explanation.window}, baseline {explanation.baseline_size} values"
-        self.stdout.write(f"observed {explanation.observed:.6g}, usual {explanation.usual:.6g} ({window})")
-        given = explanation.parameters
-        if alert.method is Method.CUSUM:
-            steps = " ".join(f"{given['side'] * z:+.2f}" for z in given["steps"])
-            self.stdout.write(f"from {given['start']:.6g}, each step less {given['slack']:g}: {steps}")
-        if "size" in given:
-            size = (
-                f"size {given['size']:.3g} times what is worth a trade, on {given['surge']:.3g} times the usual volume"
+        if None not in (alert.price, alert.expected, alert.lower, alert.upper):
+            price, expected, lower, upper = (
+                price_text(value or 0.0) for value in (alert.price, alert.expected, alert.lower, alert.upper)
             )
-            self.stdout.write(f"{alert.severity} by {size}")
-        self.stdout.write(f"score {again:.6g} against a threshold of {alert.threshold:.6g}")
-        if not math.isclose(again, alert.score, rel_tol=1e-9):
-            raise CommandError(f"The stored score is another one: {alert.score:.6g}.")
-        self.stdout.write("equal to the stored score")
+            self.stdout.write(f"  price {price}, expected {expected}, usually between {lower} and {upper}")
+        window, size = explanation.parameters.get("window_ms"), explanation.baseline_size
+        if isinstance(window, int) and size is not None:
+            self.stdout.write(f"  over {window_text(window)}, against a usual learnt from {size} values")
+
+
+def _unknown(id: str) -> str:
+    incident = MarketAnomaly.objects.filter(id=id).first()
+    if incident is None:
+        return f"There is no alert {id}."
+    parts = Alert.objects.filter(incident=id).values_list("id", flat=True)
+    some = f"; alerts that are a part of it: {', '.join(parts[:5])}" if parts else ", and no alert is a part of it"
+    return f"{id} is a market anomaly ({incident.type}){some}."

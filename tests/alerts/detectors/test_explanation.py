@@ -11,12 +11,13 @@ from market.messages import Method
 
 
 def said(method: Method, change: float, **given: Any) -> str:
+    move = math.log1p(change)
     finding = Finding(
-        method=method, score=given.get("score", 9.0), threshold=5.0, observed=given.get("observed", math.log1p(change)),
-        usual=0.001, expected=given.get("expected", 0.0), horizon=0, window_ms=given.get("window_ms", 60_000),
-        baseline=240, methods=[], sigma=0.0015, against_market=given.get("against_market", True), evidence={},
+        method=method, score=given.get("score", 9.0), threshold=5.0, observed=given.get("observed", move), usual=0.001,
+        expected=given.get("expected", 0.0), horizon=0, window_ms=given.get("window_ms", 60_000), baseline=240,
+        methods=[], move=move, sigma=0.0015, against_market=given.get("against_market", True), evidence={},
     )  # fmt: skip
-    return sentence("BTCUSDT", finding, change, 43_251.26, 21_300_000.0, 0.003).replace(NO_BREAK, " ")
+    return sentence("BTCUSDT", finding, 43_251.26, 21_300_000.0, 0.003).replace(NO_BREAK, " ")
 
 
 @pytest.mark.parametrize("method", [Method.Z_SCORE, Method.MAD, Method.EWMA])
@@ -41,11 +42,11 @@ def test_a_surge_is_told_as_a_multiple_with_what_the_price_did() -> None:
     )
 
 
-def test_a_drift_goes_the_way_of_its_score() -> None:
-    end = "over 40 min, to 43,251.3. Usual 40 min range: ±0.30 %."
-    assert said(Method.CUSUM, 0.03, score=25.0, window_ms=2_400_000) == (
-        f"BTCUSDT drifted up 3.00 % against the market {end}"
+def test_a_drift_is_told_beside_what_the_price_did() -> None:
+    end = ", to 43,251.3. Usual 40 min range: ±0.30 %."
+    assert said(Method.CUSUM, -0.01, observed=math.log(1.03), score=25.0, window_ms=2_400_000) == (
+        f"BTCUSDT drifted up 3.00 % over 40 min against the market; the price fell 1.00 %{end}"
     )
     assert said(Method.CUSUM, -0.03, score=-25.0, window_ms=2_400_000, against_market=False) == (
-        f"BTCUSDT drifted down 3.00 % {end}"
+        f"BTCUSDT drifted down 3.00 % over 40 min{end}"
     )
