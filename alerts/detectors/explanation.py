@@ -18,6 +18,8 @@ NO_BREAK = "\N{NO-BREAK SPACE}"
 # How exact a number is that went through JSON, and a price of five significant digits.
 _EXACT: Final = 1e-9
 _ROUNDED: Final = 5.1e-5
+# What is left of a price in the panel's logarithms; venues quote fewer.
+_PRICE_DIGITS: Final = 12
 _UNITS = {"s": "s", "m": "min", "h": "h", "d": "d"}
 
 
@@ -123,7 +125,7 @@ def fill(panel: Panel, column: int, finding: Finding, sigma: float) -> tuple[dic
     Enough to recompute the score (`checks`). `sigma`: `Finding.sigma` when the episode opened.
     """
     closes = panel.closes(column, CHART_CANDLES)
-    price = float(closes[-1])
+    price = significant(closes[-1], _PRICE_DIGITS)
     width = width_of(panel, finding, sigma)
     expected = lower = upper = None
     if width is not None:
@@ -166,7 +168,7 @@ def history(panel: Panel, column: int, finding: Finding, middle_now: float | Non
 
     `middle_now`: what was expected of the last close.
     """
-    closes = panel.closes(column, CHART_CANDLES).tolist()
+    closes = [significant(close, _PRICE_DIGITS) for close in panel.closes(column, CHART_CANDLES).tolist()]
     earlier = panel.closes(column, CHART_CANDLES, before=finding.window_ms // panel.bar_ms).tolist()
     width = width_of(panel, finding, finding.sigma)
     first = panel.close_time - (len(closes) - 1) * panel.bar_ms
@@ -231,7 +233,8 @@ def _score_check(alert: Alert) -> Check:
     else:
         expected = float(given["expected"])
         score = (observed - expected) / usual
-        text = f"({observed:.6g} − {expected:.6g}) / {usual:.6g}, (observed − expected) / usual"
+        less = f"− {expected:.6g}" if expected >= 0 else f"+ {-expected:.6g}"
+        text = f"({observed:.6g} {less}) / {usual:.6g}, (observed − expected) / usual"
     return Check("score", f"{score:.6g} = {text}", math.isclose(score, alert.score, rel_tol=_EXACT))
 
 
@@ -247,11 +250,12 @@ def _price_checks(alert: Alert) -> list[Check]:
         change = 100 * share(observed)
         text = f"{change:+.4f} % = e^{observed:.6g} − 1, observed"
         found.append(Check("change", text, math.isclose(change, alert.change_pct, rel_tol=_EXACT, abs_tol=_EXACT)))
-    candles = alert.explanation.parameters["window_ms"] // interval_ms(alert.interval)
+    window_ms = alert.explanation.parameters["window_ms"]
+    candles = window_ms // interval_ms(alert.interval)
     if candles < len(alert.spark):
         begun, ended = alert.spark[-1 - candles], alert.spark[-1]
         moved = math.log(ended / begun)
-        text = f"{moved:.4f} = ln({ended:.5g} / {begun:.5g}), closes {candles} candles apart"
+        text = f"{moved:.4f} = ln({ended:.5g} / {begun:.5g}), closes {window_text(window_ms)} apart"
         found.append(Check("observed", text, abs(moved - observed) <= 2 * _ROUNDED))
     return found
 

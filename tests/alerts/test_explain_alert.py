@@ -40,7 +40,7 @@ def test_it_computes_the_stored_score_again(alert: Alert) -> None:
     said = explained(alert)
     assert alert.explanation.sentence in said
     given = alert.explanation
-    assert f"= ({given.observed:.6g} − {given.parameters['expected']:.6g}) / {given.usual:.6g}, " in said
+    assert f"= ({given.observed:.6g} + {-given.parameters['expected']:.6g}) / {given.usual:.6g}, " in said
     assert "times what is worth a trade, against 1" in said
     assert f"usually between {price_text(alert.lower or 0)} and {price_text(alert.upper or 0)}" in said
     assert "Everything is equal to what is stored" in said

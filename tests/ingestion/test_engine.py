@@ -403,6 +403,7 @@ def test_what_an_alert_says_is_what_the_candles_say() -> None:
     for alert in alerts:
         observed, given = alert.explanation.observed, alert.explanation.parameters
         close = raw(batches, alert, "close")
+        assert alert.price == float(f"{close[-1]:.12g}")
         assert alert.change_pct == pytest.approx(100 * (close[-1] / close[0] - 1))
         assert abs(alert.score) >= alert.threshold if alert.threshold else False
         if alert.method is Method.VOLUME:
