@@ -38,7 +38,7 @@ ALERTS_PER_DAY: dict[str, float] = env.dict("ALERTS_PER_DAY", {}, subcast_values
 if unknown := set(ALERTS_PER_DAY) - {"LOW", "MEDIUM", "HIGH", "CRITICAL"}:
     raise SystemExit(f"ALERTS_PER_DAY: {', '.join(sorted(unknown))} is not LOW, MEDIUM, HIGH or CRITICAL.")
 if (fewest := min(ALERTS_PER_DAY.values(), default=0.0)) < 0:
-    raise SystemExit(f"ALERTS_PER_DAY: {fewest:g} is less than no alert; 0 asks for none.")
+    raise SystemExit(f"ALERTS_PER_DAY: {fewest:g} is less than no alert.")
 # Live venues, and where else to find one: a mirror or proxy that speaks its protocol (`binance=http://10.0.0.5:8080`).
 VENUES = env.list("VENUES", ["binance"])
 VENUE_URLS: dict[str, str] = env.dict("VENUE_URLS", {})

@@ -27,7 +27,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from alerts.detectors.explanation import price_text
 from ingestion.engine import Engine
 from ingestion.scoring import Event, read_events
-from ingestion.sources.recording import Recording, load_recording
+from ingestion.sources.recording import Recording, load_recording, name_of
 from market.detectors.panel import Panel
 from market.detectors.sector import DEVIATIONS, MINIMUM_MOVING, MOVES, Sectors
 from market.detectors.stress import Stress
@@ -300,11 +300,14 @@ def draw_stress(played: Played, out: Path) -> None:
 def main(recording: Path, catalogue: Path, out: Path) -> None:
     played = play(load_recording([recording]))
     with catalogue.open() as lines:
-        events = [event for event in read_events(lines) if event.file == recording.name]
+        events = [event for event in read_events(lines) if name_of(event.file) in ("", name_of(recording))]
     events = [event for event in events if event.onset_ms > played.times[AROUND]]
-    draw_methods(played, [event for event in events if event.symbol in played.symbols], out)
-    draw_movements(played, [event for event in events if event.symbol is None], out)
-    draw_sectors(played, out)
+    if of_symbols := [event for event in events if event.symbol in played.symbols]:
+        draw_methods(played, of_symbols, out)
+    if of_market := [event for event in events if event.symbol is None]:
+        draw_movements(played, of_market, out)
+    if played.sectors:
+        draw_sectors(played, out)
     draw_stress(played, out)
 
 

@@ -50,7 +50,7 @@ FETCH: Final = 50
 STRESS_EVERY_S: Final = 1.0
 # How much of the stream an analysis without a snapshot reads again, without publishing, before it goes on.
 WARM_UP_BATCHES: Final = 2_000
-# Candles that are so many of their intervals behind others of the same venue have stopped coming.
+# Candles that are so many of their intervals apart from the last ones of the same venue have stopped coming.
 _STILL_COMES: Final = 3
 # After so long without a candle (and three intervals), by the wall clock, nobody watches a venue any more.
 SILENCE_MS: Final = 600_000
@@ -74,6 +74,8 @@ class Analysis:
         self._engines: dict[tuple[str, str], Engine] = {}
         self._closed_at: dict[tuple[str, str], int] = {}
         self._heard_at: dict[tuple[str, str], int] = {}
+        # Of each venue: when the last batch closed.
+        self._latest: dict[str, int] = {}
 
     def use(self, sectors: SectorMap) -> None:
         """From now on these are the sectors, for symbols already seen too."""
@@ -97,6 +99,7 @@ class Analysis:
             logger.info("%s %s: time steps back, its analysis starts anew", *key)
             found += self._engines.pop(key).close(detected_at)
         self._closed_at[key], self._heard_at[key] = batch.close_time, detected_at
+        self._latest[batch.venue] = batch.close_time
         engine = self._engines.get(key)
         if engine is None:
             engine = self._engines[key] = self._engine(*key)
@@ -109,13 +112,11 @@ class Analysis:
         A venue that sends candles of several intervals has the index of the shortest that still comes. Only asked for
         once a second, however many candles come: what nobody sees is not worked out.
         """
-        newest: dict[str, int] = {}
-        for (venue, _), closed_at in self._closed_at.items():
-            newest[venue] = max(newest.get(venue, 0), closed_at)
         chosen: dict[str, Engine] = {}
         for key in sorted(self._engines, key=lambda key: interval_ms(key[1])):
             venue, interval = key
-            comes = newest[venue] - self._closed_at[key] <= _STILL_COMES * interval_ms(interval)
+            apart = abs(self._latest[venue] - self._closed_at[key])
+            comes = apart <= _STILL_COMES * interval_ms(interval)
             if comes and self._engines[key].stress is not None:
                 chosen.setdefault(venue, self._engines[key])
         return [_at_a_glance(engine, engine.stress) for engine in chosen.values() if engine.stress is not None]
@@ -147,6 +148,7 @@ class Analysis:
             try:
                 key = saved["venue"], saved["interval"]
                 self._closed_at[key], self._heard_at[key] = int(saved["closed_at"]), now_ms
+                self._latest[key[0]] = self._closed_at[key]
             except (KeyError, TypeError) as error:
                 raise ValueError(f"the saved state is incomplete: {error}") from error
             engine = self._engines[key] = self._engine(*key)
@@ -154,7 +156,7 @@ class Analysis:
 
     def forget(self) -> None:
         """Start anew, without a word about what is open."""
-        for known in (self._engines, self._closed_at, self._heard_at):
+        for known in (self._engines, self._closed_at, self._heard_at, self._latest):
             known.clear()
 
     def _engine(self, venue: str, interval: str) -> Engine:
@@ -339,8 +341,10 @@ async def _analyse(analysis: Analysis, message: Received, rejects: Rejects) -> S
         await rejects.reject(message, str(error))
     except (ArithmeticError, ValueError) as error:
         # Numbers that nobody thought of. Read again and again, they would stop the stream.
-        logger.exception("The analysis failed on a message on %s", message.subject)
-        await rejects.reject(message, f"the analysis failed on it: {error}")
+        reason = f"the analysis failed on it: {error}"
+        if reason not in rejects.counts:
+            logger.exception("The analysis failed on a message on %s", message.subject)
+        await rejects.reject(message, reason)
     return ()
 
 

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from alerts.detectors.explanation import price_text
 from ingestion.scoring import DAY_MS, Event, Score
 from ingestion.sources.recording import VALUES, Recording
+from market.detectors.panel import PRICES
 from market.messages import (
     SEVERITIES,
     Alert,
@@ -36,7 +37,8 @@ _MOST_TICKS: Final = 8
 # What a reader counts in: seconds up to half a minute, minutes, hours, days.
 _TIME_STEPS: Final = [
     *(1_000 * step for step in (1, 5, 10, 30, 60, 300, 600, 1_800)),
-    *(3_600_000 * step for step in (1, 3, 6, 12, 24, 48, 168, 720)),
+    *(3_600_000 * step for step in (1, 3, 6, 12, 24, 48, 168)),
+    *(DAY_MS * step for step in (30, 90, 180, 360)),
 ]
 
 Floats = NDArray[np.float64]
@@ -222,9 +224,12 @@ class _Closes:
         self._step_ms = interval_ms(recording.interval)
         self._place = {symbol: code for code, symbol in enumerate(recording.symbols)}
         row_time = np.repeat(recording.close_time, np.diff(recording.start))
-        order = np.argsort(recording.code, kind="stable")
+        close = recording.values[VALUES.index("close")]
+        # What the analysis takes for no price is none here.
+        price = np.flatnonzero((close >= PRICES[0]) & (close <= PRICES[1]))
+        order = price[np.argsort(recording.code[price], kind="stable")]
         self._time = row_time[order]
-        self._close = recording.values[VALUES.index("close")][order]
+        self._close = close[order]
         self._code = recording.code[order]
 
     def after(self, symbol: str, time_ms: int) -> tuple[NDArray[np.int64], Floats]:
@@ -323,8 +328,9 @@ def _market_chart(found: Findings, closes: _Closes) -> str:
         y = frame.y(value)
         parts.append(f'<line class="grid" x1="0" x2="1200" y1="{y}" y2="{y}"/>')
         labels.append(f'<span class="value" style="top:{y / 3:.1f}%">{f"{value:+.4g}" if value else 0} %</span>')
-    for time in _ticks(frame.times, _time_step(frame.times)):
-        labels.append(f'<span class="time" style="left:{frame.x(time) / 12:.1f}%">{_tick(time)}</span>')
+    step_ms = _time_step(frame.times)
+    for time in _ticks(frame.times, step_ms):
+        labels.append(f'<span class="time" style="left:{frame.x(time) / 12:.1f}%">{_tick(time, step_ms)}</span>')
     parts.append(frame.line(times, moves, "close"))
     # The picture is stretched to the page's width, which would stretch a text in it, too.
     picture = frame.svg("".join(parts), "the market and its synchronized movements", stretched=True)
@@ -344,13 +350,16 @@ def _round_step(span: tuple[float, float]) -> float:
 
 
 def _time_step(span: tuple[float, float]) -> int:
-    fitting = (step for step in _TIME_STEPS if (span[1] - span[0]) / step <= _MOST_TICKS)
-    return next(fitting, _TIME_STEPS[-1])
+    least = (span[1] - span[0]) / _MOST_TICKS
+    # Whole years when nothing less will do.
+    return next((step for step in _TIME_STEPS if step >= least), _TIME_STEPS[-1] * ceil(least / _TIME_STEPS[-1]))
 
 
-def _tick(time_ms: float) -> str:
-    """The day at midnight, else the time."""
+def _tick(time_ms: float, step_ms: int) -> str:
+    """The day at midnight (the month, when these are apart), else the time."""
     at = moment(int(time_ms))
+    if step_ms >= 30 * DAY_MS:
+        return f"{at:%b %Y}"
     return f"{at:%d %b}" if time_ms % DAY_MS == 0 else f"{at:%H:%M:%S}".removesuffix(":00")
 
 

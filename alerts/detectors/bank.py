@@ -237,7 +237,7 @@ class Bank:
         said = [
             MethodScore(method, round(score if rank == leading else float(s.score[column]), 3))
             for rank, (method, s) in enumerate(zip(self.methods, self.scores, strict=True))
-            if rank == leading or s.strength[column] >= EXIT * self.limits[0][rank]
+            if rank == leading or s.strength[column] >= EXIT * self.limits[0, rank]
         ]
         sigma = MAD_TO_SIGMA * float(self.deviation[column])
         return Finding(

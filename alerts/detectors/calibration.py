@@ -60,7 +60,7 @@ class Calibration(Stateful):
     state that was saved under other budgets is taken over, and its limits follow these at once.
     """
 
-    KEPT = ("counts", "days", "gains", "alerts", "highest", "seen", "block", "asked", "limits", "sizes")
+    KEPT = ("counts", "days", "gains", "alerts", "highest", "seen", "block", "asked", "listed", "limits", "sizes")
 
     def __init__(self, panel: Panel, methods: int, alerts_per_day: Mapping[Severity, float] | None = None) -> None:
         self.panel = panel
@@ -76,8 +76,9 @@ class Calibration(Stateful):
         # When a symbol last had a candle, as a close time.
         self.seen: NDArray[np.int64] = np.zeros(0, dtype=np.int64)
         self.block = -1
-        # The budgets that the limits are of.
+        # The budgets that the limits are of, and the number of symbols.
         self.asked: dict[str, float] = {}
+        self.listed = -1
         self.limits: Floats = np.ones((len(RARITIES), methods))
         self.sizes: Floats = np.array(USUAL_SIZES)
 
@@ -92,26 +93,28 @@ class Calibration(Stateful):
 
     def learn(self, strengths: Floats, size: Floats) -> None:
         """Take in a batch's strengths (methods, n) and S / θ on real volume (n,). Limits move when a block ends."""
-        self.seen[self.panel.fresh] = self.panel.close_time
         block = self.panel.close_time // BLOCK_MS
         if block != self.block:
             if self.block >= 0:
                 self._end_block()
             self.block = block
+        self.seen[self.panel.fresh] = self.panel.close_time
         np.maximum(self.highest[:-1], strengths, out=self.highest[:-1])
         np.maximum(self.highest[-1], size, out=self.highest[-1])
 
     def prepare(self) -> None:
-        """Before the first batch of a new or restored calibration is judged: limits are those of the budgets."""
+        """Before a batch is judged: limits are those of the budgets, and until half an hour has shown who trades, of
+        the symbols that there are."""
         asked = {severity.value: count for severity, count in self.budgets.items()}
-        if self.block < 0 or asked != self.asked:
+        if asked != self.asked or (not self.days and self.listed != len(self.panel.symbols)):
             self.asked = asked
             self._set_limits()
 
     def _listed(self) -> int:
-        now = self.panel.close_time
-        # A symbol that is hardly traded is a part of the universe all the same.
-        return int((self.seen > now - DAY_MS).sum()) if self.block >= 0 else len(self.panel.symbols)
+        """How many symbols had a candle in the day before the end of the block, however seldom they trade."""
+        if not self.days:
+            return len(self.panel.symbols)
+        return int((self.seen > (self.block + 1) * BLOCK_MS - DAY_MS).sum())
 
     def _budget(self, severity: Severity, listed: int) -> float | None:
         """Alerts a day; None: as many as there are."""
@@ -137,7 +140,7 @@ class Calibration(Stateful):
         self._set_limits()
 
     def _set_limits(self) -> None:
-        listed = self._listed()
+        listed = self.listed = self._listed()
         methods = len(self.counts) - 1
         for rank, severity in enumerate(SEVERITIES):
             asked = self._budget(severity, listed)

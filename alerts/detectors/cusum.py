@@ -134,9 +134,10 @@ class Cusum(Stateful):
         residual = self._residual(panel, market)
         z = np.clip(residual / self._sigma(), -CLIP, CLIP)
         sums = stepped(self.sums, np.stack([z, -z]))
-        leaves = where & (self.sums == 0)
-        np.copyto(self.since, float(panel.close_time - self.period), where=leaves)
-        np.copyto(self.origin, panel.log_close[panel.slot] - panel.returns[0], where=leaves)
+        # Whatever is zero may leave it with this step.
+        zero = self.sums == 0
+        self.since = np.where(zero, float(panel.close_time - self.period), self.since)
+        self.origin = np.where(zero, panel.log_close[panel.slot] - panel.returns[0], self.origin)
         # Times the condition, not `where` it holds: which it is nobody can foresee, the processor neither.
         running = sums > 0
         np.copyto(self.steps, (self.steps + 1) * running, where=where)

@@ -50,6 +50,8 @@ def price_text(price: float) -> str:
     """
     if price >= 1000:
         return f"{price:,.1f}"
+    if price < 1e-15:
+        return f"{price:.4g}"
     decimals = min(max(4 - math.floor(math.log10(price)), 0), 20) if price > 0 else 2
     text = f"{price:.{decimals}f}"
     return text.rstrip("0").rstrip(".") if "." in text else text
@@ -209,11 +211,12 @@ def checks(alert: Alert) -> list[Check]:
         return []
     try:
         found = [_score_check(alert)]
-        if alert.threshold is not None:
+        # Earlier versions told another limit than the one that an alert was judged by.
+        if alert.threshold is not None and alert.explanation.version == VERSION:
             enough = abs(alert.score) >= alert.threshold * (1 - _EXACT)
             found.append(Check("threshold", f"|{alert.score:.6g}| against {alert.threshold:.6g}", enough))
         return found + _price_checks(alert) + _size_checks(alert.explanation.parameters)
-    except (ArithmeticError, KeyError, TypeError, ValueError):
+    except (ArithmeticError, LookupError, TypeError, ValueError):
         return []
 
 
@@ -252,7 +255,7 @@ def _price_checks(alert: Alert) -> list[Check]:
         found.append(Check("change", text, math.isclose(change, alert.change_pct, rel_tol=_EXACT, abs_tol=_EXACT)))
     window_ms = alert.explanation.parameters["window_ms"]
     candles = window_ms // interval_ms(alert.interval)
-    if candles < len(alert.spark):
+    if 0 < candles < len(alert.spark):
         begun, ended = alert.spark[-1 - candles], alert.spark[-1]
         moved = math.log(ended / begun)
         text = f"{moved:.4f} = ln({ended:.5g} / {begun:.5g}), closes {window_text(window_ms)} apart"
@@ -261,7 +264,7 @@ def _price_checks(alert: Alert) -> list[Check]:
 
 
 def _size_checks(given: dict[str, Any]) -> list[Check]:
-    if "size" not in given:
+    if "size_threshold" not in given:
         return []
     size, surge = float(given["size"]), float(given["surge"])
     needed, traded = float(given["size_threshold"]), float(given["surge_threshold"])

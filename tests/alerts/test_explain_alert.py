@@ -82,6 +82,30 @@ def test_it_says_when_other_detectors_found_it(alert: Alert) -> None:
 
 
 @pytest.mark.django_db
+def test_alerts_of_earlier_detectors_are_explained_as_far_as_they_go(alert: Alert) -> None:
+    """Version 6 said nothing of what a size is compared with, and told a threshold that it had not used."""
+    parameters = {
+        name: value for name, value in alert.explanation.parameters.items() if not name.endswith("_threshold")
+    }
+    older = msgspec.structs.replace(alert.explanation, version="6", parameters=parameters)
+    said = explained(msgspec.structs.replace(alert, explanation=older, threshold=1e6))
+    assert "(observed − expected) / usual" in said
+    assert "Everything is equal to what is stored" in said
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("window_ms", [-600_000, -5, True, 0, 1.5, "1m"])
+def test_a_window_of_somebody_elses_making_is_no_crash(alert: Alert, window_ms: Any) -> None:
+    parameters = alert.explanation.parameters | {"window_ms": window_ms}
+    foreign = msgspec.structs.replace(
+        alert,
+        spark=[alert.price or 0.0] * 3,
+        explanation=msgspec.structs.replace(alert.explanation, parameters=parameters),
+    )
+    assert alert.explanation.sentence in explained(foreign)
+
+
+@pytest.mark.django_db
 def test_an_incident_names_its_alerts(alert: Alert) -> None:
     movement = samples.a_movement("m1")
     store([sequenced(1, 1, msgspec.structs.replace(alert, incident="m1"))])

@@ -233,3 +233,6 @@ def test_mistakes_are_one_clear_sentence(recorded: Recorded, tmp_path: Path) -> 
         backtest(recorded.file, "--json", tmp_path / "nowhere" / "found.jsonl")
     with pytest.raises(CommandError, match=r"nowhere/page\.html: No such file or directory"):
         backtest(tmp_path / "absent.parquet", "--report", tmp_path / "nowhere" / "page.html")
+    with pytest.raises(CommandError, match=r"absent\.parquet: no such file"):
+        backtest(tmp_path / "absent.parquet", "--report", tmp_path / "page.html")
+    assert not (tmp_path / "page.html").exists()

@@ -469,6 +469,33 @@ def test_the_first_half_hour_keeps_to_the_budget() -> None:
     assert opened({"LOW": 0.5}) == opened({"LOW": 0.0}) == 0
 
 
+@pytest.mark.parametrize("first", [60, 10, 0])
+def test_the_first_limits_are_those_of_all_that_trade(first: int) -> None:
+    """However few of them trade in the first candle."""
+    engine = Engine("test", "1m", {}, alerts_per_day={"LOW": 6.0})
+    for number, batch in enumerate(recording(60, 4)):
+        engine.update(batch if number else only(batch, set(names(60)[first:])), batch.close_time)
+    low, medium = engine.bank.limits
+    # One alert of ten symbols a day: by the prior, rates fall with the cube of the strength.
+    assert low.tolist() == pytest.approx([0.8 * 10 ** (1 / 3)] * len(low), rel=0.01)
+    assert medium.tolist() == pytest.approx([1.1 * limit for limit in low], rel=0.01)
+
+
+@pytest.mark.parametrize("first", [20, 5, 0])
+@pytest.mark.parametrize("now", [{}, {"LOW": 10.0}])
+def test_a_silence_of_a_day_leaves_the_universe_as_it_was(first: int, now: dict[str, float]) -> None:
+    batches = list(recording(20, 600, "5m"))
+    engine = Engine("test", "5m", {})
+    for batch in batches:
+        engine.update(batch, batch.close_time)
+    other = Engine("test", "5m", {}, alerts_per_day=now)
+    other.restore(unpack(pack(engine.state())))
+    back = only(batches[-1], set(names(20)[first:]))
+    other.update(msgspec.structs.replace(back, close_time=back.close_time + 25 * 3_600_000), 0)
+    assert other.bank.calibration.listed == 20
+    assert (other.bank.limits[0] == engine.bank.calibration.limits[0]).all() == (not now)
+
+
 @pytest.mark.parametrize("now", [{}, {"HIGH": 50.0}])
 def test_a_budget_that_is_not_asked_for_any_more_ends_with_the_next_start(now: dict[str, float]) -> None:
     batches = list(recording(20, 600, "5m"))
@@ -509,6 +536,7 @@ def test_as_many_alerts_a_day_as_asked_for(asked: int) -> None:
         for a in engine.update(batch, batch.close_time)
         if isinstance(a, Alert) and a.revision == 1 and a.incident is None
     ]
+    assert all(checks(a) for a in opened)
     assert [(a.id, check) for a in opened for check in checks(a) if not check.holds] == []
     after_a_day = [a for a in opened if a.timestamp > START_MS + 86_400_000]
     assert 0.7 * asked <= len(after_a_day) / 6 <= 1.3 * asked

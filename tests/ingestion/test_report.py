@@ -133,3 +133,14 @@ def test_an_alert_that_escalated_says_when_it_was_what(recording: Recording) -> 
     assert f"{opened} MEDIUM → {gravest} CRITICAL" in page.text
     assert page.classes["mark"] == page.classes["gravest"] == 1
     assert "57,900.0" in page.text, "the lowest price of the chart"
+
+
+def test_years_and_prices_that_are_none_have_a_page(tmp_path: Path) -> None:
+    day = 24 * 60 * MINUTE
+    rows = [f"{day * (18_000 + number)},AUSDT,1,1,1,{1 + number / 1_500},1" for number in range(1_500)]
+    rows += [f"{day * 18_000},BUSDT,1,1,1,1e-310,1", *(f"{day * (18_001 + n)},BUSDT,1,1,1,1,1" for n in range(1_499))]
+    (tmp_path / "a.csv").write_text("\n".join(["ts,symbol,open,high,low,close,volume", *rows]))
+    page = Page(render([Findings("a.csv", load_recording([tmp_path / "a.csv"]))]))
+    assert 4 <= page.classes["time"] <= 9
+    assert "2020" in page.text
+    assert "nan" not in page.text

@@ -56,7 +56,7 @@ class Command(BaseCommand):
             )
             self.stdout.write(f"  price {price}, expected {expected}, usually between {lower} and {upper}")
         window, size = explanation.parameters.get("window_ms"), explanation.baseline_size
-        if isinstance(window, int) and size is not None:
+        if type(window) is int and window > 0 and window % 1_000 == 0 and size is not None:
             self.stdout.write(f"  over {window_text(window)}, against a usual learnt from {size} values")
 
 

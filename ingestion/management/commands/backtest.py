@@ -57,8 +57,8 @@ class Command(BaseCommand):
         try:
             events_in = self._catalogue(options["events"], options["files"]) if options["events"] else None
             for path in (options["scores"], options["report"]):
-                if path:
-                    path.open("a").close()  # what cannot be written is better known before the analysis than after it
+                if path is not None:
+                    _try_to_write(path)
             with ExitStack() as stack:
                 out = stack.enter_context(options["json"].open("wb")) if options["json"] else None
                 results = [_run(files, options["venue"], events_in, out) for files in parts]
@@ -153,6 +153,14 @@ class _Result:
                 str(revisions[len(revisions) // 2]),
             )
         return table
+
+
+def _try_to_write(path: Path) -> None:
+    """Raises `OSError` now rather than after the analysis; leaves things as they are."""
+    new = not path.exists()
+    path.open("a").close()
+    if new:
+        path.unlink()
 
 
 def _read_events(path: Path) -> list[Event]:

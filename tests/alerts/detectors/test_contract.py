@@ -239,11 +239,13 @@ LISTED, LEFT, BACK = 20, 180, 240
 def on_the_move(returns: Returns, volumes: Returns) -> None:
     returns[LEFT - 50 : LEFT, 5] += 0.0015
     returns[LEFT + 10, 5] = 0.7
+    returns[BACK - 10 : BACK - 2, np.arange(SYMBOLS) != 5] -= 0.01
 
 
 def absent(batches: Iterable[CandleBatch]) -> Iterator[CandleBatch]:
     """One symbol is listed late, leaves in the middle of a drift, and is back an hour later at twice the price, with a
-    candle that opens where the last one closed. Another one trades in one minute of three."""
+    candle that opens where the last one closed; the market has just fallen. Another one trades in one minute of three.
+    """
     last = 0.0
     for i, batch in enumerate(batches):
         if i == BACK:

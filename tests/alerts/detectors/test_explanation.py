@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from alerts.detectors.bank import Finding
-from alerts.detectors.explanation import NO_BREAK, sentence
+from alerts.detectors.explanation import NO_BREAK, price_text, sentence
 from market.messages import Method
 
 
@@ -40,6 +40,10 @@ def test_a_surge_is_told_as_a_multiple_with_what_the_price_did() -> None:
     assert said(Method.VOLATILITY, 0.0, score=8.0, observed=math.log(1.05), window_ms=900_000) == (
         "BTCUSDT swung by 5.00 % within 15 min, 8.0× its usual range; the price stood still, to 43,251.3."
     )
+
+
+def test_a_price_is_never_told_as_nothing() -> None:
+    assert [price_text(price) for price in (1e-25, 1.2345e-14, 0.5)] == ["1e-25", "0.000000000000012345", "0.5"]
 
 
 def test_a_drift_is_told_beside_what_the_price_did() -> None:
