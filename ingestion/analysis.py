@@ -22,7 +22,7 @@ from nats.aio.client import Client
 
 from ingestion import snapshot
 from ingestion.engine import Engine
-from ingestion.metrics import ANALYSIS_SECONDS, SNAPSHOT_SECONDS
+from ingestion.metrics import ANALYSIS_LEFT_OUT, ANALYSIS_SECONDS, SNAPSHOT_SECONDS
 from ingestion.nats import CANDLES, TRANSIENT, Publisher, epoch_ms
 from ingestion.orphans import find_orphans
 from ingestion.reader import Received, open_reader
@@ -54,12 +54,18 @@ WARM_UP_BATCHES: Final = 2_000
 _STILL_COMES: Final = 3
 # After so long without a candle (and three intervals), by the wall clock, nobody watches a venue any more.
 SILENCE_MS: Final = 600_000
+# Anyone may publish candles, of whatever venues and symbols. An engine takes 0.1 MB and at most 20 KB a symbol.
+MOST_ENGINES: Final = 100
+MOST_SYMBOLS: Final = 50_000
 _POSITIONS: Final = "POSITIONS"
 _POSITION_KEY: Final = "analyze"
 
 
 class Analysis:
-    """One engine for every venue and interval that sends candles. Pure but for the log.
+    """One engine for every venue and interval that sends candles. Pure but for the log and a counter.
+
+    There are `MOST_ENGINES` of them at most, with `MOST_SYMBOLS` together. Then those that have been silent for long
+    make room for new ones; when none has, what is new is left out, and what is known goes on.
 
     `max_sector_age_ms`: what is found with an older map than that is marked as degraded. `alerts_per_day`: the budget
     (`ingestion.engine.Engine`).
@@ -76,6 +82,8 @@ class Analysis:
         self._heard_at: dict[tuple[str, str], int] = {}
         # Of each venue: when the last batch closed.
         self._latest: dict[str, int] = {}
+        # Those that had to leave symbols out.
+        self._full: set[tuple[str, str]] = set()
 
     def use(self, sectors: SectorMap) -> None:
         """From now on these are the sectors, for symbols already seen too."""
@@ -87,13 +95,15 @@ class Analysis:
         """What a batch shows.
 
         A venue starts anew, and warms up again, when its time steps back (a recording played again, a live venue's
-        history after an interruption). After a silence its prices start over (`market.detectors.panel`).
+        history after an interruption). After a silence its prices start over (`market.detectors.panel`). Raises
+        `InvalidMessage` for a new venue or interval when there are too many.
         """
         key = (batch.venue, batch.interval)
         last = self._closed_at.get(key)
         if last == batch.close_time:
             return []
-        found: list[Anomaly] = []
+        found = self._make_room(batch, detected_at)
+        batch = self._fitting(batch)
         gap = 0 if last is None else batch.close_time - last
         if gap < 0:
             logger.info("%s %s: time steps back, its analysis starts anew", *key)
@@ -128,12 +138,11 @@ class Analysis:
 
     def close_silent(self, now_ms: int) -> list[Anomaly]:
         """The end of what is open on venues that have been silent for long: a feed that ended, or another source."""
-        silent = [
-            engine
-            for (venue, interval), engine in self._engines.items()
-            if now_ms - self._heard_at[venue, interval] > max(SILENCE_MS, 3 * interval_ms(interval))
-        ]
+        silent = [engine for key, engine in self._engines.items() if self._silent(key, now_ms)]
         return self._marked([message for engine in silent for message in engine.close(now_ms)], now_ms)
+
+    def _silent(self, key: tuple[str, str], now_ms: int) -> bool:
+        return now_ms - self._heard_at[key] > max(SILENCE_MS, 3 * interval_ms(key[1]))
 
     def open_anomalies(self) -> list[Anomaly]:
         return [message for engine in self._engines.values() for message in engine.open_anomalies()]
@@ -156,8 +165,53 @@ class Analysis:
 
     def forget(self) -> None:
         """Start anew, without a word about what is open."""
-        for known in (self._engines, self._closed_at, self._heard_at, self._latest):
+        for known in (self._engines, self._closed_at, self._heard_at, self._latest, self._full):
             known.clear()
+
+    def _make_room(self, batch: CandleBatch, detected_at: int) -> list[Anomaly]:
+        """Let go of what has been silent the longest, until the batch fits or nothing is silent; what ends with it."""
+        mine = (batch.venue, batch.interval)
+        found: list[Anomaly] = []
+        while self._lacks_engine(mine) or self._too_many(batch):
+            silent = [key for key in self._engines if key != mine and self._silent(key, detected_at)]
+            if not silent:
+                break
+            key = min(silent, key=lambda known: self._heard_at[known])
+            logger.info("%s %s: silent, and its analysis makes room for another", *key)
+            found += self._engines.pop(key).close(detected_at)
+            del self._closed_at[key], self._heard_at[key]
+            self._full.discard(key)
+            if not any(venue == key[0] for venue, _ in self._engines):
+                del self._latest[key[0]]
+        if self._lacks_engine(mine):
+            raise InvalidMessage(f"{MOST_ENGINES} venues and intervals are analysed already, there is no room for more")
+        return found
+
+    def _fitting(self, batch: CandleBatch) -> CandleBatch:
+        """The batch without the symbols that there is no room for."""
+        left_out = self._too_many(batch)
+        if not left_out:
+            return batch
+        ANALYSIS_LEFT_OUT.inc(len(left_out))
+        key = (batch.venue, batch.interval)
+        if key not in self._full:
+            self._full.add(key)
+            logger.warning("%s %s: no room for %d symbols, %d are analysed", *key, len(left_out), MOST_SYMBOLS)
+        rows = sorted(set(range(len(batch.symbols))) - set(left_out))
+        names = ("symbols", "open", "high", "low", "close", "volume")
+        return msgspec.structs.replace(batch, **{name: [getattr(batch, name)[row] for row in rows] for name in names})
+
+    def _lacks_engine(self, key: tuple[str, str]) -> bool:
+        return key not in self._engines and len(self._engines) >= MOST_ENGINES
+
+    def _too_many(self, batch: CandleBatch) -> Sequence[int]:
+        """Rows of the symbols that are new and more than there is room for."""
+        room = max(MOST_SYMBOLS - sum(len(engine.panel.symbols) for engine in self._engines.values()), 0)
+        if len(batch.symbols) <= room:
+            return ()
+        engine = self._engines.get((batch.venue, batch.interval))
+        known = engine.panel.columns if engine else {}
+        return [row for row, symbol in enumerate(batch.symbols) if symbol not in known][room:]
 
     def _engine(self, venue: str, interval: str) -> Engine:
         return Engine(venue, interval, self._sectors_for, self._alerts_per_day)

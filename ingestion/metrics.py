@@ -14,6 +14,9 @@ TICKS: Final = Counter(
 PUBLISHED: Final = Counter("anomalies_published", "Messages NATS has taken from this process.", ["kind"])
 PUBLISH_RETRIES: Final = Counter("anomalies_publish_retries", "Times that messages without an answer were sent again.")
 ANALYSIS_SECONDS: Final = Summary("anomalies_analysis_seconds", "Time the analysis took for a batch of candles.")
+ANALYSIS_LEFT_OUT: Final = Counter(
+    "anomalies_analysis_left_out", "Candles of symbols that the analysis had no room for."
+)
 SNAPSHOT_SECONDS: Final = Summary("anomalies_snapshot_seconds", "Time the analysis waited while it was saved.")
 STORED: Final = Counter("anomalies_stored", "Messages the bridge has stored and sent on.", ["channel"])
 STORE_RETRIES: Final = Counter("anomalies_store_retries", "Times the database did not take a batch.")

@@ -6,12 +6,13 @@ import heapq
 import msgspec
 import pytest
 from nats.aio.client import Client
+from prometheus_client import REGISTRY
 
-from ingestion.analysis import Analysis, run_analyze
+from ingestion.analysis import SILENCE_MS, Analysis, run_analyze
 from ingestion.engine import Engine
 from ingestion.nats import Publisher
 from market.detectors.state import pack, unpack
-from market.messages import Anomaly, CandleBatch
+from market.messages import Anomaly, CandleBatch, InvalidMessage, State
 from tests.market.recordings import recording
 
 SYMBOLS = 20
@@ -46,6 +47,58 @@ def test_a_venue_whose_clock_went_back_has_the_index_of_what_plays_now() -> None
     for batch in recording(SYMBOLS, 70, "5m"):
         other.update(batch, batch.close_time)
     assert [index.interval for index in other.stress()] == ["5m"]
+
+
+def test_whoever_invents_symbols_takes_no_memory_from_those_that_are_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ingestion.analysis.MOST_SYMBOLS", SYMBOLS + 5)
+    analysis, alone = Analysis(), Analysis()
+    for minute, batch in enumerate(recording(SYMBOLS, 400)):
+        invented = _batch(batch.close_time, [f"S{minute}X{number}USDT" for number in range(3)], venue="somebody")
+        assert analysis.update(batch, batch.close_time) == alone.update(batch, batch.close_time)
+        analysis.update(invented, batch.close_time)
+    assert sum(len(state["panel"]["symbols"]) for state in analysis.states()) == SYMBOLS + 5
+
+
+def test_a_new_listing_that_there_is_no_room_for_stops_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ingestion.analysis.MOST_SYMBOLS", 2)
+    left_out = REGISTRY.get_sample_value("anomalies_analysis_left_out_total") or 0
+    analysis = Analysis()
+    analysis.update(_batch(60_000, ["AUSDT", "BUSDT"]), 60_000)
+    analysis.update(_batch(120_000, ["NEWUSDT", "AUSDT", "BUSDT"]), 120_000)
+    (state,) = analysis.states()
+    assert (state["panel"]["symbols"], state["closed_at"]) == (["AUSDT", "BUSDT"], 120_000)
+    assert REGISTRY.get_sample_value("anomalies_analysis_left_out_total") == left_out + 1
+
+
+def test_what_has_been_silent_for_long_makes_room_and_what_was_open_there_is_closed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("ingestion.analysis.MOST_ENGINES", 2)
+    analysis = Analysis()
+    said: list[Anomaly] = []
+    for batch in recording(SYMBOLS, 400):
+        said += analysis.update(batch, batch.close_time)
+        if analysis.open_anomalies():
+            break
+    assert analysis.open_anomalies()
+    now = batch.close_time
+    analysis.update(_batch(now, ["AUSDT"], venue="second"), now)
+    with pytest.raises(InvalidMessage, match="no room for more"):
+        analysis.update(_batch(now, ["AUSDT"], venue="third"), now)
+    now += SILENCE_MS + 60_000
+    analysis.update(_batch(now, ["AUSDT"], venue="second"), now)
+    ended = analysis.update(_batch(now, ["AUSDT"], venue="third"), now)
+    assert {message.state for message in ended} == {State.CLOSED}
+    assert {state["venue"] for state in analysis.states()} == {"second", "third"}
+    assert not analysis.open_anomalies()
+
+
+def _batch(close_time: int, symbols: list[str], venue: str = "binance") -> CandleBatch:
+    ones = [1.0] * len(symbols)
+    return CandleBatch(
+        venue=venue, interval="1m", close_time=close_time, symbols=symbols,
+        open=ones, high=ones, low=ones, close=ones, volume=ones,
+    )  # fmt: skip
 
 
 @pytest.mark.system
