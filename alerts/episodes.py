@@ -50,7 +50,7 @@ class Episodes(Generic[K, M]):
 
     `split_level`: from this level on, a turn of direction after `turn_ms` (default: `hold_ms`) ends one and opens
     another, from the third on each after `turn_factor` times as long as the one before, and what is still as severe
-    after `renew_ms` of silence says so in a revision (same state, new figures).
+    after `renew_ms` of silence says so in a revision (same state, new figures, the direction it has now).
     """
 
     def __init__(
@@ -95,6 +95,7 @@ class Episodes(Generic[K, M]):
             episode.escalations.append(Escalation(episode.severity, now))
             return [self._change(episode, State.ESCALATED, now)]
         if level >= self.split_level and now - episode.said_at >= self.renew_ms:
+            episode.up = up
             return [self._change(episode, episode.state, now)]
         return []
 

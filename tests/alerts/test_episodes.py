@@ -68,14 +68,23 @@ def test_a_turn_may_come_sooner_than_an_end() -> None:
 
 def test_what_turns_to_and_fro_turns_ever_more_slowly() -> None:
     store: Episodes[str, str] = Episodes(
-        Episode[str, str], hold_ms=5 * MINUTE, cooldown_ms=0, renew_ms=1000 * MINUTE, turn_ms=2 * MINUTE, turn_factor=2
+        Episode[str, str], hold_ms=5 * MINUTE, cooldown_ms=0, renew_ms=1000 * MINUTE, turn_ms=2 * MINUTE, turn_factor=4
     )
     opened = [minute for minute in range(100) if State.OPEN in seen(store, minute, 3, up=minute // 3 % 2 == 0)]
     assert opened[:3] == [0, 3, 6]
-    assert len(opened) <= 8, "of 34 turns"
+    assert len(opened) <= 5, "of 34 turns"
     assert seen(store, 200, 0) == [State.CLOSED]
     assert seen(store, 300, 3) == [State.OPEN]
     assert seen(store, 303, 3, up=False) == [State.CLOSED, State.OPEN], "after a rest a turn is news again"
+
+
+def test_what_goes_on_the_other_way_says_which_way_it_goes() -> None:
+    store: Episodes[str, str] = Episodes(
+        Episode[str, str], hold_ms=30 * MINUTE, cooldown_ms=0, renew_ms=10 * MINUTE, turn_ms=20 * MINUTE
+    )
+    seen(store, 0, 3)
+    assert seen(store, 10, 3, up=False) == [State.OPEN], "too soon for a turn"
+    assert not store.open["BTCUSDT"].up
 
 
 def test_what_goes_on_says_so_now_and_then() -> None:
