@@ -68,11 +68,11 @@ def test_a_turn_may_come_sooner_than_an_end() -> None:
 
 def test_what_turns_to_and_fro_turns_ever_more_slowly() -> None:
     store: Episodes[str, str] = Episodes(
-        Episode[str, str], hold_ms=5 * MINUTE, cooldown_ms=0, renew_ms=1000 * MINUTE, turn_ms=2 * MINUTE, turn_factor=4
+        Episode[str, str], hold_ms=5 * MINUTE, cooldown_ms=0, renew_ms=1000 * MINUTE, turn_ms=2 * MINUTE
     )
     opened = [minute for minute in range(100) if State.OPEN in seen(store, minute, 3, up=minute // 3 % 2 == 0)]
-    assert opened[:3] == [0, 3, 6]
-    assert len(opened) <= 5, "of 34 turns"
+    assert opened[:4] == [0, 3, 6, 9]
+    assert len(opened) <= 6, "of 34 turns"
     assert seen(store, 200, 0) == [State.CLOSED]
     assert seen(store, 300, 3) == [State.OPEN]
     assert seen(store, 303, 3, up=False) == [State.CLOSED, State.OPEN], "after a rest a turn is news again"

@@ -128,11 +128,11 @@ async def _every_execution_is_in_a_candle_once(name: str, protocol: Protocol, sa
 
         async with playing(source) as player:
             await venue.until(lambda venue: bool(venue.sockets))
-            start = now_ms()
+            start = greeted = now_ms()
             mine = [trade for one in said for trade in one.trades if trade[1] in source.symbols]
             example = next(one.frame for one in said if mine[0] in one.trades)
             await venue.send(moved(example, lambda _: start))
-            await player.until(lambda player: player.warm_until)
+            await player.until(lambda player: player.warm_until and now_ms() // 1_000 > greeted // 1_000)
             clock.stopped_at = start = now_ms()
             heard = source.traffic.ticks
             for one in said:
@@ -143,7 +143,7 @@ async def _every_execution_is_in_a_candle_once(name: str, protocol: Protocol, sa
             await venue.send(moved(example, lambda _: end + 2_200))
             await player.until(lambda player: player.live and player.live[-1].close_time > end + 1_000)
     assert len(mine) >= trades
-    live_batches = [batch for batch in player.live if batch.close_time <= end + 1_000]
+    live_batches = [batch for batch in player.live if start < batch.close_time <= end + 1_000]
     for symbol in {symbol for _, symbol, _, _ in mine}:
         assert volume(live_batches, symbol) == pytest.approx(sum(amount for _, s, _, amount in mine if s == symbol))
         prices = {price for _, s, price, _ in mine if s == symbol}
