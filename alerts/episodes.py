@@ -15,9 +15,10 @@ import msgspec
 from market.detectors.state import State as Saved
 from market.messages import SEVERITIES, Escalation, Severity, State
 
-# So many turns after the first are as quick: a pump, its dump and a second pump are three anomalies. What goes on
-# turning is no anomaly more each time.
-FREE_TURNS: Final = 1
+# A pump, its dump and both once more are four anomalies, and on the day of a crash the market turns as often. What goes
+# on turning is not one more each time: from then on every turn waits so many times as long as the one before.
+FREE_TURNS: Final = 2
+TURN_FACTOR: Final = 4
 
 K = TypeVar("K", bound=Hashable)
 M = TypeVar("M")
@@ -49,7 +50,7 @@ class Episodes(Generic[K, M]):
     """All episodes of one `kind`: the type `Episode[key, message]`, by which saved ones are read back.
 
     `split_level`: from this level on, a turn of direction after `turn_ms` (default: `hold_ms`) ends one and opens
-    another, from the third on each after `turn_factor` times as long as the one before, and what is still as severe
+    another (later and later, when it goes on turning: see `FREE_TURNS`), and what is still as severe
     after `renew_ms` of silence says so in a revision (same state, new figures, the direction it has now).
     """
 
@@ -61,7 +62,6 @@ class Episodes(Generic[K, M]):
         renew_ms: int,
         split_level: int = 3,
         turn_ms: int | None = None,
-        turn_factor: int = 1,
     ) -> None:
         self.kind = kind
         self.hold_ms = hold_ms
@@ -69,7 +69,6 @@ class Episodes(Generic[K, M]):
         self.renew_ms = renew_ms
         self.split_level = split_level
         self.turn_ms = hold_ms if turn_ms is None else turn_ms
-        self.turn_factor = turn_factor
         self.open: dict[K, Episode[K, M]] = {}
         self.rested: dict[K, tuple[int, int]] = {}
 
@@ -81,7 +80,7 @@ class Episodes(Generic[K, M]):
         episode = self.open.get(key)
         if episode is None:
             return self._open(key, level, up, now)
-        turn_ms = self.turn_ms * self.turn_factor ** max(episode.turns - FREE_TURNS, 0)
+        turn_ms = self.turn_ms * TURN_FACTOR ** max(episode.turns - FREE_TURNS, 0)
         if level >= self.split_level and up != episode.up and now - episode.opened_at >= turn_ms:
             del self.open[key]
             turned = self._open(key, level, up, now)

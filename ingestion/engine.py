@@ -123,7 +123,6 @@ class Engine:
             SYMBOL_COOLDOWN_MS,
             RENEW_MS,
             turn_ms=max(SYMBOL_TURN_MS, bar),
-            turn_factor=4,
         )
         self.moves: Episodes[MarketType, MarketAnomaly] = Episodes(
             Episode[MarketType, MarketAnomaly], max(MARKET_HOLD_MS, 2 * bar), MARKET_COOLDOWN_MS, RENEW_MS
