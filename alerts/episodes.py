@@ -82,11 +82,11 @@ class Episodes(Generic[K, M]):
             return self._open(key, level, up, now)
         turn_ms = self.turn_ms * TURN_FACTOR ** max(episode.turns - FREE_TURNS, 0)
         if level >= self.split_level and up != episode.up and now - episode.opened_at >= turn_ms:
-            del self.open[key]
+            ended = self.end(episode, now)
             turned = self._open(key, level, up, now)
             for other in turned:
                 other.turns = episode.turns + 1
-            return [self._change(episode, State.CLOSED, now), *turned]
+            return [ended, *turned]
         if kept or level >= episode.level:
             episode.kept_at = now
         if level > episode.level:
@@ -111,6 +111,11 @@ class Episodes(Generic[K, M]):
         episode.key = key
         self.open[key] = episode
         return self._change(episode, episode.state, now)
+
+    def end(self, episode: Episode[K, M], now: int) -> Episode[K, M]:
+        """Close it without a rest: another one of the same key may open at once."""
+        del self.open[episode.key]
+        return self._change(episode, State.CLOSED, now)
 
     def close_all(self, now: int) -> Iterator[Episode[K, M]]:
         for episode in list(self.open.values()):

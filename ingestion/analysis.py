@@ -250,11 +250,12 @@ def regrouped(known: Sectors, sectors: SectorMap) -> Sectors:
         if 2 * len(members.get(name, set()) & set(known.members[name]))
         >= len(members.get(name, set()) | set(known.members[name]))
     ]
-    # The next batch enrols all symbols; the sectors named here come first then, in the order of what they learnt.
+    # The sectors named here come first, in the order of what they learnt.
     new.members = {known.names[index]: [] for index in kept}
     new.age = known.age[kept]
     new.variance.total = known.variance.total[kept]
     new.variance.weight = known.variance.weight[kept]
+    new.enrol()
     return new
 
 

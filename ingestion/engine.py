@@ -156,9 +156,11 @@ class Engine:
             self.stress = self._index(strain, market.universe)
             found += self._market(market, strain, detected_at)
             found += self._sectors(departures, detected_at)
+        else:
+            self.stress = None
         found += self._symbols(view, market, detected_at)
         found += self._expired(detected_at)
-        return found
+        return [self._counted(message) for message in found]
 
     def close(self, detected_at: int) -> list[Anomaly]:
         """Close what is still open: the source ended or starts over."""
@@ -251,8 +253,7 @@ class Engine:
     def _synchronized(
         self, episode: Episode[MarketType, MarketAnomaly], market: MarketView, detected_at: int
     ) -> SynchronizedMovement:
-        returns = self.panel.returns[market.horizon]
-        live = self.panel.live
+        moves = np.expm1((self.panel.returns - market.owed)[market.horizon, market.members])
         return SynchronizedMovement(
             id=self._id(MarketType.SYNCHRONIZED_MOVEMENT, episode.opened_at),
             **self._life(episode, detected_at),
@@ -260,11 +261,25 @@ class Engine:
             universe=market.universe,
             direction=_direction(episode.up),
             synchronization_ratio=market.ratio,
-            average_change_pct=100 * float(np.expm1(np.clip(returns[live], -5, 5)).mean()),
+            average_change_pct=100 * float(moves.mean()),
             usual_ratio=market.usual_ratio,
             affected_symbols=self._names(np.flatnonzero(market.members)),
-            alert_count=sum(1 for e in self.alerts.open.values() if e.key[1] or market.members[e.key[0]]),
+            alert_count=0,  # until its symbols have been judged (`_counted`)
         )
+
+    def _counted(self, message: Anomaly) -> Anomaly:
+        """An incident that has something new to say, with the number of symbols that have an alert going its way."""
+        incident = self._incident()
+        if incident is None or message is not incident.message or not isinstance(message, SynchronizedMovement):
+            return message
+        members = {self.panel.columns[symbol] for symbol in message.affected_symbols}
+        alerted = {
+            episode.key[0]
+            for episode in self.alerts.open.values()
+            if episode.up == incident.up and (episode.key[1] == message.id or episode.key[0] in members)
+        }
+        incident.message = msgspec.structs.replace(message, alert_count=len(alerted))
+        return incident.message
 
     def _stress(
         self, episode: Episode[MarketType, MarketAnomaly], market: MarketView, stress: StressView, detected_at: int
@@ -306,7 +321,7 @@ class Engine:
         incident = self._incident()
         sectors = self._covered_by_sectors()
         parts: list[tuple[Standing, str | None]] = [(view.own, None)]
-        found: list[Anomaly] = []
+        found: list[Anomaly] = self._left_behind(detected_at)
         if incident is not None and incident.message is not None:
             parts.append((view.shared, incident.message.id))
             if incident.opened_at == now:
@@ -348,6 +363,13 @@ class Engine:
                 )
                 found.append(episode.message)
         return found
+
+    def _left_behind(self, detected_at: int) -> list[Anomaly]:
+        """The end of the parts of what has turned round: the symbols that go its way now get new ones."""
+        covers: Iterator[Episode[Any, Any]] = chain(self.moves.open.values(), self.departures.open.values())
+        ways = {cover.message.id: cover.up for cover in covers if cover.message is not None}
+        behind = [part for part in self.alerts.open.values() if ways.get(part.key[1], part.up) != part.up]
+        return [self._closed(self.alerts.end(part, self.panel.close_time), detected_at) for part in behind]
 
     def _covered_by_sectors(self) -> dict[tuple[int, bool], str]:
         """(column, up) → the open sector anomaly that the symbol is moving along with."""

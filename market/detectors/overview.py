@@ -1,8 +1,8 @@
 """The market at a glance: how many symbols go which way, and how every sector does, anomalous or not.
 
 Everything here is over the longest window (15 min), of the symbols that traded within it. A sector's performance is the
-median return of its members, as in `market.detectors.sector`; its deviation is that detector's d_k over its scale, for
-this one window.
+median return of those that moved at all; its deviation is the d_k of `market.detectors.sector` over its scale, for this
+one window and these symbols, of which a pair that trades seldom is one too.
 """
 
 from dataclasses import dataclass
@@ -36,18 +36,18 @@ def overview(panel: Panel, sectors: Sectors) -> Overview | None:
     returns = panel.returns[-1]
     traded = panel.close_time - panel.last_seen <= LONGEST_MS
     up, down = int((returns[traded] > FLAT).sum()), int((returns[traded] < -FLAT).sum())
+    moved = traded & (returns != 0.0)
     move = float(middle(panel.returns[-1:, panel.live])[0])
     # One scale per sector, learnt on the shortest horizon; not yet known for the youngest.
     stretch = float(np.sqrt(panel.horizon_ms[-1] / panel.horizon_ms[0]))
     scales = np.where(sectors.age > sectors.warm_up, np.sqrt(sectors.variance.mean) * stretch, 0.0)
     found: list[SectorMove] = []
-    # With a new sector map there are no names until the next batch.
-    for name, scale in zip(sectors.names, scales.tolist(), strict=False):
+    for name, scale in zip(sectors.names, scales.tolist(), strict=True):
         columns = np.array(sectors.members[name], dtype=np.intp)
-        of_sector = returns[columns[traded[columns]]]
+        of_sector = returns[columns[moved[columns]]]
         if len(of_sector) < MINIMUM_MEMBERS:
             continue
-        excess = _without_the_furthest(of_sector - move)
+        excess = _of_the_others(of_sector - move)
         found.append(
             SectorMove(
                 sector=name,
@@ -64,8 +64,9 @@ def overview(panel: Panel, sectors: Sectors) -> Overview | None:
     )
 
 
-def _without_the_furthest(residuals: Floats) -> float:
-    """The mean of all but the one that went furthest their way: one pump is not a sector."""
+def _of_the_others(residuals: Floats) -> float:
+    """The mean of all but the one that went furthest their way, and 0 when they went the other: one is no sector."""
     total = float(residuals.sum())
     furthest = float(residuals.max() if total >= 0 else residuals.min())
-    return (total - furthest) / (len(residuals) - 1)
+    others = (total - furthest) / (len(residuals) - 1)
+    return others if others * total > 0 else 0.0

@@ -72,7 +72,7 @@ class Sectors(Stateful):
 
     def update(self, market: MarketView) -> list[SectorView]:
         """The sectors worth a look in this batch: those at or above half of the lowest threshold."""
-        self._enrol()
+        self.enrol()
         panel = self.panel
         if not len(self.names):
             return []
@@ -129,7 +129,7 @@ class Sectors(Stateful):
             moving=moving,
         )
 
-    def _enrol(self) -> None:
+    def enrol(self) -> None:
         """Look newly listed symbols up, once each."""
         if self.known == len(self.panel.symbols):
             return
@@ -142,7 +142,7 @@ class Sectors(Stateful):
         self.flat = np.array([column for columns in self.members.values() for column in columns], dtype=np.intp)
         self.starts = np.concatenate([[0], np.cumsum(self.sizes)[:-1]]).astype(np.intp)
         self.narrowest = np.full(self.panel.capacity, len(self.names), dtype=np.intp)
-        for i in np.argsort(-self.sizes, kind="stable"):
+        for i in sorted(range(len(self.names)), key=lambda i: (-self.sizes[i], self.names[i])):
             if self.sizes[i] >= MINIMUM_NARROWEST:
                 self.narrowest[self.flat[self.starts[i] : self.starts[i] + self.sizes[i]]] = i
         new = len(self.names) - len(self.age)

@@ -74,12 +74,12 @@ class RunningMean(Stateful):
 class Samples(Stateful):
     """The last `size` samples per column, with their median and median absolute deviation (NaN when empty).
 
-    Young columns are recomputed at every sample, old ones in turn at every sixteenth: their medians hardly move, and
-    a sort of everything would be the dearest step of a batch.
+    Young columns are recomputed at every sample, old ones at every sixteenth of their own, a part of them each time:
+    their medians hardly move, and a sort of everything would be the dearest step of a batch.
     """
 
     # A column's samples lie side by side, (columns, size): what is sorted comes from few places of the memory.
-    KEPT = ("values", "count", "median", "deviation", "turn")
+    KEPT = ("values", "count", "median", "deviation")
     YOUNG: Final = 32
     TURNS: Final = 16
 
@@ -89,7 +89,6 @@ class Samples(Stateful):
         self.count: NDArray[np.int64] = np.zeros(columns, dtype=np.int64)
         self.median: Floats = np.full(columns, np.nan)
         self.deviation: Floats = np.full(columns, np.nan)
-        self.turn = 0
 
     def widen(self, columns: int) -> None:
         self.values = np.ascontiguousarray(widened(self.values.T, columns, np.nan).T)
@@ -101,8 +100,8 @@ class Samples(Stateful):
         columns = np.flatnonzero(where)
         self.values[columns, self.count[columns] % self.size] = values[columns]
         self.count += where
-        self.turn = (self.turn + 1) % self.TURNS
-        due = columns[(self.count[columns] <= self.YOUNG) | (columns % self.TURNS == self.turn)]
+        count = self.count[columns]
+        due = columns[(count <= self.YOUNG) | ((count + columns) % self.TURNS == 0)]
         if len(due):
             filled = np.minimum(self.count[due], self.size)
             kept = self.values.take(due, axis=0)[:, : int(filled.max())]

@@ -70,7 +70,7 @@ class MarketView:
     sigma: float
     dispersion: float
     ratio: float
-    usual_ratio: float
+    usual_ratio: float | None
     members: Bools
     levels: Floats
     owed: Floats
@@ -130,7 +130,8 @@ class Market(Stateful):
         if universe < MINIMUM_UNIVERSE:
             self._owe(0.0)
             return None
-        returns = (panel.returns - owed).compress(live, axis=1)
+        own = panel.returns - owed
+        returns = own.compress(live, axis=1)
         moves = middle(returns)
         self._owe(float(moves[0]))
         # The move itself belongs into σ here: it is part of the projection, not a baseline it is judged against.
@@ -150,9 +151,9 @@ class Market(Stateful):
         # How many go the market's way by more than a symbol usually moves in that time.
         step = usual_size * float(np.sqrt(panel.horizon_ms[horizon] / panel.horizon_ms[-1]))
         way = 1.0 if moves[horizon] >= 0 else -1.0
-        members = live & (panel.returns[horizon] * way > step)
+        members = live & (own[horizon] * way > step)
         ratio = float(members.sum()) / universe
-        usual_ratio = float(self.usual_ratio.mean[0])
+        usual_ratio = float(self.usual_ratio.mean[0]) if self.usual_ratio.weight[0] else None
         levels = self._levels()
         if projected < levels[0] * THRESHOLD:
             self.usual_size.learn(np.array([size]), steps=panel.steps)

@@ -221,20 +221,19 @@ def test_a_sector_keeps_what_it_learnt_while_most_members_stay() -> None:
         panel, SectorMap("", "", None, {"A": ("One", "Two"), "B": ("One", "Two"), "C": ("One",)}).sectors_for
     )
     panel.symbols += ["AUSDT", "BUSDT", "CUSDT"]
-    known._enrol()
+    known.enrol()
     known.age[:] = [7, 9]
     known.variance.total[:], known.variance.weight[:] = [0.7, 0.9], [1.0, 1.0]
 
     later = SectorMap("", "", None, {"A": ("New", "Two"), "B": ("Two",), "C": ("One",)})
     moved = regrouped(known, later)
-    moved._enrol()
     ages = dict(zip(moved.names, moved.age.tolist(), strict=True))
     assert ages == {"Two": 9, "New": 0, "One": 0}
     assert moved.members == {"Two": [0, 1], "New": [0], "One": [2]}
     assert moved.variance.total.tolist()[moved.names.index("Two")] == 0.9
 
+    assert regrouped(moved, later).age.tolist() == moved.age.tolist(), "two changes before the next candle"
     nothing = regrouped(moved, SectorMap("", "", None, {}))
-    nothing._enrol()
     assert nothing.names == []
 
 

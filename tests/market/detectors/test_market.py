@@ -49,6 +49,7 @@ def test_a_crash_is_seen_before_it_is_over_in_any_universe(symbols: int) -> None
     assert view is not None
     assert not view.up
     assert view.synchronized
+    assert view.usual_ratio is not None
     assert view.ratio > 0.8 > view.usual_ratio
 
 

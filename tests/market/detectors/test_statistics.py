@@ -44,3 +44,13 @@ def test_samples_of_a_young_column(data: Floats) -> None:
             kept = data[max(0, count - 20) : count]
             assert samples.median[0] == pytest.approx(np.median(kept), rel=1e-6, abs=1e-6)
             assert samples.deviation[0] == pytest.approx(np.median(np.abs(kept - np.median(kept))), rel=1e-5, abs=1e-5)
+
+
+@pytest.mark.parametrize("every", [1, 2, 16])
+def test_samples_of_columns_that_come_in_a_rhythm_are_computed_as_often(every: int) -> None:
+    """A pair that trades every second minute is not passed over for ever."""
+    samples = Samples(64, 3)
+    for step in range(400 * every):
+        there = np.full(3, step % every == 0)
+        samples.add(np.full(3, float(step // every >= 200)), there)
+    assert samples.median.tolist() == [1.0, 1.0, 1.0]
