@@ -2,8 +2,8 @@
 
 An episode opens at level 1 (LOW) or more, escalates when the level rises above what it had, and closes when nothing
 has kept it up for `hold_ms`. What keeps it up is weaker than what opens it (hysteresis). After it closed, the same key
-stays quiet for `cooldown_ms`, unless something more severe happens, or something of `split_level` and above. Pure:
-time comes in with every call.
+rests until it has been calm for `cooldown_ms`: meanwhile only something more severe is another episode, or something of
+`split_level` and above. Pure: time comes in with every call.
 """
 
 from collections.abc import Callable, Hashable, Iterator
@@ -70,6 +70,7 @@ class Episodes(Generic[K, M]):
         self.split_level = split_level
         self.turn_ms = hold_ms if turn_ms is None else turn_ms
         self.open: dict[K, Episode[K, M]] = {}
+        # When a key was last stirred since its episode closed, and the level that had.
         self.rested: dict[K, tuple[int, int]] = {}
 
     def observe(self, key: K, level: int, kept: bool, up: bool, now: int) -> list[Episode[K, M]]:
@@ -135,9 +136,11 @@ class Episodes(Generic[K, M]):
         self.rested = {msgspec.convert(key, key_type): (at, level) for key, at, level in state["rested"]}
 
     def _open(self, key: K, level: int, up: bool, now: int) -> list[Episode[K, M]]:
-        closed_at, closed_level = self.rested.get(key, (0, 0))
-        resting = now - closed_at < self.cooldown_ms and level <= closed_level and level < self.split_level
-        if level < 1 or resting:
+        if level < 1:
+            return []
+        stirred_at, closed_level = self.rested.get(key, (0, 0))
+        if now - stirred_at < self.cooldown_ms and level <= closed_level and level < self.split_level:
+            self.rested[key] = now, closed_level
             return []
         episode: Episode[K, M] = Episode(key, now, up, level, now, now)
         self.open[key] = episode

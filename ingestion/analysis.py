@@ -197,9 +197,7 @@ class Analysis:
         if key not in self._full:
             self._full.add(key)
             logger.warning("%s %s: no room for %d symbols, %d are analysed", *key, len(left_out), MOST_SYMBOLS)
-        rows = sorted(set(range(len(batch.symbols))) - set(left_out))
-        names = ("symbols", "open", "high", "low", "close", "volume")
-        return msgspec.structs.replace(batch, **{name: [getattr(batch, name)[row] for row in rows] for name in names})
+        return batch.only(sorted(set(range(len(batch.symbols))) - set(left_out)))
 
     def _lacks_engine(self, key: tuple[str, str]) -> bool:
         return key not in self._engines and len(self._engines) >= MOST_ENGINES

@@ -43,11 +43,11 @@ from market.messages import (
 SYMBOL_HOLD_MS: Final = 10 * 60_000
 # A pump that turns into a dump is another anomaly, and soon.
 SYMBOL_TURN_MS: Final = 2 * 60_000
-SYMBOL_COOLDOWN_MS: Final = 10 * 60_000
 MARKET_HOLD_MS: Final = 5 * 60_000
-MARKET_COOLDOWN_MS: Final = 60_000
 RENEW_MS: Final = 10 * 60_000
 SECTOR_HOLD_MS: Final = 10 * 60_000
+# What comes back without ever having been calm for so long, no worse than before and below HIGH, is one anomaly.
+COOLDOWN_MS: Final = 30 * 60_000
 # Of what opens an episode (at most of HIGH), how much keeps it open.
 MARKET_EXIT: Final = 0.75
 HIGH: Final = 3
@@ -120,15 +120,15 @@ class Engine:
         self.alerts: Episodes[AlertKey, Alert] = Episodes(
             Episode[AlertKey, Alert],
             max(SYMBOL_HOLD_MS, 2 * bar),
-            SYMBOL_COOLDOWN_MS,
+            COOLDOWN_MS,
             RENEW_MS,
             turn_ms=max(SYMBOL_TURN_MS, bar),
         )
         self.moves: Episodes[MarketType, MarketAnomaly] = Episodes(
-            Episode[MarketType, MarketAnomaly], max(MARKET_HOLD_MS, 2 * bar), MARKET_COOLDOWN_MS, RENEW_MS
+            Episode[MarketType, MarketAnomaly], max(MARKET_HOLD_MS, 2 * bar), COOLDOWN_MS, RENEW_MS
         )
         self.departures: Episodes[str, SectorAnomaly] = Episodes(
-            Episode[str, SectorAnomaly], max(SECTOR_HOLD_MS, 2 * bar), SYMBOL_COOLDOWN_MS, RENEW_MS
+            Episode[str, SectorAnomaly], max(SECTOR_HOLD_MS, 2 * bar), COOLDOWN_MS, RENEW_MS
         )
         self.stress: StressIndex | None = None
 

@@ -5,6 +5,7 @@ UTC). `market.decoding` makes them of bytes, whoever published those.
 """
 
 import re
+from collections.abc import Iterable
 from enum import StrEnum
 from typing import Annotated, Any, Final
 
@@ -223,6 +224,12 @@ class CandleBatch(Struct, frozen=True, kw_only=True):
         size = len(self.symbols)
         if not all(len(column) == size for column in (self.open, self.high, self.low, self.close, self.volume)):
             raise ValueError("every column needs one value per symbol")
+
+    def only(self, rows: Iterable[int]) -> "CandleBatch":
+        """The candles of some of the symbols."""
+        rows = list(rows)
+        columns = ("symbols", "open", "high", "low", "close", "volume")
+        return msgspec.structs.replace(self, **{name: [getattr(self, name)[row] for row in rows] for name in columns})
 
 
 class SourceKind(StrEnum):

@@ -46,6 +46,14 @@ def test_after_it_closed_only_something_worse_opens_at_once() -> None:
     assert seen(store, 23, 1) == [State.OPEN], "the cooldown is over"
 
 
+def test_what_comes_back_before_it_has_been_calm_is_no_other() -> None:
+    store = episodes()
+    opened = [minute for minute in range(60) if State.OPEN in seen(store, minute, int(minute % 9 == 0))]
+    assert opened == [0], "it closed after five minutes each time"
+    assert seen(store, 63, 0) == [], "nine minutes after the last"
+    assert seen(store, 64, 1) == [State.OPEN]
+
+
 def test_a_turn_of_direction_is_another_episode_when_it_is_severe() -> None:
     store = episodes()
     seen(store, 0, 3)

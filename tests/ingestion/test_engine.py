@@ -121,12 +121,7 @@ def traded(batches: Iterable[CandleBatch], share: float) -> Iterator[CandleBatch
     """The same market, in which a symbol trades in this share of the seconds only."""
     rng = np.random.default_rng(5)
     for batch in batches:
-        rows = np.flatnonzero(rng.random(len(batch.symbols)) < share).tolist()
-        columns = {
-            name: [getattr(batch, name)[row] for row in rows]
-            for name in ("symbols", "open", "high", "low", "close", "volume")
-        }
-        yield msgspec.structs.replace(batch, **columns)
+        yield batch.only(np.flatnonzero(rng.random(len(batch.symbols)) < share).tolist())
 
 
 def test_seconds_in_which_few_symbols_trade_are_no_smaller_market() -> None:
@@ -155,7 +150,7 @@ def test_who_misses_a_candle_of_a_crash_has_not_crashed_alone() -> None:
 
     def found(missing: bool) -> list[tuple[str, Severity]]:
         batches = [
-            only(batch, absent) if missing and index in {at + 1, at + 2} else batch
+            without(batch, absent) if missing and index in {at + 1, at + 2} else batch
             for index, batch in enumerate(recording(SYMBOLS, at + 6, "5m", inject=crash_of_hours))
         ]
         messages = analyse(batches, "5m")[1]
@@ -171,13 +166,8 @@ def test_who_misses_a_candle_of_a_crash_has_not_crashed_alone() -> None:
     assert found(missing=True) == []
 
 
-def only(batch: CandleBatch, absent: set[str]) -> CandleBatch:
-    """The batch without some of its symbols."""
-    kept = [column for column, symbol in enumerate(batch.symbols) if symbol not in absent]
-    columns = ("symbols", "open", "high", "low", "close", "volume")
-    return msgspec.structs.replace(
-        batch, **{name: [getattr(batch, name)[column] for column in kept] for name in columns}
-    )
+def without(batch: CandleBatch, absent: set[str]) -> CandleBatch:
+    return batch.only(row for row, symbol in enumerate(batch.symbols) if symbol not in absent)
 
 
 def test_what_is_a_synchronized_movement_in_a_calm_universe_is_nothing_in_another() -> None:
@@ -396,7 +386,7 @@ def moves_of_all_kinds(returns: Returns, volumes: Returns) -> None:
 def test_what_an_alert_says_is_what_the_candles_say() -> None:
     batches = list(wick(recording(SYMBOLS, 300, inject=moves_of_all_kinds), 220, 11))
     # One of the two that drift trades in one minute of three.
-    batches = [only(batch, {"C006USDT"} if i % 3 else set()) for i, batch in enumerate(batches)]
+    batches = [without(batch, {"C006USDT"} if i % 3 else set()) for i, batch in enumerate(batches)]
     alerts = [a for a in analyse(batches, "1m")[1] if isinstance(a, Alert) and a.state is not State.CLOSED]
     assert {a.method for a in alerts} == set(Method)
     assert {a.severity for a in alerts} == set(Severity)
@@ -474,7 +464,7 @@ def test_the_first_limits_are_those_of_all_that_trade(first: int) -> None:
     """However few of them trade in the first candle."""
     engine = Engine("test", "1m", {}, alerts_per_day={"LOW": 6.0})
     for number, batch in enumerate(recording(60, 4)):
-        engine.update(batch if number else only(batch, set(names(60)[first:])), batch.close_time)
+        engine.update(batch if number else without(batch, set(names(60)[first:])), batch.close_time)
     low, medium = engine.bank.limits
     # One alert of ten symbols a day: by the prior, rates fall with the cube of the strength.
     assert low.tolist() == pytest.approx([0.8 * 10 ** (1 / 3)] * len(low), rel=0.01)
@@ -490,7 +480,7 @@ def test_a_silence_of_a_day_leaves_the_universe_as_it_was(first: int, now: dict[
         engine.update(batch, batch.close_time)
     other = Engine("test", "5m", {}, alerts_per_day=now)
     other.restore(unpack(pack(engine.state())))
-    back = only(batches[-1], set(names(20)[first:]))
+    back = without(batches[-1], set(names(20)[first:]))
     other.update(msgspec.structs.replace(back, close_time=back.close_time + 25 * 3_600_000), 0)
     assert other.bank.calibration.listed == 20
     assert (other.bank.limits[0] == engine.bank.calibration.limits[0]).all() == (not now)
@@ -518,7 +508,7 @@ def test_who_was_delisted_has_no_part_in_the_budget() -> None:
         found = []
         engine = Engine("test", "5m", {})
         for number, batch in enumerate(recording(60, (days_of_sixty + 5) * 288, "5m", seed=3)):
-            batch = batch if number < days_of_sixty * 288 else only(batch, few)
+            batch = batch if number < days_of_sixty * 288 else without(batch, few)
             found += engine.update(batch, batch.close_time)
         since = START_MS + (days_of_sixty + 2) * 86_400_000
         return sum(isinstance(a, Alert) and a.revision == 1 and a.timestamp > since for a in found) / 3

@@ -1,20 +1,13 @@
 """What an incident says about the market, and about the alerts that are a part of it."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 
-import msgspec
 import numpy as np
 
 from ingestion.analysis import Analysis
 from ingestion.engine import Engine
-from market.messages import Alert, Anomaly, CandleBatch, Severity, State, SynchronizedMovement
+from market.messages import Alert, Anomaly, Severity, State, SynchronizedMovement
 from tests.market.recordings import Returns, recording
-
-
-def some(batch: CandleBatch, rows: Iterable[int]) -> CandleBatch:
-    rows = list(rows)
-    names = ("symbols", "open", "high", "low", "close", "volume")
-    return msgspec.structs.replace(batch, **{name: [getattr(batch, name)[row] for row in rows] for name in names})
 
 
 def told(symbols: int, candles: int, inject: Callable[[Returns, Returns], None]) -> list[list[Anomaly]]:
@@ -85,7 +78,7 @@ def test_symbols_that_come_back_in_a_crash_are_judged_by_what_they_did_since() -
     found: dict[tuple[str, int], SynchronizedMovement] = {}
     for minute, batch in enumerate(recording(20, 318, inject=rise_and_fall)):
         missing = 12 if 300 <= minute < 310 else 0
-        for message in engine.update(some(batch, range(missing, 20)), batch.close_time):
+        for message in engine.update(batch.only(range(missing, 20)), batch.close_time):
             if isinstance(message, SynchronizedMovement) and message.severity.rank >= Severity.HIGH.rank:
                 found.setdefault((message.direction, minute), message)
     fall = found["DOWN", 312]
@@ -109,7 +102,7 @@ def test_an_index_that_nobody_works_out_any_more_hides_no_other() -> None:
     analysis = Analysis()
     coarse = iter(recording(40, 24, "5m", seed=3))
     for minute, batch in enumerate(recording(8, 120), 1):
-        analysis.update(some(batch, range(8 if minute < 30 else 7)), batch.close_time)
+        analysis.update(batch.only(range(8 if minute < 30 else 7)), batch.close_time)
         if minute % 5 == 0:
             five = next(coarse)
             analysis.update(five, five.close_time)

@@ -100,17 +100,11 @@ def test_frozen_listings_do_not_vote() -> None:
     assert view.strength >= 1
 
 
-def only(batch: CandleBatch, kept: Iterable[int]) -> CandleBatch:
-    """The candles of some of the symbols."""
-    columns = ("symbols", "open", "high", "low", "close", "volume")
-    return msgspec.structs.replace(batch, **{name: [getattr(batch, name)[i] for i in kept] for name in columns})
-
-
 def without(batches: Iterable[CandleBatch], missing: float) -> Iterable[CandleBatch]:
     """The same, with so many of the candles missing."""
     rng = np.random.default_rng(3)
     for batch in batches:
-        yield only(batch, np.flatnonzero(rng.random(len(batch.symbols)) >= missing).tolist())
+        yield batch.only(np.flatnonzero(rng.random(len(batch.symbols)) >= missing).tolist())
 
 
 @pytest.mark.parametrize("missing", [0.3, 0.6])
@@ -134,7 +128,7 @@ def test_a_feed_without_some_symbols_owes_them_nothing_once_they_start_over() ->
 
     every = list(recording(20, EVENT_AT + 25, inject=slide))
     # Half of them are away for all of the fall, and longer than prices are kept.
-    gone = [batch if not EVENT_AT <= i < EVENT_AT + 20 else only(batch, range(10)) for i, batch in enumerate(every)]
+    gone = [batch if not EVENT_AT <= i < EVENT_AT + 20 else batch.only(range(10)) for i, batch in enumerate(every)]
     back = play(gone)[EVENT_AT + 20][0]
     assert back is not None
     assert abs(back.moves[0]) < 0.001
@@ -143,7 +137,7 @@ def test_a_feed_without_some_symbols_owes_them_nothing_once_they_start_over() ->
 def test_first_prices_do_not_vote() -> None:
     """Some venues open a candle at the last price, however old: what comes back brings a move nobody can date."""
     every = list(recording(30, 40))
-    batches = [batch if i < 10 or i >= 30 else only(batch, range(10)) for i, batch in enumerate(every)]
+    batches = [batch if i < 10 or i >= 30 else batch.only(range(10)) for i, batch in enumerate(every)]
     old = np.array(every[9].close)
     back = batches[30]
     opened = np.where(np.arange(30) < 10, back.open, 1.2 * old).tolist()
