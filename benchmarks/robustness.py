@@ -297,14 +297,12 @@ def variations(path: Path, asked: argparse.Namespace) -> Iterator[Variation]:
 def run(variation: Variation, progress: Progress) -> list[Score]:
     recording = variation.make()
     task = progress.add_task(f"{variation.recording}: {variation.name}", total=recording.rows)
-    found = [
-        alarm for anomaly in analyse(recording, advanced=partial(progress.advance, task)) for alarm in alarms([anomaly])
-    ]
+    found = list(alarms(analyse(recording, advanced=partial(progress.advance, task))))
     progress.remove_task(task)
     happened = variation.happened or recording
     scores = score(found, events_by_rule(happened), exposure(happened))
     wanted = (Stream.MARKET, Stream.SYMBOL)
-    return [one for one in scores if one.stream in wanted and one.severity is Severity.HIGH and one.type == "all"]
+    return [one for one in scores if one.stream in wanted and one.severity is Severity.HIGH and one.is_total]
 
 
 def table(rows: list[Row]) -> Table:

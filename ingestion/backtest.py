@@ -1,6 +1,7 @@
 """A recording through the very analysis the live system runs: no broker, no clock, as fast as it goes."""
 
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Final
 
 import numpy as np
@@ -35,26 +36,32 @@ def analyse(
 def exposure(recording: Recording) -> Exposure:
     """How long the market was watched, and each symbol: as long as the minutes it has candles in (or its candles, when
     these are longer), for in most seconds most symbols do not trade."""
-    step_ms = interval_ms(recording.interval)
-    _, number = np.unique((recording.close_time - 1) // max(step_ms, MINUTE_MS), return_inverse=True)
-    batches = np.bincount(number)
-    watched = np.zeros((len(batches), len(recording.symbols)), dtype=bool)
+    candle_ms = interval_ms(recording.interval)
+    step_ms = max(candle_ms, MINUTE_MS)
+    steps, number = np.unique((recording.close_time - 1) // step_ms, return_inverse=True)
+    watched = np.zeros((len(steps), len(recording.symbols)), dtype=bool)
     watched[np.repeat(number, np.diff(recording.start)), recording.code] = True
     return Exposure(
-        first_ms=int(recording.close_time[0]) - step_ms,
+        first_ms=int(recording.close_time[0]) - candle_ms,
         last_ms=int(recording.close_time[-1]),
-        candle_ms=step_ms,
-        days=len(recording) * step_ms / DAY_MS,
-        symbol_days=int(batches @ watched.sum(axis=1)) * step_ms / DAY_MS,
+        candle_ms=candle_ms,
+        days=len(steps) * step_ms / DAY_MS,
+        symbol_days=int(watched.sum()) * step_ms / DAY_MS,
     )
 
 
-def events_of(events: Sequence[Event], recording: Recording) -> list[Event]:
-    """The catalogue's events of one recording, and of symbols played only: those that name one of its files, in
-    whatever format it is, and those that name none."""
-    files = {"", *map(name_of, recording.files)}
-    played = set(np.array(recording.symbols)[np.unique(recording.code)].tolist())
-    return [event for event in events if name_of(event.file) in files and (event.symbol or "") in played | {""}]
+def events_of(events: Sequence[Event], names: Sequence[Path], recording: Recording) -> list[Event]:
+    """The catalogue's events of one recording: those that name it (`names`) or one of its files, in whatever format it
+    is, and those that name none."""
+    known = {"", *map(name_of, names), *map(name_of, recording.files)}
+    return [event for event in events if name_of(event.file) in known]
+
+
+def without_unplayed(events: Sequence[Event], recording: Recording) -> tuple[list[Event], list[str]]:
+    """The events of the market and of symbols that are in the recording; the other symbols."""
+    played = {None, *np.array(recording.symbols)[np.unique(recording.code)].tolist()}
+    kept = [event for event in events if event.symbol in played]
+    return kept, sorted({event.symbol for event in events if event.symbol is not None} - played)
 
 
 def events_by_rule(recording: Recording) -> list[Event]:

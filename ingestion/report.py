@@ -144,7 +144,7 @@ def _scores(scores: Sequence[Score]) -> str:
         return ""
     rows = []
     for one in scores:
-        if one.severity is not Severity.HIGH or not (one.events or one.type == "all"):
+        if one.severity is not Severity.HIGH or not (one.events or one.is_total):
             continue
         figures = one.figures()
         rows.append(
@@ -154,8 +154,8 @@ def _scores(scores: Sequence[Score]) -> str:
                 f"{one.hits} of {one.events}",
                 _figure(figures["median_latency_min"], ".1f"),
                 _figure(figures["median_lead_min"], ".1f"),
-                str(one.false_alarms) if one.type == "all" else "",
-                _figure(one.false_per_day, ".4f") if one.type == "all" else "",
+                str(one.false_alarms) if one.is_total else "",
+                _figure(one.false_per_day, ".4f") if one.is_total else "",
             ]
         )
     headings = ["from HIGH", "events", "hit", "latency (min)", "lead (min)", "false", "per day or symbol-day"]

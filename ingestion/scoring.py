@@ -4,14 +4,14 @@ The rule: an event is *hit* when an alarm is raised between its onset and one ca
 first such alarm minus the onset, *lead* the event's threshold (when the catalogue's own rule saw it) minus that alarm.
 An alarm is *false* when it is outside of every event from 10 minutes before the onset to 30 minutes after the end;
 after a false alarm, further ones of the same symbol (or of the market) within 30 minutes are not counted again. False
-alarms are per day for the market and per symbol-day for symbols. An alarm is any revision that opens or escalates, so
-"HIGH and above" counts from the revision that says HIGH.
+alarms are per day for the market and per symbol-day for symbols. An alarm is a revision that opens or escalates, so
+"HIGH and above" counts from the revision that says HIGH; one that says what is known already is none.
 
 Pure: numbers in, numbers out.
 """
 
 import csv
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -37,6 +37,9 @@ _AFTER_MS: Final = 30 * _MINUTE_MS
 _REFRACTORY_MS: Final = 30 * _MINUTE_MS
 
 EVENT_COLUMNS: Final = ("type", "symbol", "onset_ts", "end_ts")
+MARKET: Final = "*MARKET*"
+# The type that stands for all of them.
+ALL: Final = "all"
 
 
 class InvalidEvents(ValueError):
@@ -93,6 +96,9 @@ class Exposure:
     days: float
     symbol_days: float
 
+    def contains(self, event: Event) -> bool:
+        return self.first_ms <= event.onset_ms <= self.last_ms
+
 
 @dataclass(frozen=True)
 class Score:
@@ -112,6 +118,10 @@ class Score:
     false_alarms: int
     false_alarms_strict: int
     exposure_days: float
+
+    @property
+    def is_total(self) -> bool:
+        return self.type == ALL
 
     @property
     def hits(self) -> int:
@@ -162,8 +172,10 @@ def read_events(lines: Iterable[str]) -> list[Event]:
     `threshold_ts` and `file`; times are ISO 8601 (UTC when no zone is given). Raises `InvalidEvents`.
     """
     reader = csv.DictReader(lines)
-    if missing := [column for column in EVENT_COLUMNS if column not in (reader.fieldnames or ())]:
-        raise InvalidEvents(f"column {', '.join(missing)} is missing")
+    columns = reader.fieldnames = [name.strip().lower() for name in reader.fieldnames or ()]
+    if missing := [column for column in EVENT_COLUMNS if column not in columns]:
+        has = f" (it has {', '.join(columns)})" if columns else ""
+        raise InvalidEvents(f"column {', '.join(missing)} is missing{has}")
     events = []
     for row in reader:
         try:
@@ -179,18 +191,21 @@ def _event(row: Mapping[str, str | None]) -> Event:
         raise ValueError("an event needs onset_ts and end_ts")
     if end_ms < onset_ms:
         raise ValueError(f"ends at {row['end_ts']}, before its onset at {row['onset_ts']}")
-    symbol = row["symbol"] or ""
+    kind, symbol = (row["type"] or "").strip(), (row["symbol"] or "").strip()
+    if kind.lower() == ALL:
+        raise ValueError(f"{kind} is no type of event: it stands for all of them")
     return Event(
-        type=row["type"] or "",
-        symbol=None if symbol in ("", "*MARKET*") else unify_symbol(symbol),
+        type=kind,
+        symbol=None if symbol.upper() in ("", MARKET) else unify_symbol(symbol),
         onset_ms=onset_ms,
         end_ms=end_ms,
         threshold_ms=threshold_ms,
-        file=row.get("file") or "",
+        file=(row.get("file") or "").strip(),
     )
 
 
 def _time_ms(text: str | None) -> int | None:
+    text = (text or "").strip()
     if not text:
         return None
     try:
@@ -200,9 +215,19 @@ def _time_ms(text: str | None) -> int | None:
     return epoch_ms(time if time.tzinfo else time.replace(tzinfo=UTC))
 
 
-def alarms(anomalies: Iterable[Anomaly]) -> list[Alarm]:
-    """The revisions that open or escalate; sectors have no catalogue and are left out."""
-    return [alarm for anomaly in anomalies if anomaly.state is not State.CLOSED and (alarm := _alarm(anomaly))]
+def alarms(anomalies: Iterable[Anomaly]) -> Iterator[Alarm]:
+    """Of all revisions, in publishing order, those that open or escalate an anomaly. What is still as severe as it was
+    says so now and then: that is no alarm. Sectors have no catalogue and are left out.
+    """
+    severest: dict[str, Severity] = {}
+    for anomaly in anomalies:
+        known = severest.get(anomaly.id)
+        if anomaly.state is State.CLOSED:
+            severest.pop(anomaly.id, None)
+        elif known is None or anomaly.severity.rank > known.rank:
+            severest[anomaly.id] = anomaly.severity
+            if alarm := _alarm(anomaly):
+                yield alarm
 
 
 def _alarm(anomaly: Anomaly) -> Alarm | None:
@@ -221,11 +246,11 @@ def _alarm(anomaly: Anomaly) -> Alarm | None:
 
 
 def score(alarms: Sequence[Alarm], events: Sequence[Event], exposure: Exposure) -> list[Score]:
-    """Every stream at every minimum severity on every type of event it is about, and on all of them together ("all").
+    """Every stream at every minimum severity on every type of event it is about, and on all of them together (`ALL`).
 
-    Events outside of the recording are left out.
+    Only events that begin in the recording can be hit; one that began before excuses alarms as any other does.
     """
-    inside = [event for event in events if exposure.first_ms <= event.onset_ms <= exposure.last_ms]
+    inside = [event for event in events if exposure.contains(event)]
     scores = []
     for stream in Stream:
         about_market = stream in MARKET_STREAMS
@@ -233,11 +258,11 @@ def score(alarms: Sequence[Alarm], events: Sequence[Event], exposure: Exposure) 
         days = exposure.days if about_market else exposure.symbol_days
         for severity in SEVERITIES:
             times = _times_by_symbol(alarms, stream, severity)
-            false = sum(_false(found, _about(inside, symbol, market=True)) for symbol, found in times.items())
-            strict = sum(_false(found, _about(inside, symbol, market=False)) for symbol, found in times.items())
+            false = sum(_false(found, _about(events, symbol, market=True)) for symbol, found in times.items())
+            strict = sum(_false(found, _about(events, symbol, market=False)) for symbol, found in times.items())
             firsts = [(event, _first_hit(times.get(event.symbol, []), event, exposure)) for event in concerned]
-            for kind in ("all", *sorted({event.type for event in concerned})):
-                of_kind = [(event, first) for event, first in firsts if kind in ("all", event.type)]
+            for kind in (ALL, *sorted({event.type for event in concerned})):
+                of_kind = [(event, first) for event, first in firsts if kind in (ALL, event.type)]
                 hit = [(event, first) for event, first in of_kind if first is not None]
                 scores.append(
                     Score(

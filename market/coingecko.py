@@ -415,7 +415,7 @@ def meanings(
     best: dict[str, CoinMarket] = {}
     for market in markets:
         base = unify_symbol(market.symbol or "")
-        if 0 < len(base) <= 40 and (base not in best or _place(market) < _place(best[base])):
+        if 0 < len(base) <= 40 and base.isascii() and (base not in best or _place(market) < _place(best[base])):
             best[base] = market
     names = Counter(unify_symbol(symbol) for symbol in {coin.id: coin.symbol or "" for coin in listed}.values())
     return [

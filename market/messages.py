@@ -306,7 +306,8 @@ class InvalidMessage(ValueError):
 
 _encoder: Final = msgspec.json.Encoder()
 
-_SYMBOL_NOISE: Final = re.compile(r"[^A-Z0-9]")
+# Letters of other scripts stay: without them another symbol would be left, which is somebody else's.
+_SYMBOL_NOISE: Final = re.compile(r"[^A-Z0-9\x80-\U0010ffff]")
 _INTERVAL_MS: Final = {"s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
 
 

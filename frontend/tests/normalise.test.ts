@@ -79,6 +79,7 @@ test("the chart goes on after the opening, against the band it froze", () => {
 
 test("symbols of the terminal and of the stream are one", () => {
   for (const name of ["BTC-USDT", "BTC/USDT:USDT", "btcusdt", "BTCUSDT"]) expect(canonical(name)).toBe("BTCUSDT");
+  expect(canonical("龙虾/usdt")).toBe("龙虾USDT");
   expect(splitSymbol("1000PEPEUSDT")).toEqual(["1000PEPE", "USDT"]);
   expect(splitSymbol("USDT")).toEqual(["USDT", ""]);
   expect(["1000PEPEUSDC", "1MBABYDOGEUSDT", "PEPEUSDT", "1INCHUSDT"].map(coinOf)).toEqual(["PEPE", "BABYDOGE", "PEPE", "1INCH"]);

@@ -275,9 +275,10 @@ def _common_step_ms(files: list[_File]) -> int:
 
 
 def _step_ms(file: _File) -> int | None:
-    """The commonest time between two candles of one symbol: gaps do not matter, however many there are."""
+    """What the commonest times between two candles of one symbol are multiples of: gaps do not matter, however many
+    there are, and of pairs that trade seldom two seconds may be as common as one."""
     order = np.lexsort((file.open_time, file.code))
     time, code = file.open_time[order], file.code[order]
     gaps = np.diff(time)[code[1:] == code[:-1]]
     lengths, counts = np.unique(gaps[gaps > 0], return_counts=True)
-    return int(lengths[counts.argmax()]) if len(lengths) else None
+    return int(np.gcd.reduce(lengths[2 * counts >= counts.max()])) if len(lengths) else None

@@ -17,7 +17,7 @@ import pyarrow.parquet
 import pytest
 from django.core.management import CommandError, call_command
 
-from ingestion.backtest import exposure
+from ingestion.backtest import analyse, exposure
 from ingestion.engine import Engine
 from ingestion.sources import open_source
 from ingestion.sources.recording import load_recording
@@ -115,7 +115,7 @@ def test_it_says_what_it_found_and_how_good_that_is(recorded: Recorded, tmp_path
     assert (crash["events"], crash["hits"], crash["recall"]) == (1, 1, 1.0)
     assert 0 < crash["median_latency_min"] < 0.5
     assert pooled["SYMBOL", "LOW", "SYMBOL_PUMP"]["hits"] >= 1
-    assert pooled["SYMBOL", "LOW", "all"]["exposure_days"] == pytest.approx(63_000 / 86_400, abs=0.001)
+    assert pooled["SYMBOL", "LOW", "all"]["exposure_days"] == 60 * 18 / 1440, "of 17.5 min"
 
     found = list(read_json_lines(out))
     assert {channel for channel, _ in found} == {"alerts", "market"}
@@ -213,7 +213,84 @@ def test_events_are_of_the_recording_they_name_in_whatever_format(
     assert "no event" not in capsys.readouterr().err
     assert scored(["first.parquet"], ["as it was called.parquet"]) == [1]
     assert scored(["first.parquet", "second.csv"], ["second.parquet"]) == [0, 1]
-    assert "events.csv has no event of first: scored as if nothing had happened there" in capsys.readouterr().err
+    assert "events.csv has no event of first.parquet: scored as if nothing had happened there" in capsys.readouterr().err
+
+
+def test_events_may_name_the_folder_a_recording_is_in(
+    recorded: Recorded, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "june"
+    folder.mkdir()
+    shutil.copy(recorded.file, folder / "part-1.parquet")
+    header, *events = recorded.events.read_text().split()
+    rows = [f"{line},{name}" for name in ("june", "july") for line in events]
+    (tmp_path / "events.csv").write_text("\n".join([f"{header},file", *rows]))
+    text = backtest(folder, "--events", tmp_path / "events.csv")
+    assert "1/1" in text
+    assert "no event" not in capsys.readouterr().err
+
+
+def test_events_that_nothing_can_find_are_told(
+    recorded: Recorded, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [
+        "SYMBOL_PUMP,BTCUSTD,2025-10-09T09:00,2025-10-09T09:05",
+        "MARKET_CRASH,*market*,2024-10-09T09:00,2024-10-09T09:05",
+    ]
+    path = tmp_path / "events.csv"
+    path.write_text("\ufeff" + "\n".join(["type,symbol,onset_ts,end_ts", *rows]), encoding="utf-8")
+    backtest(recorded.file, "--events", path)
+    said = "left out of 2 events are 1 of symbols that it has not (BTCUSTD) and 1 that did not begin in its time"
+    assert said in capsys.readouterr().err
+
+
+def test_what_is_named_in_a_catalogue_or_a_file_is_no_markup(recorded: Recorded, tmp_path: Path) -> None:
+    shutil.copy(recorded.file, tmp_path / "x[red].parquet")
+    catalogue = recorded.events.read_text().replace("MARKET_CRASH", "[/red]CRASH")
+    (tmp_path / "events.csv").write_text(catalogue)
+    text = backtest(tmp_path / "x[red].parquet", "--events", tmp_path / "events.csv")
+    assert "x[red].parquet: 63,000 candles" in text
+    assert "[/red]CRASH" in text
+
+
+def test_results_take_the_place_of_nothing_that_is_read(recorded: Recorded, tmp_path: Path) -> None:
+    candles = tmp_path / "market.parquet"
+    shutil.copy(recorded.file, candles)
+    (tmp_path / "link.parquet").symlink_to(candles)
+    before = candles.read_bytes()
+    with pytest.raises(CommandError, match=r"--json .*market\.parquet: this file is read; name another one"):
+        backtest(tmp_path / "link.parquet", "--json", candles)
+    with pytest.raises(CommandError, match=r"--report .*market\.parquet: this file is read"):
+        backtest(tmp_path, "--report", candles)
+    with pytest.raises(CommandError, match=r"--scores .*events\.csv: this file is read"):
+        backtest(candles, "--events", recorded.events, "--scores", recorded.events)
+    with pytest.raises(CommandError, match=r"--report .*out: this is where --json goes"):
+        backtest(candles, "--json", tmp_path / "out", "--report", tmp_path / "out")
+    assert candles.read_bytes() == before
+
+
+def test_results_are_whole_or_not_there(recorded: Recorded, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    out = tmp_path / "found.jsonl"
+    out.write_text("of last week")
+    with pytest.raises(CommandError, match="absent"):
+        backtest(recorded.file, tmp_path / "absent.parquet", "--json", out)
+    assert out.read_text() == "of last week"
+
+    def interrupted(*arguments: object) -> Iterator[Anomaly]:
+        yield from analyse(load_recording([recorded.file]))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("ingestion.management.commands.backtest.analyse", interrupted)
+    with pytest.raises(CommandError, match="Interrupted; no file was written") as stopped:
+        backtest(recorded.file, "--json", out)
+    assert stopped.value.returncode == 130
+    assert [file.name for file in tmp_path.iterdir()] == ["found.jsonl"]
+    assert out.read_text() == "of last week"
+
+
+def test_a_full_disk_is_named(recorded: Recorded) -> None:
+    with pytest.raises(CommandError, match="/dev/full: No space left on device"):
+        backtest(recorded.file, "--json", "/dev/full")
 
 
 def test_mistakes_are_one_clear_sentence(recorded: Recorded, tmp_path: Path) -> None:
@@ -227,6 +304,8 @@ def test_mistakes_are_one_clear_sentence(recorded: Recorded, tmp_path: Path) -> 
         backtest(tmp_path / "hours.csv", "--events", "rule")
     with pytest.raises(CommandError, match=r"market\.parquet: not a CSV file"):
         backtest(recorded.file, "--events", recorded.file)
+    with pytest.raises(CommandError, match=r"--venue A B: a venue's name is 1 to 40 lower-case letters"):
+        backtest(recorded.file, "--venue", "A B")
     with pytest.raises(CommandError, match="--scores needs --events"):
         backtest(recorded.file, "--scores", tmp_path / "scores.json")
     with pytest.raises(CommandError, match=r"nowhere/found\.jsonl: No such file or directory"):

@@ -17,7 +17,7 @@ from ingestion.scoring import (
     read_events,
     score,
 )
-from market.messages import Severity, State
+from market.messages import Alert, Severity, State
 from tests import samples
 
 MINUTE = 60_000
@@ -136,9 +136,10 @@ def test_without_events_there_is_no_recall() -> None:
 
 
 def test_revisions_become_alarms_of_the_streams_they_belong_to() -> None:
-    own, part = samples.an_alert(symbol="AUSDT"), samples.an_alert(symbol="BUSDT", incident="m1")
-    closed = samples.an_alert(state=State.CLOSED, revision=2)
-    found = alarms([own, part, closed, samples.a_movement(), samples.a_stress(), samples.a_sector()])
+    own = samples.an_alert("a1", symbol="AUSDT")
+    part = samples.an_alert("a2", symbol="BUSDT", incident="m1")
+    closed = samples.an_alert("a1", symbol="AUSDT", state=State.CLOSED, revision=2)
+    found = list(alarms([own, part, closed, samples.a_movement("m1"), samples.a_stress("m2"), samples.a_sector("m3")]))
     assert [(alarm.streams, alarm.symbol) for alarm in found] == [
         ((Stream.SYMBOL, Stream.SYMBOL_ALL), "AUSDT"),
         ((Stream.SYMBOL_ALL,), "BUSDT"),
@@ -146,6 +147,25 @@ def test_revisions_become_alarms_of_the_streams_they_belong_to() -> None:
         ((Stream.MARKET_STRESS, Stream.MARKET), None),
     ]
     assert (found[0].severity, found[0].time_ms) == (own.severity, own.timestamp)
+
+
+def test_only_what_is_new_is_an_alarm() -> None:
+    def revision(number: int, severity: Severity, state: State = State.OPEN) -> Alert:
+        return samples.an_alert(revision=number, severity=severity, state=state, timestamp=at(number))
+
+    revisions = [
+        revision(1, Severity.MEDIUM),
+        revision(2, Severity.HIGH, State.ESCALATED),
+        revision(3, Severity.HIGH, State.ESCALATED),  # it goes on
+        revision(4, Severity.CRITICAL, State.ESCALATED),
+        revision(5, Severity.CRITICAL, State.CLOSED),
+    ]
+    assert [alarm.time_ms for alarm in alarms(revisions)] == [at(1), at(2), at(4)]
+
+
+def test_an_event_that_began_before_the_recording_excuses_alarms_and_is_none_to_hit() -> None:
+    one = judged([market(5)], [crash(onset=-20, end=10)], Stream.MARKET)
+    assert (one.events, one.false_alarms) == (0, 0)
 
 
 @pytest.mark.parametrize(("share", "value"), [(0.0, 10), (0.5, 25), (0.9, 37), (1.0, 40)])
@@ -168,10 +188,18 @@ def test_a_catalogue_is_read() -> None:
     ]
 
 
+def test_a_catalogue_may_be_written_by_hand() -> None:
+    lines = ["Type, Symbol, Onset_ts, End_ts", "MARKET_CRASH, *market*, 2021-05-12T22:07, 2021-05-12T22:22"]
+    onset = 1_620_857_220_000
+    assert read_events(lines) == [Event("MARKET_CRASH", None, onset, onset + 15 * MINUTE)]
+
+
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        ("type,symbol,onset_ts\n", "column end_ts is missing"),
+        ("type,symbol,onset_ts\n", r"column end_ts is missing \(it has type, symbol, onset_ts\)"),
+        ("type;symbol;onset_ts;end_ts\n", r"is missing \(it has type;symbol;onset_ts;end_ts\)"),
+        ("type,symbol,onset_ts,end_ts\nAll,B,2021-05-12,2021-05-13\n", "line 2: All is no type of event"),
         ("", "column type, symbol, onset_ts, end_ts is missing"),
         ("type,symbol,onset_ts,end_ts\nA,B,noon,noon\n", "line 2: noon is no ISO 8601 time such as 2021"),
         ("type,symbol,onset_ts,end_ts\nA,B,1620857220000,1620857280000\n", "line 2: 1620857220000 is no ISO 8601 time"),

@@ -182,6 +182,7 @@ def test_times_in_any_unit(given_time: Any) -> None:
         ({"symbol": "BTCUSDT", "severity": "HIGH", "score": 1, "method": "MAD", "timestamp": "soon"}, "not a time"),
         ({"symbol": "BTCUSDT", "severity": "HIGH", "score": 1, "method": "MAD", "timestamp": -5}, "not a time"),
         ({"symbol": "X" * 41, "severity": "HIGH", "score": 1, "method": "MAD"}, "symbol"),
+        ({"symbol": "龙虾USDT", "severity": "HIGH", "score": 1, "method": "MAD"}, "symbol"),
     ],
 )
 def test_what_is_wrong_is_said(fields: dict[str, Any], reason: str) -> None:
@@ -222,6 +223,10 @@ def test_an_unknown_market_type_names_the_known_ones() -> None:
 @pytest.mark.parametrize("spelling", ["btcusdt", "BTC-USDT", "BTC/USDT", "BTC/USDT:USDT", "btc_usdt"])
 def test_a_symbol_has_one_spelling(spelling: str) -> None:
     assert unify_symbol(spelling) == "BTCUSDT"
+
+
+def test_a_symbol_is_not_taken_for_what_is_left_of_it_in_latin_letters() -> None:
+    assert unify_symbol("龙虾/usdt") == "龙虾USDT"
 
 
 @given(st.integers(1, 10_000), st.sampled_from("smhd"))

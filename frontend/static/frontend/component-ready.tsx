@@ -171,7 +171,7 @@ const toWord = (value: unknown, otherwise: string): string =>
   toText(value).trim().replace(/[\s-]+/g, "_").toUpperCase().slice(0, 40) || otherwise;
 
 /** `BTC-USDT`, `BTC/USDT:USDT`, `btcusdt` → `BTCUSDT`. */
-const canonical = (symbol: unknown): string => (toText(symbol).split(":")[0] ?? "").replace(/[^A-Za-z0-9]/g, "").toUpperCase();
+const canonical = (symbol: unknown): string => (toText(symbol).split(":")[0] ?? "").replace(/[^A-Za-z0-9\u0080-\uffff]/g, "").toUpperCase();
 
 function toDirection(raw: Raw, ...hints: (number | null)[]): Direction {
   const word = toWord(pick(raw, "direction", "side"), "");

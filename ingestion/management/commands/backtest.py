@@ -2,107 +2,38 @@ import csv
 import json
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import IO, Any, Final, cast
 
+import msgspec
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from ingestion.backtest import analyse, events_by_rule, events_of, exposure, json_line
+from ingestion.backtest import analyse, events_by_rule, events_of, exposure, json_line, without_unplayed
+from ingestion.output import Output
 from ingestion.report import Findings, kind_of, render
-from ingestion.scoring import Alarm, Event, InvalidEvents, Score, alarms, pool, read_events, score
+from ingestion.scoring import Alarm, Event, Exposure, InvalidEvents, Score, alarms, pool, read_events, score
 from ingestion.sources import SourceError
 from ingestion.sources.recording import Recording, expand, load_recording, name_of
-from market.messages import SEVERITIES, Anomaly, Severity
+from market.messages import SEVERITIES, Anomaly, Severity, Venue
 
+# Wide enough for every table: where a line is longer than the terminal it is broken, but no figure is cut.
+_LEAST_WIDTH: Final = 80
 # Tables are for eyes and for files: a pipe has no width of its own.
 _PIPE_WIDTH: Final = 150
 # Instead of a catalogue: make one of every recording.
 _RULE: Final = "rule"
 # The events of a recording.
-_EventsOf = Callable[[Recording], list[Event]]
-
-
-class Command(BaseCommand):
-    help = (
-        "Run recordings through the analysis at full speed and say what it finds. Each FILE (or folder of files) is a "
-        "recording of its own. Example: `manage.py backtest candles.parquet --json found.jsonl --events rule`."
-    )
-
-    def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("files", nargs="+", type=Path, metavar="FILE", help="parquet or CSV, or a folder of them")
-        parser.add_argument("--merge", action="store_true", help="all FILEs are parts of one recording")
-        parser.add_argument("--json", type=Path, metavar="OUT", help="write every anomaly as JSON Lines")
-        parser.add_argument(
-            "--events",
-            metavar="CSV",
-            help="score against a catalogue of events; `rule` makes one of each recording, by the moves that are in it "
-            "(a file of that name is `./rule`)",
-        )
-        parser.add_argument("--scores", type=Path, metavar="OUT", help="write every figure of the scores as JSON")
-        parser.add_argument("--report", type=Path, metavar="OUT", help="write a page with charts of what was found")
-        parser.add_argument("--venue", default="replay", help="venue of the candles; part of every id")
-
-    def handle(self, *args: Any, **options: Any) -> None:
-        if options["scores"] and not options["events"]:
-            raise CommandError("--scores needs --events")
-        parts = [options["files"]] if options["merge"] else [[file] for file in options["files"]]
-        try:
-            events_in = self._catalogue(options["events"], options["files"]) if options["events"] else None
-            for path in (options["scores"], options["report"]):
-                if path is not None:
-                    _try_to_write(path)
-            with ExitStack() as stack:
-                out = stack.enter_context(options["json"].open("wb")) if options["json"] else None
-                results = [_run(files, options["venue"], events_in, out) for files in parts]
-            if options["scores"]:
-                options["scores"].write_text(json.dumps(_figures(results), indent=1) + "\n")
-            if options["report"]:
-                options["report"].write_text(render(result.findings for result in results), encoding="utf-8")
-        except SourceError as error:
-            raise CommandError(str(error)) from None
-        except InvalidEvents as error:
-            raise CommandError(f"{options['events']}: {error}") from None
-        except OSError as error:
-            raise CommandError(f"{error.filename}: {error.strerror}") from None
-
-        console = Console(file=cast(IO[str], self.stdout), width=None if self.stdout.isatty() else _PIPE_WIDTH)
-        for result in results:
-            console.print(result.counts_table())
-        if events_in is not None:
-            if len(results) > 1:
-                for result in results:
-                    console.print(_score_table(f"{result.name}: HIGH and above", _rows(result.scores, [Severity.HIGH])))
-            together = "All recordings together" if len(results) > 1 else results[0].name
-            console.print(_score_table(together, _rows(_pooled(results), SEVERITIES)))
-            console.print(
-                "lead: before the catalogue's own threshold. per day: of the market; for symbols, per symbol-day. "
-                "strict: an alert during a market event counts as false, too."
-            )
-            if options["events"] == _RULE:
-                console.print("The events are moves in the recordings themselves, by the rule in docs/backtest.md.")
-
-    def _catalogue(self, source: str, paths: Sequence[Path]) -> _EventsOf:
-        if source == _RULE:
-            return events_by_rule
-        events = _read_events(Path(source))
-        played, named = {name_of(path) for path in expand(paths)}, {name_of(event.file) for event in events} - {""}
-        if len(named) == 1 and not named & played:
-            # Whatever its recording was called then: there is no other that it could be about.
-            events = [replace(event, file="") for event in events]
-        elif named and (unknown := sorted(played - named)):
-            self.stderr.write(
-                f"{source} has no event of {', '.join(unknown)}: scored as if nothing had happened there "
-                f"(its column file names {', '.join(sorted(named))})"
-            )
-        return partial(events_of, events)
+_EventsOf = Callable[[Sequence[Path], Recording], list[Event]]
+# The options that name a file to write.
+_OUTPUTS: Final = ("json", "scores", "report")
 
 
 @dataclass
@@ -123,10 +54,14 @@ class _Result:
     def scores(self) -> Sequence[Score]:
         return self.findings.scores
 
-    def took(self, anomaly: Anomaly) -> None:
-        self.findings.took(anomaly)
-        self.revisions[anomaly.id] += 1
-        self.alarms += alarms([anomaly])
+    def taking(self, anomalies: Iterable[Anomaly], out: Output | None) -> Iterator[Anomaly]:
+        """The same, taken down (and written out) as they come."""
+        for anomaly in anomalies:
+            self.findings.took(anomaly)
+            self.revisions[anomaly.id] += 1
+            if out is not None:
+                out.write(json_line(anomaly))
+            yield anomaly
 
     def counts_table(self) -> Table:
         recording = self.findings.recording
@@ -135,9 +70,10 @@ class _Result:
             title=f"{self.name}: {rows:,} candles, {self.days:.1f} days, analysed in {self.seconds:.1f} s{dropped}",
             title_justify="left",
             box=SIMPLE_HEAD,
+            padding=0,
         )
-        table.add_column("anomalies by their highest severity")
-        for heading in (*SEVERITIES, "total", "a day", "revisions (median)"):
+        table.add_column("anomalies, by highest severity")
+        for heading in (*SEVERITIES, "total", "a day", "revisions"):
             table.add_column(heading, justify="right")
         kinds: dict[str, list[str]] = {}
         for found, life in self.findings.lives.items():
@@ -155,17 +91,155 @@ class _Result:
         return table
 
 
-def _try_to_write(path: Path) -> None:
-    """Raises `OSError` now rather than after the analysis; leaves things as they are."""
-    new = not path.exists()
-    path.open("a").close()
-    if new:
-        path.unlink()
+class Command(BaseCommand):
+    help = (
+        "Run recordings through the analysis at full speed and say what it finds. Each FILE (or folder of files) is a "
+        "recording of its own. Example: `manage.py backtest candles.parquet --json found.jsonl --events rule`."
+    )
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("files", nargs="+", type=Path, metavar="FILE", help="parquet or CSV, or a folder of them")
+        parser.add_argument("--merge", action="store_true", help="all FILEs are parts of one recording")
+        parser.add_argument("--json", type=Path, metavar="OUT", help="write every anomaly as JSON Lines")
+        parser.add_argument(
+            "--events",
+            metavar="CSV",
+            help="score against a catalogue of events; `rule` makes one of each recording, by the moves that are in it "
+            "(a file of that name is `./rule`)",
+        )
+        parser.add_argument("--scores", type=Path, metavar="OUT", help="write every figure of the scores as JSON")
+        parser.add_argument("--report", type=Path, metavar="OUT", help="write a page with charts of what was found")
+        parser.add_argument(
+            "--venue",
+            default="replay",
+            help="venue of the candles (lower-case letters, digits, - and _), part of every id",
+        )
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        try:
+            results = self._analysed(options)
+            self._tell(results, options["events"])
+        except KeyboardInterrupt:
+            raise CommandError("Interrupted; no file was written.", returncode=130) from None
+        except SourceError as error:
+            raise CommandError(str(error)) from None
+        except InvalidEvents as error:
+            raise CommandError(f"{options['events']}: {error}") from None
+        except OSError as error:
+            raise CommandError(f"{error.filename or 'The output'}: {error.strerror}") from None
+
+    def _analysed(self, options: Mapping[str, Any]) -> list[_Result]:
+        if options["scores"] and not options["events"]:
+            raise CommandError("--scores needs --events")
+        try:
+            msgspec.convert(options["venue"], Venue)
+        except msgspec.ValidationError:
+            wanted = "1 to 40 lower-case letters, digits, - and _, the first a letter or digit"
+            raise CommandError(f"--venue {options['venue']}: a venue's name is {wanted}") from None
+        parts = [options["files"]] if options["merge"] else [[file] for file in options["files"]]
+        _check_outputs(options)
+        events_in = self._catalogue(options["events"], parts) if options["events"] else None
+        with ExitStack() as stack:
+            outputs = {
+                name: stack.enter_context(Output(options[name])) for name in _OUTPUTS if options[name] is not None
+            }
+            results = [self._run(files, options["venue"], events_in, outputs.get("json")) for files in parts]
+            if "scores" in outputs:
+                outputs["scores"].write(f"{json.dumps(_figures(results), indent=1)}\n".encode())
+            if "report" in outputs:
+                outputs["report"].write(render(result.findings for result in results).encode())
+            for output in outputs.values():
+                output.keep()
+        return results
+
+    def _tell(self, results: Sequence[_Result], events: str | None) -> None:
+        width = max(Console().width, _LEAST_WIDTH) if self.stdout.isatty() else _PIPE_WIDTH
+        # What is named in files is no markup.
+        console = Console(file=cast(IO[str], self.stdout), width=width, markup=False, highlight=False)
+        for result in results:
+            console.print(result.counts_table())
+        if events is not None:
+            if len(results) > 1:
+                for result in results:
+                    console.print(_score_table(f"{result.name}: HIGH and above", _rows(result.scores, [Severity.HIGH])))
+            together = "All recordings together" if len(results) > 1 else results[0].name
+            console.print(_score_table(together, _rows(_pooled(results), SEVERITIES)))
+            console.print(
+                "latency (median, 90th percentile) and lead (median, before the catalogue's own threshold): minutes. "
+                "a day: of the market; for symbols, a symbol-day. strict: an alert during a market event counts as "
+                "false, too."
+            )
+            if events == _RULE:
+                console.print("The events are moves in the recordings themselves, by the rule in docs/backtest.md.")
+
+    def _catalogue(self, source: str, parts: Sequence[Sequence[Path]]) -> _EventsOf:
+        if source == _RULE:
+            return lambda names, recording: events_by_rule(recording)
+        events = _read_events(Path(source))
+        named = {name_of(event.file) for event in events} - {""}
+        unknown = [files for files in parts if not named & {name_of(path) for path in (*files, *expand(files))}]
+        if len(named) == 1 and len(unknown) == len(parts):
+            # Whatever its recording was called then: there is no other that it could be about.
+            events = [replace(event, file="") for event in events]
+        elif named and unknown:
+            self.stderr.write(
+                f"{source} has no event of {', '.join(map(_name, unknown))}: scored as if nothing had happened there "
+                f"(its column file names {', '.join(sorted(named))})"
+            )
+        return partial(events_of, events)
+
+    def _run(self, files: Sequence[Path], venue: str, events_in: _EventsOf | None, out: Output | None) -> _Result:
+        recording = load_recording(files)
+        seen = exposure(recording)
+        result = _Result(Findings(_name(files), recording), seen.days)
+        if events_in is not None:
+            result.findings.events = self._events(events_in(files, recording), result, seen)
+        started = time.perf_counter()
+        result.alarms = list(alarms(result.taking(_with_progress(result.name, recording, venue), out)))
+        result.seconds = time.perf_counter() - started
+        if events_in is not None:
+            result.findings.scores = score(result.alarms, result.findings.events, seen)
+        return result
+
+    def _events(self, given: Sequence[Event], result: _Result, seen: Exposure) -> list[Event]:
+        """Those of what is played, and a word about what is not looked for."""
+        events, unplayed = without_unplayed(given, result.findings.recording)
+        outside = sum(not seen.contains(event) for event in events)
+        reasons = []
+        if unplayed:
+            some = ", ".join(unplayed[:5]) + (", …" if len(unplayed) > 5 else "")
+            reasons.append(f"{len(given) - len(events)} of symbols that it has not ({some})")
+        if outside:
+            reasons.append(f"{outside} that did not begin in its time")
+        if reasons:
+            self.stderr.write(f"{result.name}: left out of {len(given)} events are {' and '.join(reasons)}")
+        return events
+
+
+def _check_outputs(options: Mapping[str, Any]) -> None:
+    """Raises `CommandError` when a result would take the place of what is read, or of another result."""
+    read = {path.resolve(): path for path in expand(options["files"])}
+    if options["events"] not in (None, _RULE):
+        read[Path(options["events"]).resolve()] = Path(options["events"])
+    written: dict[Path, str] = {}
+    for name in _OUTPUTS:
+        path = options[name]
+        if path is None or (path.exists() and not path.is_file()):
+            continue
+        if path.resolve() in read:
+            raise CommandError(f"--{name} {path}: this file is read; name another one")
+        if other := written.get(path.resolve()):
+            raise CommandError(f"--{name} {path}: this is where --{other} goes; name another one")
+        written[path.resolve()] = name
+
+
+def _name(files: Sequence[Path]) -> str:
+    return ", ".join(file.name or file.resolve().name for file in files)
 
 
 def _read_events(path: Path) -> list[Event]:
     try:
-        with path.open(newline="", encoding="utf-8") as file:
+        with path.open(newline="", encoding="utf-8-sig") as file:
             return read_events(file)
     except FileNotFoundError as error:
         raise InvalidEvents(f"{error.strerror}; without a catalogue, `--events {_RULE}` makes one") from None
@@ -173,26 +247,8 @@ def _read_events(path: Path) -> list[Event]:
         raise InvalidEvents("not a CSV file") from None
 
 
-def _run(files: Sequence[Path], venue: str, events_in: _EventsOf | None, out: IO[bytes] | None) -> _Result:
-    recording = load_recording(files)
-    seen = exposure(recording)
-    name = ", ".join(file.name for file in files)
-    result = _Result(Findings(name, recording), seen.days)
-    if events_in is not None:
-        result.findings.events = events_in(recording)
-    started = time.perf_counter()
-    for anomaly in _with_progress(name, recording, venue):
-        result.took(anomaly)
-        if out is not None:
-            out.write(json_line(anomaly))
-    result.seconds = time.perf_counter() - started
-    if events_in is not None:
-        result.findings.scores = score(result.alarms, result.findings.events, seen)
-    return result
-
-
 def _with_progress(name: str, recording: Recording, venue: str) -> Iterator[Anomaly]:
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
         task = progress.add_task(name, total=recording.rows)
         yield from analyse(recording, venue, lambda rows: progress.advance(task, rows))
@@ -215,33 +271,30 @@ def _rows(scores: Iterable[Score], severities: Sequence[Severity]) -> list[Score
         one
         for one in scores
         if one.severity in severities
-        and (one.type == "all" or one.severity is Severity.HIGH)
-        and (one.events or one.false_alarms or one.type == "all")
+        and (one.is_total or one.severity is Severity.HIGH)
+        and (one.events or one.false_alarms or one.is_total)
     ]
 
 
 def _score_table(title: str, scores: Iterable[Score]) -> Table:
-    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD)
-    for heading in ("alarms", "from", "events"):
-        table.add_column(heading)
-    for heading in ("hit", "of", "recall", "latency min", "p90", "lead min", "false", "per day", "strict"):
+    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=0)
+    table.add_column("alarms from")
+    for heading in ("hit", "recall", "latency", "p90", "lead", "false", "a day", "strict"):
         table.add_column(heading, justify="right")
-    last = None
+    stream = None
     for one in scores:
-        if last is not None and one.stream is not last:
+        if one.stream is not stream:
+            stream = one.stream
             table.add_section()
-        last = one.stream
+            table.add_row(stream)
         figures = one.figures()
         false = (str(one.false_alarms), _number(one.false_per_day, ".4f"), str(one.false_alarms_strict))
         table.add_row(
-            one.stream,
-            one.severity,
-            one.type,
-            str(one.hits),
-            str(one.events),
+            f"  {one.severity}" if one.is_total else f"  {one.severity} {one.type}",
+            f"{one.hits}/{one.events}",
             _number(one.recall, ".1%"),
             *(_number(figures[name], ".1f") for name in ("median_latency_min", "p90_latency_min", "median_lead_min")),
-            *(false if one.type == "all" else ("", "", "")),
+            *(false if one.is_total else ("", "", "")),
         )
     return table
 

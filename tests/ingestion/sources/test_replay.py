@@ -146,6 +146,20 @@ def test_the_interval_survives_gaps(tmp_path: Path) -> None:
     assert recording.interval == "5m"
 
 
+def test_seconds_in_which_hardly_anything_trades_are_seconds(tmp_path: Path) -> None:
+    every_other = [T0 + 1000 * second for second in range(0, 60, 2)]
+    each = [T0 + 1000 * second for second in range(1, 30)]
+    rows = [row(0, "AUSDT", ts=ts) for ts in every_other] + [row(0, "BUSDT", ts=ts) for ts in each]
+    recording = load_recording([write_csv(tmp_path / "a.csv", rows)])
+    assert (recording.interval, recording.rows) == ("1s", len(rows))
+
+
+def test_symbols_that_we_cannot_spell_are_no_other_symbol(tmp_path: Path) -> None:
+    rows = [row(minute, symbol) for minute in range(3) for symbol in ("龙虾USDT", "BTCUSDT")]
+    recording = load_recording([write_csv(tmp_path / "a.csv", rows)])
+    assert (recording.symbols, recording.dropped) == (["BTCUSDT"], "3 unusable rows dropped")
+
+
 def test_mixed_intervals_are_refused(tmp_path: Path) -> None:
     one = write_csv(tmp_path / "one.csv", [row(0), row(1)])
     five = write_csv(tmp_path / "five.csv", [row(0), row(5)])

@@ -1,0 +1,45 @@
+"""Results in a file that is whole, or not there."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Self
+
+
+class Output:
+    """A file that takes its place when all of it is written; until then, or when something fails, what is there stays.
+    A device or a pipe is written to as it is. Its `OSError`s tell `path`.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._direct = path.exists() and not path.is_file()
+        self._written = path if self._direct else path.with_name(path.name + ".part")
+        with self._telling():
+            self._file = self._written.open("wb")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        with suppress(OSError):
+            self._file.close()
+        if not self._direct:
+            self._written.unlink(missing_ok=True)
+
+    def write(self, data: bytes) -> None:
+        with self._telling():
+            self._file.write(data)
+
+    def keep(self) -> None:
+        with self._telling():
+            self._file.close()
+            if not self._direct:
+                self._written.replace(self._path)
+
+    @contextmanager
+    def _telling(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, str(self._path)) from error
