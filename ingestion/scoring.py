@@ -4,8 +4,9 @@ The rule: an event is *hit* when an alarm is raised between its onset and one ca
 first such alarm minus the onset, *lead* the event's threshold (when the catalogue's own rule saw it) minus that alarm.
 An alarm is *false* when it is outside of every event from 10 minutes before the onset to 30 minutes after the end;
 after a false alarm, further ones of the same symbol (or of the market) within 30 minutes are not counted again. False
-alarms are per day for the market and per symbol-day for symbols. An alarm is a revision that opens or escalates, so
-"HIGH and above" counts from the revision that says HIGH; one that says what is known already is none.
+alarms are per day for the market and per symbol-day for symbols. An alarm is any revision but the one that closes: one
+that opens, one that escalates (so "HIGH and above" counts from the revision that says HIGH), and one that says that it
+goes on, for an event may begin within what an alert is about already.
 
 Pure: numbers in, numbers out.
 """
@@ -216,18 +217,10 @@ def _time_ms(text: str | None) -> int | None:
 
 
 def alarms(anomalies: Iterable[Anomaly]) -> Iterator[Alarm]:
-    """Of all revisions, in publishing order, those that open or escalate an anomaly. What is still as severe as it was
-    says so now and then: that is no alarm. Sectors have no catalogue and are left out.
-    """
-    severest: dict[str, Severity] = {}
+    """Of all revisions those that do not close; sectors have no catalogue and are left out."""
     for anomaly in anomalies:
-        known = severest.get(anomaly.id)
-        if anomaly.state is State.CLOSED:
-            severest.pop(anomaly.id, None)
-        elif known is None or anomaly.severity.rank > known.rank:
-            severest[anomaly.id] = anomaly.severity
-            if alarm := _alarm(anomaly):
-                yield alarm
+        if anomaly.state is not State.CLOSED and (alarm := _alarm(anomaly)):
+            yield alarm
 
 
 def _alarm(anomaly: Anomaly) -> Alarm | None:
@@ -242,7 +235,8 @@ def _alarm(anomaly: Anomaly) -> Alarm | None:
             streams = (Stream.MARKET_STRESS, Stream.MARKET)
         case _:
             return None
-    return Alarm(streams, symbol, anomaly.severity, anomaly.timestamp)
+    # An alert that an incident adopts keeps the timestamp of the candle that it is about.
+    return Alarm(streams, symbol, anomaly.severity, anomaly.detected_at)
 
 
 def score(alarms: Sequence[Alarm], events: Sequence[Event], exposure: Exposure) -> list[Score]:

@@ -7,7 +7,7 @@ from typing import Any, Final
 from alerts.detectors.bank import VERSION, Finding
 from alerts.detectors.cusum import stepped
 from market.detectors.panel import CHART_CANDLES, Panel
-from market.messages import Alert, Explanation, HistoryPoint, Method, interval_ms, interval_name
+from market.messages import Alert, Explanation, HistoryPoint, Method, Severity, interval_ms, interval_name
 from market.quotes import money_text
 
 # Half the band that a price is usually in, in standard deviations: 19 of 20 moves end within.
@@ -118,7 +118,13 @@ def width_of(panel: Panel, finding: Finding, sigma: float) -> float | None:
     """
     if finding.method in SURGES:
         return None
-    return min(BAND_SIGMAS * sigma * math.sqrt(finding.window_ms / panel.horizon_ms[0]), FURTHEST)
+    return _width(sigma, finding.window_ms, panel.bar_ms)
+
+
+def _width(sigma: float, window_ms: int, bar_ms: int) -> float:
+    """`sigma` is that of the return over a minute, in whole candles."""
+    shortest_ms = max(1, round(60_000 / bar_ms)) * bar_ms
+    return min(BAND_SIGMAS * sigma * math.sqrt(window_ms / shortest_ms), FURTHEST)
 
 
 def fill(panel: Panel, column: int, finding: Finding, sigma: float) -> tuple[dict[str, Any], Explanation]:
@@ -205,19 +211,20 @@ def checks(alert: Alert) -> list[Check]:
 
     The score is (observed − expected) / usual for moves, observed / usual for surges, and for CUSUM the sum over its
     steps. The move of the price is told again by the candles of the spark, as far as they reach and as exact as they
-    are, and what makes it HIGH by its limits.
+    are; the band by the usual deviation; what makes it HIGH by its limits.
     """
-    if alert.explanation.version is None or alert.explanation.detector != alert.method.value.lower():
+    explanation = alert.explanation
+    if explanation.version is None or explanation.detector != alert.method.value.lower():
         return []
+    ours = explanation.version == VERSION
     try:
         found = [_score_check(alert)]
         # Earlier versions told another limit than the one that an alert was judged by.
-        if alert.threshold is not None and alert.explanation.version == VERSION:
-            enough = abs(alert.score) >= alert.threshold * (1 - _EXACT)
-            found.append(Check("threshold", f"|{alert.score:.6g}| against {alert.threshold:.6g}", enough))
-        return found + _price_checks(alert) + _size_checks(alert.explanation.parameters)
-    except (ArithmeticError, LookupError, TypeError, ValueError):
-        return []
+        if ours:
+            found += [_threshold_check(alert), _methods_check(alert), *_severity_checks(alert), *_band_checks(alert)]
+        return found + _price_checks(alert) + _size_checks(alert, ours)
+    except (ArithmeticError, LookupError, TypeError, ValueError) as error:
+        return [Check("figures", f"one is missing or none ({type(error).__name__}: {error})", False)] if ours else []
 
 
 def _score_check(alert: Alert) -> Check:
@@ -239,6 +246,39 @@ def _score_check(alert: Alert) -> Check:
         less = f"− {expected:.6g}" if expected >= 0 else f"+ {-expected:.6g}"
         text = f"({observed:.6g} {less}) / {usual:.6g}, (observed − expected) / usual"
     return Check("score", f"{score:.6g} = {text}", math.isclose(score, alert.score, rel_tol=_EXACT))
+
+
+def _threshold_check(alert: Alert) -> Check:
+    threshold = float(alert.explanation.parameters["threshold"])
+    enough = abs(alert.score) >= threshold * (1 - _EXACT) and threshold == alert.threshold
+    return Check("threshold", f"|{alert.score:.6g}| against {threshold:.6g}", enough)
+
+
+def _methods_check(alert: Alert) -> Check:
+    said = {item.method: item.score for item in alert.explanation.methods}
+    return Check("methods", ", ".join(said) or "none", said.get(alert.method) == round(alert.score, 3))
+
+
+def _severity_checks(alert: Alert) -> list[Check]:
+    if not (escalations := alert.explanation.escalations):
+        return []
+    last = escalations[-1].severity
+    return [Check("severity", f"{last}, the last it rose to", last == alert.severity)]
+
+
+def _band_checks(alert: Alert) -> list[Check]:
+    if alert.method in SURGES:
+        return []
+    given, price = alert.explanation.parameters, float(alert.price or math.nan)
+    expected = price * (1.0 + share(given["expected"] - float(alert.explanation.observed or 0.0)))
+    width = _width(given["sigma"], given["window_ms"], interval_ms(alert.interval))
+    band = expected * math.exp(-width), expected * math.exp(width)
+    text = f"{price_text(band[0])} to {price_text(band[1])}, e^±{width:.6g} times what was expected"
+    same = all(
+        stored is not None and math.isclose(one, stored, rel_tol=_EXACT)
+        for one, stored in zip((expected, *band), (alert.expected, alert.lower, alert.upper), strict=True)
+    )
+    return [Check("band", text, same)]
 
 
 def _price_checks(alert: Alert) -> list[Check]:
@@ -263,8 +303,10 @@ def _price_checks(alert: Alert) -> list[Check]:
     return found
 
 
-def _size_checks(given: dict[str, Any]) -> list[Check]:
-    if "size_threshold" not in given:
+def _size_checks(alert: Alert, ours: bool) -> list[Check]:
+    given = alert.explanation.parameters
+    # Earlier versions did not say it.
+    if "size_threshold" not in given and not (ours and alert.severity.rank >= Severity.HIGH.rank):
         return []
     size, surge = float(given["size"]), float(given["surge"])
     needed, traded = float(given["size_threshold"]), float(given["surge_threshold"])

@@ -5,11 +5,12 @@ import msgspec
 import pytest
 from django.core.management import CommandError, call_command
 
+from alerts import models
 from alerts.detectors.bank import VERSION
 from alerts.detectors.explanation import price_text
 from alerts.services import store
 from ingestion.engine import Engine
-from market.messages import Alert, Explanation, Method
+from market.messages import Alert, Explanation, Method, Severity
 from market.services import sequenced
 from market.services import store as store_market
 from tests import samples
@@ -28,6 +29,11 @@ def alert() -> Alert:
     return [a for a in found if isinstance(a, Alert) and a.symbol == "C003USDT"][-1]
 
 
+def told(alert: Alert, **changes: Any) -> Alert:
+    """The alert with another explanation."""
+    return msgspec.structs.replace(alert, explanation=msgspec.structs.replace(alert.explanation, **changes))
+
+
 def explained(alert: Alert) -> str:
     store([sequenced(1, 1, alert)])
     out = StringIO()
@@ -43,7 +49,7 @@ def test_it_computes_the_stored_score_again(alert: Alert) -> None:
     assert f"= ({given.observed:.6g} + {-given.parameters['expected']:.6g}) / {given.usual:.6g}, " in said
     assert "times what is worth a trade, against 1" in said
     assert f"usually between {price_text(alert.lower or 0)} and {price_text(alert.upper or 0)}" in said
-    assert "Everything is equal to what is stored" in said
+    assert "All of these follow from what is stored" in said
     assert "NOT" not in said
 
 
@@ -51,11 +57,16 @@ def test_it_computes_the_stored_score_again(alert: Alert) -> None:
 @pytest.mark.parametrize(
     ("changes", "name"),
     [
-        ({"score": 40.0}, "score"),
+        ({"score": 40.0}, "score, methods"),
         ({"threshold": 1e6}, "threshold"),
-        ({"price": 1.0}, "price"),
+        ({"price": 1.0}, "band, price"),
         ({"change_pct": -12.72}, "change"),
-        ({"spark": [100.0] * 60, "price": 100.0}, "observed"),
+        ({"spark": [100.0] * 60}, "price, observed"),
+        ({"threshold": None}, "threshold"),
+        ({"expected": 1.0}, "band"),
+        ({"lower": 1e-9}, "band"),
+        ({"price": None, "change_pct": None}, "band"),
+        ({"severity": Severity.LOW}, "severity"),
     ],
 )
 def test_a_figure_that_does_not_follow_is_an_error(alert: Alert, changes: dict[str, Any], name: str) -> None:
@@ -64,21 +75,55 @@ def test_a_figure_that_does_not_follow_is_an_error(alert: Alert, changes: dict[s
 
 
 @pytest.mark.django_db
-@pytest.mark.parametrize(("given", "name"), [("size", "size"), ("surge", "volume")])
+@pytest.mark.parametrize(("given", "name"), [("size", "size"), ("surge", "volume"), ("threshold", "threshold")])
 def test_what_is_not_large_enough_to_be_high_is_an_error(alert: Alert, given: str, name: str) -> None:
-    parameters = alert.explanation.parameters | {given: 0.01}
     with pytest.raises(CommandError, match=f"Stored otherwise: {name} "):
-        explained(
-            msgspec.structs.replace(
-                alert, explanation=msgspec.structs.replace(alert.explanation, parameters=parameters)
-            )
-        )
+        explained(told(alert, parameters=alert.explanation.parameters | {given: 0.01}))
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(
+    "changes", [{"usual": 0.0}, {"observed": None}, {"parameters": {}}, {"parameters": {"expected": "much"}}]
+)
+def test_what_cannot_be_worked_out_does_not_follow(alert: Alert, changes: dict[str, Any]) -> None:
+    with pytest.raises(CommandError, match="Stored otherwise: figures "):
+        explained(told(alert, **changes))
+
+
+@pytest.mark.django_db
+def test_the_method_is_one_of_those_that_found_it(alert: Alert) -> None:
+    with pytest.raises(CommandError, match="Stored otherwise: methods "):
+        explained(told(alert, methods=[]))
+
+
+@pytest.mark.django_db
+def test_what_is_high_says_what_made_it_so(alert: Alert) -> None:
+    parameters = {name: value for name, value in alert.explanation.parameters.items() if name != "size_threshold"}
+    with pytest.raises(CommandError, match="Stored otherwise: figures "):
+        explained(told(alert, parameters=parameters))
+
+
+@pytest.mark.django_db
+def test_a_row_that_is_not_its_message_is_an_error(alert: Alert) -> None:
+    explained(alert)
+    models.Alert.objects.update(score=1.0, severity=0)
+    with pytest.raises(CommandError, match="the columns severity, score are not those of the message"):
+        call_command("explain_alert", alert.id)
+    models.Alert.objects.update(payload='{"x": 1}')
+    with pytest.raises(CommandError, match=f"What is stored of {alert.id} cannot be read: symbol is missing"):
+        call_command("explain_alert", alert.id)
+
+
+@pytest.mark.django_db
+def test_what_somebody_else_says_does_not_command_the_terminal(alert: Alert) -> None:
+    said = explained(msgspec.structs.replace(alert, explanation=Explanation(sentence="\x1b]0;title\x07 rose")))
+    assert "\x1b" not in said
+    assert "rose" in said
 
 
 @pytest.mark.django_db
 def test_it_says_when_other_detectors_found_it(alert: Alert) -> None:
-    older = msgspec.structs.replace(alert, explanation=msgspec.structs.replace(alert.explanation, version="1"))
-    assert f"detectors version 1 (these are version {VERSION})" in explained(older)
+    assert f"detectors version 1 (these are version {VERSION})" in explained(told(alert, version="1"))
 
 
 @pytest.mark.django_db
@@ -87,22 +132,17 @@ def test_alerts_of_earlier_detectors_are_explained_as_far_as_they_go(alert: Aler
     parameters = {
         name: value for name, value in alert.explanation.parameters.items() if not name.endswith("_threshold")
     }
-    older = msgspec.structs.replace(alert.explanation, version="6", parameters=parameters)
-    said = explained(msgspec.structs.replace(alert, explanation=older, threshold=1e6))
+    said = explained(msgspec.structs.replace(told(alert, version="6", parameters=parameters), threshold=1e6))
     assert "(observed − expected) / usual" in said
-    assert "Everything is equal to what is stored" in said
+    assert "All of these follow from what is stored" in said
 
 
 @pytest.mark.django_db
 @pytest.mark.parametrize("window_ms", [-600_000, -5, True, 0, 1.5, "1m"])
 def test_a_window_of_somebody_elses_making_is_no_crash(alert: Alert, window_ms: Any) -> None:
-    parameters = alert.explanation.parameters | {"window_ms": window_ms}
-    foreign = msgspec.structs.replace(
-        alert,
-        spark=[alert.price or 0.0] * 3,
-        explanation=msgspec.structs.replace(alert.explanation, parameters=parameters),
-    )
-    assert alert.explanation.sentence in explained(foreign)
+    foreign = told(alert, parameters=alert.explanation.parameters | {"window_ms": window_ms})
+    with pytest.raises(CommandError, match="Stored otherwise"):
+        explained(msgspec.structs.replace(foreign, spark=[alert.price or 0.0] * 3))
 
 
 @pytest.mark.django_db

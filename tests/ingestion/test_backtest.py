@@ -213,7 +213,9 @@ def test_events_are_of_the_recording_they_name_in_whatever_format(
     assert "no event" not in capsys.readouterr().err
     assert scored(["first.parquet"], ["as it was called.parquet"]) == [1]
     assert scored(["first.parquet", "second.csv"], ["second.parquet"]) == [0, 1]
-    assert "events.csv has no event of first.parquet: scored as if nothing had happened there" in capsys.readouterr().err
+    assert (
+        "events.csv has no event of first.parquet: scored as if nothing had happened there" in capsys.readouterr().err
+    )
 
 
 def test_events_may_name_the_folder_a_recording_is_in(

@@ -146,21 +146,20 @@ def test_revisions_become_alarms_of_the_streams_they_belong_to() -> None:
         ((Stream.SYNCHRONIZED_MOVEMENT, Stream.MARKET), None),
         ((Stream.MARKET_STRESS, Stream.MARKET), None),
     ]
-    assert (found[0].severity, found[0].time_ms) == (own.severity, own.timestamp)
+    assert (found[0].severity, found[0].time_ms) == (own.severity, own.detected_at)
 
 
-def test_only_what_is_new_is_an_alarm() -> None:
-    def revision(number: int, severity: Severity, state: State = State.OPEN) -> Alert:
-        return samples.an_alert(revision=number, severity=severity, state=state, timestamp=at(number))
+def test_what_goes_on_is_an_alarm_and_what_ends_is_none() -> None:
+    """A second event may begin while the alert of the first is open."""
 
-    revisions = [
-        revision(1, Severity.MEDIUM),
-        revision(2, Severity.HIGH, State.ESCALATED),
-        revision(3, Severity.HIGH, State.ESCALATED),  # it goes on
-        revision(4, Severity.CRITICAL, State.ESCALATED),
-        revision(5, Severity.CRITICAL, State.CLOSED),
-    ]
-    assert [alarm.time_ms for alarm in alarms(revisions)] == [at(1), at(2), at(4)]
+    def revision(number: int, state: State = State.OPEN) -> Alert:
+        return samples.an_alert(
+            symbol="AUSDT", revision=number, severity=Severity.HIGH, state=state, detected_at=at(number)
+        )
+
+    found = list(alarms([revision(1), revision(11), revision(16, State.CLOSED)]))
+    assert [alarm.time_ms for alarm in found] == [at(1), at(11)]
+    assert judged(found, [pump(onset=5, end=12)], Stream.SYMBOL).hits == 1
 
 
 def test_an_event_that_began_before_the_recording_excuses_alarms_and_is_none_to_hit() -> None:

@@ -1,14 +1,23 @@
-from typing import Any
+import re
+from typing import Any, Final
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from alerts.detectors.bank import VERSION
 from alerts.detectors.explanation import checks, price_text, window_text
 from alerts.models import Alert
+from alerts.services import row
 from market.decoding import decode_alert
 from market.messages import Alert as Message
+from market.messages import InvalidMessage
 from market.models import MarketAnomaly
+from market.services import sequenced
 from market.times import moment
+
+# Of the row, what lists and filters show of the message in it.
+_COLUMNS: Final = ("severity", "state", "revision", "symbol", "method", "direction", "score", "price", "change_pct")
+# Anyone may publish; a terminal obeys.
+_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
 class Command(BaseCommand):
@@ -24,8 +33,14 @@ class Command(BaseCommand):
         stored = Alert.objects.filter(id=options["id"]).first()
         if stored is None:
             raise CommandError(_unknown(options["id"]))
-        alert = decode_alert(stored.payload.encode(), received_at=0)
+        try:
+            alert = decode_alert(stored.payload.encode(), received_at=0)
+        except InvalidMessage as error:
+            raise CommandError(f"What is stored of {stored.id} cannot be read: {error}.") from None
         self._tell(alert)
+        written = row(sequenced(0, 0, alert))
+        if differs := [name for name in _COLUMNS if getattr(stored, name) != getattr(written, name)]:
+            raise CommandError(f"Stored otherwise: the columns {', '.join(differs)} are not those of the message.")
         found = checks(alert)
         if not found:
             self.stdout.write(f"Score {alert.score:.6g}: of another detector, which does not say how it came about.")
@@ -34,11 +49,12 @@ class Command(BaseCommand):
             self.stdout.write(f"  {check.name:<9} {check.text}{'' if check.holds else '   ← DOES NOT FOLLOW'}")
         if wrong := [check.name for check in found if not check.holds]:
             raise CommandError(f"Stored otherwise: {', '.join(wrong)} (score {alert.score:.6g}).")
-        self.stdout.write(f"Everything is equal to what is stored; score {alert.score:.6g}.")
+        self.stdout.write(f"All of these follow from what is stored; score {alert.score:.6g}.")
 
     def _tell(self, alert: Message) -> None:
         explanation = alert.explanation
-        self.stdout.write(f"{alert.severity} {alert.method} {alert.direction}: {explanation.sentence or alert.symbol}")
+        sentence = _CONTROL.sub("\N{REPLACEMENT CHARACTER}", explanation.sentence or alert.symbol)
+        self.stdout.write(f"{alert.severity} {alert.method} {alert.direction}: {sentence}")
         what = [f"{moment(alert.timestamp):%Y-%m-%d %H:%M:%S} UTC", f"revision {alert.revision}, {alert.state.lower()}"]
         if explanation.version is not None:
             other = "" if explanation.version == VERSION else f" (these are version {VERSION})"
