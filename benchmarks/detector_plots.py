@@ -246,7 +246,7 @@ def draw_sectors(played: Played, out: Path) -> None:
         inside = slice(row, row + 1)
         rows = around(played, inside)
         beyond = played.level(members[sector], rows) - played.level(slice(None), rows)
-        title = f"{words} {sector}: {100 * np.expm1(move[row]):+.1f} % beyond the market"
+        title = f"{words} {sector}: {100 * np.expm1(move[row]):+.1f} % of its own"
         return panel_svg(played, inside, beyond, strength, left, title, "%")
 
     sectors_of = built_in_map().sectors_for

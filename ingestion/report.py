@@ -92,6 +92,7 @@ def _section(found: Findings) -> str:
     gravest = sorted(alerts, key=_gravity, reverse=True)[:MOST_ALERTS]
     closes = _Closes(recording)
     cards = "\n".join(_card(life, closes) for life in gravest)
+    marked = any(event.symbol is None for event in found.events)
     return f"""<h2>{escape(found.name)}</h2>
 <p>{len(recording.symbols)} symbols, {recording.rows:,} candles of {recording.interval},
 {_when(recording.close_time[0])} to {_when(recording.close_time[-1])} UTC</p>
@@ -99,7 +100,7 @@ def _section(found: Findings) -> str:
 {_scores(found.scores)}
 <h3>The market</h3>
 <p class="quiet">How far the median symbol is from where it began. Shaded: synchronized movements, stronger is graver.
-{"Bars at the bottom: the catalogue's market events." if found.events else ""}</p>
+{"Bars at the bottom: the catalogue's market events." if marked else ""}</p>
 {_market_chart(found, closes)}
 {_market_table(lives)}
 <h3>The gravest {len(gravest)} of {len(alerts):,} alerts</h3>
@@ -428,7 +429,8 @@ border-bottom:1px solid var(--line);font-variant-numeric:tabular-nums}th{color:v
 svg{width:100%;height:auto;display:block;margin:.3rem 0}
 svg text{font-size:11px;fill:var(--quiet);stroke:var(--paper);stroke-width:3;paint-order:stroke}
 .market{position:relative;margin:.3rem 0 1.6rem}.market svg{height:300px}.market svg *{vector-effect:non-scaling-stroke}
-.market span{position:absolute;font-size:11px;color:var(--quiet)}.market .value{left:0;transform:translateY(-100%)}
+.market span{position:absolute;font-size:11px;color:var(--quiet);
+text-shadow:0 0 2px var(--paper),0 0 2px var(--paper),0 0 4px var(--paper)}.market .value{left:0;transform:translateY(-100%)}
 .market .time{top:100%;transform:translateX(-50%)}.grid{stroke:var(--line)}
 @media(max-width:600px){.market .time:nth-of-type(even){display:none}}
 polyline{fill:none;stroke-width:1.4;stroke-linejoin:round}.close{stroke:var(--close)}
