@@ -94,13 +94,14 @@ class Analysis:
     def update(self, batch: CandleBatch, detected_at: int) -> list[Anomaly]:
         """What a batch shows.
 
-        A venue starts anew, and warms up again, when its time steps back (a recording played again, a live venue's
-        history after an interruption). After a silence its prices start over (`market.detectors.panel`). Raises
+        A venue starts anew, and warms up again, when its time steps back (a recording played again). The history of a
+        live one, which comes with every start and after every interruption, does not: what is known of it already is
+        passed over, unless it is of other symbols. After a silence prices start over (`market.detectors.panel`). Raises
         `InvalidMessage` for a new venue or interval when there are too many.
         """
         key = (batch.venue, batch.interval)
         last = self._closed_at.get(key)
-        if last == batch.close_time:
+        if last == batch.close_time or (batch.history and self._is_known(batch)):
             return []
         found = self._make_room(batch, detected_at)
         batch = self._fitting(batch)
@@ -186,6 +187,14 @@ class Analysis:
         if self._lacks_engine(mine):
             raise InvalidMessage(f"{MOST_ENGINES} venues and intervals are analysed already, there is no room for more")
         return found
+
+    def _is_known(self, batch: CandleBatch) -> bool:
+        """Whether candles of that time, of most of these symbols, have gone in."""
+        key = (batch.venue, batch.interval)
+        engine = self._engines.get(key)
+        if engine is None or batch.close_time > self._closed_at[key]:
+            return False
+        return 2 * sum(symbol in engine.panel.columns for symbol in batch.symbols) >= len(batch.symbols)
 
     def _fitting(self, batch: CandleBatch) -> CandleBatch:
         """The batch without the symbols that there is no room for."""

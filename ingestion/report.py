@@ -430,7 +430,8 @@ svg{width:100%;height:auto;display:block;margin:.3rem 0}
 svg text{font-size:11px;fill:var(--quiet);stroke:var(--paper);stroke-width:3;paint-order:stroke}
 .market{position:relative;margin:.3rem 0 1.6rem}.market svg{height:300px}.market svg *{vector-effect:non-scaling-stroke}
 .market span{position:absolute;font-size:11px;color:var(--quiet);
-text-shadow:0 0 2px var(--paper),0 0 2px var(--paper),0 0 4px var(--paper)}.market .value{left:0;transform:translateY(-100%)}
+text-shadow:0 0 2px var(--paper),0 0 2px var(--paper),0 0 4px var(--paper)}
+.market .value{left:0;transform:translateY(-100%)}
 .market .time{top:100%;transform:translateX(-50%)}.grid{stroke:var(--line)}
 @media(max-width:600px){.market .time:nth-of-type(even){display:none}}
 polyline{fill:none;stroke-width:1.4;stroke-linejoin:round}.close{stroke:var(--close)}

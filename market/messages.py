@@ -204,10 +204,11 @@ MarketAnomaly = SynchronizedMovement | MarketStress | SectorAnomaly
 Anomaly = Alert | MarketAnomaly
 
 
-class CandleBatch(Struct, frozen=True, kw_only=True):
+class CandleBatch(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The candles of one venue and interval that closed together, as columns of equal length.
 
-    Prices are in quote units, `volume` in base units. A symbol without a trade in the interval is absent.
+    Prices are in quote units, `volume` in base units. A symbol without a trade in the interval is absent. `history`:
+    what a venue keeps of the time before; who has heard of that time already has nothing to learn from it.
     """
 
     venue: Venue
@@ -219,6 +220,7 @@ class CandleBatch(Struct, frozen=True, kw_only=True):
     low: list[float]
     close: list[float]
     volume: list[float]
+    history: bool = False
 
     def __post_init__(self) -> None:
         size = len(self.symbols)

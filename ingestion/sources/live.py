@@ -23,7 +23,7 @@ INTERVALS: Final = ("1s", "1m", "5m")
 TRADES_UP_TO: Final = 100
 # Candles of the past to begin with, per interval of theirs.
 HISTORY: Final = {"1s": 900, "1m": 240, "5m": 240}
-# After a longer silence the market before it says nothing of the market after it: history is fetched anew.
+# After a longer silence the venue's history fills the gap.
 REWARM_AFTER_MS: Final = 90_000
 # So many symbols together always trade within seconds. Fewer may be quiet, and then any frame is a sign of life.
 BUSY_FROM: Final = 20
@@ -384,4 +384,5 @@ def _batches(venue: str, interval: str, step: int, until_ms: int, candles: Mappi
             low=low,
             close=close,
             volume=volume,
+            history=True,
         )

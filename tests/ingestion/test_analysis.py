@@ -12,8 +12,8 @@ from ingestion.analysis import SILENCE_MS, Analysis, run_analyze
 from ingestion.engine import Engine
 from ingestion.nats import Publisher
 from market.detectors.state import pack, unpack
-from market.messages import Anomaly, CandleBatch, InvalidMessage, State
-from tests.market.recordings import recording
+from market.messages import Anomaly, CandleBatch, InvalidMessage, Severity, State
+from tests.market.recordings import START_MS, Returns, recording
 
 SYMBOLS = 20
 
@@ -47,6 +47,34 @@ def test_a_venue_whose_clock_went_back_has_the_index_of_what_plays_now() -> None
     for batch in recording(SYMBOLS, 70, "5m"):
         other.update(batch, batch.close_time)
     assert [index.interval for index in other.stress()] == ["5m"]
+
+
+def pump(returns: Returns, volumes: Returns) -> None:
+    returns[250:255, 3] += 0.03
+    volumes[250:255, 3] *= 40
+
+
+def test_the_history_of_a_time_that_is_known_is_no_news() -> None:
+    """As after a restart, or an interruption from minute 300 on that the venue's history fills."""
+    batches = list(recording(SYMBOLS, 360, inject=pump))
+    history = [msgspec.structs.replace(batch, history=True) for batch in batches[100:320]]
+    analysis, alone = Analysis(), Analysis()
+    told = [found for batch in [*batches[:300], *history, *batches[320:]] for found in analysis.update(batch, START_MS)]
+    assert told == [found for batch in batches for found in alone.update(batch, START_MS)]
+    assert any(found.severity.rank >= Severity.HIGH.rank for found in told)
+
+
+def test_the_history_of_other_symbols_begins_anew() -> None:
+    batches = list(recording(3 * SYMBOLS, 300, inject=pump))
+    analysis, alone = Analysis(), Analysis()
+    for batch in batches[:290]:
+        analysis.update(batch.only(range(SYMBOLS)), START_MS)
+    history = [msgspec.structs.replace(batch, history=True) for batch in batches]
+    told = [found for batch in history for found in analysis.update(batch, START_MS)]
+    again = [found for batch in batches for found in alone.update(batch, START_MS)]
+    assert [found for found in told if found.state is State.OPEN] == [
+        found for found in again if found.state is State.OPEN
+    ]
 
 
 def test_whoever_invents_symbols_takes_no_memory_from_those_that_are_known(monkeypatch: pytest.MonkeyPatch) -> None:

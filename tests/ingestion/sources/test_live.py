@@ -32,6 +32,7 @@ async def test_history_comes_first_then_a_batch_a_second(name: str, steps: int) 
             await player.until(lambda player: len(player.live) >= 3)
     assert venue.topics == ["!miniTicker@arr"]
     past = [batch for batch in player.batches if batch.close_time <= player.warm_until]
+    assert [batch.history for batch in player.batches] == [True] * len(past) + [False] * len(player.live)
     assert {batch.close_time % steps for batch in past} == {0}
     assert {b.close_time - a.close_time for a, b in itertools.pairwise(past)} == {steps}
     assert all(sorted(batch.symbols) == ["BTCUSDT", "ETHUSDT", "SOLUSDT"] for batch in past)
