@@ -556,7 +556,7 @@ def test_what_an_alert_says_is_enough_to_compute_its_score_again() -> None:
     assert all(told.values())
     assert [(found, check) for found, made in told.items() for check in made if not check.holds] == []
     assert {check.name for made in told.values() for check in made} == {
-        "score", "threshold", "price", "change", "observed", "size", "volume",
+        "score", "threshold", "price", "change", "observed", "size", "volume", "band", "methods", "severity",
     }  # fmt: skip
 
 

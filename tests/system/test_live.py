@@ -72,6 +72,15 @@ async def test_a_live_market_is_analysed_from_the_first_minute_and_a_dead_one_is
         assert await asyncio.to_thread(up.stop, signal.SIGINT) == 0, up.output
         assert "Traceback" not in up.output
 
+        # The next one knows what this one learnt: the history that comes first is none of another market.
+        up = await asyncio.to_thread(system.up, "--source", "auto")
+        async with system.ws() as client:
+            await client.send(json.dumps({"type": "subscribe", "filters": {}}))
+            await receive_until(client, feed_is("ok"))
+        assert await asyncio.to_thread(up.stop, signal.SIGINT) == 0, up.output
+        assert "engine(s) go on" in up.output
+        assert "starts anew" not in up.output
+
 
 async def test_the_same_symbol_on_two_venues(system: System) -> None:
     """Each has its candles and its health; one that dies does not take the other with it."""
