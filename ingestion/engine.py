@@ -253,7 +253,7 @@ class Engine:
     def _synchronized(
         self, episode: Episode[MarketType, MarketAnomaly], market: MarketView, detected_at: int
     ) -> SynchronizedMovement:
-        moves = np.expm1((self.panel.returns - market.owed)[market.horizon, market.members])
+        changes = 100 * np.expm1((self.panel.returns - market.owed)[market.horizon, market.members])
         return SynchronizedMovement(
             id=self._id(MarketType.SYNCHRONIZED_MOVEMENT, episode.opened_at),
             **self._life(episode, detected_at),
@@ -261,10 +261,11 @@ class Engine:
             universe=market.universe,
             direction=_direction(episode.up),
             synchronization_ratio=market.ratio,
-            average_change_pct=100 * float(moves.mean()),
+            average_change_pct=float(changes.mean()),
             usual_ratio=market.usual_ratio,
             affected_symbols=self._names(np.flatnonzero(market.members)),
             alert_count=0,  # until its symbols have been judged (`_counted`)
+            changes_pct=changes.round(3).tolist(),
         )
 
     def _counted(self, message: Anomaly) -> Anomaly:

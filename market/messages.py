@@ -157,8 +157,14 @@ class _MarketFields(Struct, frozen=True, kw_only=True):
     universe: Count
 
 
-class SynchronizedMovement(_MarketFields, frozen=True, kw_only=True, tag_field="type", tag="SYNCHRONIZED_MOVEMENT"):
-    """Many symbols move the same way at once. `synchronization_ratio` is their share of the universe."""
+class SynchronizedMovement(
+    _MarketFields, frozen=True, kw_only=True, omit_defaults=True, tag_field="type", tag="SYNCHRONIZED_MOVEMENT"
+):
+    """Many symbols move the same way at once. `synchronization_ratio` is their share of the universe.
+
+    `changes_pct`: what each of the affected symbols did over the window; `average_change_pct` is their mean. Left out
+    by publishers that do not know.
+    """
 
     direction: Direction
     synchronization_ratio: Ratio
@@ -166,6 +172,11 @@ class SynchronizedMovement(_MarketFields, frozen=True, kw_only=True, tag_field="
     usual_ratio: Ratio | None
     affected_symbols: Symbols
     alert_count: Count
+    changes_pct: list[float] = []
+
+    def __post_init__(self) -> None:
+        if self.changes_pct and len(self.changes_pct) != len(self.affected_symbols):
+            raise ValueError("changes_pct needs one value per affected symbol")
 
 
 class StressComponent(Struct, frozen=True):

@@ -73,6 +73,7 @@ export interface MarketAnomaly {
   averageChangePct: number | null;
   usualRatio: number | null;
   symbols: string[];
+  changes: ReadonlyMap<string, number>;
   alertCount: number | null;
   metric: string | null;
   stressIndex: number | null;
@@ -258,6 +259,8 @@ export function normaliseMarket(raw: unknown, now: number): MarketAnomaly | null
   const sector = toText(pick(raw, "sector")) || null;
   const index = toNumber(pick(raw, "stress_index", "index"));
   const ratio = toNumber(pick(raw, "synchronization_ratio", "ratio"));
+  const affected = toList(pick(raw, "affected_symbols", "symbols"));
+  const changes = toList(pick(raw, "changes_pct")).map(toNumber).filter((change) => change !== null);
   return {
     id: toText(pick(raw, "id")) || `${type}:${sector ?? ""}:${timestamp}`,
     revision: Math.max(1, toNumber(pick(raw, "revision")) ?? 1),
@@ -271,7 +274,8 @@ export function normaliseMarket(raw: unknown, now: number): MarketAnomaly | null
     ratio: ratio === null ? null : Math.min(1, Math.max(0, ratio)),
     averageChangePct,
     usualRatio: toNumber(pick(raw, "usual_ratio")),
-    symbols: toSymbols(pick(raw, "affected_symbols", "symbols")),
+    symbols: toSymbols(affected),
+    changes: new Map(changes.length === affected.length ? affected.map((symbol, i) => [canonical(symbol), changes[i]!]) : []),
     alertCount: toNumber(pick(raw, "alert_count")),
     metric: toText(pick(raw, "metric")) || null,
     stressIndex: index === null ? null : Math.min(100, Math.max(0, index)),
@@ -1965,16 +1969,17 @@ function BreadthCard({ market, width }: { market: MarketState; width: number }) 
   );
 }
 
-/** What the symbols of an incident did, as far as their alerts say. */
-function changesIn(pad: Pad, incident: string): Map<string, number> {
+/** What the symbols of an incident did: as it says itself, or as far as their alerts say (what they did by then). */
+function changesIn(pad: Pad, incident: MarketAnomaly): ReadonlyMap<string, number> {
+  if (incident.changes.size) return incident.changes;
   const changes = new Map<string, number>();
-  for (const { alert } of pad.store.entries) if (alert.incident === incident && alert.changePct !== null) changes.set(alert.symbol, alert.changePct);
+  for (const { alert } of pad.store.entries) if (alert.incident === incident.id && alert.changePct !== null) changes.set(alert.symbol, alert.changePct);
   return changes;
 }
 
 function SyncCard({ item, pad, now, act }: { item: MarketAnomaly; pad: Pad; now: number; act: MarketActions }) {
   const [all, setAll] = React.useState(false);
-  const changes = changesIn(pad, item.id);
+  const changes = changesIn(pad, item);
   const size = (symbol: string) => Math.abs(changes.get(symbol) ?? 0);
   const furthest = [...item.symbols].sort((a, b) => size(b) - size(a));
   const shown = all ? furthest.slice(0, 400) : furthest.slice(0, 6);

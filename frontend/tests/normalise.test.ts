@@ -62,6 +62,13 @@ describe("whatever a publisher sends", () => {
   });
 });
 
+test("what each symbol of a synchronized move did, of those who send it for all of them", () => {
+  const frame = rows.find((row) => row.name === "synchronized movement")!.frame;
+  const changesOf = (data: object) => [...(read({ ...frame, data: { ...frame.data, ...data } }) as MarketAnomaly).changes];
+  expect(changesOf({})).toEqual([["BTCUSDT", -1.62], ["ETHUSDT", -2.14], ["SOLUSDT", -3.17]]);
+  for (const changes_pct of [undefined, [], [-1.62], [-1.62, null, -3.17]]) expect(changesOf({ changes_pct })).toEqual([]);
+});
+
 test("the market at a glance, of those who send it", () => {
   const [full, alone] = rows.filter((row) => row.frame.type === "stress").map((row) => read(row.frame) as Stress);
   expect(full).toMatchObject({ index: 71.4, window: "15m", breadth: { up: 39, flat: 14, down: 327 } });

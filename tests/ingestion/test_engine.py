@@ -112,6 +112,10 @@ def test_a_crash_is_synchronized_and_stress_and_adopts_the_alerts_it_explains() 
     assert moves[-1].direction is Direction.DOWN
     assert moves[-1].synchronization_ratio > 0.9
     assert moves[-1].average_change_pct < -3
+    for move in moves:
+        assert len(move.changes_pct) == len(move.affected_symbols)
+        assert np.mean(move.changes_pct) == pytest.approx(move.average_change_pct, abs=0.001)
+        assert max(move.changes_pct) < 0
     adopted = [a for a in found if isinstance(a, Alert) and a.incident]
     assert {alert.incident for alert in adopted} == {moves[0].id}
     assert len({alert.symbol for alert in adopted}) > SYMBOLS / 2

@@ -206,6 +206,22 @@ def test_a_foreign_synchronized_move() -> None:
     assert (message.direction, message.alert_count, message.universe) == (Direction.DOWN, 1, 1)
 
 
+def test_the_changes_of_a_synchronized_move_are_those_of_its_symbols() -> None:
+    fields = {
+        "type": "synchronized",
+        "severity": "high",
+        "direction": "DOWN",
+        "ratio": 0.9,
+        "symbols": ["btc-usdt", "ETHUSDT"],
+    }
+    message = market({**fields, "changesPct": [-1.5, -2.5]})
+    assert isinstance(message, SynchronizedMovement)
+    assert message.changes_pct == [-1.5, -2.5]
+    assert b"changes_pct" not in encode(market(fields))
+    with pytest.raises(InvalidMessage, match="changes_pct needs one value per affected symbol"):
+        market({**fields, "changesPct": [-1.5]})
+
+
 def test_a_foreign_stress_and_sector() -> None:
     stress = market({"severity": "medium", "metric": "VOLATILITY", "magnitude": "3.5"}, "MARKET_STRESS")
     assert isinstance(stress, MarketStress)
