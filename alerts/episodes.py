@@ -16,9 +16,8 @@ from market.detectors.state import State as Saved
 from market.messages import SEVERITIES, Escalation, Severity, State
 
 # A pump, its dump and both once more are four anomalies, and on the day of a crash the market turns as often. What goes
-# on turning is not one more each time: from then on every turn waits so many times as long as the one before.
-FREE_TURNS: Final = 2
-TURN_FACTOR: Final = 4
+# on turning is still the last of them, which says every turn in a revision.
+MAX_TURNS: Final = 3
 
 K = TypeVar("K", bound=Hashable)
 M = TypeVar("M")
@@ -26,12 +25,13 @@ M = TypeVar("M")
 
 @dataclass(slots=True)
 class Episode(Generic[K, M]):
-    """`message` is what was last published of it; `level` 1 (LOW) … 4 (CRITICAL) is the highest it reached; `turns` of
-    direction led up to it without a rest."""
+    """`message` is what was last published of it; `level` 1 (LOW) … 4 (CRITICAL) is the highest it reached; `up` since
+    `turned_at` is the way it goes; `turns` of direction led up to it without a rest."""
 
     key: K
     opened_at: int
     up: bool
+    turned_at: int
     level: int
     kept_at: int
     said_at: int
@@ -50,8 +50,8 @@ class Episodes(Generic[K, M]):
     """All episodes of one `kind`: the type `Episode[key, message]`, by which saved ones are read back.
 
     `split_level`: from this level on, a turn of direction after `turn_ms` (default: `hold_ms`) ends one and opens
-    another (later and later, when it goes on turning: see `FREE_TURNS`), and what is still as severe
-    after `renew_ms` of silence says so in a revision (same state, new figures, the direction it has now).
+    another (`MAX_TURNS` times in a row, then it is a revision), and what is still as severe after `renew_ms` of silence
+    says so in a revision (same state, new figures, the direction it has now).
     """
 
     def __init__(
@@ -81,8 +81,9 @@ class Episodes(Generic[K, M]):
         episode = self.open.get(key)
         if episode is None:
             return self._open(key, level, up, now)
-        turn_ms = self.turn_ms * TURN_FACTOR ** max(episode.turns - FREE_TURNS, 0)
-        if level >= self.split_level and up != episode.up and now - episode.opened_at >= turn_ms:
+        severe = level >= self.split_level
+        turned_round = severe and up != episode.up and now - episode.turned_at >= self.turn_ms
+        if turned_round and episode.turns < MAX_TURNS:
             ended = self.end(episode, now)
             turned = self._open(key, level, up, now)
             for other in turned:
@@ -91,11 +92,12 @@ class Episodes(Generic[K, M]):
         if kept or level >= episode.level:
             episode.kept_at = now
         if level > episode.level:
-            episode.level, episode.up = level, up
+            episode.level = level
             episode.escalations.append(Escalation(episode.severity, now))
+            self._head(episode, up, now)
             return [self._change(episode, State.ESCALATED, now)]
-        if level >= self.split_level and now - episode.said_at >= self.renew_ms:
-            episode.up = up
+        if turned_round or (severe and now - episode.said_at >= self.renew_ms):
+            self._head(episode, up, now)
             return [self._change(episode, episode.state, now)]
         return []
 
@@ -142,7 +144,7 @@ class Episodes(Generic[K, M]):
         if now - stirred_at < self.cooldown_ms and level <= closed_level and level < self.split_level:
             self.rested[key] = now, closed_level
             return []
-        episode: Episode[K, M] = Episode(key, now, up, level, now, now)
+        episode: Episode[K, M] = Episode(key, now, up, now, level, now, now)
         self.open[key] = episode
         return [episode]
 
@@ -150,6 +152,11 @@ class Episodes(Generic[K, M]):
         del self.open[episode.key]
         self.rested[episode.key] = (now, episode.level)
         return self._change(episode, State.CLOSED, now)
+
+    @staticmethod
+    def _head(episode: Episode[K, M], up: bool, now: int) -> None:
+        if up != episode.up:
+            episode.up, episode.turned_at = up, now
 
     @staticmethod
     def _change(episode: Episode[K, M], state: State, now: int) -> Episode[K, M]:

@@ -325,7 +325,7 @@ class Engine:
         found: list[Anomaly] = self._left_behind(detected_at)
         if incident is not None and incident.message is not None:
             parts.append((view.shared, incident.message.id))
-            if incident.opened_at == now:
+            if incident.turned_at == now:
                 found += self._adopt(view, incident.message.id, incident.up, detected_at)
         for standing, covering in parts:
             for column in standing.candidates():
@@ -347,7 +347,7 @@ class Engine:
         return found
 
     def _adopt(self, view: BankView, incident: str, up: bool, detected_at: int) -> list[Anomaly]:
-        """Alerts that were raised just before the incident opened and turn out to be a part of it."""
+        """Alerts that were raised just before the incident opened, or turned round, and turn out to be a part of it."""
         now = self.panel.close_time
         found: list[Anomaly] = []
         for episode in list(self.alerts.open.values()):

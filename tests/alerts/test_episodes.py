@@ -74,16 +74,19 @@ def test_a_turn_may_come_sooner_than_an_end() -> None:
     assert seen(store, 6, 0) == [], "it ends as late as ever"
 
 
-def test_what_turns_to_and_fro_turns_ever_more_slowly() -> None:
+def test_what_turns_to_and_fro_is_four_episodes_and_says_its_further_turns() -> None:
     store: Episodes[str, str] = Episodes(
         Episode[str, str], hold_ms=5 * MINUTE, cooldown_ms=0, renew_ms=1000 * MINUTE, turn_ms=2 * MINUTE
     )
-    opened = [minute for minute in range(100) if State.OPEN in seen(store, minute, 3, up=minute // 3 % 2 == 0)]
-    assert opened[:4] == [0, 3, 6, 9]
-    assert len(opened) <= 6, "of 34 turns"
+    said = {minute: seen(store, minute, 3, up=minute // 3 % 2 == 0) for minute in range(100)}
+    assert [minute for minute, states in said.items() if State.CLOSED in states] == [3, 6, 9]
+    assert [minute for minute, states in said.items() if states] == list(range(0, 100, 3)), "no turn goes unsaid"
+    last = store.open["BTCUSDT"]
+    assert (last.opened_at, last.up, last.state) == (START + 9 * MINUTE, False, State.OPEN)
+    assert seen(store, 100, 3) == [], "not again within two minutes: that may be noise"
     assert seen(store, 200, 0) == [State.CLOSED]
     assert seen(store, 300, 3) == [State.OPEN]
-    assert seen(store, 303, 3, up=False) == [State.CLOSED, State.OPEN], "after a rest a turn is news again"
+    assert seen(store, 303, 3, up=False) == [State.CLOSED, State.OPEN], "after a rest a turn is another again"
 
 
 def test_what_goes_on_the_other_way_says_which_way_it_goes() -> None:

@@ -2,12 +2,13 @@
 
 import math
 from collections.abc import Callable
+from itertools import pairwise
 
 import numpy as np
 import pytest
 
 from ingestion.engine import Engine
-from market.messages import Alert, Anomaly, SynchronizedMovement
+from market.messages import Alert, Anomaly, Direction, State, SynchronizedMovement
 from tests.market.recordings import Returns, names, recording
 
 SYMBOLS, CALM, SWINGING = 40, 600, 400
@@ -24,8 +25,8 @@ def waves(size: float, period: int) -> Swing:
     return lambda minute: size * math.sin(2 * math.pi * minute / period)
 
 
-def opened(swing: Swing, columns: list[int], surge: float = 1.0) -> list[Anomaly]:
-    """First revisions, of 1-min candles of which some `columns` swing after ten hours in which nothing happened."""
+def said(swing: Swing, columns: list[int], surge: float = 1.0) -> list[Anomaly]:
+    """Every revision, of 1-min candles of which some `columns` swing after ten hours in which nothing happened."""
 
     def inject(returns: Returns, volumes: Returns) -> None:
         swings = [swing(minute) for minute in range(SWINGING)]
@@ -38,7 +39,11 @@ def opened(swing: Swing, columns: list[int], surge: float = 1.0) -> list[Anomaly
         for number, batch in enumerate(recording(SYMBOLS, CALM + SWINGING, inject=inject))
         for message in engine.update(batch, batch.close_time)
     ]
-    return [message for number, message in found if number >= CALM and message.revision == 1]
+    return [message for number, message in found if number >= CALM]
+
+
+def opened(swing: Swing, columns: list[int], surge: float = 1.0) -> list[Anomaly]:
+    return [message for message in said(swing, columns, surge) if message.revision == 1]
 
 
 def of_the_coin(found: list[Anomaly]) -> list[Alert]:
@@ -61,9 +66,24 @@ def test_a_market_that_swings_for_hours_is_an_incident_and_one_more_if_it_gets_w
 
 
 @pytest.mark.parametrize("period", [10, 30])
-def test_pumps_and_dumps_by_the_hour_are_ever_fewer_alerts(period: int) -> None:
+def test_pumps_and_dumps_by_the_hour_are_four_alerts_of_which_the_last_tells_every_turn(period: int) -> None:
     """Of 80 and 27 turns, each by twenty percent on twenty times the volume."""
-    alerts = of_the_coin(opened(waves(0.1, period), [COIN], surge=20))
-    assert 3 <= len(alerts) <= 8
-    gaps = np.diff([one.timestamp for one in alerts])
-    assert gaps[-1] > 5 * gaps[0]
+    revisions = of_the_coin(said(waves(0.1, period), [COIN], surge=20))
+    alerts = list(dict.fromkeys(one.id for one in revisions))
+    assert len(alerts) == 4
+    last = [one for one in revisions if one.id == alerts[-1]]
+    turns = [one for before, one in pairwise(last) if one.direction != before.direction]
+    assert len(turns) >= 0.8 * 2 * (SWINGING / period - 3)
+    assert all((one.change_pct > 0) == (one.direction is Direction.UP) for one in turns)
+
+
+def test_a_market_that_crashes_and_rallies_by_the_hour_is_four_incidents_and_their_parts_turn_with_them() -> None:
+    revisions = said(waves(0.06, 30), list(range(SYMBOLS)))
+    incidents = {one.id: one for one in revisions if isinstance(one, SynchronizedMovement)}
+    assert len(incidents) == 4
+    way: dict[str | None, Direction] = {}
+    for one in revisions:
+        if isinstance(one, SynchronizedMovement):
+            way[one.id] = one.direction
+        elif isinstance(one, Alert) and one.incident in incidents and one.state is not State.CLOSED:
+            assert one.direction == way[one.incident]
