@@ -484,14 +484,17 @@ export class Store {
   dropped = 0;
   newest = 0;
 
-  addAlert(alert: Alert, arrived = 0): "new" | "updated" | "old" {
+  /** "news" is what nobody has heard yet: a new alert, and a known one that is worse now or goes the other way. */
+  addAlert(alert: Alert, arrived = 0): "news" | "updated" | "old" {
     this.newest = Math.max(this.newest, alert.timestamp);
     const known = this.byId.get(alert.id);
     if (known) {
       if (known.alert.revision >= alert.revision) return "old";
+      const turned = alert.direction !== null && known.alert.direction !== null && alert.direction !== known.alert.direction;
+      const news = turned || rankOf(alert.severity) > rankOf(known.alert.severity);
       // The stream does not say what became of an alert; that stays until somebody says otherwise.
       known.alert = alert.review ? alert : { ...alert, review: known.alert.review };
-      return "updated";
+      return news ? "news" : "updated";
     }
     const entry: Entry = { alert, at: alert.timestamp, seq: (this.seq += 1), arrived };
     this.byId.set(alert.id, entry);
@@ -503,7 +506,7 @@ export class Store {
       for (const gone of this.entries.splice(0, this.entries.length - KEPT_ALERTS)) this.byId.delete(gone.alert.id);
       this.dropped += TRIM_BY;
     }
-    return "new";
+    return "news";
   }
 
   setReview(id: string, review: Review | null): void {
@@ -575,7 +578,7 @@ export class Pad {
   /** Counts what the market views show, so that a rush of alerts does not draw them again. */
   marketVersion = 0;
   connections = 0;
-  onNewAlert = new Set<(alert: Alert) => void>();
+  onNews = new Set<(alert: Alert) => void>();
 
   private panels = new Map<symbol, Scope>();
   private listeners = new Set<() => void>();
@@ -906,7 +909,7 @@ export class Pad {
     if (kind === "alert") {
       const alert = normaliseAlert(raw, now);
       if (!alert) this.store.skipped += 1;
-      else if (this.store.addAlert(alert, past ? 0 : Date.now()) === "new" && !past) for (const tell of this.onNewAlert) tell(alert);
+      else if (this.store.addAlert(alert, past ? 0 : Date.now()) === "news" && !past) for (const tell of this.onNews) tell(alert);
     } else {
       const item = normaliseMarket(raw, now);
       if (!item) this.store.skipped += 1;
@@ -1079,7 +1082,7 @@ function themeOf(theme: unknown): "dark" | "light" {
   return String(name).toLowerCase().includes("light") ? "light" : "dark";
 }
 
-// A sound per new alert, at most one every three seconds for all panels and tabs of this browser.
+// A sound per alert that is news, at most one every three seconds for all panels and tabs of this browser.
 const SOUND_EVERY_MS = 3_000;
 const RANK: Record<string, number> = { LOW: 0, MEDIUM: 1, HIGH: 2, CRITICAL: 3 };
 const rankOf = (severity: string) => RANK[severity] ?? 0;
@@ -1120,7 +1123,7 @@ async function beep(severity: string): Promise<void> {
 
 function notify(alert: Alert, open: () => void): void {
   if (typeof Notification === "undefined" || Notification.permission !== "granted") return;
-  const notification = new Notification(`${words(alert.severity)}: ${alert.symbol}`, { body: alertSentence(alert), tag: alert.id });
+  const notification = new Notification(`${words(alert.severity)}: ${alert.symbol}`, { body: alertSentence(alert), tag: `${alert.id}:${alert.revision}` });
   notification.onclick = () => {
     globalThis.focus();
     open();
@@ -2446,7 +2449,7 @@ function Component(): React.ReactElement {
     filterSymbol: (symbol) => (latest.current.change({ ...NO_FILTERS, search: symbol }), setTab("alerts")),
   }), []);
 
-  // New alerts are told aloud: to a screen reader (HIGH and up), by sound and by notification as the settings say.
+  // News is told aloud: to a screen reader (HIGH and up), by sound and by notification as the settings say.
   React.useEffect(() => {
     let spokenAt = 0;
     const tell = (alert: Alert) => {
@@ -2463,8 +2466,8 @@ function Component(): React.ReactElement {
         // Some browsers have the names and not the thing; the alert is on screen all the same.
       }
     };
-    pad.onNewAlert.add(tell);
-    return () => void pad.onNewAlert.delete(tell);
+    pad.onNews.add(tell);
+    return () => void pad.onNews.delete(tell);
   }, [pad]);
 
   const move = (step: number) => {

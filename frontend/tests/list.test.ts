@@ -16,6 +16,16 @@ const filled = (alerts: Alert[]): Store => {
 const ids = (entries: Entry[], more?: Partial<ListOptions>) => layoutList(entries, options(more)).items.map((item) => item.key);
 
 describe("store", () => {
+  it("takes for news what is new, worse or going the other way, and nothing else", () => {
+    const store = new Store();
+    const told = (fields: Record<string, unknown>) => store.addAlert(alert({ id: "a", direction: "UP", ...fields }));
+    expect(told({ revision: 1, severity: "LOW" })).toBe("news");
+    expect(told({ revision: 2, severity: "HIGH" })).toBe("news");
+    expect(told({ revision: 3, severity: "HIGH" })).toBe("updated");
+    expect(told({ revision: 5, severity: "HIGH", direction: "DOWN" })).toBe("news");
+    expect(told({ revision: 4, severity: "CRITICAL" })).toBe("old");
+    expect(told({ revision: 6, severity: "HIGH", direction: "DOWN", state: "CLOSED" })).toBe("updated");
+  });
   it("keeps the latest revision whatever the order, and never moves a row that is updated", () => {
     const revisions = fc.shuffledSubarray([1, 2, 3, 4, 5], { minLength: 5 });
     fc.assert(fc.property(revisions, (order) => {

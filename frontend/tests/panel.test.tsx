@@ -70,6 +70,16 @@ test("who is signed in acknowledges where the alert is read, once", async () => 
   expect(peer.reviews).toHaveLength(1);
 });
 
+test("what turns round is told aloud, what goes on is not", async () => {
+  await load(null);
+  const aloud = () => document.querySelector("[aria-live]")!.textContent;
+  peer.publish({ ...alertOf("btc", 2), change_pct: 4.2 });
+  await eventually(() => expect(row("btc")!.textContent).toContain("+4.20%"));
+  expect(aloud()).toBe("");
+  peer.publish({ ...alertOf("btc", 3), direction: "DOWN", change_pct: -2 });
+  await eventually(() => expect(aloud()).toContain("fell 2.00\u00a0%"));
+});
+
 test("a session that has ended is noticed, and said", async () => {
   await load("ann");
   peer.reviewStatus = 403;

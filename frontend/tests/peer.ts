@@ -59,7 +59,7 @@ export class Peer {
     this.http.closeAllConnections();
     await new Promise((resolve) => this.http.close(resolve));
   }
-  publish(data: ReturnType<typeof alertOf>): void {
+  publish(data: ReturnType<typeof alertOf> & Record<string, unknown>): void {
     this.log.push({ offset: this.log.length + 1, data });
     for (const socket of this.sockets) socket.send(this.frame(this.log[this.log.length - 1]!));
   }
