@@ -74,7 +74,7 @@ def test_pumps_and_dumps_by_the_hour_are_four_alerts_of_which_the_last_tells_eve
     last = [one for one in revisions if one.id == alerts[-1]]
     turns = [one for before, one in pairwise(last) if one.direction != before.direction]
     assert len(turns) >= 0.8 * 2 * (SWINGING / period - 3)
-    assert all((one.change_pct > 0) == (one.direction is Direction.UP) for one in turns)
+    assert all(((one.change_pct or 0) > 0) == (one.direction is Direction.UP) for one in turns)
 
 
 def test_a_market_that_crashes_and_rallies_by_the_hour_is_four_incidents_and_their_parts_turn_with_them() -> None:
