@@ -1,4 +1,9 @@
-from alerts.episodes import Episode, Episodes
+from itertools import chain, pairwise
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from alerts.episodes import MAX_TURNS, Episode, Episodes
 from market.messages import Severity, State
 
 MINUTE = 60_000
@@ -120,3 +125,30 @@ def test_saved_episodes_go_on() -> None:
     other.restore(store.state())
     assert other.open == store.open
     assert seen(other, 4, 4) == seen(store, 4, 4) == [State.ESCALATED]
+
+
+@given(
+    st.lists(st.tuples(st.integers(1, 20), st.integers(0, 4), st.booleans(), st.booleans()), max_size=60),
+    st.integers(0, 60),
+)
+def test_whatever_is_seen_every_life_is_whole(steps: list[tuple[int, int, bool, bool]], saved_after: int) -> None:
+    """Steps: minutes since the last, level, kept, up; after one of them another process goes on."""
+    store, now = episodes(), START
+    lives: dict[int, list[tuple[int, State, int]]] = {}
+    for number, (later, level, kept, up) in enumerate(steps):
+        now += later * MINUTE
+        for episode in chain(store.observe("BTCUSDT", level, kept, up, now), store.expire(now)):
+            lives.setdefault(episode.opened_at, []).append((episode.revision, episode.state, episode.level))
+            assert episode.turns <= MAX_TURNS
+        if number == saved_after:
+            saved = store.state()
+            store = episodes()
+            store.restore(saved)
+    for life in lives.values():
+        revisions, states, levels = zip(*life, strict=True)
+        assert list(revisions) == list(range(1, len(life) + 1))
+        assert State.CLOSED not in states[:-1]
+        assert list(levels) == sorted(levels), "it never becomes less severe"
+        assert all(
+            state is State.ESCALATED for state, (b, a) in zip(states[1:], pairwise(levels), strict=True) if a > b
+        )
