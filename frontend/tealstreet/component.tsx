@@ -2066,7 +2066,9 @@ function MarketBones({ wide, summary, still }: { wide: boolean; summary: React.R
 
 const MarketColumn = React.memo(function MarketColumn({ market, pad, width, now, act, summary }: { market: MarketState; pad: Pad; width: number; now: number; act: MarketActions; summary: boolean }) {
   const syncs = market.items.filter((item) => item.type === "SYNCHRONIZED_MOVEMENT" && isOpen(item)).slice(0, 2);
-  const earlier = market.items.filter((item) => !syncs.includes(item) && !(item.type === "SECTOR_ANOMALY" && isOpen(item))).slice(0, syncs.length ? 7 : 9);
+  // What goes on has its own place: the cards of moves, the gauge, the tiles.
+  const hasItsPlace = (item: MarketAnomaly) => syncs.includes(item) || (isOpen(item) && (item.type === "SECTOR_ANOMALY" || (item.type === "MARKET_STRESS" && market.stress !== null)));
+  const earlier = market.items.filter((item) => !hasItsPlace(item)).slice(0, syncs.length ? 7 : 9);
   if (!market.known) return <MarketBones wide={width >= 700} summary={summary && <Summary market={market} act={act} />} still={pad.status.error !== ""} />;
   const stress = <StressCard market={market} pad={pad} />;
   const components = market.stress && <ComponentsCard stress={market.stress} />;
