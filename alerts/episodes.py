@@ -51,7 +51,7 @@ class Episodes(Generic[K, M]):
 
     `split_level`: from this level on, a turn of direction after `turn_ms` (default: `hold_ms`) ends one and opens
     another (`MAX_TURNS` times in a row, then it is a revision), and what is still as severe after `renew_ms` of silence
-    says so in a revision (same state, new figures, the direction it has now).
+    (`turn_ms`, if that is longer) says so in a revision (same state, new figures).
     """
 
     def __init__(
@@ -66,9 +66,10 @@ class Episodes(Generic[K, M]):
         self.kind = kind
         self.hold_ms = hold_ms
         self.cooldown_ms = cooldown_ms
-        self.renew_ms = renew_ms
         self.split_level = split_level
         self.turn_ms = hold_ms if turn_ms is None else turn_ms
+        # A reminder sooner than a turn may be told would have to name a direction that is over.
+        self.renew_ms = max(renew_ms, self.turn_ms)
         self.open: dict[K, Episode[K, M]] = {}
         # When a key was last stirred since its episode closed, and the level that had.
         self.rested: dict[K, tuple[int, int]] = {}

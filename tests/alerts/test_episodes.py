@@ -94,13 +94,13 @@ def test_what_turns_to_and_fro_is_four_episodes_and_says_its_further_turns() -> 
     assert seen(store, 303, 3, up=False) == [State.CLOSED, State.OPEN], "after a rest a turn is another again"
 
 
-def test_what_goes_on_the_other_way_says_which_way_it_goes() -> None:
+def test_no_reminder_comes_before_a_turn() -> None:
     store: Episodes[str, str] = Episodes(
         Episode[str, str], hold_ms=30 * MINUTE, cooldown_ms=0, renew_ms=10 * MINUTE, turn_ms=20 * MINUTE
     )
     seen(store, 0, 3)
-    assert seen(store, 10, 3, up=False) == [State.OPEN], "too soon for a turn"
-    assert not store.open["BTCUSDT"].up
+    assert seen(store, 10, 3, up=False) == [], "too soon for a turn"
+    assert seen(store, 20, 3, up=False) == [State.CLOSED, State.OPEN]
 
 
 def test_what_goes_on_says_so_now_and_then() -> None:

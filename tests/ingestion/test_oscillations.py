@@ -25,12 +25,15 @@ def waves(size: float, period: int) -> Swing:
     return lambda minute: size * math.sin(2 * math.pi * minute / period)
 
 
-def said(swing: Swing, columns: list[int], surge: float = 1.0) -> list[Anomaly]:
-    """Every revision, of 1-min candles of which some `columns` swing after ten hours in which nothing happened."""
+def said(swing: Swing, columns: list[int], surge: float = 1.0, coin_ahead: int = 0) -> list[Anomaly]:
+    """Every revision, of 1-min candles of which some `columns` swing after ten hours in which nothing happened; the
+    coin may be some minutes ahead.
+    """
 
     def inject(returns: Returns, volumes: Returns) -> None:
-        swings = [swing(minute) for minute in range(SWINGING)]
-        returns[CALM:, columns] += np.diff(swings, prepend=0.0)[:, None]
+        for column in columns:
+            ahead = coin_ahead if column == COIN else 0
+            returns[CALM:, column] += np.diff([swing(minute + ahead) for minute in range(SWINGING)], prepend=0.0)
         volumes[CALM:, columns] *= surge
 
     engine = Engine("test", "1m", {})
@@ -87,3 +90,16 @@ def test_a_market_that_crashes_and_rallies_by_the_hour_is_four_incidents_and_the
             way[one.id] = one.direction
         elif isinstance(one, Alert) and one.incident in incidents and one.state is not State.CLOSED:
             assert one.direction == way[one.incident]
+
+
+def test_an_alert_that_comes_before_the_turn_of_an_incident_is_adopted_when_it_turns() -> None:
+    revisions = said(waves(0.04, 30), list(range(SYMBOLS)), coin_ahead=4)
+    moves = [one for one in revisions if isinstance(one, SynchronizedMovement)]
+    turns = [
+        (one.id, one.detected_at)
+        for before, one in pairwise(moves)
+        if before.id == one.id and before.direction != one.direction
+    ]
+    later = [one for one in of_the_coin(revisions) if one.revision > 1 and one.state is not State.CLOSED]
+    adopted = [(one.incident, one.detected_at) for one in later]
+    assert set(turns) & set(adopted)
