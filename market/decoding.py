@@ -237,14 +237,22 @@ def _normalise_market(fields: dict[str, Any], received_at: int, subject_token: s
     _normalise_common(fields, received_at)
     for name in _MARKET_NUMBERS:
         _replace(fields, name, lambda value: _number(value))
-    affected = fields.get("affected_symbols")
-    if isinstance(affected, list):
-        fields["affected_symbols"] = [unify_symbol(str(symbol)) for symbol in affected]
+    _replace(fields, "affected_symbols", _symbols)
+    # Nobody knew of it before; who means something else by it, or nothing, is heard all the same.
+    given = fields.get("changes_pct")
+    if not (isinstance(given, list) and all(type(one) in (int, float) for one in given)):
+        fields.pop("changes_pct", None)
     fields.setdefault("window", "")
     _MARKET_DEFAULTS[MarketType(fields["type"])](fields)
     fields.setdefault("universe", len(fields.get("affected_symbols", ())))
     fields.setdefault("id", _content_id(fields, "type", "direction", "metric", "sector", "timestamp"))
     return fields
+
+
+def _symbols(given: Any) -> list[str]:
+    if not isinstance(given, list):
+        raise InvalidMessage(f"affected_symbols: expected a list, got {given!r}")
+    return [unify_symbol(str(symbol)) for symbol in given]
 
 
 _MARKET_NUMBERS: Final = (

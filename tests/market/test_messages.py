@@ -220,6 +220,18 @@ def test_the_changes_of_a_synchronized_move_are_those_of_its_symbols() -> None:
     assert b"changes_pct" not in encode(market(fields))
     with pytest.raises(InvalidMessage, match="changes_pct needs one value per affected symbol"):
         market({**fields, "changesPct": [-1.5]})
+    unheard_of: list[Any] = [None, ["-1.5%"], 3, [None], {}]
+    for foreign in unheard_of:
+        assert market({**fields, "changesPct": foreign}) == market(fields)
+
+
+@pytest.mark.parametrize("kind", ["synchronized", "sector"])
+def test_symbols_may_be_null_but_nothing_else(kind: str) -> None:
+    fields = {"type": kind, "severity": "high", "direction": "DOWN", "ratio": 0.9, "sector": "Meme", "performance": -3}
+    assert market({**fields, "symbols": None}) == market(fields)
+    for wrong in ("BTCUSDT", 3, {"BTCUSDT": 1}):
+        with pytest.raises(InvalidMessage, match="affected_symbols: expected a list"):
+            market({**fields, "symbols": wrong})
 
 
 def test_a_foreign_stress_and_sector() -> None:
