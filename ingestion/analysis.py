@@ -96,8 +96,8 @@ class Analysis:
 
         A venue starts anew, and warms up again, when its time steps back (a recording played again). The history of a
         live one, which comes with every start and after every interruption, does not: what is known of it already is
-        passed over, unless it is of other symbols. After a silence prices start over (`market.detectors.panel`). Raises
-        `InvalidMessage` for a new venue or interval when there are too many.
+        passed over, unless it brings as many new symbols as are known. After a silence prices start over
+        (`market.detectors.panel`). Raises `InvalidMessage` for a new venue or interval when there are too many.
         """
         key = (batch.venue, batch.interval)
         last = self._closed_at.get(key)
@@ -189,12 +189,13 @@ class Analysis:
         return found
 
     def _is_known(self, batch: CandleBatch) -> bool:
-        """Whether candles of that time, of most of these symbols, have gone in."""
+        """Whether candles of that time have gone in, and of more symbols than are new in these."""
         key = (batch.venue, batch.interval)
         engine = self._engines.get(key)
         if engine is None or batch.close_time > self._closed_at[key]:
             return False
-        return 2 * sum(symbol in engine.panel.columns for symbol in batch.symbols) >= len(batch.symbols)
+        known = engine.panel.columns
+        return sum(symbol not in known for symbol in batch.symbols) < len(known)
 
     def _fitting(self, batch: CandleBatch) -> CandleBatch:
         """The batch without the symbols that there is no room for."""

@@ -64,6 +64,15 @@ def test_the_history_of_a_time_that_is_known_is_no_news() -> None:
     assert any(found.severity.rank >= Severity.HIGH.rank for found in told)
 
 
+def test_a_new_listing_in_the_history_of_a_known_time_is_no_other_choice() -> None:
+    batches = list(recording(SYMBOLS, 300, inject=pump))
+    alone, analysis = Analysis(), Analysis()
+    history = [msgspec.structs.replace(batch, history=True) for batch in batches[200:]]
+    listed = msgspec.structs.replace(history[0].only([0]), symbols=["NEWUSDT"])
+    told = [found for batch in [*batches, listed, *history] for found in analysis.update(batch, START_MS)]
+    assert told == [found for batch in batches for found in alone.update(batch, START_MS)]
+
+
 def test_the_history_of_other_symbols_begins_anew() -> None:
     batches = list(recording(3 * SYMBOLS, 300, inject=pump))
     analysis, alone = Analysis(), Analysis()
