@@ -1,5 +1,6 @@
 """Results in a file that is whole, or not there."""
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -8,13 +9,15 @@ from typing import Self
 
 class Output:
     """A file that takes its place when all of it is written; until then, or when something fails, what is there stays.
-    A device or a pipe is written to as it is. Its `OSError`s tell `path`.
+    A device or a pipe (whatever is under `/dev`, too, such as `/dev/stdout`) is written to as it is, a link leads to
+    what it names. Its `OSError`s tell `path`.
     """
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._direct = path.exists() and not path.is_file()
-        self._written = path if self._direct else path.with_name(path.name + ".part")
+        self._direct = path.absolute().is_relative_to("/dev") or (path.exists() and not path.is_file())
+        self._place = path if self._direct else path.resolve()
+        self._written = path if self._direct else self._place.with_name(f".{path.name}.{os.getpid()}.part")
         with self._telling():
             self._file = self._written.open("wb")
 
@@ -35,7 +38,7 @@ class Output:
         with self._telling():
             self._file.close()
             if not self._direct:
-                self._written.replace(self._path)
+                self._written.replace(self._place)
 
     @contextmanager
     def _telling(self) -> Iterator[None]:

@@ -275,10 +275,14 @@ def _common_step_ms(files: list[_File]) -> int:
 
 
 def _step_ms(file: _File) -> int | None:
-    """What the commonest times between two candles of one symbol are multiples of: gaps do not matter, however many
-    there are, and of pairs that trade seldom two seconds may be as common as one."""
+    """The commonest time between two candles of one symbol: gaps do not matter, however many there are. Of pairs that
+    trade seldom two seconds may be about as common as one: the one that all of these are multiples of it is then."""
     order = np.lexsort((file.open_time, file.code))
     time, code = file.open_time[order], file.code[order]
     gaps = np.diff(time)[code[1:] == code[:-1]]
     lengths, counts = np.unique(gaps[gaps > 0], return_counts=True)
-    return int(np.gcd.reduce(lengths[2 * counts >= counts.max()])) if len(lengths) else None
+    if not len(lengths):
+        return None
+    common = lengths[2 * counts >= counts.max()]
+    step = np.gcd.reduce(common)
+    return int(step if step in common else lengths[counts.argmax()])

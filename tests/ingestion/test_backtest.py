@@ -290,6 +290,17 @@ def test_results_are_whole_or_not_there(recorded: Recorded, tmp_path: Path, monk
     assert out.read_text() == "of last week"
 
 
+def test_a_link_leads_to_what_it_names_and_nobody_elses_file_goes(recorded: Recorded, tmp_path: Path) -> None:
+    out, link, other = tmp_path / "found.jsonl", tmp_path / "latest.jsonl", tmp_path / "latest.jsonl.part"
+    link.symlink_to(out)
+    other.write_text("theirs")
+    backtest(recorded.file, "--json", link)
+    assert link.is_symlink()
+    assert out.stat().st_size > 0
+    assert sorted(path.name for path in tmp_path.iterdir()) == [out.name, link.name, other.name]
+    assert other.read_text() == "theirs"
+
+
 def test_a_full_disk_is_named(recorded: Recorded) -> None:
     with pytest.raises(CommandError, match="/dev/full: No space left on device"):
         backtest(recorded.file, "--json", "/dev/full")

@@ -117,10 +117,11 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         try:
-            results = self._analysed(options)
+            try:
+                results = self._analysed(options)
+            except KeyboardInterrupt:
+                raise CommandError("Interrupted; no file was written.", returncode=130) from None
             self._tell(results, options["events"])
-        except KeyboardInterrupt:
-            raise CommandError("Interrupted; no file was written.", returncode=130) from None
         except SourceError as error:
             raise CommandError(str(error)) from None
         except InvalidEvents as error:

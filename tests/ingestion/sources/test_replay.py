@@ -154,6 +154,11 @@ def test_seconds_in_which_hardly_anything_trades_are_seconds(tmp_path: Path) -> 
     assert (recording.interval, recording.rows) == ("1s", len(rows))
 
 
+def test_candles_that_are_dated_a_second_off_are_minutes_all_the_same(tmp_path: Path) -> None:
+    rows = [row(minute, ts=T0 + 60_000 * minute + 1000 * (minute * minute % 3 - 1)) for minute in range(60)]
+    assert load_recording([write_csv(tmp_path / "a.csv", rows)]).interval == "1m"
+
+
 def test_symbols_that_we_cannot_spell_are_no_other_symbol(tmp_path: Path) -> None:
     rows = [row(minute, symbol) for minute in range(3) for symbol in ("龙虾USDT", "BTCUSDT")]
     recording = load_recording([write_csv(tmp_path / "a.csv", rows)])
