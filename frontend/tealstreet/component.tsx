@@ -491,7 +491,7 @@ export class Store {
     if (known) {
       if (known.alert.revision >= alert.revision) return "old";
       const turned = alert.direction !== null && known.alert.direction !== null && alert.direction !== known.alert.direction;
-      const news = turned || rankOf(alert.severity) > rankOf(known.alert.severity);
+      const news = alert.state !== "CLOSED" && (turned || rankOf(alert.severity) > rankOf(known.alert.severity));
       // The stream does not say what became of an alert; that stays until somebody says otherwise.
       known.alert = alert.review ? alert : { ...alert, review: known.alert.review };
       return news ? "news" : "updated";

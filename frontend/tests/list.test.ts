@@ -24,7 +24,7 @@ describe("store", () => {
     expect(told({ revision: 3, severity: "HIGH" })).toBe("updated");
     expect(told({ revision: 5, severity: "HIGH", direction: "DOWN" })).toBe("news");
     expect(told({ revision: 4, severity: "CRITICAL" })).toBe("old");
-    expect(told({ revision: 6, severity: "HIGH", direction: "DOWN", state: "CLOSED" })).toBe("updated");
+    expect(told({ revision: 6, severity: "CRITICAL", direction: "DOWN", state: "CLOSED" })).toBe("updated");
   });
   it("keeps the latest revision whatever the order, and never moves a row that is updated", () => {
     const revisions = fc.shuffledSubarray([1, 2, 3, 4, 5], { minLength: 5 });
