@@ -15,6 +15,8 @@ MANAGE = Path(__file__).parent.parent / "manage.py"
     [
         ("DATABASE_URL", "sqlite:///:memory:", "no such table", "`manage.py migrate`"),
         ("DATABASE_URL", "postgres://nobody@127.0.0.1:1/nothing", "Connection refused", "(DATABASE_URL)"),
+        ("DATABASE_URL", f"sqlite:///{__file__}", "file is not a database", "(DATABASE_URL)"),
+        ("DATABASE_URL", "mysql://nobody@127.0.0.1:1/nothing", "MySQLdb", "mysqlclient"),
         ("DATABASE_URL", "nonsense", 'Environment variable "DATABASE_URL" invalid', "docs/operations.md"),
         ("ANOMALY_RETENTION", "soon", 'Environment variable "ANOMALY_RETENTION" invalid', "docs/operations.md"),
     ],

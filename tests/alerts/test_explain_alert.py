@@ -116,7 +116,9 @@ def test_a_row_that_is_not_its_message_is_an_error(alert: Alert) -> None:
 
 @pytest.mark.django_db
 def test_what_somebody_else_says_does_not_command_the_terminal(alert: Alert) -> None:
-    said = explained(msgspec.structs.replace(alert, explanation=Explanation(sentence="\x1b]0;title\x07 rose")))
+    said = explained(
+        msgspec.structs.replace(alert, explanation=Explanation(sentence="\x1b[2J rose", version="\x1b]0;1\x07"))
+    )
     assert "\x1b" not in said
     assert "rose" in said
 

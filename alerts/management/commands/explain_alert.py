@@ -53,15 +53,15 @@ class Command(BaseCommand):
 
     def _tell(self, alert: Message) -> None:
         explanation = alert.explanation
-        sentence = _CONTROL.sub("\N{REPLACEMENT CHARACTER}", explanation.sentence or alert.symbol)
-        self.stdout.write(f"{alert.severity} {alert.method} {alert.direction}: {sentence}")
+        sentence = explanation.sentence or alert.symbol
+        self.stdout.write(_visible(f"{alert.severity} {alert.method} {alert.direction}: {sentence}"))
         what = [f"{moment(alert.timestamp):%Y-%m-%d %H:%M:%S} UTC", f"revision {alert.revision}, {alert.state.lower()}"]
         if explanation.version is not None:
             other = "" if explanation.version == VERSION else f" (these are version {VERSION})"
             what.append(f"detectors version {explanation.version}{other}")
         if alert.incident:
             what.append(f"part of {alert.incident}")
-        self.stdout.write("  " + ", ".join(what))
+        self.stdout.write(_visible("  " + ", ".join(what)))
         for one in explanation.escalations:
             self.stdout.write(f"  {one.severity:<9} since {moment(one.timestamp):%H:%M:%S}")
         for item in explanation.methods:
@@ -74,6 +74,10 @@ class Command(BaseCommand):
         window, size = explanation.parameters.get("window_ms"), explanation.baseline_size
         if type(window) is int and window > 0 and window % 1_000 == 0 and size is not None:
             self.stdout.write(f"  over {window_text(window)}, against a usual learnt from {size} values")
+
+
+def _visible(text: str) -> str:
+    return _CONTROL.sub("\N{REPLACEMENT CHARACTER}", text)
 
 
 def _unknown(id: str) -> str:
