@@ -1,14 +1,13 @@
 """The analysis as a whole: what it says about injected events, real ones, and nothing at all."""
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import msgspec
 import numpy as np
 import pytest
 
-from alerts.detectors.explanation import checks
 from ingestion.engine import Engine
 from market.decoding import decode_alert, decode_market
 from market.detectors.state import pack, unpack
@@ -25,32 +24,13 @@ from market.messages import (
     SynchronizedMovement,
     encode,
 )
+from tests.ingestion.events import SECTORS, SYMBOLS, WARM_UP, analyse, crash, drift, pump, without
 from tests.market.recordings import START_MS, Returns, names, recording
-
-SYMBOLS = 60
-WARM_UP = 15 * 60
-SECTORS = {name: ("layer-1",) if i < 12 else ("meme",) if i < 20 else () for i, name in enumerate(names(SYMBOLS))}
-
-
-def analyse(batches: Iterable[CandleBatch], interval: str = "1s") -> tuple[Engine, list[Alert | MarketAnomaly]]:
-    engine = Engine("test", interval, SECTORS)
-    found = [anomaly for batch in batches for anomaly in engine.update(batch, batch.close_time + 150)]
-    return engine, found
 
 
 def second(anomaly: Alert | MarketAnomaly) -> int:
     """Seconds since the end of the warm-up."""
     return (anomaly.timestamp - START_MS) // 1000 - WARM_UP
-
-
-def pump(returns: Returns, volumes: Returns) -> None:
-    returns[WARM_UP : WARM_UP + 30, 3] += 0.12 / 30
-    volumes[WARM_UP : WARM_UP + 60, 3] *= 30
-
-
-def crash(returns: Returns, volumes: Returns) -> None:
-    returns[WARM_UP : WARM_UP + 20] -= 0.05 / 20
-    volumes[WARM_UP : WARM_UP + 20] *= 8
 
 
 def sector_falls(returns: Returns, volumes: Returns) -> None:
@@ -170,10 +150,6 @@ def test_who_misses_a_candle_of_a_crash_has_not_crashed_alone() -> None:
     assert found(missing=True) == []
 
 
-def without(batch: CandleBatch, absent: set[str]) -> CandleBatch:
-    return batch.only(row for row, symbol in enumerate(batch.symbols) if symbol not in absent)
-
-
 def test_what_is_a_synchronized_movement_in_a_calm_universe_is_nothing_in_another() -> None:
     days = 3 * 288
 
@@ -266,22 +242,6 @@ def test_an_end_is_no_news_of_a_later_candle() -> None:
     assert ends
 
 
-def test_an_alert_explains_itself() -> None:
-    _, found = analyse(recording(SYMBOLS, WARM_UP + 60, "1s", inject=pump))
-    alert = next(a for a in found if isinstance(a, Alert))
-    assert alert.explanation.sentence.startswith("C003USDT rose ")
-    assert len(alert.spark) == 60
-    assert alert.price is not None
-    assert alert.spark[-1] == pytest.approx(alert.price, rel=1e-4)
-    assert alert.upper is not None
-    assert alert.price > alert.upper
-    history = alert.history
-    assert isinstance(history, list)
-    assert len(history) == 60
-    assert history[-1].timestamp == alert.timestamp
-    assert history[-1].upper == pytest.approx(alert.upper)
-
-
 def test_the_same_recording_gives_the_same_messages() -> None:
     assert (
         analyse(recording(20, WARM_UP + 40, "1s", inject=crash))[1]
@@ -304,12 +264,7 @@ def test_symbols_come_go_and_return() -> None:
     for i, batch in enumerate(batches):
         keep = np.arange(20) if i > 30 else np.arange(10)
         keep = keep[keep != 4] if 40 <= i < 80 else keep
-        part = msgspec.structs.replace(
-            batch,
-            symbols=[batch.symbols[k] for k in keep],
-            **{c: [getattr(batch, c)[k] for k in keep] for c in ("open", "high", "low", "close", "volume")},
-        )
-        found += engine.update(part, batch.close_time)
+        found += engine.update(batch.only(keep.tolist()), batch.close_time)
     assert any(isinstance(a, SynchronizedMovement) and a.universe == 20 for a in found)
 
 
@@ -362,242 +317,6 @@ def test_no_number_stops_it() -> None:
     assert engine.panel.turnover[0, 7] == pytest.approx(traded, rel=1e-9), (
         "what was 1e300 is forgotten to the last digit"
     )
-
-
-def raw(batches: Sequence[CandleBatch], alert: Alert, name: str) -> Returns:
-    """The symbol's candles of the alert's window, and the one before it; one that is missing is the one before."""
-    last = next(i for i, batch in enumerate(batches) if batch.close_time == alert.timestamp)
-    count = alert.explanation.parameters["window_ms"] // 60_000
-    values = [math.nan]
-    for batch in batches[: last + 1]:
-        values.append(dict(zip(batch.symbols, getattr(batch, name), strict=True)).get(alert.symbol, values[-1]))
-    return np.array(values[-count - 1 :])
-
-
-def moves_of_all_kinds(returns: Returns, volumes: Returns) -> None:
-    drift(returns, volumes)
-    returns[180:260, 6] += 0.0011
-    returns[230, 12] += 0.02
-    returns[231:236, 12] -= 0.03
-    volumes[230:236, 12] *= 40
-    volumes[210, 13] *= 30
-    returns[220:223, 14] += [0.03, -0.03, 0.03]
-    returns[240:246] -= 0.012
-    returns[240:246, 15] += 0.06
-    volumes[240:246, 15] *= 40
-
-
-def test_what_an_alert_says_is_what_the_candles_say() -> None:
-    batches = list(wick(recording(SYMBOLS, 300, inject=moves_of_all_kinds), 220, 11))
-    # One of the two that drift trades in one minute of three.
-    batches = [without(batch, {"C006USDT"} if i % 3 else set()) for i, batch in enumerate(batches)]
-    alerts = [a for a in analyse(batches, "1m")[1] if isinstance(a, Alert) and a.state is not State.CLOSED]
-    assert {a.method for a in alerts} == set(Method)
-    assert {a.severity for a in alerts} == set(Severity)
-    for alert in alerts:
-        observed, given = alert.explanation.observed, alert.explanation.parameters
-        close = raw(batches, alert, "close")
-        assert alert.price == float(f"{close[-1]:.12g}")
-        assert alert.change_pct == pytest.approx(100 * (close[-1] / close[0] - 1))
-        assert abs(alert.score) >= alert.threshold if alert.threshold else False
-        if alert.method is Method.VOLUME:
-            traded = np.sum(raw(batches, alert, "volume")[1:] * close[1:])
-            assert observed == pytest.approx(traded * 300_000 / given["window_ms"], rel=0.05)
-        elif alert.method is Method.VOLATILITY:
-            spread = np.log(raw(batches, alert, "high")[1:].max() / raw(batches, alert, "low")[1:].min())
-            assert observed == pytest.approx(spread)
-        elif alert.method is not Method.CUSUM:
-            assert observed == pytest.approx(np.log(close[-1] / close[0]))
-        if alert.severity.rank >= Severity.HIGH.rank:
-            assert (alert.score > 0) == (alert.direction is Direction.UP) == (close[-1] > close[0])
-        if alert.method is Method.CUSUM:
-            assert (alert.score > 0) == (alert.direction is Direction.UP)
-    drifting = {a.symbol: a.explanation.parameters for a in alerts if a.method is Method.CUSUM}
-    assert drifting.keys() >= {"C005USDT", "C006USDT"}
-    # The one that trades seldom takes a step in three minutes.
-    sparse = drifting["C006USDT"]
-    assert sparse["window_ms"] >= 2.5 * 60_000 * len(sparse["steps"])
-
-
-def test_what_is_high_is_told_by_what_makes_it_so() -> None:
-    """A climb on little volume, and a candle down on much: the alert is of the climb, though the candle is rarer."""
-
-    def climb(returns: Returns, volumes: Returns) -> None:
-        returns[200:212, 3] += 0.018
-        returns[212, 3] -= 0.06
-        volumes[212, 3] *= 300
-
-    found = analyse(recording(SYMBOLS, 214, inject=climb), "1m")[1]
-    alert = next(a for a in found if isinstance(a, Alert) and a.severity.rank >= Severity.HIGH.rank)
-    assert alert.timestamp == START_MS + 213 * 60_000
-    assert alert.direction is Direction.UP
-    assert alert.threshold is not None
-    assert alert.score > alert.threshold > 0
-    assert alert.change_pct is not None
-    assert alert.change_pct > 12
-    assert "C003USDT rose" in alert.explanation.sentence
-
-
-def test_what_is_told_of_a_batch_is_by_the_limits_it_was_judged_by() -> None:
-    engine, moved = Engine("test", "5m", {}), 0
-    first, *batches = recording(20, 30, "5m")
-    engine.update(first, first.close_time)
-    for batch in batches:
-        before = engine.bank.calibration.limits.copy()
-        engine.update(batch, batch.close_time)
-        np.testing.assert_array_equal(engine.bank.limits, before)
-        moved += bool((engine.bank.calibration.limits != before).any())
-    assert moved > 2
-
-
-def test_the_first_half_hour_keeps_to_the_budget() -> None:
-    def opened(alerts_per_day: dict[str, float]) -> int:
-        engine = Engine("test", "1m", {}, alerts_per_day=alerts_per_day)
-        some = [a for batch in recording(60, 40, inject=early) for a in engine.update(batch, batch.close_time)]
-        return len({a.id for a in some if isinstance(a, Alert) and a.severity is Severity.LOW})
-
-    def early(returns: Returns, volumes: Returns) -> None:
-        returns[20:30] += np.diag(np.full(60, 0.006))[:10]
-
-    assert opened({}) >= 5
-    assert opened({"LOW": 0.5}) == opened({"LOW": 0.0}) == 0
-
-
-@pytest.mark.parametrize("first", [60, 10, 0])
-def test_the_first_limits_are_those_of_all_that_trade(first: int) -> None:
-    """However few of them trade in the first candle."""
-    engine = Engine("test", "1m", {}, alerts_per_day={"LOW": 6.0})
-    for number, batch in enumerate(recording(60, 4)):
-        engine.update(batch if number else without(batch, set(names(60)[first:])), batch.close_time)
-    low, medium = engine.bank.limits
-    # One alert of ten symbols a day: by the prior, rates fall with the cube of the strength.
-    assert low.tolist() == pytest.approx([0.8 * 10 ** (1 / 3)] * len(low), rel=0.01)
-    assert medium.tolist() == pytest.approx([1.1 * limit for limit in low], rel=0.01)
-
-
-@pytest.mark.parametrize("first", [20, 5, 0])
-@pytest.mark.parametrize("now", [{}, {"LOW": 10.0}])
-def test_a_silence_of_a_day_leaves_the_universe_as_it_was(first: int, now: dict[str, float]) -> None:
-    batches = list(recording(20, 600, "5m"))
-    engine = Engine("test", "5m", {})
-    for batch in batches:
-        engine.update(batch, batch.close_time)
-    other = Engine("test", "5m", {}, alerts_per_day=now)
-    other.restore(unpack(pack(engine.state())))
-    back = without(batches[-1], set(names(20)[first:]))
-    other.update(msgspec.structs.replace(back, close_time=back.close_time + 25 * 3_600_000), 0)
-    assert other.bank.calibration.listed == 20
-    assert (other.bank.limits[0] == engine.bank.calibration.limits[0]).all() == (not now)
-
-
-@pytest.mark.parametrize("now", [{}, {"HIGH": 50.0}])
-def test_a_budget_that_is_not_asked_for_any_more_ends_with_the_next_start(now: dict[str, float]) -> None:
-    batches = list(recording(20, 600, "5m"))
-    engine = Engine("test", "5m", {}, alerts_per_day={"LOW": 300.0, "HIGH": 0.01, "CRITICAL": 0.001})
-    for batch in batches[:-1]:
-        engine.update(batch, batch.close_time)
-    other = Engine("test", "5m", {}, alerts_per_day=now)
-    other.restore(unpack(pack(engine.state())))
-    other.update(batches[-1], batches[-1].close_time)
-    limits, sizes = other.bank.limits, other.bank.sizes
-    assert (limits[0] > engine.bank.limits[0]).all()
-    assert sizes.tolist() == ([1.0, 1.7] if not now else [0.8, 1.7])
-
-
-def test_who_was_delisted_has_no_part_in_the_budget() -> None:
-    """As many alerts a day of twelve symbols, whether or not there were sixty of them once."""
-
-    def a_day(days_of_sixty: int) -> float:
-        few = set(names(60)[12:])
-        found = []
-        engine = Engine("test", "5m", {})
-        for number, batch in enumerate(recording(60, (days_of_sixty + 5) * 288, "5m", seed=3)):
-            batch = batch if number < days_of_sixty * 288 else without(batch, few)
-            found += engine.update(batch, batch.close_time)
-        since = START_MS + (days_of_sixty + 2) * 86_400_000
-        return sum(isinstance(a, Alert) and a.revision == 1 and a.timestamp > since for a in found) / 3
-
-    assert a_day(3) < 2 * a_day(0)
-
-
-@pytest.mark.parametrize("asked", [3, 12, 60])
-def test_as_many_alerts_a_day_as_asked_for(asked: int) -> None:
-    """A week of 5-min candles that the engine never saw; the first day it still finds out."""
-    engine = Engine("test", "5m", {}, alerts_per_day={Severity.LOW: asked})
-    opened = [
-        a
-        for batch in recording(30, 7 * 288, "5m", seed=3)
-        for a in engine.update(batch, batch.close_time)
-        if isinstance(a, Alert) and a.revision == 1 and a.incident is None
-    ]
-    assert all(checks(a) for a in opened)
-    assert [(a.id, check) for a in opened for check in checks(a) if not check.holds] == []
-    after_a_day = [a for a in opened if a.timestamp > START_MS + 86_400_000]
-    assert 0.7 * asked <= len(after_a_day) / 6 <= 1.3 * asked
-
-
-def drift(returns: Returns, volumes: Returns) -> None:
-    """1-min candles: one symbol climbs for an hour, no minute of it unusual; another one is traded a lot."""
-    returns[180:260, 5] += 0.0011
-    volumes[200:205, 9] *= 60
-
-
-def wick(batches: Iterable[CandleBatch], at: int, column: int) -> Iterator[CandleBatch]:
-    """One candle goes 5 % up and down, and ends as if nothing had been."""
-    for number, batch in enumerate(batches):
-        if number == at:
-            batch.high[column] *= 1.05
-            batch.low[column] *= 0.95
-        yield batch
-
-
-def test_what_an_alert_says_is_enough_to_compute_its_score_again() -> None:
-    found = [a for inject in (pump, crash) for a in analyse(recording(SYMBOLS, WARM_UP + 120, "1s", inject=inject))[1]]
-    found += analyse(wick(recording(SYMBOLS, 300, inject=drift), 220, 11), "1m")[1]
-    alerts = [decode_alert(encode(a), received_at=0) for a in found if isinstance(a, Alert)]
-    assert {a.method for a in alerts} == set(Method)
-    told = {alert.id: checks(alert) for alert in alerts}
-    assert all(told.values())
-    assert [(found, check) for found, made in told.items() for check in made if not check.holds] == []
-    assert {check.name for made in told.values() for check in made} == {
-        "score", "threshold", "price", "change", "observed", "size", "volume", "band", "methods", "severity",
-    }  # fmt: skip
-
-
-def test_a_drift_says_how_its_sum_came_about() -> None:
-    found = analyse(recording(SYMBOLS, 300, inject=drift), "1m")[1]
-    drifts = [a for a in found if isinstance(a, Alert) and a.method is Method.CUSUM]
-    assert {a.symbol for a in drifts} == {"C005USDT"}
-    opened = drifts[0]
-    assert opened.direction is Direction.UP
-    assert "C005USDT drifted up" in opened.explanation.sentence
-    assert "against the market" in opened.explanation.sentence
-    assert len(opened.explanation.parameters["steps"]) * 60_000 == opened.explanation.parameters["window_ms"]
-    assert opened.explanation.parameters["start"] == 0.0
-
-
-def test_the_band_is_what_was_usual_before_the_event() -> None:
-    """A pump that goes on for minutes widens what its own methods take for usual, not the band it is shown against."""
-
-    def long_pump(returns: Returns, volumes: Returns) -> None:
-        returns[120:150, 3] += 0.02
-        volumes[120:150, 3] *= 40
-
-    found = analyse(recording(SYMBOLS, 160, inject=long_pump), "1m")[1]
-    pumped = [
-        a for a in found if isinstance(a, Alert) and a.symbol == "C003USDT" and a.timestamp > START_MS + 7_200_000
-    ]
-    revisions = [a for a in pumped if a.upper is not None]
-    assert len({a.id for a in revisions}) == 1
-    assert len([a for a in revisions if a.state is not State.CLOSED]) >= 3
-    for alert in revisions:
-        given = alert.explanation.parameters
-        assert alert.upper is not None
-        assert alert.expected is not None
-        # The recording's own, 0.05 % for the market and 0.08 % for the symbol in a minute, less what its tails add.
-        half = math.log(alert.upper / alert.expected) / math.sqrt(given["window_ms"] / 60_000)
-        assert half == pytest.approx(2 * 0.78 * math.hypot(0.0005, 0.0008), rel=0.4)
-        assert given["sigma"] == revisions[0].explanation.parameters["sigma"]
 
 
 def test_the_real_crash_of_2021_05_19(shared_data: Path) -> None:
