@@ -141,3 +141,16 @@ test("every sector and the breadth are live, and a sector leads to its alerts", 
   await eventually(() => expect(row("doge")).not.toBeNull());
   expect(row("btc")).toBeNull();
 });
+
+test("a sector's incident says how far from the market it is, a move how many go along", async () => {
+  await load(null);
+  peer.publish({ ...alertOf("uni"), symbol: "UNIUSDT", incident: "dex" });
+  peer.publish({ ...alertOf("eth"), symbol: "ETHUSDT", incident: "fall" });
+  await eventually(() => expect(row("eth")).not.toBeNull());
+  const common = { channel: "market", revision: 1, severity: "HIGH", direction: "DOWN", state: "OPEN", timestamp: Date.now(), universe: 320 };
+  send({ type: "market", channel: "market", data: { ...common, id: "dex", type: "SECTOR_ANOMALY", sector: "DEX", performance_pct: -2.15, deviation: 20.4, members: 30 } });
+  send({ type: "market", channel: "market", data: { ...common, id: "fall", type: "SYNCHRONIZED_MOVEMENT", average_change_pct: -4.98, affected_symbols: ["ETHUSDT", "UNIUSDT"] } });
+  const incident = (title: string) => document.querySelector(`[aria-label^="Incident: ${title}"]`)?.textContent;
+  await eventually(() => expect(incident("DEX sector")).toContain("−2.15% median · 20.4σ above market · 1 alert"));
+  await eventually(() => expect(incident("Synchronized move")).toContain("−4.98% avg · 2 of 320 symbols · 1 alert"));
+});

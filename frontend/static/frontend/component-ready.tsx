@@ -430,12 +430,13 @@ const ZONES = [
 ];
 const zoneOf = (index: number) => ZONES.find((zone) => index < zone.below) ?? ZONES[3]!;
 
+const besideMarket = (deviation: number | null) => `${plain(deviation === null ? null : Math.abs(deviation), 1)}σ ${(deviation ?? 0) < 0 ? "below" : "above"} market`;
+
 function marketSentence(item: MarketAnomaly): string {
   const verb = item.direction === "UP" ? "rose" : item.direction === "DOWN" ? "fell" : "moved";
   if (item.type === "SYNCHRONIZED_MOVEMENT") return `${share(item.ratio)} ${verb} together · ${percent(item.averageChangePct, NBSP)} avg`;
   if (item.type === "SECTOR_ANOMALY") {
-    const side = (item.deviation ?? 0) < 0 ? "below" : "above";
-    return `${item.sector ?? "A sector"} ${verb} ${plain(item.performancePct === null ? null : Math.abs(item.performancePct), 2)}${NBSP}% · ${plain(item.deviation === null ? null : Math.abs(item.deviation), 1)}σ ${side} market`;
+    return `${item.sector ?? "A sector"} ${verb} ${plain(item.performancePct === null ? null : Math.abs(item.performancePct), 2)}${NBSP}% · ${besideMarket(item.deviation)}`;
   }
   if (item.type === "MARKET_STRESS") return `${item.stressIndex === null ? "Market" : zoneOf(item.stressIndex).name} stress ${item.stressIndex === null ? "" : Math.round(item.stressIndex)}${item.metric ? ` · led by ${item.metric}` : ""}`;
   return words(item.type);
@@ -1679,13 +1680,15 @@ function IncidentRow({ item, age: ageText, act }: { item: Extract<Item, { kind: 
   const title = anomaly.type === "SECTOR_ANOMALY" ? `${anomaly.sector} sector` : anomaly.type === "MARKET_STRESS" ? "Market stress" : "Synchronized move";
   const size = anomaly.symbols.length || anomaly.members;
   const change = anomaly.averageChangePct ?? anomaly.performancePct;
+  // Of a sector it is the deviation that counts: one far above a falling market has fallen, too.
+  const how = anomaly.type === "SECTOR_ANOMALY" ? ` · ${besideMarket(anomaly.deviation)}` : size && anomaly.universe ? <> · {size} of {anomaly.universe}<span className="only-n"> symbols</span></> : null;
   return (
     <article className={`inc-hd r-${anomaly.severity}${isOpen(anomaly) ? "" : " closed"}`} aria-label={`Incident: ${title}, ${item.count} alerts`}>
       <Severity severity={anomaly.severity} mute={!isOpen(anomaly)} />
       <span className="incic"><Icon name="incident" /></span>
       <span className="inc-tx">
         <span className="ell blk"><b>{title}</b><span className="t3"><span className="only-n"> · {clock(anomaly.timestamp)}</span>{!isOpen(anomaly) && " · over"}</span></span>
-        <span className="ell blk t2"><b className={anomaly.direction === "UP" ? "up" : "down"}>{percent(change)}</b> {anomaly.averageChangePct === null ? "median" : "avg"}{size && anomaly.universe ? ` · ${size} of ${anomaly.universe}` : ""}<span className="only-n"> symbols · {item.count} {item.count === 1 ? "alert" : "alerts"}</span><span className="only-m"> folded</span></span>
+        <span className="ell blk t2"><b className={anomaly.direction === "UP" ? "up" : "down"}>{percent(change)}</b> {anomaly.averageChangePct === null ? "median" : "avg"}{how}<span className="only-n"> · {item.count} {item.count === 1 ? "alert" : "alerts"}</span><span className="only-m"> folded</span></span>
       </span>
       {anomaly.ratio !== null && <span className="only-n"><Ring ratio={anomaly.ratio} usual={null} tone={!isOpen(anomaly) ? "var(--t3)" : anomaly.direction === "UP" ? "var(--up)" : "var(--down)"} size={30} /></span>}
       <time className="num ag only-n">{ageText}</time>
