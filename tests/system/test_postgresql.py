@@ -1,25 +1,20 @@
 """The store on a real PostgreSQL: the very tests that run on SQLite, and two writers at once."""
 
 import os
-import socket
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.absent import absent
 from tests.samples import EPOCH
 from tests.system import PATIENCE_S
+from tests.system.postgresql import postgresql
 
 pytestmark = pytest.mark.system
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-BINARIES = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
-# PostgreSQL refuses to run as root.
-USER = "nobody" if os.geteuid() == 0 else None
 
 RIVAL = f"""
 import sys, django
@@ -57,37 +52,16 @@ for revision in range(1, 80):
 @pytest.fixture(scope="module")
 def environment() -> Iterator[dict[str, str]]:
     """Variables that lead a process of ours to an empty, migrated database."""
-    if not BINARIES:
-        absent("no PostgreSQL server here (on Debian: apt install postgresql)")
-    binaries = BINARIES[-1]
-    with tempfile.TemporaryDirectory(dir="/tmp") as name, socket.socket() as probe:
-        folder = Path(name)
-        if USER:
-            subprocess.run(["chown", USER, folder], check=True)
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-        probe.close()
-        data = folder / "data"
-        options = f"-h 127.0.0.1 -p {port} -k {folder} -c fsync=off"
-        initdb = [f"{binaries}/initdb", "-D", f"{data}", "-U", "postgres", "--auth=trust", "-E", "UTF8"]
-        subprocess.run(initdb, check=True, user=USER, cwd="/tmp", capture_output=True)
-        control = [f"{binaries}/pg_ctl", "-D", f"{data}", "-w"]
-        start = [*control, "-l", f"{folder}/log", "-o", options, "start"]
-        subprocess.run(start, check=True, user=USER, cwd="/tmp", stdout=subprocess.DEVNULL)
-        try:
-            variables = {
-                **os.environ,
-                "DATABASE_URL": f"postgresql://postgres@127.0.0.1:{port}/postgres",
-                "DATA_DIR": str(folder / "var"),
-                "DJANGO_SETTINGS_MODULE": "anomaly_site.settings",
-                "PYTHONPATH": str(ROOT),
-            }
-            ours(variables, "manage.py", "migrate", "-v0")
-            yield variables
-        finally:
-            subprocess.run(
-                [*control, "-m", "immediate", "stop"], check=True, user=USER, cwd="/tmp", capture_output=True
-            )
+    with postgresql() as (url, folder):
+        variables = {
+            **os.environ,
+            "DATABASE_URL": url,
+            "DATA_DIR": str(folder / "var"),
+            "DJANGO_SETTINGS_MODULE": "anomaly_site.settings",
+            "PYTHONPATH": str(ROOT),
+        }
+        ours(variables, "manage.py", "migrate", "-v0")
+        yield variables
 
 
 def ours(environment: dict[str, str], *arguments: str) -> str:
