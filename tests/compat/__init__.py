@@ -5,6 +5,8 @@ from typing import Final
 
 ROOT: Final = Path(__file__).resolve().parent.parent.parent
 DATA: Final = ROOT / "tests" / "data" / "compat"
+# What version 0.1 wrote; README.md there says how it was made.
+OLD: Final = DATA / "0.1"
 SHARED_DATA: Final = ROOT.parent / "shared" / "data"
 # Ends every failure: what to do when the change is intended.
 REPIN: Final = (

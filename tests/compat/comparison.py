@@ -1,6 +1,6 @@
 """Compares a pin with the present: what was removed or changed. Additions are no difference."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any
 
 
@@ -23,6 +23,28 @@ def differences(pinned: Any, present: Any, path: str = "") -> Iterator[str]:
         yield from (f"{path}: {item!r} removed" for item in pinned if item not in present)
     elif pinned != present:
         yield f"{path}: was {_short(pinned)}, is {_short(present)}"
+
+
+def lost(old: Any, new: Any, path: str = "", *, unstable: Collection[str] = ()) -> Iterator[str]:
+    """One sentence for every key and value of the message `old` that `new` lacks or has otherwise.
+
+    Objects may have more keys. Lists are equal item by item. Keys in `unstable` are there, whatever their values.
+
+    >>> list(lost({"a": [1, 2], "b": 3}, {"a": [2, 1], "b": 3, "c": 4}))
+    ['a[0]: was 1, is 2', 'a[1]: was 2, is 1']
+    """
+    if isinstance(old, dict) and isinstance(new, dict):
+        for key, value in old.items():
+            place = f"{path}.{key}" if path else key
+            if key not in new:
+                yield f"{place}: missing (was {_short(value)})"
+            elif key not in unstable:
+                yield from lost(value, new[key], place, unstable=unstable)
+    elif isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
+        for index, (before, after) in enumerate(zip(old, new, strict=True)):
+            yield from lost(before, after, f"{path}[{index}]", unstable=unstable)
+    elif old != new or isinstance(old, bool) is not isinstance(new, bool):
+        yield f"{path}: was {_short(old)}, is {_short(new)}"
 
 
 def additions(pinned: Any, present: Any) -> int:

@@ -1,5 +1,14 @@
 """The only imports of modules that may move: everything else in `tests/compat` goes through commands and URLs."""
 
-from market.messages import CandleBatch
+from market.decoding import decode_alert, decode_batch, decode_feed, decode_market, decode_stress
+from market.messages import CandleBatch, encode
 
-__all__ = ["CandleBatch"]
+__all__ = [
+    "CandleBatch",
+    "decode_alert",
+    "decode_batch",
+    "decode_feed",
+    "decode_market",
+    "decode_stress",
+    "encode",
+]
