@@ -10,9 +10,9 @@ from alerts.models import Alert
 from alerts.selectors import search
 from market.admin import AnomalyAdmin
 from market.charts import band_chart, sparkline
-from market.decoding import decode_alert
-from market.messages import Alert as Message
 from market.templatetags.anomalies import change, signed
+from market.wire.decoding import decode_alert
+from market.wire.messages import Alert as Message
 
 
 @admin.register(Alert)

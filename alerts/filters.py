@@ -1,5 +1,5 @@
 from market.filters import AnomalyFilter, WordsFilter
-from market.messages import Method, unify_symbol
+from market.wire.messages import Method, unify_symbol
 
 
 class AlertFilter(AnomalyFilter):

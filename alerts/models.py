@@ -1,8 +1,8 @@
 import msgspec
 from django.db import models
 
-from market.messages import Direction, HistoryPoint, Method
 from market.models import Anomaly, enum_choices
+from market.wire.messages import Direction, HistoryPoint, Method
 
 _chart_decoder = msgspec.json.Decoder(list[HistoryPoint])
 

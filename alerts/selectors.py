@@ -5,8 +5,8 @@ from collections.abc import Collection
 from django.db.models import Q, QuerySet
 
 from alerts.models import Alert
-from market.messages import unify_symbol
 from market.selectors import changed, frames, newest
+from market.wire.messages import unify_symbol
 
 
 def alerts() -> QuerySet[Alert]:

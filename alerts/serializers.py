@@ -3,8 +3,8 @@ from typing import Any
 import msgspec
 
 from alerts.models import Alert
-from market import messages
 from market.serializers import AnomalySerializer, ReviewedSerializer
+from market.wire import messages
 
 
 class StoredAlertSerializer(AnomalySerializer[Alert]):

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import msgspec
 
 from alerts import models
-from market.messages import Alert
 from market.services import Sequenced, newest_of_each, shared_columns, upsert
+from market.wire.messages import Alert
 
 
 def store(messages: Sequence[Sequenced[Alert]]) -> int:

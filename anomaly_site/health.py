@@ -13,8 +13,8 @@ from django.db.migrations.executor import MigrationExecutor
 from django.http import HttpRequest, JsonResponse
 
 from anomaly_site.ws.hub import current_hub
-from market.decoding import decode_feed
-from market.messages import Feed, FeedState, interval_ms
+from market.wire.decoding import decode_feed
+from market.wire.messages import Feed, FeedState, interval_ms
 
 CHECK_TIMEOUT_S: Final = 5.0
 OK: Final = "ok"

@@ -7,10 +7,10 @@ import nats.js.errors
 from channels.db import database_sync_to_async
 from nats.aio.client import Client
 
-from ingestion.analysis import load_position
-from ingestion.history.stores import candle_store
+from ingestion.analysis.role import load_position
 from ingestion.models import HistoryPosition
-from ingestion.nats import ANOMALIES, CANDLES, REJECTED, epoch_ms, has_jetstream
+from ingestion.stream.nats import ANOMALIES, CANDLES, REJECTED, epoch_ms, has_jetstream
+from ingestion.timeseries.stores import candle_store
 from market.selectors import stream_head
 
 STREAMS: Final = (CANDLES, ANOMALIES, REJECTED)
@@ -44,7 +44,7 @@ class Progress:
 
 
 async def progress(client: Client) -> Progress:
-    """Raises what `ingestion.nats.TRANSIENT` names, or a database's error."""
+    """Raises what `ingestion.stream.nats.TRANSIENT` names, or a database's error."""
     if not await has_jetstream(client):
         return Progress(False, {}, {})
     streams = {}

@@ -1,7 +1,7 @@
 """`GET /metrics` for Prometheus: what this process counts, and the figures of `/status`.
 
-The counters of the data path (`ingestion/metrics.py`) are those of this process: complete under `manage.py up`. With
-the roles in processes of their own, the gauges still tell of all of them, for they come from NATS and the database.
+The counters of the data path (`ingestion/stream/metrics.py`) are those of this process: complete under `manage.py up`.
+When roles run in processes of their own, the gauges still cover all of them: they come from NATS and the database.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -18,9 +18,9 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoM
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
-import ingestion.metrics  # noqa: F401 - the counters exist, at zero, before a role counts
+import ingestion.stream.metrics  # noqa: F401 - the counters exist, at zero, before a role counts
 from anomaly_site.status import status
-from market.messages import FeedState
+from market.wire.messages import FeedState
 
 # Of the hub's counters, by their names there; shown at zero from the start.
 HUB_COUNTERS: Final = (

@@ -29,12 +29,12 @@ from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.template.response import TemplateResponse
 
 from anomaly_site import __version__
+from anomaly_site.lag import progress
 from anomaly_site.ws.hub import Hub, current_hub
-from ingestion.lag import progress
-from ingestion.nats import TRANSIENT, NatsUnavailable, connect
-from market.decoding import decode_feed, decode_stress
-from market.messages import FeedState, InvalidMessage
+from ingestion.stream.nats import TRANSIENT, NatsUnavailable, connect
 from market.selectors import sector_map, sector_map_state
+from market.wire.decoding import decode_feed, decode_stress
+from market.wire.messages import FeedState, InvalidMessage
 
 logger = logging.getLogger(__name__)
 

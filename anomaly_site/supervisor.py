@@ -13,16 +13,16 @@ from django.conf import settings
 from nats.aio.client import Client
 
 from anomaly_site.web import bind, reserve, serving, serving_in_processes
-from ingestion.analysis import run_analyze
-from ingestion.backoff import backoff
+from ingestion.analysis.role import run_analyze
 from ingestion.bridge import run_bridge
 from ingestion.daemon import stopped_by_signals
 from ingestion.feed import restart_candles, run_ingest
-from ingestion.history.writer import run_history
-from ingestion.nats import NatsUnavailable, connection, server_url
-from ingestion.nats_server import NatsServer, NatsServerError
 from ingestion.sectors import run_sectors
 from ingestion.sources import Source, SourceError
+from ingestion.stream.backoff import backoff
+from ingestion.stream.nats import NatsUnavailable, connection, server_url
+from ingestion.stream.nats_server import NatsServer, NatsServerError
+from ingestion.timeseries.writer import run_history
 
 logger = logging.getLogger(__name__)
 

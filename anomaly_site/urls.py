@@ -10,7 +10,7 @@ from anomaly_site import health
 from anomaly_site.metrics import metrics
 from anomaly_site.status import status_json, status_page
 from anomaly_site.ws.asyncapi import asyncapi
-from ingestion.history.views import CandleList
+from ingestion.timeseries.views import CandleList
 from market.views import (
     MarketAnomalyDetail,
     MarketAnomalyList,
@@ -21,7 +21,7 @@ from market.views import (
 )
 
 if settings.HISTORY_BACKEND == "influx":
-    from ingestion.history.anomaly_views import InfluxAlertList, InfluxMarketAnomalyList
+    from ingestion.timeseries.anomaly_views import InfluxAlertList, InfluxMarketAnomalyList
 
     alert_list, market_list = InfluxAlertList.as_view(), InfluxMarketAnomalyList.as_view()
 else:

@@ -19,8 +19,8 @@ from typing import Final
 import uvicorn
 from django.conf import settings
 
-from ingestion.backoff import backoff
 from ingestion.daemon import run_in_loop
+from ingestion.stream.backoff import backoff
 
 logger = logging.getLogger(__name__)
 

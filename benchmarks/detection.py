@@ -26,9 +26,9 @@ from river import anomaly, preprocessing
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.river_methods import Findings, Universe, of_the_universe
-from ingestion import snapshot
-from ingestion.engine import Engine
-from market.messages import CandleBatch, interval_ms
+from ingestion.analysis import snapshot
+from ingestion.engine.engine import Engine
+from market.wire.messages import CandleBatch, interval_ms
 
 START_MS = 1_700_000_000_000
 # Batches after which windows of six hours are full.

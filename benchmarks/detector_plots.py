@@ -25,16 +25,16 @@ from numpy.typing import NDArray
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from alerts.detectors.explanation import price_text
-from ingestion.engine import Engine
-from ingestion.scoring import Event, read_events
+from ingestion.backtest.scoring import Event, read_events
+from ingestion.engine.engine import Engine
 from ingestion.sources.recording import Recording, load_recording, name_of
 from market.detectors.panel import Panel
 from market.detectors.sector import DEVIATIONS, MINIMUM_MOVING, MOVES, Sectors
 from market.detectors.stress import Stress
 from market.detectors.synchronized import Market
-from market.messages import SEVERITIES, Severity, StressMetric
-from market.sectors import built_in_map
-from market.times import moment
+from market.wire.messages import SEVERITIES, Severity, StressMetric
+from market.wire.sectors import built_in_map
+from market.wire.times import moment
 
 AROUND = 48
 WIDTH, HEIGHT, GAP = 340, 224, 20

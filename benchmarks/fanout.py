@@ -47,8 +47,8 @@ from benchmarks.servers import (
     progress,
     rss_kb,
 )
-from ingestion.nats_server import find_binary
-from market.messages import Alert, Direction, Explanation, Method, Severity, State, encode
+from ingestion.stream.nats_server import find_binary
+from market.wire.messages import Alert, Direction, Explanation, Method, Severity, State, encode
 
 CASES: Final = ("broadcast", "selective")
 SYMBOLS: Final = 200

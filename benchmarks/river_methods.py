@@ -17,11 +17,11 @@ from river import stats, utils
 
 from alerts.detectors import cusum, ewma, mad, residual, surge, volatility, volume, z_score
 from alerts.detectors.base import SMALLEST_SIGMA
-from ingestion.engine import Engine
+from ingestion.engine.engine import Engine
 from market.detectors.panel import HORIZONS_MIN
 from market.detectors.statistics import MAD_TO_SIGMA, decay
 from market.detectors.synchronized import MINIMUM_UNIVERSE, middle
-from market.messages import CandleBatch, Method
+from market.wire.messages import CandleBatch, Method
 
 MINUTE_MS = 60_000
 ROOTS = [sqrt(k) for k in HORIZONS_MIN]

@@ -4,7 +4,7 @@
                                     [--universes 8 12 20 60] [--missing 0.1 0.3] [--ticks 0.001] [--draws 8] [--json]
 
 Every recording runs through the analysis as it is and in each variation, and is scored (HIGH and above, the rule of
-`ingestion.scoring`) against the events that `ingestion.catalogue` finds in that very variation.
+`ingestion.backtest.scoring`) against the events that `ingestion.backtest.catalogue` finds in that very variation.
 
 `--interval`: longer candles are made of the recorded ones; shorter ones are drawn, a path from each candle's open over
 both of its extremes to its close, with its volume spread unevenly. What they add up to is the candle that was recorded,
@@ -41,11 +41,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "anomaly_site.settings")
 django.setup()
 
-from ingestion.backtest import analyse, events_by_rule, exposure
-from ingestion.scoring import Score, Stream, alarms, pool, score
+from ingestion.backtest.run import analyse, events_by_rule, exposure
+from ingestion.backtest.scoring import Score, Stream, alarms, pool, score
 from ingestion.sources import SourceError
 from ingestion.sources.recording import Recording, load_recording
-from market.messages import Severity, interval_ms
+from market.wire.messages import Severity, interval_ms
 
 Floats = NDArray[np.float64]
 ALL: Final = "all of them"

@@ -41,9 +41,9 @@ from benchmarks.servers import (
     progress,
     rss_kb,
 )
-from ingestion.nats import ANOMALIES, connection, ensure_streams
-from ingestion.nats_server import NatsServer
-from market.messages import encode
+from ingestion.stream.nats import ANOMALIES, connection, ensure_streams
+from ingestion.stream.nats_server import NatsServer
+from market.wire.messages import encode
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "anomaly_site.settings")
 _NO_LIMITS: Final = {"WS_MAX_CONNECTIONS_PER_ADDRESS": "100000", "LOG_LEVEL": "WARNING"}

@@ -24,15 +24,15 @@ from nats.aio.msg import Msg
 
 import alerts.services
 import market.services
-from ingestion.backoff import backoff
-from ingestion.metrics import SEND_FAILURES, STORE_RETRIES, STORED
-from ingestion.nats import ANOMALIES, ANOMALY_SUBJECTS, subject
-from ingestion.reader import Reader, Received, open_reader
-from ingestion.rejects import Rejects
-from market.decoding import decode_alert, decode_feed, decode_market, decode_stress
-from market.messages import Alert, Anomaly, InvalidMessage, MarketAnomaly, encode
+from ingestion.stream.backoff import backoff
+from ingestion.stream.metrics import SEND_FAILURES, STORE_RETRIES, STORED
+from ingestion.stream.nats import ANOMALIES, ANOMALY_SUBJECTS, subject
+from ingestion.stream.reader import Reader, Received, open_reader
+from ingestion.stream.rejects import Rejects
 from market.selectors import stream_head
 from market.services import MessageT, Sequenced, record_stress, sequenced
+from market.wire.decoding import decode_alert, decode_feed, decode_market, decode_stress
+from market.wire.messages import Alert, Anomaly, InvalidMessage, MarketAnomaly, encode
 
 logger = logging.getLogger(__name__)
 

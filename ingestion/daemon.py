@@ -11,8 +11,8 @@ import prometheus_client
 from django.core.management.base import CommandParser
 from nats.aio.client import Client
 
-import ingestion.metrics  # noqa: F401 - the counters exist, at zero, before the role counts
-from ingestion.nats import NatsUnavailable, connection
+import ingestion.stream.metrics  # noqa: F401 - the counters exist, at zero, before the role counts
+from ingestion.stream.nats import NatsUnavailable, connection
 
 
 class MetricsUnavailable(Exception):

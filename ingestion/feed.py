@@ -13,10 +13,10 @@ from django.conf import settings
 from msgspec import UNSET, UnsetType
 from nats.aio.client import Client
 
-from ingestion.metrics import TICKS
-from ingestion.nats import CANDLES, TRANSIENT, Publisher, has_jetstream
 from ingestion.sources import Source
-from market.messages import CandleBatch, Feed, FeedState, SourceKind, encode, interval_ms
+from ingestion.stream.metrics import TICKS
+from ingestion.stream.nats import CANDLES, TRANSIENT, Publisher, has_jetstream
+from market.wire.messages import CandleBatch, Feed, FeedState, SourceKind, encode, interval_ms
 
 logger = logging.getLogger(__name__)
 

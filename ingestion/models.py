@@ -1,4 +1,4 @@
-"""Candles in the database (`ingestion.history.table` reads and writes them), and how far the writers of history are."""
+"""Candles in the database (read and written by `ingestion.timeseries.table`), and the positions of the writers."""
 
 from typing import Final
 

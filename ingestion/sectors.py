@@ -13,12 +13,12 @@ from channels.db import database_sync_to_async
 from django.conf import settings
 from django.db import Error as DatabaseError
 
-from ingestion.backoff import backoff
+from ingestion.stream.backoff import backoff
 from market.coingecko import SOURCE, CoinGecko, CoinGeckoError, Fetched, Say, fetch_sectors
 from market.models import StoredSectorMap
-from market.sectors import SectorMap
 from market.selectors import sector_map
 from market.services import ShrunkMap, store_sector_map
+from market.wire.sectors import SectorMap
 
 logger = logging.getLogger(__name__)
 

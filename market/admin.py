@@ -15,10 +15,10 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from market import selectors, services
-from market.decoding import decode_market
-from market.messages import SEVERITIES, MarketStress, SectorAnomaly, SynchronizedMovement
 from market.models import Anomaly, MarketAnomaly, ReviewState, SectorMember, SectorOverride, StoredSectorMap
 from market.templatetags.anomalies import change, chip, clock, percent
+from market.wire.decoding import decode_market
+from market.wire.messages import SEVERITIES, MarketStress, SectorAnomaly, SynchronizedMovement
 
 
 class CappedPaginator(Paginator):  # type: ignore[type-arg]

@@ -6,7 +6,7 @@ from typing import Final
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from market.messages import HistoryPoint
+from market.wire.messages import HistoryPoint
 
 _MARGIN: Final = 4
 Point = tuple[int, float]  # (index of the candle, price)

@@ -24,7 +24,7 @@ from typing import Any, Final, NamedTuple, TypeVar
 import msgspec
 from msgspec import Struct
 
-from market.messages import unify_symbol
+from market.wire.messages import unify_symbol
 
 logger = logging.getLogger(__name__)
 

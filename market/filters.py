@@ -12,10 +12,10 @@ from drf_spectacular.utils import extend_schema_field
 from rest_framework.exceptions import ValidationError
 from rest_framework.request import Request
 
-from market.decoding import time_ms
-from market.messages import SEVERITIES, Direction, InvalidMessage, MarketType, Severity, State
 from market.models import Anomaly, ReviewState
-from market.times import moment
+from market.wire.decoding import time_ms
+from market.wire.messages import SEVERITIES, Direction, InvalidMessage, MarketType, Severity, State
+from market.wire.times import moment
 
 Found = QuerySet[Anomaly]
 

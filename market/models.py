@@ -7,7 +7,7 @@ from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.db import models
 
-from market.messages import Direction, MarketType, State, unify_symbol
+from market.wire.messages import Direction, MarketType, State, unify_symbol
 
 
 class SeverityRank(models.IntegerChoices):

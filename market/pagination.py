@@ -15,7 +15,7 @@ from rest_framework.views import APIView
 
 from market.models import Anomaly
 from market.selectors import Place, changed, newer, older, reaches, stream_head
-from market.times import epoch_ms, moment
+from market.wire.times import epoch_ms, moment
 
 DEFAULT_LIMIT: Final = 100
 MAX_LIMIT: Final = 1000

@@ -7,7 +7,6 @@ from typing import Any, Final, TypeVar
 from django.conf import settings
 from django.db.models import Q, QuerySet
 
-from market.messages import Severity
 from market.models import (
     Anomaly,
     MarketAnomaly,
@@ -17,8 +16,9 @@ from market.models import (
     StreamHead,
     StressSample,
 )
-from market.sectors import BUILT_IN, SectorMap, built_in_map, known_base
-from market.times import epoch_ms
+from market.wire.messages import Severity
+from market.wire.sectors import BUILT_IN, SectorMap, built_in_map, known_base
+from market.wire.times import epoch_ms
 
 AnomalyT = TypeVar("AnomalyT", bound=Anomaly)
 Place = tuple[datetime, str]  # (timestamp, id) of a row: where a page of history starts or ends

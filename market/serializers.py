@@ -8,9 +8,9 @@ from drf_spectacular.openapi import AutoSchema
 from drf_spectacular.plumbing import ResolvedComponent
 from rest_framework import serializers
 
-from market import messages
 from market.models import Anomaly, MarketAnomaly, ReviewState, StressSample
-from market.times import epoch_ms
+from market.wire import messages
+from market.wire.times import epoch_ms
 
 AnomalyT = TypeVar("AnomalyT", bound=Anomaly)
 

@@ -13,9 +13,9 @@ from django.db.models.functions import Greatest
 from django.utils import timezone
 
 from market import coingecko, models
-from market.messages import Anomaly, MarketAnomaly, SectorAnomaly, StressIndex, SynchronizedMovement, frame_data
 from market.models import ReviewState
-from market.times import moment
+from market.wire.messages import Anomaly, MarketAnomaly, SectorAnomaly, StressIndex, SynchronizedMovement, frame_data
+from market.wire.times import moment
 
 MessageT = TypeVar("MessageT", bound=Anomaly)
 MessageCo = TypeVar("MessageCo", bound=Anomaly, covariant=True)
@@ -34,7 +34,7 @@ class ShrunkMap(Exception):
 
 
 class Sequenced(NamedTuple, Generic[MessageCo]):
-    """A message, its place in the stream, and what is stored and sent of it (`market.messages.frame_data`)."""
+    """A message, its place in the stream, and what is stored and sent of it (`market.wire.messages.frame_data`)."""
 
     epoch: int
     offset: int

@@ -5,7 +5,7 @@ from typing import Final
 
 from rich.text import Text
 
-from market.messages import (
+from market.wire.messages import (
     Alert,
     Anomaly,
     Direction,

@@ -17,7 +17,6 @@ from rest_framework.views import APIView
 
 from market import selectors, services
 from market.filters import MarketAnomalyFilter, StressFilter, StrictFilterBackend
-from market.messages import unify_symbol
 from market.models import Anomaly, MarketAnomaly, ReviewState, StressSample
 from market.pagination import StreamPagination
 from market.serializers import (
@@ -28,6 +27,7 @@ from market.serializers import (
     StressSerializer,
     SymbolsSerializer,
 )
+from market.wire.messages import unify_symbol
 
 AnomalyT = TypeVar("AnomalyT", bound=Anomaly)
 

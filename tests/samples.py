@@ -4,7 +4,7 @@ from typing import Any
 
 import msgspec
 
-from market.messages import (
+from market.wire.messages import (
     Alert,
     Direction,
     Explanation,

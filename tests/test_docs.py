@@ -13,11 +13,11 @@ import pytest
 from django.conf import settings
 from django.core.management import get_commands
 
-from ingestion.nats import ANOMALIES, ANOMALY_SUBJECTS, Publisher, connection
-from ingestion.nats_server import NatsServer
-from ingestion.reader import StreamReader
-from market.decoding import decode_alert, decode_market
-from market.messages import Alert, SectorAnomaly
+from ingestion.stream.nats import ANOMALIES, ANOMALY_SUBJECTS, Publisher, connection
+from ingestion.stream.nats_server import NatsServer
+from ingestion.stream.reader import StreamReader
+from market.wire.decoding import decode_alert, decode_market
+from market.wire.messages import Alert, SectorAnomaly
 
 ROOT = Path(settings.BASE_DIR)
 README = (ROOT / "README.md").read_text()

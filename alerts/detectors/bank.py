@@ -28,7 +28,7 @@ from market.detectors.panel import Bools, Floats, Panel
 from market.detectors.state import State
 from market.detectors.statistics import MAD_TO_SIGMA
 from market.detectors.synchronized import MarketView
-from market.messages import Method, MethodScore, Severity
+from market.wire.messages import Method, MethodScore, Severity
 
 VERSION: Final = "7"
 # Level from which it takes magnitude, and the volume surge that HIGH, CRITICAL, and CRITICAL out of nowhere need.

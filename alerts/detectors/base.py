@@ -10,7 +10,7 @@ from market.detectors.panel import Floats, Panel
 from market.detectors.state import State
 from market.detectors.statistics import largest
 from market.detectors.synchronized import MarketView
-from market.messages import Method
+from market.wire.messages import Method
 
 # No market price moves less than this in a minute and still means something; it keeps scores of pegged coins finite.
 SMALLEST_SIGMA: Final = 2e-4

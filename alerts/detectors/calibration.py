@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from market.detectors.panel import Floats, Panel, widened
 from market.detectors.state import Stateful
-from market.messages import SEVERITIES, Severity
+from market.wire.messages import SEVERITIES, Severity
 
 BLOCK_MS: Final = 30 * 60_000
 DAY_MS: Final = 86_400_000

@@ -22,7 +22,7 @@ from market.detectors.panel import Floats, Panel, widened
 from market.detectors.state import Stateful
 from market.detectors.statistics import RunningMean, decay
 from market.detectors.synchronized import MarketView
-from market.messages import Method
+from market.wire.messages import Method
 
 N = TypeVar("N", Floats, float)
 

@@ -16,7 +16,7 @@ from market.detectors.panel import Panel, widened
 from market.detectors.state import Stateful
 from market.detectors.statistics import RunningMean, decay
 from market.detectors.synchronized import MarketView
-from market.messages import Method
+from market.wire.messages import Method
 
 HALF_LIFE_MS: Final = 20 * 60_000
 WARM_UP_MS: Final = 10 * 60_000

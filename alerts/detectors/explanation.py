@@ -7,8 +7,8 @@ from typing import Any, Final
 from alerts.detectors.bank import VERSION, Finding
 from alerts.detectors.cusum import stepped
 from market.detectors.panel import CHART_CANDLES, Panel
-from market.messages import Alert, Explanation, HistoryPoint, Method, Severity, interval_ms, interval_name
-from market.quotes import money_text
+from market.wire.messages import Alert, Explanation, HistoryPoint, Method, Severity, interval_ms, interval_name
+from market.wire.quotes import money_text
 
 # Half the band that a price is usually in, in standard deviations: 19 of 20 moves end within.
 BAND_SIGMAS: Final = 2.0

@@ -15,7 +15,7 @@ from market.detectors.panel import Panel
 from market.detectors.state import Stateful
 from market.detectors.statistics import MAD_TO_SIGMA, Samples
 from market.detectors.synchronized import MarketView
-from market.messages import Method
+from market.wire.messages import Method
 
 SAMPLES: Final = 240
 NEEDED: Final = 10

@@ -39,7 +39,7 @@ from market.detectors.panel import LONGEST_MS, Bools, Floats, Panel, widened
 from market.detectors.state import Stateful
 from market.detectors.statistics import MAD_TO_SIGMA, RunningMean, Samples, decay, median
 from market.detectors.synchronized import MarketView
-from market.messages import Method
+from market.wire.messages import Method
 
 HALF_LIFE_MS: Final = 30 * 60_000
 WARM_UP_MS: Final = 10 * 60_000

@@ -18,7 +18,7 @@ from market.detectors.panel import LONGEST_MS, Floats, Panel, widened
 from market.detectors.state import Stateful
 from market.detectors.statistics import Samples, largest
 from market.detectors.synchronized import MarketView
-from market.messages import Method
+from market.wire.messages import Method
 
 SAMPLE_MS: Final = 5 * 60_000
 SAMPLES: Final = 144

@@ -26,8 +26,8 @@ from market.detectors.panel import Floats, Panel, widened
 from market.detectors.state import Stateful
 from market.detectors.statistics import Samples, decay, largest
 from market.detectors.synchronized import MarketView
-from market.messages import Method
-from market.quotes import worth
+from market.wire.messages import Method
+from market.wire.quotes import worth
 
 BUCKET_MS: Final = 5 * 60_000
 BUCKETS: Final = 144

@@ -14,7 +14,7 @@ from alerts.detectors.base import SMALLEST_SIGMA, Scores, move_scores
 from market.detectors.panel import Floats, Panel, widened
 from market.detectors.state import Stateful
 from market.detectors.synchronized import MarketView
-from market.messages import Method
+from market.wire.messages import Method
 
 BLOCKS: Final = 12
 BLOCK_MS: Final = 30 * 60_000

@@ -23,9 +23,9 @@ from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidSta
 from websockets.typing import Origin
 
 from ingestion.management.base import ToolCommand, not_negative
-from market.decoding import decode_alert, decode_market
-from market.messages import Anomaly, InvalidMessage
 from market.terminal import line
+from market.wire.decoding import decode_alert, decode_market
+from market.wire.messages import Anomaly, InvalidMessage
 
 DEFAULT_URL: Final = "ws://localhost:3001/ws"
 ANSWER_WITHIN_S: Final = 5.0

@@ -14,7 +14,7 @@ from typing import Any, Final
 from rich.console import Console
 from rich.text import Text
 
-from anomaly_site.ws.probe import (
+from anomaly_site.cli.probe import (
     DEFAULT_URL,
     Channel,
     Frame,
@@ -25,8 +25,8 @@ from anomaly_site.ws.probe import (
     open_socket,
     short,
 )
-from market.messages import Alert, Anomaly, InvalidMessage
 from market.terminal import line
+from market.wire.messages import Alert, Anomaly, InvalidMessage
 
 # What comes after a heartbeat is due: three in a row missing is a connection that died without a word.
 SILENCE_S: Final = 60.0

@@ -7,7 +7,7 @@ import msgspec
 from django.http import HttpRequest, JsonResponse
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from anomaly_site.ws.protocol import (
+from anomaly_site.ws.protocol.frames import (
     CLOSE_CODES,
     MAX_FILTER_VALUES,
     MAX_SNAPSHOT,
@@ -21,7 +21,7 @@ from anomaly_site.ws.protocol import (
     Subscribed,
     Unsubscribed,
 )
-from market.messages import Alert, Feed, MarketAnomaly, MarketType, Method, Severity, StressIndex
+from market.wire.messages import Alert, Feed, MarketAnomaly, MarketType, Method, Severity, StressIndex
 
 _Texts = Annotated[list[str], Meta(max_length=MAX_FILTER_VALUES)]
 

@@ -6,8 +6,8 @@ from typing import Final, NamedTuple, Protocol
 from channels.db import database_sync_to_async
 
 from alerts import selectors as alerts
-from anomaly_site.ws.filters import Filter
-from anomaly_site.ws.protocol import CHANNELS, Channel, Cursor
+from anomaly_site.ws.protocol.filters import Filter
+from anomaly_site.ws.protocol.frames import CHANNELS, Channel, Cursor
 from market import selectors as market
 
 PAGE: Final = 500

@@ -22,7 +22,7 @@ from websockets.protocol import OPEN
 from websockets.utils import accept_key
 
 from anomaly_site.ws.client import BROADCAST_EXTENSION
-from anomaly_site.ws.protocol import CloseCode, Frame
+from anomaly_site.ws.protocol.frames import CloseCode, Frame
 
 # How long a peer may take to fetch its close frame before the connection is cut: when the server stops, and when it was
 # closed for not reading (all it holds by then is what the transport had taken, some 64 KB).

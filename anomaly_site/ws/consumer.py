@@ -9,11 +9,11 @@ from typing import Any, Final
 from channels.consumer import AsyncConsumer
 from django.conf import settings
 
+from anomaly_site.ws.backfill import PAGE, replay
 from anomaly_site.ws.client import BROADCAST_EXTENSION, AsgiSink, Client
-from anomaly_site.ws.filters import Filter, parse_filters
-from anomaly_site.ws.history import PAGE, replay
 from anomaly_site.ws.hub import Hub, running_hub
-from anomaly_site.ws.protocol import (
+from anomaly_site.ws.protocol.filters import Filter, parse_filters
+from anomaly_site.ws.protocol.frames import (
     CHANNELS,
     MAX_SNAPSHOT,
     Channel,

@@ -18,10 +18,10 @@ from typing import Any, Final, NamedTuple
 from channels.layers import get_channel_layer
 from django.conf import settings
 
+from anomaly_site.ws.backfill import Change, History, StoredHistory, replay
 from anomaly_site.ws.client import Client
-from anomaly_site.ws.filters import Filter, Index, alert_route, market_route
-from anomaly_site.ws.history import Change, History, StoredHistory, replay
-from anomaly_site.ws.protocol import (
+from anomaly_site.ws.protocol.filters import Filter, Index, alert_route, market_route
+from anomaly_site.ws.protocol.frames import (
     CHANNELS,
     Channel,
     CloseCode,

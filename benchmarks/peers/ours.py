@@ -28,10 +28,10 @@ from nats.aio.msg import Msg
 
 from anomaly_site.asgi import application
 from anomaly_site.ws import hub as hub_module
-from anomaly_site.ws.filters import Filter
-from anomaly_site.ws.history import Change
+from anomaly_site.ws.backfill import Change
 from anomaly_site.ws.hub import Hub
-from anomaly_site.ws.protocol import CHANNELS, Channel, Cursor
+from anomaly_site.ws.protocol.filters import Filter
+from anomaly_site.ws.protocol.frames import CHANNELS, Channel, Cursor
 
 EPOCH = 1
 

@@ -1,8 +1,8 @@
 """Anomalies that nobody follows any more: their analysis was killed and the next one cannot go on with its states.
 
 A snapshot knows what was open when it was saved. What was published since is in the stream `ANOMALIES`, and a revision
-that is not the highest ends nothing, so that is read first. Anybody may publish there: only what the analysis made is
-its to end, and that is told by the id, which its engine makes of the other fields (`ingestion.engine.anomaly_id`).
+that is not the highest ends nothing, so that is read first. Anybody may publish there. Only what the analysis made is
+closed: its engine makes the id from the other fields (`ingestion.engine.engine.anomaly_id`).
 """
 
 import logging
@@ -15,10 +15,10 @@ import msgspec
 from nats.aio.client import Client
 
 from ingestion.bridge import decode
-from ingestion.engine import anomaly_id, subjects
-from ingestion.nats import ANOMALIES, CANDLES, epoch_ms
-from ingestion.reader import StreamReader
-from market.messages import Alert, Anomaly, InvalidMessage, State
+from ingestion.engine.engine import anomaly_id, subjects
+from ingestion.stream.nats import ANOMALIES, CANDLES, epoch_ms
+from ingestion.stream.reader import StreamReader
+from market.wire.messages import Alert, Anomaly, InvalidMessage, State
 
 logger = logging.getLogger(__name__)
 

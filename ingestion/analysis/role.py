@@ -1,9 +1,9 @@
 """From candles to anomalies: read `candles.>`, run one engine per venue and interval, publish what it finds.
 
-A restart goes on where the last run was. What the engines know is saved together with its place in the candle stream
-(`ingestion.snapshot`); candles behind that place are analysed again and give the same ids and revisions. Those that
-were published before are not published again; of the few that nobody can know about, NATS drops the repetition. Where
-it cannot go on, what is open is ended (`ingestion.orphans`).
+A restart continues where the last run stopped. The state of the engines is saved together with its position in the
+candle stream (`ingestion.analysis.snapshot`). Candles after that position are analysed again and give the same ids and
+revisions. Those known to be published are not published again; NATS drops the few that are sent twice. When the state
+cannot be used, open anomalies are closed (`ingestion.analysis.orphans`).
 """
 
 import asyncio
@@ -20,20 +20,20 @@ import nats.js.errors
 from django.conf import settings
 from nats.aio.client import Client
 
-from ingestion import snapshot
-from ingestion.engine import Engine
-from ingestion.metrics import ANALYSIS_LEFT_OUT, ANALYSIS_SECONDS, SNAPSHOT_SECONDS
-from ingestion.nats import CANDLES, TRANSIENT, Publisher, epoch_ms
-from ingestion.orphans import find_orphans
-from ingestion.reader import Received, open_reader
-from ingestion.rejects import Rejects
+from ingestion.analysis import snapshot
+from ingestion.analysis.orphans import find_orphans
+from ingestion.analysis.snapshot import Snapshot
+from ingestion.engine.engine import Engine
 from ingestion.sectors import followed
-from ingestion.snapshot import Snapshot
-from market.decoding import decode_batch
+from ingestion.stream.metrics import ANALYSIS_LEFT_OUT, ANALYSIS_SECONDS, SNAPSHOT_SECONDS
+from ingestion.stream.nats import CANDLES, TRANSIENT, Publisher, epoch_ms
+from ingestion.stream.reader import Received, open_reader
+from ingestion.stream.rejects import Rejects
 from market.detectors.overview import overview
 from market.detectors.sector import Sectors
 from market.detectors.state import State as SavedState
-from market.messages import (
+from market.wire.decoding import decode_batch
+from market.wire.messages import (
     Anomaly,
     CandleBatch,
     InvalidMessage,
@@ -42,7 +42,7 @@ from market.messages import (
     encode,
     interval_ms,
 )
-from market.sectors import SectorMap, built_in_map
+from market.wire.sectors import SectorMap, built_in_map
 
 logger = logging.getLogger(__name__)
 
@@ -68,7 +68,7 @@ class Analysis:
     make room for new ones; when none has, what is new is left out, and what is known goes on.
 
     `max_sector_age_ms`: what is found with an older map than that is marked as degraded. `alerts_per_day`: the budget
-    (`ingestion.engine.Engine`).
+    (`ingestion.engine.engine.Engine`).
     """
 
     def __init__(

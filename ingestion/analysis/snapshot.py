@@ -18,16 +18,16 @@ from typing import Any, Final
 import numpy as np
 
 from alerts.detectors.bank import VERSION
-from market.decoding import decode_alert, decode_market
 from market.detectors.state import State, packed, unpack
-from market.messages import Alert, Anomaly, InvalidMessage, encode
+from market.wire.decoding import decode_alert, decode_market
+from market.wire.messages import Alert, Anomaly, InvalidMessage, encode
 
 logger = logging.getLogger(__name__)
 
 FORMAT: Final = 1
 _CHECKSUM_BYTES: Final = 4
 # Whose numbers decide what a state means.
-_DETECTORS: Final = ("alerts.detectors.", "alerts.episodes", "ingestion.engine", "market.detectors.")
+_DETECTORS: Final = ("alerts.detectors.", "ingestion.engine.episodes", "ingestion.engine.engine", "market.detectors.")
 
 
 @dataclass(frozen=True, slots=True)

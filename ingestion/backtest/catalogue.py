@@ -23,7 +23,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from ingestion.scoring import Event, InvalidEvents
+from ingestion.backtest.scoring import Event, InvalidEvents
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]

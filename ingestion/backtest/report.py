@@ -14,10 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from alerts.detectors.explanation import price_text
-from ingestion.scoring import DAY_MS, Event, Score
+from ingestion.backtest.scoring import DAY_MS, Event, Score
 from ingestion.sources.recording import VALUES, Recording
 from market.detectors.panel import PRICES
-from market.messages import (
+from market.wire.messages import (
     SEVERITIES,
     Alert,
     Anomaly,
@@ -28,7 +28,7 @@ from market.messages import (
     SynchronizedMovement,
     interval_ms,
 )
-from market.times import moment
+from market.wire.times import moment
 
 MOST_ALERTS: Final = 36
 _CANDLES_AFTER: Final = 60

@@ -7,11 +7,11 @@ from typing import Final
 import numpy as np
 from django.conf import settings
 
-from ingestion.analysis import Analysis
-from ingestion.catalogue import catalogue
-from ingestion.scoring import DAY_MS, Event, Exposure
+from ingestion.analysis.role import Analysis
+from ingestion.backtest.catalogue import catalogue
+from ingestion.backtest.scoring import DAY_MS, Event, Exposure
 from ingestion.sources.recording import VALUES, Recording, name_of
-from market.messages import Alert, Anomaly, encode, interval_ms
+from market.wire.messages import Alert, Anomaly, encode, interval_ms
 
 MINUTE_MS: Final = 60_000
 
@@ -65,7 +65,7 @@ def without_unplayed(events: Sequence[Event], recording: Recording) -> tuple[lis
 
 
 def events_by_rule(recording: Recording) -> list[Event]:
-    """The catalogue that `ingestion.catalogue` makes of a recording. Takes 16 bytes for every candle there could be."""
+    """The events that `ingestion.backtest.catalogue` finds in a recording. Uses 16 bytes per possible candle."""
     row = np.repeat(np.arange(len(recording)), np.diff(recording.start))
     closes, volumes = np.full((2, len(recording), len(recording.symbols)), np.nan)
     closes[row, recording.code] = recording.values[VALUES.index("close")]

@@ -19,7 +19,7 @@ from enum import StrEnum
 from statistics import median
 from typing import Any, Final
 
-from market.messages import (
+from market.wire.messages import (
     SEVERITIES,
     Alert,
     Anomaly,
@@ -29,7 +29,7 @@ from market.messages import (
     SynchronizedMovement,
     unify_symbol,
 )
-from market.times import epoch_ms
+from market.wire.times import epoch_ms
 
 DAY_MS: Final = 86_400_000
 _MINUTE_MS: Final = 60_000

@@ -15,7 +15,7 @@ import math
 from collections import deque
 from typing import Final
 
-from market.messages import CandleBatch, interval_ms
+from market.wire.messages import CandleBatch, interval_ms
 
 # Ticks this far from the receiver's clock are nonsense, not lateness.
 MAX_SKEW_MS: Final = 3_600_000

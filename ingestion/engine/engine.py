@@ -18,13 +18,13 @@ import numpy as np
 
 from alerts.detectors.bank import EXIT, Bank, BankView, Standing
 from alerts.detectors.explanation import fill, history
-from alerts.episodes import Episode, Episodes
+from ingestion.engine.episodes import Episode, Episodes
 from market.detectors.panel import Panel
 from market.detectors.sector import Sectors, SectorView
 from market.detectors.state import State as SavedState
 from market.detectors.stress import Stress, StressView
 from market.detectors.synchronized import LEVELS, Market, MarketView
-from market.messages import (
+from market.wire.messages import (
     Alert,
     Anomaly,
     CandleBatch,

@@ -13,7 +13,7 @@ from typing import Any, Final, Generic, TypeVar
 import msgspec
 
 from market.detectors.state import State as Saved
-from market.messages import SEVERITIES, Escalation, Severity, State
+from market.wire.messages import SEVERITIES, Escalation, Severity, State
 
 # A pump, its dump and both once more are four anomalies, and on the day of a crash the market turns as often. What goes
 # on turning is still the last of them, which says every turn in a revision.

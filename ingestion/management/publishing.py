@@ -11,9 +11,9 @@ from nats.js.errors import APIError
 from rich.console import Console
 
 from ingestion.management.base import ToolCommand, not_negative
-from ingestion.nats import NatsUnavailable, Publisher, connection, server_url, subject
-from market.messages import Anomaly
+from ingestion.stream.nats import NatsUnavailable, Publisher, connection, server_url, subject
 from market.terminal import line
+from market.wire.messages import Anomaly
 
 # Messages that are due together go out together: what makes an interval of 0 fast.
 _BATCH: Final = 100

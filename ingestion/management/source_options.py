@@ -11,7 +11,7 @@ from django.conf import settings
 from ingestion.sources import SOURCE_NAMES, Source, SourceError, open_source
 from ingestion.sources.live import INTERVALS, LiveSource
 from ingestion.sources.venues import VENUE_NAMES, venue_named
-from market.messages import unify_symbol
+from market.wire.messages import unify_symbol
 
 # How long `auto` waits for a live venue before it plays the simulated market.
 AUTO_S: Final = 5.0

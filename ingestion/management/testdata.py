@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import msgspec
 
-from market.messages import (
+from market.wire.messages import (
     Alert,
     Direction,
     Explanation,

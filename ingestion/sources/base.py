@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from market.messages import CandleBatch, SourceKind
+from market.wire.messages import CandleBatch, SourceKind
 
 
 class SourceError(Exception):

@@ -9,12 +9,12 @@ from typing import Final
 
 import numpy as np
 
-from ingestion.backoff import backoff
+from ingestion.candles.building import Candles, Resampler, VenueClock
 from ingestion.sources.base import Clock, SourceError, Traffic, WallClock
 from ingestion.sources.link import Link, Rows, load_ccxt
 from ingestion.sources.venues import Market, Venue, chosen, tradable
-from market.candles import Candles, Resampler, VenueClock
-from market.messages import CandleBatch, SourceKind, interval_ms
+from ingestion.stream.backoff import backoff
+from market.wire.messages import CandleBatch, SourceKind, interval_ms
 
 logger = logging.getLogger(__name__)
 
@@ -49,7 +49,8 @@ class Timing:
 class LiveSource:
     """The candles of one venue: history first, then each batch as soon as it is closed, without an end.
 
-    Ticks go straight into the candles, so what waits is bounded by symbols × `market.candles.MAX_OPEN` intervals.
+    Ticks go straight into the candles, so the backlog is at most symbols × `ingestion.candles.building.MAX_OPEN`
+    intervals.
     """
 
     kind = SourceKind.LIVE

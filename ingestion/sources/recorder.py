@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet
 
 from ingestion.sources import Source, SourceError
-from market.messages import CandleBatch, interval_ms
+from market.wire.messages import CandleBatch, interval_ms
 
 SCHEMA: Final = pa.schema(
     [("ts", pa.timestamp("ms", "UTC")), ("symbol", pa.string())]

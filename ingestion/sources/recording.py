@@ -17,13 +17,13 @@ import pyarrow.parquet
 from numpy.typing import NDArray
 
 from ingestion.sources.base import SourceError
-from market.messages import CandleBatch, interval_ms, interval_name, unify_symbol
+from market.wire.messages import CandleBatch, interval_ms, interval_name, unify_symbol
 
 VALUES: Final = ("open", "high", "low", "close", "volume")
 COLUMNS: Final = ("ts", "symbol", *VALUES)
 SUFFIXES: Final = (".parquet", ".csv", ".csv.gz")
 
-# What TimestampMs and Symbol of market.messages take.
+# What TimestampMs and Symbol of market.wire.messages take.
 _EARLIEST_MS: Final = 1_000_000_000_000
 _LATEST_MS: Final = 10_000_000_000_000
 _LONGEST_SYMBOL: Final = 40

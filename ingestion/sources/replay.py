@@ -7,7 +7,7 @@ import numpy as np
 
 from ingestion.sources.base import Clock, SourceError, WallClock
 from ingestion.sources.recording import Recording
-from market.messages import CandleBatch, SourceKind
+from market.wire.messages import CandleBatch, SourceKind
 
 
 class ReplaySource:

@@ -11,8 +11,8 @@ import numpy as np
 from ingestion.sources.base import Clock, SourceError, WallClock
 from ingestion.sources.market_model import Candles, Influence, MarketModel
 from ingestion.sources.scenario import Event, Label, Scenario
-from market.messages import CandleBatch, SourceKind
-from market.sectors import default_sectors
+from market.wire.messages import CandleBatch, SourceKind
+from market.wire.sectors import default_sectors
 
 DEFAULT_SYMBOLS: Final = 320
 # CUSUM wants 30 whole minutes, and VOLATILITY four of its samples, before the first event spoils what is usual.

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from ingestion.sources.base import SourceError
-from market.messages import unify_symbol
+from market.wire.messages import unify_symbol
 
 Market = Mapping[str, Any]  # as ccxt describes it
 

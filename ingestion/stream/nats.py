@@ -21,9 +21,9 @@ from nats.aio.client import Client
 from nats.js import JetStreamContext
 from nats.js.api import DiscardPolicy, StreamConfig
 
-from ingestion.backoff import backoff
-from ingestion.metrics import PUBLISH_RETRIES, PUBLISHED
-from market.messages import Alert, Anomaly, CandleBatch, MarketType, encode
+from ingestion.stream.backoff import backoff
+from ingestion.stream.metrics import PUBLISH_RETRIES, PUBLISHED
+from market.wire.messages import Alert, Anomaly, CandleBatch, MarketType, encode
 
 logger = logging.getLogger(__name__)
 

@@ -16,7 +16,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from ingestion.backoff import backoff
+from ingestion.stream.backoff import backoff
 
 logger = logging.getLogger(__name__)
 

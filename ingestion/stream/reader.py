@@ -14,9 +14,9 @@ from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
 
-from ingestion.backoff import backoff
-from ingestion.metrics import READER_DROPPED
-from ingestion.nats import TRANSIENT, ensure_streams, epoch_ms, has_jetstream, stream_epoch
+from ingestion.stream.backoff import backoff
+from ingestion.stream.metrics import READER_DROPPED
+from ingestion.stream.nats import TRANSIENT, ensure_streams, epoch_ms, has_jetstream, stream_epoch
 
 logger = logging.getLogger(__name__)
 

@@ -6,9 +6,9 @@ from typing import Final
 
 from nats.aio.client import Client
 
-from ingestion.metrics import REJECTED
-from ingestion.nats import TRANSIENT
-from ingestion.reader import Received
+from ingestion.stream.metrics import REJECTED
+from ingestion.stream.nats import TRANSIENT
+from ingestion.stream.reader import Received
 
 logger = logging.getLogger(__name__)
 

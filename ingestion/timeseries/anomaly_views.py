@@ -18,18 +18,18 @@ from rest_framework.exceptions import ValidationError
 import alerts.services
 import market.services
 from alerts.views import AlertList
-from ingestion.history.influx_anomalies import ALERTS, CHUNK, MARKET
-from ingestion.history.store import StoreUnavailable
-from ingestion.history.stores import anomaly_store
-from ingestion.history.views import HistoryUnavailable
+from ingestion.timeseries.influx.anomalies import ALERTS, CHUNK, MARKET
+from ingestion.timeseries.store import StoreUnavailable
+from ingestion.timeseries.stores import anomaly_store
+from ingestion.timeseries.views import HistoryUnavailable
 from market.filters import MomentFilter, SeverityFilter
-from market.messages import Alert, Severity
 from market.models import Anomaly
 from market.pagination import StreamPagination
 from market.selectors import Place
 from market.services import Sequenced
-from market.times import epoch_ms
 from market.views import MarketAnomalyList
+from market.wire.messages import Alert, Severity
+from market.wire.times import epoch_ms
 
 # Anomalies one request may look at. Filters without an index could otherwise read years for one page.
 MAX_SCANNED: Final = 50_000

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
-from market.messages import CandleBatch
+from market.wire.messages import CandleBatch
 
 
 class Candle(NamedTuple):

@@ -5,12 +5,12 @@ from typing import TYPE_CHECKING
 
 from django.conf import settings
 
-from ingestion.history.store import CandleStore
-from ingestion.history.table import TableStore
+from ingestion.timeseries.store import CandleStore
+from ingestion.timeseries.table import TableStore
 
 if TYPE_CHECKING:
-    from ingestion.history.influx_anomalies import InfluxAnomalies
-    from ingestion.history.influxdb import InfluxServer
+    from ingestion.timeseries.influx.anomalies import InfluxAnomalies
+    from ingestion.timeseries.influx.client import InfluxServer
 
 
 @functools.cache
@@ -18,7 +18,7 @@ def candle_store() -> CandleStore:
     """InfluxDB when INFLUXDB_URL is set, else the candle table."""
     if not settings.INFLUXDB_URL:
         return TableStore()
-    from ingestion.history.influx_candles import InfluxCandles
+    from ingestion.timeseries.influx.candles import InfluxCandles
 
     return InfluxCandles(influx_server())
 
@@ -28,14 +28,14 @@ def anomaly_store() -> "InfluxAnomalies | None":
     """Where anomalies go besides the database: InfluxDB, when INFLUXDB_URL is set."""
     if not settings.INFLUXDB_URL:
         return None
-    from ingestion.history.influx_anomalies import InfluxAnomalies
+    from ingestion.timeseries.influx.anomalies import InfluxAnomalies
 
     return InfluxAnomalies(influx_server())
 
 
 @functools.cache
 def influx_server() -> "InfluxServer":
-    from ingestion.history.influxdb import InfluxServer  # half a second to import: only for those who use it
+    from ingestion.timeseries.influx.client import InfluxServer  # half a second to import: only for those who use it
 
     return InfluxServer(
         url=settings.INFLUXDB_URL,

@@ -12,9 +12,9 @@ from django.db import Error as DatabaseError
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from ingestion import models
-from ingestion.history.store import Candle, StoreRefused, StoreUnavailable
 from ingestion.models import MAX_SERIES, TIME_BITS, Series
-from market.messages import CandleBatch, interval_ms
+from ingestion.timeseries.store import Candle, StoreRefused, StoreUnavailable
+from market.wire.messages import CandleBatch, interval_ms
 
 SeriesKey = tuple[str, str, str]  # venue, symbol, interval
 Row = tuple[int, float, float, float, float, float]  # key and what `_COLUMNS` names

@@ -10,16 +10,16 @@ from rest_framework.response import Response
 from rest_framework.utils.urls import replace_query_param
 from rest_framework.views import APIView
 
-from ingestion.history.store import Candle, StoreUnavailable
-from ingestion.history.stores import candle_store
-from market.decoding import time_ms
-from market.messages import InvalidMessage, unify_symbol
+from ingestion.timeseries.store import Candle, StoreUnavailable
+from ingestion.timeseries.stores import candle_store
+from market.wire.decoding import time_ms
+from market.wire.messages import InvalidMessage, unify_symbol
 
 DEFAULT_LIMIT: Final = 500
 MAX_LIMIT: Final = 5000
 # Looked at however few are asked for: a venue that lags is on the symbol, too, though the newest candle is another's.
 LEAST_READ: Final = 120
-# Beyond every time a candle can have (`market.messages.TimestampMs`).
+# Beyond every time a candle can have (`market.wire.messages.TimestampMs`).
 _FOR_EVER_MS: Final = 10_000_000_000_000
 
 

@@ -2,7 +2,7 @@
 
 The stream is the queue. While the store is away nothing is fetched, so nothing piles up in this process and nobody
 waits for it; when the store is back, writing goes on where it was. What the stream had to let go meanwhile (its age and
-size are bounded, see `ingestion.nats.ensure_streams`) is counted as lost.
+size are bounded, see `ingestion.stream.nats.ensure_streams`) is counted as lost.
 """
 
 import asyncio
@@ -17,21 +17,21 @@ from channels.db import database_sync_to_async
 from django.db import Error as DatabaseError
 from nats.aio.client import Client
 
-from ingestion.backoff import backoff
 from ingestion.bridge import decode as decode_anomaly
-from ingestion.history.rollup import Rollup
-from ingestion.history.store import CandleStore, StoreRefused, StoreUnavailable
-from ingestion.history.stores import anomaly_store, candle_store
-from ingestion.metrics import HISTORY
 from ingestion.models import HistoryPosition
-from ingestion.nats import ANOMALIES, ANOMALY_SUBJECTS, CANDLES
-from ingestion.reader import Reader, Received, StreamReader, open_reader
-from market.decoding import decode_batch
-from market.messages import Anomaly, CandleBatch, InvalidMessage
+from ingestion.stream.backoff import backoff
+from ingestion.stream.metrics import HISTORY
+from ingestion.stream.nats import ANOMALIES, ANOMALY_SUBJECTS, CANDLES
+from ingestion.stream.reader import Reader, Received, StreamReader, open_reader
+from ingestion.timeseries.core.rollup import Rollup
+from ingestion.timeseries.store import CandleStore, StoreRefused, StoreUnavailable
+from ingestion.timeseries.stores import anomaly_store, candle_store
 from market.services import Sequenced, sequenced
+from market.wire.decoding import decode_batch
+from market.wire.messages import Anomaly, CandleBatch, InvalidMessage
 
 if TYPE_CHECKING:
-    from ingestion.history.influx_anomalies import InfluxAnomalies
+    from ingestion.timeseries.influx.anomalies import InfluxAnomalies
 
 logger = logging.getLogger(__name__)
 

@@ -13,7 +13,7 @@ import numpy as np
 from market.detectors.panel import LONGEST_MS, Floats, Panel
 from market.detectors.sector import MINIMUM_MEMBERS, Sectors
 from market.detectors.synchronized import MINIMUM_UNIVERSE, middle
-from market.messages import Breadth, SectorMove, interval_name
+from market.wire.messages import Breadth, SectorMove, interval_name
 
 # Log return within which a price stands still: about what spread and tick size do to it.
 FLAT: Final = 0.0005

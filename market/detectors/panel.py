@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from market.detectors.state import Stateful
-from market.messages import CandleBatch, interval_ms
+from market.wire.messages import CandleBatch, interval_ms
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]

@@ -27,7 +27,7 @@ from market.detectors.panel import Floats, Panel, widened
 from market.detectors.state import Stateful
 from market.detectors.statistics import RunningMean, decay
 from market.detectors.synchronized import MINIMUM_UNIVERSE, VOLATILITY_HALF_LIFE_MS, MarketView
-from market.messages import StressComponent, StressMetric
+from market.wire.messages import StressComponent, StressMetric
 
 SAMPLE_MS: Final = 60_000
 HISTORY_MS: Final = 24 * 3_600_000

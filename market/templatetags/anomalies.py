@@ -8,8 +8,8 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from market.charts import sparkline
-from market.messages import Severity
-from market.times import moment
+from market.wire.messages import Severity
+from market.wire.times import moment
 
 register = template.Library()
 register.filter("sparkline", sparkline)

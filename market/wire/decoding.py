@@ -15,7 +15,7 @@ from typing import Any, Final, cast
 
 import msgspec
 
-from market.messages import (
+from market.wire.messages import (
     Alert,
     CandleBatch,
     Direction,

@@ -1,7 +1,7 @@
 """What travels on NATS, over `/ws` and out of the REST API: candle batches, alerts and market anomalies.
 
 Every message is a frozen `msgspec` struct in the wire format (snake_case JSON; times are integer epoch milliseconds,
-UTC). `market.decoding` makes them of bytes, whoever published those.
+UTC). `market.wire.decoding` makes them of bytes, whoever published those.
 """
 
 import re

@@ -14,9 +14,9 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Final
 
-from market.quotes import QUOTES
+from market.wire.quotes import QUOTES
 
-_FILE: Final = Path(__file__).with_name("data") / "sectors.csv"
+_FILE: Final = Path(__file__).parents[1] / "data" / "sectors.csv"
 # 1000PEPE and 1MBABYDOGE: venues quote a thousand or a million of a coin whose price has too many zeros.
 _MULTIPLIER: Final = re.compile(r"^(?:10{3,9}|1M)(?=[A-Z])")
 

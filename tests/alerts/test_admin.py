@@ -9,9 +9,9 @@ from pytest_django import DjangoAssertNumQueries
 
 from alerts.models import Alert
 from alerts.services import store
-from market.messages import Direction, Escalation, Explanation, Method, MethodScore, Severity
 from market.selectors import reaches
 from market.services import advance, sequenced
+from market.wire.messages import Direction, Escalation, Explanation, Method, MethodScore, Severity
 from tests.samples import EPOCH, HISTORY, T0, an_alert
 
 pytestmark = pytest.mark.django_db

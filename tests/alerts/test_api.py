@@ -11,8 +11,8 @@ from pytest_django import DjangoAssertNumQueries
 
 from alerts.models import Alert
 from alerts.services import store
-from market.messages import Direction, Method, Severity, State, encode
 from market.services import advance, forget, sequenced
+from market.wire.messages import Direction, Method, Severity, State, encode
 from tests.samples import EPOCH, HISTORY, T0, an_alert
 
 pytestmark = pytest.mark.django_db

@@ -9,10 +9,10 @@ from alerts import models
 from alerts.detectors.bank import VERSION
 from alerts.detectors.explanation import price_text
 from alerts.services import store
-from ingestion.engine import Engine
-from market.messages import Alert, Explanation, Method, Severity
+from ingestion.engine.engine import Engine
 from market.services import sequenced
 from market.services import store as store_market
+from market.wire.messages import Alert, Explanation, Method, Severity
 from tests import samples
 from tests.market.recordings import Returns, recording
 

@@ -10,10 +10,10 @@ from django.utils import timezone
 from alerts.models import Alert
 from alerts.selectors import changed_since, latest
 from alerts.services import store
-from market import messages
-from market.messages import Method, Severity, State, encode
 from market.models import ReviewState
 from market.services import Sequenced, sequenced
+from market.wire import messages
+from market.wire.messages import Method, Severity, State, encode
 from tests.samples import EPOCH, HISTORY, an_alert
 
 pytestmark = pytest.mark.django_db

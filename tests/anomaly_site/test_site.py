@@ -12,7 +12,7 @@ from django.db.migrations.recorder import MigrationRecorder
 from django.test import AsyncClient, Client, override_settings
 
 from anomaly_site import health
-from market.messages import Feed, FeedState, SourceKind
+from market.wire.messages import Feed, FeedState, SourceKind
 from tests.samples import T0
 
 

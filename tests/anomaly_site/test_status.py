@@ -14,10 +14,10 @@ from prometheus_client.parser import text_string_to_metric_families
 from pytest_django import Settings
 
 from anomaly_site import __version__, metrics, status
+from anomaly_site.lag import progress
 from anomaly_site.status import Rates, problems
-from ingestion.lag import progress
-from ingestion.nats import ANOMALIES, CANDLES, REJECTED, Publisher, connection, stream_epoch
-from ingestion.nats_server import NatsServer
+from ingestion.stream.nats import ANOMALIES, CANDLES, REJECTED, Publisher, connection, stream_epoch
+from ingestion.stream.nats_server import NatsServer
 from market.coingecko import Coin
 from market.services import advance, store_sector_map
 from tests.samples import T0, an_alert

@@ -7,8 +7,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from market.decoding import decode_alert, decode_feed, decode_market, decode_stress
-from market.messages import encode
+from market.wire.decoding import decode_alert, decode_feed, decode_market, decode_stress
+from market.wire.messages import encode
 
 ROWS = [json.loads(line) for line in (Path(__file__).parent.parent / "data" / "frames.jsonl").read_text().splitlines()]
 RECEIVED_AT = 1_621_424_200_000

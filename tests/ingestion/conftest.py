@@ -4,8 +4,8 @@ from pathlib import Path
 import pytest
 from nats.aio.client import Client
 
-from ingestion.nats import connection
-from ingestion.nats_server import NatsServer
+from ingestion.stream.nats import connection
+from ingestion.stream.nats_server import NatsServer
 
 
 @pytest.fixture

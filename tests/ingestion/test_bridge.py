@@ -10,9 +10,9 @@ from nats.aio.client import Client
 
 from alerts.models import Alert
 from ingestion.bridge import run_bridge
-from ingestion.nats import ANOMALIES, Publisher
+from ingestion.stream.nats import ANOMALIES, Publisher
 from market.selectors import reaches, stream_head
-from tests.ingestion.test_nats import make_alert
+from tests.ingestion.stream.test_nats import make_alert
 
 pytestmark = [pytest.mark.system, pytest.mark.django_db(transaction=True)]
 

@@ -4,14 +4,14 @@ import time
 
 import pytest
 
-from ingestion.analysis import Analysis
+from ingestion.analysis.role import Analysis
 from ingestion.feed import FeedHealth
 from ingestion.sources.live import LiveSource
 from ingestion.sources.simulated import SimulatedSource
 from ingestion.sources.venues import venue_named
-from market.decoding import decode_feed
 from market.detectors.panel import SILENCE_MS
-from market.messages import Alert, Anomaly, CandleBatch, FeedState, encode
+from market.wire.decoding import decode_feed
+from market.wire.messages import Alert, Anomaly, CandleBatch, FeedState, encode
 
 NOW = 1_760_000_000_000
 

@@ -11,16 +11,16 @@ from django.core.management import CommandError, call_command
 from pytest_django import Settings
 
 from ingestion import sectors
-from ingestion.analysis import Analysis, regrouped
+from ingestion.analysis.role import Analysis, regrouped
 from market import coingecko
-from market.decoding import decode_market, decode_stress
 from market.detectors.panel import Panel
 from market.detectors.sector import Sectors
-from market.messages import Anomaly, CandleBatch, SectorAnomaly, encode
 from market.models import SectorOverride, StoredSectorMap
-from market.sectors import SectorMap, built_in_map
 from market.selectors import sector_map
 from market.services import store_sector_map
+from market.wire.decoding import decode_market, decode_stress
+from market.wire.messages import Anomaly, CandleBatch, SectorAnomaly, encode
+from market.wire.sectors import SectorMap, built_in_map
 from tests.market.coingecko_server import CoinGeckoServer, running, status
 from tests.samples import T0, a_sector
 

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from market.messages import CandleBatch, interval_ms
+from market.wire.messages import CandleBatch, interval_ms
 
 START_MS = 1_700_000_000_000
 Returns = NDArray[np.float64]

@@ -4,8 +4,8 @@ import msgspec
 import pytest
 from django.test import Client
 
-from market.messages import Direction, MarketAnomaly, Severity, encode
 from market.services import advance, sequenced, store
+from market.wire.messages import Direction, MarketAnomaly, Severity, encode
 from tests.samples import EPOCH, a_movement, a_sector, a_stress
 
 pytestmark = pytest.mark.django_db

@@ -1,5 +1,5 @@
 from market.charts import band_chart, sparkline
-from market.messages import HistoryPoint
+from market.wire.messages import HistoryPoint
 
 
 def test_a_sparkline_runs_from_edge_to_edge_with_the_highest_price_on_top() -> None:

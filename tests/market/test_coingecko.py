@@ -27,7 +27,7 @@ from market.coingecko import (
     meanings,
     retry_after_s,
 )
-from market.sectors import SectorMap, built_in_map
+from market.wire.sectors import SectorMap, built_in_map
 from tests.market.coingecko_server import (
     CoinGeckoServer,
     Fault,

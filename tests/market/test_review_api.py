@@ -10,10 +10,10 @@ from django.test import Client
 from alerts.models import Alert
 from alerts.services import store
 from market import services
-from market.messages import Severity
 from market.models import Anomaly, MarketAnomaly
 from market.services import sequenced
-from market.times import epoch_ms
+from market.wire.messages import Severity
+from market.wire.times import epoch_ms
 from tests.samples import EPOCH, a_movement, an_alert
 
 pytestmark = pytest.mark.django_db

@@ -7,8 +7,8 @@ from django.test import Client
 
 from market.coingecko import Coin
 from market.models import SectorOverride
-from market.sectors import built_in_map
 from market.services import store_sector_map
+from market.wire.sectors import built_in_map
 from tests.samples import T0
 
 pytestmark = pytest.mark.django_db

@@ -7,9 +7,9 @@ from django.test import Client
 
 from market.coingecko import Coin
 from market.models import SectorMember, SectorOverride, StoredSectorMap
-from market.sectors import built_in_map
 from market.selectors import sector_map
 from market.services import ShrunkMap, advance, sequenced, store, store_sector_map
+from market.wire.sectors import built_in_map
 from tests.samples import EPOCH, T0, a_sector
 
 pytestmark = pytest.mark.django_db

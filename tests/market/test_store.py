@@ -3,9 +3,9 @@
 import pytest
 
 from market import selectors, services
-from market.messages import MarketAnomaly, Severity, encode
 from market.models import MarketAnomaly as Row
 from market.services import Sequenced, advance, forget, sequenced, store
+from market.wire.messages import MarketAnomaly, Severity, encode
 from tests.samples import EPOCH, a_movement, a_sector, a_stress
 
 pytestmark = pytest.mark.django_db

@@ -5,9 +5,9 @@ from datetime import timedelta
 import pytest
 from rest_framework.test import APIClient
 
-from market.decoding import decode_stress
-from market.messages import StressComponent, StressIndex, StressMetric, encode
 from market.services import record_stress
+from market.wire.decoding import decode_stress
+from market.wire.messages import StressComponent, StressIndex, StressMetric, encode
 
 pytestmark = pytest.mark.django_db
 

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
-from ingestion.nats import Publisher, connection
-from ingestion.testdata import random_alerts
-from market.messages import Alert, Anomaly
+from ingestion.management.testdata import random_alerts
+from ingestion.stream.nats import Publisher, connection
+from market.wire.messages import Alert, Anomaly
 from tests.absent import absent
 from tests.system import PATIENCE_S
 

@@ -22,7 +22,7 @@ import pytest
 from playwright.sync_api import Browser, Page
 from websockets.asyncio.client import ClientConnection, connect
 
-from ingestion.testdata import curated_market
+from ingestion.management.testdata import curated_market
 from tests.system import PATIENCE_S
 from tests.system.browser import chromium, publish, some_alerts, stored
 

@@ -13,8 +13,8 @@ import pyarrow as pa
 import pyarrow.parquet
 import pytest
 
-from ingestion import snapshot
-from market.sectors import built_in_map
+from ingestion.analysis import snapshot
+from market.wire.sectors import built_in_map
 from tests.market.recordings import START_MS, Returns, recording
 from tests.system.conftest import System, wait_until
 

@@ -10,8 +10,8 @@ import nats
 import pytest
 from nats.aio.msg import Msg
 
-from ingestion.nats import message_id
-from market.decoding import decode_alert, decode_market
+from ingestion.stream.nats import message_id
+from market.wire.decoding import decode_alert, decode_market
 from tests.system import PATIENCE_S
 from tests.system.conftest import Command, System, receive_until, wait_until
 
@@ -108,7 +108,7 @@ async def test_a_plain_nats_server_works_at_most_once(system: System, tmp_path: 
     ports.mkdir()
     config = tmp_path / "plain.conf"
     config.write_text(f'listen: "127.0.0.1:-1"\nports_file_dir: "{ports}"\n')
-    from ingestion.nats_server import find_binary
+    from ingestion.stream.nats_server import find_binary
 
     process = await asyncio.create_subprocess_exec(
         str(find_binary()), "-c", str(config), stderr=asyncio.subprocess.DEVNULL

@@ -15,9 +15,9 @@ from typing import Any
 import pytest
 
 from ingestion.sources.recording import load_recording
-from tests.ingestion.venues.binance import agg_trade, binance, mini_tickers
-from tests.ingestion.venues.others import bybit
-from tests.ingestion.venues.server import FakeVenue, serving
+from tests.ingestion.sources.venues.binance import agg_trade, binance, mini_tickers
+from tests.ingestion.sources.venues.others import bybit
+from tests.ingestion.sources.venues.server import FakeVenue, serving
 from tests.system.conftest import System, receive_until, wait_until
 
 pytestmark = pytest.mark.system

@@ -13,8 +13,8 @@ import pytest
 from django.conf import settings
 
 from anomaly_site.ws.asyncapi import FRAMES
-from anomaly_site.ws.protocol import parse_request
-from market.messages import Alert, Severity
+from anomaly_site.ws.protocol.frames import parse_request
+from market.wire.messages import Alert, Severity
 from tests.samples import an_alert
 from tests.system.browser import chromium, connections, publish, stored
 from tests.system.conftest import System, receive_until, wait_until

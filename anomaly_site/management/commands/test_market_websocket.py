@@ -1,4 +1,4 @@
-from anomaly_site.ws.probe import ProbeCommand
+from anomaly_site.cli.probe import ProbeCommand
 
 
 class Command(ProbeCommand):

@@ -8,7 +8,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from anomaly_site.supervisor import FATAL, Plan, Role, run
 from anomaly_site.web import PortUnavailable
 from ingestion.daemon import run_in_loop
-from ingestion.sources.options import add_source_options, sources_from_options
+from ingestion.management.source_options import add_source_options, sources_from_options
 
 
 class Command(BaseCommand):

@@ -4,11 +4,11 @@ from typing import Any
 
 from django.core.management.base import CommandError, CommandParser
 
-from anomaly_site.ws.probe import DEFAULT_URL, ProbeFailed, comma_separated
-from anomaly_site.ws.watch import Watch, subscription
-from ingestion.backoff import backoff
+from anomaly_site.cli.probe import DEFAULT_URL, ProbeFailed, comma_separated
+from anomaly_site.cli.watch import Watch, subscription
 from ingestion.management.base import ToolCommand, not_negative
-from market.messages import SEVERITIES
+from ingestion.stream.backoff import backoff
+from market.wire.messages import SEVERITIES
 
 
 class Command(ToolCommand):

@@ -15,7 +15,7 @@ from typing import Any, Final, Generic, TypeVar
 import msgspec
 from msgspec import Struct
 
-from anomaly_site.ws.protocol import (
+from anomaly_site.ws.protocol.frames import (
     CHANNELS,
     MAX_FILTER_VALUES,
     MAX_VALUE_LENGTH,
@@ -26,7 +26,7 @@ from anomaly_site.ws.protocol import (
     ProtocolError,
     shorten,
 )
-from market.messages import MarketType, Method, Severity, unify_symbol
+from market.wire.messages import MarketType, Method, Severity, unify_symbol
 
 FILTER_KEYS: Final = EffectiveFilters.__struct_fields__
 

@@ -2,7 +2,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from ingestion.analysis import run_analyze
+from ingestion.analysis.role import run_analyze
 from ingestion.daemon import FATAL, add_role_options, run_in_loop, run_role
 
 

@@ -16,13 +16,13 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from ingestion.backtest import analyse, events_by_rule, events_of, exposure, json_line, without_unplayed
-from ingestion.output import Output
-from ingestion.report import Findings, kind_of, render
-from ingestion.scoring import Alarm, Event, Exposure, InvalidEvents, Score, alarms, pool, read_events, score
+from ingestion.backtest.output import Output
+from ingestion.backtest.report import Findings, kind_of, render
+from ingestion.backtest.run import analyse, events_by_rule, events_of, exposure, json_line, without_unplayed
+from ingestion.backtest.scoring import Alarm, Event, Exposure, InvalidEvents, Score, alarms, pool, read_events, score
 from ingestion.sources import SourceError
 from ingestion.sources.recording import Recording, expand, load_recording, name_of
-from market.messages import SEVERITIES, Anomaly, Severity, Venue
+from market.wire.messages import SEVERITIES, Anomaly, Severity, Venue
 
 # Wide enough for every table: where a line is longer than the terminal it is broken, but no figure is cut.
 _LEAST_WIDTH: Final = 80

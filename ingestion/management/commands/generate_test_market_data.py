@@ -2,8 +2,8 @@ import random
 from collections.abc import Iterator
 
 from ingestion.management.publishing import RandomPublishingCommand
-from ingestion.testdata import random_market
-from market.messages import Anomaly
+from ingestion.management.testdata import random_market
+from market.wire.messages import Anomaly
 
 
 class Command(RandomPublishingCommand):

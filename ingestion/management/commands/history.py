@@ -3,7 +3,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from ingestion.daemon import FATAL, add_role_options, run_in_loop, run_role
-from ingestion.history.writer import run_history
+from ingestion.timeseries.writer import run_history
 
 
 class Command(BaseCommand):

@@ -6,8 +6,8 @@ from nats.aio.client import Client
 
 from ingestion.daemon import FATAL, add_role_options, run_in_loop, run_role
 from ingestion.feed import restart_candles, run_ingest
+from ingestion.management.source_options import add_source_options, sources_from_options
 from ingestion.sources import SourceError
-from ingestion.sources.options import add_source_options, sources_from_options
 
 
 class Command(BaseCommand):

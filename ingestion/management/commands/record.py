@@ -5,9 +5,9 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from ingestion.daemon import run_in_loop, stopped_by_signals
-from ingestion.recorder import Recorder, raw_frames, record
+from ingestion.management.source_options import add_live_options, live_sources
 from ingestion.sources import SourceError
-from ingestion.sources.options import add_live_options, live_sources
+from ingestion.sources.recorder import Recorder, raw_frames, record
 
 
 class Command(BaseCommand):

@@ -12,9 +12,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from ingestion.management.base import ToolCommand
 from ingestion.sectors import coingecko_from_settings, is_due, refresh
 from market.coingecko import CoinGeckoError, fetch_sectors
-from market.sectors import SectorMap
 from market.selectors import sector_map
 from market.services import ShrunkMap
+from market.wire.sectors import SectorMap
 
 
 class Command(ToolCommand):

@@ -5,8 +5,8 @@ from django.core.management.base import CommandParser
 
 from ingestion.management.base import not_negative
 from ingestion.management.publishing import PublishingCommand
-from ingestion.testdata import curated_market
-from market.messages import Anomaly
+from ingestion.management.testdata import curated_market
+from market.wire.messages import Anomaly
 
 
 class Command(PublishingCommand):

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from market.times import epoch_ms, moment
+from market.wire.times import epoch_ms, moment
 
 # The last whole second that InfluxDB's 64-bit nanoseconds can hold, in epoch ms.
 END_OF_TIME_MS: Final = 9_223_372_036_000

@@ -1,16 +1,16 @@
 """Candles shorter than a minute become 1 m candles: what is kept for long. Pure.
 
-The candles are made as `market.candles.Resampler` makes those of a live venue. What differs is what for: that one makes
-prices that detectors judge, so a minute not seen whole is no minute; this one keeps what there was, of any number of
-venues, and knows places in a stream to go on from.
+The candles are made as `ingestion.candles.building.Resampler` makes those of a live venue. The purpose differs. That
+one feeds detectors, so it drops a minute that was not seen whole. This one stores whatever there was, for any number of
+venues, and knows the stream positions to continue from.
 """
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
-from market.candles import Merged
-from market.messages import CandleBatch, interval_ms
+from ingestion.candles.building import Merged
+from market.wire.messages import CandleBatch, interval_ms
 
 MINUTE: Final = "1m"
 _MINUTE_MS: Final = 60_000

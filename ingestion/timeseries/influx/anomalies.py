@@ -10,11 +10,11 @@ import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Final, NamedTuple
 
-from ingestion.history.influxdb import InfluxServer, Row
-from ingestion.history.questions import Question
-from market.decoding import decode_alert, decode_market
-from market.messages import Alert, Anomaly, MarketStress, SectorAnomaly
+from ingestion.timeseries.core.queries import Question
+from ingestion.timeseries.influx.client import InfluxServer, Row
 from market.services import Sequenced
+from market.wire.decoding import decode_alert, decode_market
+from market.wire.messages import Alert, Anomaly, MarketStress, SectorAnomaly
 
 ALERTS: Final = "alerts"
 MARKET: Final = "market"

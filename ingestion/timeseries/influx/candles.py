@@ -3,10 +3,10 @@
 from collections.abc import Iterator, Sequence
 from typing import Final
 
-from ingestion.history.influxdb import InfluxServer
-from ingestion.history.questions import Question
-from ingestion.history.store import Candle
-from market.messages import CandleBatch
+from ingestion.timeseries.core.queries import Question
+from ingestion.timeseries.influx.client import InfluxServer
+from ingestion.timeseries.store import Candle
+from market.wire.messages import CandleBatch
 
 MEASUREMENT: Final = "candles"
 _FIELDS: Final = ("open", "high", "low", "close", "volume")

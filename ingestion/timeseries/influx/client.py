@@ -1,7 +1,8 @@
 """An InfluxDB server of any generation: lines in, rows out, its errors as ours.
 
-Versions 2 and 3 and what imitates them take writes on the v2 endpoint; 1.x has its own. Each has its own language to
-ask in (`ingestion.history.questions`). Sources: the HTTP APIs in InfluxData's documentation of 1.8, 2.7 and 3 Core.
+Versions 2 and 3, and compatible servers, accept writes on the v2 endpoint; 1.x has its own. Each version has its own
+query language (`ingestion.timeseries.core.queries`). Sources: the HTTP APIs in InfluxData's documentation of 1.8, 2.7
+and 3 Core.
 """
 
 import atexit
@@ -21,9 +22,9 @@ from influxdb_client.client.flux_csv_parser import FluxQueryException
 from influxdb_client.client.influxdb_client import InfluxDBClient
 from influxdb_client.client.write_api import SYNCHRONOUS
 
-from ingestion.history.questions import Question, flux, influxql, row_time_ms, sql
-from ingestion.history.store import StoreRefused, StoreUnavailable
-from market.times import epoch_ms
+from ingestion.timeseries.core.queries import Question, flux, influxql, row_time_ms, sql
+from ingestion.timeseries.store import StoreRefused, StoreUnavailable
+from market.wire.times import epoch_ms
 
 logger = logging.getLogger(__name__)
 

@@ -14,7 +14,7 @@ from alerts.detectors.cusum import SLACK, THRESHOLD
 from market.detectors.panel import Floats, Panel
 from market.detectors.state import pack, unpack
 from market.detectors.synchronized import Market
-from market.messages import CandleBatch, Method, Severity
+from market.wire.messages import CandleBatch, Method, Severity
 from tests.market.recordings import Returns, recording
 
 SYMBOLS = 24

@@ -7,7 +7,7 @@ import pytest
 
 from alerts.detectors.bank import Finding
 from alerts.detectors.explanation import NO_BREAK, price_text, sentence
-from market.messages import Method
+from market.wire.messages import Method
 
 
 def said(method: Method, change: float, **given: Any) -> str:

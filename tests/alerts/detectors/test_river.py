@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from benchmarks.river_methods import Findings, Universe, of_the_universe
-from ingestion.engine import Engine
+from ingestion.engine.engine import Engine
 from market.detectors.panel import Floats
-from market.messages import Method
+from market.wire.messages import Method
 from tests.market.recordings import Returns, names, recording
 
 SYMBOLS = 60

@@ -15,8 +15,8 @@ from django.conf import settings
 from django.core.management import CommandError, call_command
 from websockets.asyncio.server import ServerConnection, serve
 
-from ingestion.testdata import curated_market, random_alerts
-from market.messages import encode
+from ingestion.management.testdata import curated_market, random_alerts
+from market.wire.messages import encode
 
 STARTED_AT = 1_700_000_000_000
 ALERT = json.loads(encode(next(random_alerts(random.Random(1), STARTED_AT, 0))))
@@ -185,7 +185,7 @@ async def one_alert(connection: ServerConnection, request: dict[str, Any]) -> No
 async def test_what_goes_wrong_after_connecting_is_one_sentence(
     script: Script, arguments: list[str], reason: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("anomaly_site.ws.probe.ANSWER_WITHIN_S", 1.5)
+    monkeypatch.setattr("anomaly_site.cli.probe.ANSWER_WITHIN_S", 1.5)
     with pytest.raises(CommandError, match=reason):
         await probe(script, "test_channel_websocket", *arguments)
 

@@ -14,8 +14,8 @@ from django.core.management.base import CommandError
 from rich.console import Console
 from websockets.asyncio.server import ServerConnection, serve
 
-from anomaly_site.ws.probe import ProbeFailed
-from anomaly_site.ws.watch import Watch, zone
+from anomaly_site.cli.probe import ProbeFailed
+from anomaly_site.cli.watch import Watch, zone
 from tests.samples import a_sector, an_alert
 
 Request = dict[str, Any]
@@ -116,7 +116,7 @@ async def test_only_news() -> None:
 
 
 async def test_silence_is_a_lost_connection(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("anomaly_site.ws.watch.SILENCE_S", 0.5)
+    monkeypatch.setattr("anomaly_site.cli.watch.SILENCE_S", 0.5)
 
     async def silent(connection: ServerConnection, request: Request) -> None:
         await say(connection, subscribed(request, 3))

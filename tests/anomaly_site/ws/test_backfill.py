@@ -5,13 +5,13 @@ from channels.db import database_sync_to_async
 
 import alerts.services
 import market.services
-from anomaly_site.ws import history as history_module
-from anomaly_site.ws.filters import parse_filters
-from anomaly_site.ws.history import StoredHistory, replay
-from anomaly_site.ws.protocol import CHANNELS, Channel, Cursor
-from market.decoding import decode_alert, decode_market
+from anomaly_site.ws import backfill as backfill_module
+from anomaly_site.ws.backfill import StoredHistory, replay
+from anomaly_site.ws.protocol.filters import parse_filters
+from anomaly_site.ws.protocol.frames import CHANNELS, Channel, Cursor
 from market.selectors import stream_head
 from market.services import sequenced
+from market.wire.decoding import decode_alert, decode_market
 from tests.anomaly_site.ws.world import EPOCH, NOW_MS, alert, sector, stress, synchronized
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -36,7 +36,7 @@ async def test_the_head() -> None:
 
 
 async def test_changes_of_both_channels_come_in_stream_order_whatever_the_page(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(history_module, "PAGE", 2)
+    monkeypatch.setattr(backfill_module, "PAGE", 2)
     await store(*(alert(f"a{number}") for number in range(5)), stress("m1"), alert("a9"), stress("m2"))
     told = [change async for page, _ in replay(StoredHistory(), EPOCH, 1, 7, CHANNELS) for change in page]
     assert [(change.offset, change.channel) for change in told] == [

@@ -21,15 +21,15 @@ from rest_framework.throttling import AnonRateThrottle
 import alerts.selectors
 import market.selectors
 from anomaly_site.asgi import application
-from anomaly_site.ws import consumer, history
+from anomaly_site.ws import backfill, consumer
 from anomaly_site.ws import hub as hub_module
-from anomaly_site.ws.history import StoredHistory
+from anomaly_site.ws.backfill import StoredHistory
 from anomaly_site.ws.hub import Hub
-from anomaly_site.ws.protocol import CHANNELS, FRAME_TYPES, Channel
+from anomaly_site.ws.protocol.frames import CHANNELS, FRAME_TYPES, Channel
 from ingestion import bridge
-from market.decoding import decode_alert, decode_market
 from market.models import StreamHead
 from market.services import forget, sequenced
+from market.wire.decoding import decode_alert, decode_market
 from tests.anomaly_site.ws.world import EPOCH, NOW_MS, alert, sector, stress
 
 Filters = dict[str, list[str]]
@@ -189,7 +189,7 @@ class Wanderer:
 @settings(max_examples=25, suppress_health_check=list(HealthCheck))
 def test_whoever_comes_and_goes_has_what_rest_has(script: list[Any], filters: Filters) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(history, "PAGE", 3)
+        patch.setattr(backfill, "PAGE", 3)
         patch.setattr(consumer, "PAGE", 3)
         patch.setattr(django_settings, "WS_MAX_MESSAGES_PER_SECOND", 100_000.0)
         patch.setattr(AnonRateThrottle, "get_rate", lambda self: None)

@@ -20,7 +20,7 @@ from websockets.typing import Origin
 
 from anomaly_site.asgi import application
 from anomaly_site.ws.hub import Hub
-from anomaly_site.ws.protocol import Channel
+from anomaly_site.ws.protocol.frames import Channel
 from tests.anomaly_site.ws.world import World, alert
 from tests.samples import EPOCH
 from tests.system.conftest import System, migrated, system

@@ -7,9 +7,9 @@ import pytest
 from channels.testing import WebsocketCommunicator
 
 from anomaly_site.asgi import application
-from anomaly_site.ws import consumer, protocol
+from anomaly_site.ws import consumer
 from anomaly_site.ws.hub import Hub, current_hub
-from anomaly_site.ws.protocol import Channel
+from anomaly_site.ws.protocol.frames import MAX_FRAME_BYTES, Channel
 from tests.anomaly_site.ws.conftest import Connect
 from tests.anomaly_site.ws.world import EPOCH, World, alert, receive_until, sector, stress, synchronized
 
@@ -117,7 +117,7 @@ async def test_what_is_not_understood_warns_and_what_is_malformed_is_refused(con
         ("{", "bad_json"),
         ('{"type":"jump"}', "unknown_type"),
         ('{"type":"subscribe","id":9,"filters":{"symbols":"BTCUSDT"}}', "invalid_filter"),
-        ("x" * (protocol.MAX_FRAME_BYTES + 1), "frame_too_large"),
+        ("x" * (MAX_FRAME_BYTES + 1), "frame_too_large"),
     ]:
         await socket.send_to(text_data=text)
         answer = await socket.receive_json_from()

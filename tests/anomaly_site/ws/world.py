@@ -7,10 +7,10 @@ from typing import Any
 from channels.layers import InMemoryChannelLayer
 from channels.testing import WebsocketCommunicator
 
-from anomaly_site.ws.filters import Filter
-from anomaly_site.ws.history import Change
-from anomaly_site.ws.protocol import CHANNELS, Channel, Cursor
-from market.messages import (
+from anomaly_site.ws.backfill import Change
+from anomaly_site.ws.protocol.filters import Filter
+from anomaly_site.ws.protocol.frames import CHANNELS, Channel, Cursor
+from market.wire.messages import (
     Alert,
     Direction,
     Explanation,

@@ -4,12 +4,12 @@ import msgspec
 import pytest
 from nats.aio.client import Client
 
-from ingestion import orphans
-from ingestion.analysis import Analysis
-from ingestion.nats import Publisher
-from ingestion.orphans import Market, Orphans, find_orphans, made_here
-from market.messages import Alert, Anomaly, CandleBatch, SectorAnomaly, State
-from market.sectors import built_in_map
+from ingestion.analysis import orphans
+from ingestion.analysis.orphans import Market, Orphans, find_orphans, made_here
+from ingestion.analysis.role import Analysis
+from ingestion.stream.nats import Publisher
+from market.wire.messages import Alert, Anomaly, CandleBatch, SectorAnomaly, State
+from market.wire.sectors import built_in_map
 from tests.market.recordings import Returns, names, recording
 from tests.samples import T0, a_movement, a_sector, a_stress, an_alert
 

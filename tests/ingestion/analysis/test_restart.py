@@ -9,12 +9,12 @@ import pytest
 from nats.aio.client import Client
 from pytest_django import Settings
 
-from ingestion import snapshot
-from ingestion.analysis import load_position, run_analyze
-from ingestion.nats import ANOMALIES, CANDLES, Publisher, stream_epoch
-from ingestion.reader import StreamReader
-from market.decoding import decode_alert
-from market.messages import Alert, CandleBatch, State
+from ingestion.analysis import snapshot
+from ingestion.analysis.role import load_position, run_analyze
+from ingestion.stream.nats import ANOMALIES, CANDLES, Publisher, stream_epoch
+from ingestion.stream.reader import StreamReader
+from market.wire.decoding import decode_alert
+from market.wire.messages import Alert, CandleBatch, State
 from tests.market.recordings import Returns, recording
 from tests.samples import a_movement, an_alert
 

@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 
 import alerts.detectors.ewma
-from ingestion import snapshot
-from ingestion.analysis import SILENCE_MS, Analysis, Keeper
-from ingestion.snapshot import Snapshot
-from market.messages import Alert, Anomaly, CandleBatch, State
-from market.sectors import built_in_map
+from ingestion.analysis import snapshot
+from ingestion.analysis.role import SILENCE_MS, Analysis, Keeper
+from ingestion.analysis.snapshot import Snapshot
+from market.wire.messages import Alert, Anomaly, CandleBatch, State
+from market.wire.sectors import built_in_map
 from tests.market.recordings import Returns, recording
 
 

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from alerts.detectors.bank import Bank
-from market.candles import Resampler
+from ingestion.candles.building import Resampler
 from market.detectors.panel import Panel
-from market.messages import CandleBatch, Method
+from market.wire.messages import CandleBatch, Method
 
 START = 1_760_000_400_000  # a whole minute
 MINUTES = 60

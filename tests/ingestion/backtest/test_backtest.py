@@ -17,15 +17,15 @@ import pyarrow.parquet
 import pytest
 from django.core.management import CommandError, call_command
 
-from ingestion.backtest import analyse, exposure
-from ingestion.engine import Engine
+from ingestion.backtest.run import analyse, exposure
+from ingestion.engine.engine import Engine
 from ingestion.sources import open_source
 from ingestion.sources.recording import load_recording
 from ingestion.sources.scenario import Label
 from ingestion.sources.simulated import SimulatedSource
-from market.decoding import decode_alert, decode_market
-from market.messages import Anomaly, CandleBatch, Severity
-from market.sectors import sectors_for
+from market.wire.decoding import decode_alert, decode_market
+from market.wire.messages import Anomaly, CandleBatch, Severity
+from market.wire.sectors import sectors_for
 from tests.ingestion.sources.clock import FakeClock
 from tests.market.recordings import Returns, recording
 

@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ingestion.backtest import events_by_rule
-from ingestion.catalogue import catalogue
-from ingestion.scoring import Event, InvalidEvents, read_events
+from ingestion.backtest.catalogue import catalogue
+from ingestion.backtest.run import events_by_rule
+from ingestion.backtest.scoring import Event, InvalidEvents, read_events
 from ingestion.sources.recording import load_recording
-from market.messages import CandleBatch, interval_ms
+from market.wire.messages import CandleBatch, interval_ms
 from tests.market.recordings import START_MS, Returns, names, recording
 
 ROWS = 480

@@ -7,11 +7,11 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from ingestion.report import MOST_ALERTS, Findings, render
-from ingestion.scoring import Event
+from ingestion.backtest.report import MOST_ALERTS, Findings, render
+from ingestion.backtest.scoring import Event
 from ingestion.sources.recording import Recording, load_recording
-from market.messages import HistoryPoint, Severity, State
-from market.times import moment
+from market.wire.messages import HistoryPoint, Severity, State
+from market.wire.times import moment
 from tests import samples
 
 START_MS = 1_760_000_040_000

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from ingestion.scoring import (
+from ingestion.backtest.scoring import (
     Alarm,
     Event,
     Exposure,
@@ -17,7 +17,7 @@ from ingestion.scoring import (
     read_events,
     score,
 )
-from market.messages import Alert, Severity, State
+from market.wire.messages import Alert, Severity, State
 from tests import samples
 
 MINUTE = 60_000

@@ -6,8 +6,8 @@ import random
 from hypothesis import given
 from hypothesis import strategies as st
 
-from market.candles import MAX_OPEN, Candles, Resampler, VenueClock
-from market.messages import CandleBatch
+from ingestion.candles.building import MAX_OPEN, Candles, Resampler, VenueClock
+from market.wire.messages import CandleBatch
 
 T0 = 1_760_000_040_000  # a full minute
 SYMBOLS = ("BTCUSDT", "ETHUSDT", "SOLUSDT")

@@ -2,8 +2,8 @@
 
 from collections.abc import Iterable, Iterator
 
-from ingestion.engine import Engine
-from market.messages import Alert, CandleBatch, MarketAnomaly
+from ingestion.engine.engine import Engine
+from market.wire.messages import Alert, CandleBatch, MarketAnomaly
 from tests.market.recordings import Returns, names
 
 SYMBOLS = 60

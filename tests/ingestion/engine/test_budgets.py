@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 
 from alerts.detectors.explanation import checks
-from ingestion.engine import Engine
+from ingestion.engine.engine import Engine
 from market.detectors.state import pack, unpack
-from market.messages import Alert, Severity
-from tests.ingestion.events import without
+from market.wire.messages import Alert, Severity
+from tests.ingestion.engine.events import without
 from tests.market.recordings import START_MS, Returns, names, recording
 
 

@@ -8,10 +8,10 @@ import msgspec
 import numpy as np
 import pytest
 
-from ingestion.engine import Engine
-from market.decoding import decode_alert, decode_market
+from ingestion.engine.engine import Engine
 from market.detectors.state import pack, unpack
-from market.messages import (
+from market.wire.decoding import decode_alert, decode_market
+from market.wire.messages import (
     Alert,
     CandleBatch,
     Direction,
@@ -24,7 +24,7 @@ from market.messages import (
     SynchronizedMovement,
     encode,
 )
-from tests.ingestion.events import SECTORS, SYMBOLS, WARM_UP, analyse, crash, drift, pump, without
+from tests.ingestion.engine.events import SECTORS, SYMBOLS, WARM_UP, analyse, crash, drift, pump, without
 from tests.market.recordings import START_MS, Returns, names, recording
 
 

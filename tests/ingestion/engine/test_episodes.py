@@ -3,8 +3,8 @@ from itertools import chain, pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from alerts.episodes import MAX_TURNS, Episode, Episodes
-from market.messages import Severity, State
+from ingestion.engine.episodes import MAX_TURNS, Episode, Episodes
+from market.wire.messages import Severity, State
 
 MINUTE = 60_000
 START = 1_700_000_000_000

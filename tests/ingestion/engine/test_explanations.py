@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from alerts.detectors.explanation import checks
-from market.decoding import decode_alert
-from market.messages import Alert, CandleBatch, Direction, Method, Severity, State, encode
-from tests.ingestion.events import SYMBOLS, WARM_UP, analyse, crash, drift, pump, wick, without
+from market.wire.decoding import decode_alert
+from market.wire.messages import Alert, CandleBatch, Direction, Method, Severity, State, encode
+from tests.ingestion.engine.events import SYMBOLS, WARM_UP, analyse, crash, drift, pump, wick, without
 from tests.market.recordings import START_MS, Returns, recording
 
 

@@ -4,9 +4,9 @@ from collections.abc import Callable
 
 import numpy as np
 
-from ingestion.analysis import Analysis
-from ingestion.engine import Engine
-from market.messages import Alert, Anomaly, Severity, State, SynchronizedMovement
+from ingestion.analysis.role import Analysis
+from ingestion.engine.engine import Engine
+from market.wire.messages import Alert, Anomaly, Severity, State, SynchronizedMovement
 from tests.market.recordings import Returns, recording
 
 

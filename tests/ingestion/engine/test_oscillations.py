@@ -7,8 +7,8 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from ingestion.engine import Engine
-from market.messages import Alert, Anomaly, Direction, State, SynchronizedMovement
+from ingestion.engine.engine import Engine
+from market.wire.messages import Alert, Anomaly, Direction, State, SynchronizedMovement
 from tests.market.recordings import Returns, names, recording
 
 SYMBOLS, CALM, SWINGING = 40, 600, 400

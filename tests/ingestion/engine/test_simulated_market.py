@@ -6,11 +6,11 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from ingestion.engine import Engine
+from ingestion.engine.engine import Engine
 from ingestion.sources.scenario import EventKind, Label
 from ingestion.sources.simulated import SimulatedSource
-from market.messages import Alert, Anomaly, MarketStress, SectorAnomaly, State, SynchronizedMovement
-from market.sectors import default_sectors
+from market.wire.messages import Alert, Anomaly, MarketStress, SectorAnomaly, State, SynchronizedMovement
+from market.wire.sectors import default_sectors
 from tests.ingestion.sources.clock import FakeClock
 
 START_MS = 1_760_000_000_000

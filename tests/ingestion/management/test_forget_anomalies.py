@@ -10,7 +10,7 @@ from alerts.models import Alert
 from market.models import MarketAnomaly
 from market.selectors import reaches
 from market.services import sequenced
-from market.times import epoch_ms
+from market.wire.times import epoch_ms
 from tests.samples import EPOCH, a_movement, an_alert
 
 pytestmark = pytest.mark.django_db

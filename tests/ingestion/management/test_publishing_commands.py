@@ -14,12 +14,12 @@ import pytest_asyncio
 from django.conf import settings
 from django.core.management import CommandError, call_command
 
-from ingestion.nats import ANOMALIES, connection
-from ingestion.nats_server import NatsServer
-from ingestion.reader import StreamReader
-from ingestion.testdata import curated_market
-from market.decoding import decode_alert, decode_market
-from market.messages import encode
+from ingestion.management.testdata import curated_market
+from ingestion.stream.nats import ANOMALIES, connection
+from ingestion.stream.nats_server import NatsServer
+from ingestion.stream.reader import StreamReader
+from market.wire.decoding import decode_alert, decode_market
+from market.wire.messages import encode
 
 
 @pytest_asyncio.fixture

@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
+from ingestion.management.source_options import add_source_options, sources_from_options
 from ingestion.sources import Source, SourceError
 from ingestion.sources.live import LiveSource
-from ingestion.sources.options import add_source_options, sources_from_options
 from ingestion.sources.simulated import SimulatedSource
-from tests.ingestion.venues.binance import binance
-from tests.ingestion.venues.server import serving
+from tests.ingestion.sources.venues.binance import binance
+from tests.ingestion.sources.venues.server import serving
 
 
 def opened(*arguments: str, said: list[str] | None = None) -> Sequence[Source]:

@@ -5,9 +5,9 @@ from itertools import islice
 import msgspec
 import pytest
 
-from ingestion.testdata import curated_market, random_alerts, random_market
-from market.decoding import decode_alert, decode_market
-from market.messages import (
+from ingestion.management.testdata import curated_market, random_alerts, random_market
+from market.wire.decoding import decode_alert, decode_market
+from market.wire.messages import (
     Alert,
     Anomaly,
     Direction,

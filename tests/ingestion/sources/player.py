@@ -9,8 +9,8 @@ from typing import Any
 from ingestion.sources.base import WallClock
 from ingestion.sources.live import LiveSource, Timing
 from ingestion.sources.venues import venue_named
-from market.messages import CandleBatch
-from tests.ingestion.venues.server import FakeVenue
+from market.wire.messages import CandleBatch
+from tests.ingestion.sources.venues.server import FakeVenue
 
 # A busy machine is silent for seconds: only who tests silence calls a short one stalled.
 QUICK = Timing(grace=0.2, stalled=20.0, history=20.0, retry_first=0.05, retry_cap=0.2)

@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 
 from ingestion.sources.live import Timing
-from market.decoding import time_ms
+from market.wire.decoding import time_ms
 from tests.ingestion.sources.player import StoppableClock, candle, live, now_ms, playing, volume
-from tests.ingestion.venues.binance import binance
-from tests.ingestion.venues.others import bybit, iso, kraken, okx
-from tests.ingestion.venues.server import Protocol, serving
+from tests.ingestion.sources.venues.binance import binance
+from tests.ingestion.sources.venues.others import bybit, iso, kraken, okx
+from tests.ingestion.sources.venues.server import Protocol, serving
 
 pytestmark = pytest.mark.usefixtures("ccxt_is_loaded")
 

@@ -14,9 +14,9 @@ from ingestion.sources.link import Link
 from ingestion.sources.live import LiveSource, Timing
 from ingestion.sources.venues import chosen, tradable, venue_named
 from tests.ingestion.sources.player import QUICK, candle, live, now_ms, playing, telling, volume
-from tests.ingestion.venues.binance import agg_trade, binance, mini_tickers
-from tests.ingestion.venues.others import Exchange, bybit, coinbase, hyperliquid, kraken, okx
-from tests.ingestion.venues.server import serving
+from tests.ingestion.sources.venues.binance import agg_trade, binance, mini_tickers
+from tests.ingestion.sources.venues.others import Exchange, bybit, coinbase, hyperliquid, kraken, okx
+from tests.ingestion.sources.venues.server import serving
 
 pytestmark = pytest.mark.usefixtures("ccxt_is_loaded")
 

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from ingestion.recorder import Recorder
 from ingestion.sources import SourceError
+from ingestion.sources.recorder import Recorder
 from ingestion.sources.recording import load_recording
-from market.messages import CandleBatch
+from market.wire.messages import CandleBatch
 
 T0 = 1_760_000_000_000 // 3_600_000 * 3_600_000
 

@@ -13,8 +13,8 @@ import pytest
 from ingestion.sources import SourceError, open_source
 from ingestion.sources.recording import Recording, load_recording
 from ingestion.sources.replay import ReplaySource
-from market.decoding import decode_batch
-from market.messages import CandleBatch, SourceKind, encode
+from market.wire.decoding import decode_batch
+from market.wire.messages import CandleBatch, SourceKind, encode
 from tests.ingestion.sources.clock import FakeClock
 
 T0 = 1_620_777_600_000  # 2021-05-12 00:00 UTC

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from ingestion.sources import SourceError, open_source
 from ingestion.sources.scenario import EventKind, Label, Scenario
 from ingestion.sources.simulated import SimulatedSource
-from market.decoding import decode_batch
-from market.messages import CandleBatch, SourceKind, encode
-from market.sectors import default_sectors
+from market.wire.decoding import decode_batch
+from market.wire.messages import CandleBatch, SourceKind, encode
+from market.wire.sectors import default_sectors
 from tests.ingestion.sources.clock import FakeClock
 
 START_MS = 1_760_000_000_000

@@ -8,11 +8,20 @@ import nats
 import pytest
 from nats.aio.client import Client
 
-from ingestion.nats import ANOMALIES, CANDLES, NatsUnavailable, Publisher, connect, ensure_streams, message_id, subject
-from ingestion.nats_server import NatsServer, NatsServerError
-from ingestion.reader import Received, StreamReader, SubjectReader
-from market.decoding import decode_alert
-from market.messages import Alert, CandleBatch
+from ingestion.stream.nats import (
+    ANOMALIES,
+    CANDLES,
+    NatsUnavailable,
+    Publisher,
+    connect,
+    ensure_streams,
+    message_id,
+    subject,
+)
+from ingestion.stream.nats_server import NatsServer, NatsServerError
+from ingestion.stream.reader import Received, StreamReader, SubjectReader
+from market.wire.decoding import decode_alert
+from market.wire.messages import Alert, CandleBatch
 
 pytestmark = pytest.mark.system
 

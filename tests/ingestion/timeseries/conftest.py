@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from ingestion.history.influxdb import InfluxServer
+from ingestion.timeseries.influx.client import InfluxServer
 from tests.influx import RealServer, influxdb
 from tests.influx_stub import BUCKET, ORG, TOKEN, InfluxStub
 

@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
-from ingestion.history.store import Candle
-from market.messages import CandleBatch
+from ingestion.timeseries.store import Candle
+from market.wire.messages import CandleBatch
 
 T0 = 1_760_000_040_000  # a full minute
 

@@ -16,16 +16,16 @@ import alerts.services
 import market.services
 from alerts.models import Alert
 from alerts.views import AlertList
-from ingestion.history import influx_anomalies
-from ingestion.history.anomaly_views import InfluxAlertList, InfluxMarketAnomalyList
-from ingestion.history.influx_anomalies import InfluxAnomalies
-from ingestion.history.influxdb import InfluxServer
-from ingestion.testdata import random_alerts, random_market
-from market.messages import Anomaly, State
+from ingestion.management.testdata import random_alerts, random_market
+from ingestion.timeseries.anomaly_views import InfluxAlertList, InfluxMarketAnomalyList
+from ingestion.timeseries.influx import anomalies as influx_anomalies
+from ingestion.timeseries.influx.anomalies import InfluxAnomalies
+from ingestion.timeseries.influx.client import InfluxServer
 from market.services import Sequenced, sequenced
 from market.views import MarketAnomalyList
+from market.wire.messages import Anomaly, State
 from tests.influx import free_port
-from tests.ingestion.history.conftest import INFLUXDB, influx_server
+from tests.ingestion.timeseries.conftest import INFLUXDB, influx_server
 from tests.samples import EPOCH, T0, a_movement, a_sector, a_stress, an_alert
 
 pytestmark = pytest.mark.django_db
@@ -39,7 +39,7 @@ def server(request: pytest.FixtureRequest) -> InfluxServer:
 @pytest.fixture(autouse=True)
 def store(server: InfluxServer, monkeypatch: pytest.MonkeyPatch) -> InfluxAnomalies:
     anomalies = InfluxAnomalies(server)
-    monkeypatch.setattr("ingestion.history.anomaly_views.anomaly_store", lambda: anomalies)
+    monkeypatch.setattr("ingestion.timeseries.anomaly_views.anomaly_store", lambda: anomalies)
     monkeypatch.setattr(influx_anomalies, "CHUNK", 12)
     monkeypatch.setattr("rest_framework.throttling.AnonRateThrottle.allow_request", lambda *_: True)
     return anomalies
@@ -164,7 +164,10 @@ def test_texts_of_strangers_stay_texts(store: InfluxAnomalies) -> None:
 
 def test_a_filter_without_an_index_reads_so_far_and_no_further(store: InfluxAnomalies) -> None:
     put(in_order(a_day(4)), store)
-    with patch("ingestion.history.anomaly_views.MAX_SCANNED", 10), patch("ingestion.history.anomaly_views.CHUNK", 5):
+    with (
+        patch("ingestion.timeseries.anomaly_views.MAX_SCANNED", 10),
+        patch("ingestion.timeseries.anomaly_views.CHUNK", 5),
+    ):
         _, theirs = both("/alerts?venue=nowhere")
         assert theirs["status"] == 400
         assert "narrow the range" in theirs["from"]
@@ -174,7 +177,7 @@ def test_a_filter_without_an_index_reads_so_far_and_no_further(store: InfluxAnom
 @pytest.fixture
 def nobody(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     server = InfluxServer(url=f"http://127.0.0.1:{free_port()}", token="", database="d", org="")
-    monkeypatch.setattr("ingestion.history.anomaly_views.anomaly_store", lambda: InfluxAnomalies(server))
+    monkeypatch.setattr("ingestion.timeseries.anomaly_views.anomaly_store", lambda: InfluxAnomalies(server))
     return iter(())
 
 

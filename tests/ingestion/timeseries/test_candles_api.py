@@ -3,8 +3,8 @@
 import pytest
 from django.test import Client
 
-from ingestion.history.stores import candle_store
-from tests.ingestion.history.samples import T0, a_batch, candle_of
+from ingestion.timeseries.stores import candle_store
+from tests.ingestion.timeseries.samples import T0, a_batch, candle_of
 
 pytestmark = pytest.mark.django_db
 MINUTE = 60_000

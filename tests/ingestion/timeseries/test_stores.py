@@ -2,11 +2,11 @@
 
 import pytest
 
-from ingestion.history.influx_candles import InfluxCandles
-from ingestion.history.store import CandleStore
-from ingestion.history.table import TableStore
-from tests.ingestion.history.conftest import INFLUXDB, influx_server
-from tests.ingestion.history.samples import T0, a_batch, candle_of
+from ingestion.timeseries.influx.candles import InfluxCandles
+from ingestion.timeseries.store import CandleStore
+from ingestion.timeseries.table import TableStore
+from tests.ingestion.timeseries.conftest import INFLUXDB, influx_server
+from tests.ingestion.timeseries.samples import T0, a_batch, candle_of
 
 MINUTE = 60_000
 BATCHES = [a_batch(T0 + n * MINUTE) for n in range(5)]

@@ -3,10 +3,10 @@
 import pytest
 from pytest_django import Settings
 
-from ingestion.history.store import StoreRefused
-from ingestion.history.table import TableStore
 from ingestion.models import Candle, Series
-from tests.ingestion.history.samples import T0, a_batch
+from ingestion.timeseries.store import StoreRefused
+from ingestion.timeseries.table import TableStore
+from tests.ingestion.timeseries.samples import T0, a_batch
 
 pytestmark = pytest.mark.django_db
 MINUTE = 60_000

@@ -9,16 +9,16 @@ import pytest
 from asgiref.sync import sync_to_async
 from nats.aio.client import Client
 
-from ingestion.history import writer
-from ingestion.history.influx_candles import InfluxCandles
-from ingestion.history.influxdb import InfluxServer
-from ingestion.history.store import CandleStore, StoreRefused
-from ingestion.history.table import TableStore
-from ingestion.history.writer import CandleSink, StreamWriter
 from ingestion.models import HistoryPosition
-from ingestion.nats import CANDLES, Publisher
+from ingestion.stream.nats import CANDLES, Publisher
+from ingestion.timeseries import writer
+from ingestion.timeseries.influx.candles import InfluxCandles
+from ingestion.timeseries.influx.client import InfluxServer
+from ingestion.timeseries.store import CandleStore, StoreRefused
+from ingestion.timeseries.table import TableStore
+from ingestion.timeseries.writer import CandleSink, StreamWriter
 from tests.influx import influxdb
-from tests.ingestion.history.samples import T0, a_batch
+from tests.ingestion.timeseries.samples import T0, a_batch
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

@@ -10,7 +10,7 @@ from market.detectors.panel import Floats, Panel
 from market.detectors.sector import Sectors, SectorView
 from market.detectors.stress import Stress, StressView, stress_index
 from market.detectors.synchronized import Market, MarketView, middle
-from market.messages import CandleBatch, StressMetric
+from market.wire.messages import CandleBatch, StressMetric
 from tests.market.recordings import Returns, names, recording
 
 EVENT_AT = 300

@@ -8,7 +8,7 @@ from market.detectors.overview import MOST_SECTORS, Overview, overview
 from market.detectors.panel import Panel
 from market.detectors.sector import Sectors
 from market.detectors.synchronized import Market
-from market.messages import CandleBatch
+from market.wire.messages import CandleBatch
 from tests.market.recordings import Returns, recording
 
 MINUTES = 60

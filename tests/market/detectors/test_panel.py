@@ -5,7 +5,7 @@ import pytest
 from market.detectors.panel import Panel
 from market.detectors.state import pack, unpack
 from market.detectors.statistics import RunningMean, Samples, decay
-from market.messages import CandleBatch
+from market.wire.messages import CandleBatch
 from tests.market.recordings import recording
 
 

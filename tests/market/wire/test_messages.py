@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from market.decoding import decode_alert, decode_batch, decode_market
-from market.messages import (
+from market.wire.decoding import decode_alert, decode_batch, decode_market
+from market.wire.messages import (
     SEVERITIES,
     Alert,
     CandleBatch,

@@ -4,8 +4,8 @@ from collections import Counter
 
 import pytest
 
-from market.messages import unify_symbol
-from market.sectors import default_sectors, sectors_for
+from market.wire.messages import unify_symbol
+from market.wire.sectors import default_sectors, sectors_for
 
 
 def test_the_map_is_broad_and_every_sector_is_populated() -> None:

@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from anomaly_site.ws.filters import AlertRoute, Filter, Index, MarketRoute, parse_filters
-from anomaly_site.ws.protocol import CHANNELS, MAX_FILTER_VALUES, Channel, ErrorCode, ProtocolError
-from market.messages import MarketType, Method, Severity
+from anomaly_site.ws.protocol.filters import AlertRoute, Filter, Index, MarketRoute, parse_filters
+from anomaly_site.ws.protocol.frames import CHANNELS, MAX_FILTER_VALUES, Channel, ErrorCode, ProtocolError
+from market.wire.messages import MarketType, Method, Severity
 from tests.anomaly_site.ws.world import alert, sector, stress, synchronized
 
 

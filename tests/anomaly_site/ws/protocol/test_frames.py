@@ -1,7 +1,15 @@
 import pytest
 
-from anomaly_site.ws import protocol
-from anomaly_site.ws.protocol import Channel, Cursor, ErrorCode, Frame, ProtocolError, anomaly_frame, parse_request
+from anomaly_site.ws.protocol import frames
+from anomaly_site.ws.protocol.frames import (
+    Channel,
+    Cursor,
+    ErrorCode,
+    Frame,
+    ProtocolError,
+    anomaly_frame,
+    parse_request,
+)
 
 
 def test_a_request_with_everything() -> None:
@@ -38,7 +46,7 @@ def test_a_ping_may_carry_anything() -> None:
         ('{"type":"subscribe","snapshot":"all"}', ErrorCode.BAD_REQUEST),
         ('{"type":"subscribe","id":{}}', ErrorCode.BAD_REQUEST),
         ('{"type":"ping","id":"' + "x" * 81 + '"}', ErrorCode.BAD_REQUEST),
-        (" " * (protocol.MAX_FRAME_BYTES + 1), ErrorCode.FRAME_TOO_LARGE),
+        (" " * (frames.MAX_FRAME_BYTES + 1), ErrorCode.FRAME_TOO_LARGE),
     ],
 )
 def test_what_cannot_be_followed_has_a_code(data: str | bytes, code: ErrorCode) -> None:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from tests.ingestion.venues.server import Json, Protocol
+from tests.ingestion.sources.venues.server import Json, Protocol
 
 STEPS = {"1s": 1_000, "1m": 60_000, "5m": 300_000}
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from tests.ingestion.venues.server import Json, Protocol
+from tests.ingestion.sources.venues.server import Json, Protocol
 
 # Time (ms), symbol as the venue spells it, number, price, amount → frame.
 TradeFrame = Callable[[int, str, int, float, float], Json]

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from ingestion.history.questions import END_OF_TIME_MS, Question, flux, influxql, sql
+from ingestion.timeseries.core.queries import END_OF_TIME_MS, Question, flux, influxql, sql
 from tests.influx import TOOLS, missing
-from tests.ingestion.history.samples import T0
+from tests.ingestion.timeseries.samples import T0
 
 SECRET = "an'other\" value"
 QUESTION = Question(

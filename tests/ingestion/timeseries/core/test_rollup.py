@@ -1,6 +1,6 @@
-from ingestion.history.rollup import SILENT_MS, Rollup
-from market.messages import CandleBatch
-from tests.ingestion.history.samples import T0, a_batch
+from ingestion.timeseries.core.rollup import SILENT_MS, Rollup
+from market.wire.messages import CandleBatch
+from tests.ingestion.timeseries.samples import T0, a_batch
 
 MINUTE = 60_000
 

@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 import urllib3
 
-from ingestion.history.influx_anomalies import ALERTS, InfluxAnomalies
-from ingestion.history.influx_candles import InfluxCandles
-from ingestion.history.influxdb import InfluxServer
-from ingestion.history.store import StoreRefused, StoreUnavailable
+from ingestion.timeseries.influx.anomalies import ALERTS, InfluxAnomalies
+from ingestion.timeseries.influx.candles import InfluxCandles
+from ingestion.timeseries.influx.client import InfluxServer
+from ingestion.timeseries.store import StoreRefused, StoreUnavailable
 from tests.influx import free_port, influxdb, victoria_metrics
 from tests.influx_stub import BUCKET, ORG, TOKEN, InfluxStub
-from tests.ingestion.history.samples import T0, a_batch
+from tests.ingestion.timeseries.samples import T0, a_batch
 
 VERSIONS = pytest.mark.parametrize("stub", [2, 3], indirect=True)
 
