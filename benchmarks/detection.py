@@ -74,7 +74,7 @@ def measure(symbols: int, interval: str, batches: int) -> dict[str, float]:
         waits = []
         for _ in range(5):
             begun = time.perf_counter_ns()
-            size = snapshot.write(path, snapshot.Snapshot(1, 1, engine.open_anomalies(), [engine.state()]))
+            size = snapshot.write(path, snapshot.AnalysisSnapshot(1, 1, engine.open_anomalies(), [engine.snapshot()]))
             waits.append((time.perf_counter_ns() - begun) / 1e6)
     return {
         "symbols": symbols,

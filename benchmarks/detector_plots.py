@@ -76,7 +76,7 @@ def play(recording: Recording) -> Played:
     size, length = len(recording.symbols), len(recording)
     closes, strengths = np.full((length, size), np.nan), np.zeros((len(engine.bank.methods), length, size))
     strong, index = np.zeros(length), np.zeros((length, len(StressMetric)))
-    departures: dict[str, tuple[Floats, Floats]] = {}
+    sector_strengths: dict[str, tuple[Floats, Floats]] = {}
     for row in range(length):
         batch = recording.batch(row, "plots")
         engine.update(batch, batch.close_time)
@@ -94,12 +94,12 @@ def play(recording: Recording) -> Played:
         strong[row] = view.strength
         index[row] = [component.points for component in stress.update(view).components.values()]
         for seen in sectors.update(view):
-            strength, move = departures.setdefault(seen.sector, (np.zeros(length), np.zeros(length)))
+            strength, move = sector_strengths.setdefault(seen.sector, (np.zeros(length), np.zeros(length)))
             if len(seen.moving) >= MINIMUM_MOVING * len(seen.columns):
                 strength[row] = min(abs(seen.deviation) / DEVIATIONS[HIGH], abs(seen.excess) / MOVES[HIGH])
             move[row] = seen.excess
     named = {method.value: strengths[rank] for rank, method in enumerate(engine.bank.methods)}
-    return Played(engine.panel.symbols, recording.close_time, closes, named, strong, index, departures)
+    return Played(engine.panel.symbols, recording.close_time, closes, named, strong, index, sector_strengths)
 
 
 def window(played: Played, event: Event) -> slice:

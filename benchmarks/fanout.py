@@ -48,7 +48,7 @@ from benchmarks.servers import (
     rss_kb,
 )
 from ingestion.stream.nats_server import find_binary
-from market.wire.messages import Alert, Direction, Explanation, Method, Severity, State, encode
+from market.wire.messages import Alert, Direction, Explanation, Lifecycle, Method, Severity, encode
 
 CASES: Final = ("broadcast", "selective")
 SYMBOLS: Final = 200
@@ -84,7 +84,7 @@ def alert(number: int, sentence: str = "") -> Alert:
         id=f"S{number % SYMBOLS:03d}USDT-{number}", revision=1, symbol=f"S{number % SYMBOLS:03d}USDT",
         venue="binance", interval="1s", method=Method.Z_SCORE, severity=SEVERITIES[number // SYMBOLS % 4],
         direction=Direction.UP, score=6.5, threshold=4.0, price=100.0, expected=98.0, lower=96.0, upper=99.0,
-        change_pct=2.0, timestamp=1_700_000_000_000, detected_at=1_700_000_000_040, state=State.OPEN, spark=[],
+        change_pct=2.0, timestamp=1_700_000_000_000, detected_at=1_700_000_000_040, state=Lifecycle.OPEN, spark=[],
         explanation=Explanation(sentence=sentence), incident=None,
     )  # fmt: skip
 

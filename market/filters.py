@@ -14,7 +14,7 @@ from rest_framework.request import Request
 
 from market.models import Anomaly, ReviewState
 from market.wire.decoding import time_ms
-from market.wire.messages import SEVERITIES, Direction, InvalidMessage, MarketType, Severity, State
+from market.wire.messages import SEVERITIES, Direction, InvalidMessage, Lifecycle, MarketType, Severity
 from market.wire.times import moment
 
 Found = QuerySet[Anomaly]
@@ -118,7 +118,7 @@ class AnomalyFilter(django_filters.FilterSet):
     severity = SeverityFilter(plural="severities")
     min_severity = SeverityFilter(at_least=True)
     direction = WordsFilter("direction", allowed=list(Direction))
-    state = WordsFilter("state", allowed=list(State))
+    state = WordsFilter("state", allowed=list(Lifecycle))
     review_state = WordsFilter("review_state", allowed=ReviewState.values, spelling=str.lower)
 
     @classmethod

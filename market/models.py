@@ -7,7 +7,7 @@ from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.db import models
 
-from market.wire.messages import Direction, MarketType, State, unify_symbol
+from market.wire.messages import Direction, Lifecycle, MarketType, unify_symbol
 
 
 class SeverityRank(models.IntegerChoices):
@@ -26,7 +26,7 @@ class ReviewState(models.TextChoices):
     FALSE_POSITIVE = "false_positive", "False positive"
 
 
-def enum_choices(values: type[Direction] | type[State] | type[MarketType]) -> list[tuple[str, str]]:
+def enum_choices(values: type[Direction] | type[Lifecycle] | type[MarketType]) -> list[tuple[str, str]]:
     return [(value.value, value.value.replace("_", " ").capitalize()) for value in values]
 
 
@@ -40,7 +40,7 @@ class Anomaly(models.Model):
     id = models.CharField(primary_key=True, max_length=80)
     revision = models.PositiveIntegerField()
     severity = models.PositiveSmallIntegerField(choices=SeverityRank)
-    state = models.CharField(max_length=10, choices=enum_choices(State))
+    state = models.CharField(max_length=10, choices=enum_choices(Lifecycle))
     timestamp = models.DateTimeField(help_text="Close time of the candle that shows it.")
     detected_at = models.DateTimeField()
     epoch = models.BigIntegerField()

@@ -9,11 +9,11 @@ from market.wire.messages import (
     Alert,
     Anomaly,
     Direction,
+    Lifecycle,
     MarketStress,
     Method,
     SectorAnomaly,
     Severity,
-    State,
     SynchronizedMovement,
 )
 
@@ -37,7 +37,7 @@ def line(anomaly: Anomaly) -> Text:
     text.append(*_ARROWS[direction] if direction else ("●", "magenta"))
     text.append(f" {subject}", style="bold")
     text.append(f"  {figures}")
-    if anomaly.state is not State.OPEN or anomaly.revision > 1:
+    if anomaly.state is not Lifecycle.OPEN or anomaly.revision > 1:
         text.append(f"  {anomaly.state.lower()}, revision {anomaly.revision}", style="dim")
     return text
 

@@ -25,7 +25,7 @@ from alerts.detectors.volatility import Volatility
 from alerts.detectors.volume import Volume
 from alerts.detectors.z_score import ZScore
 from market.detectors.panel import Bools, Floats, Panel
-from market.detectors.state import State
+from market.detectors.snapshot import Snapshot
 from market.detectors.statistics import MAD_TO_SIGMA
 from market.detectors.synchronized import MarketView
 from market.wire.messages import Method, MethodScore, Severity
@@ -42,7 +42,7 @@ SHARED: Final = (Method.Z_SCORE, Method.MAD, Method.EWMA)
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class Assessment:
     """How far each column (n,) stands out, by the methods counted here.
 
     `level` 0–4, `strength` (1 at LOW), `size` S / θ, `leading` index of the method that says most, `up` the direction.
@@ -71,8 +71,8 @@ class Standing:
 class BankView:
     """`own`: what a symbol does by itself. `shared`: moves that are mostly the market's, never above MEDIUM."""
 
-    own: Standing
-    shared: Standing
+    own: Assessment
+    shared: Assessment
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,11 +131,11 @@ class Bank:
             detector.widen(columns)
         self.calibration.widen(columns)
 
-    def state(self) -> State:
-        parts = {detector.method.value: detector.state() for detector in self.detectors}
-        return parts | {"calibration": self.calibration.state()}
+    def snapshot(self) -> Snapshot:
+        parts = {detector.method.value: detector.snapshot() for detector in self.detectors}
+        return parts | {"calibration": self.calibration.snapshot()}
 
-    def restore(self, state: State) -> None:
+    def restore(self, state: Snapshot) -> None:
         for detector in self.detectors:
             detector.restore(state[detector.method.value])
         self.calibration.restore(state["calibration"])
@@ -149,8 +149,8 @@ class Bank:
         shared = np.zeros_like(own[: len(SHARED)])
         if market is not None:
             # Between half of the market's move and twice as much: mostly the market's.
-            least, most = np.sort([0.5 * market.moves, 2.0 * market.moves], axis=0)[:, :, None]
-            returns = panel.returns - market.owed
+            least, most = np.sort([0.5 * market.returns, 2.0 * market.returns], axis=0)[:, :, None]
+            returns = panel.returns - market.stale_returns
             with_market = (returns > least) & (returns < most)
             for row, scores in enumerate(self.scores[: len(SHARED)]):
                 near = with_market.take(scores.horizon * own.shape[1] + np.arange(own.shape[1]))
@@ -158,7 +158,7 @@ class Bank:
                 own[row] *= ~near
         size = self.residual.projected / self.residual.economic_size
         surge = self.volume.gate
-        view = BankView(own=self._standing(own, size, surge), shared=self._standing(shared))
+        view = BankView(own=self._assess(own, size, surge), shared=self._assess(shared))
         self.deviation, self.against_market = self.mad.samples.deviation.copy(), market is not None
         self.limits, self.sizes = self.calibration.limits.copy(), self.calibration.sizes.copy()
         self.calibration.learn(own, np.where(surge >= SURGES[0], size, 0.0))
@@ -166,13 +166,13 @@ class Bank:
             detector.learn(panel, market)
         return view
 
-    def _standing(self, strengths: Floats, size: Floats | None = None, surge: Floats | None = None) -> Standing:
+    def _assess(self, strengths: Floats, size: Floats | None = None, surge: Floats | None = None) -> Assessment:
         """By the strengths (methods, n) of the first methods; by size too, when that is given."""
         low, medium = self.calibration.limits[:, : len(strengths), None]
         relative = strengths / low
         strength = relative.max(axis=0)
         sizes = np.zeros_like(strength) if size is None else size
-        standing = Standing(
+        assessment = Assessment(
             level=np.zeros(len(strength), dtype=np.int64),
             strength=strength,
             size=sizes,
@@ -180,9 +180,9 @@ class Bank:
             up=np.zeros(len(strength), dtype=bool),
         )
         # Next to nobody stands out: what is left to be said is said of those.
-        columns = np.array(standing.candidates(), dtype=np.intp)
+        columns = np.array(assessment.candidates(), dtype=np.intp)
         if not len(columns):
-            return standing
+            return assessment
         level = (strength[columns] >= 1.0).astype(np.int64) + (strengths[:, columns] >= medium).any(axis=0)
         leading = relative[:, columns].argmax(axis=0)
         if size is not None and surge is not None:
@@ -190,9 +190,9 @@ class Bank:
             for rank, multiple, least in self._grave(self.calibration.sizes):
                 level[(size[columns] >= multiple) & (surge[columns] >= least)] = rank
             leading[level >= HIGH] = residual
-        standing.level[columns], standing.leading[columns] = level, leading
-        standing.up[columns] = self._up(columns, leading, level)
-        return standing
+        assessment.level[columns], assessment.leading[columns] = level, leading
+        assessment.up[columns] = self._up(columns, leading, level)
+        return assessment
 
     @staticmethod
     def _grave(sizes: Floats) -> list[tuple[int, float, float]]:
@@ -213,8 +213,8 @@ class Bank:
         up: Bools = moves[leading, np.arange(len(columns))] >= 0
         return np.where(level >= HIGH, self.residual.rises(columns), up)
 
-    def finding(self, column: int, standing: Standing) -> Finding:
-        leading, level = int(standing.leading[column]), int(standing.level[column])
+    def finding(self, column: int, assessment: Assessment) -> Finding:
+        leading, level = int(assessment.leading[column]), int(assessment.level[column])
         drifts = self.methods[leading] is Method.CUSUM
         if level >= HIGH:
             scores, at = self.residual.biggest(self.panel, column), 0
@@ -224,7 +224,7 @@ class Bank:
         threshold = scores.score_at(float(self.limits[0, leading]), at)
         evidence: dict[str, Any] = {}
         if level >= HIGH:
-            size, surge = float(standing.size[column]), float(self.volume.gate[column])
+            size, surge = float(assessment.size[column]), float(self.volume.gate[column])
             multiple, least = next(
                 (multiple, least)
                 for rank, multiple, least in self._grave(self.sizes)

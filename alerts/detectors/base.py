@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from market.detectors.panel import Floats, Panel
-from market.detectors.state import State
+from market.detectors.snapshot import Snapshot
 from market.detectors.statistics import largest
 from market.detectors.synchronized import MarketView
 from market.wire.messages import Method
@@ -59,9 +59,9 @@ class Detector(Protocol):
 
     def learn(self, panel: Panel, market: MarketView | None) -> None: ...
 
-    def state(self) -> State: ...
+    def snapshot(self) -> Snapshot: ...
 
-    def restore(self, state: State) -> None: ...
+    def restore(self, state: Snapshot) -> None: ...
 
 
 def move_scores(

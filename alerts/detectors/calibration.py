@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from market.detectors.panel import Floats, Panel, widened
-from market.detectors.state import Stateful
+from market.detectors.snapshot import Stateful
 from market.wire.messages import SEVERITIES, Severity
 
 BLOCK_MS: Final = 30 * 60_000

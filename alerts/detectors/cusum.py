@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from alerts.detectors.base import SMALLEST_SIGMA, Scores, due
 from market.detectors.panel import Floats, Panel, widened
-from market.detectors.state import Stateful
+from market.detectors.snapshot import Stateful
 from market.detectors.statistics import RunningMean, decay
 from market.detectors.synchronized import MarketView
 from market.wire.messages import Method
@@ -163,4 +163,4 @@ class Cusum(Stateful):
     @staticmethod
     def _residual(panel: Panel, market: MarketView | None) -> Floats:
         shortest: Floats = panel.returns[0]
-        return shortest if market is None else shortest - market.owed[0] - market.moves[0]
+        return shortest if market is None else shortest - market.stale_returns[0] - market.returns[0]

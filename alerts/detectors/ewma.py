@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from alerts.detectors.base import SMALLEST_SIGMA, Scores, move_scores
 from market.detectors.panel import Panel, widened
-from market.detectors.state import Stateful
+from market.detectors.snapshot import Stateful
 from market.detectors.statistics import RunningMean, decay
 from market.detectors.synchronized import MarketView
 from market.wire.messages import Method

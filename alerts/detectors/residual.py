@@ -36,7 +36,7 @@ from numpy.typing import NDArray
 
 from alerts.detectors.base import SMALLEST_SIGMA, Scores, due, move_scores
 from market.detectors.panel import LONGEST_MS, Bools, Floats, Panel, widened
-from market.detectors.state import Stateful
+from market.detectors.snapshot import Stateful
 from market.detectors.statistics import MAD_TO_SIGMA, RunningMean, Samples, decay, median
 from market.detectors.synchronized import MarketView
 from market.wire.messages import Method
@@ -107,13 +107,13 @@ class Residual(Stateful):
         return BASE_THRESHOLD * float(np.clip(usual, CALMEST, 1.0))
 
     def score(self, panel: Panel, market: MarketView | None) -> Scores:
-        residual = panel.returns if market is None else panel.returns - market.owed - market.moves[:, None]
+        residual = panel.returns if market is None else panel.returns - market.stale_returns - market.returns[:, None]
         sigma = np.maximum(np.sqrt(self.variance.mean), SMALLEST_SIGMA)
-        moves = np.zeros(len(panel.horizon_bars)) if market is None else market.moves
+        moves = np.zeros(len(panel.horizon_bars)) if market is None else market.returns
         beta, spread = self.beta()
         explained = beta * moves[:, None]
         if market is not None:
-            explained += market.sectors + market.owed
+            explained += market.sectors + market.stale_returns
         # np.hypot guards against overflow that returns cannot cause, and takes four times as long.
         scale = np.sqrt((sigma * panel.root_time) ** 2 + (spread * moves[:, None]) ** 2)
         ready = panel.fresh & (self.count >= self.needed)
@@ -172,7 +172,7 @@ class Residual(Stateful):
         bounded = np.clip(residual[0], -bound, bound)
         real = panel.known
         if market is not None:
-            move = market.moves[0]
+            move = market.returns[0]
             weight = (self.count >= self.needed) * real * (self.share * panel.steps * move / sigma**2)
             self.together *= self.beta_keep**panel.steps
             self.together += np.array([weight * move, weight * (bounded + move)])

@@ -15,7 +15,7 @@ import numpy as np
 from alerts.detectors.base import Scores, due
 from alerts.detectors.surge import surge_scores
 from market.detectors.panel import LONGEST_MS, Floats, Panel, widened
-from market.detectors.state import Stateful
+from market.detectors.snapshot import Stateful
 from market.detectors.statistics import Samples, largest
 from market.detectors.synchronized import MarketView
 from market.wire.messages import Method

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from alerts.detectors.base import Scores, due
 from alerts.detectors.surge import surge_scores
 from market.detectors.panel import Floats, Panel, widened
-from market.detectors.state import Stateful
+from market.detectors.snapshot import Stateful
 from market.detectors.statistics import Samples, decay, largest
 from market.detectors.synchronized import MarketView
 from market.wire.messages import Method

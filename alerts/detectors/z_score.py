@@ -12,7 +12,7 @@ import numpy as np
 
 from alerts.detectors.base import SMALLEST_SIGMA, Scores, move_scores
 from market.detectors.panel import Floats, Panel, widened
-from market.detectors.state import Stateful
+from market.detectors.snapshot import Stateful
 from market.detectors.synchronized import MarketView
 from market.wire.messages import Method
 

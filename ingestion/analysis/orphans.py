@@ -18,7 +18,7 @@ from ingestion.bridge import decode
 from ingestion.engine.engine import anomaly_id, subjects
 from ingestion.stream.nats import ANOMALIES, CANDLES, epoch_ms
 from ingestion.stream.reader import StreamReader
-from market.wire.messages import Alert, Anomaly, InvalidMessage, State
+from market.wire.messages import Alert, Anomaly, InvalidMessage, Lifecycle
 
 logger = logging.getLogger(__name__)
 
@@ -50,7 +50,7 @@ class Orphans:
         last = self.open.get(anomaly.id)
         if anomaly.revision <= last.revision if last else not made_here(anomaly, self._markets):
             return
-        if anomaly.state is State.CLOSED:
+        if anomaly.state is Lifecycle.CLOSED:
             self.open.pop(anomaly.id, None)
             return
         self.open[anomaly.id] = _brief(anomaly)
@@ -62,7 +62,7 @@ class Orphans:
         """The last revision of each."""
         return [
             msgspec.structs.replace(
-                _brief(anomaly), revision=anomaly.revision + 1, state=State.CLOSED, detected_at=now_ms
+                _brief(anomaly), revision=anomaly.revision + 1, state=Lifecycle.CLOSED, detected_at=now_ms
             )
             for anomaly in self.open.values()
         ]

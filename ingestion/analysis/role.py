@@ -22,7 +22,7 @@ from nats.aio.client import Client
 
 from ingestion.analysis import snapshot
 from ingestion.analysis.orphans import find_orphans
-from ingestion.analysis.snapshot import Snapshot
+from ingestion.analysis.snapshot import AnalysisSnapshot
 from ingestion.engine.engine import Engine
 from ingestion.sectors import followed
 from ingestion.stream.metrics import ANALYSIS_LEFT_OUT, ANALYSIS_SECONDS, SNAPSHOT_SECONDS
@@ -31,7 +31,7 @@ from ingestion.stream.reader import Received, open_reader
 from ingestion.stream.rejects import Rejects
 from market.detectors.overview import overview
 from market.detectors.sector import Sectors
-from market.detectors.state import State as SavedState
+from market.detectors.snapshot import Snapshot
 from market.wire.decoding import decode_batch
 from market.wire.messages import (
     Anomaly,
@@ -128,9 +128,11 @@ class Analysis:
             venue, interval = key
             apart = abs(self._latest[venue] - self._closed_at[key])
             comes = apart <= _STILL_COMES * interval_ms(interval)
-            if comes and self._engines[key].stress is not None:
+            if comes and self._engines[key].stress_index is not None:
                 chosen.setdefault(venue, self._engines[key])
-        return [_at_a_glance(engine, engine.stress) for engine in chosen.values() if engine.stress is not None]
+        return [
+            _at_a_glance(engine, engine.stress_index) for engine in chosen.values() if engine.stress_index is not None
+        ]
 
     def close(self, detected_at: int) -> list[Anomaly]:
         """The end of what is still open: nobody watches it any more."""
@@ -148,11 +150,11 @@ class Analysis:
     def open_anomalies(self) -> list[Anomaly]:
         return [message for engine in self._engines.values() for message in engine.open_anomalies()]
 
-    def states(self) -> list[SavedState]:
+    def snapshots(self) -> list[Snapshot]:
         """Of every engine; to be written down before the next update."""
-        return [engine.state() | {"closed_at": self._closed_at[key]} for key, engine in self._engines.items()]
+        return [engine.snapshot() | {"closed_at": self._closed_at[key]} for key, engine in self._engines.items()]
 
-    def restore(self, states: Sequence[SavedState], now_ms: int) -> None:
+    def restore(self, states: Sequence[Snapshot], now_ms: int) -> None:
         """Go on where another analysis stopped. Raises `ValueError` for what is not its `states`."""
         for saved in states:
             try:
@@ -271,7 +273,7 @@ async def run_analyze(client: Client, stop: asyncio.Event) -> None:
     """Analyse candles until `stop` is set; then save what is known, for the next one to go on."""
     publisher = await Publisher.open(client)
     analysis = Analysis(settings.ALERTS_PER_DAY, settings.SECTOR_MAX_AGE_S * 1000)
-    keeper = Keeper(settings.DATA_DIR / "analysis.state", settings.ANALYSIS_SAVE_EVERY_S)
+    keeper = SnapshotSaver(settings.DATA_DIR / "analysis.state", settings.ANALYSIS_SAVE_EVERY_S)
     epoch, position = await load_position(client, publisher.jetstream)
     # Without a stream there is no place to go on from.
     saved = await keeper.restore(analysis) if publisher.jetstream else None
@@ -314,7 +316,7 @@ async def run_analyze(client: Client, stop: asyncio.Event) -> None:
         await reader.close()
 
 
-async def _leads_on(client: Client, saved: Snapshot, epoch: int, position: int) -> bool:
+async def _leads_on(client: Client, saved: AnalysisSnapshot, epoch: int, position: int) -> bool:
     """Whether the stream still has all candles behind `saved` of which something may have been published."""
     if epoch in (0, saved.epoch) and position <= saved.offset:
         return True
@@ -325,7 +327,7 @@ async def _leads_on(client: Client, saved: Snapshot, epoch: int, position: int) 
     return False
 
 
-class Keeper:
+class SnapshotSaver:
     """Saves an analysis in a file, now and then. Failing to costs a log line, and the next start a warm-up.
 
     The analysis waits while its states are written (the event loop does not: a thread does it); the disk is waited for
@@ -338,7 +340,7 @@ class Keeper:
         self._saved_at = time.monotonic()
         self._replacing: asyncio.Task[None] | None = None
 
-    async def restore(self, analysis: Analysis) -> Snapshot | None:
+    async def restore(self, analysis: Analysis) -> AnalysisSnapshot | None:
         """Give `analysis` what was saved last, if that can be had."""
         saved = await asyncio.to_thread(snapshot.read, self._path)
         if saved is None:
@@ -359,7 +361,7 @@ class Keeper:
     async def save(self, analysis: Analysis, epoch: int, offset: int) -> None:
         """`offset` is that of the last batch that went into `analysis`."""
         await self.close()
-        state = Snapshot(epoch, offset, analysis.open_anomalies(), analysis.states())
+        state = AnalysisSnapshot(epoch, offset, analysis.open_anomalies(), analysis.snapshots())
         begun = time.monotonic()
         try:
             size = await asyncio.to_thread(snapshot.write, self._path, state)

@@ -18,7 +18,7 @@ from typing import Any, Final
 import numpy as np
 
 from alerts.detectors.bank import VERSION
-from market.detectors.state import State, packed, unpack
+from market.detectors.snapshot import Snapshot, packed, unpack
 from market.wire.decoding import decode_alert, decode_market
 from market.wire.messages import Alert, Anomaly, InvalidMessage, encode
 
@@ -31,19 +31,19 @@ _DETECTORS: Final = ("alerts.detectors.", "ingestion.engine.episodes", "ingestio
 
 
 @dataclass(frozen=True, slots=True)
-class Snapshot:
+class AnalysisSnapshot:
     """`epoch`, `offset`: the place in the candle stream behind the last batch that went in. `engines` is empty when
     their states are of another version."""
 
     epoch: int
     offset: int
     open: list[Anomaly]
-    engines: list[State]
+    engines: list[Snapshot]
 
 
-def write(path: Path, snapshot: Snapshot) -> int:
+def write(path: Path, snapshot: AnalysisSnapshot) -> int:
     """Write beside `path`, for `replace` to put it there; the size in bytes. The states must not change meanwhile."""
-    document: State = {
+    document: Snapshot = {
         "format": FORMAT,
         "detectors": detectors(),
         "epoch": snapshot.epoch,
@@ -67,7 +67,7 @@ def replace(path: Path) -> None:
     _beside(path).replace(path)
 
 
-def read(path: Path) -> Snapshot | None:
+def read(path: Path) -> AnalysisSnapshot | None:
     """The last snapshot; None, and a line in the log that says why, when there is none to be used."""
     try:
         payload = path.read_bytes()
@@ -94,14 +94,14 @@ def detectors() -> str:
     return f"{VERSION}.{digest.hexdigest()}"
 
 
-def _decoded(payload: bytes) -> Snapshot:
+def _decoded(payload: bytes) -> AnalysisSnapshot:
     body, checksum = memoryview(payload)[:-_CHECKSUM_BYTES], payload[-_CHECKSUM_BYTES:]
     if zlib.crc32(body).to_bytes(_CHECKSUM_BYTES, "little") != checksum:
         raise ValueError("its checksum is another")
     saved: dict[str, Any] = unpack(body)
     if saved["format"] != FORMAT:
         raise ValueError(f"format {saved['format']} is not {FORMAT}")
-    snapshot = Snapshot(
+    snapshot = AnalysisSnapshot(
         epoch=saved["epoch"],
         offset=saved["offset"],
         open=[(decode_alert if alert else decode_market)(line, received_at=0) for alert, line in saved["open"]],

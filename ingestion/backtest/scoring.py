@@ -23,9 +23,9 @@ from market.wire.messages import (
     SEVERITIES,
     Alert,
     Anomaly,
+    Lifecycle,
     MarketStress,
     Severity,
-    State,
     SynchronizedMovement,
     unify_symbol,
 )
@@ -219,7 +219,7 @@ def _time_ms(text: str | None) -> int | None:
 def alarms(anomalies: Iterable[Anomaly]) -> Iterator[Alarm]:
     """Of all revisions those that do not close; sectors have no catalogue and are left out."""
     for anomaly in anomalies:
-        if anomaly.state is not State.CLOSED and (alarm := _alarm(anomaly)):
+        if anomaly.state is not Lifecycle.CLOSED and (alarm := _alarm(anomaly)):
             yield alarm
 
 

@@ -16,12 +16,12 @@ from typing import Any, Final, Protocol, cast
 import msgspec
 import numpy as np
 
-from alerts.detectors.bank import EXIT, Bank, BankView, Standing
+from alerts.detectors.bank import EXIT, Assessment, Bank, BankView
 from alerts.detectors.explanation import fill, history
 from ingestion.engine.episodes import Episode, Episodes
 from market.detectors.panel import Panel
 from market.detectors.sector import Sectors, SectorView
-from market.detectors.state import State as SavedState
+from market.detectors.snapshot import Snapshot
 from market.detectors.stress import Stress, StressView
 from market.detectors.synchronized import LEVELS, Market, MarketView
 from market.wire.messages import (
@@ -29,12 +29,12 @@ from market.wire.messages import (
     Anomaly,
     CandleBatch,
     Direction,
+    Lifecycle,
     MarketAnomaly,
     MarketStress,
     MarketType,
     SectorAnomaly,
     Severity,
-    State,
     StressIndex,
     SynchronizedMovement,
     interval_name,
@@ -85,9 +85,9 @@ def subjects(anomaly: Anomaly) -> tuple[str, ...]:
 
 
 class Saved(Protocol):
-    def state(self) -> SavedState: ...
+    def snapshot(self) -> Snapshot: ...
 
-    def restore(self, state: SavedState) -> None: ...
+    def restore(self, state: Snapshot) -> None: ...
 
 
 class Engine:
@@ -96,8 +96,8 @@ class Engine:
     `sectors` names the sectors of a symbol; it is asked once, when the symbol is first seen. `alerts_per_day`: how
     many alerts of a severity or above to raise in the whole universe (`alerts.detectors.calibration`).
 
-    `stress` is the market's index as of the last batch (None until eight symbols are live). Raises `ValueError` for a
-    budget of an unknown severity.
+    `stress_index` is the market's index as of the last batch (None until eight symbols are live). Raises `ValueError`
+    for a budget of an unknown severity.
     """
 
     def __init__(
@@ -112,7 +112,7 @@ class Engine:
         sectors_of = sectors if callable(sectors) else lambda symbol: sectors.get(symbol, ())
         self.panel = Panel(interval)
         self.market = Market(self.panel)
-        self.strain = Stress(self.panel)
+        self.stress = Stress(self.panel)
         self.sectors = Sectors(self.panel, sectors_of)
         self.bank = Bank(self.panel, {Severity(name): count for name, count in (alerts_per_day or {}).items()})
         bar = self.panel.bar_ms
@@ -124,13 +124,13 @@ class Engine:
             RENEW_MS,
             turn_ms=max(SYMBOL_TURN_MS, bar),
         )
-        self.moves: Episodes[MarketType, MarketAnomaly] = Episodes(
+        self.market_episodes: Episodes[MarketType, MarketAnomaly] = Episodes(
             Episode[MarketType, MarketAnomaly], max(MARKET_HOLD_MS, 2 * bar), COOLDOWN_MS, RENEW_MS
         )
-        self.departures: Episodes[str, SectorAnomaly] = Episodes(
+        self.sector_episodes: Episodes[str, SectorAnomaly] = Episodes(
             Episode[str, SectorAnomaly], max(SECTOR_HOLD_MS, 2 * bar), COOLDOWN_MS, RENEW_MS
         )
-        self.stress: StressIndex | None = None
+        self.stress_index: StressIndex | None = None
 
     def update(self, batch: CandleBatch, detected_at: int) -> list[Anomaly]:
         """Score one batch and learn from it; the revisions it gives rise to, in publishing order.
@@ -144,20 +144,20 @@ class Engine:
             return []
         if self.panel.capacity > columns:
             self.bank.widen(self.panel.capacity)
-            self.strain.widen(self.panel.capacity)
+            self.stress.widen(self.panel.capacity)
         market = self.market.update()
-        departures: list[SectorView] = []
+        sector_views: list[SectorView] = []
         if market is not None:
-            departures = self.sectors.update(market)
+            sector_views = self.sectors.update(market)
             market = replace(market, sectors=self.sectors.beyond())
         view = self.bank.update(market)
         if market is not None:
-            strain = self.strain.update(market)
-            self.stress = self._index(strain, market.universe)
-            found += self._market(market, strain, detected_at)
-            found += self._sectors(departures, detected_at)
+            stress = self.stress.update(market)
+            self.stress_index = self._index(stress, market.universe)
+            found += self._market(market, stress, detected_at)
+            found += self._sectors(sector_views, detected_at)
         else:
-            self.stress = None
+            self.stress_index = None
         found += self._symbols(view, market, detected_at)
         found += self._expired(detected_at)
         return [self._counted(message) for message in found]
@@ -166,19 +166,19 @@ class Engine:
         """Close what is still open: the source ended or starts over."""
         now = self.panel.close_time
         ended: Iterator[Episode[Any, Any]] = chain(
-            self.moves.close_all(now), self.departures.close_all(now), self.alerts.close_all(now)
+            self.market_episodes.close_all(now), self.sector_episodes.close_all(now), self.alerts.close_all(now)
         )
         return [self._closed(episode, detected_at) for episode in ended]
 
-    def state(self) -> SavedState:
+    def snapshot(self) -> Snapshot:
         """All that was learnt and is open, bit for bit: an engine that restores it goes on as this one would.
 
-        To be written down before the next update (`market.detectors.state.packed`).
+        To be written down before the next update (`market.detectors.snapshot.packed`).
         """
-        parts = {name: part.state() for name, part in self._parts().items()}
+        parts = {name: part.snapshot() for name, part in self._parts().items()}
         return {"venue": self.venue, "interval": self.interval, **parts}
 
-    def restore(self, saved: SavedState) -> None:
+    def restore(self, saved: Snapshot) -> None:
         """Go on where another engine of this venue and interval stopped. Raises `ValueError` for anything else."""
         mine = {"venue": self.venue, "interval": self.interval}
         if {name: saved.get(name) for name in mine} != mine:
@@ -192,7 +192,7 @@ class Engine:
     def open_anomalies(self) -> list[Anomaly]:
         """The last revision of everything that has not ended."""
         episodes: Iterator[Episode[Any, Any]] = chain(
-            self.moves.open.values(), self.departures.open.values(), self.alerts.open.values()
+            self.market_episodes.open.values(), self.sector_episodes.open.values(), self.alerts.open.values()
         )
         return [episode.message for episode in episodes if episode.message is not None]
 
@@ -200,12 +200,12 @@ class Engine:
         return {
             "panel": self.panel,
             "market": self.market,
-            "strain": self.strain,
+            "stress": self.stress,
             "sectors": self.sectors,
             "bank": self.bank,
             "alerts": self.alerts,
-            "moves": self.moves,
-            "departures": self.departures,
+            "market_episodes": self.market_episodes,
+            "sector_episodes": self.sector_episodes,
         }
 
     # --- The market -------------------------------------------------------------------------------------------------
@@ -219,9 +219,9 @@ class Engine:
             (MarketType.MARKET_STRESS, LEVELS, True),
         ):
             level = int((market.strength >= levels).sum()) if wide else 0
-            known = self.moves.open.get(kind)
+            known = self.market_episodes.open.get(kind)
             kept = known is not None and market.strength >= MARKET_EXIT * levels[min(known.level, HIGH) - 1]
-            for episode in self.moves.observe(kind, level, kept, market.up, now):
+            for episode in self.market_episodes.observe(kind, level, kept, market.up, now):
                 if kind is MarketType.SYNCHRONIZED_MOVEMENT:
                     build = partial(self._synchronized, episode, market, detected_at)
                 else:
@@ -240,10 +240,10 @@ class Engine:
             universe=universe,
         )
 
-    def _sectors(self, departures: Sequence[SectorView], detected_at: int) -> list[Anomaly]:
+    def _sectors(self, sector_views: Sequence[SectorView], detected_at: int) -> list[Anomaly]:
         found: list[Anomaly] = []
-        for seen in departures:
-            episodes = self.departures.observe(
+        for seen in sector_views:
+            episodes = self.sector_episodes.observe(
                 seen.sector, seen.level, seen.strength >= EXIT, seen.excess >= 0, self.panel.close_time
             )
             for episode in episodes:
@@ -253,7 +253,7 @@ class Engine:
     def _synchronized(
         self, episode: Episode[MarketType, MarketAnomaly], market: MarketView, detected_at: int
     ) -> SynchronizedMovement:
-        changes = 100 * np.expm1((self.panel.returns - market.owed)[market.horizon, market.members])
+        changes = 100 * np.expm1((self.panel.returns - market.stale_returns)[market.horizon, market.members])
         return SynchronizedMovement(
             id=self._id(MarketType.SYNCHRONIZED_MOVEMENT, episode.opened_at),
             **self._life(episode, detected_at),
@@ -321,28 +321,28 @@ class Engine:
         now = self.panel.close_time
         incident = self._incident()
         sectors = self._covered_by_sectors()
-        parts: list[tuple[Standing, str | None]] = [(view.own, None)]
+        parts: list[tuple[Assessment, str | None]] = [(view.own, None)]
         found: list[Anomaly] = self._left_behind(detected_at)
         if incident is not None and incident.message is not None:
             parts.append((view.shared, incident.message.id))
             if incident.turned_at == now:
                 found += self._adopt(view, incident.message.id, incident.up, detected_at)
-        for standing, covering in parts:
-            for column in standing.candidates():
-                up = bool(standing.up[column])
+        for assessment, covering in parts:
+            for column in assessment.candidates():
+                up = bool(assessment.up[column])
                 if covering and incident is not None and up != incident.up:
                     continue
-                level = int(standing.level[column])
+                level = int(assessment.level[column])
                 key = (column, covering or "")
                 if not covering and level < HIGH and key not in self.alerts.open and (column, up) in sectors:
                     key = (column, sectors[column, up])
                 known = self.alerts.open.get(key)
                 before = known.level if known else 0
-                kept = known is not None and standing.kept(column, before)
+                kept = known is not None and assessment.kept(column, before)
                 for episode in self.alerts.observe(key, level, kept, up, now):
-                    if not episode.key[1] and episode.state is not State.CLOSED:
+                    if not episode.key[1] and episode.state is not Lifecycle.CLOSED:
                         self.bank.calibration.raised(before if episode is known else 0, episode.level)
-                    build = partial(self._alert, episode, standing, market, detected_at)
+                    build = partial(self._alert, episode, assessment, market, detected_at)
                     found.append(self._publish(episode, detected_at, build))
         return found
 
@@ -367,7 +367,9 @@ class Engine:
 
     def _left_behind(self, detected_at: int) -> list[Anomaly]:
         """The end of the parts of what has turned round: the symbols that go its way now get new ones."""
-        covers: Iterator[Episode[Any, Any]] = chain(self.moves.open.values(), self.departures.open.values())
+        covers: Iterator[Episode[Any, Any]] = chain(
+            self.market_episodes.open.values(), self.sector_episodes.open.values()
+        )
         ways = {cover.message.id: cover.up for cover in covers if cover.message is not None}
         behind = [part for part in self.alerts.open.values() if ways.get(part.key[1], part.up) != part.up]
         return [self._closed(self.alerts.end(part, self.panel.close_time), detected_at) for part in behind]
@@ -376,19 +378,19 @@ class Engine:
         """(column, up) → the open sector anomaly that the symbol is moving along with."""
         return {
             (self.panel.columns[symbol], episode.up): episode.message.id
-            for episode in self.departures.open.values()
+            for episode in self.sector_episodes.open.values()
             if episode.message is not None
             for symbol in episode.message.affected_symbols
         }
 
     def _incident(self) -> Episode[MarketType, MarketAnomaly] | None:
-        return self.moves.open.get(MarketType.SYNCHRONIZED_MOVEMENT)
+        return self.market_episodes.open.get(MarketType.SYNCHRONIZED_MOVEMENT)
 
     def _alert(
-        self, episode: Episode[AlertKey, Alert], standing: Standing, market: MarketView | None, detected_at: int
+        self, episode: Episode[AlertKey, Alert], assessment: Assessment, market: MarketView | None, detected_at: int
     ) -> Alert:
         column, incident = episode.key
-        finding = self.bank.finding(column, standing)
+        finding = self.bank.finding(column, assessment)
         # The band is what was usual when it opened: its own move must not widen it.
         opened = episode.message.explanation.parameters if episode.message else {}
         fields, explanation = fill(self.panel, column, finding, opened.get("sigma", finding.sigma))
@@ -427,7 +429,7 @@ class Engine:
 
     def _publish(self, episode: Episode[Any, Any], detected_at: int, build: Callable[[], Anomaly]) -> Anomaly:
         """The message for a revision; what `build` says, unless the episode ended."""
-        if episode.state is State.CLOSED:
+        if episode.state is Lifecycle.CLOSED:
             return self._closed(episode, detected_at)
         message = build()
         episode.message = message
@@ -443,17 +445,19 @@ class Engine:
         return msgspec.structs.replace(
             last,
             revision=episode.revision,
-            state=State.CLOSED,
+            state=Lifecycle.CLOSED,
             detected_at=detected_at,
             **changes,
         )
 
     def _expired(self, detected_at: int) -> list[Anomaly]:
         now = self.panel.close_time
-        market: Iterator[Episode[Any, Any]] = chain(self.moves.expire(now), self.departures.expire(now))
+        market: Iterator[Episode[Any, Any]] = chain(self.market_episodes.expire(now), self.sector_episodes.expire(now))
         found = [self._closed(episode, detected_at) for episode in market]
         # A part of an incident ends with it at the latest.
-        covers: Iterator[Episode[Any, Any]] = chain(self.moves.open.values(), self.departures.open.values())
+        covers: Iterator[Episode[Any, Any]] = chain(
+            self.market_episodes.open.values(), self.sector_episodes.open.values()
+        )
         current = {"", *(episode.message.id for episode in covers if episode.message)}
         parts = self.alerts.expire(now, lambda key: key[1] not in current)
         return found + [self._closed(episode, detected_at) for episode in parts]

@@ -12,8 +12,8 @@ from typing import Any, Final, Generic, TypeVar
 
 import msgspec
 
-from market.detectors.state import State as Saved
-from market.wire.messages import SEVERITIES, Escalation, Severity, State
+from market.detectors.snapshot import Snapshot
+from market.wire.messages import SEVERITIES, Escalation, Lifecycle, Severity
 
 # A pump, its dump and both once more are four anomalies, and on the day of a crash the market turns as often. What goes
 # on turning is still the last of them, which says every turn in a revision.
@@ -35,7 +35,7 @@ class Episode(Generic[K, M]):
     level: int
     kept_at: int
     said_at: int
-    state: State = State.OPEN
+    state: Lifecycle = Lifecycle.OPEN
     revision: int = 1
     turns: int = 0
     escalations: list[Escalation] = field(default_factory=list)
@@ -96,7 +96,7 @@ class Episodes(Generic[K, M]):
             episode.level = level
             episode.escalations.append(Escalation(episode.severity, now))
             self._head(episode, up, now)
-            return [self._change(episode, State.ESCALATED, now)]
+            return [self._change(episode, Lifecycle.ESCALATED, now)]
         if turned_round or (severe and now - episode.said_at >= self.renew_ms):
             self._head(episode, up, now)
             return [self._change(episode, episode.state, now)]
@@ -119,19 +119,19 @@ class Episodes(Generic[K, M]):
     def end(self, episode: Episode[K, M], now: int) -> Episode[K, M]:
         """Close it without a rest: another one of the same key may open at once."""
         del self.open[episode.key]
-        return self._change(episode, State.CLOSED, now)
+        return self._change(episode, Lifecycle.CLOSED, now)
 
     def close_all(self, now: int) -> Iterator[Episode[K, M]]:
         for episode in list(self.open.values()):
             yield self._close(episode, now)
 
-    def state(self) -> Saved:
+    def snapshot(self) -> Snapshot:
         return {
             "open": [msgspec.to_builtins(episode) for episode in self.open.values()],
             "rested": [[msgspec.to_builtins(key), *rest] for key, rest in self.rested.items()],
         }
 
-    def restore(self, state: Saved) -> None:
+    def restore(self, state: Snapshot) -> None:
         """Take over what `state` gave. Raises `msgspec.ValidationError` when it is of another kind."""
         key_type = self.kind.__args__[0]
         episodes: list[Episode[K, M]] = [msgspec.convert(saved, self.kind) for saved in state["open"]]
@@ -152,7 +152,7 @@ class Episodes(Generic[K, M]):
     def _close(self, episode: Episode[K, M], now: int) -> Episode[K, M]:
         del self.open[episode.key]
         self.rested[episode.key] = (now, episode.level)
-        return self._change(episode, State.CLOSED, now)
+        return self._change(episode, Lifecycle.CLOSED, now)
 
     @staticmethod
     def _head(episode: Episode[K, M], up: bool, now: int) -> None:
@@ -160,7 +160,7 @@ class Episodes(Generic[K, M]):
             episode.up, episode.turned_at = up, now
 
     @staticmethod
-    def _change(episode: Episode[K, M], state: State, now: int) -> Episode[K, M]:
+    def _change(episode: Episode[K, M], state: Lifecycle, now: int) -> Episode[K, M]:
         episode.said_at = now
         episode.state = state
         episode.revision += 1

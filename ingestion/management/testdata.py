@@ -16,13 +16,13 @@ from market.wire.messages import (
     Direction,
     Explanation,
     HistoryPoint,
+    Lifecycle,
     MarketAnomaly,
     MarketStress,
     Method,
     MethodScore,
     SectorAnomaly,
     Severity,
-    State,
     StressComponent,
     StressMetric,
     SynchronizedMovement,
@@ -76,7 +76,7 @@ def curated_market(started_at: int, interval_ms: int) -> list[MarketAnomaly]:
     worse = msgspec.structs.replace(
         crash,
         revision=2,
-        state=State.ESCALATED,
+        state=Lifecycle.ESCALATED,
         severity=Severity.CRITICAL,
         detected_at=next(times),
         synchronization_ratio=0.96,
@@ -95,7 +95,7 @@ def curated_market(started_at: int, interval_ms: int) -> list[MarketAnomaly]:
         _sector(name("sector-down"), next(times), Severity.HIGH, "Meme", -8.2, -9.6),
         _sector(name("sector-up"), next(times), Severity.LOW, "AI", 3.1, 4.8),
         _synchronized(name("rally"), next(times), Severity.MEDIUM, Direction.UP, list(SYMBOLS[:19]), 1.7),
-        msgspec.structs.replace(worse, revision=3, state=State.CLOSED, detected_at=next(times)),
+        msgspec.structs.replace(worse, revision=3, state=Lifecycle.CLOSED, detected_at=next(times)),
     ]
 
 
@@ -138,7 +138,7 @@ def _alert(rng: random.Random, identifier: str, timestamp: int) -> Alert:
         change_pct=round(100 * move, 3),
         timestamp=timestamp,
         detected_at=timestamp,
-        state=State.OPEN,
+        state=Lifecycle.OPEN,
         spark=closes,
         explanation=_explanation(symbol, method, move, usual, size),
         incident=None,
@@ -218,7 +218,7 @@ def _opened(identifier: str, timestamp: int, severity: Severity) -> dict[str, An
         "severity": severity,
         "timestamp": timestamp,
         "detected_at": timestamp,
-        "state": State.OPEN,
+        "state": Lifecycle.OPEN,
         "universe": len(SYMBOLS),
     }
 

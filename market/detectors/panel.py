@@ -11,7 +11,7 @@ from typing import Final, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from market.detectors.state import Stateful
+from market.detectors.snapshot import Stateful
 from market.wire.messages import CandleBatch, interval_ms
 
 Floats = NDArray[np.float64]

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from market.detectors.panel import Floats, Panel
-from market.detectors.state import Stateful
+from market.detectors.snapshot import Stateful
 from market.detectors.statistics import RunningMean, decay
 from market.detectors.synchronized import MarketView
 
@@ -76,7 +76,7 @@ class Sectors(Stateful):
         panel = self.panel
         if not len(self.names):
             return []
-        residual = (panel.returns - market.owed - market.moves[:, None]) * panel.live
+        residual = (panel.returns - market.stale_returns - market.returns[:, None]) * panel.live
         counts = np.add.reduceat(panel.live[self.flat].astype(np.float64), self.starts)
         held = residual.take(self.flat, axis=1)
         total = np.add.reduceat(held, self.starts, axis=1)

@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Final, cast
 import msgspec
 import numpy as np
 
-State = dict[str, Any]
+Snapshot = dict[str, Any]
 
 _LENGTH_BYTES: Final = 8
 
@@ -18,11 +18,11 @@ class Stateful:
 
     KEPT: ClassVar[tuple[str, ...]] = ()
 
-    def state(self) -> State:
+    def snapshot(self) -> Snapshot:
         """The object's own arrays, not copies: write them down (`packed`) before it learns on."""
         return {name: _out(getattr(self, name)) for name in self.KEPT}
 
-    def restore(self, state: State) -> None:
+    def restore(self, state: Snapshot) -> None:
         """Take over a copy of what `state` gave. Raises `ValueError` when it is of something else."""
         if set(state) != set(self.KEPT):
             raise ValueError(f"not the state of a {type(self).__name__}: has {sorted(state)}")
@@ -35,10 +35,10 @@ class Stateful:
 
 
 def _out(value: Any) -> Any:
-    return value.state() if isinstance(value, Stateful) else value
+    return value.snapshot() if isinstance(value, Stateful) else value
 
 
-def packed(state: State) -> Iterator[bytes | memoryview]:
+def packed(state: Snapshot) -> Iterator[bytes | memoryview]:
     """One portable document in pieces: a MessagePack map, its length before it, and the bytes of its arrays behind it.
 
     The pieces are the arrays' own memory, so that tens of megabytes go into a file without being copied once.
@@ -60,11 +60,11 @@ def packed(state: State) -> Iterator[bytes | memoryview]:
         yield array.reshape(-1).view(np.uint8).data
 
 
-def pack(state: State) -> bytes:
+def pack(state: Snapshot) -> bytes:
     return b"".join(packed(state))
 
 
-def unpack(payload: bytes | memoryview) -> State:
+def unpack(payload: bytes | memoryview) -> Snapshot:
     """The inverse of `pack`. The arrays are read-only views of `payload`. Raises `ValueError` for anything else."""
     end = _LENGTH_BYTES + int.from_bytes(payload[:_LENGTH_BYTES], "little")
     at = end
@@ -81,6 +81,6 @@ def unpack(payload: bytes | memoryview) -> State:
         return [decode(item) for item in value] if isinstance(value, list) else value
 
     try:
-        return cast(State, decode(msgspec.msgpack.decode(payload[_LENGTH_BYTES:end])))
+        return cast(Snapshot, decode(msgspec.msgpack.decode(payload[_LENGTH_BYTES:end])))
     except (msgspec.MsgspecError, TypeError, ValueError, OverflowError) as error:
         raise ValueError(f"not a saved state: {error}") from error

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from market.detectors.panel import Bools, Floats, widened
-from market.detectors.state import Stateful
+from market.detectors.snapshot import Stateful
 
 # Turns the median of absolute values into the standard deviation of a normal distribution.
 MAD_TO_SIGMA: Final = 1.4826

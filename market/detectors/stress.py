@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from market.detectors.panel import Floats, Panel, widened
-from market.detectors.state import Stateful
+from market.detectors.snapshot import Stateful
 from market.detectors.statistics import RunningMean, decay
 from market.detectors.synchronized import MINIMUM_UNIVERSE, VOLATILITY_HALF_LIFE_MS, MarketView
 from market.wire.messages import StressComponent, StressMetric
@@ -112,7 +112,7 @@ class Stress(Stateful):
         panel = self.panel
         live = panel.live
         short = panel.returns[0]
-        move = float(market.moves[0])
+        move = float(market.returns[0])
         slow = self.slow_variance.mean[live]
         slow_market = float(self.slow_market.mean[0])
         moved = short[live]

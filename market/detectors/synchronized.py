@@ -10,11 +10,11 @@ asks where the 15-min move could get to from here: a fast start counts before it
 counts as well, if it went further: it is what people take for the market. Falls go on more often than rises do, and
 falls before foretell more than rises did. A projection at most doubles what has happened, or the wake of a crash would
 be one long alarm; and there is none for a fall that only takes back a rise: m_15 has to be half of m_k at least. (A
-rise that takes back a fall is how rallies begin.) A symbol whose candle is missing is taken to have gone along: its
-next return tells of the window, not of the gap before it once more. S against θ = 4.75 % gives the severity (LOW
-0.6 θ, MEDIUM 0.75 θ, HIGH θ, CRITICAL 1.6 θ); so a 15-min move of 4 % is HIGH by itself. θ is the same in calm and in
-turbulence: a crash would raise it against itself. LOW and MEDIUM are about rarity, so they begin lower, down to a
-third, where symbols usually move less than 0.36 % in 15 min; that is believed as far as a day of it was seen.
+rise that takes back a fall is how rallies begin.) A symbol with a missing candle is assumed to have moved with the
+market: its next return counts for the window only, not for the gap before it. S against θ = 4.75 % gives the severity
+(LOW 0.6 θ, MEDIUM 0.75 θ, HIGH θ, CRITICAL 1.6 θ); so a 15-min move of 4 % is HIGH by itself. θ is the same in calm and
+in turbulence: a crash would raise it against itself. LOW and MEDIUM are about rarity, so they begin lower, down to a
+third, where symbols usually move less than 0.36 % in 15 min; that usual move is trusted in full after a day.
 
 Sources: Barndorff-Nielsen, Kinnebrock & Shephard (2010), Measuring Downside Risk: Realised Semivariance; Patton &
 Sheppard (2015), Good Volatility, Bad Volatility, Review of Economics and Statistics 97 (downside semivariance predicts
@@ -27,7 +27,7 @@ from typing import Final
 import numpy as np
 
 from market.detectors.panel import CURRENT_MS, LONGEST_MS, Bools, Floats, Panel, widened
-from market.detectors.state import Stateful
+from market.detectors.snapshot import Stateful
 from market.detectors.statistics import MAD_TO_SIGMA, RunningMean, decay, median
 
 VOLATILITY_HALF_LIFE_MS: Final = 30 * 60_000
@@ -54,16 +54,16 @@ MINIMUM_AFFECTED: Final = 5
 class MarketView:
     """The market as of one batch. Returns are log returns; `horizon` is the index of the one that decides S.
 
-    moves (K,): m_k. projected: S in log return. strength: S / θ. sigma: σ over 15 min. usual_size: typical absolute
+    returns (K,): m_k. projected: S in log return. strength: S / θ. sigma: σ over 15 min. usual_size: typical absolute
     return of a symbol over 15 min now. members (n,): symbols that move with the market beyond their usual. levels
-    (4,): strengths from which a synchronized movement is LOW … CRITICAL here and now. owed (K, n):
-    what of a return the market did before the window, since the old price that it is measured from (zero, or (1, 1)
-    zero, where no candle was missing). sectors (K, n): what a symbol's sector does beyond m_k
+    (4,): strengths from which a synchronized movement is LOW … CRITICAL here and now. stale_returns (K, n): the part
+    of each return that the market made before the window, while the symbol's price was stale (zero, or (1, 1) zero,
+    where no candle was missing). sectors (K, n): what a symbol's sector does beyond m_k
     (`sector.Sectors.beyond`), or (1, 1) zero before that is known.
     """
 
     universe: int
-    moves: Floats
+    returns: Floats
     horizon: int
     projected: float
     strength: float
@@ -73,12 +73,12 @@ class MarketView:
     usual_ratio: float | None
     members: Bools
     levels: Floats
-    owed: Floats
+    stale_returns: Floats
     sectors: Floats = field(default_factory=lambda: np.zeros((1, 1)))
 
     @property
     def up(self) -> bool:
-        return bool(self.moves[self.horizon] >= 0)
+        return bool(self.returns[self.horizon] >= 0)
 
     @property
     def synchronized(self) -> bool:
@@ -104,7 +104,7 @@ def middle(returns: Floats) -> Floats:
 class Market(Stateful):
     """Learns what the universe as a whole does. Silent (None) below 8 live symbols."""
 
-    KEPT = ("semivariance", "usual_size", "usual_ratio", "owed", "bar")
+    KEPT = ("semivariance", "usual_size", "usual_ratio", "stale", "bar")
 
     def __init__(self, panel: Panel) -> None:
         self.panel = panel
@@ -119,21 +119,21 @@ class Market(Stateful):
         self.usual_ratio = RunningMean(decay(USUAL_HALF_LIFE_MS, step), 1)
         # (bars, n): what the market has done since the last price of a symbol, as of each of the last bars. Of candles
         # shorter than prices are current nothing is kept: there, old prices vote themselves.
-        self.owed: Floats = np.zeros((panel.horizon_bars[-1] + 1 if step >= CURRENT_MS else 0, 0))
+        self.stale: Floats = np.zeros((panel.horizon_bars[-1] + 1 if step >= CURRENT_MS else 0, 0))
         self.bar = 0
 
     def update(self) -> MarketView | None:
         panel = self.panel
         live = panel.live
         universe = int(live.sum())
-        owed = self._owed()
+        stale = self._stale_returns()
         if universe < MINIMUM_UNIVERSE:
-            self._owe(0.0)
+            self._accrue(0.0)
             return None
-        own = panel.returns - owed
+        own = panel.returns - stale
         returns = own.compress(live, axis=1)
         moves = middle(returns)
-        self._owe(float(moves[0]))
+        self._accrue(float(moves[0]))
         # The move itself belongs into σ here: it is part of the projection, not a baseline it is judged against.
         self.semivariance.learn(np.array([max(moves[0], 0.0), min(moves[0], 0.0)]) ** 2, steps=panel.steps)
         risen, fallen = self.semivariance.mean * LONGEST_MS / self.short_ms
@@ -160,7 +160,7 @@ class Market(Stateful):
             self.usual_ratio.learn(np.array([ratio]), steps=panel.steps)
         return MarketView(
             universe=universe,
-            moves=moves,
+            returns=moves,
             horizon=horizon,
             projected=projected,
             strength=projected / THRESHOLD,
@@ -170,7 +170,7 @@ class Market(Stateful):
             usual_ratio=usual_ratio,
             members=members,
             levels=levels,
-            owed=owed,
+            stale_returns=stale,
         )
 
     def _levels(self) -> Floats:
@@ -181,21 +181,21 @@ class Market(Stateful):
         levels: Floats = LEVELS * np.array([relative, relative, 1.0, 1.0])
         return levels
 
-    def _owed(self) -> Floats:
+    def _stale_returns(self) -> Floats:
         """(K, n): what the market had done since the price that each return is measured from; 0 unless it was old."""
-        panel, rows = self.panel, len(self.owed)
+        panel, rows = self.panel, len(self.stale)
         if not rows:
             return np.zeros((1, 1))
-        if panel.capacity > self.owed.shape[1]:
-            self.owed = widened(self.owed, panel.capacity)
+        if panel.capacity > self.stale.shape[1]:
+            self.stale = widened(self.stale, panel.capacity)
         bar = panel.close_time // panel.bar_ms
         for late in range(min(bar - self.bar - 1, rows)):
-            self.owed[(bar - 1 - late) % rows] = self.owed[self.bar % rows]
-        self.owed[:, panel.age == 1] = 0.0
+            self.stale[(bar - 1 - late) % rows] = self.stale[self.bar % rows]
+        self.stale[:, panel.age == 1] = 0.0
         self.bar = bar
-        return self.owed[[(bar - bars) % rows for bars in panel.horizon_bars]]
+        return self.stale[[(bar - bars) % rows for bars in panel.horizon_bars]]
 
-    def _owe(self, move: float) -> None:
-        rows = len(self.owed)
+    def _accrue(self, move: float) -> None:
+        rows = len(self.stale)
         if rows:
-            self.owed[self.bar % rows] = np.where(self.panel.fresh, 0.0, self.owed[(self.bar - 1) % rows] + move)
+            self.stale[self.bar % rows] = np.where(self.panel.fresh, 0.0, self.stale[(self.bar - 1) % rows] + move)

@@ -21,11 +21,11 @@ from market.wire.messages import (
     Direction,
     Feed,
     InvalidMessage,
+    Lifecycle,
     MarketAnomaly,
     MarketType,
     Method,
     Severity,
-    State,
     StressIndex,
     unify_symbol,
 )
@@ -194,7 +194,7 @@ def _normalise_common(fields: dict[str, Any], received_at: int) -> None:
     fields.setdefault("timestamp", received_at)
     fields.setdefault("detected_at", max(received_at, fields["timestamp"]))
     fields.setdefault("revision", 1)
-    fields.setdefault("state", State.OPEN)
+    fields.setdefault("state", Lifecycle.OPEN)
 
 
 def _normalise_alert(fields: dict[str, Any], received_at: int, subject_token: str) -> dict[str, Any]:

@@ -46,7 +46,7 @@ class Direction(StrEnum):
     DOWN = "DOWN"
 
 
-class State(StrEnum):
+class Lifecycle(StrEnum):
     """The life of one anomaly: it opens, may become more severe, and closes."""
 
     OPEN = "OPEN"
@@ -139,7 +139,7 @@ class Alert(Struct, frozen=True, kw_only=True):
     change_pct: float | None
     timestamp: TimestampMs
     detected_at: TimestampMs
-    state: State
+    state: Lifecycle
     spark: Annotated[list[float], Meta(max_length=60)]
     explanation: Explanation
     incident: Identifier | None
@@ -152,7 +152,7 @@ class _MarketFields(Struct, frozen=True, kw_only=True):
     severity: Severity
     timestamp: TimestampMs
     detected_at: TimestampMs
-    state: State
+    state: Lifecycle
     window: str
     universe: Count
 

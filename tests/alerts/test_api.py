@@ -12,7 +12,7 @@ from pytest_django import DjangoAssertNumQueries
 from alerts.models import Alert
 from alerts.services import store
 from market.services import advance, forget, sequenced
-from market.wire.messages import Direction, Method, Severity, State, encode
+from market.wire.messages import Direction, Lifecycle, Method, Severity, encode
 from tests.samples import EPOCH, HISTORY, T0, an_alert
 
 pytestmark = pytest.mark.django_db
@@ -86,7 +86,7 @@ def test_filters(client: Client, query: str, found: str) -> None:
     put(1, "a", incident="m1")
     put(2, "b", symbol="ETHUSDT", venue="kraken", severity=Severity.LOW, direction=Direction.UP, timestamp=T0 + 1000)
     put(3, "c", symbol="SOLUSDT", method=Method.VOLUME, severity=Severity.CRITICAL, timestamp=T0 + 2000)
-    put(4, "d", method=Method.MAD, state=State.CLOSED, interval="5m", timestamp=T0 + 3000)
+    put(4, "d", method=Method.MAD, state=Lifecycle.CLOSED, interval="5m", timestamp=T0 + 3000)
     Alert.objects.filter(id="c").update(review_state="resolved")
     assert "".join(ids(get(client, f"/alerts?{query}"))) == found
 
@@ -148,7 +148,7 @@ def test_pages_lead_down_and_up_again_while_anomalies_come_in(client: Client) ->
 def test_since_gives_what_changed_in_its_latest_revision_in_order(client: Client) -> None:
     for offset, id in enumerate("abcd", start=1):
         put(offset, id)
-    put(5, "b", revision=2, state=State.CLOSED)
+    put(5, "b", revision=2, state=Lifecycle.CLOSED)
     answer = get(client, f"/alerts?since={EPOCH}:1&limit=2")
     assert [(item["id"], item["offset"]) for item in answer["results"]] == [("c", 3), ("d", 4)]
     assert answer["recovered"] is True

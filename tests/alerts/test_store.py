@@ -13,7 +13,7 @@ from alerts.services import store
 from market.models import ReviewState
 from market.services import Sequenced, sequenced
 from market.wire import messages
-from market.wire.messages import Method, Severity, State, encode
+from market.wire.messages import Lifecycle, Method, Severity, encode
 from tests.samples import EPOCH, HISTORY, an_alert
 
 pytestmark = pytest.mark.django_db
@@ -60,7 +60,7 @@ def test_the_count_is_of_rows_inserted_or_changed() -> None:
 )
 def test_only_what_is_newer_is_taken(revision: int, epoch: int, offset: int, taken: bool) -> None:
     store([at(5, revision=2, severity=Severity.LOW)])
-    changed = store([at(offset, epoch=epoch, revision=revision, severity=Severity.CRITICAL, state=State.ESCALATED)])
+    changed = store([at(offset, epoch=epoch, revision=revision, severity=Severity.CRITICAL, state=Lifecycle.ESCALATED)])
     assert changed == int(taken)
     row = Alert.objects.get()
     assert row.severity == (3 if taken else 0)
@@ -95,7 +95,7 @@ def test_a_review_outlives_the_updates_of_the_alert() -> None:
     reviewer, now = User.objects.create(username="ann"), timezone.now()
     review = {"review_state": "resolved", "review_note": "A split.", "reviewed_by": reviewer, "reviewed_at": now}
     Alert.objects.update(**review)
-    assert store([at(2, revision=2, state=State.CLOSED)]) == 1
+    assert store([at(2, revision=2, state=Lifecycle.CLOSED)]) == 1
     row = Alert.objects.get()
     assert row.state == "CLOSED"
     assert {name: getattr(row, name) for name in review} == review

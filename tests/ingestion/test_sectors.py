@@ -169,7 +169,7 @@ def market(minutes: int, jump: float, seed: int = 5) -> Iterator[CandleBatch]:
         )
 
 
-def departures(analysis: Analysis, batches: Iterator[CandleBatch]) -> list[SectorAnomaly]:
+def sector_anomalies(analysis: Analysis, batches: Iterator[CandleBatch]) -> list[SectorAnomaly]:
     found: list[Anomaly] = []
     for batch in batches:
         found += analysis.update(batch, batch.close_time + 50)
@@ -181,7 +181,7 @@ def departures(analysis: Analysis, batches: Iterator[CandleBatch]) -> list[Secto
 def test_what_an_expired_map_finds_says_so(fetched_at: int | None, degraded: bool) -> None:
     analysis = Analysis(max_sector_age_ms=7 * DAY_MS)
     analysis.use(a_map(fetched_at))
-    found = departures(analysis, market(120, 0.12))
+    found = sector_anomalies(analysis, market(120, 0.12))
     assert [anomaly.sector for anomaly in found]
     assert {anomaly.sector for anomaly in found} == {"Meme"}
     assert {anomaly.degraded for anomaly in found} == {degraded}
@@ -195,13 +195,13 @@ def test_another_map_takes_effect_on_symbols_seen_before() -> None:
         nothing += [found for found in analysis.update(batch, batch.close_time) if isinstance(found, SectorAnomaly)]
     assert nothing == []
     analysis.use(a_map())
-    assert {anomaly.sector for anomaly in departures(analysis, iter(batches[120:]))} == {"Meme"}
+    assert {anomaly.sector for anomaly in sector_anomalies(analysis, iter(batches[120:]))} == {"Meme"}
 
 
 def test_the_live_index_shows_every_sector_of_the_map_in_force() -> None:
     analysis = Analysis()
     batches = list(market(240, 0.12))
-    departures(analysis, iter(batches[:120]))
+    sector_anomalies(analysis, iter(batches[:120]))
     sectors = []
     for later in (a_map(), None):
         (index,) = analysis.stress()
@@ -210,7 +210,7 @@ def test_the_live_index_shows_every_sector_of_the_map_in_force() -> None:
         if later is not None:
             analysis.use(later)
             assert analysis.stress()  # before the first batch with the new map
-            departures(analysis, iter(batches[120:]))
+            sector_anomalies(analysis, iter(batches[120:]))
     assert sectors[0] != sectors[1]
     assert "Meme" in sectors[1]
 

@@ -12,7 +12,7 @@ from alerts.detectors.bank import Bank
 from alerts.detectors.base import Scores
 from alerts.detectors.cusum import SLACK, THRESHOLD
 from market.detectors.panel import Floats, Panel
-from market.detectors.state import pack, unpack
+from market.detectors.snapshot import pack, unpack
 from market.detectors.synchronized import Market
 from market.wire.messages import CandleBatch, Method, Severity
 from tests.market.recordings import Returns, recording
@@ -44,7 +44,7 @@ def analyse(batches: Iterable[CandleBatch], interval: str = "1m", restart_every:
     run = Run(scores, strength, usual, window_ms, bank, market)
     for number, batch in enumerate(batches):
         if restart_every and number % restart_every == 0:
-            saved = [unpack(pack(part.state())) for part in (panel, bank, market)]
+            saved = [unpack(pack(part.snapshot())) for part in (panel, bank, market)]
             panel = Panel(interval)
             bank, market = Bank(panel, BUDGETS), Market(panel)
             panel.restore(saved[0])

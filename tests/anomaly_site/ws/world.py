@@ -14,11 +14,11 @@ from market.wire.messages import (
     Alert,
     Direction,
     Explanation,
+    Lifecycle,
     MarketStress,
     Method,
     SectorAnomaly,
     Severity,
-    State,
     StressMetric,
     SynchronizedMovement,
     encode,
@@ -35,7 +35,7 @@ def alert(
         Alert(
             id=id, revision=revision, symbol=symbol, venue="simulated", interval="1s", method=Method(method),
             severity=Severity(severity), direction=Direction.UP, score=6.5, threshold=4.0, price=100.0, expected=98.0,
-            lower=96.0, upper=99.0, change_pct=2.0, timestamp=NOW_MS, detected_at=NOW_MS + 40, state=State.OPEN,
+            lower=96.0, upper=99.0, change_pct=2.0, timestamp=NOW_MS, detected_at=NOW_MS + 40, state=Lifecycle.OPEN,
             spark=[98.0, 100.0], explanation=Explanation(sentence="BTCUSDT rose"), incident=None,
         )
     )  # fmt: skip
@@ -44,7 +44,7 @@ def alert(
 _MARKET: dict[str, Any] = {
     "timestamp": NOW_MS,
     "detected_at": NOW_MS + 40,
-    "state": State.OPEN,
+    "state": Lifecycle.OPEN,
     "window": "5m",
     "universe": 200,
 }

@@ -11,8 +11,8 @@ from prometheus_client import REGISTRY
 from ingestion.analysis.role import SILENCE_MS, Analysis, run_analyze
 from ingestion.engine.engine import Engine
 from ingestion.stream.nats import Publisher
-from market.detectors.state import pack, unpack
-from market.wire.messages import Anomaly, CandleBatch, InvalidMessage, Severity, State
+from market.detectors.snapshot import pack, unpack
+from market.wire.messages import Anomaly, CandleBatch, InvalidMessage, Lifecycle, Severity
 from tests.market.recordings import START_MS, Returns, recording
 
 SYMBOLS = 20
@@ -43,7 +43,7 @@ def test_a_venue_whose_clock_went_back_has_the_index_of_what_plays_now() -> None
         analysis.update(batch, batch.close_time)
     assert [index.interval for index in analysis.stress()] == ["5m"]
     other = Analysis()
-    other.restore([unpack(pack(state)) for state in analysis.states()], 0)
+    other.restore([unpack(pack(state)) for state in analysis.snapshots()], 0)
     for batch in recording(SYMBOLS, 70, "5m"):
         other.update(batch, batch.close_time)
     assert [index.interval for index in other.stress()] == ["5m"]
@@ -81,8 +81,8 @@ def test_the_history_of_other_symbols_begins_anew() -> None:
     history = [msgspec.structs.replace(batch, history=True) for batch in batches]
     told = [found for batch in history for found in analysis.update(batch, START_MS)]
     again = [found for batch in batches for found in alone.update(batch, START_MS)]
-    assert [found for found in told if found.state is State.OPEN] == [
-        found for found in again if found.state is State.OPEN
+    assert [found for found in told if found.state is Lifecycle.OPEN] == [
+        found for found in again if found.state is Lifecycle.OPEN
     ]
 
 
@@ -93,7 +93,7 @@ def test_whoever_invents_symbols_takes_no_memory_from_those_that_are_known(monke
         invented = _batch(batch.close_time, [f"S{minute}X{number}USDT" for number in range(3)], venue="somebody")
         assert analysis.update(batch, batch.close_time) == alone.update(batch, batch.close_time)
         analysis.update(invented, batch.close_time)
-    assert sum(len(state["panel"]["symbols"]) for state in analysis.states()) == SYMBOLS + 5
+    assert sum(len(state["panel"]["symbols"]) for state in analysis.snapshots()) == SYMBOLS + 5
 
 
 def test_a_new_listing_that_there_is_no_room_for_stops_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -102,7 +102,7 @@ def test_a_new_listing_that_there_is_no_room_for_stops_nobody(monkeypatch: pytes
     analysis = Analysis()
     analysis.update(_batch(60_000, ["AUSDT", "BUSDT"]), 60_000)
     analysis.update(_batch(120_000, ["NEWUSDT", "AUSDT", "BUSDT"]), 120_000)
-    (state,) = analysis.states()
+    (state,) = analysis.snapshots()
     assert (state["panel"]["symbols"], state["closed_at"]) == (["AUSDT", "BUSDT"], 120_000)
     assert REGISTRY.get_sample_value("anomalies_analysis_left_out_total") == left_out + 1
 
@@ -125,8 +125,8 @@ def test_what_has_been_silent_for_long_makes_room_and_what_was_open_there_is_clo
     now += SILENCE_MS + 60_000
     analysis.update(_batch(now, ["AUSDT"], venue="second"), now)
     ended = analysis.update(_batch(now, ["AUSDT"], venue="third"), now)
-    assert {message.state for message in ended} == {State.CLOSED}
-    assert {state["venue"] for state in analysis.states()} == {"second", "third"}
+    assert {message.state for message in ended} == {Lifecycle.CLOSED}
+    assert {state["venue"] for state in analysis.snapshots()} == {"second", "third"}
     assert not analysis.open_anomalies()
 
 

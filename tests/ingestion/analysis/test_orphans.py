@@ -8,7 +8,7 @@ from ingestion.analysis import orphans
 from ingestion.analysis.orphans import Market, Orphans, find_orphans, made_here
 from ingestion.analysis.role import Analysis
 from ingestion.stream.nats import Publisher
-from market.wire.messages import Alert, Anomaly, CandleBatch, SectorAnomaly, State
+from market.wire.messages import Alert, Anomaly, CandleBatch, Lifecycle, SectorAnomaly
 from market.wire.sectors import built_in_map
 from tests.market.recordings import Returns, names, recording
 from tests.samples import T0, a_movement, a_sector, a_stress, an_alert
@@ -72,7 +72,7 @@ def test_the_end_is_a_revision_above_the_highest(steps: Steps) -> None:
     for revision in (1, 4, 2):
         told.take(msgspec.structs.replace(first, revision=revision))
     (ended,) = told.ended(T0)
-    assert (ended.id, ended.revision, ended.state, ended.detected_at) == (first.id, 5, State.CLOSED, T0)
+    assert (ended.id, ended.revision, ended.state, ended.detected_at) == (first.id, 5, Lifecycle.CLOSED, T0)
     assert ended.timestamp == first.timestamp
 
 

@@ -14,7 +14,7 @@ from ingestion.analysis.role import load_position, run_analyze
 from ingestion.stream.nats import ANOMALIES, CANDLES, Publisher, stream_epoch
 from ingestion.stream.reader import StreamReader
 from market.wire.decoding import decode_alert
-from market.wire.messages import Alert, CandleBatch, State
+from market.wire.messages import Alert, CandleBatch, Lifecycle
 from tests.market.recordings import Returns, recording
 from tests.samples import a_movement, an_alert
 
@@ -64,7 +64,7 @@ async def last_place(client: Client) -> int:
 
 
 def open_ids(found: list[Alert]) -> set[str]:
-    return {alert.id for alert in found} - {alert.id for alert in found if alert.state is State.CLOSED}
+    return {alert.id for alert in found} - {alert.id for alert in found if alert.state is Lifecycle.CLOSED}
 
 
 async def test_a_stop_ends_nothing_and_the_next_one_goes_on(
@@ -129,7 +129,7 @@ async def test_what_was_published_after_the_snapshot_is_ended_too(
     monkeypatch.setattr(snapshot, "VERSION", "another")
     ended = await analysed(client, [], until)
     assert {(alert.id, alert.revision, alert.state) for alert in ended} == {
-        (id, last[id].revision + 1, State.CLOSED) for id in open_ids(before)
+        (id, last[id].revision + 1, Lifecycle.CLOSED) for id in open_ids(before)
     }
     # Nothing is left for another.
     exchanged(tmp_path / "analysis.state", None)
@@ -145,7 +145,7 @@ async def test_what_candles_that_are_gone_left_open_is_ended(
     until = await last_place(client)
     ended = await analysed(client, batches[KILLED_AT : KILLED_AT + 1], until)
     assert "candles behind the saved analysis are gone" in caplog.text
-    assert {alert.id for alert in ended if alert.state is State.CLOSED} == open_ids(before)
+    assert {alert.id for alert in ended if alert.state is Lifecycle.CLOSED} == open_ids(before)
 
 
 async def test_a_stream_made_anew_takes_nothing_from_what_is_up_to_date(

@@ -8,9 +8,9 @@ import pytest
 
 import alerts.detectors.ewma
 from ingestion.analysis import snapshot
-from ingestion.analysis.role import SILENCE_MS, Analysis, Keeper
-from ingestion.analysis.snapshot import Snapshot
-from market.wire.messages import Alert, Anomaly, CandleBatch, State
+from ingestion.analysis.role import SILENCE_MS, Analysis, SnapshotSaver
+from ingestion.analysis.snapshot import AnalysisSnapshot
+from market.wire.messages import Alert, Anomaly, CandleBatch, Lifecycle
 from market.wire.sectors import built_in_map
 from tests.market.recordings import Returns, recording
 
@@ -38,8 +38,8 @@ def running(batches: list[CandleBatch]) -> Analysis:
     return analysis
 
 
-def save(path: Path, analysis: Analysis) -> Snapshot:
-    saved = Snapshot(7, 204, analysis.open_anomalies(), analysis.states())
+def save(path: Path, analysis: Analysis) -> AnalysisSnapshot:
+    saved = AnalysisSnapshot(7, 204, analysis.open_anomalies(), analysis.snapshots())
     snapshot.write(path, saved)
     snapshot.replace(path)
     return saved
@@ -48,7 +48,7 @@ def save(path: Path, analysis: Analysis) -> Snapshot:
 async def test_a_restored_analysis_says_what_the_other_would_have_said(
     tmp_path: Path, running: Analysis, batches: list[CandleBatch]
 ) -> None:
-    keeper = Keeper(tmp_path / "state", 60)
+    keeper = SnapshotSaver(tmp_path / "state", 60)
     await keeper.save(running, 7, 204)
     await keeper.close()
     other = Analysis()
@@ -59,7 +59,7 @@ async def test_a_restored_analysis_says_what_the_other_would_have_said(
     other.use(built_in_map())
     expected = analyse(running, batches[204:])
     assert analyse(other, batches[204:]) == expected
-    assert {a.state for a in expected} >= {State.ESCALATED, State.CLOSED}
+    assert {a.state for a in expected} >= {Lifecycle.ESCALATED, Lifecycle.CLOSED}
 
 
 def test_nothing_saved_is_nothing_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -82,8 +82,8 @@ async def test_a_damaged_one_is_said_and_survived(
         flipped = whole[:middle] + bytes([whole[middle] ^ 1]) + whole[middle + 1 :]
         path.write_bytes({"cut": whole[:-100], "flipped": flipped, "garbage": b"x" * 5000, "empty": b""}[harm])
     analysis = Analysis()
-    assert await Keeper(path, 60).restore(analysis) is None
-    assert not analysis.states()
+    assert await SnapshotSaver(path, 60).restore(analysis) is None
+    assert not analysis.snapshots()
     assert [record.levelno for record in caplog.records] == [logging.WARNING]
     assert "it warms up again" in caplog.text
 
@@ -98,27 +98,27 @@ async def test_other_detectors_do_not_go_on_but_know_what_was_open(
     saved = save(tmp_path / "state", running)
     monkeypatch.setattr(module, name, value)
     analysis = Analysis()
-    assert await Keeper(tmp_path / "state", 60).restore(analysis) == dataclasses.replace(saved, engines=[])
-    assert not analysis.states()
+    assert await SnapshotSaver(tmp_path / "state", 60).restore(analysis) == dataclasses.replace(saved, engines=[])
+    assert not analysis.snapshots()
     assert "of other detectors" in caplog.text
 
 
 async def test_states_that_do_not_fit_are_not_half_restored(tmp_path: Path, running: Analysis) -> None:
-    states = running.states()
+    states = running.snapshots()
     del states[0]["bank"]["CUSUM"]
-    snapshot.write(tmp_path / "state", Snapshot(7, 204, [], states))
+    snapshot.write(tmp_path / "state", AnalysisSnapshot(7, 204, [], states))
     snapshot.replace(tmp_path / "state")
     analysis = Analysis()
-    saved = await Keeper(tmp_path / "state", 60).restore(analysis)
+    saved = await SnapshotSaver(tmp_path / "state", 60).restore(analysis)
     assert saved is not None
     assert not saved.engines
-    assert not analysis.states()
+    assert not analysis.snapshots()
 
 
 async def test_a_disk_that_takes_nothing_costs_a_line_in_the_log(
     tmp_path: Path, running: Analysis, caplog: pytest.LogCaptureFixture
 ) -> None:
-    keeper = Keeper(tmp_path / "absent" / "state", 60)
+    keeper = SnapshotSaver(tmp_path / "absent" / "state", 60)
     await keeper.save(running, 7, 204)
     await keeper.close()
     assert "cannot be saved" in caplog.text
@@ -129,7 +129,7 @@ def test_what_is_open_on_a_venue_that_fell_silent_ends(running: Analysis, batche
     assert running.close_silent(last + SILENCE_MS) == []
     ended = running.close_silent(last + SILENCE_MS + 1)
     assert ended
-    assert {a.state for a in ended} == {State.CLOSED}
+    assert {a.state for a in ended} == {Lifecycle.CLOSED}
     assert running.close_silent(last + 2 * SILENCE_MS) == []
     # Had it come back, its first candle would have ended them in the same words.
     assert all(isinstance(a, Alert) and a.timestamp <= last for a in ended)

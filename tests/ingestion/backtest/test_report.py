@@ -10,7 +10,7 @@ import pytest
 from ingestion.backtest.report import MOST_ALERTS, Findings, render
 from ingestion.backtest.scoring import Event
 from ingestion.sources.recording import Recording, load_recording
-from market.wire.messages import HistoryPoint, Severity, State
+from market.wire.messages import HistoryPoint, Lifecycle, Severity
 from market.wire.times import moment
 from tests import samples
 
@@ -69,7 +69,9 @@ def test_every_kind_of_anomaly_is_on_the_page(recording: Recording) -> None:
     warming = [msgspec.structs.replace(point, expected=None, lower=None, upper=None) for point in history]
     for anomaly in (
         samples.an_alert("own", timestamp=at, history=history),
-        samples.an_alert("own", timestamp=at + MINUTE, revision=2, severity=Severity.CRITICAL, state=State.ESCALATED),
+        samples.an_alert(
+            "own", timestamp=at + MINUTE, revision=2, severity=Severity.CRITICAL, state=Lifecycle.ESCALATED
+        ),
         samples.an_alert("young", timestamp=at, history=warming),
         samples.an_alert("part", timestamp=at, incident="m1"),
         samples.a_movement(timestamp=at),

@@ -17,7 +17,7 @@ from ingestion.backtest.scoring import (
     read_events,
     score,
 )
-from market.wire.messages import Alert, Severity, State
+from market.wire.messages import Alert, Lifecycle, Severity
 from tests import samples
 
 MINUTE = 60_000
@@ -138,7 +138,7 @@ def test_without_events_there_is_no_recall() -> None:
 def test_revisions_become_alarms_of_the_streams_they_belong_to() -> None:
     own = samples.an_alert("a1", symbol="AUSDT")
     part = samples.an_alert("a2", symbol="BUSDT", incident="m1")
-    closed = samples.an_alert("a1", symbol="AUSDT", state=State.CLOSED, revision=2)
+    closed = samples.an_alert("a1", symbol="AUSDT", state=Lifecycle.CLOSED, revision=2)
     found = list(alarms([own, part, closed, samples.a_movement("m1"), samples.a_stress("m2"), samples.a_sector("m3")]))
     assert [(alarm.streams, alarm.symbol) for alarm in found] == [
         ((Stream.SYMBOL, Stream.SYMBOL_ALL), "AUSDT"),
@@ -152,12 +152,12 @@ def test_revisions_become_alarms_of_the_streams_they_belong_to() -> None:
 def test_what_goes_on_is_an_alarm_and_what_ends_is_none() -> None:
     """A second event may begin while the alert of the first is open."""
 
-    def revision(number: int, state: State = State.OPEN) -> Alert:
+    def revision(number: int, state: Lifecycle = Lifecycle.OPEN) -> Alert:
         return samples.an_alert(
             symbol="AUSDT", revision=number, severity=Severity.HIGH, state=state, detected_at=at(number)
         )
 
-    found = list(alarms([revision(1), revision(11), revision(16, State.CLOSED)]))
+    found = list(alarms([revision(1), revision(11), revision(16, Lifecycle.CLOSED)]))
     assert [alarm.time_ms for alarm in found] == [at(1), at(11)]
     assert judged(found, [pump(onset=5, end=12)], Stream.SYMBOL).hits == 1
 

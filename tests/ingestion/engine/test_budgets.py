@@ -6,7 +6,7 @@ import pytest
 
 from alerts.detectors.explanation import checks
 from ingestion.engine.engine import Engine
-from market.detectors.state import pack, unpack
+from market.detectors.snapshot import pack, unpack
 from market.wire.messages import Alert, Severity
 from tests.ingestion.engine.events import without
 from tests.market.recordings import START_MS, Returns, names, recording
@@ -57,7 +57,7 @@ def test_a_silence_of_a_day_leaves_the_universe_as_it_was(first: int, now: dict[
     for batch in batches:
         engine.update(batch, batch.close_time)
     other = Engine("test", "5m", {}, alerts_per_day=now)
-    other.restore(unpack(pack(engine.state())))
+    other.restore(unpack(pack(engine.snapshot())))
     back = without(batches[-1], set(names(20)[first:]))
     other.update(msgspec.structs.replace(back, close_time=back.close_time + 25 * 3_600_000), 0)
     assert other.bank.calibration.listed == 20
@@ -71,7 +71,7 @@ def test_a_budget_that_is_not_asked_for_any_more_ends_with_the_next_start(now: d
     for batch in batches[:-1]:
         engine.update(batch, batch.close_time)
     other = Engine("test", "5m", {}, alerts_per_day=now)
-    other.restore(unpack(pack(engine.state())))
+    other.restore(unpack(pack(engine.snapshot())))
     other.update(batches[-1], batches[-1].close_time)
     limits, sizes = other.bank.limits, other.bank.sizes
     assert (limits[0] > engine.bank.limits[0]).all()

@@ -9,18 +9,18 @@ import numpy as np
 import pytest
 
 from ingestion.engine.engine import Engine
-from market.detectors.state import pack, unpack
+from market.detectors.snapshot import pack, unpack
 from market.wire.decoding import decode_alert, decode_market
 from market.wire.messages import (
     Alert,
     CandleBatch,
     Direction,
+    Lifecycle,
     MarketAnomaly,
     MarketStress,
     Method,
     SectorAnomaly,
     Severity,
-    State,
     SynchronizedMovement,
     encode,
 )
@@ -41,7 +41,7 @@ def test_a_pump_is_high_within_seconds_and_nobody_else_alerts() -> None:
     _, found = analyse(recording(SYMBOLS, WARM_UP + 120, "1s", inject=pump))
     alerts = [anomaly for anomaly in found if isinstance(anomaly, Alert)]
     assert {alert.symbol for alert in alerts} == {"C003USDT"}
-    assert alerts[0].state is State.OPEN
+    assert alerts[0].state is Lifecycle.OPEN
     assert second(alerts[0]) <= 10
     worst = max(alerts, key=lambda alert: alert.severity.rank)
     assert worst.severity.rank >= Severity.HIGH.rank
@@ -179,9 +179,9 @@ def test_an_alert_that_came_before_the_incident_is_adopted_and_ends_with_it() ->
     assert second(revisions[0]) < second(move)
     assert revisions[0].incident is None
     assert any(a.id == revisions[0].id and a.incident == move.id for a in revisions)
-    ended = next(a.detected_at for a in found if a.id == move.id and a.state is State.CLOSED)
+    ended = next(a.detected_at for a in found if a.id == move.id and a.state is Lifecycle.CLOSED)
     parts = {a.id: a for a in found if isinstance(a, Alert) and a.incident == move.id}
-    assert all(a.state is State.CLOSED and a.detected_at <= ended for a in parts.values())
+    assert all(a.state is Lifecycle.CLOSED and a.detected_at <= ended for a in parts.values())
 
 
 def test_a_sector_that_falls_alone_is_a_sector_anomaly() -> None:
@@ -216,7 +216,7 @@ def test_revisions_count_up_and_every_message_survives_the_wire(inject: Callable
     now = found[-1].timestamp
     found += engine.close(now)
     revisions: dict[str, int] = {}
-    states: dict[str, State] = {}
+    states: dict[str, Lifecycle] = {}
     for anomaly in found:
         assert anomaly.revision == revisions.get(anomaly.id, 0) + 1
         revisions[anomaly.id] = anomaly.revision
@@ -226,7 +226,7 @@ def test_revisions_count_up_and_every_message_survives_the_wire(inject: Callable
             assert (anomaly.history is msgspec.UNSET) == (anomaly.revision > 1)
         else:
             assert decode_market(encode(anomaly), received_at=now) == anomaly
-    assert set(states.values()) == {State.CLOSED}
+    assert set(states.values()) == {Lifecycle.CLOSED}
 
 
 def test_an_end_is_no_news_of_a_later_candle() -> None:
@@ -235,7 +235,7 @@ def test_an_end_is_no_news_of_a_later_candle() -> None:
     shown: dict[str, int] = {}
     ends = 0
     for anomaly in found:
-        if anomaly.state is State.CLOSED:
+        if anomaly.state is Lifecycle.CLOSED:
             ends += 1
             assert anomaly.timestamp == shown[anomaly.id] < anomaly.detected_at - 60_000
         shown[anomaly.id] = anomaly.timestamp
@@ -274,16 +274,16 @@ def test_a_restored_engine_goes_on_as_if_nothing_had_been() -> None:
     engine, _ = analyse(batches[:middle])
     assert engine.alerts.open, "the restart is to come while something is open"
     other = Engine("test", "1s", SECTORS)
-    other.restore(unpack(pack(engine.state())))
+    other.restore(unpack(pack(engine.snapshot())))
     for batch in batches[middle:]:
         assert other.update(batch, batch.close_time) == engine.update(batch, batch.close_time)
-    assert pack(other.state()) == pack(engine.state())
+    assert pack(other.snapshot()) == pack(engine.snapshot())
 
 
 def test_a_state_of_something_else_is_refused() -> None:
     engine = Engine("test", "1s", SECTORS)
     with pytest.raises(ValueError, match="not one of"):
-        Engine("test", "1m", SECTORS).restore(engine.state())
+        Engine("test", "1m", SECTORS).restore(engine.snapshot())
     with pytest.raises(ValueError, match="incomplete"):
         engine.restore({"venue": "test", "interval": "1s"})
 
@@ -357,5 +357,5 @@ def test_a_feed_that_thaws_is_no_crash() -> None:
     assert engine.alerts.open
     after = [a for b in batches[WARM_UP + 301 :] for a in engine.update(b, b.close_time)]
     assert after
-    assert {a.state for a in after} == {State.CLOSED}
+    assert {a.state for a in after} == {Lifecycle.CLOSED}
     assert not engine.alerts.open

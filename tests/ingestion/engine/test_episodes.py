@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ingestion.engine.episodes import MAX_TURNS, Episode, Episodes
-from market.wire.messages import Severity, State
+from market.wire.messages import Lifecycle, Severity
 
 MINUTE = 60_000
 START = 1_700_000_000_000
@@ -14,7 +14,7 @@ def episodes() -> Episodes[str, str]:
     return Episodes(Episode[str, str], hold_ms=5 * MINUTE, cooldown_ms=10 * MINUTE, renew_ms=10 * MINUTE)
 
 
-def seen(store: Episodes[str, str], minute: int, level: int, *, kept: bool = False, up: bool = True) -> list[State]:
+def seen(store: Episodes[str, str], minute: int, level: int, *, kept: bool = False, up: bool = True) -> list[Lifecycle]:
     now = START + minute * MINUTE
     states = [e.state for e in store.observe("BTCUSDT", level, kept, up, now)]
     return states + [e.state for e in store.expire(now)]
@@ -23,40 +23,40 @@ def seen(store: Episodes[str, str], minute: int, level: int, *, kept: bool = Fal
 def test_an_episode_opens_escalates_and_closes() -> None:
     store = episodes()
     assert seen(store, 0, 0) == []
-    assert seen(store, 1, 1) == [State.OPEN]
+    assert seen(store, 1, 1) == [Lifecycle.OPEN]
     assert seen(store, 2, 1) == []
-    assert seen(store, 3, 3) == [State.ESCALATED]
+    assert seen(store, 3, 3) == [Lifecycle.ESCALATED]
     episode = store.open["BTCUSDT"]
     assert (episode.severity, episode.revision, len(episode.escalations)) == (Severity.HIGH, 2, 1)
     assert seen(store, 4, 1) == [], "it never becomes less severe"
     assert seen(store, 7, 0, kept=True) == []
     assert seen(store, 11, 0) == []
-    assert seen(store, 12, 0) == [State.CLOSED]
+    assert seen(store, 12, 0) == [Lifecycle.CLOSED]
     assert store.open == {}
 
 
 def test_an_oscillating_series_is_one_episode() -> None:
     store = episodes()
     states = [state for minute in range(50) for state in seen(store, minute, minute % 2, up=minute % 4 < 2)]
-    assert states == [State.OPEN]
+    assert states == [Lifecycle.OPEN]
 
 
 def test_after_it_closed_only_something_worse_opens_at_once() -> None:
     store = episodes()
     seen(store, 0, 1)
-    assert seen(store, 5, 0) == [State.CLOSED]
+    assert seen(store, 5, 0) == [Lifecycle.CLOSED]
     assert seen(store, 6, 1) == []
-    assert seen(store, 7, 2) == [State.OPEN]
-    assert seen(store, 12, 0) == [State.CLOSED]
-    assert seen(store, 23, 1) == [State.OPEN], "the cooldown is over"
+    assert seen(store, 7, 2) == [Lifecycle.OPEN]
+    assert seen(store, 12, 0) == [Lifecycle.CLOSED]
+    assert seen(store, 23, 1) == [Lifecycle.OPEN], "the cooldown is over"
 
 
 def test_what_comes_back_before_it_has_been_calm_is_no_other() -> None:
     store = episodes()
-    opened = [minute for minute in range(60) if State.OPEN in seen(store, minute, int(minute % 9 == 0))]
+    opened = [minute for minute in range(60) if Lifecycle.OPEN in seen(store, minute, int(minute % 9 == 0))]
     assert opened == [0], "it closed after five minutes each time"
     assert seen(store, 63, 0) == [], "nine minutes after the last"
-    assert seen(store, 64, 1) == [State.OPEN]
+    assert seen(store, 64, 1) == [Lifecycle.OPEN]
 
 
 def test_a_turn_of_direction_is_another_episode_when_it_is_severe() -> None:
@@ -64,7 +64,7 @@ def test_a_turn_of_direction_is_another_episode_when_it_is_severe() -> None:
     seen(store, 0, 3)
     first = store.open["BTCUSDT"].opened_at
     assert seen(store, 2, 3, up=False) == [], "not within the hold: that may be noise"
-    assert seen(store, 6, 3, up=False) == [State.CLOSED, State.OPEN]
+    assert seen(store, 6, 3, up=False) == [Lifecycle.CLOSED, Lifecycle.OPEN]
     assert store.open["BTCUSDT"].opened_at > first
     assert not store.open["BTCUSDT"].up
 
@@ -75,7 +75,7 @@ def test_a_turn_may_come_sooner_than_an_end() -> None:
     )
     seen(store, 0, 3)
     assert seen(store, 1, 3, up=False) == []
-    assert seen(store, 2, 3, up=False) == [State.CLOSED, State.OPEN]
+    assert seen(store, 2, 3, up=False) == [Lifecycle.CLOSED, Lifecycle.OPEN]
     assert seen(store, 6, 0) == [], "it ends as late as ever"
 
 
@@ -84,14 +84,14 @@ def test_what_turns_to_and_fro_is_four_episodes_and_says_its_further_turns() -> 
         Episode[str, str], hold_ms=5 * MINUTE, cooldown_ms=0, renew_ms=1000 * MINUTE, turn_ms=2 * MINUTE
     )
     said = {minute: seen(store, minute, 3, up=minute // 3 % 2 == 0) for minute in range(100)}
-    assert [minute for minute, states in said.items() if State.CLOSED in states] == [3, 6, 9]
+    assert [minute for minute, states in said.items() if Lifecycle.CLOSED in states] == [3, 6, 9]
     assert [minute for minute, states in said.items() if states] == list(range(0, 100, 3)), "no turn goes unsaid"
     last = store.open["BTCUSDT"]
-    assert (last.opened_at, last.up, last.state) == (START + 9 * MINUTE, False, State.OPEN)
+    assert (last.opened_at, last.up, last.state) == (START + 9 * MINUTE, False, Lifecycle.OPEN)
     assert seen(store, 100, 3) == [], "not again within two minutes: that may be noise"
-    assert seen(store, 200, 0) == [State.CLOSED]
-    assert seen(store, 300, 3) == [State.OPEN]
-    assert seen(store, 303, 3, up=False) == [State.CLOSED, State.OPEN], "after a rest a turn is another again"
+    assert seen(store, 200, 0) == [Lifecycle.CLOSED]
+    assert seen(store, 300, 3) == [Lifecycle.OPEN]
+    assert seen(store, 303, 3, up=False) == [Lifecycle.CLOSED, Lifecycle.OPEN], "after a rest a turn is another again"
 
 
 def test_no_reminder_comes_before_a_turn() -> None:
@@ -100,20 +100,20 @@ def test_no_reminder_comes_before_a_turn() -> None:
     )
     seen(store, 0, 3)
     assert seen(store, 10, 3, up=False) == [], "too soon for a turn"
-    assert seen(store, 20, 3, up=False) == [State.CLOSED, State.OPEN]
+    assert seen(store, 20, 3, up=False) == [Lifecycle.CLOSED, Lifecycle.OPEN]
 
 
 def test_what_goes_on_says_so_now_and_then() -> None:
     store = episodes()
     states = {minute: seen(store, minute, 3) for minute in range(21)}
     assert [minute for minute, said in states.items() if said] == [0, 10, 20]
-    assert states[10] == [State.OPEN]
+    assert states[10] == [Lifecycle.OPEN]
 
 
 def test_close_all_closes_what_is_open() -> None:
     store = episodes()
     seen(store, 0, 2)
-    assert [e.state for e in store.close_all(START + 20 * MINUTE)] == [State.CLOSED]
+    assert [e.state for e in store.close_all(START + 20 * MINUTE)] == [Lifecycle.CLOSED]
     assert list(store.close_all(START + 21 * MINUTE)) == []
 
 
@@ -122,9 +122,9 @@ def test_saved_episodes_go_on() -> None:
     seen(store, 0, 2)
     seen(store, 3, 3)
     other = episodes()
-    other.restore(store.state())
+    other.restore(store.snapshot())
     assert other.open == store.open
-    assert seen(other, 4, 4) == seen(store, 4, 4) == [State.ESCALATED]
+    assert seen(other, 4, 4) == seen(store, 4, 4) == [Lifecycle.ESCALATED]
 
 
 @given(
@@ -134,21 +134,21 @@ def test_saved_episodes_go_on() -> None:
 def test_whatever_is_seen_every_life_is_whole(steps: list[tuple[int, int, bool, bool]], saved_after: int) -> None:
     """Steps: minutes since the last, level, kept, up; after one of them another process goes on."""
     store, now = episodes(), START
-    lives: dict[int, list[tuple[int, State, int]]] = {}
+    lives: dict[int, list[tuple[int, Lifecycle, int]]] = {}
     for number, (later, level, kept, up) in enumerate(steps):
         now += later * MINUTE
         for episode in chain(store.observe("BTCUSDT", level, kept, up, now), store.expire(now)):
             lives.setdefault(episode.opened_at, []).append((episode.revision, episode.state, episode.level))
             assert episode.turns <= MAX_TURNS
         if number == saved_after:
-            saved = store.state()
+            saved = store.snapshot()
             store = episodes()
             store.restore(saved)
     for life in lives.values():
         revisions, states, levels = zip(*life, strict=True)
         assert list(revisions) == list(range(1, len(life) + 1))
-        assert State.CLOSED not in states[:-1]
+        assert Lifecycle.CLOSED not in states[:-1]
         assert list(levels) == sorted(levels), "it never becomes less severe"
         assert all(
-            state is State.ESCALATED for state, (b, a) in zip(states[1:], pairwise(levels), strict=True) if a > b
+            state is Lifecycle.ESCALATED for state, (b, a) in zip(states[1:], pairwise(levels), strict=True) if a > b
         )

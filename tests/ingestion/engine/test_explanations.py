@@ -8,7 +8,7 @@ import pytest
 
 from alerts.detectors.explanation import checks
 from market.wire.decoding import decode_alert
-from market.wire.messages import Alert, CandleBatch, Direction, Method, Severity, State, encode
+from market.wire.messages import Alert, CandleBatch, Direction, Lifecycle, Method, Severity, encode
 from tests.ingestion.engine.events import SYMBOLS, WARM_UP, analyse, crash, drift, pump, wick, without
 from tests.market.recordings import START_MS, Returns, recording
 
@@ -56,7 +56,7 @@ def test_what_an_alert_says_is_what_the_candles_say() -> None:
     batches = list(wick(recording(SYMBOLS, 300, inject=moves_of_all_kinds), 220, 11))
     # One of the two that drift trades in one minute of three.
     batches = [without(batch, {"C006USDT"} if i % 3 else set()) for i, batch in enumerate(batches)]
-    alerts = [a for a in analyse(batches, "1m")[1] if isinstance(a, Alert) and a.state is not State.CLOSED]
+    alerts = [a for a in analyse(batches, "1m")[1] if isinstance(a, Alert) and a.state is not Lifecycle.CLOSED]
     assert {a.method for a in alerts} == set(Method)
     assert {a.severity for a in alerts} == set(Severity)
     for alert in alerts:
@@ -141,7 +141,7 @@ def test_the_band_is_what_was_usual_before_the_event() -> None:
     ]
     revisions = [a for a in pumped if a.upper is not None]
     assert len({a.id for a in revisions}) == 1
-    assert len([a for a in revisions if a.state is not State.CLOSED]) >= 3
+    assert len([a for a in revisions if a.state is not Lifecycle.CLOSED]) >= 3
     for alert in revisions:
         given = alert.explanation.parameters
         assert alert.upper is not None

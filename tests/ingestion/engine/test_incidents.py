@@ -6,7 +6,7 @@ import numpy as np
 
 from ingestion.analysis.role import Analysis
 from ingestion.engine.engine import Engine
-from market.wire.messages import Alert, Anomaly, Severity, State, SynchronizedMovement
+from market.wire.messages import Alert, Anomaly, Lifecycle, Severity, SynchronizedMovement
 from tests.market.recordings import Returns, recording
 
 
@@ -25,7 +25,7 @@ def test_the_parts_of_an_incident_that_turns_round_turn_with_it() -> None:
     falling = 0
     for found in told(30, 620, rises_and_then_falls):
         for message in found:
-            if message.state is State.CLOSED:
+            if message.state is Lifecycle.CLOSED:
                 del open_now[message.id]
             else:
                 open_now[message.id] = message
@@ -43,12 +43,12 @@ def test_an_incident_counts_the_symbols_that_have_an_alert_going_its_way() -> No
         for message in found:
             open_now[message.id] = message
         for incident in found:
-            if isinstance(incident, SynchronizedMovement) and incident.state is not State.CLOSED:
+            if isinstance(incident, SynchronizedMovement) and incident.state is not Lifecycle.CLOSED:
                 parts = {
                     one.symbol
                     for one in open_now.values()
                     if isinstance(one, Alert)
-                    and one.state is not State.CLOSED
+                    and one.state is not Lifecycle.CLOSED
                     and one.direction == incident.direction
                     and (one.incident == incident.id or one.symbol in incident.affected_symbols)
                 }

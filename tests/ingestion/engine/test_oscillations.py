@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from ingestion.engine.engine import Engine
-from market.wire.messages import Alert, Anomaly, Direction, State, SynchronizedMovement
+from market.wire.messages import Alert, Anomaly, Direction, Lifecycle, SynchronizedMovement
 from tests.market.recordings import Returns, names, recording
 
 SYMBOLS, CALM, SWINGING = 40, 600, 400
@@ -88,7 +88,7 @@ def test_a_market_that_crashes_and_rallies_by_the_hour_is_four_incidents_and_the
     for one in revisions:
         if isinstance(one, SynchronizedMovement):
             way[one.id] = one.direction
-        elif isinstance(one, Alert) and one.incident in incidents and one.state is not State.CLOSED:
+        elif isinstance(one, Alert) and one.incident in incidents and one.state is not Lifecycle.CLOSED:
             assert one.direction == way[one.incident]
 
 
@@ -100,6 +100,6 @@ def test_an_alert_that_comes_before_the_turn_of_an_incident_is_adopted_when_it_t
         for before, one in pairwise(moves)
         if before.id == one.id and before.direction != one.direction
     ]
-    later = [one for one in of_the_coin(revisions) if one.revision > 1 and one.state is not State.CLOSED]
+    later = [one for one in of_the_coin(revisions) if one.revision > 1 and one.state is not Lifecycle.CLOSED]
     adopted = [(one.incident, one.detected_at) for one in later]
     assert set(turns) & set(adopted)

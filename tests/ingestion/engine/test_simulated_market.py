@@ -9,7 +9,7 @@ import pytest
 from ingestion.engine.engine import Engine
 from ingestion.sources.scenario import EventKind, Label
 from ingestion.sources.simulated import SimulatedSource
-from market.wire.messages import Alert, Anomaly, MarketStress, SectorAnomaly, State, SynchronizedMovement
+from market.wire.messages import Alert, Anomaly, Lifecycle, MarketStress, SectorAnomaly, SynchronizedMovement
 from market.wire.sectors import default_sectors
 from tests.ingestion.sources.clock import FakeClock
 
@@ -65,8 +65,8 @@ def watched() -> Watched:
 
     async def watch() -> None:
         async for batch in source.batches():
-            found.said += [a for a in engine.update(batch, batch.close_time) if a.state is not State.CLOSED]
-            if engine.moves.open:
+            found.said += [a for a in engine.update(batch, batch.close_time) if a.state is not Lifecycle.CLOSED]
+            if engine.market_episodes.open:
                 found.anomalous_s.append((batch.close_time - START_MS) // 1000)
             if batch.close_time == START_MS + LIVE_S * 1000:
                 break

@@ -11,11 +11,11 @@ from market.wire.messages import (
     Alert,
     Anomaly,
     Direction,
+    Lifecycle,
     MarketStress,
     Method,
     SectorAnomaly,
     Severity,
-    State,
     StressMetric,
     SynchronizedMovement,
     encode,
@@ -96,7 +96,7 @@ def test_the_curated_sequence_shows_everything_once() -> None:
     assert stress == dict.fromkeys(StressMetric, 1)
     assert {anomaly.severity for anomaly in made} == set(Severity)
     episode = [(move.revision, move.state) for move in moves if move.id == moves[0].id]
-    assert episode == [(1, State.OPEN), (2, State.ESCALATED), (3, State.CLOSED)]
+    assert episode == [(1, Lifecycle.OPEN), (2, Lifecycle.ESCALATED), (3, Lifecycle.CLOSED)]
 
 
 def test_times_follow_the_interval() -> None:

@@ -23,7 +23,7 @@ from ingestion.timeseries.influx.anomalies import InfluxAnomalies
 from ingestion.timeseries.influx.client import InfluxServer
 from market.services import Sequenced, sequenced
 from market.views import MarketAnomalyList
-from market.wire.messages import Anomaly, State
+from market.wire.messages import Anomaly, Lifecycle
 from tests.influx import free_port
 from tests.ingestion.timeseries.conftest import INFLUXDB, influx_server
 from tests.samples import EPOCH, T0, a_movement, a_sector, a_stress, an_alert
@@ -68,7 +68,7 @@ def a_day(seed: int) -> list[Anomaly]:
             first = msgspec.structs.replace(next(source), timestamp=T0 + rng.randrange(4) * 1000)
             messages.append(first)
             for revision in range(2, rng.randrange(2, 5)):
-                later = {"timestamp": first.timestamp + 1000 * (revision - 1), "state": State.ESCALATED}
+                later = {"timestamp": first.timestamp + 1000 * (revision - 1), "state": Lifecycle.ESCALATED}
                 messages.append(msgspec.structs.replace(first, revision=revision, **later))
     # By time, as the stream has it; revisions of one anomaly stay in their order.
     return sorted(messages, key=lambda message: (message.timestamp, message.revision))
@@ -130,7 +130,7 @@ def test_every_page_there_and_back(store: InfluxAnomalies, query: str) -> None:
 
 
 def test_an_older_revision_that_comes_late_changes_nothing(store: InfluxAnomalies) -> None:
-    newer = an_alert("a1", revision=3, timestamp=T0 + 2000, state=State.CLOSED)
+    newer = an_alert("a1", revision=3, timestamp=T0 + 2000, state=Lifecycle.CLOSED)
     put(in_order([newer, an_alert("a1", revision=2, timestamp=T0 + 1000)]), store)
     ours, theirs = both("/alerts")
     assert theirs == ours

@@ -116,7 +116,7 @@ def test_candles_that_are_missing_do_not_make_the_market_move_further(missing: f
 
     def moves(missing: float) -> Floats:
         seen = play(without(recording(60, EVENT_AT + 20, inject=slide), missing))
-        return np.array([view.moves if view else np.full(5, np.nan) for view, _, _ in seen])
+        return np.array([view.returns if view else np.full(5, np.nan) for view, _, _ in seen])
 
     during = np.s_[EVENT_AT + 2 :]
     assert moves(missing)[during] == pytest.approx(moves(0.0)[during], abs=0.002)
@@ -131,7 +131,7 @@ def test_a_feed_without_some_symbols_owes_them_nothing_once_they_start_over() ->
     gone = [batch if not EVENT_AT <= i < EVENT_AT + 20 else batch.only(range(10)) for i, batch in enumerate(every)]
     back = play(gone)[EVENT_AT + 20][0]
     assert back is not None
-    assert abs(back.moves[0]) < 0.001
+    assert abs(back.returns[0]) < 0.001
 
 
 def test_first_prices_do_not_vote() -> None:
@@ -144,7 +144,7 @@ def test_first_prices_do_not_vote() -> None:
     batches[30] = msgspec.structs.replace(back, open=opened)
     views = [view for view, _, _ in play(batches)[29:] if view]
     assert [view.universe for view in views[:3]] == [10, 10, 30]
-    assert max(abs(view.moves).max() for view in views) < 0.01
+    assert max(abs(view.returns).max() for view in views) < 0.01
 
 
 @pytest.mark.parametrize("interval", ["1s", "1m", "5m"])
@@ -159,7 +159,7 @@ def test_of_a_complete_recording_the_market_is_its_middle(interval: str) -> None
         view = market.update()
         if i > longest:
             assert view is not None
-            assert view.moves == pytest.approx(middle(panel.returns[:, panel.live]))
+            assert view.returns == pytest.approx(middle(panel.returns[:, panel.live]))
 
 
 def test_one_symbol_is_not_the_market() -> None:

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from market.detectors.panel import Panel
-from market.detectors.state import pack, unpack
+from market.detectors.snapshot import pack, unpack
 from market.detectors.statistics import RunningMean, Samples, decay
 from market.wire.messages import CandleBatch
 from tests.market.recordings import recording
@@ -85,17 +85,17 @@ def test_saved_and_restored_bit_for_bit() -> None:
     panel, other = Panel("1m"), Panel("1m")
     for batch in batches[:50]:
         panel.push(batch)
-    other.restore(unpack(pack(panel.state())))
+    other.restore(unpack(pack(panel.snapshot())))
     for batch in batches[50:]:
         panel.push(batch)
         other.push(batch)
-    assert pack(other.state()) == pack(panel.state())
+    assert pack(other.snapshot()) == pack(panel.snapshot())
 
 
 def test_a_foreign_state_is_refused() -> None:
     with pytest.raises(ValueError, match="not the state of a Panel"):
         Panel("1m").restore({"something": 1})
-    whole = pack(Panel("1m").state() | {"log_close": np.ones((2, 3))})
+    whole = pack(Panel("1m").snapshot() | {"log_close": np.ones((2, 3))})
     head = msgspec.msgpack.encode({"x": {"dtype": "nonsense", "shape": [1]}})
     for payload in (b"", b"\xc1", whole[:-1], len(head).to_bytes(8, "little") + head + b"1"):
         with pytest.raises(ValueError, match="not a saved state"):

@@ -18,13 +18,13 @@ from market.wire.messages import (
     Direction,
     Explanation,
     InvalidMessage,
+    Lifecycle,
     MarketStress,
     MarketType,
     Method,
     MethodScore,
     SectorAnomaly,
     Severity,
-    State,
     StressMetric,
     SynchronizedMovement,
     encode,
@@ -66,7 +66,7 @@ ALERTS = st.builds(
     change_pct=NUMBERS | st.none(),
     timestamp=TIMES,
     detected_at=TIMES,
-    state=st.sampled_from(State),
+    state=st.sampled_from(Lifecycle),
     spark=st.lists(NUMBERS, max_size=60),
     incident=st.none() | st.just("m-1"),
     history=st.just(msgspec.UNSET),
@@ -156,7 +156,7 @@ def test_an_explanation_may_hold_anything_but_not_at_any_depth() -> None:
 
 def test_the_least_an_alert_may_say() -> None:
     message = alert({"severity": "critical", "score": 7, "method": "mad"}, "ETHUSDT")
-    assert (message.symbol, message.severity, message.state) == ("ETHUSDT", Severity.CRITICAL, State.OPEN)
+    assert (message.symbol, message.severity, message.state) == ("ETHUSDT", Severity.CRITICAL, Lifecycle.OPEN)
     assert message.direction is Direction.UP
     assert message.timestamp == message.detected_at == RECEIVED_AT
     assert message.id == alert({"severity": "critical", "score": 7, "method": "mad"}, "ETHUSDT").id
