@@ -32,7 +32,7 @@ from market.detectors.panel import Panel
 from market.detectors.sector import DEVIATIONS, MINIMUM_MOVING, MOVES, Sectors
 from market.detectors.stress import Stress
 from market.detectors.synchronized import Market
-from market.wire.messages import SEVERITIES, Severity, StressMetric
+from market.wire.messages import Rank, StressMetric
 from market.wire.sectors import built_in_map
 from market.wire.times import moment
 
@@ -41,7 +41,6 @@ WIDTH, HEIGHT, GAP = 340, 224, 20
 WIDE = 2 * WIDTH + GAP
 INK, BLUE, QUIET, MARK, LIMIT = "#131a24", "#0a5fbf", "#6b7686", "#d65f00", "#8b22cc"
 SHARES = dict(zip(StressMetric, ("#0a5fbf", "#2f9e8f", "#d65f00", "#8b22cc", "#b8860b", "#8a94a3"), strict=True))
-HIGH = SEVERITIES.index(Severity.HIGH)
 Floats = NDArray[np.float64]
 
 
@@ -96,7 +95,7 @@ def play(recording: Recording) -> Played:
         for seen in sectors.update(view):
             strength, move = sector_strengths.setdefault(seen.sector, (np.zeros(length), np.zeros(length)))
             if len(seen.moving) >= MINIMUM_MOVING * len(seen.columns):
-                strength[row] = min(abs(seen.deviation) / DEVIATIONS[HIGH], abs(seen.excess) / MOVES[HIGH])
+                strength[row] = min(abs(seen.deviation) / DEVIATIONS[Rank.HIGH], abs(seen.excess) / MOVES[Rank.HIGH])
             move[row] = seen.excess
     named = {method.value: strengths[rank] for rank, method in enumerate(engine.bank.methods)}
     return Played(engine.panel.symbols, recording.close_time, closes, named, strong, index, sector_strengths)

@@ -7,16 +7,7 @@ from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.db import models
 
-from market.wire.messages import Direction, Lifecycle, MarketType, unify_symbol
-
-
-class SeverityRank(models.IntegerChoices):
-    """Severities in the database: `Severity.rank`, so that they sort and compare."""
-
-    LOW = 0
-    MEDIUM = 1
-    HIGH = 2
-    CRITICAL = 3
+from market.wire.messages import SEVERITIES, Direction, Lifecycle, MarketType, unify_symbol
 
 
 class ReviewState(models.TextChoices):
@@ -39,7 +30,7 @@ class Anomaly(models.Model):
 
     id = models.CharField(primary_key=True, max_length=80)
     revision = models.PositiveIntegerField()
-    severity = models.PositiveSmallIntegerField(choices=SeverityRank)
+    severity = models.PositiveSmallIntegerField(choices=[(int(s.rank), s.capitalize()) for s in SEVERITIES])
     state = models.CharField(max_length=10, choices=enum_choices(Lifecycle))
     timestamp = models.DateTimeField(help_text="Close time of the candle that shows it.")
     detected_at = models.DateTimeField()

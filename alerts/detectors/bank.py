@@ -28,11 +28,10 @@ from market.detectors.panel import Bools, Floats, Panel
 from market.detectors.snapshot import Snapshot
 from market.detectors.statistics import MAD_TO_SIGMA
 from market.detectors.synchronized import MarketView
-from market.wire.messages import Method, MethodScore, Severity
+from market.wire.messages import Method, MethodScore, Rank, Severity
 
 VERSION: Final = "7"
-# Level from which it takes magnitude, and the volume surge that HIGH, CRITICAL, and CRITICAL out of nowhere need.
-HIGH: Final = 3
+# The volume surge that HIGH, CRITICAL, and CRITICAL out of nowhere need.
 SURGES: Final = (6.5, 10.0, 150.0)
 # What keeps an episode open, as a part of what opens it: by rarity, and by size.
 EXIT: Final = 0.6
@@ -45,19 +44,19 @@ SHARED: Final = (Method.Z_SCORE, Method.MAD, Method.EWMA)
 class Assessment:
     """How far each column (n,) stands out, by the methods counted here.
 
-    `level` 0–4, `strength` (1 at LOW), `size` S / θ, `leading` index of the method that says most, `up` the direction.
-    The last two are known of the `candidates`.
+    `rank` (values of `Rank`), `strength` (1 at LOW), `size` S / θ, `leading` index of the strongest method, `up` the
+    direction. The last two are known of the `candidates`.
     """
 
-    level: NDArray[np.int64]
+    rank: NDArray[np.int64]
     strength: Floats
     size: Floats
     leading: NDArray[np.intp]
     up: Bools
 
-    def kept(self, column: int, level: int) -> bool:
-        """Whether an episode of this level goes on: HIGH and above by size (the volume of the start need not last)."""
-        if level >= HIGH:
+    def kept(self, column: int, rank: Rank) -> bool:
+        """Whether an episode of this rank stays open: from HIGH on by size (the volume of the start need not last)."""
+        if rank >= Rank.HIGH:
             return bool(self.size[column] >= SIZE_EXIT)
         return bool(self.strength[column] >= EXIT)
 
@@ -173,7 +172,7 @@ class Bank:
         strength = relative.max(axis=0)
         sizes = np.zeros_like(strength) if size is None else size
         assessment = Assessment(
-            level=np.zeros(len(strength), dtype=np.int64),
+            rank=np.full(len(strength), Rank.NONE, dtype=np.int64),
             strength=strength,
             size=sizes,
             leading=np.zeros(len(strength), dtype=np.intp),
@@ -183,25 +182,25 @@ class Bank:
         columns = np.array(assessment.candidates(), dtype=np.intp)
         if not len(columns):
             return assessment
-        level = (strength[columns] >= 1.0).astype(np.int64) + (strengths[:, columns] >= medium).any(axis=0)
+        rank = Rank.NONE + (strength[columns] >= 1.0).astype(np.int64) + (strengths[:, columns] >= medium).any(axis=0)
         leading = relative[:, columns].argmax(axis=0)
         if size is not None and surge is not None:
             residual = self.methods.index(Method.RESIDUAL)
-            for rank, multiple, least in self._grave(self.calibration.sizes):
-                level[(size[columns] >= multiple) & (surge[columns] >= least)] = rank
-            leading[level >= HIGH] = residual
-        assessment.level[columns], assessment.leading[columns] = level, leading
-        assessment.up[columns] = self._up(columns, leading, level)
+            for grave, multiple, least in self._grave(self.calibration.sizes):
+                rank[(size[columns] >= multiple) & (surge[columns] >= least)] = grave
+            leading[rank >= Rank.HIGH] = residual
+        assessment.rank[columns], assessment.leading[columns] = rank, leading
+        assessment.up[columns] = self._up(columns, leading, rank)
         return assessment
 
     @staticmethod
-    def _grave(sizes: Floats) -> list[tuple[int, float, float]]:
-        """Levels that take magnitude, each with the S / θ and the surge of volume from which it is reached."""
+    def _grave(sizes: Floats) -> list[tuple[Rank, float, float]]:
+        """Ranks that take magnitude, each with the S / θ and the surge of volume from which it is reached."""
         high, critical = sizes.tolist()
         sudden = critical * USUAL_SIZES[0] / USUAL_SIZES[1]
-        return list(zip((HIGH, HIGH + 1, HIGH + 1), (high, critical, sudden), SURGES, strict=True))
+        return list(zip((Rank.HIGH, Rank.CRITICAL, Rank.CRITICAL), (high, critical, sudden), SURGES, strict=True))
 
-    def _up(self, columns: NDArray[np.intp], leading: NDArray[np.intp], level: NDArray[np.int64]) -> Bools:
+    def _up(self, columns: NDArray[np.intp], leading: NDArray[np.intp], rank: NDArray[np.int64]) -> Bools:
         """The price's way; for what is a drift or a big move against the market, the way of that."""
         returns = self.panel.returns
         moves = np.array(
@@ -211,33 +210,33 @@ class Bank:
             ]
         )
         up: Bools = moves[leading, np.arange(len(columns))] >= 0
-        return np.where(level >= HIGH, self.residual.rises(columns), up)
+        return np.where(rank >= Rank.HIGH, self.residual.rises(columns), up)
 
     def finding(self, column: int, assessment: Assessment) -> Finding:
-        leading, level = int(assessment.leading[column]), int(assessment.level[column])
+        leading, rank = int(assessment.leading[column]), int(assessment.rank[column])
         drifts = self.methods[leading] is Method.CUSUM
-        if level >= HIGH:
+        if rank >= Rank.HIGH:
             scores, at = self.residual.biggest(self.panel, column), 0
         else:
             scores, at = self.scores[leading], column
         score, horizon = float(scores.score[at]), int(scores.horizon[at])
         threshold = scores.score_at(float(self.limits[0, leading]), at)
         evidence: dict[str, Any] = {}
-        if level >= HIGH:
+        if rank >= Rank.HIGH:
             size, surge = float(assessment.size[column]), float(self.volume.gate[column])
             multiple, least = next(
                 (multiple, least)
-                for rank, multiple, least in self._grave(self.sizes)
-                if rank == level and size >= multiple and surge >= least
+                for grave, multiple, least in self._grave(self.sizes)
+                if grave == rank and size >= multiple and surge >= least
             )
             threshold = abs(score) * multiple / size
             evidence = {"size": size, "size_threshold": multiple, "surge": surge, "surge_threshold": least}
         elif drifts:
             evidence = self.cusum.path_of(column)
         said = [
-            MethodScore(method, round(score if rank == leading else float(s.score[column]), 3))
-            for rank, (method, s) in enumerate(zip(self.methods, self.scores, strict=True))
-            if rank == leading or s.strength[column] >= EXIT * self.limits[0, rank]
+            MethodScore(method, round(score if row == leading else float(s.score[column]), 3))
+            for row, (method, s) in enumerate(zip(self.methods, self.scores, strict=True))
+            if row == leading or s.strength[column] >= EXIT * self.limits[0, row]
         ]
         sigma = MAD_TO_SIGMA * float(self.deviation[column])
         return Finding(

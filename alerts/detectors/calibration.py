@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from market.detectors.panel import Floats, Panel, widened
 from market.detectors.snapshot import Stateful
-from market.wire.messages import SEVERITIES, Severity
+from market.wire.messages import SEVERITIES, Rank, Severity
 
 BLOCK_MS: Final = 30 * 60_000
 DAY_MS: Final = 86_400_000
@@ -86,10 +86,9 @@ class Calibration(Stateful):
         self.highest = widened(self.highest, columns)
         self.seen = widened(self.seen, columns)
 
-    def raised(self, before: int, level: int) -> None:
-        """An alert went from level `before` (0: it is new) to `level`."""
-        for rank in range(len(SEVERITIES)):
-            self.alerts[rank] += before <= rank < level
+    def raised(self, before: Rank, rank: Rank) -> None:
+        """Count an alert that went from rank `before` (NONE: it is new) to `rank`."""
+        self.alerts[before + 1 : rank + 1] += 1
 
     def learn(self, strengths: Floats, size: Floats) -> None:
         """Take in a batch's strengths (methods, n) and S / θ on real volume (n,). Limits move when a block ends."""

@@ -1,9 +1,9 @@
 """The life of an anomaly: many bars that stand out become one episode with one id.
 
-An episode opens at level 1 (LOW) or more, escalates when the level rises above what it had, and closes when nothing
+An episode opens at LOW or above, escalates when the rank rises above what it had, and closes when nothing
 has kept it up for `hold_ms`. What keeps it up is weaker than what opens it (hysteresis). After it closed, the same key
 rests until it has been calm for `cooldown_ms`: meanwhile only something more severe is another episode, or something of
-`split_level` and above. Pure: time comes in with every call.
+`split_rank` and above. Pure: time comes in with every call.
 """
 
 from collections.abc import Callable, Hashable, Iterator
@@ -13,7 +13,7 @@ from typing import Any, Final, Generic, TypeVar
 import msgspec
 
 from market.detectors.snapshot import Snapshot
-from market.wire.messages import SEVERITIES, Escalation, Lifecycle, Severity
+from market.wire.messages import Escalation, Lifecycle, Rank, Severity
 
 # A pump, its dump and both once more are four anomalies, and on the day of a crash the market turns as often. What goes
 # on turning is still the last of them, which says every turn in a revision.
@@ -25,14 +25,14 @@ M = TypeVar("M")
 
 @dataclass(slots=True)
 class Episode(Generic[K, M]):
-    """`message` is what was last published of it; `level` 1 (LOW) … 4 (CRITICAL) is the highest it reached; `up` since
+    """`message` is what was last published of it; `rank` is the highest it reached; `up` since
     `turned_at` is the way it goes; `turns` of direction led up to it without a rest."""
 
     key: K
     opened_at: int
     up: bool
     turned_at: int
-    level: int
+    rank: Rank
     kept_at: int
     said_at: int
     state: Lifecycle = Lifecycle.OPEN
@@ -43,13 +43,13 @@ class Episode(Generic[K, M]):
 
     @property
     def severity(self) -> Severity:
-        return SEVERITIES[self.level - 1]
+        return self.rank.severity
 
 
 class Episodes(Generic[K, M]):
     """All episodes of one `kind`: the type `Episode[key, message]`, by which saved ones are read back.
 
-    `split_level`: from this level on, a turn of direction after `turn_ms` (default: `hold_ms`) ends one and opens
+    `split_rank`: from this rank on, a turn of direction after `turn_ms` (default: `hold_ms`) ends one and opens
     another (`MAX_TURNS` times in a row, then it is a revision), and what is still as severe after `renew_ms` of silence
     (`turn_ms`, if that is longer) says so in a revision (same state, new figures).
     """
@@ -60,40 +60,40 @@ class Episodes(Generic[K, M]):
         hold_ms: int,
         cooldown_ms: int,
         renew_ms: int,
-        split_level: int = 3,
+        split_rank: Rank = Rank.HIGH,
         turn_ms: int | None = None,
     ) -> None:
         self.kind = kind
         self.hold_ms = hold_ms
         self.cooldown_ms = cooldown_ms
-        self.split_level = split_level
+        self.split_rank = split_rank
         self.turn_ms = hold_ms if turn_ms is None else turn_ms
         # A reminder sooner than a turn may be told would have to name a direction that is over.
         self.renew_ms = max(renew_ms, self.turn_ms)
         self.open: dict[K, Episode[K, M]] = {}
-        # When a key was last stirred since its episode closed, and the level that had.
-        self.rested: dict[K, tuple[int, int]] = {}
+        # When a key was last stirred since its episode closed, and the rank that had.
+        self.rested: dict[K, tuple[int, Rank]] = {}
 
-    def observe(self, key: K, level: int, kept: bool, up: bool, now: int) -> list[Episode[K, M]]:
+    def observe(self, key: K, rank: Rank, kept: bool, up: bool, now: int) -> list[Episode[K, M]]:
         """What is seen of a key at `now` (epoch ms); the episodes that changed by it, in publishing order.
 
-        `level` 0–4 is how severe it is now, `kept` whether it is still above the exit threshold.
+        `rank` is how severe it is now, `kept` whether it is still above the exit threshold.
         """
         episode = self.open.get(key)
         if episode is None:
-            return self._open(key, level, up, now)
-        severe = level >= self.split_level
+            return self._open(key, rank, up, now)
+        severe = rank >= self.split_rank
         turned_round = severe and up != episode.up and now - episode.turned_at >= self.turn_ms
         if turned_round and episode.turns < MAX_TURNS:
             ended = self.end(episode, now)
-            turned = self._open(key, level, up, now)
+            turned = self._open(key, rank, up, now)
             for other in turned:
                 other.turns = episode.turns + 1
             return [ended, *turned]
-        if kept or level >= episode.level:
+        if kept or rank >= episode.rank:
             episode.kept_at = now
-        if level > episode.level:
-            episode.level = level
+        if rank > episode.rank:
+            episode.rank = rank
             episode.escalations.append(Escalation(episode.severity, now))
             self._head(episode, up, now)
             return [self._change(episode, Lifecycle.ESCALATED, now)]
@@ -136,22 +136,22 @@ class Episodes(Generic[K, M]):
         key_type = self.kind.__args__[0]
         episodes: list[Episode[K, M]] = [msgspec.convert(saved, self.kind) for saved in state["open"]]
         self.open = {episode.key: episode for episode in episodes}
-        self.rested = {msgspec.convert(key, key_type): (at, level) for key, at, level in state["rested"]}
+        self.rested = {msgspec.convert(key, key_type): (at, Rank(rank)) for key, at, rank in state["rested"]}
 
-    def _open(self, key: K, level: int, up: bool, now: int) -> list[Episode[K, M]]:
-        if level < 1:
+    def _open(self, key: K, rank: Rank, up: bool, now: int) -> list[Episode[K, M]]:
+        if rank < Rank.LOW:
             return []
-        stirred_at, closed_level = self.rested.get(key, (0, 0))
-        if now - stirred_at < self.cooldown_ms and level <= closed_level and level < self.split_level:
-            self.rested[key] = now, closed_level
+        stirred_at, closed_rank = self.rested.get(key, (0, Rank.NONE))
+        if now - stirred_at < self.cooldown_ms and rank <= closed_rank and rank < self.split_rank:
+            self.rested[key] = now, closed_rank
             return []
-        episode: Episode[K, M] = Episode(key, now, up, now, level, now, now)
+        episode: Episode[K, M] = Episode(key, now, up, now, rank, now, now)
         self.open[key] = episode
         return [episode]
 
     def _close(self, episode: Episode[K, M], now: int) -> Episode[K, M]:
         del self.open[episode.key]
-        self.rested[episode.key] = (now, episode.level)
+        self.rested[episode.key] = (now, episode.rank)
         return self._change(episode, Lifecycle.CLOSED, now)
 
     @staticmethod

@@ -21,6 +21,7 @@ from market.detectors.panel import Floats, Panel
 from market.detectors.snapshot import Stateful
 from market.detectors.statistics import RunningMean, decay
 from market.detectors.synchronized import MarketView
+from market.wire.messages import Rank
 
 HALF_LIFE_MS: Final = 6 * 3_600_000
 WARM_UP_MS: Final = 15 * 60_000
@@ -36,10 +37,10 @@ MOVES: Final = np.array([0.005, 0.01, 0.03, 0.06])
 
 @dataclass(frozen=True, slots=True)
 class SectorView:
-    """One sector that deviates. `level` 1 (LOW) … 4 (CRITICAL), 0 when only its exit matters; `strength` = 1 at LOW."""
+    """One sector that deviates. `rank` is NONE when only its exit matters; `strength` = 1 at LOW."""
 
     sector: str
-    level: int
+    rank: Rank
     strength: float
     deviation: float
     excess: float
@@ -116,10 +117,10 @@ class Sectors(Stateful):
         columns = self.flat[self.starts[i] : self.starts[i] + self.sizes[i]]
         columns = columns[panel.live[columns]]
         moving = columns[residual[horizon, columns] * np.sign(excess) > abs(excess) / 3]
-        level = int((strength >= 1.0).sum()) if len(moving) >= MINIMUM_MOVING * len(columns) else 0
+        together = len(moving) >= MINIMUM_MOVING * len(columns)
         return SectorView(
             sector=self.names[i],
-            level=level,
+            rank=Rank(int((strength >= 1.0).sum()) - 1) if together else Rank.NONE,
             strength=float(strength[0]),
             deviation=float(deviation),
             excess=float(excess),
@@ -128,6 +129,31 @@ class Sectors(Stateful):
             columns=columns,
             moving=moving,
         )
+
+    def regrouped(self, sectors_of: Callable[[str], tuple[str, ...]]) -> "Sectors":
+        """The same detector with its symbols grouped by another map.
+
+        What it learnt about a sector (how much it usually swings) is kept where at least half of the old and new
+        members together are the same ones; any other sector warms up anew.
+        """
+        new = Sectors(self.panel, sectors_of)
+        members: dict[str, set[int]] = {}
+        for column, symbol in enumerate(self.panel.symbols[: self.known]):
+            for sector in sectors_of(symbol):
+                members.setdefault(sector, set()).add(column)
+        kept = [
+            index
+            for index, name in enumerate(self.names)
+            if 2 * len(members.get(name, set()) & set(self.members[name]))
+            >= len(members.get(name, set()) | set(self.members[name]))
+        ]
+        # The sectors named here come first, in the order of what they learnt.
+        new.members = {self.names[index]: [] for index in kept}
+        new.age = self.age[kept]
+        new.variance.total = self.variance.total[kept]
+        new.variance.weight = self.variance.weight[kept]
+        new.enrol()
+        return new
 
     def enrol(self) -> None:
         """Look newly listed symbols up, once each."""

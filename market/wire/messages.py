@@ -6,7 +6,7 @@ UTC). `market.wire.decoding` makes them of bytes, whoever published those.
 
 import re
 from collections.abc import Iterable
-from enum import StrEnum
+from enum import IntEnum, StrEnum
 from typing import Annotated, Any, Final
 
 import msgspec
@@ -32,13 +32,27 @@ class Severity(StrEnum):
     CRITICAL = "CRITICAL"
 
     @property
-    def rank(self) -> int:
-        """0 (LOW) … 3 (CRITICAL): the number severities are compared and stored by."""
-        return _RANK[self]
+    def rank(self) -> "Rank":
+        return _RANKS[self]
+
+
+class Rank(IntEnum):
+    """A severity as a number: severities are compared, counted and stored by it. NONE is never published or stored."""
+
+    NONE = -1
+    LOW = 0
+    MEDIUM = 1
+    HIGH = 2
+    CRITICAL = 3
+
+    @property
+    def severity(self) -> Severity:
+        """The severity of this rank. Raises `KeyError` for NONE."""
+        return Severity[self.name]
 
 
 SEVERITIES: Final = tuple(Severity)
-_RANK: Final = {severity: rank for rank, severity in enumerate(SEVERITIES)}
+_RANKS: Final = {severity: Rank[severity.name] for severity in SEVERITIES}
 
 
 class Direction(StrEnum):

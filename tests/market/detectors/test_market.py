@@ -10,7 +10,7 @@ from market.detectors.panel import Floats, Panel
 from market.detectors.sector import Sectors, SectorView
 from market.detectors.stress import Stress, StressView, stress_index
 from market.detectors.synchronized import Market, MarketView, middle
-from market.wire.messages import CandleBatch, StressMetric
+from market.wire.messages import CandleBatch, Rank, StressMetric
 from tests.market.recordings import Returns, names, recording
 
 EVENT_AT = 300
@@ -215,10 +215,10 @@ def test_a_sector_that_parts_from_the_market() -> None:
         returns[EVENT_AT : EVENT_AT + 5, :6] += 0.01
 
     seen = play(recording(40, EVENT_AT + 10, inject=part), sectors_of)
-    assert not any(view.level for _, _, views in seen[:EVENT_AT] for view in views)
+    assert not any(view.rank >= Rank.LOW for _, _, views in seen[:EVENT_AT] for view in views)
     last = {view.sector: view for view in seen[EVENT_AT + 4][2]}
     assert set(last) == {"meme", "dogs"}, "membership overlaps"
-    assert last["meme"].level >= 3
+    assert last["meme"].rank >= Rank.HIGH
     assert last["meme"].performance > 0.04
     assert len(last["meme"].moving) == 6
 
@@ -228,7 +228,7 @@ def test_one_pump_is_not_a_sector() -> None:
         returns[EVENT_AT : EVENT_AT + 5, 0] += 0.05
 
     seen = play(recording(40, EVENT_AT + 10, inject=pump), sectors_of)
-    assert not any(view.level for _, _, views in seen for view in views)
+    assert not any(view.rank >= Rank.LOW for _, _, views in seen for view in views)
 
 
 def test_one_pump_does_not_make_a_sector_of_those_it_leaves_behind() -> None:
@@ -236,9 +236,9 @@ def test_one_pump_does_not_make_a_sector_of_those_it_leaves_behind() -> None:
         returns[EVENT_AT, :3] += [0.3, -0.07, -0.06]
 
     seen = play(recording(40, EVENT_AT + 1, inject=pump), sectors_of)
-    assert not any(view.level for view in seen[EVENT_AT][2] if view.sector == "dogs")
+    assert not any(view.rank >= Rank.LOW for view in seen[EVENT_AT][2] if view.sector == "dogs")
 
 
 def test_a_sector_in_a_crash_of_everything_is_no_anomaly() -> None:
     seen = play(recording(40, EVENT_AT + 10, inject=fall), sectors_of)
-    assert not any(view.level for _, _, views in seen for view in views)
+    assert not any(view.rank >= Rank.LOW for _, _, views in seen for view in views)
