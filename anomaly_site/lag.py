@@ -7,9 +7,9 @@ import nats.js.errors
 from channels.db import database_sync_to_async
 from nats.aio.client import Client
 
-from ingestion.analysis.role import load_position
 from ingestion.models import HistoryPosition
 from ingestion.stream.nats import ANOMALIES, CANDLES, REJECTED, epoch_ms, has_jetstream
+from ingestion.stream.positions import load_position
 from ingestion.timeseries.stores import candle_store
 from market.selectors import stream_head
 

@@ -31,7 +31,7 @@ from ingestion.stream.reader import Reader, Received, open_reader
 from ingestion.stream.rejects import Rejects
 from market.selectors import stream_head
 from market.services import MessageT, Sequenced, record_stress, sequenced
-from market.wire.decoding import decode_alert, decode_feed, decode_market, decode_stress
+from market.wire.decoding import decode_anomaly, decode_feed, decode_stress
 from market.wire.messages import Alert, Anomaly, InvalidMessage, MarketAnomaly, encode
 
 logger = logging.getLogger(__name__)
@@ -97,7 +97,7 @@ async def _sort(received: list[Received], epoch: int, previous: int, rejects: Re
     batch = Batch(epoch, previous, received[-1].offset, _lost_until(previous, received), [], [])
     for message in received:
         try:
-            anomaly = decode(message)
+            anomaly = decode_anomaly(message.subject, message.data, received_at=message.received_at)
         except InvalidMessage as error:
             await rejects.reject(message, str(error))
             continue
@@ -114,14 +114,6 @@ def _lost_until(previous: int, received: list[Received]) -> int:
     for first, last in lost:
         logger.error("Offsets %s to %s were gone from the stream before they could be stored", first, last)
     return lost[-1][1] if lost else 0
-
-
-def decode(message: Received) -> Anomaly:
-    """What a publisher means. Raises `InvalidMessage`."""
-    kind, _, token = message.subject.partition(".")
-    if kind == "alerts":
-        return decode_alert(message.data, received_at=message.received_at, subject_token=token)
-    return decode_market(message.data, received_at=message.received_at, subject_token=token)
 
 
 async def _store(batch: Batch, rejects: Rejects) -> bool:

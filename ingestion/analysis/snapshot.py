@@ -1,22 +1,28 @@
-"""What the analysis knows, as a file: after a restart it goes on where it was.
+"""The state of the analysis as a file: after a restart the analysis continues from it.
 
-The file holds the engines' states, the place in the candle stream they belong to, and what was open, in the wire
-format: should the states be of another version, that much can still be read, and ended. It is replaced in one step, so
-it is whole or it is the one before; a checksum finds what a disk may have done to it since.
+The file holds the engines' states, their position in the candle stream, and the open anomalies in the wire format. When
+the states are of another version, the open anomalies can still be read, and closed. The file is replaced in one step,
+so it is complete, or the one before it is still there. A checksum finds later damage.
 """
 
 import dataclasses
 import hashlib
+import importlib
 import logging
 import os
-import sys
+import pkgutil
 import zlib
 from dataclasses import dataclass
+from enum import Enum
 from pathlib import Path
+from types import ModuleType
 from typing import Any, Final
 
 import numpy as np
 
+import alerts.detectors
+import ingestion.engine
+import market.detectors
 from alerts.detectors.bank import VERSION
 from market.detectors.snapshot import Snapshot, packed, unpack
 from market.wire.decoding import decode_alert, decode_market
@@ -26,13 +32,14 @@ logger = logging.getLogger(__name__)
 
 FORMAT: Final = 1
 _CHECKSUM_BYTES: Final = 4
-# Whose numbers decide what a state means.
-_DETECTORS: Final = ("alerts.detectors.", "ingestion.engine.episodes", "ingestion.engine.engine", "market.detectors.")
+# The packages whose constants decide what a state means.
+DETECTORS: Final = (market.detectors, alerts.detectors, ingestion.engine)
+_PLAIN: Final = (int, float, str, tuple, dict, np.ndarray)
 
 
 @dataclass(frozen=True, slots=True)
 class AnalysisSnapshot:
-    """`epoch`, `offset`: the place in the candle stream behind the last batch that went in. `engines` is empty when
+    """`epoch`, `offset`: the position in the candle stream of the last batch that went in. `engines` is empty when
     their states are of another version."""
 
     epoch: int
@@ -42,7 +49,7 @@ class AnalysisSnapshot:
 
 
 def write(path: Path, snapshot: AnalysisSnapshot) -> int:
-    """Write beside `path`, for `replace` to put it there; the size in bytes. The states must not change meanwhile."""
+    """Write to a file beside `path`, for `replace`; returns its size in bytes. The states must not change meanwhile."""
     document: Snapshot = {
         "format": FORMAT,
         "detectors": detectors(),
@@ -61,43 +68,65 @@ def write(path: Path, snapshot: AnalysisSnapshot) -> int:
 
 
 def replace(path: Path) -> None:
-    """What `write` wrote takes the place of the one before, once it is on the disk."""
+    """Flush the file that `write` wrote to the disk and put it in the place of the one before."""
     with _beside(path).open("rb+") as file:
         os.fsync(file.fileno())
     _beside(path).replace(path)
 
 
 def read(path: Path) -> AnalysisSnapshot | None:
-    """The last snapshot; None, and a line in the log that says why, when there is none to be used."""
+    """The last snapshot; None when there is no usable one (a warning in the log gives the reason)."""
     try:
         payload = path.read_bytes()
     except FileNotFoundError:
         return None
     except OSError as error:
-        logger.warning("The saved analysis cannot be read (%s); it warms up again", error)
+        logger.warning("Could not read the saved analysis (%s); the analysis warms up again", error)
         return None
     try:
         return _decoded(payload)
     except (ValueError, TypeError, LookupError, InvalidMessage) as error:
-        logger.warning("The saved analysis in %s is damaged (%s); it warms up again", path, error)
+        logger.warning("The saved analysis in %s is damaged (%s); the analysis warms up again", path, error)
         return None
 
 
 def detectors() -> str:
-    """Names the version of the detectors and every number they are made of: a state of others means something else."""
+    """Identifies the detectors: their version and a hash of every constant. States of other detectors are unusable."""
     digest = hashlib.blake2b(digest_size=8)
-    for module in sorted(name for name in sys.modules if name.startswith(_DETECTORS)):
-        for name, value in sorted(vars(sys.modules[module]).items()):
-            if name.isupper() and isinstance(value, int | float | tuple | np.ndarray):
-                number = value.tolist() if isinstance(value, np.ndarray) else value
-                digest.update(f"{module}.{name}={number!r}\n".encode())
+    for name, value in sorted(constants().items()):
+        digest.update(f"{name}={value}\n".encode())
     return f"{VERSION}.{digest.hexdigest()}"
+
+
+def constants() -> dict[str, str]:
+    """Every constant of the modules and classes of the packages in `DETECTORS`: dotted name → its value as text."""
+    found: dict[str, str] = {}
+    for module in _modules():
+        holders: list[tuple[str, Any]] = [(module.__name__, module)]
+        holders += [
+            (f"{module.__name__}.{name}", value)
+            for name, value in vars(module).items()
+            if isinstance(value, type) and value.__module__ == module.__name__ and not issubclass(value, Enum)
+        ]
+        for holder, of in holders:
+            for name, value in vars(of).items():
+                if name.isupper() and isinstance(value, _PLAIN):
+                    found[f"{holder}.{name}"] = repr(value.tolist() if isinstance(value, np.ndarray) else value)
+    return found
+
+
+def _modules() -> list[ModuleType]:
+    return [
+        importlib.import_module(found.name)
+        for package in DETECTORS
+        for found in pkgutil.walk_packages(package.__path__, f"{package.__name__}.")
+    ]
 
 
 def _decoded(payload: bytes) -> AnalysisSnapshot:
     body, checksum = memoryview(payload)[:-_CHECKSUM_BYTES], payload[-_CHECKSUM_BYTES:]
     if zlib.crc32(body).to_bytes(_CHECKSUM_BYTES, "little") != checksum:
-        raise ValueError("its checksum is another")
+        raise ValueError("wrong checksum")
     saved: dict[str, Any] = unpack(body)
     if saved["format"] != FORMAT:
         raise ValueError(f"format {saved['format']} is not {FORMAT}")
@@ -109,7 +138,7 @@ def _decoded(payload: bytes) -> AnalysisSnapshot:
     )
     if saved["detectors"] == detectors():
         return snapshot
-    logger.warning("The saved analysis is of other detectors than %s; it warms up again", detectors())
+    logger.warning("The saved analysis was made by other detectors than %s; the analysis warms up again", detectors())
     return dataclasses.replace(snapshot, engines=[])
 
 

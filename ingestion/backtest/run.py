@@ -7,7 +7,7 @@ from typing import Final
 import numpy as np
 from django.conf import settings
 
-from ingestion.analysis.role import Analysis
+from ingestion.analysis.analysis import Analysis
 from ingestion.backtest.catalogue import catalogue
 from ingestion.backtest.scoring import DAY_MS, Event, Exposure
 from ingestion.sources.recording import VALUES, Recording, name_of

@@ -17,7 +17,6 @@ from channels.db import database_sync_to_async
 from django.db import Error as DatabaseError
 from nats.aio.client import Client
 
-from ingestion.bridge import decode as decode_anomaly
 from ingestion.models import HistoryPosition
 from ingestion.stream.backoff import backoff
 from ingestion.stream.metrics import HISTORY
@@ -27,7 +26,7 @@ from ingestion.timeseries.core.rollup import Rollup
 from ingestion.timeseries.store import CandleStore, StoreRefused, StoreUnavailable
 from ingestion.timeseries.stores import anomaly_store, candle_store
 from market.services import Sequenced, sequenced
-from market.wire.decoding import decode_batch
+from market.wire.decoding import decode_anomaly, decode_batch
 from market.wire.messages import Anomaly, CandleBatch, InvalidMessage
 
 if TYPE_CHECKING:
@@ -103,7 +102,8 @@ class AnomalySink:
         self.name = f"anomalies:{store.name}"
 
     def decode(self, message: Received, epoch: int) -> list[Sequenced[Anomaly]]:
-        return [sequenced(epoch, message.offset, decode_anomaly(message))]
+        anomaly = decode_anomaly(message.subject, message.data, received_at=message.received_at)
+        return [sequenced(epoch, message.offset, anomaly)]
 
     def size(self, item: Sequenced[Anomaly]) -> int:
         return 1

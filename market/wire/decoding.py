@@ -17,6 +17,7 @@ import msgspec
 
 from market.wire.messages import (
     Alert,
+    Anomaly,
     CandleBatch,
     Direction,
     Feed,
@@ -87,6 +88,13 @@ def decode_market(payload: bytes, *, received_at: int, subject_token: str = "") 
         fields = _normalise_market(_fields(payload), received_at, subject_token)
     anomaly: MarketAnomaly = _convert(fields, MarketAnomaly)
     return anomaly
+
+
+def decode_anomaly(subject: str, payload: bytes, *, received_at: int) -> Anomaly:
+    """An alert or a market anomaly, by its NATS subject; see `decode_alert`. Raises `InvalidMessage`."""
+    kind, _, token = subject.partition(".")
+    decode = decode_alert if kind == "alerts" else decode_market
+    return decode(payload, received_at=received_at, subject_token=token)
 
 
 # --- Foreign shapes -------------------------------------------------------------------------------------------------

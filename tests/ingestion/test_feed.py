@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from ingestion.analysis.role import Analysis
+from ingestion.analysis.analysis import Analysis
 from ingestion.feed import FeedHealth
 from ingestion.sources.live import LiveSource
 from ingestion.sources.simulated import SimulatedSource

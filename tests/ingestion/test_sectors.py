@@ -11,7 +11,7 @@ from django.core.management import CommandError, call_command
 from pytest_django import Settings
 
 from ingestion import sectors
-from ingestion.analysis.role import Analysis, regrouped
+from ingestion.analysis.analysis import Analysis
 from market import coingecko
 from market.detectors.panel import Panel
 from market.detectors.sector import Sectors
@@ -226,14 +226,14 @@ def test_a_sector_keeps_what_it_learnt_while_most_members_stay() -> None:
     known.variance.total[:], known.variance.weight[:] = [0.7, 0.9], [1.0, 1.0]
 
     later = SectorMap("", "", None, {"A": ("New", "Two"), "B": ("Two",), "C": ("One",)})
-    moved = regrouped(known, later)
+    moved = known.regrouped(later.sectors_for)
     ages = dict(zip(moved.names, moved.age.tolist(), strict=True))
     assert ages == {"Two": 9, "New": 0, "One": 0}
     assert moved.members == {"Two": [0, 1], "New": [0], "One": [2]}
     assert moved.variance.total.tolist()[moved.names.index("Two")] == 0.9
 
-    assert regrouped(moved, later).age.tolist() == moved.age.tolist(), "two changes before the next candle"
-    nothing = regrouped(moved, SectorMap("", "", None, {}))
+    assert moved.regrouped(later.sectors_for).age.tolist() == moved.age.tolist(), "two changes before the next candle"
+    nothing = moved.regrouped(SectorMap("", "", None, {}).sectors_for)
     assert nothing.names == []
 
 

@@ -150,6 +150,6 @@ async def test_what_a_killed_one_left_open_ends_though_nothing_was_saved(system:
     wait_until(lambda: system.get("/status")["lag"]["bridge"]["behind"] == 0, what="all that was published")
     assert left_open()
     analyze = system.start("analyze")
-    ended = analyze.wait_for(r"(\d+) anomalies are open that nobody follows")
+    ended = analyze.wait_for(r"Closing (\d+) anomalies that were open")
     assert int(ended[1]) > 0
     wait_until(lambda: not left_open(), what="the end of everything")

@@ -8,7 +8,8 @@ import pytest
 from nats.aio.client import Client
 from prometheus_client import REGISTRY
 
-from ingestion.analysis.role import SILENCE_MS, Analysis, run_analyze
+from ingestion.analysis.analysis import SILENCE_MS, Analysis
+from ingestion.analysis.role import run_analyze
 from ingestion.engine.engine import Engine
 from ingestion.stream.nats import Publisher
 from market.detectors.snapshot import pack, unpack
@@ -87,7 +88,7 @@ def test_the_history_of_other_symbols_begins_anew() -> None:
 
 
 def test_whoever_invents_symbols_takes_no_memory_from_those_that_are_known(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ingestion.analysis.role.MOST_SYMBOLS", SYMBOLS + 5)
+    monkeypatch.setattr("ingestion.analysis.analysis.MOST_SYMBOLS", SYMBOLS + 5)
     analysis, alone = Analysis(), Analysis()
     for minute, batch in enumerate(recording(SYMBOLS, 400)):
         invented = _batch(batch.close_time, [f"S{minute}X{number}USDT" for number in range(3)], venue="somebody")
@@ -97,7 +98,7 @@ def test_whoever_invents_symbols_takes_no_memory_from_those_that_are_known(monke
 
 
 def test_a_new_listing_that_there_is_no_room_for_stops_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ingestion.analysis.role.MOST_SYMBOLS", 2)
+    monkeypatch.setattr("ingestion.analysis.analysis.MOST_SYMBOLS", 2)
     left_out = REGISTRY.get_sample_value("anomalies_analysis_left_out_total") or 0
     analysis = Analysis()
     analysis.update(_batch(60_000, ["AUSDT", "BUSDT"]), 60_000)
@@ -110,7 +111,7 @@ def test_a_new_listing_that_there_is_no_room_for_stops_nobody(monkeypatch: pytes
 def test_what_has_been_silent_for_long_makes_room_and_what_was_open_there_is_closed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("ingestion.analysis.role.MOST_ENGINES", 2)
+    monkeypatch.setattr("ingestion.analysis.analysis.MOST_ENGINES", 2)
     analysis = Analysis()
     said: list[Anomaly] = []
     for batch in recording(SYMBOLS, 400):

@@ -4,9 +4,11 @@ import msgspec
 import pytest
 from nats.aio.client import Client
 
-from ingestion.analysis import orphans
-from ingestion.analysis.orphans import Market, Orphans, find_orphans, made_here
-from ingestion.analysis.role import Analysis
+from ingestion.analysis import orphans as reading
+from ingestion.analysis.analysis import Analysis
+from ingestion.analysis.orphans import find_orphans
+from ingestion.engine import orphans
+from ingestion.engine.orphans import Market, Orphans, made_here
 from ingestion.stream.nats import Publisher
 from market.wire.messages import Alert, Anomaly, CandleBatch, Lifecycle, SectorAnomaly
 from market.wire.sectors import built_in_map
@@ -44,14 +46,14 @@ def brief(anomalies: list[Anomaly]) -> dict[str, Anomaly]:
 
 
 def test_all_that_was_said_tells_what_is_open(steps: Steps) -> None:
-    told = Orphans((), MARKETS)
+    orphans_found = Orphans((), MARKETS)
     kinds = set()
     for found, still_open in steps:
         for anomaly in found:
-            told.take(anomaly)
-            told.take(anomaly)  # a second time it says nothing new
+            orphans_found.add(anomaly)
+            orphans_found.add(anomaly)  # a second time nothing changes
             kinds.add((type(anomaly).__name__, "." in anomaly.id))
-        assert told.open == brief(still_open)
+        assert orphans_found.open == brief(still_open)
     # The sector's id is a hash.
     readable = {"Alert": True, "SynchronizedMovement": True, "MarketStress": True, "SectorAnomaly": False}
     assert kinds == set(readable.items())
@@ -59,19 +61,19 @@ def test_all_that_was_said_tells_what_is_open(steps: Steps) -> None:
 
 def test_a_snapshot_and_what_was_said_since_tell_it_too(steps: Steps) -> None:
     saved = next(step for step in range(405, CANDLES) if steps[step - 5][1] != steps[step][1])
-    told = Orphans(steps[saved][1], MARKETS)
+    orphans_found = Orphans(steps[saved][1], MARKETS)
     for step in range(saved - 5, CANDLES):  # nobody knows where in the stream it was saved: earlier is no harm
         for anomaly in steps[step][0]:
-            told.take(anomaly)
-        assert step < saved or told.open.keys() == {anomaly.id for anomaly in steps[step][1]}
+            orphans_found.add(anomaly)
+        assert step < saved or orphans_found.open.keys() == {anomaly.id for anomaly in steps[step][1]}
 
 
 def test_the_end_is_a_revision_above_the_highest(steps: Steps) -> None:
     first = next(found[0] for found, _ in steps if found)
-    told = Orphans()
+    orphans_found = Orphans()
     for revision in (1, 4, 2):
-        told.take(msgspec.structs.replace(first, revision=revision))
-    (ended,) = told.ended(T0)
+        orphans_found.add(msgspec.structs.replace(first, revision=revision))
+    (ended,) = orphans_found.closing(T0)
     assert (ended.id, ended.revision, ended.state, ended.detected_at) == (first.id, 5, Lifecycle.CLOSED, T0)
     assert ended.timestamp == first.timestamp
 
@@ -96,11 +98,11 @@ def test_only_what_an_engine_made_is_ours(steps: Steps) -> None:
 def test_what_is_remembered_is_bounded(steps: Steps, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(orphans, "MAX_OPEN", 3)
     opened = [a for found, _ in steps for a in found if a.revision == 1]
-    told = Orphans((), MARKETS)
+    orphans_found = Orphans((), MARKETS)
     for anomaly in opened[:5]:
-        told.take(anomaly)
-    assert list(told.open) == [anomaly.id for anomaly in opened[2:5]]
-    assert told.forgotten == 2
+        orphans_found.add(anomaly)
+    assert list(orphans_found.open) == [anomaly.id for anomaly in opened[2:5]]
+    assert orphans_found.dropped == 2
 
 
 @pytest.mark.system
@@ -111,7 +113,7 @@ async def test_only_the_end_of_the_stream_is_read(
     assert not (await find_orphans(client, ())).open
     alerts = [a for found, _ in steps for a in found if a.revision == 1 and isinstance(a, Alert)][:6]
     await publisher.publish(*alerts)
-    monkeypatch.setattr(orphans, "READ_BACK", 4)
-    monkeypatch.setattr(orphans, "FETCH", 2)
+    monkeypatch.setattr(reading, "READ_BACK", 4)
+    monkeypatch.setattr(reading, "FETCH", 2)
     assert list((await find_orphans(client, ())).open) == [alert.id for alert in alerts[2:]]
     assert list((await find_orphans(client, alerts[:1])).open) == [a.id for a in (alerts[0], *alerts[2:])]

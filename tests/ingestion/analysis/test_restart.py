@@ -10,8 +10,9 @@ from nats.aio.client import Client
 from pytest_django import Settings
 
 from ingestion.analysis import snapshot
-from ingestion.analysis.role import load_position, run_analyze
+from ingestion.analysis.role import run_analyze
 from ingestion.stream.nats import ANOMALIES, CANDLES, Publisher, stream_epoch
+from ingestion.stream.positions import load_position
 from ingestion.stream.reader import StreamReader
 from market.wire.decoding import decode_alert
 from market.wire.messages import Alert, CandleBatch, Lifecycle
@@ -144,7 +145,7 @@ async def test_what_candles_that_are_gone_left_open_is_ended(
     await client.jetstream().purge_stream(CANDLES)
     until = await last_place(client)
     ended = await analysed(client, batches[KILLED_AT : KILLED_AT + 1], until)
-    assert "candles behind the saved analysis are gone" in caplog.text
+    assert "candles after the saved analysis are gone" in caplog.text
     assert {alert.id for alert in ended if alert.state is Lifecycle.CLOSED} == open_ids(before)
 
 
@@ -170,6 +171,6 @@ async def test_what_another_version_left_open_is_ended(
     caplog.set_level(logging.WARNING)
     monkeypatch.setattr(snapshot, "VERSION", "another")
     found = await analysed(client, [])
-    assert "of other detectors" in caplog.text
+    assert "by other detectors" in caplog.text
     assert {alert.id for alert in found[len(before) :]} == going
     assert not open_ids(found)

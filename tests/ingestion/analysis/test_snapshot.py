@@ -1,18 +1,22 @@
 """A saved analysis goes on as if nothing had been; one that cannot be used is said and survived."""
 
+import ast
 import dataclasses
 import logging
 from pathlib import Path
 
 import pytest
 
+import alerts.detectors.calibration
 import alerts.detectors.ewma
 from ingestion.analysis import snapshot
-from ingestion.analysis.role import SILENCE_MS, Analysis, SnapshotSaver
+from ingestion.analysis.analysis import SILENCE_MS, Analysis
+from ingestion.analysis.saver import SnapshotSaver
 from ingestion.analysis.snapshot import AnalysisSnapshot
-from market.wire.messages import Alert, Anomaly, CandleBatch, Lifecycle
+from market.wire.messages import Alert, Anomaly, CandleBatch, Lifecycle, Severity
 from market.wire.sectors import built_in_map
 from tests.market.recordings import Returns, recording
+from tests.samples import T0
 
 
 def surge(returns: Returns, volumes: Returns) -> None:
@@ -48,11 +52,11 @@ def save(path: Path, analysis: Analysis) -> AnalysisSnapshot:
 async def test_a_restored_analysis_says_what_the_other_would_have_said(
     tmp_path: Path, running: Analysis, batches: list[CandleBatch]
 ) -> None:
-    keeper = SnapshotSaver(tmp_path / "state", 60)
-    await keeper.save(running, 7, 204)
-    await keeper.close()
+    saver = SnapshotSaver(tmp_path / "state", 60)
+    await saver.save(running, 7, 204)
+    await saver.close()
     other = Analysis()
-    saved = await keeper.restore(other)
+    saved = await saver.restore(other, T0)
     assert saved is not None
     assert (saved.epoch, saved.offset, saved.open) == (7, 204, running.open_anomalies())
     # The map in force is looked up anew after a restart: the same one changes nothing.
@@ -82,14 +86,19 @@ async def test_a_damaged_one_is_said_and_survived(
         flipped = whole[:middle] + bytes([whole[middle] ^ 1]) + whole[middle + 1 :]
         path.write_bytes({"cut": whole[:-100], "flipped": flipped, "garbage": b"x" * 5000, "empty": b""}[harm])
     analysis = Analysis()
-    assert await SnapshotSaver(path, 60).restore(analysis) is None
+    assert await SnapshotSaver(path, 60).restore(analysis, T0) is None
     assert not analysis.snapshots()
     assert [record.levelno for record in caplog.records] == [logging.WARNING]
-    assert "it warms up again" in caplog.text
+    assert "the analysis warms up again" in caplog.text
 
 
 @pytest.mark.parametrize(
-    ("module", "name", "value"), [(snapshot, "VERSION", "0"), (alerts.detectors.ewma, "HALF_LIFE_MS", 60_000)]
+    ("module", "name", "value"),
+    [
+        (snapshot, "VERSION", "0"),
+        (alerts.detectors.ewma, "HALF_LIFE_MS", 60_000),
+        (alerts.detectors.calibration, "USUAL_RATES", {Severity.LOW: 2.0, Severity.MEDIUM: 0.3}),
+    ],
 )
 async def test_other_detectors_do_not_go_on_but_know_what_was_open(
     tmp_path: Path, running: Analysis, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch,
@@ -98,9 +107,31 @@ async def test_other_detectors_do_not_go_on_but_know_what_was_open(
     saved = save(tmp_path / "state", running)
     monkeypatch.setattr(module, name, value)
     analysis = Analysis()
-    assert await SnapshotSaver(tmp_path / "state", 60).restore(analysis) == dataclasses.replace(saved, engines=[])
+    assert await SnapshotSaver(tmp_path / "state", 60).restore(analysis, T0) == dataclasses.replace(saved, engines=[])
     assert not analysis.snapshots()
-    assert "of other detectors" in caplog.text
+    assert "by other detectors" in caplog.text
+
+
+def constants_in_the_source() -> set[str]:
+    """Every upper-case name that a module of the detectors, or a class in one, assigns a value to."""
+    found = set()
+    for package in snapshot.DETECTORS:
+        for file in Path(*package.__path__).glob("**/*.py"):
+            module = ".".join((package.__name__, *file.relative_to(*package.__path__).with_suffix("").parts))
+            tree = ast.parse(file.read_text())
+            bodies = [(module, tree.body)]
+            bodies += [(f"{module}.{node.name}", node.body) for node in tree.body if isinstance(node, ast.ClassDef)]
+            for holder, body in bodies:
+                for node in body:
+                    targets = [node.target] if isinstance(node, ast.AnnAssign) else getattr(node, "targets", [])
+                    names = [target.id for target in targets if isinstance(target, ast.Name) and len(target.id) > 1]
+                    found |= {f"{holder}.{name}" for name in names if name.isupper()}
+    return found
+
+
+def test_every_constant_of_the_detectors_is_part_of_their_identity() -> None:
+    parsing = {"ingestion.engine.orphans._READABLE"}  # a regular expression that reads ids
+    assert constants_in_the_source() - set(snapshot.constants()) == parsing
 
 
 async def test_states_that_do_not_fit_are_not_half_restored(tmp_path: Path, running: Analysis) -> None:
@@ -109,7 +140,7 @@ async def test_states_that_do_not_fit_are_not_half_restored(tmp_path: Path, runn
     snapshot.write(tmp_path / "state", AnalysisSnapshot(7, 204, [], states))
     snapshot.replace(tmp_path / "state")
     analysis = Analysis()
-    saved = await SnapshotSaver(tmp_path / "state", 60).restore(analysis)
+    saved = await SnapshotSaver(tmp_path / "state", 60).restore(analysis, T0)
     assert saved is not None
     assert not saved.engines
     assert not analysis.snapshots()
@@ -118,10 +149,10 @@ async def test_states_that_do_not_fit_are_not_half_restored(tmp_path: Path, runn
 async def test_a_disk_that_takes_nothing_costs_a_line_in_the_log(
     tmp_path: Path, running: Analysis, caplog: pytest.LogCaptureFixture
 ) -> None:
-    keeper = SnapshotSaver(tmp_path / "absent" / "state", 60)
-    await keeper.save(running, 7, 204)
-    await keeper.close()
-    assert "cannot be saved" in caplog.text
+    saver = SnapshotSaver(tmp_path / "absent" / "state", 60)
+    await saver.save(running, 7, 204)
+    await saver.close()
+    assert "Could not save" in caplog.text
 
 
 def test_what_is_open_on_a_venue_that_fell_silent_ends(running: Analysis, batches: list[CandleBatch]) -> None:

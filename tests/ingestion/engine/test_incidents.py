@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from ingestion.analysis.role import Analysis
+from ingestion.analysis.analysis import Analysis
 from ingestion.engine.engine import Engine
 from market.wire.messages import Alert, Anomaly, Lifecycle, Severity, SynchronizedMovement
 from tests.market.recordings import Returns, recording

@@ -1,0 +1,208 @@
+"""The analysis of all venues: one engine for every venue and interval that sends candles."""
+
+import logging
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+import msgspec
+
+from ingestion.engine.engine import Engine
+from ingestion.stream.metrics import ANALYSIS_LEFT_OUT
+from market.detectors.overview import overview
+from market.detectors.snapshot import Snapshot
+from market.wire.messages import Anomaly, CandleBatch, InvalidMessage, SectorAnomaly, StressIndex, interval_ms
+from market.wire.sectors import SectorMap, built_in_map
+
+logger = logging.getLogger(__name__)
+
+# Candles that are so many of their intervals behind the last ones of the same venue have stopped coming.
+_STILL_COMES: Final = 3
+# After so long without a candle (and three intervals), by the wall clock, a venue counts as silent.
+SILENCE_MS: Final = 600_000
+# Anyone may publish candles, of any venue and symbol. An engine takes 0.1 MB and at most 20 KB a symbol.
+MOST_ENGINES: Final = 100
+MOST_SYMBOLS: Final = 50_000
+
+
+class Analysis:
+    """One engine for every venue and interval that sends candles. Pure but for the log and a counter.
+
+    There are `MOST_ENGINES` of them at most, with `MOST_SYMBOLS` together. Then those that have been silent for long
+    make room for new ones; when none has, what is new is left out, and what is known goes on.
+
+    `max_sector_age_ms`: what is found with an older map than that is marked as degraded. `alerts_per_day`: the budget
+    (`ingestion.engine.engine.Engine`).
+    """
+
+    def __init__(
+        self, alerts_per_day: Mapping[str, float] | None = None, max_sector_age_ms: float = float("inf")
+    ) -> None:
+        self._alerts_per_day = alerts_per_day
+        self._sectors = built_in_map()
+        self._max_sector_age_ms = max_sector_age_ms
+        self._engines: dict[tuple[str, str], Engine] = {}
+        self._closed_at: dict[tuple[str, str], int] = {}
+        self._heard_at: dict[tuple[str, str], int] = {}
+        # Of each venue: when the last batch closed.
+        self._latest: dict[str, int] = {}
+        # Those that had to leave symbols out.
+        self._full: set[tuple[str, str]] = set()
+
+    def use(self, sectors: SectorMap) -> None:
+        """From now on these are the sectors, for symbols already seen too."""
+        self._sectors = sectors
+        for engine in self._engines.values():
+            engine.sectors = engine.sectors.regrouped(sectors.sectors_for)
+
+    def update(self, batch: CandleBatch, detected_at: int) -> list[Anomaly]:
+        """What a batch shows.
+
+        A venue starts anew, and warms up again, when its time steps back (a recording played again). The history of a
+        live one, which comes with every start and after every interruption, does not: what is known of it already is
+        passed over, unless it brings as many new symbols as are known. After a silence prices start over
+        (`market.detectors.panel`). Raises `InvalidMessage` for a new venue or interval when there are too many.
+        """
+        key = (batch.venue, batch.interval)
+        last = self._closed_at.get(key)
+        if last == batch.close_time or (batch.history and self._is_known(batch)):
+            return []
+        found = self._make_room(batch, detected_at)
+        batch = self._fitting(batch)
+        gap = 0 if last is None else batch.close_time - last
+        if gap < 0:
+            logger.info("%s %s: time steps back, its analysis starts anew", *key)
+            found += self._engines.pop(key).close(detected_at)
+        self._closed_at[key], self._heard_at[key] = batch.close_time, detected_at
+        self._latest[batch.venue] = batch.close_time
+        engine = self._engines.get(key)
+        if engine is None:
+            engine = self._engines[key] = self._engine(*key)
+        found += engine.update(batch, detected_at)
+        return self._marked(found, detected_at)
+
+    def stress(self) -> list[StressIndex]:
+        """The index of every venue that has one, as of its last batch, with the market at a glance.
+
+        A venue that sends candles of several intervals has the index of the shortest that still comes. Only asked for
+        once a second, however many candles come: what nobody sees is not worked out.
+        """
+        chosen: dict[str, Engine] = {}
+        for key in sorted(self._engines, key=lambda key: interval_ms(key[1])):
+            venue, interval = key
+            apart = abs(self._latest[venue] - self._closed_at[key])
+            comes = apart <= _STILL_COMES * interval_ms(interval)
+            if comes and self._engines[key].stress_index is not None:
+                chosen.setdefault(venue, self._engines[key])
+        return [
+            _at_a_glance(engine, engine.stress_index) for engine in chosen.values() if engine.stress_index is not None
+        ]
+
+    def close(self, detected_at: int) -> list[Anomaly]:
+        """The end of what is still open: nobody watches it any more."""
+        found = [message for engine in self._engines.values() for message in engine.close(detected_at)]
+        return self._marked(found, detected_at)
+
+    def close_silent(self, now_ms: int) -> list[Anomaly]:
+        """The end of what is open on venues that have been silent for long: a feed that ended, or another source."""
+        silent = [engine for key, engine in self._engines.items() if self._silent(key, now_ms)]
+        return self._marked([message for engine in silent for message in engine.close(now_ms)], now_ms)
+
+    def _silent(self, key: tuple[str, str], now_ms: int) -> bool:
+        return now_ms - self._heard_at[key] > max(SILENCE_MS, 3 * interval_ms(key[1]))
+
+    def open_anomalies(self) -> list[Anomaly]:
+        return [message for engine in self._engines.values() for message in engine.open_anomalies()]
+
+    def snapshots(self) -> list[Snapshot]:
+        """Of every engine; to be written down before the next update."""
+        return [engine.snapshot() | {"closed_at": self._closed_at[key]} for key, engine in self._engines.items()]
+
+    def restore(self, states: Sequence[Snapshot], now_ms: int) -> None:
+        """Go on where another analysis stopped. Raises `ValueError` for what is not its `states`."""
+        for saved in states:
+            try:
+                key = saved["venue"], saved["interval"]
+                self._closed_at[key], self._heard_at[key] = int(saved["closed_at"]), now_ms
+                self._latest[key[0]] = self._closed_at[key]
+            except (KeyError, TypeError) as error:
+                raise ValueError(f"the saved state is incomplete: {error}") from error
+            engine = self._engines[key] = self._engine(*key)
+            engine.restore(saved)
+
+    def forget(self) -> None:
+        """Start anew, without a word about what is open."""
+        for known in (self._engines, self._closed_at, self._heard_at, self._latest, self._full):
+            known.clear()
+
+    def _make_room(self, batch: CandleBatch, detected_at: int) -> list[Anomaly]:
+        """Let go of what has been silent the longest, until the batch fits or nothing is silent; what ends with it."""
+        mine = (batch.venue, batch.interval)
+        found: list[Anomaly] = []
+        while self._lacks_engine(mine) or self._too_many(batch):
+            silent = [key for key in self._engines if key != mine and self._silent(key, detected_at)]
+            if not silent:
+                break
+            key = min(silent, key=lambda known: self._heard_at[known])
+            logger.info("%s %s: silent, and its analysis makes room for another", *key)
+            found += self._engines.pop(key).close(detected_at)
+            del self._closed_at[key], self._heard_at[key]
+            self._full.discard(key)
+            if not any(venue == key[0] for venue, _ in self._engines):
+                del self._latest[key[0]]
+        if self._lacks_engine(mine):
+            raise InvalidMessage(f"{MOST_ENGINES} venues and intervals are analysed already, there is no room for more")
+        return found
+
+    def _is_known(self, batch: CandleBatch) -> bool:
+        """Whether candles of that time have gone in, and of more symbols than are new in these."""
+        key = (batch.venue, batch.interval)
+        engine = self._engines.get(key)
+        if engine is None or batch.close_time > self._closed_at[key]:
+            return False
+        known = engine.panel.columns
+        return sum(symbol not in known for symbol in batch.symbols) < len(known)
+
+    def _fitting(self, batch: CandleBatch) -> CandleBatch:
+        """The batch without the symbols that there is no room for."""
+        left_out = self._too_many(batch)
+        if not left_out:
+            return batch
+        ANALYSIS_LEFT_OUT.inc(len(left_out))
+        key = (batch.venue, batch.interval)
+        if key not in self._full:
+            self._full.add(key)
+            logger.warning("%s %s: no room for %d symbols, %d are analysed", *key, len(left_out), MOST_SYMBOLS)
+        return batch.only(sorted(set(range(len(batch.symbols))) - set(left_out)))
+
+    def _lacks_engine(self, key: tuple[str, str]) -> bool:
+        return key not in self._engines and len(self._engines) >= MOST_ENGINES
+
+    def _too_many(self, batch: CandleBatch) -> Sequence[int]:
+        """Rows of the symbols that are new and more than there is room for."""
+        room = max(MOST_SYMBOLS - sum(len(engine.panel.symbols) for engine in self._engines.values()), 0)
+        if len(batch.symbols) <= room:
+            return ()
+        engine = self._engines.get((batch.venue, batch.interval))
+        known = engine.panel.columns if engine else {}
+        return [row for row, symbol in enumerate(batch.symbols) if symbol not in known][room:]
+
+    def _engine(self, venue: str, interval: str) -> Engine:
+        return Engine(venue, interval, self._sectors_for, self._alerts_per_day)
+
+    def _sectors_for(self, symbol: str) -> tuple[str, ...]:
+        return self._sectors.sectors_for(symbol)
+
+    def _marked(self, found: list[Anomaly], detected_at: int) -> list[Anomaly]:
+        if not found or not self._sectors.expired(detected_at, self._max_sector_age_ms):
+            return found
+        return [
+            msgspec.structs.replace(anomaly, degraded=True) if isinstance(anomaly, SectorAnomaly) else anomaly
+            for anomaly in found
+        ]
+
+
+def _at_a_glance(engine: Engine, index: StressIndex) -> StressIndex:
+    view = overview(engine.panel, engine.sectors) if index.timestamp == engine.panel.close_time else None
+    if view is None:
+        return index
+    return msgspec.structs.replace(index, window=view.window, breadth=view.breadth, sectors=view.sectors)

@@ -1,0 +1,72 @@
+"""Keeps the snapshot of a running analysis up to date in its file."""
+
+import asyncio
+import dataclasses
+import logging
+import time
+from pathlib import Path
+
+from ingestion.analysis import snapshot
+from ingestion.analysis.analysis import Analysis
+from ingestion.analysis.snapshot import AnalysisSnapshot
+from ingestion.stream.metrics import SNAPSHOT_SECONDS
+
+logger = logging.getLogger(__name__)
+
+
+class SnapshotSaver:
+    """Saves an analysis in a file from time to time. When that fails it is logged, and the next start warms up again.
+
+    The analysis waits while its state is written; a thread does that, so the event loop does not wait. The flush to
+    the disk runs beside the analysis.
+    """
+
+    def __init__(self, path: Path, every_s: float) -> None:
+        self._path = path
+        self._every_s = every_s
+        self._saved_at = time.monotonic()
+        self._replacing: asyncio.Task[None] | None = None
+
+    async def restore(self, analysis: Analysis, now_ms: int) -> AnalysisSnapshot | None:
+        """Restore `analysis` from the file; None when there is no usable one. `now_ms`: epoch ms."""
+        saved = await asyncio.to_thread(snapshot.read, self._path)
+        if saved is None:
+            return None
+        try:
+            analysis.restore(saved.engines, now_ms)
+        except ValueError as error:
+            logger.warning("The saved analysis does not fit (%s); the analysis warms up again", error)
+            analysis.forget()
+            return dataclasses.replace(saved, engines=[])
+        if saved.engines:
+            logger.info("Analysis: restored %d engine(s), %d open anomalies", len(saved.engines), len(saved.open))
+        return saved
+
+    def due(self) -> bool:
+        return time.monotonic() - self._saved_at >= self._every_s
+
+    async def save(self, analysis: Analysis, epoch: int, offset: int) -> None:
+        """(`epoch`, `offset`): the position of the last batch that went into `analysis`."""
+        await self.close()
+        state = AnalysisSnapshot(epoch, offset, analysis.open_anomalies(), analysis.snapshots())
+        begun = time.monotonic()
+        try:
+            size = await asyncio.to_thread(snapshot.write, self._path, state)
+        except OSError as error:
+            logger.warning("Could not save the analysis in %s (%s)", self._path, error)
+        else:
+            SNAPSHOT_SECONDS.observe(time.monotonic() - begun)
+            logger.debug("Analysis: %.1f MB saved at offset %d", size / 1e6, offset)
+            self._replacing = asyncio.create_task(self._replace(), name="analysis snapshot")
+        self._saved_at = time.monotonic()
+
+    async def close(self) -> None:
+        """Wait until the last snapshot is in its place."""
+        if self._replacing is not None:
+            await self._replacing
+
+    async def _replace(self) -> None:
+        try:
+            await asyncio.to_thread(snapshot.replace, self._path)
+        except OSError as error:
+            logger.warning("Could not save the analysis in %s (%s)", self._path, error)
