@@ -20,7 +20,7 @@ from django.http.request import split_domain_port, validate_host  # noqa: E402
 from anomaly_site.origins import is_listed, is_own_host  # noqa: E402
 from anomaly_site.ws.consumer import StreamConsumer  # noqa: E402
 from anomaly_site.ws.hub import running_hub, stop_hub  # noqa: E402
-from anomaly_site.ws.protocol.frames import Channel  # noqa: E402
+from market.wire.filters import Channel  # noqa: E402
 
 
 async def refuse(scope: Any, receive: Any, send: Any) -> None:

@@ -9,9 +9,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 
 from anomaly_site.ws.protocol.frames import (
     CLOSE_CODES,
-    MAX_FILTER_VALUES,
     MAX_SNAPSHOT,
-    Channel,
     Cursor,
     Error,
     FiltersUpdated,
@@ -21,6 +19,7 @@ from anomaly_site.ws.protocol.frames import (
     Subscribed,
     Unsubscribed,
 )
+from market.wire.filters import MAX_FILTER_VALUES, Channel
 from market.wire.messages import Alert, Feed, MarketAnomaly, MarketType, Method, Severity, StressIndex
 
 _Texts = Annotated[list[str], Meta(max_length=MAX_FILTER_VALUES)]

@@ -6,9 +6,9 @@ from typing import Final, NamedTuple, Protocol
 from channels.db import database_sync_to_async
 
 from alerts import selectors as alerts
-from anomaly_site.ws.protocol.filters import Filter
-from anomaly_site.ws.protocol.frames import CHANNELS, Channel, Cursor
+from anomaly_site.ws.protocol.frames import Cursor
 from market import selectors as market
+from market.wire.filters import CHANNELS, Channel, Filter
 
 PAGE: Final = 500
 

@@ -12,11 +12,8 @@ from django.conf import settings
 from anomaly_site.ws.backfill import PAGE, replay
 from anomaly_site.ws.client import BROADCAST_EXTENSION, AsgiSink, Client
 from anomaly_site.ws.hub import Hub, running_hub
-from anomaly_site.ws.protocol.filters import Filter, parse_filters
 from anomaly_site.ws.protocol.frames import (
-    CHANNELS,
     MAX_SNAPSHOT,
-    Channel,
     CloseCode,
     Cursor,
     Error,
@@ -33,7 +30,9 @@ from anomaly_site.ws.protocol.frames import (
     anomaly_frame,
     message_frame,
     parse_request,
+    requested_filter,
 )
+from market.wire.filters import CHANNELS, Channel, Filter
 
 logger = logging.getLogger(__name__)
 
@@ -144,15 +143,12 @@ class StreamConsumer(AsyncConsumer):
 
     def _compile(self, request: Request) -> tuple[Filter, list[str]]:
         channels: Iterable[str] = self.default_channels
-        try:
-            if request.type == "update_filters":
-                if self.wanted is not None:
-                    channels = self.wanted.effective.channels
-                elif not (request.filters or {}).get("channels"):
-                    raise ProtocolError(ErrorCode.NOT_SUBSCRIBED, "subscribe first")
-            return parse_filters(request.filters, channels=channels)
-        except ProtocolError as error:
-            raise ProtocolError(error.code, error.message, request_id=request.id) from None
+        if request.type == "update_filters":
+            if self.wanted is not None:
+                channels = self.wanted.effective.channels
+            elif not (request.filters or {}).get("channels"):
+                raise ProtocolError(ErrorCode.NOT_SUBSCRIBED, "subscribe first", request_id=request.id)
+        return requested_filter(request, channels)
 
     async def _subscribe(self, request: Request, wanted: Filter, warnings: list[str]) -> None:
         """Acknowledge, tell the past that was asked for, go live: without a gap and without telling anything twice."""

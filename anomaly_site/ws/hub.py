@@ -20,10 +20,7 @@ from django.conf import settings
 
 from anomaly_site.ws.backfill import Change, History, StoredHistory, replay
 from anomaly_site.ws.client import Client
-from anomaly_site.ws.protocol.filters import Filter, Index, alert_route, market_route
 from anomaly_site.ws.protocol.frames import (
-    CHANNELS,
-    Channel,
     CloseCode,
     Cursor,
     Frame,
@@ -32,6 +29,8 @@ from anomaly_site.ws.protocol.frames import (
     live_frame,
     message_frame,
 )
+from anomaly_site.ws.protocol.routing import Index
+from market.wire.filters import CHANNELS, Channel, Filter, alert_route, market_route
 
 logger = logging.getLogger(__name__)
 

@@ -30,8 +30,8 @@ from anomaly_site.asgi import application
 from anomaly_site.ws import hub as hub_module
 from anomaly_site.ws.backfill import Change
 from anomaly_site.ws.hub import Hub
-from anomaly_site.ws.protocol.filters import Filter
-from anomaly_site.ws.protocol.frames import CHANNELS, Channel, Cursor
+from anomaly_site.ws.protocol.frames import Cursor
+from market.wire.filters import CHANNELS, Channel, Filter
 
 EPOCH = 1
 

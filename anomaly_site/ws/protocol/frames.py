@@ -3,27 +3,29 @@
 Pure: bytes in, structs and bytes out. `Frame` is one server message; it is encoded once however many clients get it.
 """
 
+from collections.abc import Iterable
 from enum import IntEnum, StrEnum
 from typing import Annotated, Any, Final, Literal
 
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
+from market.wire.filters import (
+    MAX_VALUE_LENGTH,
+    MAX_WARNINGS,
+    Channel,
+    EffectiveFilters,
+    Filter,
+    FilterTooLarge,
+    InvalidFilter,
+    parse_filters,
+    shorten,
+)
+
 MAX_FRAME_BYTES: Final = 64 * 1024
-MAX_FILTER_VALUES: Final = 1_000
-MAX_VALUE_LENGTH: Final = 80
 MAX_SNAPSHOT: Final = 500
-MAX_WARNINGS: Final = 20
 
 
-class Channel(StrEnum):
-    """What a client subscribes to."""
-
-    ALERTS = "alerts"
-    MARKET = "market"
-
-
-CHANNELS: Final = tuple(Channel)
 FRAME_TYPES: Final = {Channel.ALERTS: "alert", Channel.MARKET: "market"}
 
 
@@ -82,7 +84,7 @@ class Cursor(Struct, frozen=True):
 
 
 class Request(Struct, frozen=True, kw_only=True):
-    """A client's message. `filters` is as it came (see `filters.Filter`); what was not understood is in `warnings`."""
+    """A client's message. `filters` is as received (see `requested_filter`); `warnings` name the unknown keys."""
 
     type: Literal["subscribe", "update_filters", "unsubscribe", "ping"]
     id: RequestId | None = None
@@ -124,24 +126,16 @@ def parse_request(data: str | bytes) -> Request:
         raise ProtocolError(ErrorCode.BAD_REQUEST, str(error), request_id=request_id) from None
 
 
-def shorten(text: object) -> str:
-    """What a client sent, quoted back to it: never longer than a line."""
-    shown = repr(text)
-    return shown if len(shown) <= MAX_VALUE_LENGTH else f"{shown[: MAX_VALUE_LENGTH - 1]}…"
+def requested_filter(request: Request, channels: Iterable[str]) -> tuple[Filter, list[str]]:
+    """The filter that a request asks for, and warnings; `channels` stand in for absent ones. Raises `ProtocolError`."""
+    try:
+        return parse_filters(request.filters, channels=channels)
+    except InvalidFilter as error:
+        code = ErrorCode.FILTER_TOO_LARGE if isinstance(error, FilterTooLarge) else ErrorCode.INVALID_FILTER
+        raise ProtocolError(code, str(error), request_id=request.id) from None
 
 
 # --- What the server says -------------------------------------------------------------------------------------------
-
-
-class EffectiveFilters(Struct, frozen=True, kw_only=True):
-    """The filters in force. An empty list matches everything, except `channels`: it lists what is subscribed to."""
-
-    channels: list[str]
-    symbols: list[str]
-    methods: list[str]
-    severities: list[str]
-    types: list[str]
-    sectors: list[str]
 
 
 class Subscribed(Struct, frozen=True, kw_only=True, tag_field="type", tag="subscribed"):

@@ -11,7 +11,8 @@ from django.conf import settings
 from django.test import Client
 
 from anomaly_site.ws.asyncapi import FRAMES, REQUESTS, document
-from anomaly_site.ws.protocol.frames import Channel, CloseCode, ErrorCode, parse_request
+from anomaly_site.ws.protocol.frames import CloseCode, ErrorCode, parse_request
+from market.wire.filters import Channel
 from market.wire.messages import Feed, FeedState, SourceKind, StressIndex, StressMetric, encode
 from tests.anomaly_site.ws.conftest import Connect
 from tests.anomaly_site.ws.world import NOW_MS, World, alert, sector, stress, synchronized

@@ -7,11 +7,11 @@ import alerts.services
 import market.services
 from anomaly_site.ws import backfill as backfill_module
 from anomaly_site.ws.backfill import StoredHistory, replay
-from anomaly_site.ws.protocol.filters import parse_filters
-from anomaly_site.ws.protocol.frames import CHANNELS, Channel, Cursor
+from anomaly_site.ws.protocol.frames import Cursor
 from market.selectors import stream_head
 from market.services import sequenced
 from market.wire.decoding import decode_alert, decode_market
+from market.wire.filters import CHANNELS, Channel, parse_filters
 from tests.anomaly_site.ws.world import EPOCH, NOW_MS, alert, sector, stress, synchronized
 
 pytestmark = pytest.mark.django_db(transaction=True)

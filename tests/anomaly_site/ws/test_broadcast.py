@@ -14,7 +14,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
 from anomaly_site.ws.hub import Hub
-from anomaly_site.ws.protocol.frames import Channel
+from market.wire.filters import Channel
 from tests.anomaly_site.ws.test_servers import uvicorn_on
 from tests.anomaly_site.ws.world import EPOCH, World, alert
 

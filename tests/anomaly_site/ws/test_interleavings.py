@@ -25,11 +25,12 @@ from anomaly_site.ws import backfill, consumer
 from anomaly_site.ws import hub as hub_module
 from anomaly_site.ws.backfill import StoredHistory
 from anomaly_site.ws.hub import Hub
-from anomaly_site.ws.protocol.frames import CHANNELS, FRAME_TYPES, Channel
+from anomaly_site.ws.protocol.frames import FRAME_TYPES
 from ingestion import bridge
 from market.models import StreamHead
 from market.services import forget, sequenced
 from market.wire.decoding import decode_alert, decode_market
+from market.wire.filters import CHANNELS, Channel
 from tests.anomaly_site.ws.world import EPOCH, NOW_MS, alert, sector, stress
 
 Filters = dict[str, list[str]]

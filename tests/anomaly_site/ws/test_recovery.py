@@ -9,8 +9,8 @@ import pytest
 from anomaly_site.ws import consumer
 from anomaly_site.ws.client import Client
 from anomaly_site.ws.hub import Hub
-from anomaly_site.ws.protocol.filters import parse_filters
-from anomaly_site.ws.protocol.frames import CHANNELS, Channel, CloseCode
+from anomaly_site.ws.protocol.frames import CloseCode
+from market.wire.filters import CHANNELS, Channel, parse_filters
 from tests.anomaly_site.ws.conftest import Connect
 from tests.anomaly_site.ws.test_stream import offsets_until_pong
 from tests.anomaly_site.ws.world import EPOCH, World, alert, receive_until, stress

@@ -20,7 +20,7 @@ from websockets.typing import Origin
 
 from anomaly_site.asgi import application
 from anomaly_site.ws.hub import Hub
-from anomaly_site.ws.protocol.frames import Channel
+from market.wire.filters import Channel
 from tests.anomaly_site.ws.world import World, alert
 from tests.samples import EPOCH
 from tests.system.conftest import System, migrated, system
@@ -88,6 +88,7 @@ STORE = f"""
 from alerts.services import store
 from market.services import advance, sequenced
 from tests.samples import an_alert
+from market.wire.filters import Channel
 store([sequenced({EPOCH}, 1, an_alert("a1"))])
 advance({EPOCH}, 0, 1)
 """

@@ -9,7 +9,8 @@ from channels.testing import WebsocketCommunicator
 from anomaly_site.asgi import application
 from anomaly_site.ws import consumer
 from anomaly_site.ws.hub import Hub, current_hub
-from anomaly_site.ws.protocol.frames import MAX_FRAME_BYTES, Channel
+from anomaly_site.ws.protocol.frames import MAX_FRAME_BYTES
+from market.wire.filters import Channel
 from tests.anomaly_site.ws.conftest import Connect
 from tests.anomaly_site.ws.world import EPOCH, World, alert, receive_until, sector, stress, synchronized
 

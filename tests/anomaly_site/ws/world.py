@@ -8,8 +8,8 @@ from channels.layers import InMemoryChannelLayer
 from channels.testing import WebsocketCommunicator
 
 from anomaly_site.ws.backfill import Change
-from anomaly_site.ws.protocol.filters import Filter
-from anomaly_site.ws.protocol.frames import CHANNELS, Channel, Cursor
+from anomaly_site.ws.protocol.frames import Cursor
+from market.wire.filters import CHANNELS, Channel, Filter
 from market.wire.messages import (
     Alert,
     Direction,

@@ -1,15 +1,19 @@
+from typing import Any
+
 import pytest
 
 from anomaly_site.ws.protocol import frames
 from anomaly_site.ws.protocol.frames import (
-    Channel,
     Cursor,
     ErrorCode,
     Frame,
     ProtocolError,
+    Request,
     anomaly_frame,
     parse_request,
+    requested_filter,
 )
+from market.wire.filters import CHANNELS, MAX_FILTER_VALUES, Channel
 
 
 def test_a_request_with_everything() -> None:
@@ -86,3 +90,16 @@ def test_the_wire_form_is_one_text_frame(size: int) -> None:
     (event,) = client.events_received()
     assert isinstance(event, ReceivedFrame)
     assert (event.opcode, event.fin, bytes(event.data)) == (Opcode.TEXT, True, json)
+
+
+@pytest.mark.parametrize(
+    ("filters", "code"),
+    [
+        ({"symbols": "BTCUSDT"}, ErrorCode.INVALID_FILTER),
+        ({"symbols": ["X"] * (MAX_FILTER_VALUES + 1)}, ErrorCode.FILTER_TOO_LARGE),
+    ],
+)
+def test_filters_that_cannot_be_read_are_refused_with_a_code(filters: dict[str, Any], code: ErrorCode) -> None:
+    with pytest.raises(ProtocolError) as error:
+        requested_filter(Request(type="subscribe", id=7, filters=filters), CHANNELS)
+    assert (error.value.code, error.value.request_id) == (code, 7)

@@ -1,4 +1,4 @@
-"""Which client wants which message: a client's filters compiled, and the index that routes by them.
+"""Which messages somebody wants: filters, compiled, and matched against a message.
 
 Rules, beside the plain ones (a message matches a list when its value is on it, an empty list matches everything):
 
@@ -9,24 +9,48 @@ Rules, beside the plain ones (a message matches a list when its value is on it, 
   warning, not the whole stream.
 """
 
-from collections.abc import Hashable, Iterable, Iterator, Mapping
-from typing import Any, Final, Generic, TypeVar
+from collections.abc import Iterable, Mapping
+from enum import StrEnum
+from typing import Any, Final
 
 import msgspec
 from msgspec import Struct
 
-from anomaly_site.ws.protocol.frames import (
-    CHANNELS,
-    MAX_FILTER_VALUES,
-    MAX_VALUE_LENGTH,
-    MAX_WARNINGS,
-    Channel,
-    EffectiveFilters,
-    ErrorCode,
-    ProtocolError,
-    shorten,
-)
 from market.wire.messages import MarketType, Method, Severity, unify_symbol
+
+MAX_FILTER_VALUES: Final = 1_000
+MAX_VALUE_LENGTH: Final = 80
+MAX_WARNINGS: Final = 20
+
+
+class Channel(StrEnum):
+    """What a client subscribes to."""
+
+    ALERTS = "alerts"
+    MARKET = "market"
+
+
+CHANNELS: Final = tuple(Channel)
+
+
+class InvalidFilter(ValueError):
+    """Filters that cannot be read; the text names the key and what it must be."""
+
+
+class FilterTooLarge(InvalidFilter):
+    """More or longer values than `MAX_FILTER_VALUES` and `MAX_VALUE_LENGTH` allow."""
+
+
+class EffectiveFilters(Struct, frozen=True, kw_only=True):
+    """The filters in force. An empty list matches everything, except `channels`: it lists what is subscribed to."""
+
+    channels: list[str]
+    symbols: list[str]
+    methods: list[str]
+    severities: list[str]
+    types: list[str]
+    sectors: list[str]
+
 
 FILTER_KEYS: Final = EffectiveFilters.__struct_fields__
 
@@ -117,11 +141,17 @@ class Filter:
         return self.wants_market(market_route(payload))
 
 
-def parse_filters(raw: Mapping[str, Any] | None, *, channels: Iterable[str]) -> tuple[Filter, list[str]]:
-    """Compile what a client asked for; `channels` stand in for absent or empty ones.
+def shorten(text: object) -> str:
+    """What a client sent, quoted back to it: never longer than a line."""
+    shown = repr(text)
+    return shown if len(shown) <= MAX_VALUE_LENGTH else f"{shown[: MAX_VALUE_LENGTH - 1]}…"
 
-    Returns the filter and warnings about what was not understood. Raises `ProtocolError` for what is not a list of
-    texts or is too long.
+
+def parse_filters(raw: Mapping[str, Any] | None, *, channels: Iterable[str]) -> tuple[Filter, list[str]]:
+    """Compile the filters that somebody asks for; `channels` stand in for absent or empty ones.
+
+    Returns the filter, and warnings about unknown keys and values. Raises `InvalidFilter` for a value that is not a
+    list of texts, `FilterTooLarge` for too many or too long ones.
     """
     warnings = [f"unknown filter {shorten(key)}" for key in raw or () if key not in FILTER_KEYS]
     lists: dict[str, list[str]] = {}
@@ -155,12 +185,9 @@ def _texts(key: str, values: object) -> list[str]:
     if values is None:
         return []
     if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
-        raise ProtocolError(ErrorCode.INVALID_FILTER, f"filters.{key} must be a list of texts")
+        raise InvalidFilter(f"filters.{key} must be a list of texts")
     if len(values) > MAX_FILTER_VALUES or any(len(value) > MAX_VALUE_LENGTH for value in values):
-        raise ProtocolError(
-            ErrorCode.FILTER_TOO_LARGE,
-            f"filters.{key} is limited to {MAX_FILTER_VALUES} values of {MAX_VALUE_LENGTH} characters",
-        )
+        raise FilterTooLarge(f"filters.{key} is limited to {MAX_FILTER_VALUES} values of {MAX_VALUE_LENGTH} characters")
     return values
 
 
@@ -184,95 +211,3 @@ def _known(key: str, values: list[str]) -> tuple[list[str], list[str]]:
         else:
             unknown.append(value)
     return list(known), unknown
-
-
-Member = TypeVar("Member", bound=Hashable)
-
-
-class Index(Generic[Member]):
-    """Who wants what, answered without asking everybody.
-
-    Alerts: symbol → members, and those who want every symbol; the answer per (symbol, severity, method) is kept until a
-    subscription that could change it does. A change costs O(symbols in the filter). Market anomalies are few and
-    concern most of those who listen to them: they ask each.
-    """
-
-    # Symbols whose answers are kept. Publishers invent symbols; memory is ours.
-    MAX_CACHED_SYMBOLS: Final = 10_000
-
-    def __init__(self) -> None:
-        self._filters: dict[Member, Filter] = {}
-        self._by_symbol: dict[str, dict[Member, Filter]] = {}
-        self._any_symbol: dict[Member, Filter] = {}
-        self._market: dict[Member, Filter] = {}
-        self._answers: dict[str, dict[tuple[str, str], tuple[Member, ...]]] = {}
-
-    def __len__(self) -> int:
-        return len(self._filters)
-
-    def __iter__(self) -> Iterator[Member]:
-        return iter(self._filters)
-
-    def __contains__(self, member: Member) -> bool:
-        return member in self._filters
-
-    def set(self, member: Member, wanted: Filter) -> None:
-        """Route to `member` by `wanted`, instead of whatever it wanted so far."""
-        self.discard(member)
-        self._filters[member] = wanted
-        if Channel.MARKET in wanted.channels:
-            self._market[member] = wanted
-        if Channel.ALERTS in wanted.channels:
-            if wanted.symbols:
-                for symbol in wanted.symbols:
-                    self._by_symbol.setdefault(symbol, {})[member] = wanted
-            else:
-                self._any_symbol[member] = wanted
-        self._forget_answers(wanted)
-
-    def discard(self, member: Member) -> None:
-        wanted = self._filters.pop(member, None)
-        if wanted is None:
-            return
-        self._market.pop(member, None)
-        self._any_symbol.pop(member, None)
-        if Channel.ALERTS in wanted.channels:
-            for symbol in wanted.symbols:
-                members = self._by_symbol[symbol]
-                del members[member]
-                if not members:
-                    del self._by_symbol[symbol]
-        self._forget_answers(wanted)
-
-    def _forget_answers(self, changed: Filter) -> None:
-        if Channel.ALERTS not in changed.channels:
-            return
-        if not changed.symbols:
-            self._answers.clear()
-        for symbol in changed.symbols:
-            self._answers.pop(symbol, None)
-
-    def alert(self, route: AlertRoute) -> tuple[Member, ...]:
-        answers = self._answers.get(route.symbol)
-        if answers is None:
-            if len(self._answers) >= self.MAX_CACHED_SYMBOLS:
-                self._answers.clear()
-            answers = self._answers[route.symbol] = {}
-        kind = route.severity, route.method
-        members = answers.get(kind)
-        if members is None:
-            severity, method = SEVERITY_BITS[route.severity], METHOD_BITS[route.method]
-            members = answers[kind] = tuple(
-                member
-                for candidates in (self._any_symbol, self._by_symbol.get(route.symbol, {}))
-                for member, wanted in candidates.items()
-                if wanted.severities & severity and wanted.methods & method
-            )
-        return members
-
-    def market(self, route: MarketRoute) -> tuple[Member, ...]:
-        return tuple(member for member, wanted in self._market.items() if wanted.wants_market(route))
-
-    def market_members(self) -> tuple[Member, ...]:
-        """Everybody on the market channel, whatever else they filter: for live frames."""
-        return tuple(self._market)
