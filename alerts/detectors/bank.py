@@ -78,7 +78,7 @@ class BankView:
 class Finding:
     """What the leading method found on one symbol, in numbers; the fields are those of `Scores`.
 
-    From HIGH on it is what RESIDUAL says of the horizon that S is projected from, and `threshold` is the score of a
+    From HIGH on it is RESIDUAL's finding over the horizon that S is projected from, and `threshold` is the score of a
     move that would just be large enough. `move`: the price's own log return in the window. `sigma`: what the symbol's
     shortest return usually is, before this batch (MAD as a standard deviation), whatever the method. `evidence`: what
     else it takes to compute the score again, and to know why it is HIGH.
@@ -178,7 +178,7 @@ class Bank:
             leading=np.zeros(len(strength), dtype=np.intp),
             up=np.zeros(len(strength), dtype=bool),
         )
-        # Next to nobody stands out: what is left to be said is said of those.
+        # Almost no symbol stands out: the rest is worked out for those that do.
         columns = np.array(assessment.candidates(), dtype=np.intp)
         if not len(columns):
             return assessment
@@ -233,7 +233,7 @@ class Bank:
             evidence = {"size": size, "size_threshold": multiple, "surge": surge, "surge_threshold": least}
         elif drifts:
             evidence = self.cusum.path_of(column)
-        said = [
+        methods = [
             MethodScore(method, round(score if row == leading else float(s.score[column]), 3))
             for row, (method, s) in enumerate(zip(self.methods, self.scores, strict=True))
             if row == leading or s.strength[column] >= EXIT * self.limits[0, row]
@@ -249,7 +249,7 @@ class Bank:
             horizon=horizon,
             window_ms=int(scores.window_ms[at]),
             baseline=int(scores.baseline[at]),
-            methods=sorted(said, key=lambda item: -abs(item.score)),
+            methods=sorted(methods, key=lambda item: -abs(item.score)),
             move=self.cusum.moved(self.panel, column) if drifts else float(self.panel.returns[horizon, column]),
             # NaN while there is no sample.
             sigma=max(sigma, SMALLEST_SIGMA) if sigma >= 0.0 else SMALLEST_SIGMA,

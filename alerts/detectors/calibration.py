@@ -1,6 +1,6 @@
 """Thresholds from budgets: how rare is a score in this universe, and which one comes so often a day?
 
-Strengths of different methods do not have the same tails, and nobody's are Gaussian. So the largest strength of every
+Strengths of different methods do not have the same tails, and none are Gaussian. So the largest strength of every
 symbol and method in blocks of 30 min (an alert's worth of time) goes into a histogram per method, symbols pooled, with
 a memory of 14 days. The rate of blocks beyond s per symbol-day, together with a Pareto prior that weighs as much as one
 day of the universe,
@@ -35,7 +35,7 @@ BINS: Final = 72
 EDGES: Final = LOWEST * 2.0 ** (np.arange(BINS) / BINS_PER_OCTAVE)
 PRIOR_DAYS: Final = 1.0
 PRIOR_TAIL: Final = 3.0
-# Alerts per symbol-day of this severity or above, when nobody asks for another number.
+# Alerts per symbol-day of this severity or above, unless a budget is set.
 USUAL_RATES: Final = {Severity.LOW: 1.0, Severity.MEDIUM: 0.3}
 # The strength that is LOW before anything is known is 1 / 1.25, so that the methods' own thresholds err on silence.
 PRIOR_RATE: Final = USUAL_RATES[Severity.LOW] / 1.25**PRIOR_TAIL

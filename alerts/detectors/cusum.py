@@ -138,7 +138,7 @@ class Cusum(Stateful):
         zero = self.sums == 0
         self.since = np.where(zero, float(panel.close_time - self.period), self.since)
         self.origin = np.where(zero, panel.log_close[panel.slot] - panel.returns[0], self.origin)
-        # Times the condition, not `where` it holds: which it is nobody can foresee, the processor neither.
+        # Multiplied by the condition, not selected `where` it holds: the branches are unpredictable for the processor.
         running = sums > 0
         np.copyto(self.steps, (self.steps + 1) * running, where=where)
         np.copyto(self.drift, (self.drift + residual) * running, where=where)

@@ -199,7 +199,7 @@ def history(panel: Panel, column: int, finding: Finding, middle_now: float | Non
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """Something an alert says, worked out again from what else it says: `text` is how, `holds` whether it follows."""
+    """One figure of an alert, recomputed from its other figures: `text` shows how, `holds` whether it agrees."""
 
     name: str
     text: str
@@ -207,11 +207,11 @@ class Check:
 
 
 def checks(alert: Alert) -> list[Check]:
-    """What can be worked out again of an alert; nothing of somebody else's alert, which does not say enough.
+    """Every figure of an alert that can be recomputed. Empty for alerts of other publishers: they lack the inputs.
 
-    The score is (observed − expected) / usual for moves, observed / usual for surges, and for CUSUM the sum over its
-    steps. The move of the price is told again by the candles of the spark, as far as they reach and as exact as they
-    are; the band by the usual deviation; what makes it HIGH by its limits.
+    The score is (observed − expected) / usual for moves, observed / usual for surges, and the sum over its steps for
+    CUSUM. The price move is recomputed from the candles of the spark, as far and as exactly as they reach; the band
+    from the usual deviation; HIGH and CRITICAL from their limits.
     """
     explanation = alert.explanation
     if explanation.version is None or explanation.detector != alert.method.value.lower():
@@ -219,12 +219,16 @@ def checks(alert: Alert) -> list[Check]:
     ours = explanation.version == VERSION
     try:
         found = [_score_check(alert)]
-        # Earlier versions told another limit than the one that an alert was judged by.
+        # Earlier versions gave another limit than the one the alert was judged by.
         if ours:
             found += [_threshold_check(alert), _methods_check(alert), *_severity_checks(alert), *_band_checks(alert)]
         return found + _price_checks(alert) + _size_checks(alert, ours)
     except (ArithmeticError, LookupError, TypeError, ValueError) as error:
-        return [Check("figures", f"one is missing or none ({type(error).__name__}: {error})", False)] if ours else []
+        return (
+            [Check("figures", f"a figure is missing or invalid ({type(error).__name__}: {error})", False)]
+            if ours
+            else []
+        )
 
 
 def _score_check(alert: Alert) -> Check:
@@ -255,8 +259,8 @@ def _threshold_check(alert: Alert) -> Check:
 
 
 def _methods_check(alert: Alert) -> Check:
-    said = {item.method: item.score for item in alert.explanation.methods}
-    return Check("methods", ", ".join(said) or "none", said.get(alert.method) == round(alert.score, 3))
+    scores = {item.method: item.score for item in alert.explanation.methods}
+    return Check("methods", ", ".join(scores) or "none", scores.get(alert.method) == round(alert.score, 3))
 
 
 def _severity_checks(alert: Alert) -> list[Check]:

@@ -142,7 +142,7 @@ class Residual(Stateful):
         return rising
 
     def biggest(self, panel: Panel, column: int) -> Scores:
-        """The score of one column over the horizon that its S is projected from: what a big move is told by."""
+        """The score of one column over the horizon that its S is projected from: shown on HIGH and CRITICAL alerts."""
         horizon = int(self.projections[:, column].argmax())
         rows = slice(horizon, horizon + 1), slice(column, column + 1)
         scores = move_scores(

@@ -260,7 +260,7 @@ class Protocol(WebSocketsSansIOProtocol):
         self.close_timer = self.loop.call_later(grace_s, self.transport.abort)
 
     def shutdown(self) -> None:
-        """The server stops: what waits goes out, then 1012. Whoever does not take it in time is cut off."""
+        """The server stops: waiting frames go out, then 1012. A client that does not read them in time is cut off."""
         if self.sink.on_writable is not None:
             self.sink.on_writable()
         self.sink.closed = True

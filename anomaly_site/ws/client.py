@@ -35,7 +35,7 @@ class Sink(Protocol):
     def close(self, code: CloseCode, reason: str) -> None: ...
 
     async def drained(self) -> None:
-        """Return when the peer takes (or nobody is there to take) what is written."""
+        """Return when the peer has accepted what was written, or is gone."""
 
 
 class AsgiSink:
@@ -112,8 +112,8 @@ class AsgiSink:
 class Client:
     """A connection. The hub appends to `outbox` and flushes it once per tick.
 
-    What cannot go out yet waits in the backlog: while `corked` (the past is being told first) and while the peer does
-    not read. Waiting frames are shared with everybody else's, so a stalled client costs a reference per frame.
+    Frames that cannot go out yet wait in the backlog: while `corked` (missed messages are replayed first) and while the
+    peer does not read. Waiting frames are shared between clients, so a stalled client costs a reference per frame.
     """
 
     __slots__ = ("_backlog", "backlog_bytes", "corked", "missed_live", "outbox", "sink")
@@ -142,21 +142,21 @@ class Client:
         self.outbox.clear()
 
     def say(self, *frames: Frame) -> None:
-        """Send in turn: behind what is in the outbox."""
+        """Send in turn, after the frames in the outbox."""
         self.outbox += frames
         self.flush()
 
     def tell(self, frames: Sequence[Frame]) -> None:
-        """Send now, ahead of what waits: the past, while corked."""
+        """Send now, before the frames that wait: replayed messages, while corked."""
         self.sink.write(frames)
 
     def cork(self) -> None:
-        """From here on live frames wait, while the past is told."""
+        """Hold live frames back while missed messages are replayed."""
         self.release()
         self.corked = True
 
     def uncork(self, already_told: Callable[[Frame], bool] | None = None) -> None:
-        """Let go of what waited, except what the past turned out to contain."""
+        """Release the frames that waited, except those that the replay has sent."""
         self.flush()
         if already_told is not None:
             self._backlog = [frame for frame in self._backlog if not already_told(frame)]
@@ -164,7 +164,7 @@ class Client:
         self.release()
 
     def release(self) -> None:
-        """Send everything that waits, if it may go."""
+        """Send the frames that wait, unless corked."""
         if self._backlog and not self.corked:
             self.sink.write(self._backlog)
             self._backlog.clear()
@@ -172,7 +172,7 @@ class Client:
         self.flush()
 
     def drop(self) -> None:
-        """Forget everything that waits."""
+        """Discard the frames that wait."""
         self._backlog.clear()
         self.outbox.clear()
         self.backlog_bytes = 0

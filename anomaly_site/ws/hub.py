@@ -1,10 +1,11 @@
-"""The hub: the one member of the channel groups in its process, and the one place from where clients are written to.
+"""The hub: the only member of the channel groups in its process, and the only writer to its clients.
 
     channel groups "alerts", "market" ─► batches, in order, complete (gaps healed from the store)
         ─► index: who wants it ─► outboxes ─► at the end of the loop's tick: one write per client
 
-Nothing here waits for a client. A batch reaches the hub as one message per channel; it goes on when both are there, so
-every client sees one stream in strictly rising offsets and any offset it has seen is a cursor to resume from.
+Nothing here waits for a client. A batch reaches the hub as one message per channel. The hub delivers it when both are
+there, so every client sees one stream in strictly rising offsets, and any offset it has seen is a cursor to resume
+from.
 """
 
 import asyncio
@@ -34,17 +35,17 @@ from market.wire.filters import CHANNELS, Channel, Filter, alert_route, market_r
 
 logger = logging.getLogger(__name__)
 
-# A client further behind than this, or that took nothing for so long, is closed (4408) and may resume by cursor.
+# A client further behind than this, or that read nothing for so long, is closed (4408) and may resume by cursor.
 MAX_BACKLOG_BYTES: Final = 1 << 20
 MAX_STALL_S: Final = 10.0
-# Live frames kept for clients still to come, one per key; publishers name venues freely.
+# Live frames kept for later clients, one per key; publishers choose the names of venues.
 MAX_LIVE_KEYS: Final = 100
 _TICK_S: Final = 1.0
 _RETRY_S: Final = (0.2, 0.5, 1, 2, 5)
 
 
 class LiveFrame(NamedTuple):
-    """The latest of something not kept. `data` is its JSON, `received_at` the time it came (epoch seconds)."""
+    """The latest value of something not stored. `data` is its JSON, `received_at` when it arrived (epoch seconds)."""
 
     data: bytes
     received_at: float
@@ -148,7 +149,7 @@ class Hub:
         self._index.discard(client)
 
     def close(self, client: Client, code: CloseCode, reason: str) -> None:
-        """End a connection from our side; its consumer hears of it as a disconnect and removes the client."""
+        """Close a connection from the server's side; its consumer gets a disconnect and removes the client."""
         self.unsubscribe(client)
         if code is CloseCode.SLOW_CONSUMER:
             self.counters["slow_consumers"] += 1
@@ -212,7 +213,7 @@ class Hub:
                 client.sink.write_one(frame)
 
     def _broadcast(self, frame: Frame, clients: Sequence[Client]) -> None:
-        """A frame of the moment. Whoever is behind gets the latest later, not all of them."""
+        """Send a live frame. A client that is behind gets only the latest one, later."""
         for client in clients:
             if client.waits:
                 client.missed_live = True
@@ -287,12 +288,10 @@ class Hub:
 
     def _reset(self, epoch: int) -> None:
         if self._epoch:
-            logger.warning(
-                "A new stream (epoch %s instead of %s): cursors into the old one are void", epoch, self._epoch
-            )
+            logger.warning("New stream (epoch %s instead of %s): old cursors are no longer valid", epoch, self._epoch)
             self.counters["resets"] += 1
         self._epoch, self._head, self._waiting = epoch, 0, None
-        # Offsets count anew; without the epoch a client would raise that of another stream, or of none at all.
+        # Offsets start over. Clients need the new epoch, or they would resume with offsets of the old stream.
         for client in self._index:
             client.say(self._heartbeat())
 
@@ -306,10 +305,14 @@ class Hub:
         self._head = head
 
     async def _heal(self, until: int) -> None:
-        """Tell clients from the store what should have come through the channel layer."""
+        """Send clients from the store what the channel layer did not deliver."""
         if until <= self._head:
             return
-        logger.warning("Offsets %s to %s did not arrive; reading them from the store", self._head + 1, until)
+        logger.warning(
+            "Offsets %s to %s did not arrive through the channel layer; reading them from the database",
+            self._head + 1,
+            until,
+        )
         self.counters["gaps_healed"] += 1
         self.counters["messages_healed"] += await self._read_up_to(until)
 
@@ -322,7 +325,7 @@ class Hub:
         return count
 
     async def catch_up(self) -> None:
-        """Go on to where the store is now. The first time there is nobody to tell, so only the place is taken."""
+        """Read up to the store's position. The first time there are no clients, so only the position is taken over."""
         async with self._advancing:
             head = await self.history.head()
             if head is None:
@@ -337,7 +340,7 @@ class Hub:
     # --- Time ---------------------------------------------------------------------------------------------------------
 
     async def _keep_time(self) -> None:
-        """Once a second: whoever stalled, whatever got lost with nothing after it to tell, and heartbeats."""
+        """Once a second: stalled clients, messages lost without a later one that shows the gap, and heartbeats."""
         await self.ready.wait()
         next_heartbeat = self.loop.time() + self._heartbeat_s
         expected = self.cursor
@@ -358,13 +361,13 @@ class Hub:
                     next_heartbeat = self.loop.time() + self._heartbeat_s
                     self._flush()
                     self._broadcast(self._heartbeat(), tuple(self._index))
-                    # Usually a batch that is under way; if it is not here in a second it never will be.
+                    # Usually a batch that is under way; if it is not here in a second, it is lost.
                     expected = await self.history.head() or expected
                     # Memberships expire in some layers (in-memory: a day, or a message unread for a minute).
                     await self._join_groups()
             except Exception:
                 self.counters["listener_errors"] += 1
-                logger.exception("The stream could not be checked against the store")
+                logger.exception("Could not compare the stream with the database; trying again in a second")
 
 
 _hub: Hub | None = None

@@ -27,8 +27,8 @@ MOST_SYMBOLS: Final = 50_000
 class Analysis:
     """One engine for every venue and interval that sends candles. Pure but for the log and a counter.
 
-    There are `MOST_ENGINES` of them at most, with `MOST_SYMBOLS` together. Then those that have been silent for long
-    make room for new ones; when none has, what is new is left out, and what is known goes on.
+    At most `MOST_ENGINES`, with `MOST_SYMBOLS` together. Above that, engines that have been silent for long make room
+    for new ones. When none is silent, new symbols and venues are left out; the known ones are analysed as before.
 
     `max_sector_age_ms`: what is found with an older map than that is marked as degraded. `alerts_per_day`: the budget
     (`ingestion.engine.engine.Engine`).
@@ -49,17 +49,17 @@ class Analysis:
         self._full: set[tuple[str, str]] = set()
 
     def use(self, sectors: SectorMap) -> None:
-        """From now on these are the sectors, for symbols already seen too."""
+        """Use this sector map from now on, for known symbols too."""
         self._sectors = sectors
         for engine in self._engines.values():
             engine.sectors = engine.sectors.regrouped(sectors.sectors_for)
 
     def update(self, batch: CandleBatch, detected_at: int) -> list[Anomaly]:
-        """What a batch shows.
+        """Analyse a batch. Returns the new revisions in publishing order.
 
-        A venue starts anew, and warms up again, when its time steps back (a recording played again). The history of a
-        live one, which comes with every start and after every interruption, does not: what is known of it already is
-        passed over, unless it brings as many new symbols as are known. After a silence prices start over
+        A venue starts over, and warms up again, when its time steps back (a recording played again). The past candles
+        of a live venue, which come with every start and after every interruption, do not cause that: known times are
+        skipped, unless they bring as many new symbols as are known. After a silence prices start over
         (`market.detectors.panel`). Raises `InvalidMessage` for a new venue or interval when there are too many.
         """
         key = (batch.venue, batch.interval)
@@ -70,7 +70,7 @@ class Analysis:
         batch = self._fitting(batch)
         gap = 0 if last is None else batch.close_time - last
         if gap < 0:
-            logger.info("%s %s: time steps back, its analysis starts anew", *key)
+            logger.info("%s %s: time went back; the analysis of this venue starts over and warms up", *key)
             found += self._engines.pop(key).close(detected_at)
         self._closed_at[key], self._heard_at[key] = batch.close_time, detected_at
         self._latest[batch.venue] = batch.close_time
@@ -84,7 +84,7 @@ class Analysis:
         """The index of every venue that has one, as of its last batch, with the market at a glance.
 
         A venue that sends candles of several intervals has the index of the shortest that still comes. Only asked for
-        once a second, however many candles come: what nobody sees is not worked out.
+        once a second, however many candles arrive, so it costs nothing per batch.
         """
         chosen: dict[str, Engine] = {}
         for key in sorted(self._engines, key=lambda key: interval_ms(key[1])):
@@ -98,12 +98,12 @@ class Analysis:
         ]
 
     def close(self, detected_at: int) -> list[Anomaly]:
-        """The end of what is still open: nobody watches it any more."""
+        """Close all open anomalies: their prices are no longer watched."""
         found = [message for engine in self._engines.values() for message in engine.close(detected_at)]
         return self._marked(found, detected_at)
 
     def close_silent(self, now_ms: int) -> list[Anomaly]:
-        """The end of what is open on venues that have been silent for long: a feed that ended, or another source."""
+        """Close the anomalies of venues that have been silent for long: the feed ended, or another source plays."""
         silent = [engine for key, engine in self._engines.items() if self._silent(key, now_ms)]
         return self._marked([message for engine in silent for message in engine.close(now_ms)], now_ms)
 
@@ -118,7 +118,7 @@ class Analysis:
         return [engine.snapshot() | {"closed_at": self._closed_at[key]} for key, engine in self._engines.items()]
 
     def restore(self, states: Sequence[Snapshot], now_ms: int) -> None:
-        """Go on where another analysis stopped. Raises `ValueError` for what is not its `states`."""
+        """Continue where another analysis stopped. Raises `ValueError` for what is not its `snapshots`."""
         for saved in states:
             try:
                 key = saved["venue"], saved["interval"]
@@ -130,7 +130,7 @@ class Analysis:
             engine.restore(saved)
 
     def forget(self) -> None:
-        """Start anew, without a word about what is open."""
+        """Start over, without closing open anomalies."""
         for known in (self._engines, self._closed_at, self._heard_at, self._latest, self._full):
             known.clear()
 
@@ -143,14 +143,14 @@ class Analysis:
             if not silent:
                 break
             key = min(silent, key=lambda known: self._heard_at[known])
-            logger.info("%s %s: silent, and its analysis makes room for another", *key)
+            logger.info("%s %s: silent; its analysis makes room for another venue", *key)
             found += self._engines.pop(key).close(detected_at)
             del self._closed_at[key], self._heard_at[key]
             self._full.discard(key)
             if not any(venue == key[0] for venue, _ in self._engines):
                 del self._latest[key[0]]
         if self._lacks_engine(mine):
-            raise InvalidMessage(f"{MOST_ENGINES} venues and intervals are analysed already, there is no room for more")
+            raise InvalidMessage(f"already analysing {MOST_ENGINES} venues and intervals, the limit")
         return found
 
     def _is_known(self, batch: CandleBatch) -> bool:
@@ -171,7 +171,12 @@ class Analysis:
         key = (batch.venue, batch.interval)
         if key not in self._full:
             self._full.add(key)
-            logger.warning("%s %s: no room for %d symbols, %d are analysed", *key, len(left_out), MOST_SYMBOLS)
+            logger.warning(
+                "%s %s: %d symbols are left out: the limit of %d analysed symbols is reached",
+                *key,
+                len(left_out),
+                MOST_SYMBOLS,
+            )
         return batch.only(sorted(set(range(len(batch.symbols))) - set(left_out)))
 
     def _lacks_engine(self, key: tuple[str, str]) -> bool:

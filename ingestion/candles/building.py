@@ -4,7 +4,7 @@ The rules:
 
 - A tick belongs to the interval that its exchange time falls into: [open time, close time), aligned to the epoch.
 - Within an interval the exchange time decides what came first and last; equal times go by arrival.
-- An interval closes when the caller says so (`Candles.close_until`), and a closed candle never changes: a tick that
+- An interval closes on the caller's request (`Candles.close_until`), and a closed candle never changes: a tick that
   comes for it afterwards is *late*. It is counted and left out.
 - A trade whose id its interval has seen is a *duplicate*: counted and left out. Reconnects repeat trades.
 - A symbol without a tick has no candle, an interval without any has no batch: a gap stays a gap. Of coarser candles
@@ -21,12 +21,12 @@ from market.wire.messages import CandleBatch, interval_ms
 MAX_SKEW_MS: Final = 3_600_000
 # A single tick that claims to be from the future must not move the venue's clock there.
 MAX_AHEAD_MS: Final = 5_000
-# Intervals that may wait to be closed. When nobody closes them the oldest is dropped.
+# Intervals that may wait to be closed. Above that the oldest is dropped.
 MAX_OPEN: Final = 120
 
 
 class VenueClock:
-    """What time it is at the venue, as far as its ticks tell: our clock minus the shortest delay lately seen.
+    """The venue's time, estimated from its ticks: our clock minus the shortest delay lately seen.
 
     So neither a receiver's clock that is off nor a slow line makes every tick late. The shortest delay is that of the
     last 10 to 20 s.
@@ -117,8 +117,8 @@ class Candles:
     def ticker(self, symbol: str, time_ms: int, price: float, rolling_volume: float | None) -> bool:
         """Take a report of the last price and of the base volume of the last 24 h. False when it is left out.
 
-        A ticker tells where the price is, not how it got there: the candle opens where the last report left it. The
-        volume is how much the rolling volume grew; what fell out of its far end meanwhile hides some, so it is a lower
+        A ticker gives the last price, not its path: the candle opens at the last reported price. The volume is the
+        growth of the rolling volume. Trades that left the 24 h window meanwhile hide some of it, so it is a lower
         bound.
         """
         if not 0 < price < math.inf:
@@ -170,9 +170,9 @@ class Candles:
         return [self._batch(start + self._step, self._open.pop(start)) for start in due]
 
     def interrupt(self, until_ms: int) -> None:
-        """The stream broke off and goes on at `until_ms`: what was not closed before is incomplete and dropped.
+        """The stream was interrupted until `until_ms`: intervals that are not closed are incomplete and dropped.
 
-        Nor do tickers on both sides of the gap belong together: the volume of the gap is no candle's.
+        The volume traded in the gap belongs to no candle.
         """
         self._closed_ms = max(self._closed_ms, -(-until_ms // self._step) * self._step)
         self._open = {start: row for start, row in self._open.items() if start >= self._closed_ms}

@@ -15,8 +15,8 @@ import msgspec
 from market.detectors.snapshot import Snapshot
 from market.wire.messages import Escalation, Lifecycle, Rank, Severity
 
-# A pump, its dump and both once more are four anomalies, and on the day of a crash the market turns as often. What goes
-# on turning is still the last of them, which says every turn in a revision.
+# A pump, its dump and both once more are four anomalies, and on the day of a crash the market turns as often. After
+# that many turns in a row, a further turn is a revision of the last episode.
 MAX_TURNS: Final = 3
 
 K = TypeVar("K", bound=Hashable)
@@ -50,8 +50,8 @@ class Episodes(Generic[K, M]):
     """All episodes of one `kind`: the type `Episode[key, message]`, by which saved ones are read back.
 
     `split_rank`: from this rank on, a turn of direction after `turn_ms` (default: `hold_ms`) ends one and opens
-    another (`MAX_TURNS` times in a row, then it is a revision), and what is still as severe after `renew_ms` of silence
-    (`turn_ms`, if that is longer) says so in a revision (same state, new figures).
+    another (`MAX_TURNS` times in a row, then it is a revision). An episode that is still as severe after `renew_ms`
+    without a revision (`turn_ms`, if that is longer) gets one: same state, new figures.
     """
 
     def __init__(
@@ -68,7 +68,7 @@ class Episodes(Generic[K, M]):
         self.cooldown_ms = cooldown_ms
         self.split_rank = split_rank
         self.turn_ms = hold_ms if turn_ms is None else turn_ms
-        # A reminder sooner than a turn may be told would have to name a direction that is over.
+        # Sooner than a turn may be published, a reminder would name a direction that is over.
         self.renew_ms = max(renew_ms, self.turn_ms)
         self.open: dict[K, Episode[K, M]] = {}
         # When a key was last stirred since its episode closed, and the rank that had.

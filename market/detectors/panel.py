@@ -50,7 +50,7 @@ class Panel(Stateful):
 
     Before its first close a symbol is taken as flat at that price, so no return is ever missing: it is at worst
     measured since the listing. A symbol that comes back after more than 15 min starts over in the same way (what its
-    first candle did, which some venues open at a price of hours ago, nobody can date), and so do all of them after a
+    first candle did has no known time: some venues open it at a price of hours ago), and so do all of them after a
     silence of the feed; what was learnt of them stays. A symbol without a candle keeps its last close and is not
     `fresh`. A candle with a price outside of 1e-30 … 1e30 is none.
 
@@ -64,7 +64,7 @@ class Panel(Stateful):
             symbols do not trade.
         known (n,): current, and the shortest return is a real one, not one measured since the listing.
         live (n,): current, not new with this candle, and moved at all in 15 min: frozen listings do not vote on the
-            market, nor does a first price, which nobody knows how old it is.
+            market, nor does a first price, whose age is unknown.
         age (n,): bars since the symbol was listed or came back.
         steps: bars that the last batch stands for: 1, or 60 when the history of a 1 s feed comes in candles of a minute
             (at most the shortest horizon, beyond which a return says nothing). What learns from every batch weighs it
@@ -118,7 +118,7 @@ class Panel(Stateful):
             return False
         index = self._index(batch.symbols)
         if self.interrupted(batch.close_time):
-            # Nobody saw how the price got to where it is now: a feed that thaws is no crash.
+            # How the price got here is unknown: the end of a silence is not a crash.
             self.last_seen[:] = 0
         self.steps = min(steps, self.horizon_bars[0])
         for _ in range(min(steps, self.rows)):

@@ -6,8 +6,8 @@ weighted rms of the 1-min d without that zero (half-life 6 h), scaled to k by âˆ
 scale; HIGH and CRITICAL also need a move worth a trade.
 Membership may overlap; a sector needs three live members, most of them moving its way.
 
-What a symbol owes to its sector (`beyond`) is d_k of the narrowest sector it is in, as far as so many members can be
-told from chance: times n / (n + 3), of n live ones.
+The part of a symbol's return that its sector explains (`beyond`) is d_k of the narrowest sector it is in, shrunk for
+chance: times n / (n + 3), of n live members.
 """
 
 from collections.abc import Callable

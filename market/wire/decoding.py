@@ -1,4 +1,4 @@
-"""From bytes to messages, whoever published them.
+"""From bytes to messages, of any publisher.
 
 `decode_alert` and `decode_market` take a message from anybody: canonical ones pass in about a microsecond, foreign
 shapes are normalised first (camelCase, lower-case severities, seconds or ISO times, numbers in strings, missing
@@ -246,7 +246,7 @@ def _normalise_market(fields: dict[str, Any], received_at: int, subject_token: s
     for name in _MARKET_NUMBERS:
         _replace(fields, name, lambda value: _number(value))
     _replace(fields, "affected_symbols", _symbols)
-    # Nobody knew of it before; who means something else by it, or nothing, is heard all the same.
+    # A later field: a publisher that uses the name for something else is still accepted.
     given = fields.get("changes_pct")
     if not (isinstance(given, list) and all(type(one) in (int, float) for one in given)):
         fields.pop("changes_pct", None)
@@ -356,7 +356,7 @@ def time_ms(value: Any) -> int:
 
 
 def _content_id(fields: Mapping[str, Any], *names: str) -> str:
-    """An id for a message that came without one: the same content gives the same id, whoever delivers it again."""
+    """An id for a message without one: the same content gives the same id, so a repetition is recognised."""
     content = "\x1f".join(str(fields.get(name)) for name in names)
     return "x" + hashlib.blake2b(content.encode(), digest_size=12).hexdigest()
 

@@ -1,7 +1,7 @@
 """What travels on NATS, over `/ws` and out of the REST API: candle batches, alerts and market anomalies.
 
 Every message is a frozen `msgspec` struct in the wire format (snake_case JSON; times are integer epoch milliseconds,
-UTC). `market.wire.decoding` makes them of bytes, whoever published those.
+UTC). `market.wire.decoding` reads them from the bytes of any publisher.
 """
 
 import re
@@ -211,9 +211,9 @@ class MarketStress(_MarketFields, frozen=True, kw_only=True, tag_field="type", t
 class SectorAnomaly(
     _MarketFields, frozen=True, kw_only=True, omit_defaults=True, tag_field="type", tag="SECTOR_ANOMALY"
 ):
-    """A sector parts from the market. `deviation` is signed, in the sector's own robust standard deviations.
+    """A sector departs from the market. `deviation` is signed, in the sector's own robust standard deviations.
 
-    `degraded`: who is in the sector was looked up in a map that has expired. Left out when false.
+    `degraded`: the sector map in use has expired. Left out when false.
     """
 
     sector: Label
@@ -233,7 +233,7 @@ class CandleBatch(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The candles of one venue and interval that closed together, as columns of equal length.
 
     Prices are in quote units, `volume` in base units. A symbol without a trade in the interval is absent. `history`:
-    what a venue keeps of the time before; who has heard of that time already has nothing to learn from it.
+    the batch is of the time before the source started; a reader that has candles of that time skips it.
     """
 
     venue: Venue
@@ -273,10 +273,10 @@ class FeedState(StrEnum):
 
 
 class Feed(Struct, frozen=True, kw_only=True):
-    """How a venue's prices are doing. `age_ms` is the time since the last batch arrived, as of `timestamp`.
+    """The state of a venue's feed. `age_ms` is the time since the last batch arrived, as of `timestamp`.
 
     Of a live venue also `rate`, its ticks per second, and `reconnects`, the connections made again so far.
-    `reason`: why this source plays and not what was asked for (`SOURCE=auto` without a venue that answers).
+    `reason`: why this source plays instead of the configured one (`SOURCE=auto` without a venue that answers).
     """
 
     venue: Venue
@@ -328,7 +328,7 @@ class StressIndex(Struct, frozen=True, kw_only=True):
 
 
 class InvalidMessage(ValueError):
-    """A message nobody can make sense of; the text says why."""
+    """A message that cannot be read; the text is the reason."""
 
 
 _encoder: Final = msgspec.json.Encoder()

@@ -3,8 +3,8 @@
 from types import MappingProxyType
 from typing import Final
 
-# About what one is worth in US dollars. It tells a dead pair from a traded one, and needs to be right within a factor
-# of ten or so; nobody is shown an amount that was converted with it.
+# About what one is worth in US dollars, right within a factor of ten. Used to tell dead pairs from traded ones; no
+# amount converted with it is shown.
 WORTH: Final = MappingProxyType(
     dict.fromkeys(("FDUSD", "USDT", "USDC", "BUSD", "TUSD", "USDE", "USD1", "USDP", "USDD", "USD", "DAI"), 1.0)
     | {"BTC": 30_000.0, "XBT": 30_000.0, "ETH": 2_000.0, "BNB": 400.0, "SOL": 100.0}

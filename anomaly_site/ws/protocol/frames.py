@@ -37,12 +37,12 @@ class CloseCode(IntEnum):
     RATE = 4429
 
 
-# What a client makes of them.
+# What a client should do.
 CLOSE_CODES: Final = {
-    CloseCode.RESTART: "The server restarts, or its history is away: come back with since, after a second or two.",
+    CloseCode.RESTART: "The server restarts, or cannot reach its database: reconnect with since in a second or two.",
     CloseCode.PROTOCOL: "Too many refused requests in a row: fix the client.",
     CloseCode.AUTH: "Reserved: reading needs no account.",
-    CloseCode.SLOW_CONSUMER: "Read too slowly: come back with since.",
+    CloseCode.SLOW_CONSUMER: "Read too slowly: reconnect with since.",
     CloseCode.RATE: "Too many connections or requests: wait.",
 }
 
@@ -64,7 +64,7 @@ RequestId = Annotated[str, Meta(max_length=MAX_VALUE_LENGTH)] | int
 
 
 class ProtocolError(Exception):
-    """A request that cannot be followed. It becomes an `error` frame; the connection goes on."""
+    """A request that is refused. It becomes an `error` frame; the connection stays open."""
 
     def __init__(self, code: ErrorCode, message: str, request_id: RequestId | None = None) -> None:
         super().__init__(message)
@@ -73,7 +73,7 @@ class ProtocolError(Exception):
         self.request_id = request_id
 
 
-# --- What the client says -------------------------------------------------------------------------------------------
+# --- Client to server ------------------------------------------------------------------------------------------------
 
 
 class Cursor(Struct, frozen=True):
@@ -96,7 +96,7 @@ class Request(Struct, frozen=True, kw_only=True):
 
 _REQUEST_TYPES: Final = ("subscribe", "update_filters", "unsubscribe", "ping")
 _REQUEST_KEYS: Final = frozenset(Request.__struct_fields__) - {"warnings"}
-# A ping may carry anything (clients put timestamps in); nobody needs to hear about it.
+# A ping may carry anything (clients put timestamps in): no warnings.
 _SILENT_TYPES: Final = ("ping",)
 
 
@@ -135,7 +135,7 @@ def requested_filter(request: Request, channels: Iterable[str]) -> tuple[Filter,
         raise ProtocolError(code, str(error), request_id=request.id) from None
 
 
-# --- What the server says -------------------------------------------------------------------------------------------
+# --- Server to client ------------------------------------------------------------------------------------------------
 
 
 class Subscribed(Struct, frozen=True, kw_only=True, tag_field="type", tag="subscribed"):

@@ -16,7 +16,7 @@ END_OF_TIME_MS: Final = 9_223_372_036_000
 
 @dataclass(frozen=True, kw_only=True)
 class Question:
-    """The rows of a measurement in [`start_ms`, `end_ms`) whose tags and fields equal what is said of them.
+    """The rows of a measurement in [`start_ms`, `end_ms`) whose tags and fields equal the given values.
 
     In the order of (time, `then_by`), ascending, at most `limit`: the first ones, or with `newest` the last ones.
     """
