@@ -41,6 +41,7 @@ panel: component  ## types and tests of the panel; fails when the committed buil
 format: $(VENV)/dev.stamp  ## format and fix what can be fixed
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
+	@if [ -d frontend/node_modules ]; then cd frontend && npm run --silent format; fi
 
 lock: $(VENV)/dev.stamp  ## compile requirements*.txt from pyproject.toml (needs uv)
 	@uv pip compile --universal --python-version 3.11 --no-header --annotation-style line -q pyproject.toml -o requirements.txt
