@@ -8,7 +8,10 @@ const here = (path: string) => fileURLToPath(new URL(path, import.meta.url));
 const component: Plugin = {
   name: "component-ready",
   configureServer(server) {
-    const build = () => execFile(process.execPath, [here("scripts/build-component.mjs")], (error, out, err) => server.config.logger.info((error ? err : out).trim()));
+    const build = () =>
+      execFile(process.execPath, [here("scripts/build-component.mjs")], (error, out, err) =>
+        server.config.logger.info((error ? err : out).trim()),
+      );
     build();
     server.watcher.on("change", (path) => path === here("tealstreet/component.tsx") && build());
   },
@@ -20,7 +23,9 @@ export default defineConfig(({ mode }) => ({
   root: here("host"),
   base: "./",
   plugins: [component],
-  resolve: { alias: mode === "pasted" ? [{ find: "../tealstreet/component", replacement: here("host/pasted.tsx") }] : [] },
+  resolve: {
+    alias: mode === "pasted" ? [{ find: "../tealstreet/component", replacement: here("host/pasted.tsx") }] : [],
+  },
   define: { __ALERTS__: JSON.stringify(process.env.ALERTS ?? "http://localhost:3001") },
   server: { host: "127.0.0.1", port: 5173, fs: { allow: [here(".")] } },
 }));

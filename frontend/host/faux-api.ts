@@ -11,16 +11,30 @@ import React from "react";
 
 declare const __ALERTS__: string;
 
-const BASES = "BTC ETH SOL XRP DOGE BNB ADA PEPE SUI LINK AVAX TRX LTC SHIB TON DOT NEAR APT WIF ARB OP ATOM".split(" ");
+const BASES = "BTC ETH SOL XRP DOGE BNB ADA PEPE SUI LINK AVAX TRX LTC SHIB TON DOT NEAR APT WIF ARB OP ATOM".split(
+  " ",
+);
 // As on a real account, some symbols that the alerts name are not listed.
-const markets = BASES.map((base) => ({ symbol: `${base}/USDT:USDT`, id: `${base}USDT`, base, quote: "USDT", precision: { price: base === "BTC" ? 0.1 : 0.0001, amount: 0.001 } }));
-const positions = [{ symbol: "ETH/USDT:USDT", side: "long", contracts: 1.5, entryPrice: 2500 }, { symbol: "SOL/USDT:USDT", side: "short", contracts: 20, entryPrice: 140 }];
+const markets = BASES.map((base) => ({
+  symbol: `${base}/USDT:USDT`,
+  id: `${base}USDT`,
+  base,
+  quote: "USDT",
+  precision: { price: base === "BTC" ? 0.1 : 0.0001, amount: 0.001 },
+}));
+const positions = [
+  { symbol: "ETH/USDT:USDT", side: "long", contracts: 1.5, entryPrice: 2500 },
+  { symbol: "SOL/USDT:USDT", side: "short", contracts: 20, entryPrice: 140 },
+];
 
 const activeSymbolAtom = atom("BTC/USDT:USDT");
 const accountAtom = atom("binance:main");
 export const themeAtom = atomWithStorage("faux-theme", "dark");
 
-const log = (kind: string) => (...args: unknown[]) => console.info(`[faux ${kind}]`, ...args);
+const log =
+  (kind: string) =>
+  (...args: unknown[]) =>
+    console.info(`[faux ${kind}]`, ...args);
 const number = (digits: number) => (value: number) => value.toLocaleString("en-US", { maximumFractionDigits: digits });
 let setActive: (symbol: string) => void = () => undefined;
 
@@ -51,7 +65,9 @@ const hooks = {
 };
 
 const orders = Object.fromEntries(
-  ["placeMarketOrder", "placeLimitOrder", "placeStopLossOrder", "closePosition", "setBreakeven", "cancelOrders"].map((name) => [name, async (...args: unknown[]) => (log(name)(...args), [`faux-${Date.now()}`])]),
+  ["placeMarketOrder", "placeLimitOrder", "placeStopLossOrder", "closePosition", "setBreakeven", "cancelOrders"].map(
+    (name) => [name, async (...args: unknown[]) => (log(name)(...args), [`faux-${Date.now()}`])],
+  ),
 );
 
 const api = {
@@ -59,7 +75,15 @@ const api = {
   icons,
   lodash,
   _: lodash,
-  jotai: { atom, atomWithStorage, createStorageAtom: <T>(key: string, initial: T) => atomWithStorage(`faux-${key}`, initial, undefined, { getOnInit: true }), useAtom, useAtomValue, useSetAtom },
+  jotai: {
+    atom,
+    atomWithStorage,
+    createStorageAtom: <T>(key: string, initial: T) =>
+      atomWithStorage(`faux-${key}`, initial, undefined, { getOnInit: true }),
+    useAtom,
+    useAtomValue,
+    useSetAtom,
+  },
   hooks,
   utils: {
     setActiveSymbol: (symbol: string) => (setActive(symbol), log("setActiveSymbol")(symbol)),
@@ -77,7 +101,12 @@ const api = {
   orders,
   components: {},
   constants: { OrderSide: { Buy: "buy", Sell: "sell" }, PositionSide: { Long: "long", Short: "short" } },
-  toast: Object.fromEntries((["success", "error", "warning", "info"] as const).map((kind) => [kind, (text: string) => void antd.message[kind](text)])),
+  toast: Object.fromEntries(
+    (["success", "error", "warning", "info"] as const).map((kind) => [
+      kind,
+      (text: string) => void antd.message[kind](text),
+    ]),
+  ),
   log: { info: log("info"), warn: log("warn"), error: log("error"), debug: log("debug") },
 } as unknown as Api;
 

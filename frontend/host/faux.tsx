@@ -19,14 +19,46 @@ function Terminal() {
       <App>
         <Layout style={{ height: "100vh" }}>
           <Layout.Header style={{ display: "flex", gap: 16, alignItems: "center", height: 48, paddingInline: 16 }}>
-            <Segmented options={WIDTHS.map((value) => ({ value, label: `${value} px` }))} value={width} onChange={setWidth} />
+            <Segmented
+              options={WIDTHS.map((value) => ({ value, label: `${value} px` }))}
+              value={width}
+              onChange={setWidth}
+            />
             <Slider min={240} max={1600} value={width} onChange={setWidth} style={{ width: 200 }} />
             <Segmented options={["dark", "light"]} value={theme} onChange={setTheme} />
-            <Segmented options={[{ value: 1, label: "1 panel" }, { value: 2, label: "2 panels" }]} value={panels} onChange={setPanels} />
+            <Segmented
+              options={[
+                { value: 1, label: "1 panel" },
+                { value: 2, label: "2 panels" },
+              ]}
+              value={panels}
+              onChange={setPanels}
+            />
           </Layout.Header>
-          <Layout.Content style={{ background: theme === "light" ? "#d9dee5" : "#05070a", display: "flex", gap: 12, padding: 12, overflow: "auto", minHeight: 0 }}>
+          <Layout.Content
+            style={{
+              background: theme === "light" ? "#d9dee5" : "#05070a",
+              display: "flex",
+              gap: 12,
+              padding: 12,
+              overflow: "auto",
+              minHeight: 0,
+            }}
+          >
             {Array.from({ length: panels }, (_, i) => (
-              <div key={i} style={{ width, flex: "none", height: "100%", border: "1px solid #323b4a", borderRadius: 6, overflow: "hidden" }}><Panel /></div>
+              <div
+                key={i}
+                style={{
+                  width,
+                  flex: "none",
+                  height: "100%",
+                  border: "1px solid #323b4a",
+                  borderRadius: 6,
+                  overflow: "hidden",
+                }}
+              >
+                <Panel />
+              </div>
             ))}
           </Layout.Content>
         </Layout>

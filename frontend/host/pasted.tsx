@@ -12,7 +12,10 @@ function evaluate(): React.ComponentType {
   const script = ts.transpileModule(text, { compilerOptions }).outputText;
   const end = script.lastIndexOf("Component;");
   const { api } = globalThis as unknown as { api: Api };
-  return new Function("React", "api", `${script.slice(0, end)}return ${script.slice(end)}`)(React, api) as React.ComponentType;
+  return new Function("React", "api", `${script.slice(0, end)}return ${script.slice(end)}`)(
+    React,
+    api,
+  ) as React.ComponentType;
 }
 
 export default function Pasted() {

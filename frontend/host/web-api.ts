@@ -29,7 +29,10 @@ const chartAddress = (symbol: string) => `https://www.tradingview.com/chart/?sym
 const NOTHING: never[] = [];
 
 const api = {
-  jotai: { createStorageAtom: <T>(key: string, initial: T) => atomWithStorage(key, initial, undefined, { getOnInit: true }), useAtom },
+  jotai: {
+    createStorageAtom: <T>(key: string, initial: T) => atomWithStorage(key, initial, undefined, { getOnInit: true }),
+    useAtom,
+  },
   hooks: {
     useActiveSymbol: () => [null, () => undefined],
     useActiveAccount: () => [null, () => undefined],
@@ -37,7 +40,10 @@ const api = {
     usePositions: () => NOTHING,
     useTheme,
   },
-  utils: { setActiveSymbol: (symbol: string) => void window.open(chartAddress(symbol), "_blank", "noopener"), convertNotionalToNative: (usd: number) => usd },
+  utils: {
+    setActiveSymbol: (symbol: string) => void window.open(chartAddress(symbol), "_blank", "noopener"),
+    convertNotionalToNative: (usd: number) => usd,
+  },
   toast: { success: toast, error: toast, warning: toast, info: toast },
   orders: { placeMarketOrder: () => Promise.reject(new Error("The dashboard has no exchange account.")) },
 } as unknown as Api;
@@ -47,13 +53,21 @@ const csrfToken = () => /(?:^|; )csrftoken=([^;]*)/.exec(document.cookie)?.[1] ?
 /** With the session of whoever is signed in on this page; rejects with the HTTP status, 0 for no answer. */
 async function acknowledge(id: string): Promise<unknown> {
   const headers = { "Content-Type": "application/json", "X-CSRFToken": csrfToken() };
-  const answer = await fetch(`${location.origin}/alerts/${encodeURIComponent(id)}/review`, { method: "POST", headers, body: '{"review_state":"acknowledged"}' }).catch(() => null);
+  const answer = await fetch(`${location.origin}/alerts/${encodeURIComponent(id)}/review`, {
+    method: "POST",
+    headers,
+    body: '{"review_state":"acknowledged"}',
+  }).catch(() => null);
   if (!answer?.ok) throw answer?.status ?? 0;
   return answer.json();
 }
 
 async function copyForTealStreet(): Promise<void> {
-  const source = await (await fetch(new URL("../component-ready.tsx", document.querySelector<HTMLScriptElement>("script[type=module]")?.src))).text();
+  const source = await (
+    await fetch(
+      new URL("../component-ready.tsx", document.querySelector<HTMLScriptElement>("script[type=module]")?.src),
+    )
+  ).text();
   await navigator.clipboard.writeText(source);
   toast("Copied. Paste it into a custom module in TealStreet.");
 }
@@ -63,7 +77,12 @@ Object.assign(globalThis, {
   React,
   __anomalyDefaults: {
     server: location.origin,
-    reviewing: { server: location.origin, user: document.getElementById("root")?.dataset.reviewer ?? null, signIn: "/admin/login/?next=/", acknowledge },
+    reviewing: {
+      server: location.origin,
+      user: document.getElementById("root")?.dataset.reviewer ?? null,
+      signIn: "/admin/login/?next=/",
+      acknowledge,
+    },
     actions: [{ label: "Copy for TealStreet", run: copyForTealStreet }],
     links: [
       { label: "History", href: "/alerts" },

@@ -7,7 +7,8 @@ import { readFileSync, writeFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import ts from "typescript";
 
-const has = (node, kind) => ts.canHaveModifiers(node) && (ts.getModifiers(node)?.some((modifier) => modifier.kind === kind) ?? false);
+const has = (node, kind) =>
+  ts.canHaveModifiers(node) && (ts.getModifiers(node)?.some((modifier) => modifier.kind === kind) ?? false);
 
 /** Text ranges of a module that TealStreet must not see, in order. */
 function* cuts(source) {
@@ -17,7 +18,8 @@ function* cuts(source) {
     else if (has(node, ts.SyntaxKind.DeclareKeyword)) yield whole;
     else if (ts.canHaveModifiers(node)) {
       for (const modifier of ts.getModifiers(node) ?? []) {
-        const isExport = modifier.kind === ts.SyntaxKind.ExportKeyword || modifier.kind === ts.SyntaxKind.DefaultKeyword;
+        const isExport =
+          modifier.kind === ts.SyntaxKind.ExportKeyword || modifier.kind === ts.SyntaxKind.DefaultKeyword;
         if (isExport) yield [modifier.getStart(source), modifier.end + 1];
       }
     }
@@ -26,7 +28,14 @@ function* cuts(source) {
 
 export function ready(text, component = "Component") {
   const source = ts.createSourceFile("component.tsx", text, ts.ScriptTarget.ES2022, true, ts.ScriptKind.TSX);
-  if (source.parseDiagnostics.length) throw new Error(ts.formatDiagnostics(source.parseDiagnostics, { getCanonicalFileName: (name) => name, getCurrentDirectory: () => "", getNewLine: () => "\n" }));
+  if (source.parseDiagnostics.length)
+    throw new Error(
+      ts.formatDiagnostics(source.parseDiagnostics, {
+        getCanonicalFileName: (name) => name,
+        getCurrentDirectory: () => "",
+        getNewLine: () => "\n",
+      }),
+    );
   let [kept, from] = ["", 0];
   for (const [start, end] of cuts(source)) {
     kept += text.slice(from, start);

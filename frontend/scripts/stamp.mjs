@@ -6,7 +6,20 @@ import { readFileSync, writeFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 
 const root = fileURLToPath(new URL("..", import.meta.url));
-const SOURCES = ["tealstreet/component.tsx", "host/web.tsx", "host/web-api.ts", "host/panel-page.css", "scripts/build-component.mjs", "vite.config.ts", "package-lock.json"];
+const SOURCES = [
+  "tealstreet/component.tsx",
+  "host/web.tsx",
+  "host/web-api.ts",
+  "host/panel-page.css",
+  "scripts/build-component.mjs",
+  "vite.config.ts",
+  "package-lock.json",
+];
 
-const lines = SOURCES.map((path) => `${createHash("sha256").update(readFileSync(root + path)).digest("hex")}  ${path}`);
+const lines = SOURCES.map(
+  (path) =>
+    `${createHash("sha256")
+      .update(readFileSync(root + path))
+      .digest("hex")}  ${path}`,
+);
 writeFileSync(`${root}static/frontend/panel/sources.sha256`, `${lines.join("\n")}\n`);

@@ -32,7 +32,12 @@ declare module "api-types" {
     };
     toast: Record<"success" | "error" | "warning" | "info", (message: string) => void>;
     orders: {
-      placeMarketOrder(symbol: string, account: string, side: "buy" | "sell", order: { amount: number }): Promise<unknown>;
+      placeMarketOrder(
+        symbol: string,
+        account: string,
+        side: "buy" | "sell",
+        order: { amount: number },
+      ): Promise<unknown>;
     };
   }
 }

@@ -170,12 +170,21 @@ export function toTime(value: unknown): number | null {
 }
 
 const toText = (value: unknown, otherwise = ""): string =>
-  typeof value === "string" ? value.slice(0, 400) : typeof value === "number" && Number.isFinite(value) ? String(value) : otherwise;
+  typeof value === "string"
+    ? value.slice(0, 400)
+    : typeof value === "number" && Number.isFinite(value)
+      ? String(value)
+      : otherwise;
 const toWord = (value: unknown, otherwise: string): string =>
-  toText(value).trim().replace(/[\s-]+/g, "_").toUpperCase().slice(0, 40) || otherwise;
+  toText(value)
+    .trim()
+    .replace(/[\s-]+/g, "_")
+    .toUpperCase()
+    .slice(0, 40) || otherwise;
 
 /** `BTC-USDT`, `BTC/USDT:USDT`, `btcusdt` → `BTCUSDT`. */
-export const canonical = (symbol: unknown): string => (toText(symbol).split(":")[0] ?? "").replace(/[^A-Za-z0-9\u0080-\uffff]/g, "").toUpperCase();
+export const canonical = (symbol: unknown): string =>
+  (toText(symbol).split(":")[0] ?? "").replace(/[^A-Za-z0-9\u0080-\uffff]/g, "").toUpperCase();
 
 function toDirection(raw: Raw, ...hints: (number | null)[]): Direction {
   const word = toWord(pick(raw, "direction", "side"), "");
@@ -216,15 +225,26 @@ export function normaliseAlert(raw: unknown, now: number): Alert | null {
     timestamp,
     detectedAt: toTime(pick(raw, "detected_at")),
     state: toWord(pick(raw, "state"), "OPEN"),
-    spark: toList(pick(raw, "spark")).map(toNumber).filter((value) => value !== null).slice(-60),
+    spark: toList(pick(raw, "spark"))
+      .map(toNumber)
+      .filter((value) => value !== null)
+      .slice(-60),
     sentence: toText(pick(why, "sentence")) || toText(pick(raw, "message")),
     baselineSize: toNumber(pick(why, "baseline_size")),
-    methods: toList(why.methods).filter(isRecord).map((other) => ({ method: toWord(other.method, "UNKNOWN"), score: toNumber(other.score) ?? 0 })).slice(0, 12),
-    escalations: toList(why.escalations).filter(isRecord).flatMap((step) => {
-      const at = toTime(step.timestamp);
-      return at === null ? [] : [{ severity: toWord(step.severity, "LOW"), timestamp: at }];
-    }).slice(0, 12),
-    detector: [toText(why.detector), toText(why.version) && `v${toText(why.version).replace(/^v/, "")}`].filter(Boolean).join(" "),
+    methods: toList(why.methods)
+      .filter(isRecord)
+      .map((other) => ({ method: toWord(other.method, "UNKNOWN"), score: toNumber(other.score) ?? 0 }))
+      .slice(0, 12),
+    escalations: toList(why.escalations)
+      .filter(isRecord)
+      .flatMap((step) => {
+        const at = toTime(step.timestamp);
+        return at === null ? [] : [{ severity: toWord(step.severity, "LOW"), timestamp: at }];
+      })
+      .slice(0, 12),
+    detector: [toText(why.detector), toText(why.version) && `v${toText(why.version).replace(/^v/, "")}`]
+      .filter(Boolean)
+      .join(" "),
     incident: toText(pick(raw, "incident", "incident_id")) || null,
     review: normaliseReview(raw),
   };
@@ -233,7 +253,9 @@ export function normaliseAlert(raw: unknown, now: number): Alert | null {
 /** Null for what nobody has reviewed, and for frames of the stream, which do not know. */
 export function normaliseReview(raw: unknown): Review | null {
   const state = isRecord(raw) ? toWord(pick(raw, "review_state"), "NEW") : "NEW";
-  return isRecord(raw) && state !== "NEW" ? { state, by: toText(pick(raw, "reviewed_by")), at: toTime(pick(raw, "reviewed_at")) } : null;
+  return isRecord(raw) && state !== "NEW"
+    ? { state, by: toText(pick(raw, "reviewed_by")), at: toTime(pick(raw, "reviewed_at")) }
+    : null;
 }
 
 export function normaliseParts(value: unknown): StressPart[] {
@@ -243,7 +265,14 @@ export function normaliseParts(value: unknown): StressPart[] {
       const points = isRecord(part) ? toNumber(part.points) : toNumber(part);
       if (points === null) return [];
       const percentile = isRecord(part) ? (toNumber(part.percentile) ?? 0) : 0;
-      return [{ name: name.slice(0, 40), value: isRecord(part) ? toNumber(part.value) : null, percentile: Math.min(100, Math.max(0, percentile)), points }];
+      return [
+        {
+          name: name.slice(0, 40),
+          value: isRecord(part) ? toNumber(part.value) : null,
+          percentile: Math.min(100, Math.max(0, percentile)),
+          points,
+        },
+      ];
     })
     .sort((a, b) => b.points - a.points)
     .slice(0, 8);
@@ -260,7 +289,9 @@ export function normaliseMarket(raw: unknown, now: number): MarketAnomaly | null
   const index = toNumber(pick(raw, "stress_index", "index"));
   const ratio = toNumber(pick(raw, "synchronization_ratio", "ratio"));
   const affected = toList(pick(raw, "affected_symbols", "symbols"));
-  const changes = toList(pick(raw, "changes_pct")).map(toNumber).filter((change) => change !== null);
+  const changes = toList(pick(raw, "changes_pct"))
+    .map(toNumber)
+    .filter((change) => change !== null);
   return {
     id: toText(pick(raw, "id")) || `${type}:${sector ?? ""}:${timestamp}`,
     revision: Math.max(1, toNumber(pick(raw, "revision")) ?? 1),
@@ -275,7 +306,9 @@ export function normaliseMarket(raw: unknown, now: number): MarketAnomaly | null
     averageChangePct,
     usualRatio: toNumber(pick(raw, "usual_ratio")),
     symbols: toSymbols(affected),
-    changes: new Map(changes.length === affected.length ? affected.map((symbol, i) => [canonical(symbol), changes[i]!]) : []),
+    changes: new Map(
+      changes.length === affected.length ? affected.map((symbol, i) => [canonical(symbol), changes[i]!]) : [],
+    ),
     alertCount: toNumber(pick(raw, "alert_count")),
     metric: toText(pick(raw, "metric")) || null,
     stressIndex: index === null ? null : Math.min(100, Math.max(0, index)),
@@ -300,16 +333,33 @@ export function normaliseStress(raw: unknown, now: number): Stress | null {
     timestamp: toTime(pick(raw, "timestamp", "time", "ts")) ?? now,
     window: toText(pick(raw, "window")),
     breadth: up! + flat! + down! > 0 ? { up: up!, flat: flat!, down: down! } : null,
-    sectors: toList(raw.sectors).filter(isRecord).flatMap((sector) => {
-      const [name, performancePct] = [toText(pick(sector, "sector", "name")), toNumber(pick(sector, "performance_pct", "performance"))];
-      return name && performancePct !== null ? [{ sector: name, performancePct, deviation: toNumber(pick(sector, "deviation")), members: toNumber(pick(sector, "members")) }] : [];
-    }).slice(0, 60),
+    sectors: toList(raw.sectors)
+      .filter(isRecord)
+      .flatMap((sector) => {
+        const [name, performancePct] = [
+          toText(pick(sector, "sector", "name")),
+          toNumber(pick(sector, "performance_pct", "performance")),
+        ];
+        return name && performancePct !== null
+          ? [
+              {
+                sector: name,
+                performancePct,
+                deviation: toNumber(pick(sector, "deviation")),
+                members: toNumber(pick(sector, "members")),
+              },
+            ]
+          : [];
+      })
+      .slice(0, 60),
   };
 }
 
 /** `GET /sectors`: who is in each sector. */
 export function normaliseSectors(raw: unknown): Map<string, string[]> {
-  const sectors = toList(isRecord(raw) ? raw.results : null).filter(isRecord).map((row) => [toText(row.sector), toSymbols(row.symbols)] as const);
+  const sectors = toList(isRecord(raw) ? raw.results : null)
+    .filter(isRecord)
+    .map((row) => [toText(row.sector), toSymbols(row.symbols)] as const);
   return new Map(sectors.filter(([sector]) => sector).slice(0, 500));
 }
 
@@ -329,11 +379,21 @@ export function normaliseFeed(raw: unknown, now: number): Feed | null {
 }
 
 export function normaliseHistory(raw: unknown): HistoryPoint[] {
-  return toList(isRecord(raw) ? raw.history : null).filter(isRecord).flatMap((point) => {
-    const [timestamp, close] = [toTime(point.timestamp), toNumber(point.close)];
-    if (timestamp === null || close === null) return [];
-    return [{ timestamp, close, expected: toNumber(point.expected), lower: toNumber(point.lower), upper: toNumber(point.upper) }];
-  });
+  return toList(isRecord(raw) ? raw.history : null)
+    .filter(isRecord)
+    .flatMap((point) => {
+      const [timestamp, close] = [toTime(point.timestamp), toNumber(point.close)];
+      if (timestamp === null || close === null) return [];
+      return [
+        {
+          timestamp,
+          close,
+          expected: toNumber(point.expected),
+          lower: toNumber(point.lower),
+          upper: toNumber(point.upper),
+        },
+      ];
+    });
 }
 
 // --- 3 Wording --------------------------------------------------------------------------------------------------------
@@ -341,7 +401,15 @@ export function normaliseHistory(raw: unknown): HistoryPoint[] {
 // stands off by a no-break space in sentences.
 
 const NBSP = "\u00a0";
-const METHOD_NAMES: Record<string, string> = { Z_SCORE: "Z-score", VOLUME: "Volume", VOLATILITY: "Range", RESIDUAL: "Residual", MAD: "MAD", EWMA: "EWMA", CUSUM: "CUSUM" };
+const METHOD_NAMES: Record<string, string> = {
+  Z_SCORE: "Z-score",
+  VOLUME: "Volume",
+  VOLATILITY: "Range",
+  RESIDUAL: "Residual",
+  MAD: "MAD",
+  EWMA: "EWMA",
+  CUSUM: "CUSUM",
+};
 export const METHODS = Object.keys(METHOD_NAMES);
 const QUOTES = ["FDUSD", "USDT", "USDC", "BUSD", "TUSD", "USD", "EUR", "BTC", "ETH", "BNB"];
 
@@ -351,7 +419,10 @@ export function words(name: string): string {
 }
 const methodName = (method: string) => METHOD_NAMES[method] ?? words(method);
 // Making a formatter costs a hundred times what using one does.
-const formatters = Array.from({ length: 13 }, (_, digits) => new Intl.NumberFormat("en-US", { minimumFractionDigits: digits, maximumFractionDigits: digits }));
+const formatters = Array.from(
+  { length: 13 },
+  (_, digits) => new Intl.NumberFormat("en-US", { minimumFractionDigits: digits, maximumFractionDigits: digits }),
+);
 const significant = new Intl.NumberFormat("en-US", { minimumSignificantDigits: 4, maximumSignificantDigits: 5 });
 const plain = (value: number | null, digits: number) => (value === null ? "–" : formatters[digits]!.format(value));
 /** What rounds to nothing has no sign either. */
@@ -359,7 +430,8 @@ export function signed(value: number | null, digits: number): string {
   const text = plain(value === null ? null : Math.abs(value), digits);
   return value === null || !/[1-9]/.test(text) ? text : `${value < 0 ? "−" : "+"}${text}`;
 }
-export const percent = (value: number | null, gap = "") => (value === null ? "–" : `${signed(value, Math.abs(value) >= 100 ? 0 : 2)}${gap}%`);
+export const percent = (value: number | null, gap = "") =>
+  value === null ? "–" : `${signed(value, Math.abs(value) >= 100 ? 0 : 2)}${gap}%`;
 /** A surge is so many times the usual; all other methods, and sectors, count standard deviations. */
 const unitOf = (method: string) => (method === "VOLUME" || method === "VOLATILITY" ? "×" : "σ");
 export function scoreText(score: number | null, unit: "×" | "σ" = "σ"): string {
@@ -396,7 +468,8 @@ export function age(ms: number): string {
   return seconds < 86_400 ? `${Math.floor(seconds / 3600)}h` : `${Math.floor(seconds / 86_400)}d`;
 }
 /** The same in a sentence: `42 s`. */
-const longAge = (ms: number) => age(ms).replace(/(\d+)(\w)/, (_, n: string, unit: string) => `${n}${NBSP}${unit === "m" ? "min" : unit}`);
+const longAge = (ms: number) =>
+  age(ms).replace(/(\d+)(\w)/, (_, n: string, unit: string) => `${n}${NBSP}${unit === "m" ? "min" : unit}`);
 
 /** `1m` → `1 min`. */
 export function span(interval: string): string {
@@ -433,15 +506,18 @@ export const ZONES = [
 ];
 export const zoneOf = (index: number) => ZONES.find((zone) => index < zone.below) ?? ZONES[3]!;
 
-const besideMarket = (deviation: number | null) => `${plain(deviation === null ? null : Math.abs(deviation), 1)}σ ${(deviation ?? 0) < 0 ? "below" : "above"} market`;
+const besideMarket = (deviation: number | null) =>
+  `${plain(deviation === null ? null : Math.abs(deviation), 1)}σ ${(deviation ?? 0) < 0 ? "below" : "above"} market`;
 
 export function marketSentence(item: MarketAnomaly): string {
   const verb = item.direction === "UP" ? "rose" : item.direction === "DOWN" ? "fell" : "moved";
-  if (item.type === "SYNCHRONIZED_MOVEMENT") return `${share(item.ratio)} ${verb} together · ${percent(item.averageChangePct, NBSP)} avg`;
+  if (item.type === "SYNCHRONIZED_MOVEMENT")
+    return `${share(item.ratio)} ${verb} together · ${percent(item.averageChangePct, NBSP)} avg`;
   if (item.type === "SECTOR_ANOMALY") {
     return `${item.sector ?? "A sector"} ${verb} ${plain(item.performancePct === null ? null : Math.abs(item.performancePct), 2)}${NBSP}% · ${besideMarket(item.deviation)}`;
   }
-  if (item.type === "MARKET_STRESS") return `${item.stressIndex === null ? "Market" : zoneOf(item.stressIndex).name} stress ${item.stressIndex === null ? "" : Math.round(item.stressIndex)}${item.metric ? ` · led by ${item.metric}` : ""}`;
+  if (item.type === "MARKET_STRESS")
+    return `${item.stressIndex === null ? "Market" : zoneOf(item.stressIndex).name} stress ${item.stressIndex === null ? "" : Math.round(item.stressIndex)}${item.metric ? ` · led by ${item.metric}` : ""}`;
   return words(item.type);
 }
 
@@ -491,7 +567,8 @@ export class Store {
     const known = this.byId.get(alert.id);
     if (known) {
       if (known.alert.revision >= alert.revision) return "old";
-      const turned = alert.direction !== null && known.alert.direction !== null && alert.direction !== known.alert.direction;
+      const turned =
+        alert.direction !== null && known.alert.direction !== null && alert.direction !== known.alert.direction;
       const news = alert.state !== "CLOSED" && (turned || rankOf(alert.severity) > rankOf(known.alert.severity));
       // The stream does not say what became of an alert; that stays until somebody says otherwise.
       known.alert = alert.review ? alert : { ...alert, review: known.alert.review };
@@ -551,7 +628,14 @@ export interface Status {
   error: string;
 }
 
-const TIMING = { pingAfterMs: 20_000, closeAfterMs: 30_000, firstBackoffMs: 500, mostBackoffMs: 30_000, fetchMs: 10_000, lingerMs: 2_000 };
+const TIMING = {
+  pingAfterMs: 20_000,
+  closeAfterMs: 30_000,
+  firstBackoffMs: 500,
+  mostBackoffMs: 30_000,
+  fetchMs: 10_000,
+  lingerMs: 2_000,
+};
 export type Timing = typeof TIMING;
 const BACKFILL = 500;
 const HISTORY_POINTS = 240;
@@ -562,10 +646,12 @@ const FLUSH_EVERY_MS = 100;
 /** What all panels together want: an empty list means everything, so it swallows every other. */
 export function unionOf(scopes: Iterable<Scope>): Scope {
   const all = [...scopes];
-  const join = (name: keyof Scope) => (all.some((scope) => scope[name].length === 0) ? [] : [...new Set(all.flatMap((scope) => scope[name]))].sort());
+  const join = (name: keyof Scope) =>
+    all.some((scope) => scope[name].length === 0) ? [] : [...new Set(all.flatMap((scope) => scope[name]))].sort();
   return { channels: join("channels"), severities: join("severities"), symbols: join("symbols") };
 }
-const covers = (wide: string[], narrow: string[]) => wide.length === 0 || (narrow.length > 0 && narrow.every((value) => wide.includes(value)));
+const covers = (wide: string[], narrow: string[]) =>
+  wide.length === 0 || (narrow.length > 0 && narrow.every((value) => wide.includes(value)));
 
 export class Pad {
   readonly store = new Store();
@@ -600,7 +686,10 @@ export class Pad {
   private flushing = false;
   private flushedAt = 0;
 
-  constructor(readonly server: string, private readonly timing: Timing = TIMING) {}
+  constructor(
+    readonly server: string,
+    private readonly timing: Timing = TIMING,
+  ) {}
 
   /** The page's one connection to this server. */
   static of(server: string): Pad {
@@ -627,7 +716,8 @@ export class Pad {
       release: () => {
         this.panels.delete(key);
         clearTimeout(this.lingerTimer);
-        if (this.panels.size === 0) this.lingerTimer = setTimeout(() => this.panels.size === 0 && this.stop(), this.timing.lingerMs);
+        if (this.panels.size === 0)
+          this.lingerTimer = setTimeout(() => this.panels.size === 0 && this.stop(), this.timing.lingerMs);
         else this.widen();
       },
     };
@@ -679,7 +769,9 @@ export class Pad {
   /** Stale: the server says so, or it stopped saying anything about prices that should flow. */
   isStale(now = Date.now()): boolean {
     if (!this.feed) return false;
-    const quiet = now - this.feed.heardAt > 4 * this.timing.closeAfterMs || this.feedAgeMs(now)! > Math.max(15_000, 3 * intervalMs(this.feed.interval));
+    const quiet =
+      now - this.feed.heardAt > 4 * this.timing.closeAfterMs ||
+      this.feedAgeMs(now)! > Math.max(15_000, 3 * intervalMs(this.feed.interval));
     return this.feed.state === "stale" || (this.feed.state === "ok" && quiet);
   }
 
@@ -712,7 +804,10 @@ export class Pad {
   private wake = (): void => this.retryNow();
 
   private async fetchJson(path: string): Promise<unknown> {
-    const answer = await fetch(this.server + path, { headers: { Accept: "application/json" }, signal: AbortSignal.timeout(this.timing.fetchMs) });
+    const answer = await fetch(this.server + path, {
+      headers: { Accept: "application/json" },
+      signal: AbortSignal.timeout(this.timing.fetchMs),
+    });
     if (!answer.ok) throw new Error(`${path.split("?")[0]} answered ${answer.status}`);
     return answer.json();
   }
@@ -800,7 +895,8 @@ export class Pad {
       return;
     }
     const offset = toNumber(frame.offset);
-    if (offset !== null && this.cursor) this.cursor = { epoch: this.cursor.epoch, offset: Math.max(this.cursor.offset, offset) };
+    if (offset !== null && this.cursor)
+      this.cursor = { epoch: this.cursor.epoch, offset: Math.max(this.cursor.offset, offset) };
     this.queue.push(frame);
     this.flushSoon();
   }
@@ -808,7 +904,10 @@ export class Pad {
   private subscribed(frame: Raw): void {
     if (this.sentSince && frame.recovered === false && this.refusals < 2) {
       this.refusals += 1;
-      this.backfill().then(() => this.ask("subscribe"), () => this.socket?.close());
+      this.backfill().then(
+        () => this.ask("subscribe"),
+        () => this.socket?.close(),
+      );
       return;
     }
     // After `since` the missed frames are still to come: our cursor moves with them, not ahead of them.
@@ -824,7 +923,14 @@ export class Pad {
     const most = Math.min(this.timing.mostBackoffMs, this.timing.firstBackoffMs * 2 ** (attempt - 1));
     const delay = most * (0.5 + Math.random() / 2);
     const now = Date.now();
-    this.status = { ...this.status, online: false, attempt, error, lostAt: this.status.lostAt ?? now, retryAt: now + delay };
+    this.status = {
+      ...this.status,
+      online: false,
+      attempt,
+      error,
+      lostAt: this.status.lostAt ?? now,
+      retryAt: now + delay,
+    };
     clearTimeout(this.retryTimer);
     this.retryTimer = setTimeout(() => void this.connect(), delay);
     this.changed();
@@ -865,7 +971,10 @@ export class Pad {
       for (const frame of frames) this.apply(frame, now);
       this.changed();
     };
-    const draw = () => (typeof requestAnimationFrame === "function" && !globalThis.document?.hidden ? requestAnimationFrame(flush) : setTimeout(flush, 50));
+    const draw = () =>
+      typeof requestAnimationFrame === "function" && !globalThis.document?.hidden
+        ? requestAnimationFrame(flush)
+        : setTimeout(flush, 50);
     const wait = this.flushedAt + FLUSH_EVERY_MS - Date.now();
     if (wait > 0) setTimeout(draw, wait);
     else draw();
@@ -886,15 +995,23 @@ export class Pad {
       if (stress.sectors.length > 0 && !this.stress?.sectors.length) void this.loadSectors();
       this.stress = stress;
       const last = this.stressHistory[this.stressHistory.length - 1];
-      if (!last || stress.timestamp - last.timestamp >= HISTORY_EVERY_MS) this.stressHistory = [...this.stressHistory.slice(1 - HISTORY_POINTS), { timestamp: stress.timestamp, index: stress.index }];
+      if (!last || stress.timestamp - last.timestamp >= HISTORY_EVERY_MS)
+        this.stressHistory = [
+          ...this.stressHistory.slice(1 - HISTORY_POINTS),
+          { timestamp: stress.timestamp, index: stress.index },
+        ];
     }
   }
 
   /** Asked for once, when the live index shows that the server has one. */
   private async loadStressHistory(now: number): Promise<void> {
     const answer = await this.fetchJson("/market/stress").catch(() => null);
-    const points = resultsOf(answer).map((raw) => normaliseStress(raw, now)).filter((point) => point !== null);
-    const merged = [...points.map(({ timestamp, index }) => ({ timestamp, index })), ...this.stressHistory].sort((a, b) => a.timestamp - b.timestamp);
+    const points = resultsOf(answer)
+      .map((raw) => normaliseStress(raw, now))
+      .filter((point) => point !== null);
+    const merged = [...points.map(({ timestamp, index }) => ({ timestamp, index })), ...this.stressHistory].sort(
+      (a, b) => a.timestamp - b.timestamp,
+    );
     this.stressHistory = merged.slice(-HISTORY_POINTS);
     this.marketVersion += 1;
     this.changed();
@@ -910,7 +1027,8 @@ export class Pad {
     if (kind === "alert") {
       const alert = normaliseAlert(raw, now);
       if (!alert) this.store.skipped += 1;
-      else if (this.store.addAlert(alert, past ? 0 : Date.now()) === "news" && !past) for (const tell of this.onNews) tell(alert);
+      else if (this.store.addAlert(alert, past ? 0 : Date.now()) === "news" && !past)
+        for (const tell of this.onNews) tell(alert);
     } else {
       const item = normaliseMarket(raw, now);
       if (!item) this.store.skipped += 1;
@@ -936,7 +1054,8 @@ function cursorOf(answer: unknown): Cursor | null {
   const epoch = cursor?.epoch;
   return offset !== null && (typeof epoch === "number" || typeof epoch === "string") ? { epoch, offset } : null;
 }
-const olderCursor = (a: Cursor | null, b: Cursor | null): Cursor | null => (!a ? b : !b ? a : a.epoch !== b.epoch || a.offset <= b.offset ? a : b);
+const olderCursor = (a: Cursor | null, b: Cursor | null): Cursor | null =>
+  !a ? b : !b ? a : a.epoch !== b.epoch || a.offset <= b.offset ? a : b;
 
 // --- 6 Settings -------------------------------------------------------------------------------------------------------
 
@@ -1001,21 +1120,33 @@ export const INITIAL: Settings = {
   orders: false,
   orderUsd: 100,
 };
-const NO_FILTERS = { hiddenSeverities: [], methods: [], search: "", group: null, onlyActive: false, onlyPositions: false, hideClosed: false };
+const NO_FILTERS = {
+  hiddenSeverities: [],
+  methods: [],
+  search: "",
+  group: null,
+  onlyActive: false,
+  onlyPositions: false,
+  hideClosed: false,
+};
 const MUTE_MS = 3_600_000;
 
 const settingsAtom = api.jotai.createStorageAtom<Partial<Settings>>("anomaly-panel", {});
 
 function useSettings(): [Settings, (change: Partial<Settings>) => void] {
   const [stored, setStored] = api.jotai.useAtom(settingsAtom);
-  const settings = React.useMemo(() => ({ ...INITIAL, ...defaults(), ...(isRecord(stored) ? stored : {}) }) as Settings, [stored]);
+  const settings = React.useMemo(
+    () => ({ ...INITIAL, ...defaults(), ...(isRecord(stored) ? stored : {}) }) as Settings,
+    [stored],
+  );
   const change = React.useCallback((next: Partial<Settings>) => setStored((old) => ({ ...old, ...next })), [setStored]);
   return [settings, change];
 }
 
 // --- 7 Host -----------------------------------------------------------------------------------------------------------
 
-const valuesOf = <T,>(collection: T[] | Record<string, T> | null | undefined): T[] => (Array.isArray(collection) ? collection : Object.values(collection ?? {}));
+const valuesOf = <T,>(collection: T[] | Record<string, T> | null | undefined): T[] =>
+  Array.isArray(collection) ? collection : Object.values(collection ?? {});
 
 interface Host {
   active: string;
@@ -1036,23 +1167,27 @@ function useHost(): Host {
     const index = new Map<string, { symbol: string; step: number | undefined }>();
     for (const market of valuesOf(markets)) {
       if (!market?.symbol) continue;
-      for (const name of [market.symbol, market.id]) if (name) index.set(canonical(name), { symbol: market.symbol, step: market.precision?.price });
+      for (const name of [market.symbol, market.id])
+        if (name) index.set(canonical(name), { symbol: market.symbol, step: market.precision?.price });
     }
     return index;
   }, [markets]);
-  return React.useMemo(() => ({
-    active: canonical(activeSymbol),
-    account: account ?? "",
-    positions: new Set(valuesOf(positions).map((position) => canonical(position?.symbol))),
-    priceStep: (symbol: string) => bySymbol.get(symbol)?.step,
-    marketOf: (symbol: string) => bySymbol.get(symbol)?.symbol ?? null,
-    openChart: (symbol: string) => {
-      const market = bySymbol.get(symbol);
-      // Without an account (the page at `/`) there is no list of markets to be missing from.
-      if (!market && account) api.toast.warning(`${symbol} is not listed on ${account}.`);
-      else api.utils.setActiveSymbol(market?.symbol ?? symbol, account ?? undefined);
-    },
-  }), [activeSymbol, account, positions, bySymbol]);
+  return React.useMemo(
+    () => ({
+      active: canonical(activeSymbol),
+      account: account ?? "",
+      positions: new Set(valuesOf(positions).map((position) => canonical(position?.symbol))),
+      priceStep: (symbol: string) => bySymbol.get(symbol)?.step,
+      marketOf: (symbol: string) => bySymbol.get(symbol)?.symbol ?? null,
+      openChart: (symbol: string) => {
+        const market = bySymbol.get(symbol);
+        // Without an account (the page at `/`) there is no list of markets to be missing from.
+        if (!market && account) api.toast.warning(`${symbol} is not listed on ${account}.`);
+        else api.utils.setActiveSymbol(market?.symbol ?? symbol, account ?? undefined);
+      },
+    }),
+    [activeSymbol, account, positions, bySymbol],
+  );
 }
 
 // Another origin has no session here, and is never given one: there the review is done on the server's own page.
@@ -1062,21 +1197,37 @@ function useReviewing(pad: Pad): { mode: ReviewMode; review: (alert: Alert) => v
   const { reviewing } = defaults();
   const here = reviewing?.server === pad.server ? reviewing : null;
   const mode: ReviewMode = !here ? "open" : here.user === null || signedOut ? "sign in" : "acknowledge";
-  const review = React.useCallback((alert: Alert) => {
-    if (!here) return void window.open(`${pad.server}/admin/alerts/alert/?q=${encodeURIComponent(alert.id)}`, "_blank", "noopener");
-    if (mode === "sign in") return location.assign(here.signIn);
-    if (alert.review) return;
-    here.acknowledge(alert.id).then(
-      (answer) => pad.reviewed(alert.id, normaliseReview(answer)),
-      (status) => {
-        if (status === 403) setSignedOut(true);
-        api.toast.error(status === 403 ? "You are signed out. Sign in to acknowledge." : `${alert.symbol} could not be acknowledged (${String(status)}).`);
-      },
-    );
-  }, [here, mode, pad]);
+  const review = React.useCallback(
+    (alert: Alert) => {
+      if (!here)
+        return void window.open(
+          `${pad.server}/admin/alerts/alert/?q=${encodeURIComponent(alert.id)}`,
+          "_blank",
+          "noopener",
+        );
+      if (mode === "sign in") return location.assign(here.signIn);
+      if (alert.review) return;
+      here.acknowledge(alert.id).then(
+        (answer) => pad.reviewed(alert.id, normaliseReview(answer)),
+        (status) => {
+          if (status === 403) setSignedOut(true);
+          api.toast.error(
+            status === 403
+              ? "You are signed out. Sign in to acknowledge."
+              : `${alert.symbol} could not be acknowledged (${String(status)}).`,
+          );
+        },
+      );
+    },
+    [here, mode, pad],
+  );
   return { mode, review };
 }
-const REVIEW_LABELS: Record<ReviewMode, string> = { acknowledge: "Acknowledge", "sign in": "Sign in to acknowledge", open: "Review" };
+const REVIEW_LABELS: Record<ReviewMode, string> = {
+  acknowledge: "Acknowledge",
+  "sign in": "Sign in to acknowledge",
+  open: "Review",
+};
 
 function themeOf(theme: unknown): "dark" | "light" {
   const name = isRecord(theme) ? (theme.name ?? theme.mode ?? theme.type) : theme;
@@ -1124,7 +1275,10 @@ async function beep(severity: string): Promise<void> {
 
 function notify(alert: Alert, open: () => void): void {
   if (typeof Notification === "undefined" || Notification.permission !== "granted") return;
-  const notification = new Notification(`${words(alert.severity)}: ${alert.symbol}`, { body: alertSentence(alert), tag: `${alert.id}:${alert.revision}` });
+  const notification = new Notification(`${words(alert.severity)}: ${alert.symbol}`, {
+    body: alertSentence(alert),
+    tag: `${alert.id}:${alert.revision}`,
+  });
   notification.onclick = () => {
     globalThis.focus();
     open();
@@ -1141,7 +1295,15 @@ const INCIDENT_TOP = 3;
 export type Item =
   | { kind: "alert"; key: string; entry: Entry; nested: boolean; expanded: boolean; height: number }
   | { kind: "incident"; key: string; anomaly: MarketAnomaly; count: number; open: boolean; height: number }
-  | { kind: "more"; key: string; incident: string; rest: number; from: number | null; to: number | null; height: number };
+  | {
+      kind: "more";
+      key: string;
+      incident: string;
+      rest: number;
+      from: number | null;
+      to: number | null;
+      height: number;
+    };
 
 export interface ListOptions {
   layout: Layout;
@@ -1206,7 +1368,8 @@ function alertItem(entry: Entry, nested: boolean, { layout, expanded, expandedHe
 function flatItems(entries: Entry[], options: ListOptions): Item[] {
   const compare = SORTS[options.sort.key];
   const sign = options.sort.down ? -1 : 1;
-  const sorted = options.sort.key === "age" && options.sort.down ? entries : [...entries].sort((a, b) => sign * compare(a, b));
+  const sorted =
+    options.sort.key === "age" && options.sort.down ? entries : [...entries].sort((a, b) => sign * compare(a, b));
   return sorted.map((entry) => alertItem(entry, false, options));
 }
 
@@ -1232,7 +1395,14 @@ function foldedItems(entries: Entry[], options: ListOptions): Item[] {
     if (placed.has(id)) continue;
     placed.add(id);
     const open = !options.folded.has(id);
-    items.push({ kind: "incident", key: `incident:${id}`, anomaly: options.incidents.get(id)!, count: members.length, open, height: HEIGHTS.incident });
+    items.push({
+      kind: "incident",
+      key: `incident:${id}`,
+      anomaly: options.incidents.get(id)!,
+      count: members.length,
+      open,
+      height: HEIGHTS.incident,
+    });
     if (!open) continue;
     const ranked = [...members].sort((a, b) => Math.abs(b.alert.score ?? 0) - Math.abs(a.alert.score ?? 0));
     const visible = options.unfolded.has(id) ? ranked : ranked.slice(0, INCIDENT_TOP);
@@ -1240,7 +1410,8 @@ function foldedItems(entries: Entry[], options: ListOptions): Item[] {
     const rest = ranked.length - visible.length;
     const changes = ranked.map((member) => member.alert.changePct).filter((change) => change !== null);
     const [from, to] = changes.length ? [Math.max(...changes), Math.min(...changes)] : [null, null];
-    if (ranked.length > INCIDENT_TOP) items.push({ kind: "more", key: `more:${id}`, incident: id, rest, from, to, height: HEIGHTS.more });
+    if (ranked.length > INCIDENT_TOP)
+      items.push({ kind: "more", key: `more:${id}`, incident: id, rest, from, to, height: HEIGHTS.more });
   }
   return items;
 }
@@ -1279,7 +1450,8 @@ const ICONS: Record<string, string> = {
   close: "M4 4l8 8M12 4l-8 8",
   open: "M6.5 3.5h-3v9h9v-3M9 3h4v4M13 3 7.5 8.5",
   escalated: "M4.5 8 8 4.5 11.5 8M4.5 12 8 8.5 11.5 12",
-  incident: "M4 8 11 4M4 8l7 4M4 6.4a1.6 1.6 0 1 1 0 3.2 1.6 1.6 0 0 1 0-3.2ZM11.5 2.4a1.6 1.6 0 1 1 0 3.2 1.6 1.6 0 0 1 0-3.2ZM11.5 10.4a1.6 1.6 0 1 1 0 3.2 1.6 1.6 0 0 1 0-3.2Z",
+  incident:
+    "M4 8 11 4M4 8l7 4M4 6.4a1.6 1.6 0 1 1 0 3.2 1.6 1.6 0 0 1 0-3.2ZM11.5 2.4a1.6 1.6 0 1 1 0 3.2 1.6 1.6 0 0 1 0-3.2ZM11.5 10.4a1.6 1.6 0 1 1 0 3.2 1.6 1.6 0 0 1 0-3.2Z",
   flask: "M6 2.5h4M6.8 2.5v4L3.2 12.6c-.3.5.1 1 .6 1h8.4c.5 0 .9-.5.6-1L9.2 6.5v-4M5 10.4h6",
   replay: "M2.8 4v8L8 8ZM8.2 4v8l5.2-4Z",
   clock: "M8 2.2a5.8 5.8 0 1 1 0 11.6A5.8 5.8 0 0 1 8 2.2ZM8 5v3.2l2.2 1.4",
@@ -1291,18 +1463,45 @@ const ICONS: Record<string, string> = {
 
 function Icon({ name, size = 14 }: { name: string; size?: number }) {
   return (
-    <svg width={size} height={size} viewBox="0 0 16 16" aria-hidden="true" fill="none" stroke="currentColor" strokeWidth={1.4} strokeLinecap="round" strokeLinejoin="round">
+    <svg
+      width={size}
+      height={size}
+      viewBox="0 0 16 16"
+      aria-hidden="true"
+      fill="none"
+      stroke="currentColor"
+      strokeWidth={1.4}
+      strokeLinecap="round"
+      strokeLinejoin="round"
+    >
       <path d={ICONS[name]} />
     </svg>
   );
 }
 
-const Severity = React.memo(function Severity({ severity, size = 14, mute = false }: { severity: string; size?: number; mute?: boolean }) {
+const Severity = React.memo(function Severity({
+  severity,
+  size = 14,
+  mute = false,
+}: {
+  severity: string;
+  size?: number;
+  mute?: boolean;
+}) {
   const known = severity in RANK ? severity : "LOW";
   return (
-    <svg className={mute ? "t3" : `s-${known}`} width={size} height={size} viewBox="0 0 14 14" role="img" aria-label={words(severity)}>
+    <svg
+      className={mute ? "t3" : `s-${known}`}
+      width={size}
+      height={size}
+      viewBox="0 0 14 14"
+      role="img"
+      aria-label={words(severity)}
+    >
       {known === "LOW" && <circle cx={7} cy={7} r={4.2} fill="none" stroke="currentColor" strokeWidth={1.7} />}
-      {known === "MEDIUM" && <path d="M7 1.8 12.2 7 7 12.2 1.8 7Z" fill="none" stroke="currentColor" strokeWidth={1.7} />}
+      {known === "MEDIUM" && (
+        <path d="M7 1.8 12.2 7 7 12.2 1.8 7Z" fill="none" stroke="currentColor" strokeWidth={1.7} />
+      )}
       {known === "HIGH" && <rect x={2} y={2} width={10} height={10} rx={1} fill="currentColor" />}
       {known === "CRITICAL" && (
         <>
@@ -1314,12 +1513,24 @@ const Severity = React.memo(function Severity({ severity, size = 14, mute = fals
   );
 });
 
-function Change({ value, direction, big = false, gap = "" }: { value: number | null; direction: Direction; big?: boolean; gap?: string }) {
+function Change({
+  value,
+  direction,
+  big = false,
+  gap = "",
+}: {
+  value: number | null;
+  direction: Direction;
+  big?: boolean;
+  gap?: string;
+}) {
   const down = direction === "DOWN";
   return (
     <span className={`chg ${direction === null ? "t2" : down ? "down" : "up"}${big ? " big" : ""}`}>
       {direction !== null && (
-        <svg width={8} height={8} viewBox="0 0 8 8" aria-hidden="true"><path d={down ? "M.8 1.6h6.4L4 7Z" : "M.8 6.4h6.4L4 1Z"} fill="currentColor" /></svg>
+        <svg width={8} height={8} viewBox="0 0 8 8" aria-hidden="true">
+          <path d={down ? "M.8 1.6h6.4L4 7Z" : "M.8 6.4h6.4L4 1Z"} fill="currentColor" />
+        </svg>
       )}
       {percent(value, gap)}
     </span>
@@ -1337,13 +1548,27 @@ function scale(values: number[], height: number, margin: number): (value: number
   return (value) => margin + ((high - value) * (height - 2 * margin)) / range;
 }
 
-const Spark = React.memo(function Spark({ alert, width, height, mute }: { alert: Alert; width: number; height: number; mute: boolean }) {
+const Spark = React.memo(function Spark({
+  alert,
+  width,
+  height,
+  mute,
+}: {
+  alert: Alert;
+  width: number;
+  height: number;
+  mute: boolean;
+}) {
   const points = alert.spark;
   if (points.length < 2) return <svg width={width} height={height} aria-hidden="true" />;
   const band = alert.lower !== null && alert.upper !== null ? ([alert.lower, alert.upper] as const) : null;
   const y = scale(band ? [...points, ...band] : points, height, 2);
   const x = (i: number) => 1 + (i * (width - 5)) / (points.length - 1);
-  const line = (from: number, to: number) => points.slice(from, to + 1).map((value, i) => `${i ? "L" : "M"}${x(from + i).toFixed(1)} ${y(value).toFixed(1)}`).join("");
+  const line = (from: number, to: number) =>
+    points
+      .slice(from, to + 1)
+      .map((value, i) => `${i ? "L" : "M"}${x(from + i).toFixed(1)} ${y(value).toFixed(1)}`)
+      .join("");
   // The band is the present one: it judges the end of the line, not what came before.
   const last = points.length - 1;
   const side = !band ? 0 : points[last]! > band[1] ? 1 : points[last]! < band[0] ? -1 : 0;
@@ -1351,8 +1576,17 @@ const Spark = React.memo(function Spark({ alert, width, height, mute }: { alert:
   while (band && from > 0 && (side > 0 ? points[from]! > band[1] : side < 0 && points[from]! < band[0])) from -= 1;
   const tone = mute ? "var(--t3)" : side > 0 ? "var(--up)" : side < 0 ? "var(--down)" : "var(--t2)";
   return (
-    <svg width={width} height={height} viewBox={`0 0 ${width} ${height}`} preserveAspectRatio="none" aria-hidden="true" fill="none">
-      {band && <rect x={0} width={width - 3} y={y(band[1])} height={Math.max(1, y(band[0]) - y(band[1]))} fill="var(--band)" />}
+    <svg
+      width={width}
+      height={height}
+      viewBox={`0 0 ${width} ${height}`}
+      preserveAspectRatio="none"
+      aria-hidden="true"
+      fill="none"
+    >
+      {band && (
+        <rect x={0} width={width - 3} y={y(band[1])} height={Math.max(1, y(band[0]) - y(band[1]))} fill="var(--band)" />
+      )}
       <path d={line(0, last)} stroke={mute ? "var(--t3)" : "var(--t2)"} strokeWidth={1} strokeLinejoin="round" />
       {side !== 0 && <path d={line(from, last)} stroke={tone} strokeWidth={1.5} strokeLinejoin="round" />}
       <circle cx={x(last)} cy={y(points[last]!)} r={1.8} fill={tone} />
@@ -1365,18 +1599,34 @@ const CHART_HEIGHT = 150;
 /** The history ends where the episode opened; the closes since then come from the alert, against the band it froze. */
 export function chartPoints(alert: Alert, history: HistoryPoint[]): HistoryPoint[] {
   const band = { expected: alert.expected, lower: alert.lower, upper: alert.upper };
-  const closes = alert.spark.map((close, i) => ({ close, timestamp: alert.timestamp - (alert.spark.length - 1 - i) * intervalMs(alert.interval), ...band }));
+  const closes = alert.spark.map((close, i) => ({
+    close,
+    timestamp: alert.timestamp - (alert.spark.length - 1 - i) * intervalMs(alert.interval),
+    ...band,
+  }));
   if (history.length < 2) return closes;
   const until = history[history.length - 1]!.timestamp;
   return [...history, ...closes.filter((point) => point.timestamp > until)].slice(-60);
 }
 
 /** 60 closes and the band each was expected in, on one scale; only what left the band is coloured. */
-function Chart({ alert, history, width, step }: { alert: Alert; history: HistoryPoint[]; width: number; step: number | undefined }) {
+function Chart({
+  alert,
+  history,
+  width,
+  step,
+}: {
+  alert: Alert;
+  history: HistoryPoint[];
+  width: number;
+  step: number | undefined;
+}) {
   const points = chartPoints(alert, history);
   if (points.length < 2) return null;
   // As wide as the prices are long: a step size may ask for many digits.
-  const longest = Math.max(...[alert.price, alert.upper, points[points.length - 1]!.close].map((value) => price(value, step).length));
+  const longest = Math.max(
+    ...[alert.price, alert.upper, points[points.length - 1]!.close].map((value) => price(value, step).length),
+  );
   const axis = Math.max(62, 14 + longest * 6.6);
   const [plotWidth, plotHeight] = [Math.max(60, width - axis), CHART_HEIGHT - 22];
   const closes = points.map((point) => point.close);
@@ -1385,17 +1635,41 @@ function Chart({ alert, history, width, step }: { alert: Alert; history: History
   const y = scale(shown, plotHeight, 8);
   const x = (i: number) => 2 + (i * (plotWidth - 8)) / (points.length - 1);
   const at = (i: number, value: number) => `${x(i).toFixed(1)} ${y(value).toFixed(1)}`;
-  const known = points.map((point, i) => [point, i] as const).filter(([point]) => point.lower !== null && point.upper !== null);
-  const area = known.length > 1 ? `M${known.map(([point, i]) => at(i, point.upper!)).join("L")}L${[...known].reverse().map(([point, i]) => at(i, point.lower!)).join("L")}Z` : "";
+  const known = points
+    .map((point, i) => [point, i] as const)
+    .filter(([point]) => point.lower !== null && point.upper !== null);
+  const area =
+    known.length > 1
+      ? `M${known.map(([point, i]) => at(i, point.upper!)).join("L")}L${[...known]
+          .reverse()
+          .map(([point, i]) => at(i, point.lower!))
+          .join("L")}Z`
+      : "";
   const expected = points.map((point, i) => [point, i] as const).filter(([point]) => point.expected !== null);
   // Without a history the band is the present one: it judges the end of the line, not what came before.
   let judged = history.length > 1 ? 1 : points.length - 1;
-  const left = (point: HistoryPoint) => (point.upper !== null && point.close > point.upper) || (point.lower !== null && point.close < point.lower);
+  const left = (point: HistoryPoint) =>
+    (point.upper !== null && point.close > point.upper) || (point.lower !== null && point.close < point.lower);
   while (judged > 1 && left(points[judged - 1]!)) judged -= 1;
   const outside = points.slice(1).flatMap((point, i) => {
     if (i + 1 < judged) return [];
-    const side = point.upper !== null && point.close > point.upper ? "up" : point.lower !== null && point.close < point.lower ? "down" : "";
-    return side ? [<path key={i} d={`M${at(i, closes[i]!)}L${at(i + 1, point.close)}`} stroke={`var(--${side})`} strokeWidth={2} strokeLinecap="round" />] : [];
+    const side =
+      point.upper !== null && point.close > point.upper
+        ? "up"
+        : point.lower !== null && point.close < point.lower
+          ? "down"
+          : "";
+    return side
+      ? [
+          <path
+            key={i}
+            d={`M${at(i, closes[i]!)}L${at(i + 1, point.close)}`}
+            stroke={`var(--${side})`}
+            strokeWidth={2}
+            strokeLinecap="round"
+          />,
+        ]
+      : [];
   });
   const last = points.length - 1;
   const brief = points[last]!.timestamp - points[0]!.timestamp < 600_000;
@@ -1410,29 +1684,63 @@ function Chart({ alert, history, width, step }: { alert: Alert; history: History
   // Labels on the right yield to the boxed price, and to what was expected.
   const apart = (a: number, b: number) => Math.abs(a - b) > 15;
   const marked = usual !== null && apart(y(usual), box) ? usual : null;
-  const ticks = [high, high - (high - low) / 3, low + (high - low) / 3, low].filter((value) => apart(y(value), box) && (marked === null || apart(y(value), y(marked))));
+  const ticks = [high, high - (high - low) / 3, low + (high - low) / 3, low].filter(
+    (value) => apart(y(value), box) && (marked === null || apart(y(value), y(marked))),
+  );
   const tone = alert.direction === "UP" ? "var(--up)" : alert.direction === "DOWN" ? "var(--down)" : "var(--t2)";
   return (
-    <svg width="100%" height={CHART_HEIGHT} viewBox={`0 0 ${width} ${CHART_HEIGHT}`} role="img" aria-label={`${alert.symbol}, last ${points.length} candles`} fill="none">
+    <svg
+      width="100%"
+      height={CHART_HEIGHT}
+      viewBox={`0 0 ${width} ${CHART_HEIGHT}`}
+      role="img"
+      aria-label={`${alert.symbol}, last ${points.length} candles`}
+      fill="none"
+    >
       {ticks.map((value) => (
         <g key={value}>
           <path d={`M2 ${y(value)}H${plotWidth}`} stroke="var(--line)" />
-          <text x={plotWidth + 6} y={y(value) + 4} className="ax">{price(value, step)}</text>
+          <text x={plotWidth + 6} y={y(value) + 4} className="ax">
+            {price(value, step)}
+          </text>
         </g>
       ))}
       {area && <path d={area} fill="var(--band)" stroke="var(--bandline)" strokeWidth={0.75} />}
-      {expected.length > 1 && <path d={`M${expected.map(([point, i]) => at(i, point.expected!)).join("L")}`} stroke="var(--bandline)" strokeDasharray="3 3" />}
-      <path d={`M${closes.map((close, i) => at(i, close)).join("L")}`} stroke="var(--t2)" strokeWidth={1.4} strokeLinejoin="round" />
+      {expected.length > 1 && (
+        <path
+          d={`M${expected.map(([point, i]) => at(i, point.expected!)).join("L")}`}
+          stroke="var(--bandline)"
+          strokeDasharray="3 3"
+        />
+      )}
+      <path
+        d={`M${closes.map((close, i) => at(i, close)).join("L")}`}
+        stroke="var(--t2)"
+        strokeWidth={1.4}
+        strokeLinejoin="round"
+      />
       {outside}
       {openedAt > 0 && <path d={`M${x(openedAt)} 4V${plotHeight - 2}`} stroke="var(--crit)" strokeDasharray="3 3" />}
-      {openedAt > 6 && <text x={x(openedAt) - 5} y={before < plotHeight / 2 ? plotHeight - 6 : 13} textAnchor="end" className="ax on">opened {clock(points[openedAt]!.timestamp, brief)}</text>}
+      {openedAt > 6 && (
+        <text x={x(openedAt) - 5} y={before < plotHeight / 2 ? plotHeight - 6 : 13} textAnchor="end" className="ax on">
+          opened {clock(points[openedAt]!.timestamp, brief)}
+        </text>
+      )}
       <path d={`M2 ${y(closes[last]!)}H${plotWidth}`} stroke={tone} strokeDasharray="1 3" />
       <circle cx={x(last)} cy={y(closes[last]!)} r={2.6} fill={tone} />
-      {marked !== null && <text x={plotWidth + 6} y={y(marked) + 4} className="ax usual">{price(marked, step)}</text>}
+      {marked !== null && (
+        <text x={plotWidth + 6} y={y(marked) + 4} className="ax usual">
+          {price(marked, step)}
+        </text>
+      )}
       <rect x={plotWidth + 1} y={box - 8} width={axis - 2} height={16} rx={2} fill={tone} />
-      <text x={plotWidth + 6} y={box + 4} className="ax boxed">{price(closes[last]!, step)}</text>
+      <text x={plotWidth + 6} y={box + 4} className="ax boxed">
+        {price(closes[last]!, step)}
+      </text>
       {[0, last].map((i) => (
-        <text key={i} x={i ? plotWidth - 4 : 2} y={CHART_HEIGHT - 5} textAnchor={i ? "end" : "start"} className="ax">{clock(points[i]!.timestamp, brief)}</text>
+        <text key={i} x={i ? plotWidth - 4 : 2} y={CHART_HEIGHT - 5} textAnchor={i ? "end" : "start"} className="ax">
+          {clock(points[i]!.timestamp, brief)}
+        </text>
       ))}
     </svg>
   );
@@ -1445,12 +1753,36 @@ function Ring({ ratio, usual, tone, size }: { ratio: number; usual: number | nul
   const point = (r: number) => `${size / 2 + r * Math.cos(angle)} ${size / 2 + r * Math.sin(angle)}`;
   const big = size > 50;
   return (
-    <svg className="ring" width={size} height={size} viewBox={`0 0 ${size} ${size}`} role="img" aria-label={`${share(ratio)} together`} fill="none">
+    <svg
+      className="ring"
+      width={size}
+      height={size}
+      viewBox={`0 0 ${size} ${size}`}
+      role="img"
+      aria-label={`${share(ratio)} together`}
+      fill="none"
+    >
       <circle cx={size / 2} cy={size / 2} r={radius} stroke="var(--line2)" strokeWidth={size * 0.1} />
-      <circle cx={size / 2} cy={size / 2} r={radius} stroke={tone} strokeWidth={size * 0.1} strokeDasharray={`${ratio * circumference} ${circumference}`} transform={`rotate(-90 ${size / 2} ${size / 2})`} />
-      {big && usual !== null && <path d={`M${point(radius - size * 0.09)}L${point(radius + size * 0.05)}`} stroke="var(--t1)" strokeWidth={2} />}
-      <text x="50%" y={size / 2 + (big ? 3 : 4)} textAnchor="middle" className={big ? "ringbig" : "ringsmall"}>{big ? share(ratio).replace(NBSP, "") : parseInt(share(ratio).replace("<", ""), 10)}</text>
-      {big && <text x="50%" y={size / 2 + 17} textAnchor="middle" className="ax">together</text>}
+      <circle
+        cx={size / 2}
+        cy={size / 2}
+        r={radius}
+        stroke={tone}
+        strokeWidth={size * 0.1}
+        strokeDasharray={`${ratio * circumference} ${circumference}`}
+        transform={`rotate(-90 ${size / 2} ${size / 2})`}
+      />
+      {big && usual !== null && (
+        <path d={`M${point(radius - size * 0.09)}L${point(radius + size * 0.05)}`} stroke="var(--t1)" strokeWidth={2} />
+      )}
+      <text x="50%" y={size / 2 + (big ? 3 : 4)} textAnchor="middle" className={big ? "ringbig" : "ringsmall"}>
+        {big ? share(ratio).replace(NBSP, "") : parseInt(share(ratio).replace("<", ""), 10)}
+      </text>
+      {big && (
+        <text x="50%" y={size / 2 + 17} textAnchor="middle" className="ax">
+          together
+        </text>
+      )}
     </svg>
   );
 }
@@ -1459,17 +1791,26 @@ function Ring({ ratio, usual, tone, size }: { ratio: number; usual: number | nul
 function Gauge({ index, mute }: { index: number; mute: boolean }) {
   const [cx, cy, r] = [75, 78, 60];
   const at = (value: number, radius = r) => {
-    const angle = Math.PI * (1.1 - (value / 100) * 1.2) ;
+    const angle = Math.PI * (1.1 - (value / 100) * 1.2);
     return `${(cx + radius * Math.cos(angle)).toFixed(1)} ${(cy - radius * Math.sin(angle)).toFixed(1)}`;
   };
   const arc = (from: number, to: number) => `M${at(from)}A${r} ${r} 0 0 1 ${at(to)}`;
   const bounds = [0, 40, 60, 80, 100];
   const zone = zoneOf(index);
   return (
-    <svg width={150} height={118} viewBox="0 0 150 118" role="img" aria-label={`Market stress ${Math.round(index)} of 100, ${zone.name}`} fill="none">
+    <svg
+      width={150}
+      height={118}
+      viewBox="0 0 150 118"
+      role="img"
+      aria-label={`Market stress ${Math.round(index)} of 100, ${zone.name}`}
+      fill="none"
+    >
       {ZONES.map((part, i) => {
         const [from, to] = [bounds[i]! + (i ? 0.9 : 0), bounds[i + 1]! - 0.9];
-        const colour = mute ? "var(--t3)" : `var(--${{ LOW: "low", MEDIUM: "med", HIGH: "high", CRITICAL: "crit" }[part.severity as "LOW"]})`;
+        const colour = mute
+          ? "var(--t3)"
+          : `var(--${{ LOW: "low", MEDIUM: "med", HIGH: "high", CRITICAL: "crit" }[part.severity as "LOW"]})`;
         return (
           <g key={part.name} stroke={colour} strokeWidth={12}>
             <path d={arc(from, to)} opacity={0.25} />
@@ -1478,40 +1819,91 @@ function Gauge({ index, mute }: { index: number; mute: boolean }) {
         );
       })}
       <path d={`M${at(index, r - 11)}L${at(index, r + 9)}`} stroke="var(--t1)" strokeWidth={3.5} />
-      <text x={cx} y={cy + 6} textAnchor="middle" className="gaugebig">{Math.round(index)}</text>
-      <text x={cx} y={cy + 26} textAnchor="middle" className={`gaugezone ${mute ? "" : `z-${zone.severity}`}`}>{zone.name}</text>
-      <text x={22} y={114} className="ax">0</text>
-      <text x={128} y={114} textAnchor="end" className="ax">100</text>
+      <text x={cx} y={cy + 6} textAnchor="middle" className="gaugebig">
+        {Math.round(index)}
+      </text>
+      <text x={cx} y={cy + 26} textAnchor="middle" className={`gaugezone ${mute ? "" : `z-${zone.severity}`}`}>
+        {zone.name}
+      </text>
+      <text x={22} y={114} className="ax">
+        0
+      </text>
+      <text x={128} y={114} textAnchor="end" className="ax">
+        100
+      </text>
     </svg>
   );
 }
 
-function StressHistory({ points, index, mute }: { points: { timestamp: number; index: number }[]; index: number; mute: boolean }) {
+function StressHistory({
+  points,
+  index,
+  mute,
+}: {
+  points: { timestamp: number; index: number }[];
+  index: number;
+  mute: boolean;
+}) {
   const [ref, { width }] = useSize<HTMLDivElement>();
-  return <div ref={ref} className="hist">{points.length < 2 ? <div className="bones" style={{ height: 112 }}><Bones widths={[90, 150, 120]} /></div> : width > 0 && <StressCurve points={points} index={index} width={width} mute={mute} />}</div>;
+  return (
+    <div ref={ref} className="hist">
+      {points.length < 2 ? (
+        <div className="bones" style={{ height: 112 }}>
+          <Bones widths={[90, 150, 120]} />
+        </div>
+      ) : (
+        width > 0 && <StressCurve points={points} index={index} width={width} mute={mute} />
+      )}
+    </div>
+  );
 }
 
-function StressCurve({ points, index, width, mute }: { points: { timestamp: number; index: number }[]; index: number; width: number; mute: boolean }) {
+function StressCurve({
+  points,
+  index,
+  width,
+  mute,
+}: {
+  points: { timestamp: number; index: number }[];
+  index: number;
+  width: number;
+  mute: boolean;
+}) {
   const height = 112;
   const [start, end] = [points[0]!.timestamp, points[points.length - 1]!.timestamp];
   const top = Math.max(80, ...points.map((point) => point.index));
   const x = (timestamp: number) => ((timestamp - start) / (end - start || 1)) * (width - 30);
   const y = (value: number) => 6 + ((top - value) / top) * (height - 26);
   const line = points.map((point) => `${x(point.timestamp).toFixed(1)} ${y(point.index).toFixed(1)}`).join("L");
-  const tone = mute ? "var(--t3)" : `var(--${{ LOW: "low", MEDIUM: "med", HIGH: "high", CRITICAL: "crit" }[zoneOf(index).severity as "LOW"]})`;
+  const tone = mute
+    ? "var(--t3)"
+    : `var(--${{ LOW: "low", MEDIUM: "med", HIGH: "high", CRITICAL: "crit" }[zoneOf(index).severity as "LOW"]})`;
   return (
-    <svg width={width} height={height} viewBox={`0 0 ${width} ${height}`} role="img" aria-label="History of market stress" fill="none">
+    <svg
+      width={width}
+      height={height}
+      viewBox={`0 0 ${width} ${height}`}
+      role="img"
+      aria-label="History of market stress"
+      fill="none"
+    >
       {[40, 60, 80].map((value) => (
         <g key={value}>
           <path d={`M0 ${y(value)}H${width - 28}`} stroke="var(--line2)" strokeDasharray="1 3" />
-          <text x={width} y={y(value) + 4} textAnchor="end" className="ax">{value}</text>
+          <text x={width} y={y(value) + 4} textAnchor="end" className="ax">
+            {value}
+          </text>
         </g>
       ))}
       <path d={`M${line}L${x(end)} ${y(0)}L0 ${y(0)}Z`} fill={tone} opacity={0.13} />
       <path d={`M${line}`} stroke={tone} strokeWidth={1.5} strokeLinejoin="round" />
       <circle cx={x(end)} cy={y(points[points.length - 1]!.index)} r={3} fill={tone} />
-      <text x={0} y={height - 4} className="ax">{longAge(end - start)} ago</text>
-      <text x={width - 30} y={height - 4} textAnchor="end" className="ax">now</text>
+      <text x={0} y={height - 4} className="ax">
+        {longAge(end - start)} ago
+      </text>
+      <text x={width - 30} y={height - 4} textAnchor="end" className="ax">
+        now
+      </text>
     </svg>
   );
 }
@@ -1550,20 +1942,42 @@ const rowClass = (base: string, { alert, expanded, fresh, nested }: RowProps) =>
   `${base} r-${alert.severity in RANK ? alert.severity : "LOW"}${isClosed(alert) ? " closed" : ""}${expanded ? " sel" : ""}${fresh ? " fresh" : ""}${nested ? " nested" : ""}`;
 
 function utcTitle(alert: Alert): string {
-  const delay = alert.detectedAt === null ? "" : `, detected ${plain((alert.detectedAt - alert.timestamp) / 1000, 2)} s after the candle closed`;
+  const delay =
+    alert.detectedAt === null
+      ? ""
+      : `, detected ${plain((alert.detectedAt - alert.timestamp) / 1000, 2)} s after the candle closed`;
   return `${new Date(alert.timestamp).toISOString().replace("T", " ").slice(0, 19)} UTC${delay}`;
 }
 
 const REVIEW_TAGS: Record<string, string> = { ACKNOWLEDGED: "ack", FALSE_POSITIVE: "false" };
-const reviewText = ({ state, by, at }: Review) => `${words(state)}${by && ` by ${by}`}${at === null ? "" : `, ${clock(at)}`}`;
+const reviewText = ({ state, by, at }: Review) =>
+  `${words(state)}${by && ` by ${by}`}${at === null ? "" : `, ${clock(at)}`}`;
 
 function SymbolCell({ alert, act }: { alert: Alert; act: Actions }) {
   const [base, quote] = splitSymbol(alert.symbol);
   return (
     <span className="sym">
-      <button type="button" tabIndex={-1} className="lnk" title={`Open the chart of ${alert.symbol}`} onClick={stop(() => act.chart(alert.symbol))}><b>{base}</b><i>{quote}</i></button>
-      {alert.state === "ESCALATED" && <span className="tag esc only-n" title="Escalated"><Icon name="escalated" size={11} /></span>}
-      {alert.review && <span className="tag" title={reviewText(alert.review)}><Icon name="check" size={10} /><span className="only-n">{REVIEW_TAGS[alert.review.state] ?? words(alert.review.state).toLowerCase()}</span></span>}
+      <button
+        type="button"
+        tabIndex={-1}
+        className="lnk"
+        title={`Open the chart of ${alert.symbol}`}
+        onClick={stop(() => act.chart(alert.symbol))}
+      >
+        <b>{base}</b>
+        <i>{quote}</i>
+      </button>
+      {alert.state === "ESCALATED" && (
+        <span className="tag esc only-n" title="Escalated">
+          <Icon name="escalated" size={11} />
+        </span>
+      )}
+      {alert.review && (
+        <span className="tag" title={reviewText(alert.review)}>
+          <Icon name="check" size={10} />
+          <span className="only-n">{REVIEW_TAGS[alert.review.state] ?? words(alert.review.state).toLowerCase()}</span>
+        </span>
+      )}
       {!(alert.severity in RANK) && <span className="tag">{words(alert.severity)}</span>}
     </span>
   );
@@ -1574,15 +1988,28 @@ function Row({ base, row, children }: { base: string; row: RowProps; children: R
   const { alert, act } = row;
   const [hovered, setHovered] = React.useState(false);
   return (
-    <article className={rowClass(base, row)} data-key={alert.id} tabIndex={row.focused ? 0 : -1} aria-label={`${words(alert.severity)}. ${alertSentence(alert)} ${row.age} ago.`}
-      onFocus={() => act.focus(alert.id)} onClick={() => act.toggle(alert.id)} onMouseEnter={() => setHovered(true)} onMouseLeave={() => setHovered(false)}>
+    <article
+      className={rowClass(base, row)}
+      data-key={alert.id}
+      tabIndex={row.focused ? 0 : -1}
+      aria-label={`${words(alert.severity)}. ${alertSentence(alert)} ${row.age} ago.`}
+      onFocus={() => act.focus(alert.id)}
+      onClick={() => act.toggle(alert.id)}
+      onMouseEnter={() => setHovered(true)}
+      onMouseLeave={() => setHovered(false)}
+    >
       {children}
       {hovered && (
         <span className="qa only-m">
           <IconButton icon="chart" label="Open chart (O)" onClick={() => act.chart(alert.symbol)} />
           <IconButton icon="copy" label="Copy (C)" onClick={() => act.copy(alert)} />
           <IconButton icon="bell" label="Mute for 1 h (M)" onClick={() => act.mute(alert.symbol)} />
-          <IconButton icon={row.reviewMode === "open" ? "open" : "check"} label={alert.review ? reviewText(alert.review) : `${REVIEW_LABELS[row.reviewMode]} (A)`} on={alert.review !== null} onClick={() => act.review(alert)} />
+          <IconButton
+            icon={row.reviewMode === "open" ? "open" : "check"}
+            label={alert.review ? reviewText(alert.review) : `${REVIEW_LABELS[row.reviewMode]} (A)`}
+            on={alert.review !== null}
+            onClick={() => act.review(alert)}
+          />
         </span>
       )}
     </article>
@@ -1593,21 +2020,38 @@ const CompactRow = React.memo(function CompactRow(props: RowProps) {
   const { alert, act } = props;
   return (
     <Row base="row" row={props}>
-      <span title={words(alert.severity)}><Severity severity={alert.severity} mute={isClosed(alert)} /></span>
+      <span title={words(alert.severity)}>
+        <Severity severity={alert.severity} mute={isClosed(alert)} />
+      </span>
       <SymbolCell alert={alert} act={act} />
-      <span className="sp"><Spark alert={alert} width={72} height={20} mute={isClosed(alert)} /></span>
+      <span className="sp">
+        <Spark alert={alert} width={72} height={20} mute={isClosed(alert)} />
+      </span>
       <Change value={alert.changePct} direction={alert.direction} />
       <span className="num sc">{scoreText(alert.score, unitOf(alert.method))}</span>
       <span className="me ell">{methodName(alert.method)}</span>
-      <time className="num ag" title={utcTitle(alert)}>{props.age}</time>
-      <button type="button" tabIndex={-1} className="cv" aria-expanded={props.expanded} aria-label="Details" onClick={stop(() => act.toggle(alert.id))}><Icon name={props.expanded ? "down" : "right"} size={12} /></button>
+      <time className="num ag" title={utcTitle(alert)}>
+        {props.age}
+      </time>
+      <button
+        type="button"
+        tabIndex={-1}
+        className="cv"
+        aria-expanded={props.expanded}
+        aria-label="Details"
+        onClick={stop(() => act.toggle(alert.id))}
+      >
+        <Icon name={props.expanded ? "down" : "right"} size={12} />
+      </button>
     </Row>
   );
 });
 
 /** The sentence without what the card says already: the symbol and the price. */
 function cardSentence(alert: Alert): string {
-  const text = alertSentence(alert).replace(`${alert.symbol} `, "").replace(/, to [\d.,₀-₉]*\d/, "");
+  const text = alertSentence(alert)
+    .replace(`${alert.symbol} `, "")
+    .replace(/, to [\d.,₀-₉]*\d/, "");
   return titled(text);
 }
 
@@ -1620,21 +2064,29 @@ const CardRow = React.memo(function CardRow(props: RowProps & { width: number })
         <SymbolCell alert={alert} act={act} />
         <span className="grow" />
         <span className="tag only-n">{methodName(alert.method)}</span>
-        <time className="num ag" title={utcTitle(alert)}>{props.age}</time>
+        <time className="num ag" title={utcTitle(alert)}>
+          {props.age}
+        </time>
       </span>
       <span className="c-nums">
         <Change value={alert.changePct} direction={alert.direction} big />
         <span className="num">{price(alert.price, props.step)}</span>
         <span className="num t3">{scoreText(alert.score, unitOf(alert.method))}</span>
       </span>
-      <span className="spk"><Spark alert={alert} width={Math.max(80, props.width - 160)} height={52} mute={isClosed(alert)} /></span>
-      <span className="say ell" title={alertSentence(alert)}>{cardSentence(alert)}</span>
+      <span className="spk">
+        <Spark alert={alert} width={Math.max(80, props.width - 160)} height={52} mute={isClosed(alert)} />
+      </span>
+      <span className="say ell" title={alertSentence(alert)}>
+        {cardSentence(alert)}
+      </span>
     </Row>
   );
 });
 
 const bandPct = (alert: Alert) =>
-  alert.lower === null || alert.upper === null || !alert.expected ? null : Math.abs(((alert.upper - alert.lower) / 2 / alert.expected) * 100);
+  alert.lower === null || alert.upper === null || !alert.expected
+    ? null
+    : Math.abs(((alert.upper - alert.lower) / 2 / alert.expected) * 100);
 
 const TableRow = React.memo(function TableRow(props: RowProps) {
   const { alert, act } = props;
@@ -1649,7 +2101,9 @@ const TableRow = React.memo(function TableRow(props: RowProps) {
       <span className="num t3 c-band">{band === null ? "–" : `±${plain(band, 2)}%`}</span>
       <span className="num c-sc">{scoreText(alert.score, unitOf(alert.method))}</span>
       <span className="me ell c-me">{methodName(alert.method)}</span>
-      <time className="num ag" title={utcTitle(alert)}>{props.age}</time>
+      <time className="num ag" title={utcTitle(alert)}>
+        {props.age}
+      </time>
     </Row>
   );
 });
@@ -1670,32 +2124,104 @@ function TableHead({ sort, onSort }: { sort: Settings["sort"]; onSort: (sort: Se
     <div className="trow th" role="group" aria-label="Sort by">
       <span />
       {COLUMNS.map(({ key, label, className }) =>
-        key === null
-          ? <span key={label} className={className}>{label}</span>
-          : <button key={label} type="button" className={`${className}${sort.key === key ? " sorted" : ""}`} aria-pressed={sort.key === key} onClick={() => onSort({ key, down: sort.key === key ? !sort.down : true })}>{label}{sort.key === key ? (sort.down === (key === "age") ? " ↑" : " ↓") : ""}</button>,
+        key === null ? (
+          <span key={label} className={className}>
+            {label}
+          </span>
+        ) : (
+          <button
+            key={label}
+            type="button"
+            className={`${className}${sort.key === key ? " sorted" : ""}`}
+            aria-pressed={sort.key === key}
+            onClick={() => onSort({ key, down: sort.key === key ? !sort.down : true })}
+          >
+            {label}
+            {sort.key === key ? (sort.down === (key === "age") ? " ↑" : " ↓") : ""}
+          </button>
+        ),
       )}
     </div>
   );
 }
 
-function IncidentRow({ item, age: ageText, act }: { item: Extract<Item, { kind: "incident" }>; age: string; act: Actions }) {
+function IncidentRow({
+  item,
+  age: ageText,
+  act,
+}: {
+  item: Extract<Item, { kind: "incident" }>;
+  age: string;
+  act: Actions;
+}) {
   const { anomaly } = item;
-  const title = anomaly.type === "SECTOR_ANOMALY" ? `${anomaly.sector} sector` : anomaly.type === "MARKET_STRESS" ? "Market stress" : "Synchronized move";
+  const title =
+    anomaly.type === "SECTOR_ANOMALY"
+      ? `${anomaly.sector} sector`
+      : anomaly.type === "MARKET_STRESS"
+        ? "Market stress"
+        : "Synchronized move";
   const size = anomaly.symbols.length || anomaly.members;
   const change = anomaly.averageChangePct ?? anomaly.performancePct;
   // Of a sector it is the deviation that counts: one far above a falling market has fallen, too.
-  const how = anomaly.type === "SECTOR_ANOMALY" ? ` · ${besideMarket(anomaly.deviation)}` : size && anomaly.universe ? <> · {size} of {anomaly.universe}<span className="only-n"> symbols</span></> : null;
+  const how =
+    anomaly.type === "SECTOR_ANOMALY" ? (
+      ` · ${besideMarket(anomaly.deviation)}`
+    ) : size && anomaly.universe ? (
+      <>
+        {" "}
+        · {size} of {anomaly.universe}
+        <span className="only-n"> symbols</span>
+      </>
+    ) : null;
   return (
-    <article className={`inc-hd r-${anomaly.severity}${isOpen(anomaly) ? "" : " closed"}`} aria-label={`Incident: ${title}, ${item.count} alerts`}>
+    <article
+      className={`inc-hd r-${anomaly.severity}${isOpen(anomaly) ? "" : " closed"}`}
+      aria-label={`Incident: ${title}, ${item.count} alerts`}
+    >
       <Severity severity={anomaly.severity} mute={!isOpen(anomaly)} />
-      <span className="incic"><Icon name="incident" /></span>
-      <span className="inc-tx">
-        <span className="ell blk"><b>{title}</b><span className="t3"><span className="only-n"> · {clock(anomaly.timestamp)}</span>{!isOpen(anomaly) && " · over"}</span></span>
-        <span className="ell blk t2"><b className={anomaly.direction === "UP" ? "up" : "down"}>{percent(change)}</b> {anomaly.averageChangePct === null ? "median" : "avg"}{how}<span className="only-n"> · {item.count} {item.count === 1 ? "alert" : "alerts"}</span><span className="only-m"> folded</span></span>
+      <span className="incic">
+        <Icon name="incident" />
       </span>
-      {anomaly.ratio !== null && <span className="only-n"><Ring ratio={anomaly.ratio} usual={null} tone={!isOpen(anomaly) ? "var(--t3)" : anomaly.direction === "UP" ? "var(--up)" : "var(--down)"} size={30} /></span>}
+      <span className="inc-tx">
+        <span className="ell blk">
+          <b>{title}</b>
+          <span className="t3">
+            <span className="only-n"> · {clock(anomaly.timestamp)}</span>
+            {!isOpen(anomaly) && " · over"}
+          </span>
+        </span>
+        <span className="ell blk t2">
+          <b className={anomaly.direction === "UP" ? "up" : "down"}>{percent(change)}</b>{" "}
+          {anomaly.averageChangePct === null ? "median" : "avg"}
+          {how}
+          <span className="only-n">
+            {" "}
+            · {item.count} {item.count === 1 ? "alert" : "alerts"}
+          </span>
+          <span className="only-m"> folded</span>
+        </span>
+      </span>
+      {anomaly.ratio !== null && (
+        <span className="only-n">
+          <Ring
+            ratio={anomaly.ratio}
+            usual={null}
+            tone={!isOpen(anomaly) ? "var(--t3)" : anomaly.direction === "UP" ? "var(--up)" : "var(--down)"}
+            size={30}
+          />
+        </span>
+      )}
       <time className="num ag only-n">{ageText}</time>
-      <button type="button" className="ib sm" aria-expanded={item.open} aria-label={item.open ? "Fold the incident" : "Unfold the incident"} onClick={() => act.fold(anomaly.id)}><Icon name={item.open ? "down" : "right"} size={12} /></button>
+      <button
+        type="button"
+        className="ib sm"
+        aria-expanded={item.open}
+        aria-label={item.open ? "Fold the incident" : "Unfold the incident"}
+        onClick={() => act.fold(anomaly.id)}
+      >
+        <Icon name={item.open ? "down" : "right"} size={12} />
+      </button>
     </article>
   );
 }
@@ -1705,15 +2231,58 @@ function Facts({ alert, step }: { alert: Alert; step: number | undefined }) {
   const facts: [string, React.ReactNode][] = [
     ["Price", <b key="p">{price(alert.price, step)}</b>],
     ["Expected", price(alert.expected, step)],
-    ["Band", alert.lower === null || alert.upper === null ? "–" : `${price(alert.lower, step)}–${price(alert.upper, step)}`],
-    ["Score / threshold", <span key="s"><b>{scoreText(alert.score, unitOf(alert.method))}</b> / {alert.threshold === null ? "–" : `${plain(alert.threshold, 1)}${unitOf(alert.method)}`}</span>],
-    ["Also seen by", others.length ? others.map((other) => `${methodName(other.method)} ${scoreText(other.score, unitOf(other.method))}`).join(", ") : "–"],
+    [
+      "Band",
+      alert.lower === null || alert.upper === null ? "–" : `${price(alert.lower, step)}–${price(alert.upper, step)}`,
+    ],
+    [
+      "Score / threshold",
+      <span key="s">
+        <b>{scoreText(alert.score, unitOf(alert.method))}</b> /{" "}
+        {alert.threshold === null ? "–" : `${plain(alert.threshold, 1)}${unitOf(alert.method)}`}
+      </span>,
+    ],
+    [
+      "Also seen by",
+      others.length
+        ? others
+            .map((other) => `${methodName(other.method)} ${scoreText(other.score, unitOf(other.method))}`)
+            .join(", ")
+        : "–",
+    ],
     ["Baseline", alert.baselineSize === null ? "–" : `${plain(alert.baselineSize, 0)} candles`],
   ];
-  return <dl className="facts">{facts.map(([name, value]) => <div key={name}><dt className="lbl">{name}</dt><dd className="wrap">{value}</dd></div>)}</dl>;
+  return (
+    <dl className="facts">
+      {facts.map(([name, value]) => (
+        <div key={name}>
+          <dt className="lbl">{name}</dt>
+          <dd className="wrap">{value}</dd>
+        </div>
+      ))}
+    </dl>
+  );
 }
 
-function Details({ alert, reviewMode, pad, host, settings, width, act, onHeight }: { alert: Alert; reviewMode: ReviewMode; pad: Pad; host: Host; settings: Settings; width: number; act: Actions; onHeight: (height: number) => void }) {
+function Details({
+  alert,
+  reviewMode,
+  pad,
+  host,
+  settings,
+  width,
+  act,
+  onHeight,
+}: {
+  alert: Alert;
+  reviewMode: ReviewMode;
+  pad: Pad;
+  host: Host;
+  settings: Settings;
+  width: number;
+  act: Actions;
+  onHeight: (height: number) => void;
+}) {
   const box = React.useRef<HTMLDivElement>(null);
   const [history, setHistory] = React.useState<HistoryPoint[]>([]);
   React.useEffect(() => {
@@ -1730,26 +2299,60 @@ function Details({ alert, reviewMode, pad, host, settings, width, act, onHeight 
     observer.observe(element);
     return () => observer.disconnect();
   }, [onHeight]);
-  const steps = alert.escalations.length ? alert.escalations : [{ severity: alert.severity, timestamp: alert.timestamp }];
+  const steps = alert.escalations.length
+    ? alert.escalations
+    : [{ severity: alert.severity, timestamp: alert.timestamp }];
   const step = host.priceStep(alert.symbol);
   return (
-    <div ref={box} role="article" aria-label={`Details of ${alert.symbol}`} className={`exp r-${alert.severity in RANK ? alert.severity : "LOW"}`}>
+    <div
+      ref={box}
+      role="article"
+      aria-label={`Details of ${alert.symbol}`}
+      className={`exp r-${alert.severity in RANK ? alert.severity : "LOW"}`}
+    >
       <p className="say">{alertSentence(alert)}</p>
-      <div className="chart"><Chart alert={alert} history={history} width={Math.max(180, width - 38)} step={step} /></div>
+      <div className="chart">
+        <Chart alert={alert} history={history} width={Math.max(180, width - 38)} step={step} />
+      </div>
       <Facts alert={alert} step={step} />
       <div className="tl">
         {steps.map((escalation, i) => (
-          <span key={i}>{i > 0 && <Icon name="right" size={9} />}<Severity severity={escalation.severity} size={12} />{clock(escalation.timestamp)}{i === 0 ? " opened" : i === steps.length - 1 ? " escalated" : ""}</span>
+          <span key={i}>
+            {i > 0 && <Icon name="right" size={9} />}
+            <Severity severity={escalation.severity} size={12} />
+            {clock(escalation.timestamp)}
+            {i === 0 ? " opened" : i === steps.length - 1 ? " escalated" : ""}
+          </span>
         ))}
-        {isClosed(alert) && <span><Icon name="right" size={9} />closed</span>}
-        {alert.review && <span className="t1"><Icon name="check" size={11} />{reviewText(alert.review)}</span>}
-        <span className="t3">{[alert.venue, alert.detector || methodName(alert.method), alert.interval, `rev ${alert.revision}`].filter(Boolean).join(" · ")}</span>
+        {isClosed(alert) && (
+          <span>
+            <Icon name="right" size={9} />
+            closed
+          </span>
+        )}
+        {alert.review && (
+          <span className="t1">
+            <Icon name="check" size={11} />
+            {reviewText(alert.review)}
+          </span>
+        )}
+        <span className="t3">
+          {[alert.venue, alert.detector || methodName(alert.method), alert.interval, `rev ${alert.revision}`]
+            .filter(Boolean)
+            .join(" · ")}
+        </span>
       </div>
       <div className="acts">
         <Button icon="chart" label="Open chart" primary onClick={() => act.chart(alert.symbol)} />
         <Button icon="copy" label="Copy" onClick={() => act.copy(alert)} />
         <Button icon="bell" label="Mute 1 h" onClick={() => act.mute(alert.symbol)} />
-        {(!alert.review || reviewMode === "open") && <Button icon={reviewMode === "open" ? "open" : "check"} label={REVIEW_LABELS[reviewMode]} onClick={() => act.review(alert)} />}
+        {(!alert.review || reviewMode === "open") && (
+          <Button
+            icon={reviewMode === "open" ? "open" : "check"}
+            label={REVIEW_LABELS[reviewMode]}
+            onClick={() => act.review(alert)}
+          />
+        )}
       </div>
       {settings.orders && host.account && <Orders alert={alert} host={host} usd={settings.orderUsd} />}
     </div>
@@ -1761,12 +2364,19 @@ function Orders({ alert, host, usd }: { alert: Alert; host: Host; usd: number })
   const [side, setSide] = React.useState<"buy" | "sell" | null>(null);
   const [busy, setBusy] = React.useState(false);
   const market = host.marketOf(alert.symbol);
-  if (!market) return <p className="t3">{alert.symbol} is not listed on {host.account}.</p>;
+  if (!market)
+    return (
+      <p className="t3">
+        {alert.symbol} is not listed on {host.account}.
+      </p>
+    );
   const place = async () => {
     if (!side || alert.price === null) return;
     setBusy(true);
     try {
-      await api.orders.placeMarketOrder(market, host.account, side, { amount: api.utils.convertNotionalToNative(usd, market, host.account, alert.price) });
+      await api.orders.placeMarketOrder(market, host.account, side, {
+        amount: api.utils.convertNotionalToNative(usd, market, host.account, alert.price),
+      });
       api.toast.success(`Market ${side} of ${usd} USD in ${market} sent.`);
     } catch (error) {
       api.toast.error(error instanceof Error ? error.message : String(error));
@@ -1776,9 +2386,19 @@ function Orders({ alert, host, usd }: { alert: Alert; host: Host; usd: number })
   };
   return (
     <div className="acts orders">
-      {side === null
-        ? (["buy", "sell"] as const).map((choice) => <Button key={choice} label={`${titled(choice)} $${usd}…`} onClick={() => setSide(choice)} />)
-        : <><span>Market {side}, {usd} USD of {market} on {host.account}?</span><Button label={`Confirm ${side}`} disabled={busy} onClick={() => void place()} /><Button label="Cancel" disabled={busy} onClick={() => setSide(null)} /></>}
+      {side === null ? (
+        (["buy", "sell"] as const).map((choice) => (
+          <Button key={choice} label={`${titled(choice)} $${usd}…`} onClick={() => setSide(choice)} />
+        ))
+      ) : (
+        <>
+          <span>
+            Market {side}, {usd} USD of {market} on {host.account}?
+          </span>
+          <Button label={`Confirm ${side}`} disabled={busy} onClick={() => void place()} />
+          <Button label="Cancel" disabled={busy} onClick={() => setSide(null)} />
+        </>
+      )}
     </div>
   );
 }
@@ -1818,11 +2438,23 @@ function marketState(pad: Pad, stale: boolean): MarketState {
   const open = items.filter((item) => item.state !== "CLOSED");
   const lastStress = items.find((item) => item.type === "MARKET_STRESS" && item.stressIndex !== null);
   // Without a live index an open stress anomaly still says it; a closed one says nothing about now.
-  const stress = pad.stress ?? (lastStress && isOpen(lastStress) ? { index: lastStress.stressIndex!, parts: lastStress.components, timestamp: lastStress.timestamp, window: "", breadth: null, sectors: [] } : null);
+  const stress =
+    pad.stress ??
+    (lastStress && isOpen(lastStress)
+      ? {
+          index: lastStress.stressIndex!,
+          parts: lastStress.components,
+          timestamp: lastStress.timestamp,
+          window: "",
+          breadth: null,
+          sectors: [],
+        }
+      : null);
   const before = stress && pad.stressHistory.find((point) => point.timestamp >= stress.timestamp - DELTA_MS);
   const known = before && stress && stress.timestamp - before.timestamp > DELTA_MS * 0.8;
   const bySector = new Map<string, MarketAnomaly>();
-  for (const item of items) if (item.type === "SECTOR_ANOMALY" && item.sector && !bySector.has(item.sector)) bySector.set(item.sector, item);
+  for (const item of items)
+    if (item.type === "SECTOR_ANOMALY" && item.sector && !bySector.has(item.sector)) bySector.set(item.sector, item);
   return {
     known: pad.status.loaded && (pad.feed !== null || pad.stress !== null || !pad.status.online),
     stress,
@@ -1832,7 +2464,11 @@ function marketState(pad: Pad, stale: boolean): MarketState {
     sync: open.find((item) => item.type === "SYNCHRONIZED_MOVEMENT") ?? null,
     breadth: stress?.breadth ?? null,
     tiles: tilesOf(stress?.sectors ?? [], bySector),
-    hit: [...bySector.values()].filter(isOpen).sort((a, b) => rankOf(b.severity) - rankOf(a.severity) || Math.abs(b.deviation ?? 0) - Math.abs(a.deviation ?? 0)),
+    hit: [...bySector.values()]
+      .filter(isOpen)
+      .sort(
+        (a, b) => rankOf(b.severity) - rankOf(a.severity) || Math.abs(b.deviation ?? 0) - Math.abs(a.deviation ?? 0),
+      ),
     items,
     lastStress: lastStress ?? null,
     worst: SEVERITIES.find((severity) => open.some((item) => item.severity === severity)) ?? null,
@@ -1844,15 +2480,31 @@ function marketState(pad: Pad, stale: boolean): MarketState {
  */
 function tilesOf(live: SectorMove[], anomalies: Map<string, MarketAnomaly>): Tile[] {
   if (live.length > 0) return live.map((sector) => ({ ...sector, anomaly: anomalies.get(sector.sector) ?? null }));
-  return [...anomalies.values()].map((anomaly) => ({ sector: anomaly.sector!, performancePct: anomaly.performancePct, deviation: anomaly.deviation, members: anomaly.members, anomaly })).sort((a, b) => a.sector.localeCompare(b.sector));
+  return [...anomalies.values()]
+    .map((anomaly) => ({
+      sector: anomaly.sector!,
+      performancePct: anomaly.performancePct,
+      deviation: anomaly.deviation,
+      members: anomaly.members,
+      anomaly,
+    }))
+    .sort((a, b) => a.sector.localeCompare(b.sector));
 }
 const isOpen = (item: MarketAnomaly) => item.state !== "CLOSED";
 
-const quietStress = ({ lastStress }: MarketState) => (lastStress ? `last ${Math.round(lastStress.stressIndex!)} at ${clock(lastStress.timestamp)}` : "none so far");
+const quietStress = ({ lastStress }: MarketState) =>
+  lastStress ? `last ${Math.round(lastStress.stressIndex!)} at ${clock(lastStress.timestamp)}` : "none so far";
 
 function StressLine({ market, onOpen }: { market: MarketState; onOpen: () => void }) {
   const { stress, sync, breadth } = market;
-  if (!stress) return <div className="strip"><span className="lbl">Stress</span><b className="idx t3">–</b><span className="t3 ell">{market.known && quietStress(market)}</span></div>;
+  if (!stress)
+    return (
+      <div className="strip">
+        <span className="lbl">Stress</span>
+        <b className="idx t3">–</b>
+        <span className="t3 ell">{market.known && quietStress(market)}</span>
+      </div>
+    );
   const zone = zoneOf(stress.index);
   const tone = market.live ? `s-${zone.severity}` : "t3";
   return (
@@ -1860,10 +2512,32 @@ function StressLine({ market, onOpen }: { market: MarketState; onOpen: () => voi
       <Severity severity={zone.severity} mute={!market.live} />
       <span className="lbl">Stress</span>
       <b className={`idx num ${tone}`}>{Math.round(stress.index)}</b>
-      <span className={`mini ${tone}`}><i style={{ width: `${stress.index}%` }} /></span>
-      <span className="t2 ell grow">{market.live ? (market.delta === null ? zone.name : <>{signed(market.delta, 0)}<span className="only-n"> in 15 min</span></>) : <><span className="only-n">at </span>{clock(stress.timestamp, true)}</>}</span>
+      <span className={`mini ${tone}`}>
+        <i style={{ width: `${stress.index}%` }} />
+      </span>
+      <span className="t2 ell grow">
+        {market.live ? (
+          market.delta === null ? (
+            zone.name
+          ) : (
+            <>
+              {signed(market.delta, 0)}
+              <span className="only-n"> in 15 min</span>
+            </>
+          )
+        ) : (
+          <>
+            <span className="only-n">at </span>
+            {clock(stress.timestamp, true)}
+          </>
+        )}
+      </span>
       {!sync && breadth && <span className={`nw ${market.stale ? "t3" : "t2"}`}>{breadthText(breadth)}</span>}
-      {sync && <b className={`nw ${market.stale ? "t3" : sync.direction === "UP" ? "up" : "down"}`}>{sync.direction === "UP" ? "▲" : "▼"} {share(sync.ratio)} <span className="only-n">together</span></b>}
+      {sync && (
+        <b className={`nw ${market.stale ? "t3" : sync.direction === "UP" ? "up" : "down"}`}>
+          {sync.direction === "UP" ? "▲" : "▼"} {share(sync.ratio)} <span className="only-n">together</span>
+        </b>
+      )}
       <Icon name="right" size={12} />
     </button>
   );
@@ -1882,10 +2556,21 @@ interface MarketActions {
 }
 
 /** The shape of what is to come; it stands still when nothing is coming. */
-const Bones = ({ widths }: { widths: number[] }) => <>{widths.map((width, i) => <span key={i} className="sk" style={{ width }} />)}</>;
+const Bones = ({ widths }: { widths: number[] }) => (
+  <>
+    {widths.map((width, i) => (
+      <span key={i} className="sk" style={{ width }} />
+    ))}
+  </>
+);
 
 const Summary = React.memo(function Summary({ market, act }: { market: MarketState; act: MarketActions }) {
-  if (!market.known) return <div className="summary"><Bones widths={[110, 380]} /></div>;
+  if (!market.known)
+    return (
+      <div className="summary">
+        <Bones widths={[110, 380]} />
+      </div>
+    );
   const { stress, sync } = market;
   const zone = stress ? zoneOf(stress.index) : null;
   const lead = stress?.parts[0];
@@ -1893,51 +2578,166 @@ const Summary = React.memo(function Summary({ market, act }: { market: MarketSta
   return (
     <div className="summary">
       <span className="sumidx">
-        {zone && stress ? <><Severity severity={zone.severity} size={18} mute={!market.live} /><b className={`num ${market.live ? `s-${zone.severity}` : "t3"}`}>{Math.round(stress.index)}</b></> : <b className="t3">–</b>}
-        <span><b className="blk">{zone ? (zone.name === "Calm" ? "Calm" : `${zone.name} stress`) : "Market stress"}</b><span className="t2">{!stress ? quietStress(market) : !market.live ? `at ${clock(stress.timestamp, true)}` : market.delta === null ? "of 100" : `${signed(market.delta, 0)} in 15 min`}</span></span>
+        {zone && stress ? (
+          <>
+            <Severity severity={zone.severity} size={18} mute={!market.live} />
+            <b className={`num ${market.live ? `s-${zone.severity}` : "t3"}`}>{Math.round(stress.index)}</b>
+          </>
+        ) : (
+          <b className="t3">–</b>
+        )}
+        <span>
+          <b className="blk">{zone ? (zone.name === "Calm" ? "Calm" : `${zone.name} stress`) : "Market stress"}</b>
+          <span className="t2">
+            {!stress
+              ? quietStress(market)
+              : !market.live
+                ? `at ${clock(stress.timestamp, true)}`
+                : market.delta === null
+                  ? "of 100"
+                  : `${signed(market.delta, 0)} in 15 min`}
+          </span>
+        </span>
       </span>
       <span className="sep tall only-l" />
       <p className="say">
-        {sync
-          ? <><b>{sync.symbols.length} of {sync.universe ?? "–"} symbols ({share(sync.ratio)}) {sync.direction === "UP" ? "rose" : "fell"} together{sync.window ? ` in ${span(sync.window)}` : ""}, <span className={sync.direction === "UP" ? "up" : "down"}>{percent(sync.averageChangePct, NBSP)}</span> on average.</b> {sync.usualRatio !== null && `Usual: ${share(sync.usualRatio)}. `}</>
-          : <>No move of the whole market right now{market.breadth && stress ? <>: {market.breadth.up} of {market.breadth.up + market.breadth.flat + market.breadth.down} symbols rose and {market.breadth.down} fell in {span(stress.window)}</> : ""}. </>}
+        {sync ? (
+          <>
+            <b>
+              {sync.symbols.length} of {sync.universe ?? "–"} symbols ({share(sync.ratio)}){" "}
+              {sync.direction === "UP" ? "rose" : "fell"} together{sync.window ? ` in ${span(sync.window)}` : ""},{" "}
+              <span className={sync.direction === "UP" ? "up" : "down"}>{percent(sync.averageChangePct, NBSP)}</span> on
+              average.
+            </b>{" "}
+            {sync.usualRatio !== null && `Usual: ${share(sync.usualRatio)}. `}
+          </>
+        ) : (
+          <>
+            No move of the whole market right now
+            {market.breadth && stress ? (
+              <>
+                : {market.breadth.up} of {market.breadth.up + market.breadth.flat + market.breadth.down} symbols rose
+                and {market.breadth.down} fell in {span(stress.window)}
+              </>
+            ) : (
+              ""
+            )}
+            .{" "}
+          </>
+        )}
         {lead && stress && stress.index >= 40 && `Led by ${lead.name}. `}
-        {hit && hit.performancePct !== null && <>{hit.sector} parts from the market: <span className={hit.performancePct < 0 ? "down" : "up"}>{percent(hit.performancePct, NBSP)}</span>{hit.window ? ` in ${span(hit.window)}` : ""}, {plain(Math.abs(hit.deviation ?? 0), 1)}σ {(hit.deviation ?? 0) < 0 ? "worse" : "better"}.</>}
+        {hit && hit.performancePct !== null && (
+          <>
+            {hit.sector} parts from the market:{" "}
+            <span className={hit.performancePct < 0 ? "down" : "up"}>{percent(hit.performancePct, NBSP)}</span>
+            {hit.window ? ` in ${span(hit.window)}` : ""}, {plain(Math.abs(hit.deviation ?? 0), 1)}σ{" "}
+            {(hit.deviation ?? 0) < 0 ? "worse" : "better"}.
+          </>
+        )}
       </p>
       {(sync ?? hit) && (
         <span className="acts">
-          {sync && sync.symbols.length > 0 && <Button icon="filter" label={`Show the ${sync.symbols.length}`} primary onClick={() => act.show("Synchronized move", sync.symbols)} />}
-          {sync && sync.symbols.length > 0 && <Button icon="bell" label="Mute the rest 1 h" onClick={() => act.muteRest(sync.symbols)} />}
-          {hit && hit.symbols.length > 0 && <Button icon="sectors" label={`Go to ${hit.sector}`} onClick={() => act.show(hit.sector ?? "Sector", hit.symbols)} />}
+          {sync && sync.symbols.length > 0 && (
+            <Button
+              icon="filter"
+              label={`Show the ${sync.symbols.length}`}
+              primary
+              onClick={() => act.show("Synchronized move", sync.symbols)}
+            />
+          )}
+          {sync && sync.symbols.length > 0 && (
+            <Button icon="bell" label="Mute the rest 1 h" onClick={() => act.muteRest(sync.symbols)} />
+          )}
+          {hit && hit.symbols.length > 0 && (
+            <Button
+              icon="sectors"
+              label={`Go to ${hit.sector}`}
+              onClick={() => act.show(hit.sector ?? "Sector", hit.symbols)}
+            />
+          )}
         </span>
       )}
     </div>
   );
 });
 
-function Card({ title, note, className = "", children }: { title: React.ReactNode; note?: React.ReactNode; className?: string; children: React.ReactNode }) {
-  return <section className={`mc ${className}`}><h2>{title}{note !== undefined && <span className="r">{note}</span>}</h2>{children}</section>;
+function Card({
+  title,
+  note,
+  className = "",
+  children,
+}: {
+  title: React.ReactNode;
+  note?: React.ReactNode;
+  className?: string;
+  children: React.ReactNode;
+}) {
+  return (
+    <section className={`mc ${className}`}>
+      <h2>
+        {title}
+        {note !== undefined && <span className="r">{note}</span>}
+      </h2>
+      {children}
+    </section>
+  );
 }
 
 function StressCard({ market, pad }: { market: MarketState; pad: Pad }) {
   const { stress } = market;
-  if (!stress) return <Card title="Market stress"><p className="t2">{market.lastStress ? `No stress right now. The last time it reached ${Math.round(market.lastStress.stressIndex!)}, at ${clock(market.lastStress.timestamp)}.` : "No stress so far."}</p></Card>;
+  if (!stress)
+    return (
+      <Card title="Market stress">
+        <p className="t2">
+          {market.lastStress
+            ? `No stress right now. The last time it reached ${Math.round(market.lastStress.stressIndex!)}, at ${clock(market.lastStress.timestamp)}.`
+            : "No stress so far."}
+        </p>
+      </Card>
+    );
   return (
-    <Card title="Market stress" note={market.live ? (market.delta === null ? "0–100" : `${signed(market.delta, 0)} in 15 min`) : `at ${clock(stress.timestamp, true)}`}>
-      <div className="gauge"><Gauge index={stress.index} mute={!market.live} /><StressHistory points={pad.stressHistory} index={stress.index} mute={!market.live} /></div>
+    <Card
+      title="Market stress"
+      note={
+        market.live
+          ? market.delta === null
+            ? "0–100"
+            : `${signed(market.delta, 0)} in 15 min`
+          : `at ${clock(stress.timestamp, true)}`
+      }
+    >
+      <div className="gauge">
+        <Gauge index={stress.index} mute={!market.live} />
+        <StressHistory points={pad.stressHistory} index={stress.index} mute={!market.live} />
+      </div>
     </Card>
   );
 }
 
 function ComponentsCard({ stress }: { stress: Stress }) {
-  const points = roundTogether(stress.parts.map((part) => part.points), stress.index);
+  const points = roundTogether(
+    stress.parts.map((part) => part.points),
+    stress.index,
+  );
   return (
     <Card title={`What makes it ${Math.round(stress.index)}`} note="percentile · points">
-      <div className="stack">{stress.parts.map((part, i) => <i key={part.name} title={words(part.name)} style={{ width: `${Math.max(0, part.points)}%`, opacity: i ? 1 - i * 0.12 : 1 }} />)}<span className="rest" /></div>
+      <div className="stack">
+        {stress.parts.map((part, i) => (
+          <i
+            key={part.name}
+            title={words(part.name)}
+            style={{ width: `${Math.max(0, part.points)}%`, opacity: i ? 1 - i * 0.12 : 1 }}
+          />
+        ))}
+        <span className="rest" />
+      </div>
       {stress.parts.map((part, i) => (
         <div key={part.name} className={`comp${i ? "" : " lead"}`}>
           <span className="nm ell">{words(part.name)}</span>
-          <span className="bar"><i style={{ width: `${part.percentile}%` }} /><u /></span>
+          <span className="bar">
+            <i style={{ width: `${part.percentile}%` }} />
+            <u />
+          </span>
           <span className="num t3 pc">{ordinal(Math.round(part.percentile))}</span>
           <b className="num">{plain(points[i] ?? part.points, 1)}</b>
         </div>
@@ -1956,21 +2756,50 @@ export function ordinal(n: number): string {
 function BreadthCard({ market, width }: { market: MarketState; width: number }) {
   const { sync, stress } = market;
   const universe = sync?.universe ?? null;
-  const counts = market.breadth ?? (sync?.ratio && universe ? { up: 0, flat: universe - Math.round(sync.ratio * universe), down: 0, [sync.direction === "UP" ? "up" : "down"]: Math.round(sync.ratio * universe) } : null);
+  const counts =
+    market.breadth ??
+    (sync?.ratio && universe
+      ? {
+          up: 0,
+          flat: universe - Math.round(sync.ratio * universe),
+          down: 0,
+          [sync.direction === "UP" ? "up" : "down"]: Math.round(sync.ratio * universe),
+        }
+      : null);
   if (!counts) return null;
   const { up, flat, down } = counts;
   const total = up + flat + down;
   const window = market.breadth ? (stress?.window ?? "") : (sync?.window ?? "");
-  const note = market.live ? `${total} symbols${window && ` · ${span(window)}`}` : `at ${clock(stress?.timestamp ?? sync!.timestamp, true)}`;
+  const note = market.live
+    ? `${total} symbols${window && ` · ${span(window)}`}`
+    : `at ${clock(stress?.timestamp ?? sync!.timestamp, true)}`;
   const roomy = (count: number) => (count / total) * (width - 40) > 56;
   return (
     <Card title="Breadth" note={note}>
-      <div className={`breadth${market.live ? "" : " past"}`} role="img" aria-label={`${down} fell, ${flat} stand still, ${up} rose`}>
-        {down > 0 && <span className="d" style={{ flexGrow: down }}>{roomy(down) && <b>▼ {down}</b>}</span>}
+      <div
+        className={`breadth${market.live ? "" : " past"}`}
+        role="img"
+        aria-label={`${down} fell, ${flat} stand still, ${up} rose`}
+      >
+        {down > 0 && (
+          <span className="d" style={{ flexGrow: down }}>
+            {roomy(down) && <b>▼ {down}</b>}
+          </span>
+        )}
         {flat > 0 && <span className="f" style={{ flexGrow: flat }} />}
-        {up > 0 && <span className="u" style={{ flexGrow: up }}>{roomy(up) && <b>{up} ▲</b>}</span>}
+        {up > 0 && (
+          <span className="u" style={{ flexGrow: up }}>
+            {roomy(up) && <b>{up} ▲</b>}
+          </span>
+        )}
       </div>
-      <div className="bl"><span>{share(down / total)} fell</span><span>{share(flat / total)} {market.breadth ? "flat" : "did not"}</span><span>{share(up / total)} rose</span></div>
+      <div className="bl">
+        <span>{share(down / total)} fell</span>
+        <span>
+          {share(flat / total)} {market.breadth ? "flat" : "did not"}
+        </span>
+        <span>{share(up / total)} rose</span>
+      </div>
     </Card>
   );
 }
@@ -1979,7 +2808,8 @@ function BreadthCard({ market, width }: { market: MarketState; width: number }) 
 function changesIn(pad: Pad, incident: MarketAnomaly): ReadonlyMap<string, number> {
   if (incident.changes.size) return incident.changes;
   const changes = new Map<string, number>();
-  for (const { alert } of pad.store.entries) if (alert.incident === incident.id && alert.changePct !== null) changes.set(alert.symbol, alert.changePct);
+  for (const { alert } of pad.store.entries)
+    if (alert.incident === incident.id && alert.changePct !== null) changes.set(alert.symbol, alert.changePct);
   return changes;
 }
 
@@ -1990,18 +2820,55 @@ function SyncCard({ item, pad, now, act }: { item: MarketAnomaly; pad: Pad; now:
   const furthest = [...item.symbols].sort((a, b) => size(b) - size(a));
   const shown = all ? furthest.slice(0, 400) : furthest.slice(0, 6);
   return (
-    <Card className={`f-${item.severity}`} title={<><Severity severity={item.severity} />Synchronized move</>} note={age(now - item.timestamp)}>
+    <Card
+      className={`f-${item.severity}`}
+      title={
+        <>
+          <Severity severity={item.severity} />
+          Synchronized move
+        </>
+      }
+      note={age(now - item.timestamp)}
+    >
       <div className="sync">
-        <Ring ratio={item.ratio ?? 0} usual={item.usualRatio} tone={item.direction === "UP" ? "var(--up)" : "var(--down)"} size={84} />
+        <Ring
+          ratio={item.ratio ?? 0}
+          usual={item.usualRatio}
+          tone={item.direction === "UP" ? "var(--up)" : "var(--down)"}
+          size={84}
+        />
         <div>
           <Change value={item.averageChangePct} direction={item.direction} big /> <span className="t2">avg</span>
-          <div className="t2">{item.symbols.length} of {item.universe ?? "–"}{item.window ? ` in ${span(item.window)}` : ""}</div>
+          <div className="t2">
+            {item.symbols.length} of {item.universe ?? "–"}
+            {item.window ? ` in ${span(item.window)}` : ""}
+          </div>
           {item.usualRatio !== null && <div className="t3">Usual: {share(item.usualRatio)} (the tick)</div>}
         </div>
       </div>
       <div className={`chips${all ? " all" : ""}`}>
-        {shown.map((symbol) => <button key={symbol} type="button" className="chip" title={`Only ${symbol}`} onClick={() => act.filterSymbol(symbol)}>{splitSymbol(symbol)[0]}{changes.has(symbol) && <span className={`num ${changes.get(symbol)! < 0 ? "down" : "up"}`}> {signed(changes.get(symbol)!, 1)}%</span>}</button>)}
-        {!all && item.symbols.length > shown.length && <button type="button" className="chip" onClick={() => setAll(true)}>+{item.symbols.length - shown.length}</button>}
+        {shown.map((symbol) => (
+          <button
+            key={symbol}
+            type="button"
+            className="chip"
+            title={`Only ${symbol}`}
+            onClick={() => act.filterSymbol(symbol)}
+          >
+            {splitSymbol(symbol)[0]}
+            {changes.has(symbol) && (
+              <span className={`num ${changes.get(symbol)! < 0 ? "down" : "up"}`}>
+                {" "}
+                {signed(changes.get(symbol)!, 1)}%
+              </span>
+            )}
+          </button>
+        ))}
+        {!all && item.symbols.length > shown.length && (
+          <button type="button" className="chip" onClick={() => setAll(true)}>
+            +{item.symbols.length - shown.length}
+          </button>
+        )}
       </div>
       <div className="acts">
         <Button icon="filter" label="Show symbols" onClick={() => act.show("Synchronized move", item.symbols)} />
@@ -2016,7 +2883,13 @@ function Earlier({ items }: { items: MarketAnomaly[] }) {
     <Card title="Earlier market anomalies">
       {items.length === 0 && <p className="t2">None yet.</p>}
       {items.map((item) => (
-        <div key={item.id} className="mrow"><Severity severity={item.severity} size={12} /><span className="ell" title={marketSentence(item)}>{marketSentence(item)}</span><time className="num t3">{clock(item.timestamp)}</time></div>
+        <div key={item.id} className="mrow">
+          <Severity severity={item.severity} size={12} />
+          <span className="ell" title={marketSentence(item)}>
+            {marketSentence(item)}
+          </span>
+          <time className="num t3">{clock(item.timestamp)}</time>
+        </div>
       ))}
     </Card>
   );
@@ -2029,9 +2902,26 @@ function heat(change: number): string {
   return `color-mix(in srgb, var(--${change < 0 ? "down" : "up"}) ${Math.round(amount * 40)}%, var(--bg1))`;
 }
 
-const HeatMap = React.memo(function HeatMap({ market, pad, now, act }: { market: MarketState; pad: Pad; now: number; act: MarketActions }) {
+const HeatMap = React.memo(function HeatMap({
+  market,
+  pad,
+  now,
+  act,
+}: {
+  market: MarketState;
+  pad: Pad;
+  now: number;
+  act: MarketActions;
+}) {
   const { tiles, stress } = market;
-  const note = tiles.length === 0 ? undefined : stress && !market.live ? `at ${clock(stress.timestamp, true)}` : stress?.window ? `${span(stress.window)} · largest first` : undefined;
+  const note =
+    tiles.length === 0
+      ? undefined
+      : stress && !market.live
+        ? `at ${clock(stress.timestamp, true)}`
+        : stress?.window
+          ? `${span(stress.window)} · largest first`
+          : undefined;
   return (
     <Card title="Sectors" note={note}>
       {tiles.length === 0 && <p className="t2">The sectors show with the first prices.</p>}
@@ -2039,40 +2929,129 @@ const HeatMap = React.memo(function HeatMap({ market, pad, now, act }: { market:
         {tiles.map(({ sector, performancePct, deviation, members, anomaly }) => {
           const open = anomaly !== null && isOpen(anomaly);
           const symbols = pad.sectors.get(sector) ?? anomaly?.symbols ?? [];
-          const about = open ? marketSentence(anomaly) : anomaly ? `Last anomaly ${age(now - anomaly.timestamp)} ago` : "Goes with the market";
+          const about = open
+            ? marketSentence(anomaly)
+            : anomaly
+              ? `Last anomaly ${age(now - anomaly.timestamp)} ago`
+              : "Goes with the market";
           return (
-            <button key={sector} type="button" className={`tile${open ? ` flag f-${anomaly.severity}` : ""}`} title={`${about}. Show its alerts`} disabled={symbols.length === 0} style={{ background: heat(performancePct ?? 0) }} onClick={() => act.show(sector, symbols)}>
-              <span className="n"><span className="ell grow">{sector}</span>{open && <Severity severity={anomaly.severity} size={11} />}</span>
+            <button
+              key={sector}
+              type="button"
+              className={`tile${open ? ` flag f-${anomaly.severity}` : ""}`}
+              title={`${about}. Show its alerts`}
+              disabled={symbols.length === 0}
+              style={{ background: heat(performancePct ?? 0) }}
+              onClick={() => act.show(sector, symbols)}
+            >
+              <span className="n">
+                <span className="ell grow">{sector}</span>
+                {open && <Severity severity={anomaly.severity} size={11} />}
+              </span>
               <span className="p num">{percent(performancePct)}</span>
-              <span className="d num"><span>{scoreText(deviation)}</span><span>{open && anomaly.membersMoving !== null ? `${anomaly.membersMoving}/${anomaly.members ?? "–"}` : (members ?? "–")}</span></span>
+              <span className="d num">
+                <span>{scoreText(deviation)}</span>
+                <span>
+                  {open && anomaly.membersMoving !== null
+                    ? `${anomaly.membersMoving}/${anomaly.members ?? "–"}`
+                    : (members ?? "–")}
+                </span>
+              </span>
             </button>
           );
         })}
       </div>
-      {tiles.length > 0 && <div className="legend"><span>−{HEAT_FULL}%</span><span className="ramp">{[-5, -2, -0.5, 0, 0.5, 2, 5].map((change) => <i key={change} style={{ background: heat(change) }} />)}</span><span className="r">+{HEAT_FULL}%</span><span>σ: deviation from the market</span><span className="only-n">11/14: symbols that move with the sector</span></div>}
+      {tiles.length > 0 && (
+        <div className="legend">
+          <span>−{HEAT_FULL}%</span>
+          <span className="ramp">
+            {[-5, -2, -0.5, 0, 0.5, 2, 5].map((change) => (
+              <i key={change} style={{ background: heat(change) }} />
+            ))}
+          </span>
+          <span className="r">+{HEAT_FULL}%</span>
+          <span>σ: deviation from the market</span>
+          <span className="only-n">11/14: symbols that move with the sector</span>
+        </div>
+      )}
     </Card>
   );
 });
 
 function MarketBones({ wide, summary, still }: { wide: boolean; summary: React.ReactNode; still: boolean }) {
-  const stress = <Card title="Market stress"><div className="bones" style={{ height: 118 }}><Bones widths={[150, 150, 90]} /></div></Card>;
-  const components = <Card title="What makes it"><div className="bones" style={{ height: 142 }}><Bones widths={[260, 200, 220, 180, 200]} /></div></Card>;
+  const stress = (
+    <Card title="Market stress">
+      <div className="bones" style={{ height: 118 }}>
+        <Bones widths={[150, 150, 90]} />
+      </div>
+    </Card>
+  );
+  const components = (
+    <Card title="What makes it">
+      <div className="bones" style={{ height: 142 }}>
+        <Bones widths={[260, 200, 220, 180, 200]} />
+      </div>
+    </Card>
+  );
   return (
     <div className={`col-mkt${still ? " still" : ""}`} aria-busy={!still} role="region" aria-label="Market">
       {summary}
-      {wide ? <div className="mg2">{stress}{components}</div> : <>{stress}{components}</>}
-      <Card title="Breadth"><div className="bones" style={{ height: 40 }}><Bones widths={[2000]} /></div></Card>
-      <Card title="Sectors"><div className="heat">{Array.from({ length: 19 }, (_, i) => <span key={i} className="tile sk" />)}</div></Card>
+      {wide ? (
+        <div className="mg2">
+          {stress}
+          {components}
+        </div>
+      ) : (
+        <>
+          {stress}
+          {components}
+        </>
+      )}
+      <Card title="Breadth">
+        <div className="bones" style={{ height: 40 }}>
+          <Bones widths={[2000]} />
+        </div>
+      </Card>
+      <Card title="Sectors">
+        <div className="heat">
+          {Array.from({ length: 19 }, (_, i) => (
+            <span key={i} className="tile sk" />
+          ))}
+        </div>
+      </Card>
     </div>
   );
 }
 
-const MarketColumn = React.memo(function MarketColumn({ market, pad, width, now, act, summary }: { market: MarketState; pad: Pad; width: number; now: number; act: MarketActions; summary: boolean }) {
+const MarketColumn = React.memo(function MarketColumn({
+  market,
+  pad,
+  width,
+  now,
+  act,
+  summary,
+}: {
+  market: MarketState;
+  pad: Pad;
+  width: number;
+  now: number;
+  act: MarketActions;
+  summary: boolean;
+}) {
   const syncs = market.items.filter((item) => item.type === "SYNCHRONIZED_MOVEMENT" && isOpen(item)).slice(0, 2);
   // What goes on has its own place: the cards of moves, the gauge, the tiles.
-  const hasItsPlace = (item: MarketAnomaly) => syncs.includes(item) || (isOpen(item) && (item.type === "SECTOR_ANOMALY" || (item.type === "MARKET_STRESS" && market.stress !== null)));
+  const hasItsPlace = (item: MarketAnomaly) =>
+    syncs.includes(item) ||
+    (isOpen(item) && (item.type === "SECTOR_ANOMALY" || (item.type === "MARKET_STRESS" && market.stress !== null)));
   const earlier = market.items.filter((item) => !hasItsPlace(item)).slice(0, syncs.length ? 7 : 9);
-  if (!market.known) return <MarketBones wide={width >= 700} summary={summary && <Summary market={market} act={act} />} still={pad.status.error !== ""} />;
+  if (!market.known)
+    return (
+      <MarketBones
+        wide={width >= 700}
+        summary={summary && <Summary market={market} act={act} />}
+        still={pad.status.error !== ""}
+      />
+    );
   const stress = <StressCard market={market} pad={pad} />;
   const components = market.stress && <ComponentsCard stress={market.stress} />;
   const moves = syncs.map((item) => <SyncCard key={item.id} item={item} pad={pad} now={now} act={act} />);
@@ -2082,25 +3061,90 @@ const MarketColumn = React.memo(function MarketColumn({ market, pad, width, now,
   return (
     <div className="col-mkt" tabIndex={-1} role="region" aria-label="Market">
       {summary && <Summary market={market} act={act} />}
-      {width >= 700 ? <div className="mg2">{stress}{components}</div> : <>{stress}<div className="mg2">{components}{moves}</div></>}
+      {width >= 700 ? (
+        <div className="mg2">
+          {stress}
+          {components}
+        </div>
+      ) : (
+        <>
+          {stress}
+          <div className="mg2">
+            {components}
+            {moves}
+          </div>
+        </>
+      )}
       <BreadthCard market={market} width={width} />
-      {width >= 700 && moves.length > 0 ? <><div className="mg2">{moves}{past}</div>{sectors}</> : <>{sectors}{past}</>}
+      {width >= 700 && moves.length > 0 ? (
+        <>
+          <div className="mg2">
+            {moves}
+            {past}
+          </div>
+          {sectors}
+        </>
+      ) : (
+        <>
+          {sectors}
+          {past}
+        </>
+      )}
     </div>
   );
 });
 
 // --- 12 Header and overlays -------------------------------------------------------------------------------------------
 
-function IconButton({ icon, label, on = false, count, onClick, className = "" }: { icon: string; label: string; on?: boolean; count?: number; onClick: () => void; className?: string }) {
+function IconButton({
+  icon,
+  label,
+  on = false,
+  count,
+  onClick,
+  className = "",
+}: {
+  icon: string;
+  label: string;
+  on?: boolean;
+  count?: number;
+  onClick: () => void;
+  className?: string;
+}) {
   return (
-    <button type="button" className={`ib ${on ? "on" : ""} ${className}`} aria-label={label} aria-pressed={on} title={label} onClick={stop(onClick)}>
-      <Icon name={icon} />{count ? <span className="cnt">{count}</span> : null}
+    <button
+      type="button"
+      className={`ib ${on ? "on" : ""} ${className}`}
+      aria-label={label}
+      aria-pressed={on}
+      title={label}
+      onClick={stop(onClick)}
+    >
+      <Icon name={icon} />
+      {count ? <span className="cnt">{count}</span> : null}
     </button>
   );
 }
 
-function Button({ icon, label, primary = false, disabled = false, onClick }: { icon?: string; label: string; primary?: boolean; disabled?: boolean; onClick: () => void }) {
-  return <button type="button" className={`btn${primary ? " pri" : ""}`} disabled={disabled} onClick={stop(onClick)}>{icon && <Icon name={icon} />}{label}</button>;
+function Button({
+  icon,
+  label,
+  primary = false,
+  disabled = false,
+  onClick,
+}: {
+  icon?: string;
+  label: string;
+  primary?: boolean;
+  disabled?: boolean;
+  onClick: () => void;
+}) {
+  return (
+    <button type="button" className={`btn${primary ? " pri" : ""}`} disabled={disabled} onClick={stop(onClick)}>
+      {icon && <Icon name={icon} />}
+      {label}
+    </button>
+  );
 }
 
 const SOURCES: Record<string, string> = { live: "LIVE", replay: "REPLAY", simulated: "SIMULATED" };
@@ -2112,14 +3156,31 @@ export interface BadgeState {
 }
 
 /** The worst of socket and feed, with the age of what it says. SIMULATED and REPLAY are never hidden. */
-export function badgeOf(status: Status, feed: Feed | null, feedAgeMs: number | null, stale: boolean, now: number): BadgeState {
+export function badgeOf(
+  status: Status,
+  feed: Feed | null,
+  feedAgeMs: number | null,
+  stale: boolean,
+  now: number,
+): BadgeState {
   const source = feed ? (SOURCES[feed.source] ?? words(feed.source).toUpperCase()) : "";
   const prefix = source && source !== "LIVE" ? `${source} · ` : "";
   if (!status.online && status.lostAt === null) return { tone: "WAIT", text: "Connecting…", note: "" };
   if (!status.online) return { tone: "OFFLINE", text: `${prefix}OFFLINE`, note: age(now - status.lostAt!) };
   if (!feed) return { tone: "WAIT", text: "CONNECTED", note: "no prices yet" };
   if (stale) return { tone: "STALE", text: `${prefix}STALE`, note: longAge(feedAgeMs ?? 0) };
-  const note = feed.state === "warming" ? "warming up" : feed.state === "ended" ? "ended" : source === "LIVE" && feedAgeMs !== null ? (feedAgeMs < 9_950 ? `${(feedAgeMs / 1000).toFixed(1)} s` : longAge(feedAgeMs)) : source === "REPLAY" && feed.progress !== null ? `${Math.round(feed.progress * 100)}${NBSP}%` : "";
+  const note =
+    feed.state === "warming"
+      ? "warming up"
+      : feed.state === "ended"
+        ? "ended"
+        : source === "LIVE" && feedAgeMs !== null
+          ? feedAgeMs < 9_950
+            ? `${(feedAgeMs / 1000).toFixed(1)} s`
+            : longAge(feedAgeMs)
+          : source === "REPLAY" && feed.progress !== null
+            ? `${Math.round(feed.progress * 100)}${NBSP}%`
+            : "";
   return { tone: source in RANK ? "WAIT" : source, text: source, note };
 }
 const BADGE_ICONS: Record<string, string> = { SIMULATED: "flask", REPLAY: "replay", STALE: "clock", OFFLINE: "plug" };
@@ -2127,36 +3188,98 @@ const BADGE_ICONS: Record<string, string> = { SIMULATED: "flask", REPLAY: "repla
 function Badge({ state, reason }: { state: BadgeState; reason: string }) {
   return (
     <span className={`badge ${state.tone}`} role="status" title={reason || undefined}>
-      {state.tone === "LIVE" ? <span className="dotlive" /> : BADGE_ICONS[state.tone] && <Icon name={BADGE_ICONS[state.tone]!} size={12} />}
-      <span>{state.text}</span>{state.note && <span className="age">{state.note}</span>}
+      {state.tone === "LIVE" ? (
+        <span className="dotlive" />
+      ) : (
+        BADGE_ICONS[state.tone] && <Icon name={BADGE_ICONS[state.tone]!} size={12} />
+      )}
+      <span>{state.text}</span>
+      {state.note && <span className="age">{state.note}</span>}
       {reason && <span className="vh">{reason}</span>}
     </span>
   );
 }
 
-function SeverityToggles({ counts, hidden, onToggle }: { counts: Record<string, number>; hidden: string[]; onToggle: (severity: string) => void }) {
+function SeverityToggles({
+  counts,
+  hidden,
+  onToggle,
+}: {
+  counts: Record<string, number>;
+  hidden: string[];
+  onToggle: (severity: string) => void;
+}) {
   return (
     <span className="sevt" role="group" aria-label="Severities shown">
       {SEVERITIES.map((severity) => (
-        <button key={severity} type="button" className={hidden.includes(severity) ? "off" : ""} aria-pressed={!hidden.includes(severity)} aria-label={`${words(severity)}, ${counts[severity] ?? 0} open`} title={words(severity)} onClick={() => onToggle(severity)}>
-          <Severity severity={severity} size={12} /><span className="num">{counts[severity] ?? "–"}</span>
+        <button
+          key={severity}
+          type="button"
+          className={hidden.includes(severity) ? "off" : ""}
+          aria-pressed={!hidden.includes(severity)}
+          aria-label={`${words(severity)}, ${counts[severity] ?? 0} open`}
+          title={words(severity)}
+          onClick={() => onToggle(severity)}
+        >
+          <Severity severity={severity} size={12} />
+          <span className="num">{counts[severity] ?? "–"}</span>
         </button>
       ))}
     </span>
   );
 }
 
-function Search({ value, inputRef, onChange }: { value: string; inputRef?: React.Ref<HTMLInputElement>; onChange: (value: string) => void }) {
+function Search({
+  value,
+  inputRef,
+  onChange,
+}: {
+  value: string;
+  inputRef?: React.Ref<HTMLInputElement>;
+  onChange: (value: string) => void;
+}) {
   return (
-    <label className="search"><Icon name="search" /><span className="vh">Search a symbol</span>
-      <input ref={inputRef} type="search" placeholder="Symbol…" value={value} spellCheck={false} autoComplete="off" onChange={(event) => onChange(event.target.value)} />
+    <label className="search">
+      <Icon name="search" />
+      <span className="vh">Search a symbol</span>
+      <input
+        ref={inputRef}
+        type="search"
+        placeholder="Symbol…"
+        value={value}
+        spellCheck={false}
+        autoComplete="off"
+        onChange={(event) => onChange(event.target.value)}
+      />
       {!value && <kbd>/</kbd>}
     </label>
   );
 }
 
-function Toggle({ on, label, onClick, disabled = false, className = "" }: { on: boolean; label: React.ReactNode; onClick: () => void; disabled?: boolean; className?: string }) {
-  return <button type="button" className={`ctl${on ? " on" : ""} ${className}`} aria-pressed={on} disabled={disabled} onClick={onClick}>{label}</button>;
+function Toggle({
+  on,
+  label,
+  onClick,
+  disabled = false,
+  className = "",
+}: {
+  on: boolean;
+  label: React.ReactNode;
+  onClick: () => void;
+  disabled?: boolean;
+  className?: string;
+}) {
+  return (
+    <button
+      type="button"
+      className={`ctl${on ? " on" : ""} ${className}`}
+      aria-pressed={on}
+      disabled={disabled}
+      onClick={onClick}
+    >
+      {label}
+    </button>
+  );
 }
 
 /** A menu below the header, a sheet at the bottom of a narrow panel. Escape and a click beside it close it. */
@@ -2166,8 +3289,19 @@ function Overlay({ title, onClose, children }: { title: string; onClose: () => v
   return (
     <>
       <div className="scrim" onClick={onClose} />
-      <div ref={box} className="menu" role="dialog" aria-label={title} onKeyDown={(event) => event.key === "Escape" && (event.stopPropagation(), onClose())}>
-        <div className="menuhd"><b>{title}</b><button type="button" className="ib sm x" aria-label="Close" onClick={onClose}><Icon name="close" size={12} /></button></div>
+      <div
+        ref={box}
+        className="menu"
+        role="dialog"
+        aria-label={title}
+        onKeyDown={(event) => event.key === "Escape" && (event.stopPropagation(), onClose())}
+      >
+        <div className="menuhd">
+          <b>{title}</b>
+          <button type="button" className="ib sm x" aria-label="Close" onClick={onClose}>
+            <Icon name="close" size={12} />
+          </button>
+        </div>
         {children}
       </div>
     </>
@@ -2182,12 +3316,31 @@ const LAYOUTS: { layout: Layout; label: string; note: string }[] = [
 
 type SettingsChange = (change: Partial<Settings>) => void;
 
-function LayoutMenu({ settings, change, onClose }: { settings: Settings; change: SettingsChange; onClose: () => void }) {
+function LayoutMenu({
+  settings,
+  change,
+  onClose,
+}: {
+  settings: Settings;
+  change: SettingsChange;
+  onClose: () => void;
+}) {
   return (
     <Overlay title="Layout" onClose={onClose}>
       {LAYOUTS.map(({ layout, label, note }) => (
-        <button key={layout} type="button" className={`mi${settings.layout === layout ? " on" : ""}`} aria-pressed={settings.layout === layout} onClick={() => (change({ layout }), onClose())}>
-          <Icon name={layout} /><span className="grow">{label}<small>{note}</small></span>{settings.layout === layout && <Icon name="check" />}
+        <button
+          key={layout}
+          type="button"
+          className={`mi${settings.layout === layout ? " on" : ""}`}
+          aria-pressed={settings.layout === layout}
+          onClick={() => (change({ layout }), onClose())}
+        >
+          <Icon name={layout} />
+          <span className="grow">
+            {label}
+            <small>{note}</small>
+          </span>
+          {settings.layout === layout && <Icon name="check" />}
         </button>
       ))}
     </Overlay>
@@ -2201,40 +3354,157 @@ const PRESETS: { label: string; change: Partial<Settings> }[] = [
   { label: "Active symbol", change: { ...NO_FILTERS, onlyActive: true } },
   { label: "My positions", change: { ...NO_FILTERS, onlyPositions: true } },
 ];
-const flip = (list: string[], value: string) => (list.includes(value) ? list.filter((other) => other !== value) : [...list, value]);
+const flip = (list: string[], value: string) =>
+  list.includes(value) ? list.filter((other) => other !== value) : [...list, value];
 
-function FilterMenu({ settings, change, host, counts, sectors, shown, onClose }: { settings: Settings; change: SettingsChange; host: Host; counts: Record<string, number>; sectors: Map<string, string[]>; shown: number; onClose: () => void }) {
+function FilterMenu({
+  settings,
+  change,
+  host,
+  counts,
+  sectors,
+  shown,
+  onClose,
+}: {
+  settings: Settings;
+  change: SettingsChange;
+  host: Host;
+  counts: Record<string, number>;
+  sectors: Map<string, string[]>;
+  shown: number;
+  onClose: () => void;
+}) {
   return (
     <Overlay title="Filters" onClose={onClose}>
       <Search value={settings.search} onChange={(search) => change({ search })} />
-      <div className="fld"><span className="lbl">Presets</span><div className="cks">{PRESETS.map(({ label, change: preset }) => <button key={label} type="button" className="ctl" onClick={() => change(preset)}>{label}</button>)}</div></div>
-      <div className="fld"><span className="lbl">Severity</span><SeverityToggles counts={counts} hidden={settings.hiddenSeverities} onToggle={(severity) => change({ hiddenSeverities: flip(settings.hiddenSeverities, severity) })} /></div>
-      <div className="fld"><span className="lbl">Method (none chosen: all)</span><div className="cks">{METHODS.map((method) => <Toggle key={method} on={settings.methods.includes(method)} label={methodName(method)} onClick={() => change({ methods: flip(settings.methods, method) })} />)}</div></div>
-      {sectors.size > 0 && <label className="fld"><span className="lbl">Sector</span><select value={settings.group && sectors.has(settings.group.label) ? settings.group.label : ""} onChange={({ target }) => change({ group: target.value ? { label: target.value, symbols: sectors.get(target.value) ?? [] } : null })}>
-        <option value="">All {sectors.size} sectors</option>{[...sectors.keys()].sort().map((sector) => <option key={sector}>{sector}</option>)}
-      </select></label>}
-      <div className="fld"><span className="lbl">Only</span><div className="cks">
-        <Toggle on={settings.onlyActive} label="Active symbol" disabled={!host.active} onClick={() => change({ onlyActive: !settings.onlyActive })} />
-        <Toggle on={settings.onlyPositions} label="My positions" disabled={!host.account} onClick={() => change({ onlyPositions: !settings.onlyPositions })} />
-        <Toggle on={settings.hideClosed} label="Open episodes" onClick={() => change({ hideClosed: !settings.hideClosed })} />
-        {settings.group && !sectors.has(settings.group.label) && <Toggle on label={`${settings.group.label}: ${settings.group.symbols.length}`} onClick={() => change({ group: null })} />}
-      </div></div>
-      <div className="fld"><span className="lbl">Channels received</span><div className="cks">{["alerts", "market"].map((channel) => {
-        const on = settings.channels.length === 0 || settings.channels.includes(channel);
-        return <Toggle key={channel} on={on} label={words(channel)} onClick={() => change({ channels: on ? ["alerts", "market"].filter((other) => other !== channel) : [] })} />;
-      })}</div></div>
-      <div className="acts"><Button label="Reset" onClick={() => change(NO_FILTERS)} /><span className="grow" /><Button primary label={`Show ${shown} ${shown === 1 ? "alert" : "alerts"}`} onClick={onClose} /></div>
+      <div className="fld">
+        <span className="lbl">Presets</span>
+        <div className="cks">
+          {PRESETS.map(({ label, change: preset }) => (
+            <button key={label} type="button" className="ctl" onClick={() => change(preset)}>
+              {label}
+            </button>
+          ))}
+        </div>
+      </div>
+      <div className="fld">
+        <span className="lbl">Severity</span>
+        <SeverityToggles
+          counts={counts}
+          hidden={settings.hiddenSeverities}
+          onToggle={(severity) => change({ hiddenSeverities: flip(settings.hiddenSeverities, severity) })}
+        />
+      </div>
+      <div className="fld">
+        <span className="lbl">Method (none chosen: all)</span>
+        <div className="cks">
+          {METHODS.map((method) => (
+            <Toggle
+              key={method}
+              on={settings.methods.includes(method)}
+              label={methodName(method)}
+              onClick={() => change({ methods: flip(settings.methods, method) })}
+            />
+          ))}
+        </div>
+      </div>
+      {sectors.size > 0 && (
+        <label className="fld">
+          <span className="lbl">Sector</span>
+          <select
+            value={settings.group && sectors.has(settings.group.label) ? settings.group.label : ""}
+            onChange={({ target }) =>
+              change({ group: target.value ? { label: target.value, symbols: sectors.get(target.value) ?? [] } : null })
+            }
+          >
+            <option value="">All {sectors.size} sectors</option>
+            {[...sectors.keys()].sort().map((sector) => (
+              <option key={sector}>{sector}</option>
+            ))}
+          </select>
+        </label>
+      )}
+      <div className="fld">
+        <span className="lbl">Only</span>
+        <div className="cks">
+          <Toggle
+            on={settings.onlyActive}
+            label="Active symbol"
+            disabled={!host.active}
+            onClick={() => change({ onlyActive: !settings.onlyActive })}
+          />
+          <Toggle
+            on={settings.onlyPositions}
+            label="My positions"
+            disabled={!host.account}
+            onClick={() => change({ onlyPositions: !settings.onlyPositions })}
+          />
+          <Toggle
+            on={settings.hideClosed}
+            label="Open episodes"
+            onClick={() => change({ hideClosed: !settings.hideClosed })}
+          />
+          {settings.group && !sectors.has(settings.group.label) && (
+            <Toggle
+              on
+              label={`${settings.group.label}: ${settings.group.symbols.length}`}
+              onClick={() => change({ group: null })}
+            />
+          )}
+        </div>
+      </div>
+      <div className="fld">
+        <span className="lbl">Channels received</span>
+        <div className="cks">
+          {["alerts", "market"].map((channel) => {
+            const on = settings.channels.length === 0 || settings.channels.includes(channel);
+            return (
+              <Toggle
+                key={channel}
+                on={on}
+                label={words(channel)}
+                onClick={() =>
+                  change({ channels: on ? ["alerts", "market"].filter((other) => other !== channel) : [] })
+                }
+              />
+            );
+          })}
+        </div>
+      </div>
+      <div className="acts">
+        <Button label="Reset" onClick={() => change(NO_FILTERS)} />
+        <span className="grow" />
+        <Button primary label={`Show ${shown} ${shown === 1 ? "alert" : "alerts"}`} onClick={onClose} />
+      </div>
     </Overlay>
   );
 }
 
-const LEVELS = [["OFF", "Off"], ["CRITICAL", "Critical"], ["HIGH", "High and up"], ["MEDIUM", "Medium and up"], ["LOW", "All"]] as const;
+const LEVELS = [
+  ["OFF", "Off"],
+  ["CRITICAL", "Critical"],
+  ["HIGH", "High and up"],
+  ["MEDIUM", "Medium and up"],
+  ["LOW", "All"],
+] as const;
 
-function SettingsMenu({ settings, change, onClose }: { settings: Settings; change: SettingsChange; onClose: () => void }) {
+function SettingsMenu({
+  settings,
+  change,
+  onClose,
+}: {
+  settings: Settings;
+  change: SettingsChange;
+  onClose: () => void;
+}) {
   const [server, setServer] = React.useState(settings.server);
   const { links = [], actions = [] } = defaults();
   const allowNotifications = async (level: string) => {
-    if (level !== "OFF" && typeof Notification !== "undefined" && (await Notification.requestPermission()) !== "granted") {
+    if (
+      level !== "OFF" &&
+      typeof Notification !== "undefined" &&
+      (await Notification.requestPermission()) !== "granted"
+    ) {
       api.toast.warning("The browser does not allow notifications from this page.");
       return;
     }
@@ -2242,32 +3512,120 @@ function SettingsMenu({ settings, change, onClose }: { settings: Settings; chang
   };
   return (
     <Overlay title="Settings" onClose={onClose}>
-      <form className="fld" onSubmit={(event) => (event.preventDefault(), change({ server: server.trim().replace(/\/+$/, "") }))}>
-        <label className="lbl" htmlFor="aa-server">Alert server</label>
-        <span className="inl"><input id="aa-server" value={server} spellCheck={false} onChange={(event) => setServer(event.target.value)} /><button type="submit" className="btn" disabled={server === settings.server || !/^https?:\/\/\S+$/.test(server)}>Use</button></span>
+      <form
+        className="fld"
+        onSubmit={(event) => (event.preventDefault(), change({ server: server.trim().replace(/\/+$/, "") }))}
+      >
+        <label className="lbl" htmlFor="aa-server">
+          Alert server
+        </label>
+        <span className="inl">
+          <input id="aa-server" value={server} spellCheck={false} onChange={(event) => setServer(event.target.value)} />
+          <button
+            type="submit"
+            className="btn"
+            disabled={server === settings.server || !/^https?:\/\/\S+$/.test(server)}
+          >
+            Use
+          </button>
+        </span>
       </form>
-      <div className="fld"><span className="lbl">Sound on new alerts</span><Levels value={settings.sound} onChange={(sound) => (sound === "OFF" ? change({ sound }) : (void beep(sound), change({ sound, soundOn: sound })))} /></div>
-      <div className="fld"><span className="lbl">Browser notifications</span><Levels value={settings.notify} onChange={(level) => void allowNotifications(level)} /></div>
-      <div className="fld"><span className="lbl">Order buttons: real money, always confirmed</span><span className="inl">
-        <Toggle on={settings.orders} label={settings.orders ? "On" : "Off"} onClick={() => change({ orders: !settings.orders })} />
-        {settings.orders && <label className="inl">USD <input type="number" min={1} value={settings.orderUsd} onChange={(event) => change({ orderUsd: Math.max(1, Number(event.target.value) || 1) })} /></label>}
-      </span></div>
-      {(links.length > 0 || actions.length > 0) && <div className="fld"><span className="lbl">More</span><div className="cks">
-        {actions.map(({ label, run }) => <button key={label} type="button" className="ctl" onClick={() => void run()}>{label}</button>)}
-        {links.map(({ label, href }) => <a key={href} className="ctl" href={href}>{label}</a>)}
-      </div></div>}
+      <div className="fld">
+        <span className="lbl">Sound on new alerts</span>
+        <Levels
+          value={settings.sound}
+          onChange={(sound) =>
+            sound === "OFF" ? change({ sound }) : (void beep(sound), change({ sound, soundOn: sound }))
+          }
+        />
+      </div>
+      <div className="fld">
+        <span className="lbl">Browser notifications</span>
+        <Levels value={settings.notify} onChange={(level) => void allowNotifications(level)} />
+      </div>
+      <div className="fld">
+        <span className="lbl">Order buttons: real money, always confirmed</span>
+        <span className="inl">
+          <Toggle
+            on={settings.orders}
+            label={settings.orders ? "On" : "Off"}
+            onClick={() => change({ orders: !settings.orders })}
+          />
+          {settings.orders && (
+            <label className="inl">
+              USD{" "}
+              <input
+                type="number"
+                min={1}
+                value={settings.orderUsd}
+                onChange={(event) => change({ orderUsd: Math.max(1, Number(event.target.value) || 1) })}
+              />
+            </label>
+          )}
+        </span>
+      </div>
+      {(links.length > 0 || actions.length > 0) && (
+        <div className="fld">
+          <span className="lbl">More</span>
+          <div className="cks">
+            {actions.map(({ label, run }) => (
+              <button key={label} type="button" className="ctl" onClick={() => void run()}>
+                {label}
+              </button>
+            ))}
+            {links.map(({ label, href }) => (
+              <a key={href} className="ctl" href={href}>
+                {label}
+              </a>
+            ))}
+          </div>
+        </div>
+      )}
     </Overlay>
   );
 }
 
 function Levels({ value, onChange }: { value: string; onChange: (level: string) => void }) {
-  return <div className="cks">{LEVELS.map(([level, label]) => <Toggle key={level} on={value === level} label={label} onClick={() => onChange(level)} />)}</div>;
+  return (
+    <div className="cks">
+      {LEVELS.map(([level, label]) => (
+        <Toggle key={level} on={value === level} label={label} onClick={() => onChange(level)} />
+      ))}
+    </div>
+  );
 }
 
-const KEYS = [["J K", "move"], ["Enter", "expand"], ["Esc", "close"], ["O", "chart"], ["C", "copy"], ["M", "mute 1 h"], ["A", "acknowledge"], ["/", "search"], ["1–4", "severity"], ["L", "layout"], ["P", "pause"], ["G", "newest"], ["?", "keys"]];
+const KEYS = [
+  ["J K", "move"],
+  ["Enter", "expand"],
+  ["Esc", "close"],
+  ["O", "chart"],
+  ["C", "copy"],
+  ["M", "mute 1 h"],
+  ["A", "acknowledge"],
+  ["/", "search"],
+  ["1–4", "severity"],
+  ["L", "layout"],
+  ["P", "pause"],
+  ["G", "newest"],
+  ["?", "keys"],
+];
 
 function KeysMenu({ onClose }: { onClose: () => void }) {
-  return <Overlay title="Keys" onClose={onClose}><dl className="keys">{KEYS.map(([key, what]) => <React.Fragment key={key}><dt><kbd>{key}</kbd></dt><dd>{what}</dd></React.Fragment>)}</dl></Overlay>;
+  return (
+    <Overlay title="Keys" onClose={onClose}>
+      <dl className="keys">
+        {KEYS.map(([key, what]) => (
+          <React.Fragment key={key}>
+            <dt>
+              <kbd>{key}</kbd>
+            </dt>
+            <dd>{what}</dd>
+          </React.Fragment>
+        ))}
+      </dl>
+    </Overlay>
+  );
 }
 
 // --- 13 The panel -----------------------------------------------------------------------------------------------------
@@ -2310,7 +3668,10 @@ function usePad(settings: Settings): Pad {
   React.useSyncExternalStore(pad.subscribe, pad.getVersion, pad.getVersion);
   const held = React.useRef<ReturnType<Pad["retain"]> | null>(null);
   const channels = settings.channels.join();
-  const scope = React.useMemo<Scope>(() => ({ channels: channels ? channels.split(",") : [], severities: [], symbols: [] }), [channels]);
+  const scope = React.useMemo<Scope>(
+    () => ({ channels: channels ? channels.split(",") : [], severities: [], symbols: [] }),
+    [channels],
+  );
   React.useEffect(() => {
     held.current = pad.retain(scope);
     return () => held.current?.release();
@@ -2321,10 +3682,17 @@ function usePad(settings: Settings): Pad {
 }
 
 /** What the filters let through, and their names for the empty state. */
-export function acceptOf(settings: Settings, host: { active: string; positions: Set<string> }, now: number): { accepts: (alert: Alert) => boolean; names: string[] } {
+export function acceptOf(
+  settings: Settings,
+  host: { active: string; positions: Set<string> },
+  now: number,
+): { accepts: (alert: Alert) => boolean; names: string[] } {
   const group = settings.group ? new Set(settings.group.symbols.map(coinOf)) : null;
   const rest = settings.restMuted && settings.restMuted.until > now ? new Set(settings.restMuted.symbols) : null;
-  const searched = settings.search.split(/[\s,]+/).map(canonical).filter(Boolean);
+  const searched = settings.search
+    .split(/[\s,]+/)
+    .map(canonical)
+    .filter(Boolean);
   const names = [
     ...(settings.hiddenSeverities.length ? [`without ${settings.hiddenSeverities.map(words).join(", ")}`] : []),
     ...(settings.methods.length ? [`Method ${settings.methods.map(methodName).join(", ")}`] : []),
@@ -2377,7 +3745,8 @@ function Component(): React.ReactElement {
   React.useLayoutEffect(installStyle, []);
 
   const { store, status } = pad;
-  const isReading = status.loaded && (paused || expanded !== null || reading.scrolled || reading.hovered || reading.focusedIn);
+  const isReading =
+    status.loaded && (paused || expanded !== null || reading.scrolled || reading.hovered || reading.focusedIn);
   if (!isReading) cutoff.current = Infinity;
   else if (cutoff.current === Infinity) cutoff.current = store.seq;
 
@@ -2391,7 +3760,17 @@ function Component(): React.ReactElement {
   const { accepts, names } = React.useMemo(() => acceptOf(settings, host, now), [settings, host, now]);
   const wide = width >= WIDE;
   const listWidth = wide ? LIST_WIDTH : width;
-  const list = layoutList(store.entries, { layout: settings.layout, sort: settings.sort, accepts, cutoff: cutoff.current, incidents: store.market, unfolded, folded, expanded, expandedHeight });
+  const list = layoutList(store.entries, {
+    layout: settings.layout,
+    sort: settings.sort,
+    accepts,
+    cutoff: cutoff.current,
+    incidents: store.market,
+    unfolded,
+    folded,
+    expanded,
+    expandedHeight,
+  });
   const expandedIsGone = expanded !== null && !list.items.some((item) => item.kind === "alert" && item.expanded);
   React.useEffect(() => {
     if (expandedIsGone) setExpanded(null);
@@ -2406,7 +3785,10 @@ function Component(): React.ReactElement {
   const flash = !((store.entries[store.entries.length - FLASH_AT_MOST]?.arrived ?? 0) > now - 1_000);
   const stale = pad.isStale(now);
   const frozen = stale || !status.online;
-  const market = React.useMemo(() => marketState(pad, frozen), [pad, pad.marketVersion, frozen, status, pad.feed === null]);
+  const market = React.useMemo(
+    () => marketState(pad, frozen),
+    [pad, pad.marketVersion, frozen, status, pad.feed === null],
+  );
   const marketNow = pad.marketNow(now);
   const badge = badgeOf(status, pad.feed, pad.feedAgeMs(now), stale, now);
 
@@ -2430,29 +3812,48 @@ function Component(): React.ReactElement {
   const latest = React.useRef({ settings, host, change, pad, accepts, paused, review });
   latest.current = { settings, host, change, pad, accepts, paused, review };
 
-  const act = React.useMemo<Actions>(() => ({
-    toggle: (id) => setExpanded((old) => (old === id ? null : id)),
-    focus: setFocused,
-    chart: (symbol) => latest.current.host.openChart(symbol),
-    copy: (alert) => {
-      const text = `${alertSentence(alert)} ${words(alert.severity)}, ${methodName(alert.method)} ${scoreText(alert.score, unitOf(alert.method))}, ${new Date(alert.timestamp).toISOString()}`;
-      void navigator.clipboard?.writeText(text).then(() => api.toast.success("Copied."), () => api.toast.error("The browser did not allow copying."));
-    },
-    mute: (symbol) => {
-      const { settings: current, change: set } = latest.current;
-      set({ muted: { ...unexpired(current.muted), [symbol]: Date.now() + MUTE_MS } });
-      api.toast.info(`${symbol} is muted for 1 h in this browser.`);
-    },
-    review: (alert) => latest.current.review(alert),
-    fold: (incident) => setFolded((old) => toggled(old, incident)),
-    unfold: (incident) => setUnfolded((old) => toggled(old, incident)),
-  }), []);
-  const marketAct = React.useMemo<MarketActions>(() => ({
-    show: (label, symbols) => (latest.current.change({ ...NO_FILTERS, group: { label, symbols } }), setTab("alerts"), listRef.current?.scrollTo(0, 0)),
-    muteRest: (symbols) => latest.current.change({ restMuted: { until: Date.now() + MUTE_MS, symbols } }),
-    mute: (symbols) => latest.current.change({ muted: { ...unexpired(latest.current.settings.muted), ...Object.fromEntries(symbols.map((symbol) => [symbol, Date.now() + MUTE_MS])) } }),
-    filterSymbol: (symbol) => (latest.current.change({ ...NO_FILTERS, search: symbol }), setTab("alerts")),
-  }), []);
+  const act = React.useMemo<Actions>(
+    () => ({
+      toggle: (id) => setExpanded((old) => (old === id ? null : id)),
+      focus: setFocused,
+      chart: (symbol) => latest.current.host.openChart(symbol),
+      copy: (alert) => {
+        const text = `${alertSentence(alert)} ${words(alert.severity)}, ${methodName(alert.method)} ${scoreText(alert.score, unitOf(alert.method))}, ${new Date(alert.timestamp).toISOString()}`;
+        void navigator.clipboard?.writeText(text).then(
+          () => api.toast.success("Copied."),
+          () => api.toast.error("The browser did not allow copying."),
+        );
+      },
+      mute: (symbol) => {
+        const { settings: current, change: set } = latest.current;
+        set({ muted: { ...unexpired(current.muted), [symbol]: Date.now() + MUTE_MS } });
+        api.toast.info(`${symbol} is muted for 1 h in this browser.`);
+      },
+      review: (alert) => latest.current.review(alert),
+      fold: (incident) => setFolded((old) => toggled(old, incident)),
+      unfold: (incident) => setUnfolded((old) => toggled(old, incident)),
+    }),
+    [],
+  );
+  const marketAct = React.useMemo<MarketActions>(
+    () => ({
+      show: (label, symbols) => (
+        latest.current.change({ ...NO_FILTERS, group: { label, symbols } }),
+        setTab("alerts"),
+        listRef.current?.scrollTo(0, 0)
+      ),
+      muteRest: (symbols) => latest.current.change({ restMuted: { until: Date.now() + MUTE_MS, symbols } }),
+      mute: (symbols) =>
+        latest.current.change({
+          muted: {
+            ...unexpired(latest.current.settings.muted),
+            ...Object.fromEntries(symbols.map((symbol) => [symbol, Date.now() + MUTE_MS])),
+          },
+        }),
+      filterSymbol: (symbol) => (latest.current.change({ ...NO_FILTERS, search: symbol }), setTab("alerts")),
+    }),
+    [],
+  );
 
   // News is told aloud: to a screen reader (HIGH and up), by sound and by notification as the settings say.
   React.useEffect(() => {
@@ -2465,8 +3866,10 @@ function Component(): React.ReactElement {
         setAnnouncement(`${words(alert.severity)}: ${alertSentence(alert)}`);
       }
       try {
-        if (reaches(alert.severity, current.sound) && mayAnnounce("sound")) void beep(alert.severity).catch(() => undefined);
-        if (reaches(alert.severity, current.notify) && mayAnnounce("notify")) notify(alert, () => (setTab("alerts"), setExpanded(alert.id)));
+        if (reaches(alert.severity, current.sound) && mayAnnounce("sound"))
+          void beep(alert.severity).catch(() => undefined);
+        if (reaches(alert.severity, current.notify) && mayAnnounce("notify"))
+          notify(alert, () => (setTab("alerts"), setExpanded(alert.id)));
       } catch {
         // Some browsers have the names and not the thing; the alert is on screen all the same.
       }
@@ -2486,7 +3889,11 @@ function Component(): React.ReactElement {
     if (box && top < box.scrollTop) box.scrollTop = top;
     else if (box && top + height > box.scrollTop + box.clientHeight) box.scrollTop = top + height - box.clientHeight;
     setFocused(key);
-    requestAnimationFrame(() => requestAnimationFrame(() => box?.querySelector<HTMLElement>(`[data-key="${CSS.escape(key)}"]`)?.focus({ preventScroll: true })));
+    requestAnimationFrame(() =>
+      requestAnimationFrame(() =>
+        box?.querySelector<HTMLElement>(`[data-key="${CSS.escape(key)}"]`)?.focus({ preventScroll: true }),
+      ),
+    );
   };
 
   const onKeyDown = (event: React.KeyboardEvent) => {
@@ -2511,7 +3918,10 @@ function Component(): React.ReactElement {
       m: alert && (() => act.mute(alert.symbol)),
       a: alert && (() => act.review(alert)),
       "/": () => (searchRef.current ? searchRef.current.focus() : setMenu("filter")),
-      l: () => change({ layout: LAYOUTS[(LAYOUTS.findIndex(({ layout }) => layout === settings.layout) + 1) % LAYOUTS.length]!.layout }),
+      l: () =>
+        change({
+          layout: LAYOUTS[(LAYOUTS.findIndex(({ layout }) => layout === settings.layout) + 1) % LAYOUTS.length]!.layout,
+        }),
       p: () => setPaused((old) => !old),
       g: release,
       "?": () => setMenu("keys"),
@@ -2523,43 +3933,156 @@ function Component(): React.ReactElement {
     action();
   };
 
-  const mutedCount = Object.keys(unexpired(settings.muted, now)).length + (settings.restMuted && settings.restMuted.until > now ? 1 : 0);
-  const pill = list.waiting > 0 || paused ? (
-    <button type="button" className={`pill${paused ? " paused" : ""}`} onClick={release} title={paused ? "Resume" : "Show the new alerts (G)"}>
-      <Icon name={paused ? "play" : "up"} size={12} />{paused ? `Paused ${list.waiting || ""}` : <>{list.waiting}<span className="only-n">new</span></>}
-      {list.waitingCritical > 0 && <em className={paused ? "only-n" : ""}><Severity severity="CRITICAL" size={12} />{list.waitingCritical}</em>}
-    </button>
-  ) : null;
+  const mutedCount =
+    Object.keys(unexpired(settings.muted, now)).length + (settings.restMuted && settings.restMuted.until > now ? 1 : 0);
+  const pill =
+    list.waiting > 0 || paused ? (
+      <button
+        type="button"
+        className={`pill${paused ? " paused" : ""}`}
+        onClick={release}
+        title={paused ? "Resume" : "Show the new alerts (G)"}
+      >
+        <Icon name={paused ? "play" : "up"} size={12} />
+        {paused ? (
+          `Paused ${list.waiting || ""}`
+        ) : (
+          <>
+            {list.waiting}
+            <span className="only-n">new</span>
+          </>
+        )}
+        {list.waitingCritical > 0 && (
+          <em className={paused ? "only-n" : ""}>
+            <Severity severity="CRITICAL" size={12} />
+            {list.waitingCritical}
+          </em>
+        )}
+      </button>
+    ) : null;
   const activeFilters = names.length;
-  const sourceText = pad.feed ? `${titled(pad.feed.venue)} · ${span(pad.feed.interval)} · ${pad.feed.symbols} symbols` : "";
+  const sourceText = pad.feed
+    ? `${titled(pad.feed.venue)} · ${span(pad.feed.interval)} · ${pad.feed.symbols} symbols`
+    : "";
   const toggleSeverity = (severity: string) => change({ hiddenSeverities: flip(settings.hiddenSeverities, severity) });
 
   return (
-    <section ref={rootRef} className={`aa${frozen ? " frozen" : ""}`} data-theme={theme} aria-label="Anomalies" tabIndex={-1} onKeyDown={onKeyDown}>
+    <section
+      ref={rootRef}
+      className={`aa${frozen ? " frozen" : ""}`}
+      data-theme={theme}
+      aria-label="Anomalies"
+      tabIndex={-1}
+      onKeyDown={onKeyDown}
+    >
       <header className="hd">
         <span className="title only-t">Anomalies</span>
         <Badge state={badge} reason={pad.feed?.reason ?? ""} />
-        <span className="t2 ell src only-l" title={sourceText}>{sourceText}</span>
-        {wide && <><span className="sep" /><Search value={settings.search} inputRef={searchRef} onChange={(search) => change({ search })} /></>}
+        <span className="t2 ell src only-l" title={sourceText}>
+          {sourceText}
+        </span>
+        {wide && (
+          <>
+            <span className="sep" />
+            <Search value={settings.search} inputRef={searchRef} onChange={(search) => change({ search })} />
+          </>
+        )}
         <span className="grow only-s" />
-        <span className="only-m"><SeverityToggles counts={counts} hidden={settings.hiddenSeverities} onToggle={toggleSeverity} /></span>
-        <IconButton icon="filter" label="Filters" on={menu === "filter"} count={activeFilters} onClick={() => setMenu("filter")} />
-        {wide && host.active && <Toggle className="only-xl" on={settings.onlyActive} label={<><Icon name="chart" />Active</>} onClick={() => change({ onlyActive: !settings.onlyActive })} />}
-        {wide && host.account && <Toggle className="only-xl" on={settings.onlyPositions} label={<><Icon name="user" />Positions</>} onClick={() => change({ onlyPositions: !settings.onlyPositions })} />}
+        <span className="only-m">
+          <SeverityToggles counts={counts} hidden={settings.hiddenSeverities} onToggle={toggleSeverity} />
+        </span>
+        <IconButton
+          icon="filter"
+          label="Filters"
+          on={menu === "filter"}
+          count={activeFilters}
+          onClick={() => setMenu("filter")}
+        />
+        {wide && host.active && (
+          <Toggle
+            className="only-xl"
+            on={settings.onlyActive}
+            label={
+              <>
+                <Icon name="chart" />
+                Active
+              </>
+            }
+            onClick={() => change({ onlyActive: !settings.onlyActive })}
+          />
+        )}
+        {wide && host.account && (
+          <Toggle
+            className="only-xl"
+            on={settings.onlyPositions}
+            label={
+              <>
+                <Icon name="user" />
+                Positions
+              </>
+            }
+            onClick={() => change({ onlyPositions: !settings.onlyPositions })}
+          />
+        )}
         <span className="grow only-l" />
-        <button type="button" className="ctl lay" aria-label={`Layout: ${settings.layout}`} aria-haspopup="dialog" onClick={() => setMenu("layout")}><Icon name={settings.layout} /><span className="lay-tx">{words(settings.layout)}</span><Icon name="down" size={10} /></button>
-        <IconButton icon={settings.sound === "OFF" ? "mute" : "sound"} label={settings.sound === "OFF" ? "Sound is off" : `Sound: ${settings.sound.toLowerCase()} and up`} on={settings.sound !== "OFF"} className="k-sound" onClick={() => (settings.sound === "OFF" ? (void beep(settings.soundOn), change({ sound: settings.soundOn })) : change({ sound: "OFF" }))} />
-        <IconButton icon={paused ? "play" : "pause"} label={paused ? "Resume (P)" : "Pause (P)"} on={paused} onClick={() => (paused ? release() : setPaused(true))} />
+        <button
+          type="button"
+          className="ctl lay"
+          aria-label={`Layout: ${settings.layout}`}
+          aria-haspopup="dialog"
+          onClick={() => setMenu("layout")}
+        >
+          <Icon name={settings.layout} />
+          <span className="lay-tx">{words(settings.layout)}</span>
+          <Icon name="down" size={10} />
+        </button>
+        <IconButton
+          icon={settings.sound === "OFF" ? "mute" : "sound"}
+          label={settings.sound === "OFF" ? "Sound is off" : `Sound: ${settings.sound.toLowerCase()} and up`}
+          on={settings.sound !== "OFF"}
+          className="k-sound"
+          onClick={() =>
+            settings.sound === "OFF"
+              ? (void beep(settings.soundOn), change({ sound: settings.soundOn }))
+              : change({ sound: "OFF" })
+          }
+        />
+        <IconButton
+          icon={paused ? "play" : "pause"}
+          label={paused ? "Resume (P)" : "Pause (P)"}
+          on={paused}
+          onClick={() => (paused ? release() : setPaused(true))}
+        />
         <IconButton icon="gear" label="Settings" on={menu === "settings"} onClick={() => setMenu("settings")} />
       </header>
-      {wide ? <Summary market={market} act={marketAct} /> : market.known || status.error ? <StressLine market={market} onOpen={() => setTab("market")} /> : <div className="strip"><Bones widths={[14, 48, 28]} /></div>}
+      {wide ? (
+        <Summary market={market} act={marketAct} />
+      ) : market.known || status.error ? (
+        <StressLine market={market} onOpen={() => setTab("market")} />
+      ) : (
+        <div className="strip">
+          <Bones widths={[14, 48, 28]} />
+        </div>
+      )}
       {!wide && (
         <div className="tabs">
-          <div className="tabl" role="tablist" aria-label="Views">{(["alerts", "market"] as const).map((name) => (
-            <button key={name} type="button" role="tab" aria-selected={tab === name} className={tab === name ? "on" : ""} onClick={() => setTab(name)}>
-              {words(name)}{name === "alerts" ? status.loaded && <span className="cnt num">{open}</span> : market.worst && <Severity severity={market.worst} size={10} mute={frozen} />}
-            </button>
-          ))}</div>
+          <div className="tabl" role="tablist" aria-label="Views">
+            {(["alerts", "market"] as const).map((name) => (
+              <button
+                key={name}
+                type="button"
+                role="tab"
+                aria-selected={tab === name}
+                className={tab === name ? "on" : ""}
+                onClick={() => setTab(name)}
+              >
+                {words(name)}
+                {name === "alerts"
+                  ? status.loaded && <span className="cnt num">{open}</span>
+                  : market.worst && <Severity severity={market.worst} size={10} mute={frozen} />}
+              </button>
+            ))}
+          </div>
           {pill}
         </div>
       )}
@@ -2567,27 +4090,111 @@ function Component(): React.ReactElement {
       <div className="body">
         {(wide || tab === "alerts") && (
           <div className="col-list" style={wide ? undefined : { flex: "1 1 0" }}>
-            {wide && <div className="listhd"><b className="t1">Alerts</b>{status.loaded && <span className="num">{open} open</span>}{list.folded > 0 && <span>{list.folded} folded in incidents</span>}{pill}</div>}
-            {settings.layout === "table" && list.items.length > 0 && <TableHead sort={settings.sort} onSort={(sort) => change({ sort })} />}
+            {wide && (
+              <div className="listhd">
+                <b className="t1">Alerts</b>
+                {status.loaded && <span className="num">{open} open</span>}
+                {list.folded > 0 && <span>{list.folded} folded in incidents</span>}
+                {pill}
+              </div>
+            )}
+            {settings.layout === "table" && list.items.length > 0 && (
+              <TableHead sort={settings.sort} onSort={(sort) => change({ sort })} />
+            )}
             {list.items.length > 0 ? (
-              <AlertList list={list} listRef={listRef} layout={settings.layout} reviewMode={reviewMode} focused={focused} marketNow={marketNow} now={now} flash={flash} host={host} settings={settings} pad={pad} width={listWidth} act={act} onHeight={setExpandedHeight}
-                onReading={(part) => setReading((old) => (Object.entries(part).every(([name, value]) => old[name as "scrolled"] === value) ? old : { ...old, ...part }))} />
+              <AlertList
+                list={list}
+                listRef={listRef}
+                layout={settings.layout}
+                reviewMode={reviewMode}
+                focused={focused}
+                marketNow={marketNow}
+                now={now}
+                flash={flash}
+                host={host}
+                settings={settings}
+                pad={pad}
+                width={listWidth}
+                act={act}
+                onHeight={setExpandedHeight}
+                onReading={(part) =>
+                  setReading((old) =>
+                    Object.entries(part).every(([name, value]) => old[name as "scrolled"] === value)
+                      ? old
+                      : { ...old, ...part },
+                  )
+                }
+              />
             ) : (
-              <EmptyState pad={pad} names={names} hidden={list.hidden} waiting={list.waiting} onReset={() => change({ ...NO_FILTERS, muted: {}, restMuted: null })} onEdit={() => setMenu("filter")} onSettings={() => setMenu("settings")} />
+              <EmptyState
+                pad={pad}
+                names={names}
+                hidden={list.hidden}
+                waiting={list.waiting}
+                onReset={() => change({ ...NO_FILTERS, muted: {}, restMuted: null })}
+                onEdit={() => setMenu("filter")}
+                onSettings={() => setMenu("settings")}
+              />
             )}
           </div>
         )}
-        {(wide || tab === "market") && <MarketColumn market={market} pad={pad} width={wide ? width - LIST_WIDTH : width} now={marketNow} act={marketAct} summary={!wide} />}
+        {(wide || tab === "market") && (
+          <MarketColumn
+            market={market}
+            pad={pad}
+            width={wide ? width - LIST_WIDTH : width}
+            now={marketNow}
+            act={marketAct}
+            summary={!wide}
+          />
+        )}
       </div>
       <footer className="ft">
         <span className="ell grow num">
-          {status.loaded ? <>{open} open<span className="only-n"> · {store.entries.length - open} closed</span>{list.hidden > 0 && ` · ${list.hidden} hidden`}{mutedCount > 0 && <> · {mutedCount} muted <button type="button" className="lnk und" onClick={() => change({ muted: {}, restMuted: null })}>unmute</button></>}{store.skipped > 0 && ` · ${store.skipped} messages skipped`}</> : status.error ? `${status.error} · attempt ${status.attempt}` : "Loading…"}
+          {status.loaded ? (
+            <>
+              {open} open<span className="only-n"> · {store.entries.length - open} closed</span>
+              {list.hidden > 0 && ` · ${list.hidden} hidden`}
+              {mutedCount > 0 && (
+                <>
+                  {" "}
+                  · {mutedCount} muted{" "}
+                  <button type="button" className="lnk und" onClick={() => change({ muted: {}, restMuted: null })}>
+                    unmute
+                  </button>
+                </>
+              )}
+              {store.skipped > 0 && ` · ${store.skipped} messages skipped`}
+            </>
+          ) : status.error ? (
+            `${status.error} · attempt ${status.attempt}`
+          ) : (
+            "Loading…"
+          )}
           {pad.feed?.source === "simulated" && <span className="only-n"> · simulated market: not real prices</span>}
         </span>
-        <span className="only-t keyhints"><kbd>J</kbd><kbd>K</kbd> move <kbd>↵</kbd> expand <kbd>M</kbd> mute <kbd>P</kbd> pause <button type="button" className="lnk" aria-label="All keys" onClick={() => setMenu("keys")}><kbd>?</kbd> keys</button></span>
+        <span className="only-t keyhints">
+          <kbd>J</kbd>
+          <kbd>K</kbd> move <kbd>↵</kbd> expand <kbd>M</kbd> mute <kbd>P</kbd> pause{" "}
+          <button type="button" className="lnk" aria-label="All keys" onClick={() => setMenu("keys")}>
+            <kbd>?</kbd> keys
+          </button>
+        </span>
       </footer>
-      <p className="vh" aria-live="polite">{announcement}</p>
-      {menu === "filter" && <FilterMenu settings={settings} change={change} host={host} counts={counts} sectors={pad.sectors} shown={list.shown} onClose={() => setMenu(null)} />}
+      <p className="vh" aria-live="polite">
+        {announcement}
+      </p>
+      {menu === "filter" && (
+        <FilterMenu
+          settings={settings}
+          change={change}
+          host={host}
+          counts={counts}
+          sectors={pad.sectors}
+          shown={list.shown}
+          onClose={() => setMenu(null)}
+        />
+      )}
       {menu === "layout" && <LayoutMenu settings={settings} change={change} onClose={() => setMenu(null)} />}
       {menu === "settings" && <SettingsMenu settings={settings} change={change} onClose={() => setMenu(null)} />}
       {menu === "keys" && <KeysMenu onClose={() => setMenu(null)} />}
@@ -2595,7 +4202,8 @@ function Component(): React.ReactElement {
   );
 }
 
-const unexpired = (muted: Record<string, number>, now = Date.now()) => Object.fromEntries(Object.entries(muted).filter(([, until]) => until > now));
+const unexpired = (muted: Record<string, number>, now = Date.now()) =>
+  Object.fromEntries(Object.entries(muted).filter(([, until]) => until > now));
 
 interface AlertListProps {
   list: List;
@@ -2617,7 +4225,23 @@ interface AlertListProps {
 }
 
 /** Only what is in sight (and a little more) is in the page; the rest is a height. */
-function AlertList({ list, listRef, layout, reviewMode, focused, marketNow, now, flash, host, settings, pad, width, act, onHeight, onReading }: AlertListProps) {
+function AlertList({
+  list,
+  listRef,
+  layout,
+  reviewMode,
+  focused,
+  marketNow,
+  now,
+  flash,
+  host,
+  settings,
+  pad,
+  width,
+  act,
+  onHeight,
+  onReading,
+}: AlertListProps) {
   const [view, setView] = React.useState({ top: 0, height: 900 });
   const hover = React.useRef<ReturnType<typeof setTimeout>>();
   const tell = React.useRef(onReading);
@@ -2639,7 +4263,11 @@ function AlertList({ list, listRef, layout, reviewMode, focused, marketNow, now,
   const hasFocus = list.items.slice(from, to).some((item) => item.key === focused);
   const firstAlert = list.items.slice(from, to).find((item) => item.kind === "alert")?.key;
   return (
-    <div ref={listRef} className="list" role="feed" aria-label="Alerts, newest first"
+    <div
+      ref={listRef}
+      className="list"
+      role="feed"
+      aria-label="Alerts, newest first"
       onScroll={(event) => {
         const box = event.currentTarget;
         setView({ top: box.scrollTop, height: box.clientHeight });
@@ -2648,11 +4276,30 @@ function AlertList({ list, listRef, layout, reviewMode, focused, marketNow, now,
       onMouseEnter={() => (hover.current = setTimeout(() => onReading({ hovered: true }), HOVER_READS_MS))}
       onMouseLeave={() => (clearTimeout(hover.current), onReading({ hovered: false }))}
       onFocus={() => onReading({ focusedIn: true })}
-      onBlur={(event) => !event.currentTarget.contains(event.relatedTarget) && onReading({ focusedIn: false })}>
+      onBlur={(event) => !event.currentTarget.contains(event.relatedTarget) && onReading({ focusedIn: false })}
+    >
       <div style={{ height: list.height, position: "relative" }}>
         {list.items.slice(from, to).map((item, i) => (
-          <div key={item.key} className={`slot${item.kind === "incident" ? ` inc r-${item.anomaly.severity}${isOpen(item.anomaly) ? "" : " closed"}` : item.kind === "more" || item.nested ? " in" : ""}`} style={{ transform: `translateY(${list.tops[from + i]}px)` }}>
-            <ListItem item={item} layout={layout} reviewMode={reviewMode} focused={item.key === focused || (!hasFocus && item.key === firstAlert)} marketNow={marketNow} now={now} flash={flash} host={host} settings={settings} pad={pad} width={width} act={act} onHeight={onHeight} />
+          <div
+            key={item.key}
+            className={`slot${item.kind === "incident" ? ` inc r-${item.anomaly.severity}${isOpen(item.anomaly) ? "" : " closed"}` : item.kind === "more" || item.nested ? " in" : ""}`}
+            style={{ transform: `translateY(${list.tops[from + i]}px)` }}
+          >
+            <ListItem
+              item={item}
+              layout={layout}
+              reviewMode={reviewMode}
+              focused={item.key === focused || (!hasFocus && item.key === firstAlert)}
+              marketNow={marketNow}
+              now={now}
+              flash={flash}
+              host={host}
+              settings={settings}
+              pad={pad}
+              width={width}
+              act={act}
+              onHeight={onHeight}
+            />
           </div>
         ))}
       </div>
@@ -2660,17 +4307,69 @@ function AlertList({ list, listRef, layout, reviewMode, focused, marketNow, now,
   );
 }
 
-function ListItem({ item, layout, reviewMode, focused, marketNow, now, flash, host, settings, pad, width, act, onHeight }: Omit<AlertListProps, "list" | "listRef" | "onReading" | "focused"> & { item: Item; focused: boolean }) {
-  if (item.kind === "incident") return <IncidentRow item={item} age={age(marketNow - item.anomaly.timestamp)} act={act} />;
+function ListItem({
+  item,
+  layout,
+  reviewMode,
+  focused,
+  marketNow,
+  now,
+  flash,
+  host,
+  settings,
+  pad,
+  width,
+  act,
+  onHeight,
+}: Omit<AlertListProps, "list" | "listRef" | "onReading" | "focused"> & { item: Item; focused: boolean }) {
+  if (item.kind === "incident")
+    return <IncidentRow item={item} age={age(marketNow - item.anomaly.timestamp)} act={act} />;
   if (item.kind === "more") {
-    return <div role="article"><button type="button" className="morerow" onClick={() => act.unfold(item.incident)}><span className="grow ell">{item.rest ? `Show ${item.rest} more` : "Show fewer"}<span className="only-n"> · sorted by |score|</span></span><span className="num only-n">{item.from === null ? "" : `${percent(item.from)} to ${percent(item.to)}`}</span></button></div>;
+    return (
+      <div role="article">
+        <button type="button" className="morerow" onClick={() => act.unfold(item.incident)}>
+          <span className="grow ell">
+            {item.rest ? `Show ${item.rest} more` : "Show fewer"}
+            <span className="only-n"> · sorted by |score|</span>
+          </span>
+          <span className="num only-n">{item.from === null ? "" : `${percent(item.from)} to ${percent(item.to)}`}</span>
+        </button>
+      </div>
+    );
   }
   const { alert } = item.entry;
-  const props: RowProps = { alert, reviewMode, age: age(marketNow - alert.timestamp), nested: item.nested, expanded: item.expanded, focused, fresh: flash && now - item.entry.arrived < FLASH_MS, step: host.priceStep(alert.symbol), act };
+  const props: RowProps = {
+    alert,
+    reviewMode,
+    age: age(marketNow - alert.timestamp),
+    nested: item.nested,
+    expanded: item.expanded,
+    focused,
+    fresh: flash && now - item.entry.arrived < FLASH_MS,
+    step: host.priceStep(alert.symbol),
+    act,
+  };
   return (
     <>
-      {layout === "cards" && !item.nested ? <CardRow {...props} width={width} /> : layout === "table" && !item.nested ? <TableRow {...props} /> : <CompactRow {...props} />}
-      {item.expanded && <Details alert={alert} reviewMode={reviewMode} pad={pad} host={host} settings={settings} width={width} act={act} onHeight={onHeight} />}
+      {layout === "cards" && !item.nested ? (
+        <CardRow {...props} width={width} />
+      ) : layout === "table" && !item.nested ? (
+        <TableRow {...props} />
+      ) : (
+        <CompactRow {...props} />
+      )}
+      {item.expanded && (
+        <Details
+          alert={alert}
+          reviewMode={reviewMode}
+          pad={pad}
+          host={host}
+          settings={settings}
+          width={width}
+          act={act}
+          onHeight={onHeight}
+        />
+      )}
     </>
   );
 }
@@ -2679,33 +4378,124 @@ function Banner({ pad, stale, now }: { pad: Pad; stale: boolean; now: number }) 
   const { status } = pad;
   if (!status.online && status.lostAt !== null && status.loaded) {
     const wait = status.retryAt === null ? 0 : Math.max(0, Math.ceil((status.retryAt - now) / 1000));
-    return <div className="banner off" role="status"><Icon name="plug" /><span>Connection lost {clock(status.lostAt, true)}. {wait > 0 ? `Next try in ${wait} s.` : "Trying again…"} <span className="only-m t2">Missed alerts load on return.</span></span><span className="x"><Button label="Retry now" onClick={() => pad.retryNow()} /></span></div>;
+    return (
+      <div className="banner off" role="status">
+        <Icon name="plug" />
+        <span>
+          Connection lost {clock(status.lostAt, true)}. {wait > 0 ? `Next try in ${wait} s.` : "Trying again…"}{" "}
+          <span className="only-m t2">Missed alerts load on return.</span>
+        </span>
+        <span className="x">
+          <Button label="Retry now" onClick={() => pad.retryNow()} />
+        </span>
+      </div>
+    );
   }
-  if (stale && pad.feed) return <div className="banner" role="status"><Icon name="clock" /><span>No prices from {titled(pad.feed.venue)} for {longAge(pad.feedAgeMs(now) ?? 0)}: no new alert can appear.</span></div>;
+  if (stale && pad.feed)
+    return (
+      <div className="banner" role="status">
+        <Icon name="clock" />
+        <span>
+          No prices from {titled(pad.feed.venue)} for {longAge(pad.feedAgeMs(now) ?? 0)}: no new alert can appear.
+        </span>
+      </div>
+    );
   return null;
 }
 
-function EmptyState({ pad, names, hidden, waiting, onReset, onEdit, onSettings }: { pad: Pad; names: string[]; hidden: number; waiting: number; onReset: () => void; onEdit: () => void; onSettings: () => void }) {
+function EmptyState({
+  pad,
+  names,
+  hidden,
+  waiting,
+  onReset,
+  onEdit,
+  onSettings,
+}: {
+  pad: Pad;
+  names: string[];
+  hidden: number;
+  waiting: number;
+  onReset: () => void;
+  onEdit: () => void;
+  onSettings: () => void;
+}) {
   const { status, feed, store } = pad;
   if (!status.loaded && !status.error) {
-    return <div className="list skel" aria-busy="true" aria-label="Loading">{Array.from({ length: 40 }, (_, i) => <div key={i} className="row"><span className="sk" style={{ width: 12 }} /><span className="sk" style={{ width: 48 + ((i * 37) % 40) }} /><span className="sp sk" style={{ width: 60 }} /><span className="sk" /><span className="sk" /><span className="me sk" /><span className="sk" /></div>)}</div>;
+    return (
+      <div className="list skel" aria-busy="true" aria-label="Loading">
+        {Array.from({ length: 40 }, (_, i) => (
+          <div key={i} className="row">
+            <span className="sk" style={{ width: 12 }} />
+            <span className="sk" style={{ width: 48 + ((i * 37) % 40) }} />
+            <span className="sp sk" style={{ width: 60 }} />
+            <span className="sk" />
+            <span className="sk" />
+            <span className="me sk" />
+            <span className="sk" />
+          </div>
+        ))}
+      </div>
+    );
   }
   if (!status.loaded) {
     return (
-      <div className="state"><span className="ic"><Icon name="warning" size={18} /></span><h2>Cannot reach the alert server</h2>
-        <p>{pad.server} does not answer ({status.error}). Start it with <b>manage.py up</b> or change the address.</p>
-        <div className="acts"><Button label="Retry" primary onClick={() => pad.retryNow()} /><Button label="Change address" onClick={onSettings} /><Button label="Copy details" onClick={() => void navigator.clipboard?.writeText(`${pad.server}: ${status.error}, attempt ${status.attempt}, ${new Date().toISOString()}`)} /></div></div>
+      <div className="state">
+        <span className="ic">
+          <Icon name="warning" size={18} />
+        </span>
+        <h2>Cannot reach the alert server</h2>
+        <p>
+          {pad.server} does not answer ({status.error}). Start it with <b>manage.py up</b> or change the address.
+        </p>
+        <div className="acts">
+          <Button label="Retry" primary onClick={() => pad.retryNow()} />
+          <Button label="Change address" onClick={onSettings} />
+          <Button
+            label="Copy details"
+            onClick={() =>
+              void navigator.clipboard?.writeText(
+                `${pad.server}: ${status.error}, attempt ${status.attempt}, ${new Date().toISOString()}`,
+              )
+            }
+          />
+        </div>
+      </div>
     );
   }
   if (hidden > 0 && (names.length > 0 || waiting === 0)) {
     return (
-      <div className="state"><span className="ic"><Icon name="filter" size={18} /></span><h2>No alert matches the filters</h2>
-        <p>{hidden} {hidden === 1 ? "is" : "are"} hidden by: {names.join(" · ") || "mutes"}.</p>
-        <div className="acts"><Button label="Reset filters" primary onClick={onReset} /><Button label="Edit filters" onClick={onEdit} /></div></div>
+      <div className="state">
+        <span className="ic">
+          <Icon name="filter" size={18} />
+        </span>
+        <h2>No alert matches the filters</h2>
+        <p>
+          {hidden} {hidden === 1 ? "is" : "are"} hidden by: {names.join(" · ") || "mutes"}.
+        </p>
+        <div className="acts">
+          <Button label="Reset filters" primary onClick={onReset} />
+          <Button label="Edit filters" onClick={onEdit} />
+        </div>
+      </div>
     );
   }
-  const watching = !feed ? "Waiting for the first prices." : feed.state === "warming" ? `Getting to know ${feed.symbols} symbols on ${titled(feed.venue)}: the detectors are warming up.` : `Watching ${feed.symbols} symbols on ${titled(feed.venue)}.`;
-  return <div className="state"><span className="ic"><Icon name="check" size={18} /></span><h2>All quiet</h2><p>{watching} {store.newest > 0 && `The last anomaly was ${longAge(pad.marketNow() - store.newest)} ago.`}</p></div>;
+  const watching = !feed
+    ? "Waiting for the first prices."
+    : feed.state === "warming"
+      ? `Getting to know ${feed.symbols} symbols on ${titled(feed.venue)}: the detectors are warming up.`
+      : `Watching ${feed.symbols} symbols on ${titled(feed.venue)}.`;
+  return (
+    <div className="state">
+      <span className="ic">
+        <Icon name="check" size={18} />
+      </span>
+      <h2>All quiet</h2>
+      <p>
+        {watching} {store.newest > 0 && `The last anomaly was ${longAge(pad.marketNow() - store.newest)} ago.`}
+      </p>
+    </div>
+  );
 }
 
 // --- 14 Style ---------------------------------------------------------------------------------------------------------

@@ -29,7 +29,9 @@ test("it parses, imports and exports nothing, and ends in the component", () => 
 });
 
 test("it evaluates with nothing but React and api, and renders its first load", () => {
-  const script = ts.transpileModule(pasted, { compilerOptions: { target: ts.ScriptTarget.ES2022, jsx: ts.JsxEmit.React, module: ts.ModuleKind.ESNext } }).outputText;
+  const script = ts.transpileModule(pasted, {
+    compilerOptions: { target: ts.ScriptTarget.ES2022, jsx: ts.JsxEmit.React, module: ts.ModuleKind.ESNext },
+  }).outputText;
   const body = script.trimEnd().replace(/Component;$/, "return Component;");
   const Component = new Function("React", "api", body)(React, minimalApi) as () => React.ReactElement;
   vi.spyOn(console, "error").mockImplementation(() => undefined); // layout effects have no meaning in a string
@@ -39,5 +41,9 @@ test("it evaluates with nothing but React and api, and renders its first load", 
 });
 
 test("strings that look like imports are left alone", () => {
-  expect(built('import React from "react";\nexport const a = "import x from \'y\'; export default z";\nfunction Component() {}\nexport default Component;\n')).toBe('const a = "import x from \'y\'; export default z";\nfunction Component() {}\n\nComponent\n');
+  expect(
+    built(
+      'import React from "react";\nexport const a = "import x from \'y\'; export default z";\nfunction Component() {}\nexport default Component;\n',
+    ),
+  ).toBe("const a = \"import x from 'y'; export default z\";\nfunction Component() {}\n\nComponent\n");
 });

@@ -1,7 +1,31 @@
 import { readFileSync } from "node:fs";
 import fc from "fast-check";
 import { describe, expect, it, test } from "vitest";
-import { type Alert, type Feed, type MarketAnomaly, type Stress, alertSentence, canonical, chartPoints, coinOf, marketSentence, normaliseAlert, normaliseFeed, normaliseMarket, normaliseSectors, normaliseStress, ordinal, percent, price, roundTogether, scoreText, signed, span, splitSymbol, toTime } from "../tealstreet/component";
+import {
+  type Alert,
+  type Feed,
+  type MarketAnomaly,
+  type Stress,
+  alertSentence,
+  canonical,
+  chartPoints,
+  coinOf,
+  marketSentence,
+  normaliseAlert,
+  normaliseFeed,
+  normaliseMarket,
+  normaliseSectors,
+  normaliseStress,
+  ordinal,
+  percent,
+  price,
+  roundTogether,
+  scoreText,
+  signed,
+  span,
+  splitSymbol,
+  toTime,
+} from "../tealstreet/component";
 
 interface Row {
   name: string;
@@ -10,9 +34,18 @@ interface Row {
   frame: { type: string; data: Record<string, unknown> };
 }
 const NOW = 1_621_424_200_000;
-const rows: Row[] = readFileSync(new URL("../../tests/data/frames.jsonl", import.meta.url), "utf8").trim().split("\n").map((line) => JSON.parse(line));
-const readers: Record<string, (raw: unknown, now: number) => object | null> = { alert: normaliseAlert, market: normaliseMarket, stress: normaliseStress, feed: normaliseFeed };
-const read = (frame: Row["frame"]) => readers[frame.type]!(frame.data, NOW) as Alert | MarketAnomaly | Stress | Feed | null;
+const rows: Row[] = readFileSync(new URL("../../tests/data/frames.jsonl", import.meta.url), "utf8")
+  .trim()
+  .split("\n")
+  .map((line) => JSON.parse(line));
+const readers: Record<string, (raw: unknown, now: number) => object | null> = {
+  alert: normaliseAlert,
+  market: normaliseMarket,
+  stress: normaliseStress,
+  feed: normaliseFeed,
+};
+const read = (frame: Row["frame"]) =>
+  readers[frame.type]!(frame.data, NOW) as Alert | MarketAnomaly | Stress | Feed | null;
 const camel = (name: string) => name.replace(/_(\w)/g, (_, letter: string) => letter.toUpperCase());
 
 describe("golden frames, the same that pytest reads", () => {
@@ -25,62 +58,118 @@ describe("golden frames, the same that pytest reads", () => {
     }
   });
 
-  test.each(rows.filter((row) => row.canonical).map((row) => [row.name, row] as const))("%s: camelCase keys mean the same", (_, row) => {
-    const foreign = { ...row.frame, data: Object.fromEntries(Object.entries(row.frame.data).map(([key, value]) => [camel(key), value])) };
-    expect(read(foreign)).toEqual(read(row.frame));
-  });
+  test.each(rows.filter((row) => row.canonical).map((row) => [row.name, row] as const))(
+    "%s: camelCase keys mean the same",
+    (_, row) => {
+      const foreign = {
+        ...row.frame,
+        data: Object.fromEntries(Object.entries(row.frame.data).map(([key, value]) => [camel(key), value])),
+      };
+      expect(read(foreign)).toEqual(read(row.frame));
+    },
+  );
 });
 
 describe("whatever a publisher sends", () => {
-  const isShowable = (value: unknown): boolean => (typeof value === "number" ? Number.isFinite(value) : Array.isArray(value) ? value.every(isShowable) : typeof value === "object" && value !== null ? Object.values(value).every(isShowable) : true);
+  const isShowable = (value: unknown): boolean =>
+    typeof value === "number"
+      ? Number.isFinite(value)
+      : Array.isArray(value)
+        ? value.every(isShowable)
+        : typeof value === "object" && value !== null
+          ? Object.values(value).every(isShowable)
+          : true;
 
   it("becomes something that can be shown, or null", () => {
-    fc.assert(fc.property(fc.anything(), (raw) => {
-      for (const normalise of [normaliseAlert, normaliseMarket, normaliseStress, normaliseFeed]) {
-        const message = normalise(raw, NOW);
-        expect(isShowable(message)).toBe(true);
-      }
-    }));
+    fc.assert(
+      fc.property(fc.anything(), (raw) => {
+        for (const normalise of [normaliseAlert, normaliseMarket, normaliseStress, normaliseFeed]) {
+          const message = normalise(raw, NOW);
+          expect(isShowable(message)).toBe(true);
+        }
+      }),
+    );
   });
 
   it("and so does a golden frame with any one field replaced by anything", () => {
     const mutations = fc.tuple(fc.constantFrom(...rows), fc.nat(), fc.anything());
-    fc.assert(fc.property(mutations, ([row, at, junk]) => {
-      const keys = Object.keys(row.frame.data);
-      const message = read({ ...row.frame, data: { ...row.frame.data, [keys[at % keys.length]!]: junk } });
-      expect(isShowable(message)).toBe(true);
-      if (message && "symbol" in message) expect(typeof alertSentence(message)).toBe("string");
-      else if (message && "universe" in message) expect(typeof marketSentence(message)).toBe("string");
-    }), { numRuns: 500 });
+    fc.assert(
+      fc.property(mutations, ([row, at, junk]) => {
+        const keys = Object.keys(row.frame.data);
+        const message = read({ ...row.frame, data: { ...row.frame.data, [keys[at % keys.length]!]: junk } });
+        expect(isShowable(message)).toBe(true);
+        if (message && "symbol" in message) expect(typeof alertSentence(message)).toBe("string");
+        else if (message && "universe" in message) expect(typeof marketSentence(message)).toBe("string");
+      }),
+      { numRuns: 500 },
+    );
   });
 
   it("has its time understood in any unit", () => {
-    fc.assert(fc.property(fc.integer({ min: 1_000_000_000, max: 4_000_000_000 }), (seconds) => {
-      const ms = seconds * 1000;
-      for (const form of [seconds, ms, ms * 1e3, String(seconds), new Date(ms).toISOString(), new Date(ms).toISOString().replace("Z", "")]) expect(toTime(form)).toBe(ms);
-    }));
+    fc.assert(
+      fc.property(fc.integer({ min: 1_000_000_000, max: 4_000_000_000 }), (seconds) => {
+        const ms = seconds * 1000;
+        for (const form of [
+          seconds,
+          ms,
+          ms * 1e3,
+          String(seconds),
+          new Date(ms).toISOString(),
+          new Date(ms).toISOString().replace("Z", ""),
+        ])
+          expect(toTime(form)).toBe(ms);
+      }),
+    );
   });
 });
 
 test("what each symbol of a synchronized move did, of those who send it for all of them", () => {
   const frame = rows.find((row) => row.name === "synchronized movement")!.frame;
-  const changesOf = (data: object) => [...(read({ ...frame, data: { ...frame.data, ...data } }) as MarketAnomaly).changes];
-  expect(changesOf({})).toEqual([["BTCUSDT", -1.62], ["ETHUSDT", -2.14], ["SOLUSDT", -3.17]]);
-  for (const changes_pct of [undefined, [], [-1.62], [-1.62, null, -3.17]]) expect(changesOf({ changes_pct })).toEqual([]);
+  const changesOf = (data: object) => [
+    ...(read({ ...frame, data: { ...frame.data, ...data } }) as MarketAnomaly).changes,
+  ];
+  expect(changesOf({})).toEqual([
+    ["BTCUSDT", -1.62],
+    ["ETHUSDT", -2.14],
+    ["SOLUSDT", -3.17],
+  ]);
+  for (const changes_pct of [undefined, [], [-1.62], [-1.62, null, -3.17]])
+    expect(changesOf({ changes_pct })).toEqual([]);
 });
 
 test("the market at a glance, of those who send it", () => {
   const [full, alone] = rows.filter((row) => row.frame.type === "stress").map((row) => read(row.frame) as Stress);
   expect(full).toMatchObject({ index: 71.4, window: "15m", breadth: { up: 39, flat: 14, down: 327 } });
-  expect(full!.sectors).toEqual([{ sector: "Layer 1", performancePct: -2.38, deviation: -0.21, members: 47 }, { sector: "Meme", performancePct: -4.82, deviation: null, members: 14 }]);
+  expect(full!.sectors).toEqual([
+    { sector: "Layer 1", performancePct: -2.38, deviation: -0.21, members: 47 },
+    { sector: "Meme", performancePct: -4.82, deviation: null, members: 14 },
+  ]);
   expect(alone).toMatchObject({ index: 71.4, window: "", breadth: null, sectors: [] });
-  expect(normaliseSectors({ results: [{ sector: "Meme", symbols: ["doge-usdt", 7, null] }, { symbols: ["BTCUSDT"] }, null] })).toEqual(new Map([["Meme", ["DOGEUSDT", "7"]]]));
+  expect(
+    normaliseSectors({
+      results: [{ sector: "Meme", symbols: ["doge-usdt", 7, null] }, { symbols: ["BTCUSDT"] }, null],
+    }),
+  ).toEqual(new Map([["Meme", ["DOGEUSDT", "7"]]]));
 });
 
 test("the chart goes on after the opening, against the band it froze", () => {
-  const alert = normaliseAlert({ symbol: "BTCUSDT", interval: "1m", timestamp: NOW, spark: [9, 10, 11, 12], lower: 8, upper: 10 }, NOW)!;
-  const history = [3, 2].map((back) => ({ timestamp: NOW - back * 60_000, close: 10 - back, expected: null, lower: 1, upper: 2 }));
-  expect(chartPoints(alert, history).map(({ close, upper }) => [close, upper])).toEqual([[7, 2], [8, 2], [11, 10], [12, 10]]);
+  const alert = normaliseAlert(
+    { symbol: "BTCUSDT", interval: "1m", timestamp: NOW, spark: [9, 10, 11, 12], lower: 8, upper: 10 },
+    NOW,
+  )!;
+  const history = [3, 2].map((back) => ({
+    timestamp: NOW - back * 60_000,
+    close: 10 - back,
+    expected: null,
+    lower: 1,
+    upper: 2,
+  }));
+  expect(chartPoints(alert, history).map(({ close, upper }) => [close, upper])).toEqual([
+    [7, 2],
+    [8, 2],
+    [11, 10],
+    [12, 10],
+  ]);
   expect(chartPoints(alert, []).map(({ close }) => close)).toEqual([9, 10, 11, 12]);
 });
 
@@ -89,7 +178,12 @@ test("symbols of the terminal and of the stream are one", () => {
   expect(canonical("龙虾/usdt")).toBe("龙虾USDT");
   expect(splitSymbol("1000PEPEUSDT")).toEqual(["1000PEPE", "USDT"]);
   expect(splitSymbol("USDT")).toEqual(["USDT", ""]);
-  expect(["1000PEPEUSDC", "1MBABYDOGEUSDT", "PEPEUSDT", "1INCHUSDT"].map(coinOf)).toEqual(["PEPE", "BABYDOGE", "PEPE", "1INCH"]);
+  expect(["1000PEPEUSDC", "1MBABYDOGEUSDT", "PEPEUSDT", "1INCHUSDT"].map(coinOf)).toEqual([
+    "PEPE",
+    "BABYDOGE",
+    "PEPE",
+    "1INCH",
+  ]);
 });
 
 test("numbers are signed, missing ones say so", () => {
@@ -110,10 +204,12 @@ test("numbers are signed, missing ones say so", () => {
 });
 
 test("rounded contributions add up to the index they explain", () => {
-  fc.assert(fc.property(fc.array(fc.double({ min: 0, max: 30, noNaN: true }), { minLength: 1, maxLength: 6 }), (parts) => {
-    const total = parts.reduce((sum, part) => sum + part, 0);
-    const rounded = roundTogether(parts, total);
-    expect(Math.abs(rounded.reduce((sum, part) => sum + part, 0) - total)).toBeLessThanOrEqual(0.0501);
-    rounded.forEach((part, i) => expect(Math.abs(part - parts[i]!)).toBeLessThanOrEqual(0.1001));
-  }));
+  fc.assert(
+    fc.property(fc.array(fc.double({ min: 0, max: 30, noNaN: true }), { minLength: 1, maxLength: 6 }), (parts) => {
+      const total = parts.reduce((sum, part) => sum + part, 0);
+      const rounded = roundTogether(parts, total);
+      expect(Math.abs(rounded.reduce((sum, part) => sum + part, 0) - total)).toBeLessThanOrEqual(0.0501);
+      rounded.forEach((part, i) => expect(Math.abs(part - parts[i]!)).toBeLessThanOrEqual(0.1001));
+    }),
+  );
 });

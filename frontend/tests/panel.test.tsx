@@ -14,7 +14,11 @@ class ResizeObserver {
   observe() {}
   disconnect() {}
 }
-Object.assign(globalThis, { ResizeObserver, CSS: { escape: (text: string) => text }, matchMedia: () => ({ matches: false, addEventListener() {}, removeEventListener() {} }) });
+Object.assign(globalThis, {
+  ResizeObserver,
+  CSS: { escape: (text: string) => text },
+  matchMedia: () => ({ matches: false, addEventListener() {}, removeEventListener() {} }),
+});
 CSSStyleSheet.prototype.replaceSync ??= () => undefined;
 (document as { adoptedStyleSheets?: unknown[] }).adoptedStyleSheets ??= [];
 
@@ -45,7 +49,8 @@ async function load(reviewer: string | null): Promise<void> {
   await eventually(() => expect(row("btc")).not.toBeNull());
 }
 const row = (id: string) => document.querySelector<HTMLElement>(`article[data-key="${id}"]`);
-const button = (name: string) => [...document.querySelectorAll<HTMLElement>("button")].find(({ textContent }) => textContent === name) ?? null;
+const button = (name: string) =>
+  [...document.querySelectorAll<HTMLElement>("button")].find(({ textContent }) => textContent === name) ?? null;
 const press = (element: HTMLElement | null) => element!.click();
 /** On the row of btc, once it has the focus. */
 async function pressKey(key: string): Promise<void> {
@@ -95,7 +100,9 @@ test("a server that fails leaves the alert as it was", async () => {
   peer.reviewStatus = 500;
   press(row("btc"));
   await pressKey("a");
-  await eventually(() => expect(document.getElementById("toast")!.textContent).toContain("could not be acknowledged (500)"));
+  await eventually(() =>
+    expect(document.getElementById("toast")!.textContent).toContain("could not be acknowledged (500)"),
+  );
   expect(button("Acknowledge")).not.toBeNull();
 });
 
@@ -125,9 +132,32 @@ test("every sector and the breadth are live, and a sector leads to its alerts", 
   await load(null);
   peer.publish({ ...alertOf("doge"), symbol: "1000DOGEUSDC" });
   await eventually(() => expect(row("doge")).not.toBeNull());
-  const frame = { type: "stress", channel: "market", data: { stress_index: 12, timestamp: Date.now(), components: {}, window: "15m", breadth: { up: 30, flat: 10, down: 60 }, sectors: [{ sector: "Meme", performance_pct: -0.5, deviation: null, members: 14 }, { sector: 3 }] } };
+  const frame = {
+    type: "stress",
+    channel: "market",
+    data: {
+      stress_index: 12,
+      timestamp: Date.now(),
+      components: {},
+      window: "15m",
+      breadth: { up: 30, flat: 10, down: 60 },
+      sectors: [{ sector: "Meme", performance_pct: -0.5, deviation: null, members: 14 }, { sector: 3 }],
+    },
+  };
   send(frame);
-  send({ type: "feed", channel: "market", data: { venue: "binance", source: "live", state: "ok", interval: "1s", symbols: 100, age_ms: 10, timestamp: Date.now() } });
+  send({
+    type: "feed",
+    channel: "market",
+    data: {
+      venue: "binance",
+      source: "live",
+      state: "ok",
+      interval: "1s",
+      symbols: 100,
+      age_ms: 10,
+      timestamp: Date.now(),
+    },
+  });
   press(button("Market")!);
   const breadth = await eventually(() => document.querySelector(".breadth")!.parentElement!.textContent);
   expect(breadth).toContain("60\u00a0% fell10\u00a0% flat30\u00a0% rose");
@@ -147,9 +177,39 @@ test("a sector's incident says how far from the market it is, a move how many go
   peer.publish({ ...alertOf("uni"), symbol: "UNIUSDT", incident: "dex" });
   peer.publish({ ...alertOf("eth"), symbol: "ETHUSDT", incident: "fall" });
   await eventually(() => expect(row("eth")).not.toBeNull());
-  const common = { channel: "market", revision: 1, severity: "HIGH", direction: "DOWN", state: "OPEN", timestamp: Date.now(), universe: 320 };
-  send({ type: "market", channel: "market", data: { ...common, id: "dex", type: "SECTOR_ANOMALY", sector: "DEX", performance_pct: -2.15, deviation: 20.4, members: 30 } });
-  send({ type: "market", channel: "market", data: { ...common, id: "fall", type: "SYNCHRONIZED_MOVEMENT", average_change_pct: -4.98, affected_symbols: ["ETHUSDT", "UNIUSDT"] } });
+  const common = {
+    channel: "market",
+    revision: 1,
+    severity: "HIGH",
+    direction: "DOWN",
+    state: "OPEN",
+    timestamp: Date.now(),
+    universe: 320,
+  };
+  send({
+    type: "market",
+    channel: "market",
+    data: {
+      ...common,
+      id: "dex",
+      type: "SECTOR_ANOMALY",
+      sector: "DEX",
+      performance_pct: -2.15,
+      deviation: 20.4,
+      members: 30,
+    },
+  });
+  send({
+    type: "market",
+    channel: "market",
+    data: {
+      ...common,
+      id: "fall",
+      type: "SYNCHRONIZED_MOVEMENT",
+      average_change_pct: -4.98,
+      affected_symbols: ["ETHUSDT", "UNIUSDT"],
+    },
+  });
   const incident = (title: string) => document.querySelector(`[aria-label^="Incident: ${title}"]`)?.textContent;
   await eventually(() => expect(incident("DEX sector")).toContain("−2.15% median · 20.4σ above market · 1 alert"));
   await eventually(() => expect(incident("Synchronized move")).toContain("−4.98% avg · 2 of 320 symbols · 1 alert"));

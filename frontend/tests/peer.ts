@@ -4,7 +4,14 @@ import { type IncomingHttpHeaders, type Server, createServer } from "node:http";
 import type { AddressInfo } from "node:net";
 import { type WebSocket, WebSocketServer } from "ws";
 
-export const alertOf = (id: string, revision = 1) => ({ id, revision, symbol: "BTCUSDT", method: "MAD", severity: "HIGH", timestamp: Date.now() });
+export const alertOf = (id: string, revision = 1) => ({
+  id,
+  revision,
+  symbol: "BTCUSDT",
+  method: "MAD",
+  severity: "HIGH",
+  timestamp: Date.now(),
+});
 
 /** A log of anomalies behind REST and `/ws`: `since` replays what came after it. */
 export class Peer {
@@ -31,7 +38,8 @@ export class Peer {
         response.statusCode = this.reviewStatus;
         return response.end('{"review_state":"acknowledged","reviewed_by":"ann","reviewed_at":1621424220000}');
       }
-      if (request.url === "/sectors") return response.end('{"results":[{"sector":"Meme","size":2,"symbols":["DOGEUSDT","PEPEUSDT"]}]}');
+      if (request.url === "/sectors")
+        return response.end('{"results":[{"sector":"Meme","size":2,"symbols":["DOGEUSDT","PEPEUSDT"]}]}');
       const results = request.url!.startsWith("/alerts?") ? this.latest() : [];
       response.setHeader("content-type", "application/json").end(JSON.stringify({ results, cursor: this.cursor }));
     });
@@ -63,7 +71,8 @@ export class Peer {
     this.log.push({ offset: this.log.length + 1, data });
     for (const socket of this.sockets) socket.send(this.frame(this.log[this.log.length - 1]!));
   }
-  private frame = ({ offset, data }: Peer["log"][number]) => JSON.stringify({ type: "alert", channel: "alerts", offset, data });
+  private frame = ({ offset, data }: Peer["log"][number]) =>
+    JSON.stringify({ type: "alert", channel: "alerts", offset, data });
   private answer(socket: WebSocket, request: Record<string, unknown>): void {
     this.received.push(request);
     if (this.deaf) return;
@@ -71,7 +80,15 @@ export class Peer {
     this.beforeSubscribed();
     const since = request.since as Peer["cursor"] | undefined;
     const recovered = since?.epoch === this.epoch && since.offset <= this.log.length;
-    socket.send(JSON.stringify({ type: "subscribed", filters: request.filters, cursor: recovered ? since : this.cursor, recovered, warnings: [] }));
+    socket.send(
+      JSON.stringify({
+        type: "subscribed",
+        filters: request.filters,
+        cursor: recovered ? since : this.cursor,
+        recovered,
+        warnings: [],
+      }),
+    );
     if (recovered) for (const entry of this.log.slice(since.offset)) socket.send(this.frame(entry));
     this.sockets.add(socket);
   }

@@ -8,7 +8,13 @@ const nothing = () => undefined;
 
 export const minimalApi = {
   jotai: { createStorageAtom: <T>(key: string, initial: T) => atomWithStorage(key, initial), useAtom },
-  hooks: { useActiveSymbol: () => ["BTC/USDT:USDT", nothing], useActiveAccount: () => ["binance:main", nothing], useMarkets: () => [{ symbol: "BTC-USDT" }], usePositions: () => [], useTheme: () => "dark" },
+  hooks: {
+    useActiveSymbol: () => ["BTC/USDT:USDT", nothing],
+    useActiveAccount: () => ["binance:main", nothing],
+    useMarkets: () => [{ symbol: "BTC-USDT" }],
+    usePositions: () => [],
+    useTheme: () => "dark",
+  },
   utils: { setActiveSymbol: nothing, convertNotionalToNative: (usd: number) => usd },
   toast: { success: nothing, error: nothing, warning: nothing, info: nothing },
   orders: {},

@@ -5,7 +5,14 @@ import { Pad, type Scope, type Timing } from "../tealstreet/component";
 import { eventually } from "./eventually";
 import { Peer, alertOf } from "./peer";
 
-const TIMING: Timing = { pingAfterMs: 120, closeAfterMs: 300, firstBackoffMs: 10, mostBackoffMs: 40, fetchMs: 2_000, lingerMs: 20 };
+const TIMING: Timing = {
+  pingAfterMs: 120,
+  closeAfterMs: 300,
+  firstBackoffMs: 10,
+  mostBackoffMs: 40,
+  fetchMs: 2_000,
+  lingerMs: 20,
+};
 const ALL: Scope = { channels: [], severities: [], symbols: [] };
 
 let peer: Peer;
@@ -67,7 +74,9 @@ test("a wider panel widens the subscription and fetches the past it needs", asyn
   peer.publish(alertOf("a"));
   const before = peer.fetches;
   mount({ ...ALL, channels: ["alerts"] });
-  await eventually(() => expect(peer.received.at(-1)).toMatchObject({ type: "update_filters", filters: { channels: ["alerts", "market"] } }));
+  await eventually(() =>
+    expect(peer.received.at(-1)).toMatchObject({ type: "update_filters", filters: { channels: ["alerts", "market"] } }),
+  );
   await eventually(() => expect(peer.fetches).toBeGreaterThan(before));
   expect(peer.connections).toBe(1);
 });
@@ -84,7 +93,9 @@ test("after a break it resumes from its cursor and has what it missed", async ()
   peer.publish(alertOf("a", 2));
   await eventually(() => expect(known()).toEqual(["a", "missed"]));
   await eventually(() => expect(pad.store.byId.get("a")!.alert.revision).toBe(2));
-  expect(peer.received.filter(({ type }) => type === "subscribe").at(-1)).toMatchObject({ since: { epoch: 1, offset: 1 } });
+  expect(peer.received.filter(({ type }) => type === "subscribe").at(-1)).toMatchObject({
+    since: { epoch: 1, offset: 1 },
+  });
   expect(peer.fetches).toBe(fetches);
 });
 
@@ -127,7 +138,13 @@ test("what is not JSON or means nothing is skipped and counted", async () => {
   mount();
   await eventually(() => expect(peer.sockets.size).toBe(1));
   const [socket] = peer.sockets;
-  for (const text of ["not json", "[]", '{"type":"alert","channel":"alerts","data":{"score":1}}', '{"type":"stress","data":{}}']) socket!.send(text);
+  for (const text of [
+    "not json",
+    "[]",
+    '{"type":"alert","channel":"alerts","data":{"score":1}}',
+    '{"type":"stress","data":{}}',
+  ])
+    socket!.send(text);
   peer.publish(alertOf("good"));
   await eventually(() => expect(known()).toEqual(["good"]));
   expect(pad.store.skipped).toBe(4);
