@@ -34,7 +34,7 @@ bench: $(VENV)/dev.stamp  ## what a delivered frame costs, against other servers
 component:  ## build the panel into frontend/static, which is committed (needs Node 20)
 	@cd frontend && npm ci --silent --no-audit --no-fund && npm run --silent build
 
-panel: component  ## types and tests of the panel; fails when the committed build is stale (needs Node 20)
+panel: component  ## types, lint, format and tests of the panel; fails when the committed build is stale (needs Node 20)
 	@cd frontend && npm run --silent check && npm run --silent test
 	@git diff --exit-code --stat frontend/static || { echo "The committed build is stale: commit what make component wrote."; exit 1; }
 

@@ -66,7 +66,7 @@ const hooks = {
 
 const orders = Object.fromEntries(
   ["placeMarketOrder", "placeLimitOrder", "placeStopLossOrder", "closePosition", "setBreakeven", "cancelOrders"].map(
-    (name) => [name, async (...args: unknown[]) => (log(name)(...args), [`faux-${Date.now()}`])],
+    (name) => [name, (...args: unknown[]) => (log(name)(...args), Promise.resolve([`faux-${Date.now()}`]))],
   ),
 );
 

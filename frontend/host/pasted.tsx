@@ -7,18 +7,18 @@ import React from "react";
 import ts from "typescript";
 import text from "../static/frontend/component-ready.tsx?raw";
 
-function evaluate(): React.ComponentType {
+function evaluate(): () => React.ReactElement {
   const compilerOptions = { target: ts.ScriptTarget.ES2022, jsx: ts.JsxEmit.React, module: ts.ModuleKind.ESNext };
   const script = ts.transpileModule(text, { compilerOptions }).outputText;
   const end = script.lastIndexOf("Component;");
   const { api } = globalThis as unknown as { api: Api };
-  return new Function("React", "api", `${script.slice(0, end)}return ${script.slice(end)}`)(
-    React,
-    api,
-  ) as React.ComponentType;
+  const body = `${script.slice(0, end)}return ${script.slice(end)}`;
+  // eslint-disable-next-line @typescript-eslint/no-implied-eval -- evaluating a text is what the terminal does
+  const module = new Function("React", "api", body) as (...scope: unknown[]) => () => React.ReactElement;
+  return module(React, api);
 }
 
 export default function Pasted() {
-  const Component = React.useMemo(evaluate, []);
-  return <Component />;
+  const [component] = React.useState(evaluate);
+  return React.createElement(component);
 }

@@ -1046,8 +1046,9 @@ export function intervalMs(interval: string): number {
   const match = /^(\d+)([smhd])$/.exec(interval);
   return match ? Number(match[1]) * { s: 1e3, m: 6e4, h: 36e5, d: 864e5 }[match[2] as "s"] : 1e3;
 }
-const resultsOf = (answer: unknown): unknown[] =>
-  Array.isArray(answer) ? [...answer] : isRecord(answer) ? [...toList(answer.results ?? answer.history)] : [];
+const resultsOf = (answer: unknown): unknown[] => [
+  ...toList(isRecord(answer) ? (answer.results ?? answer.history) : answer),
+];
 function cursorOf(answer: unknown): Cursor | null {
   const cursor = isRecord(answer) && isRecord(answer.cursor) ? answer.cursor : null;
   const offset = toNumber(cursor?.offset);
@@ -1135,10 +1136,7 @@ const settingsAtom = api.jotai.createStorageAtom<Partial<Settings>>("anomaly-pan
 
 function useSettings(): [Settings, (change: Partial<Settings>) => void] {
   const [stored, setStored] = api.jotai.useAtom(settingsAtom);
-  const settings = React.useMemo(
-    () => ({ ...INITIAL, ...defaults(), ...(isRecord(stored) ? stored : {}) }) as Settings,
-    [stored],
-  );
+  const settings = React.useMemo(() => ({ ...INITIAL, ...defaults(), ...(isRecord(stored) ? stored : {}) }), [stored]);
   const change = React.useCallback((next: Partial<Settings>) => setStored((old) => ({ ...old, ...next })), [setStored]);
   return [settings, change];
 }
@@ -2415,6 +2413,8 @@ interface Tile {
 }
 
 interface MarketState {
+  /** The Pad's `marketVersion` that this was made of: the Pad itself is mutable. */
+  version: number;
   /** False until the server has said anything about the market: then nothing is claimed about it either. */
   known: boolean;
   stress: Stress | null;
@@ -2433,7 +2433,14 @@ interface MarketState {
 
 const DELTA_MS = 15 * 60_000;
 
-function marketState(pad: Pad, stale: boolean): MarketState {
+interface MarketInputs {
+  version: number;
+  status: Status;
+  hasFeed: boolean;
+  stale: boolean;
+}
+
+function marketState(pad: Pad, { version, status, hasFeed, stale }: MarketInputs): MarketState {
   const items = [...pad.store.market.values()].sort((a, b) => b.timestamp - a.timestamp);
   const open = items.filter((item) => item.state !== "CLOSED");
   const lastStress = items.find((item) => item.type === "MARKET_STRESS" && item.stressIndex !== null);
@@ -2456,7 +2463,8 @@ function marketState(pad: Pad, stale: boolean): MarketState {
   for (const item of items)
     if (item.type === "SECTOR_ANOMALY" && item.sector && !bySector.has(item.sector)) bySector.set(item.sector, item);
   return {
-    known: pad.status.loaded && (pad.feed !== null || pad.stress !== null || !pad.status.online),
+    version,
+    known: status.loaded && (hasFeed || pad.stress !== null || !status.online),
     stress,
     live: pad.stress !== null && !stale,
     stale,
@@ -3672,12 +3680,17 @@ function usePad(settings: Settings): Pad {
     () => ({ channels: channels ? channels.split(",") : [], severities: [], symbols: [] }),
     [channels],
   );
+  const wanted = React.useRef(scope);
+  // A changed scope changes the subscription; only another server is another connection.
   React.useEffect(() => {
-    held.current = pad.retain(scope);
-    return () => held.current?.release();
-    // A changed scope is told below; only another server is another connection.
+    wanted.current = scope;
+    held.current?.change(scope);
+  }, [scope]);
+  React.useEffect(() => {
+    const hold = pad.retain(wanted.current);
+    held.current = hold;
+    return () => hold.release();
   }, [pad]);
-  React.useEffect(() => held.current?.change(scope), [scope]);
   return pad;
 }
 
@@ -3722,6 +3735,13 @@ const toggled = (set: Set<string>, value: string) => {
   return next;
 };
 
+/** Why new alerts wait behind the pill: the list is being read. */
+interface Reading {
+  scrolled: boolean;
+  hovered: boolean;
+  focusedIn: boolean;
+}
+
 function Component(): React.ReactElement {
   const [settings, change] = useSettings();
   const host = useHost();
@@ -3737,24 +3757,29 @@ function Component(): React.ReactElement {
   const [folded, setFolded] = React.useState(new Set<string>());
   const [unfolded, setUnfolded] = React.useState(new Set<string>());
   const [paused, setPaused] = React.useState(false);
-  const [reading, setReading] = React.useState({ scrolled: false, hovered: false, focusedIn: false });
+  const [reading, setReading] = React.useState<Reading>({ scrolled: false, hovered: false, focusedIn: false });
   const [announcement, setAnnouncement] = React.useState("");
   const searchRef = React.useRef<HTMLInputElement>(null);
   const listRef = React.useRef<HTMLDivElement>(null);
-  const cutoff = React.useRef(Infinity);
+  const [cutoff, setCutoff] = React.useState(Infinity);
   React.useLayoutEffect(installStyle, []);
 
   const { store, status } = pad;
   const isReading =
     status.loaded && (paused || expanded !== null || reading.scrolled || reading.hovered || reading.focusedIn);
-  if (!isReading) cutoff.current = Infinity;
-  else if (cutoff.current === Infinity) cutoff.current = store.seq;
+  if (isReading !== cutoff < Infinity) setCutoff(isReading ? store.seq : Infinity);
+  const onReading = React.useCallback(
+    (part: Partial<Reading>) =>
+      setReading((old) =>
+        Object.entries(part).every(([name, value]) => old[name as keyof Reading] === value) ? old : { ...old, ...part },
+      ),
+    [],
+  );
 
-  // A row that leaves the list takes the focus with it, and no blur says so: the panel catches it, and the keys go on working.
+  // A row that leaves the list takes the focus with it, without a blur event: the panel takes the focus, so that the
+  // keys keep working.
   React.useLayoutEffect(() => {
-    if (!reading.focusedIn || document.activeElement !== document.body) return;
-    rootRef.current?.focus({ preventScroll: true });
-    setReading((old) => ({ ...old, focusedIn: false }));
+    if (reading.focusedIn && document.activeElement === document.body) rootRef.current?.focus({ preventScroll: true });
   });
 
   const { accepts, names } = React.useMemo(() => acceptOf(settings, host, now), [settings, host, now]);
@@ -3764,7 +3789,7 @@ function Component(): React.ReactElement {
     layout: settings.layout,
     sort: settings.sort,
     accepts,
-    cutoff: cutoff.current,
+    cutoff,
     incidents: store.market,
     unfolded,
     folded,
@@ -3772,9 +3797,7 @@ function Component(): React.ReactElement {
     expandedHeight,
   });
   const expandedIsGone = expanded !== null && !list.items.some((item) => item.kind === "alert" && item.expanded);
-  React.useEffect(() => {
-    if (expandedIsGone) setExpanded(null);
-  }, [expandedIsGone]);
+  if (expandedIsGone) setExpanded(null);
   const counts: Record<string, number> = status.loaded ? { CRITICAL: 0, HIGH: 0, MEDIUM: 0, LOW: 0 } : {};
   let open = 0;
   for (const { alert } of store.entries) {
@@ -3785,32 +3808,37 @@ function Component(): React.ReactElement {
   const flash = !((store.entries[store.entries.length - FLASH_AT_MOST]?.arrived ?? 0) > now - 1_000);
   const stale = pad.isStale(now);
   const frozen = stale || !status.online;
+  const [version, hasFeed] = [pad.marketVersion, pad.feed !== null];
   const market = React.useMemo(
-    () => marketState(pad, frozen),
-    [pad, pad.marketVersion, frozen, status, pad.feed === null],
+    () => marketState(pad, { version, status, hasFeed, stale: frozen }),
+    [pad, version, status, hasFeed, frozen],
   );
   const marketNow = pad.marketNow(now);
   const badge = badgeOf(status, pad.feed, pad.feedAgeMs(now), stale, now);
 
-  // What was just opened comes into sight whole, or from its row on when it is taller than the list.
-  React.useLayoutEffect(() => {
-    const [box, i] = [listRef.current, list.items.findIndex((item) => item.kind === "alert" && item.expanded)];
-    if (!box || i < 0 || box.clientHeight === 0) return;
-    const [top, below] = [list.tops[i]!, list.tops[i]! + list.items[i]!.height - box.clientHeight];
-    if (below > box.scrollTop) box.scrollTop = Math.min(top, below);
-  }, [expanded, expandedHeight]);
-
   const scrollTo = (top: number) => listRef.current && (listRef.current.scrollTop = top);
   const release = () => {
-    cutoff.current = store.seq;
+    setCutoff(store.seq);
     setPaused(false);
     setExpanded(null);
     setReading((old) => ({ ...old, scrolled: false }));
     scrollTo(0);
   };
   const { mode: reviewMode, review } = useReviewing(pad);
-  const latest = React.useRef({ settings, host, change, pad, accepts, paused, review });
-  latest.current = { settings, host, change, pad, accepts, paused, review };
+  const present = { settings, host, change, accepts, paused, review, list };
+  const latest = React.useRef(present);
+  React.useLayoutEffect(() => {
+    latest.current = present;
+  });
+
+  // What was just opened comes into sight whole, or from its row on when it is taller than the list.
+  React.useLayoutEffect(() => {
+    const [box, { items, tops }] = [listRef.current, latest.current.list];
+    const i = items.findIndex((item) => item.kind === "alert" && item.expanded);
+    if (!box || i < 0 || box.clientHeight === 0) return;
+    const [top, below] = [tops[i]!, tops[i]! + items[i]!.height - box.clientHeight];
+    if (below > box.scrollTop) box.scrollTop = Math.min(top, below);
+  }, [expanded, expandedHeight]);
 
   const act = React.useMemo<Actions>(
     () => ({
@@ -3974,6 +4002,7 @@ function Component(): React.ReactElement {
       aria-label="Anomalies"
       tabIndex={-1}
       onKeyDown={onKeyDown}
+      onFocus={(event) => event.target === event.currentTarget && onReading({ focusedIn: false })}
     >
       <header className="hd">
         <span className="title only-t">Anomalies</span>
@@ -4117,13 +4146,7 @@ function Component(): React.ReactElement {
                 width={listWidth}
                 act={act}
                 onHeight={setExpandedHeight}
-                onReading={(part) =>
-                  setReading((old) =>
-                    Object.entries(part).every(([name, value]) => old[name as "scrolled"] === value)
-                      ? old
-                      : { ...old, ...part },
-                  )
-                }
+                onReading={onReading}
               />
             ) : (
               <EmptyState
@@ -4221,7 +4244,7 @@ interface AlertListProps {
   width: number;
   act: Actions;
   onHeight: (height: number) => void;
-  onReading: (part: Partial<{ scrolled: boolean; hovered: boolean; focusedIn: boolean }>) => void;
+  onReading: (part: Partial<Reading>) => void;
 }
 
 /** Only what is in sight (and a little more) is in the page; the rest is a height. */
@@ -4244,8 +4267,6 @@ function AlertList({
 }: AlertListProps) {
   const [view, setView] = React.useState({ top: 0, height: 900 });
   const hover = React.useRef<ReturnType<typeof setTimeout>>();
-  const tell = React.useRef(onReading);
-  tell.current = onReading;
   React.useLayoutEffect(() => {
     const box = listRef.current;
     if (!box) return;
@@ -4255,9 +4276,9 @@ function AlertList({
     return () => {
       observer.disconnect();
       clearTimeout(hover.current);
-      tell.current({ scrolled: false, hovered: false, focusedIn: false });
+      onReading({ scrolled: false, hovered: false, focusedIn: false });
     };
-  }, [listRef]);
+  }, [listRef, onReading]);
   const from = itemAt(list.tops, Math.max(0, view.top - OVERSCAN_PX));
   const to = Math.min(list.items.length, itemAt(list.tops, view.top + view.height + OVERSCAN_PX) + 1);
   const hasFocus = list.items.slice(from, to).some((item) => item.key === focused);

@@ -34,10 +34,10 @@ interface Row {
   frame: { type: string; data: Record<string, unknown> };
 }
 const NOW = 1_621_424_200_000;
-const rows: Row[] = readFileSync(new URL("../../tests/data/frames.jsonl", import.meta.url), "utf8")
+const rows = readFileSync(new URL("../../tests/data/frames.jsonl", import.meta.url), "utf8")
   .trim()
   .split("\n")
-  .map((line) => JSON.parse(line));
+  .map((line) => JSON.parse(line) as Row);
 const readers: Record<string, (raw: unknown, now: number) => object | null> = {
   alert: normaliseAlert,
   market: normaliseMarket,

@@ -19,7 +19,8 @@ Object.assign(globalThis, {
   CSS: { escape: (text: string) => text },
   matchMedia: () => ({ matches: false, addEventListener() {}, removeEventListener() {} }),
 });
-CSSStyleSheet.prototype.replaceSync ??= () => undefined;
+if (!("replaceSync" in CSSStyleSheet.prototype))
+  Object.assign(CSSStyleSheet.prototype, { replaceSync: () => undefined });
 (document as { adoptedStyleSheets?: unknown[] }).adoptedStyleSheets ??= [];
 
 let peer: Peer;
@@ -158,7 +159,7 @@ test("every sector and the breadth are live, and a sector leads to its alerts", 
       timestamp: Date.now(),
     },
   });
-  press(button("Market")!);
+  press(button("Market"));
   const breadth = await eventually(() => document.querySelector(".breadth")!.parentElement!.textContent);
   expect(breadth).toContain("60\u00a0% fell10\u00a0% flat30\u00a0% rose");
   const tiles = await eventually(() => {

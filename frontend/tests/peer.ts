@@ -46,7 +46,9 @@ export class Peer {
     this.ws = new WebSocketServer({ server: this.http });
     this.ws.on("connection", (socket) => {
       this.connections += 1;
-      socket.on("message", (text) => this.answer(socket, JSON.parse(String(text))));
+      socket.on("message", (text: Buffer) =>
+        this.answer(socket, JSON.parse(text.toString()) as Record<string, unknown>),
+      );
       socket.on("close", () => this.sockets.delete(socket));
     });
   }
