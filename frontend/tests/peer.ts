@@ -21,6 +21,8 @@ export class Peer {
   sockets = new Set<WebSocket>();
   connections = 0;
   fetches = 0;
+  /** What every GET answers. */
+  restStatus = 200;
   /** What `POST …/review` answers: the status, and the requests it was asked with. */
   reviewStatus = 200;
   reviews: { url: string; headers: IncomingHttpHeaders }[] = [];
@@ -38,6 +40,7 @@ export class Peer {
         response.statusCode = this.reviewStatus;
         return response.end('{"review_state":"acknowledged","reviewed_by":"ann","reviewed_at":1621424220000}');
       }
+      response.statusCode = this.restStatus;
       if (request.url === "/sectors")
         return response.end('{"results":[{"sector":"Meme","size":2,"symbols":["DOGEUSDT","PEPEUSDT"]}]}');
       const results = request.url!.startsWith("/alerts?") ? this.latest() : [];

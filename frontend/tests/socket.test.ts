@@ -81,6 +81,49 @@ test("a wider panel widens the subscription and fetches the past it needs", asyn
   expect(peer.connections).toBe(1);
 });
 
+test("a channel switched on while offline is backfilled on return", async () => {
+  peer.publish(alertOf("before"));
+  const panel = mount({ ...ALL, channels: ["market"] });
+  await eventually(() => expect(pad.status.online).toBe(true));
+  expect(known()).toEqual([]);
+  const [port, { log }] = [Number(new URL(pad.server).port), peer];
+  await peer.close();
+  await eventually(() => expect(pad.status.online).toBe(false));
+  panel.change(ALL);
+  peer = new Peer();
+  peer.log = log;
+  await peer.listen(port);
+  await eventually(() => expect(known()).toEqual(["before"]));
+});
+
+test("a channel switched on while the first backfill is under way is backfilled as well", async () => {
+  peer.publish(alertOf("before"));
+  mount({ ...ALL, channels: ["market"] }).change(ALL);
+  await eventually(() => expect(known()).toEqual(["before"]));
+});
+
+test("a channel whose backfill failed is backfilled before the next connection", async () => {
+  peer.publish(alertOf("before"));
+  const panel = mount({ ...ALL, channels: ["market"] });
+  await eventually(() => expect(pad.status.online).toBe(true));
+  peer.restStatus = 503;
+  panel.change(ALL);
+  await eventually(() => expect(pad.status.attempt).toBeGreaterThan(1));
+  expect(pad.status).toMatchObject({ online: false, error: "/alerts answered 503" });
+  peer.restStatus = 200;
+  await eventually(() => expect(known()).toEqual(["before"]));
+});
+
+test("a channel switched off for a while has what it missed", async () => {
+  const panel = mount();
+  await eventually(() => expect(pad.status.online).toBe(true));
+  panel.change({ ...ALL, channels: ["market"] });
+  await eventually(() => expect(peer.received.at(-1)).toMatchObject({ filters: { channels: ["market"] } }));
+  peer.log.push({ offset: 1, data: alertOf("missed") });
+  panel.change(ALL);
+  await eventually(() => expect(known()).toEqual(["missed"]));
+});
+
 test("after a break it resumes from its cursor and has what it missed", async () => {
   mount();
   await eventually(() => expect(pad.status.online).toBe(true));

@@ -649,6 +649,8 @@ function unionOf(scopes: Iterable<Scope>): Scope {
 }
 const covers = (wide: string[], narrow: string[]) =>
   wide.length === 0 || (narrow.length > 0 && narrow.every((value) => wide.includes(value)));
+const coversScope = (wide: Scope, narrow: Scope) =>
+  (Object.keys(narrow) as (keyof Scope)[]).every((name) => covers(wide[name], narrow[name]));
 
 class Pad {
   readonly store = new Store();
@@ -669,7 +671,10 @@ class Pad {
   private histories = new Map<string, Promise<HistoryPoint[]>>();
   private socket: WebSocket | null = null;
   private cursor: Cursor | null = null;
+  /** What the connection is subscribed to. */
   private asked: Scope | null = null;
+  /** What the store holds from the backfill to the cursor without a gap; null when that is unknown. */
+  private complete: Scope | null = null;
   private sentSince = false;
   private refusals = 0;
   private generation = 0;
@@ -703,19 +708,19 @@ class Pad {
     this.panels.set(key, scope);
     clearTimeout(this.lingerTimer);
     if (this.panels.size === 1 && !this.socket && !this.connecting) this.start();
-    else this.widen();
+    else this.catchUp();
     return {
       change: (next) => {
         if (!this.panels.has(key)) return;
         this.panels.set(key, next);
-        this.widen();
+        this.catchUp();
       },
       release: () => {
         this.panels.delete(key);
         clearTimeout(this.lingerTimer);
         if (this.panels.size === 0)
           this.lingerTimer = setTimeout(() => this.panels.size === 0 && this.stop(), this.timing.lingerMs);
-        else this.widen();
+        else this.catchUp();
       },
     };
   }
@@ -813,7 +818,11 @@ class Pad {
     const generation = this.generation;
     this.connecting = true;
     try {
-      if (!this.cursor) await this.backfill();
+      if (!this.cursor || this.lacks(unionOf(this.panels.values()))) {
+        const cursor = await this.backfill();
+        // With a cursor of before the break, resume there: more may have been missed than the backfill brings.
+        this.cursor ??= cursor;
+      }
       if (generation === this.generation) this.open();
     } catch (error) {
       if (generation === this.generation) this.lost(error instanceof Error ? error.message : String(error));
@@ -822,19 +831,22 @@ class Pad {
     }
   }
 
-  private async backfill(): Promise<void> {
-    const scope = unionOf(this.panels.values());
+  /** Fetch the newest anomalies of what the panels want; returns the cursor they end at. */
+  private async backfill(): Promise<Cursor | null> {
+    const scope = (this.complete = unionOf(this.panels.values()));
     const [alerts, market] = await Promise.all([
       covers(scope.channels, ["alerts"]) ? this.fetchJson(`/alerts?limit=${BACKFILL}`) : null,
       covers(scope.channels, ["market"]) ? this.fetchJson("/market?limit=200") : null,
-    ]);
+    ]).catch((error: unknown) => {
+      this.complete = null;
+      throw error;
+    });
     const now = Date.now() + this.skewMs;
     for (const raw of resultsOf(alerts).reverse()) this.take("alert", raw, now, true);
     for (const raw of resultsOf(market).reverse()) this.take("market", raw, now, true);
-    this.cursor = olderCursor(cursorOf(alerts), cursorOf(market));
-    this.asked = scope;
     this.status = { ...this.status, loaded: true };
     this.changed();
+    return olderCursor(cursorOf(alerts), cursorOf(market));
   }
 
   private open(): void {
@@ -868,19 +880,24 @@ class Pad {
     const since = type === "subscribe" ? this.cursor : null;
     this.sentSince = since !== null;
     this.asked = scope;
+    // From here on only `scope` arrives: what is outside of it has a gap.
+    if (this.complete && !coversScope(scope, this.complete))
+      this.complete = coversScope(this.complete, scope) ? scope : null;
     const channels = scope.channels.length ? scope.channels : ["alerts", "market"];
     this.send({ type, filters: { ...scope, channels }, ...(since && { since }) });
   }
 
-  /** Panels changed what they want. Less needs only a word to the server; more needs the past as well. */
-  private widen(): void {
+  /** Subscribe to what the panels want now, and backfill what the store lacks of it. Offline, `subscribed` does it. */
+  private catchUp(): void {
+    if (!this.status.online) return;
     const scope = unionOf(this.panels.values());
-    const asked = this.asked;
-    if (!asked || JSON.stringify(scope) === JSON.stringify(asked) || !this.status.online) return;
-    const narrower = (Object.keys(scope) as (keyof Scope)[]).every((name) => covers(asked[name], scope[name]));
-    this.ask("update_filters");
-    // What arrives meanwhile comes over the socket already; revisions make the overlap harmless.
-    if (!narrower) void this.backfill().catch(() => this.socket?.close());
+    if (JSON.stringify(scope) !== JSON.stringify(this.asked)) this.ask("update_filters");
+    // Live messages arrive over the socket meanwhile; revisions make the overlap harmless.
+    if (this.lacks(scope)) void this.backfill().catch(() => this.socket?.close());
+  }
+
+  private lacks(scope: Scope): boolean {
+    return !this.complete || !coversScope(this.complete, scope);
   }
 
   private receive(frame: Raw): void {
@@ -902,7 +919,10 @@ class Pad {
     if (this.sentSince && frame.recovered === false && this.refusals < 2) {
       this.refusals += 1;
       this.backfill().then(
-        () => this.ask("subscribe"),
+        (cursor) => {
+          this.cursor = cursor;
+          this.ask("subscribe");
+        },
         () => this.socket?.close(),
       );
       return;
@@ -912,7 +932,7 @@ class Pad {
     this.refusals = 0;
     this.status = { online: true, loaded: true, attempt: 0, lostAt: null, retryAt: null, error: "" };
     this.changed();
-    this.widen();
+    this.catchUp();
   }
 
   private lost(error: string): void {
