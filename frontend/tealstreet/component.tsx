@@ -681,6 +681,7 @@ export class Pad {
   private sentSince = false;
   private refusals = 0;
   private generation = 0;
+  private running = false;
   private connecting = false;
   private heardAt = 0;
   private openedAt = 0;
@@ -710,7 +711,7 @@ export class Pad {
     const key = Symbol("panel");
     this.panels.set(key, scope);
     clearTimeout(this.lingerTimer);
-    if (this.panels.size === 1 && !this.socket && !this.connecting) this.start();
+    if (!this.running) this.start();
     else this.catchUp();
     return {
       change: (next) => {
@@ -788,6 +789,7 @@ export class Pad {
   // -- connection --
 
   private start(): void {
+    this.running = true;
     this.generation += 1;
     this.watchTimer = setInterval(() => this.watch(), Math.min(5_000, this.timing.pingAfterMs / 2));
     globalThis.addEventListener?.("online", this.wake);
@@ -795,6 +797,7 @@ export class Pad {
   }
 
   private stop(): void {
+    this.running = false;
     this.generation += 1;
     clearTimeout(this.retryTimer);
     clearInterval(this.watchTimer);

@@ -1,6 +1,6 @@
 // The PAD socket against a real HTTP and WebSocket server that speaks docs/protocol.md.
 
-import { afterEach, beforeEach, expect, test } from "vitest";
+import { afterEach, beforeEach, expect, test, vi } from "vitest";
 import { Pad, type Scope, type Timing } from "../tealstreet/component";
 import { eventually } from "./eventually";
 import { Peer, alertOf } from "./peer";
@@ -165,6 +165,18 @@ test("it keeps trying, says since when, and comes back", async () => {
   peer = new Peer();
   await peer.listen(port);
   await eventually(() => expect(pad.status).toMatchObject({ online: true, attempt: 0, lostAt: null }));
+});
+
+test("a panel that is mounted again while offline starts no second connection", async () => {
+  await peer.close();
+  pad = new Pad(pad.server, { ...TIMING, firstBackoffMs: 60_000, mostBackoffMs: 60_000 });
+  const panel = mount();
+  await eventually(() => expect(pad.status.attempt).toBe(1));
+  const timers = vi.spyOn(globalThis, "setInterval");
+  panel.release();
+  mount();
+  expect(timers).not.toHaveBeenCalled();
+  expect(pad.status.attempt).toBe(1);
 });
 
 test("a peer that fell silent is asked, then left", async () => {
