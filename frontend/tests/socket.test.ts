@@ -109,7 +109,7 @@ test("a channel whose backfill failed is backfilled before the next connection",
   peer.restStatus = 503;
   panel.change(ALL);
   await eventually(() => expect(pad.status.attempt).toBeGreaterThan(1));
-  expect(pad.status).toMatchObject({ online: false, error: "/alerts answered 503" });
+  expect(pad.status).toMatchObject({ online: false, error: "/alerts returned 503" });
   peer.restStatus = 200;
   await eventually(() => expect(known()).toEqual(["before"]));
 });
@@ -184,7 +184,7 @@ test("a peer that fell silent is asked, then left", async () => {
   await eventually(() => expect(pad.status.online).toBe(true));
   peer.deaf = true;
   await eventually(() => expect(peer.received).toContainEqual({ type: "ping" }));
-  await eventually(() => expect(pad.status.error).toBe("the server went silent"));
+  await eventually(() => expect(pad.status.error).toBe("the server stopped responding"));
   peer.deaf = false;
   await eventually(() => expect(pad.status.online).toBe(true));
 });

@@ -363,7 +363,7 @@ function normaliseSectors(raw: unknown): Map<string, string[]> {
 function normaliseFeed(raw: unknown, now: number): Feed | null {
   if (!isRecord(raw)) return null;
   return {
-    venue: toText(pick(raw, "venue"), "the venue") || "the venue",
+    venue: toText(pick(raw, "venue"), "unknown venue") || "unknown venue",
     source: toText(pick(raw, "source"), "unknown").toLowerCase(),
     state: toText(pick(raw, "state"), "ok").toLowerCase(),
     interval: toText(pick(raw, "interval"), "1s"),
@@ -813,7 +813,7 @@ class Pad {
       headers: { Accept: "application/json" },
       signal: AbortSignal.timeout(this.timing.fetchMs),
     });
-    if (!answer.ok) throw new Error(`${path.split("?")[0]} answered ${answer.status}`);
+    if (!answer.ok) throw new Error(`${path.split("?")[0]} returned ${answer.status}`);
     return answer.json();
   }
 
@@ -874,7 +874,7 @@ class Pad {
     socket.onclose = (event: CloseEvent) => {
       if (this.socket !== socket) return;
       this.socket = null;
-      this.lost(event.reason || `code ${event.code}`);
+      this.lost(event.reason || `connection closed (code ${event.code})`);
     };
   }
 
@@ -965,7 +965,7 @@ class Pad {
     if (silence > this.timing.closeAfterMs) {
       this.socket = null;
       socket.close();
-      this.lost("the server went silent");
+      this.lost("the server stopped responding");
     } else if (silence > this.timing.pingAfterMs) this.send({ type: "ping" });
   }
 
@@ -1777,7 +1777,7 @@ function Ring({ ratio, usual, tone, size }: { ratio: number; usual: number | nul
       height={size}
       viewBox={`0 0 ${size} ${size}`}
       role="img"
-      aria-label={`${share(ratio)} together`}
+      aria-label={`${share(ratio)} of symbols moved together`}
       fill="none"
     >
       <circle cx={size / 2} cy={size / 2} r={radius} stroke="var(--line2)" strokeWidth={size * 0.1} />
@@ -1902,7 +1902,7 @@ function StressCurve({
       height={height}
       viewBox={`0 0 ${width} ${height}`}
       role="img"
-      aria-label="History of market stress"
+      aria-label="Market stress chart"
       fill="none"
     >
       {[40, 60, 80].map((value) => (
@@ -1967,7 +1967,7 @@ function utcTitle(alert: Alert): string {
   return `${new Date(alert.timestamp).toISOString().replace("T", " ").slice(0, 19)} UTC${delay}`;
 }
 
-const REVIEW_TAGS: Record<string, string> = { ACKNOWLEDGED: "ack", FALSE_POSITIVE: "false" };
+const REVIEW_TAGS: Record<string, string> = { ACKNOWLEDGED: "ack", FALSE_POSITIVE: "false pos." };
 const reviewText = ({ state, by, at }: Review) =>
   `${words(state)}${by && ` by ${by}`}${at === null ? "" : `, ${clock(at)}`}`;
 
@@ -2206,7 +2206,7 @@ function IncidentRow({
           <b>{title}</b>
           <span className="t3">
             <span className="only-n"> · {clock(anomaly.timestamp)}</span>
-            {!isOpen(anomaly) && " · over"}
+            {!isOpen(anomaly) && " · closed"}
           </span>
         </span>
         <span className="ell blk t2">
@@ -2217,7 +2217,7 @@ function IncidentRow({
             {" "}
             · {item.count} {item.count === 1 ? "alert" : "alerts"}
           </span>
-          <span className="only-m"> folded</span>
+          <span className="only-m"> grouped</span>
         </span>
       </span>
       {anomaly.ratio !== null && (
@@ -2235,7 +2235,7 @@ function IncidentRow({
         type="button"
         className="ib sm"
         aria-expanded={item.open}
-        aria-label={item.open ? "Fold the incident" : "Unfold the incident"}
+        aria-label={item.open ? "Collapse incident" : "Expand incident"}
         onClick={() => act.fold(anomaly.id)}
       >
         <Icon name={item.open ? "down" : "right"} size={12} />
@@ -2261,7 +2261,7 @@ function Facts({ alert, step }: { alert: Alert; step: number | undefined }) {
       </span>,
     ],
     [
-      "Also seen by",
+      "Also detected by",
       others.length
         ? others
             .map((other) => `${methodName(other.method)} ${scoreText(other.score, unitOf(other.method))}`)
@@ -2395,7 +2395,7 @@ function Orders({ alert, host, usd }: { alert: Alert; host: Host; usd: number })
       await api.orders.placeMarketOrder(market, host.account, side, {
         amount: api.utils.convertNotionalToNative(usd, market, host.account, alert.price),
       });
-      api.toast.success(`Market ${side} of ${usd} USD in ${market} sent.`);
+      api.toast.success(`Market ${side} order sent: ${usd} USD of ${market}.`);
     } catch (error) {
       api.toast.error(error instanceof Error ? error.message : String(error));
     }
@@ -2641,7 +2641,7 @@ const Summary = React.memo(function Summary({ market, act }: { market: MarketSta
           </>
         ) : (
           <>
-            No move of the whole market right now
+            No synchronized move right now
             {market.breadth && stress ? (
               <>
                 : {market.breadth.up} of {market.breadth.up + market.breadth.flat + market.breadth.down} symbols rose
@@ -2656,10 +2656,10 @@ const Summary = React.memo(function Summary({ market, act }: { market: MarketSta
         {lead && stress && stress.index >= 40 && `Led by ${lead.name}. `}
         {hit && hit.performancePct !== null && (
           <>
-            {hit.sector} parts from the market:{" "}
+            {hit.sector} deviates from the market:{" "}
             <span className={hit.performancePct < 0 ? "down" : "up"}>{percent(hit.performancePct, NBSP)}</span>
             {hit.window ? ` in ${span(hit.window)}` : ""}, {plain(Math.abs(hit.deviation ?? 0), 1)}σ{" "}
-            {(hit.deviation ?? 0) < 0 ? "worse" : "better"}.
+            {(hit.deviation ?? 0) < 0 ? "below" : "above"}.
           </>
         )}
       </p>
@@ -2668,18 +2668,18 @@ const Summary = React.memo(function Summary({ market, act }: { market: MarketSta
           {sync && sync.symbols.length > 0 && (
             <Button
               icon="filter"
-              label={`Show the ${sync.symbols.length}`}
+              label={`Show ${sync.symbols.length} symbols`}
               primary
               onClick={() => act.show("Synchronized move", sync.symbols)}
             />
           )}
           {sync && sync.symbols.length > 0 && (
-            <Button icon="bell" label="Mute the rest 1 h" onClick={() => act.muteRest(sync.symbols)} />
+            <Button icon="bell" label="Mute others 1 h" onClick={() => act.muteRest(sync.symbols)} />
           )}
           {hit && hit.symbols.length > 0 && (
             <Button
               icon="sectors"
-              label={`Go to ${hit.sector}`}
+              label={`Show ${hit.sector}`}
               onClick={() => act.show(hit.sector ?? "Sector", hit.symbols)}
             />
           )}
@@ -2718,8 +2718,8 @@ function StressCard({ market, pad }: { market: MarketState; pad: Pad }) {
       <Card title="Market stress">
         <p className="t2">
           {market.lastStress
-            ? `No stress right now. The last time it reached ${Math.round(market.lastStress.stressIndex!)}, at ${clock(market.lastStress.timestamp)}.`
-            : "No stress so far."}
+            ? `No market stress now. Last: ${Math.round(market.lastStress.stressIndex!)} at ${clock(market.lastStress.timestamp)}.`
+            : "No market stress so far."}
         </p>
       </Card>
     );
@@ -2748,7 +2748,7 @@ function ComponentsCard({ stress }: { stress: Stress }) {
     stress.index,
   );
   return (
-    <Card title={`What makes it ${Math.round(stress.index)}`} note="percentile · points">
+    <Card title="Stress components" note="percentile · points">
       <div className="stack">
         {stress.parts.map((part, i) => (
           <i
@@ -2807,7 +2807,7 @@ function BreadthCard({ market, width }: { market: MarketState; width: number }) 
       <div
         className={`breadth${market.live ? "" : " past"}`}
         role="img"
-        aria-label={`${down} fell, ${flat} stand still, ${up} rose`}
+        aria-label={`${down} fell, ${flat} unchanged, ${up} rose`}
       >
         {down > 0 && (
           <span className="d" style={{ flexGrow: down }}>
@@ -2824,7 +2824,7 @@ function BreadthCard({ market, width }: { market: MarketState; width: number }) 
       <div className="bl">
         <span>{share(down / total)} fell</span>
         <span>
-          {share(flat / total)} {market.breadth ? "flat" : "did not"}
+          {share(flat / total)} {market.breadth ? "flat" : "other"}
         </span>
         <span>{share(up / total)} rose</span>
       </div>
@@ -2871,7 +2871,7 @@ function SyncCard({ item, pad, now, act }: { item: MarketAnomaly; pad: Pad; now:
             {item.symbols.length} of {item.universe ?? "–"}
             {item.window ? ` in ${span(item.window)}` : ""}
           </div>
-          {item.usualRatio !== null && <div className="t3">Usual: {share(item.usualRatio)} (the tick)</div>}
+          {item.usualRatio !== null && <div className="t3">Usual: {share(item.usualRatio)} (mark on the ring)</div>}
         </div>
       </div>
       <div className={`chips${all ? " all" : ""}`}>
@@ -2880,7 +2880,7 @@ function SyncCard({ item, pad, now, act }: { item: MarketAnomaly; pad: Pad; now:
             key={symbol}
             type="button"
             className="chip"
-            title={`Only ${symbol}`}
+            title={`Show only ${symbol}`}
             onClick={() => act.filterSymbol(symbol)}
           >
             {splitSymbol(symbol)[0]}
@@ -2900,7 +2900,7 @@ function SyncCard({ item, pad, now, act }: { item: MarketAnomaly; pad: Pad; now:
       </div>
       <div className="acts">
         <Button icon="filter" label="Show symbols" onClick={() => act.show("Synchronized move", item.symbols)} />
-        <Button icon="bell" label="Mute these 1 h" onClick={() => act.mute(item.symbols)} />
+        <Button icon="bell" label="Mute symbols 1 h" onClick={() => act.mute(item.symbols)} />
       </div>
     </Card>
   );
@@ -2952,7 +2952,7 @@ const HeatMap = React.memo(function HeatMap({
           : undefined;
   return (
     <Card title="Sectors" note={note}>
-      {tiles.length === 0 && <p className="t2">The sectors show with the first prices.</p>}
+      {tiles.length === 0 && <p className="t2">Sectors appear with the first prices.</p>}
       <div className="heat">
         {tiles.map(({ sector, performancePct, deviation, members, anomaly }) => {
           const open = anomaly !== null && isOpen(anomaly);
@@ -2961,7 +2961,7 @@ const HeatMap = React.memo(function HeatMap({
             ? marketSentence(anomaly)
             : anomaly
               ? `Last anomaly ${age(now - anomaly.timestamp)} ago`
-              : "Goes with the market";
+              : "Moves with the market";
           return (
             <button
               key={sector}
@@ -3015,7 +3015,7 @@ function MarketBones({ wide, summary, still }: { wide: boolean; summary: React.R
     </Card>
   );
   const components = (
-    <Card title="What makes it">
+    <Card title="Stress components">
       <div className="bones" style={{ height: 142 }}>
         <Bones widths={[260, 200, 220, 180, 200]} />
       </div>
@@ -3337,8 +3337,8 @@ function Overlay({ title, onClose, children }: { title: string; onClose: () => v
 }
 
 const LAYOUTS: { layout: Layout; label: string; note: string }[] = [
-  { layout: "compact", label: "Compact", note: "One line, 28 px. Most rows in sight" },
-  { layout: "cards", label: "Cards", note: "Sparkline, band and sentence, 106 px" },
+  { layout: "compact", label: "Compact", note: "One line per alert, 28 px" },
+  { layout: "cards", label: "Cards", note: "Sparkline, band and description, 106 px" },
   { layout: "table", label: "Table", note: "Sortable columns, 24 px" },
 ];
 
@@ -3376,9 +3376,9 @@ function LayoutMenu({
 }
 
 const PRESETS: { label: string; change: Partial<Settings> }[] = [
-  { label: "Everything", change: NO_FILTERS },
-  { label: "Serious only", change: { ...NO_FILTERS, hiddenSeverities: ["MEDIUM", "LOW"] } },
-  { label: "Open now", change: { ...NO_FILTERS, hideClosed: true } },
+  { label: "All alerts", change: NO_FILTERS },
+  { label: "High and critical", change: { ...NO_FILTERS, hiddenSeverities: ["MEDIUM", "LOW"] } },
+  { label: "Open alerts", change: { ...NO_FILTERS, hideClosed: true } },
   { label: "Active symbol", change: { ...NO_FILTERS, onlyActive: true } },
   { label: "My positions", change: { ...NO_FILTERS, onlyPositions: true } },
 ];
@@ -3424,7 +3424,7 @@ function FilterMenu({
         />
       </div>
       <div className="fld">
-        <span className="lbl">Method (none chosen: all)</span>
+        <span className="lbl">Method (none selected: all)</span>
         <div className="cks">
           {METHODS.map((method) => (
             <Toggle
@@ -3469,7 +3469,7 @@ function FilterMenu({
           />
           <Toggle
             on={settings.hideClosed}
-            label="Open episodes"
+            label="Open alerts"
             onClick={() => change({ hideClosed: !settings.hideClosed })}
           />
           {settings.group && !sectors.has(settings.group.label) && (
@@ -3482,7 +3482,7 @@ function FilterMenu({
         </div>
       </div>
       <div className="fld">
-        <span className="lbl">Channels received</span>
+        <span className="lbl">Channels</span>
         <div className="cks">
           {["alerts", "market"].map((channel) => {
             const on = settings.channels.length === 0 || settings.channels.includes(channel);
@@ -3554,7 +3554,7 @@ function SettingsMenu({
             className="btn"
             disabled={server === settings.server || !/^https?:\/\/\S+$/.test(server)}
           >
-            Use
+            Connect
           </button>
         </span>
       </form>
@@ -3572,7 +3572,7 @@ function SettingsMenu({
         <Levels value={settings.notify} onChange={(level) => void allowNotifications(level)} />
       </div>
       <div className="fld">
-        <span className="lbl">Order buttons: real money, always confirmed</span>
+        <span className="lbl">Order buttons: real money, each order is confirmed</span>
         <span className="inl">
           <Toggle
             on={settings.orders}
@@ -3624,7 +3624,7 @@ function Levels({ value, onChange }: { value: string; onChange: (level: string) 
 }
 
 const KEYS = [
-  ["J K", "move"],
+  ["J K", "next, previous"],
   ["Enter", "expand"],
   ["Esc", "close"],
   ["O", "chart"],
@@ -3635,7 +3635,7 @@ const KEYS = [
   ["1–4", "severity"],
   ["L", "layout"],
   ["P", "pause"],
-  ["G", "newest"],
+  ["G", "go to newest"],
   ["?", "keys"],
 ];
 
@@ -3727,14 +3727,14 @@ function acceptOf(
     .map(canonical)
     .filter(Boolean);
   const names = [
-    ...(settings.hiddenSeverities.length ? [`without ${settings.hiddenSeverities.map(words).join(", ")}`] : []),
+    ...(settings.hiddenSeverities.length ? [`not ${settings.hiddenSeverities.map(words).join(", ")}`] : []),
     ...(settings.methods.length ? [`Method ${settings.methods.map(methodName).join(", ")}`] : []),
     ...(searched.length ? [`“${searched.join(", ")}”`] : []),
     ...(settings.group ? [settings.group.label] : []),
     ...(settings.onlyActive ? ["Active symbol"] : []),
     ...(settings.onlyPositions ? ["My positions"] : []),
-    ...(settings.hideClosed ? ["Open episodes"] : []),
-    ...(rest ? ["the rest is muted"] : []),
+    ...(settings.hideClosed ? ["Open alerts"] : []),
+    ...(rest ? ["other symbols muted"] : []),
   ];
   const accepts = (alert: Alert) =>
     !settings.hiddenSeverities.includes(alert.severity) &&
@@ -3989,7 +3989,7 @@ function Component(): React.ReactElement {
         type="button"
         className={`pill${paused ? " paused" : ""}`}
         onClick={release}
-        title={paused ? "Resume" : "Show the new alerts (G)"}
+        title={paused ? "Resume" : "Show new alerts (G)"}
       >
         <Icon name={paused ? "play" : "up"} size={12} />
         {paused ? (
@@ -4143,7 +4143,7 @@ function Component(): React.ReactElement {
               <div className="listhd">
                 <b className="t1">Alerts</b>
                 {status.loaded && <span className="num">{open} open</span>}
-                {list.folded > 0 && <span>{list.folded} folded in incidents</span>}
+                {list.folded > 0 && <span>{list.folded} grouped by incident</span>}
                 {pill}
               </div>
             )}
@@ -4207,7 +4207,7 @@ function Component(): React.ReactElement {
                   </button>
                 </>
               )}
-              {store.skipped > 0 && ` · ${store.skipped} messages skipped`}
+              {store.skipped > 0 && ` · ${store.skipped} invalid messages skipped`}
             </>
           ) : status.error ? (
             `${status.error} · attempt ${status.attempt}`
@@ -4423,8 +4423,8 @@ function Banner({ pad, stale, now }: { pad: Pad; stale: boolean; now: number }) 
       <div className="banner off" role="status">
         <Icon name="plug" />
         <span>
-          Connection lost {clock(status.lostAt, true)}. {wait > 0 ? `Next try in ${wait} s.` : "Trying again…"}{" "}
-          <span className="only-m t2">Missed alerts load on return.</span>
+          Connection lost {clock(status.lostAt, true)}. {wait > 0 ? `Retrying in ${wait} s.` : "Reconnecting…"}{" "}
+          <span className="only-m t2">Missed alerts load after reconnecting.</span>
         </span>
         <span className="x">
           <Button label="Retry now" onClick={() => pad.retryNow()} />
@@ -4437,7 +4437,8 @@ function Banner({ pad, stale, now }: { pad: Pad; stale: boolean; now: number }) 
       <div className="banner" role="status">
         <Icon name="clock" />
         <span>
-          No prices from {titled(pad.feed.venue)} for {longAge(pad.feedAgeMs(now) ?? 0)}: no new alert can appear.
+          No prices from {titled(pad.feed.venue)} for {longAge(pad.feedAgeMs(now) ?? 0)}. No new alerts until prices
+          resume.
         </span>
       </div>
     );
@@ -4487,7 +4488,7 @@ function EmptyState({
         </span>
         <h2>Cannot reach the alert server</h2>
         <p>
-          {pad.server} does not answer ({status.error}). Start it with <b>manage.py up</b> or change the address.
+          {pad.server}: {status.error}. Start the server with <b>manage.py up</b>, or change the address.
         </p>
         <div className="acts">
           <Button label="Retry" primary onClick={() => pad.retryNow()} />
@@ -4512,7 +4513,7 @@ function EmptyState({
         </span>
         <h2>No alert matches the filters</h2>
         <p>
-          {hidden} {hidden === 1 ? "is" : "are"} hidden by: {names.join(" · ") || "mutes"}.
+          {hidden} {hidden === 1 ? "alert is" : "alerts are"} hidden by: {names.join(" · ") || "muted symbols"}.
         </p>
         <div className="acts">
           <Button label="Reset filters" primary onClick={onReset} />
@@ -4524,14 +4525,14 @@ function EmptyState({
   const watching = !feed
     ? "Waiting for the first prices."
     : feed.state === "warming"
-      ? `Getting to know ${feed.symbols} symbols on ${titled(feed.venue)}: the detectors are warming up.`
+      ? `The detectors are warming up: ${feed.symbols} symbols on ${titled(feed.venue)}.`
       : `Watching ${feed.symbols} symbols on ${titled(feed.venue)}.`;
   return (
     <div className="state">
       <span className="ic">
         <Icon name="check" size={18} />
       </span>
-      <h2>All quiet</h2>
+      <h2>No alerts</h2>
       <p>
         {watching} {store.newest > 0 && `The last anomaly was ${longAge(pad.marketNow() - store.newest)} ago.`}
       </p>
