@@ -47,15 +47,15 @@ const ids = (entries: Entry[], more?: Partial<ListOptions>) =>
   layoutList(entries, options(more)).items.map((item) => item.key);
 
 describe("store", () => {
-  it("takes for news what is new, worse or going the other way, and nothing else", () => {
+  it("reports as news what is new, has a higher severity or the opposite direction, and nothing else", () => {
     const store = new Store();
-    const told = (fields: Record<string, unknown>) => store.addAlert(alert({ id: "a", direction: "UP", ...fields }));
-    expect(told({ revision: 1, severity: "LOW" })).toBe("news");
-    expect(told({ revision: 2, severity: "HIGH" })).toBe("news");
-    expect(told({ revision: 3, severity: "HIGH" })).toBe("updated");
-    expect(told({ revision: 5, severity: "HIGH", direction: "DOWN" })).toBe("news");
-    expect(told({ revision: 4, severity: "CRITICAL" })).toBe("old");
-    expect(told({ revision: 6, severity: "CRITICAL", direction: "DOWN", state: "CLOSED" })).toBe("updated");
+    const added = (fields: Record<string, unknown>) => store.addAlert(alert({ id: "a", direction: "UP", ...fields }));
+    expect(added({ revision: 1, severity: "LOW" })).toBe("news");
+    expect(added({ revision: 2, severity: "HIGH" })).toBe("news");
+    expect(added({ revision: 3, severity: "HIGH" })).toBe("updated");
+    expect(added({ revision: 5, severity: "HIGH", direction: "DOWN" })).toBe("news");
+    expect(added({ revision: 4, severity: "CRITICAL" })).toBe("old");
+    expect(added({ revision: 6, severity: "CRITICAL", direction: "DOWN", state: "CLOSED" })).toBe("updated");
   });
   it("keeps the latest revision whatever the order, and never moves a row that is updated", () => {
     const revisions = fc.shuffledSubarray([1, 2, 3, 4, 5], { minLength: 5 });

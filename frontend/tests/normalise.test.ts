@@ -157,14 +157,14 @@ test("the chart goes on after the opening, against the band it froze", () => {
     { symbol: "BTCUSDT", interval: "1m", timestamp: NOW, spark: [9, 10, 11, 12], lower: 8, upper: 10 },
     NOW,
   )!;
-  const history = [3, 2].map((back) => ({
+  const candles = [3, 2].map((back) => ({
     timestamp: NOW - back * 60_000,
     close: 10 - back,
     expected: null,
     lower: 1,
     upper: 2,
   }));
-  expect(chartPoints(alert, history).map(({ close, upper }) => [close, upper])).toEqual([
+  expect(chartPoints(alert, candles).map(({ close, upper }) => [close, upper])).toEqual([
     [7, 2],
     [8, 2],
     [11, 10],

@@ -61,7 +61,7 @@ async function pressKey(key: string): Promise<void> {
 }
 const send = (frame: object) => peer.sockets.forEach((socket) => socket.send(JSON.stringify(frame)));
 
-test("who is signed in acknowledges where the alert is read, once", async () => {
+test("a signed-in reviewer acknowledges in the panel, once", async () => {
   await load("ann");
   press(row("btc"));
   await eventually(() => press(button("Acknowledge")));
@@ -76,17 +76,17 @@ test("who is signed in acknowledges where the alert is read, once", async () => 
   expect(peer.reviews).toHaveLength(1);
 });
 
-test("what turns round is told aloud, what goes on is not", async () => {
+test("an alert that changes direction is announced, one that continues is not", async () => {
   await load(null);
-  const aloud = () => document.querySelector("[aria-live]")!.textContent;
+  const announced = () => document.querySelector("[aria-live]")!.textContent;
   peer.publish({ ...alertOf("btc", 2), change_pct: 4.2 });
   await eventually(() => expect(row("btc")!.textContent).toContain("+4.20%"));
-  expect(aloud()).toBe("");
+  expect(announced()).toBe("");
   peer.publish({ ...alertOf("btc", 3), direction: "DOWN", change_pct: -2 });
-  await eventually(() => expect(aloud()).toContain("fell 2.00\u00a0%"));
+  await eventually(() => expect(announced()).toContain("fell 2.00\u00a0%"));
 });
 
-test("a session that has ended is noticed, and said", async () => {
+test("an expired session shows an error and the sign-in button", async () => {
   await load("ann");
   peer.reviewStatus = 403;
   press(row("btc"));
@@ -107,7 +107,7 @@ test("a server that fails leaves the alert as it was", async () => {
   expect(button("Acknowledge")).not.toBeNull();
 });
 
-test("who is not signed in is told so", async () => {
+test("without a session the button leads to the sign-in page", async () => {
   await load(null);
   press(row("btc"));
   await eventually(() => expect(button("Sign in to acknowledge")).not.toBeNull());

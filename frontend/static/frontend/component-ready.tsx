@@ -1,4 +1,4 @@
-// The anomaly panel for TealStreet: alerts, the market as a whole, and how true both are right now.
+// The anomaly panel for TealStreet: alerts, the market as a whole, and how current both are.
 //
 // One file on purpose: TealStreet modules are pasted. Sections, in the order data flows:
 //   1 Types · 2 Normalise · 3 Wording · 4 Store · 5 PAD socket · 6 Settings · 7 Host · 8 List layout · 9 Glyphs and charts
@@ -18,7 +18,7 @@ interface MethodScore {
   score: number;
 }
 
-/** An alert as the panel shows it. `severity` and `method` keep words nobody has heard of: they are shown as they came. */
+/** An alert as the panel shows it. Unknown values of `severity` and `method` are shown as received. */
 interface Alert {
   id: string;
   revision: number;
@@ -95,7 +95,7 @@ interface Breadth {
   down: number;
 }
 
-/** The live index, and the market at a glance over the last `window`; servers of old send the index alone. */
+/** The live index, and the market at a glance over the last `window`; older servers send the index alone. */
 interface Stress {
   index: number;
   parts: StressPart[];
@@ -105,7 +105,7 @@ interface Stress {
   sectors: SectorMove[];
 }
 
-/** What became of an alert, and who said so. `state` is a word such as ACKNOWLEDGED. */
+/** The review of an alert: its state (such as ACKNOWLEDGED), by whom and when. */
 interface Review {
   state: string;
   by: string;
@@ -121,11 +121,11 @@ interface Feed {
   ageMs: number;
   timestamp: number;
   progress: number | null;
-  /** Why this source plays and not what was asked for; usually empty. */
+  /** Why this source runs instead of the configured one; usually empty. */
   reason: string;
 }
 
-interface HistoryPoint {
+interface ChartPoint {
   timestamp: number;
   close: number;
   expected: number | null;
@@ -134,7 +134,7 @@ interface HistoryPoint {
 }
 
 // --- 2 Normalise ------------------------------------------------------------------------------------------------------
-// Anybody may publish. Whatever comes either becomes something that can be shown, or null, which is counted.
+// Any publisher may send to the stream. A message becomes something that can be shown, or null, which is counted.
 
 const camel = (name: string) => name.replace(/_(\w)/g, (_, letter: string) => letter.toUpperCase());
 const isRecord = (value: unknown): value is Raw => typeof value === "object" && value !== null && !Array.isArray(value);
@@ -152,7 +152,7 @@ function toNumber(value: unknown): number | null {
   return typeof number === "number" && Number.isFinite(number) ? number : null;
 }
 
-/** Epoch milliseconds from seconds, milli-, micro- or nanoseconds, or an ISO text; null for what is no time at all. */
+/** Epoch milliseconds from seconds, milli-, micro- or nanoseconds, or an ISO text; null for anything else. */
 function toTime(value: unknown): number | null {
   const number = toNumber(value);
   if (number !== null) {
@@ -247,7 +247,7 @@ function normaliseAlert(raw: unknown, now: number): Alert | null {
   };
 }
 
-/** Null for what nobody has reviewed, and for frames of the stream, which do not know. */
+/** Null for an alert without a review, and for frames of the stream, which carry none. */
 function normaliseReview(raw: unknown): Review | null {
   const state = isRecord(raw) ? toWord(pick(raw, "review_state"), "NEW") : "NEW";
   return isRecord(raw) && state !== "NEW"
@@ -352,7 +352,7 @@ function normaliseStress(raw: unknown, now: number): Stress | null {
   };
 }
 
-/** `GET /sectors`: who is in each sector. */
+/** `GET /sectors`: the symbols of each sector. */
 function normaliseSectors(raw: unknown): Map<string, string[]> {
   const sectors = toList(isRecord(raw) ? raw.results : null)
     .filter(isRecord)
@@ -375,7 +375,7 @@ function normaliseFeed(raw: unknown, now: number): Feed | null {
   };
 }
 
-function normaliseHistory(raw: unknown): HistoryPoint[] {
+function normaliseChart(raw: unknown): ChartPoint[] {
   return toList(isRecord(raw) ? raw.history : null)
     .filter(isRecord)
     .flatMap((point) => {
@@ -394,8 +394,8 @@ function normaliseHistory(raw: unknown): HistoryPoint[] {
 }
 
 // --- 3 Wording --------------------------------------------------------------------------------------------------------
-// U+2212 for minus, always a sign on what can have one; `–` for what is not known. `%` hugs the number in cells and
-// stands off by a no-break space in sentences.
+// Minus is U+2212; a change always has a sign; `–` is an unknown value. `%` follows the number directly in cells, and
+// after a no-break space in sentences.
 
 const NBSP = "\u00a0";
 const METHOD_NAMES: Record<string, string> = {
@@ -415,27 +415,27 @@ function words(name: string): string {
   return text.charAt(0).toUpperCase() + text.slice(1);
 }
 const methodName = (method: string) => METHOD_NAMES[method] ?? words(method);
-// Making a formatter costs a hundred times what using one does.
+// A formatter costs a hundred times as much to make as to use.
 const formatters = Array.from(
   { length: 13 },
   (_, digits) => new Intl.NumberFormat("en-US", { minimumFractionDigits: digits, maximumFractionDigits: digits }),
 );
 const significant = new Intl.NumberFormat("en-US", { minimumSignificantDigits: 4, maximumSignificantDigits: 5 });
 const plain = (value: number | null, digits: number) => (value === null ? "–" : formatters[digits]!.format(value));
-/** What rounds to nothing has no sign either. */
+/** With a sign, unless it rounds to zero. */
 function signed(value: number | null, digits: number): string {
   const text = plain(value === null ? null : Math.abs(value), digits);
   return value === null || !/[1-9]/.test(text) ? text : `${value < 0 ? "−" : "+"}${text}`;
 }
 const percent = (value: number | null, gap = "") =>
   value === null ? "–" : `${signed(value, Math.abs(value) >= 100 ? 0 : 2)}${gap}%`;
-/** A surge is so many times the usual; all other methods, and sectors, count standard deviations. */
+/** Volume and range scores are multiples of the usual value (×); all others are standard deviations (σ). */
 const unitOf = (method: string) => (method === "VOLUME" || method === "VOLATILITY" ? "×" : "σ");
 function scoreText(score: number | null, unit: "×" | "σ" = "σ"): string {
   if (score === null) return "–";
   return `${(unit === "×" ? plain : signed)(score, Math.abs(score) >= 1000 ? 0 : 1)}${unit}`;
 }
-/** A share in whole percent; 319 of 320 are not yet 100 %, one of 320 is not 0 %. */
+/** A share in whole percent; 319 of 320 is 99 %, 1 of 320 is <1 %. */
 function share(ratio: number | null): string {
   if (ratio === null) return "–";
   const whole = Math.round(ratio * 100);
@@ -443,8 +443,8 @@ function share(ratio: number | null): string {
 }
 
 /**
- * A price by its market's step size, else five significant digits (one decimal from 1,000). Of the tiniest the zeros are
- * counted, as terminals do: 0.00000079456 is 0.0₆7946.
+ * A price in digits of its market's step size, else in five significant digits (one decimal from 1,000). Below 0.0001 the
+ * number of zeros is a subscript, as in trading terminals: 0.00000079456 is 0.0₆7946.
  */
 function price(value: number | null, step?: number): string {
   if (value === null) return "–";
@@ -485,7 +485,7 @@ function splitSymbol(symbol: string): [base: string, quote: string] {
   return [quote ? symbol.slice(0, -quote.length) : symbol, quote];
 }
 
-/** What a pair is about, whatever it is quoted in and in whatever multiple: `1000PEPEUSDC` → `PEPE`. */
+/** The coin of a pair, without the quote currency and a multiple: `1000PEPEUSDC` → `PEPE`. */
 const coinOf = (symbol: string): string => splitSymbol(symbol)[0].replace(/^(10{3,9}|1M)(?=[A-Z])/, "");
 
 function alertSentence(alert: Alert): string {
@@ -539,16 +539,16 @@ const KEPT_ALERTS = 10_000;
 const KEPT_MARKET = 300;
 const TRIM_BY = 500;
 
-/** One episode in the list. `at` and `seq` never change, so that an update never moves a row. */
+/** One alert in the list. `at` and `seq` never change, so that an update never moves a row. */
 interface Entry {
   alert: Alert;
   readonly at: number;
   readonly seq: number;
-  /** When it came over the socket (our clock), 0 for what was there before. */
+  /** When the socket received it (browser clock); 0 for an alert from a backfill. */
   readonly arrived: number;
 }
 
-/** The latest revision of everything, oldest first, bounded: the oldest leave when there are too many. */
+/** The latest revision of every anomaly, oldest first; above the limit the oldest are dropped. */
 class Store {
   entries: Entry[] = [];
   readonly byId = new Map<string, Entry>();
@@ -558,7 +558,7 @@ class Store {
   dropped = 0;
   newest = 0;
 
-  /** "news" is what nobody has heard yet: a new alert, and a known one that is worse now or goes the other way. */
+  /** "news" is what the panel announces: a new alert, or a known one with a higher severity or the opposite direction. */
   addAlert(alert: Alert, arrived = 0): "news" | "updated" | "old" {
     this.newest = Math.max(this.newest, alert.timestamp);
     const known = this.byId.get(alert.id);
@@ -567,7 +567,7 @@ class Store {
       const turned =
         alert.direction !== null && known.alert.direction !== null && alert.direction !== known.alert.direction;
       const news = alert.state !== "CLOSED" && (turned || rankOf(alert.severity) > rankOf(known.alert.severity));
-      // The stream does not say what became of an alert; that stays until somebody says otherwise.
+      // Frames of the stream carry no review: keep the last known one.
       known.alert = alert.review ? alert : { ...alert, review: known.alert.review };
       return news ? "news" : "updated";
     }
@@ -604,8 +604,8 @@ class Store {
 
 // --- 5 PAD socket -----------------------------------------------------------------------------------------------------
 // PAD: Page-wide Anomaly Duct. One connection per server and page, however many panels are mounted; it hangs on
-// `globalThis` because TealStreet evaluates this file once per panel. Panels say what they want (`Scope`); the union goes
-// upstream. Backfill over REST, then `/ws` from the cursor the backfill ended at, so nothing is lost or doubled.
+// `globalThis` because TealStreet evaluates this file once per panel. Each panel has a `Scope`; the server gets their
+// union. Backfill over REST, then `/ws` from the cursor the backfill ended at, so no message is lost or doubled.
 
 interface Scope {
   channels: string[];
@@ -635,12 +635,12 @@ const TIMING = {
 };
 type Timing = typeof TIMING;
 const BACKFILL = 500;
-const HISTORY_POINTS = 240;
-const HISTORY_EVERY_MS = 15_000;
-const HISTORIES_KEPT = 40;
+const SERIES_POINTS = 240;
+const SERIES_EVERY_MS = 15_000;
+const CHARTS_KEPT = 40;
 const FLUSH_EVERY_MS = 100;
 
-/** What all panels together want: an empty list means everything, so it swallows every other. */
+/** The union of scopes. An empty list means everything, so the union with it is empty. */
 function unionOf(scopes: Iterable<Scope>): Scope {
   const all = [...scopes];
   const join = (name: keyof Scope) =>
@@ -654,25 +654,25 @@ const coversScope = (wide: Scope, narrow: Scope) =>
 
 class Pad {
   readonly store = new Store();
-  feed: (Feed & { heardAt: number }) | null = null;
+  feed: (Feed & { receivedAt: number }) | null = null;
   stress: Stress | null = null;
-  stressHistory: { timestamp: number; index: number }[] = [];
+  stressSeries: { timestamp: number; index: number }[] = [];
   sectors = new Map<string, string[]>();
   status: Status = { online: false, loaded: false, attempt: 0, lostAt: null, retryAt: null, error: "" };
   skewMs = 0;
   version = 0;
-  /** Counts what the market views show, so that a rush of alerts does not draw them again. */
+  /** Counts changes of what the market views show, so that alerts alone do not render them again. */
   marketVersion = 0;
   connections = 0;
   onNews = new Set<(alert: Alert) => void>();
 
   private panels = new Map<symbol, Scope>();
   private listeners = new Set<() => void>();
-  private histories = new Map<string, Promise<HistoryPoint[]>>();
+  private charts = new Map<string, Promise<ChartPoint[]>>();
   private socket: WebSocket | null = null;
   private cursor: Cursor | null = null;
   /** What the connection is subscribed to. */
-  private asked: Scope | null = null;
+  private subscription: Scope | null = null;
   /** What the store holds from the backfill to the cursor without a gap; null when that is unknown. */
   private complete: Scope | null = null;
   private sentSince = false;
@@ -680,7 +680,7 @@ class Pad {
   private generation = 0;
   private running = false;
   private connecting = false;
-  private heardAt = 0;
+  private receivedAt = 0;
   private openedAt = 0;
   private retryTimer: ReturnType<typeof setTimeout> | undefined;
   private watchTimer: ReturnType<typeof setInterval> | undefined;
@@ -694,16 +694,19 @@ class Pad {
     private readonly timing: Timing = TIMING,
   ) {}
 
-  /** The page's one connection to this server. */
+  /**
+   * The page's one connection to this server. Texts of two versions may be pasted into one page: the number in the name
+   * changes with the public members of Pad.
+   */
   static of(server: string): Pad {
-    const page = globalThis as { __anomalyPads1?: Map<string, Pad> };
-    page.__anomalyPads1 ??= new Map();
-    let pad = page.__anomalyPads1.get(server);
-    if (!pad) page.__anomalyPads1.set(server, (pad = new Pad(server)));
+    const page = globalThis as { __anomalyPads2?: Map<string, Pad> };
+    page.__anomalyPads2 ??= new Map();
+    let pad = page.__anomalyPads2.get(server);
+    if (!pad) page.__anomalyPads2.set(server, (pad = new Pad(server)));
     return pad;
   }
 
-  /** Mount a panel. The first one connects; some time after the last one has gone, the connection closes. */
+  /** Register a panel. The first one connects; `lingerMs` after the last one is released, the connection closes. */
   retain(scope: Scope): { change: (scope: Scope) => void; release: () => void } {
     const key = Symbol("panel");
     this.panels.set(key, scope);
@@ -739,25 +742,25 @@ class Pad {
   }
 
   /** The 60 candles an alert was raised on, with the band of each; empty when the server has none. */
-  history(id: string): Promise<HistoryPoint[]> {
-    let history = this.histories.get(id);
-    if (!history) {
-      history = this.fetchJson(`/alerts/${encodeURIComponent(id)}`).then(
+  chartOf(id: string): Promise<ChartPoint[]> {
+    let chart = this.charts.get(id);
+    if (!chart) {
+      chart = this.fetchJson(`/alerts/${encodeURIComponent(id)}`).then(
         (answer) => {
           const review = normaliseReview(answer);
-          // An answer without one may be older than an acknowledgement that was on its way meanwhile.
+          // A response without a review may be older than an acknowledgement sent meanwhile.
           if (review) this.reviewed(id, review);
-          return normaliseHistory(answer);
+          return normaliseChart(answer);
         },
         () => {
-          this.histories.delete(id);
+          this.charts.delete(id);
           return [];
         },
       );
-      this.histories.set(id, history);
-      if (this.histories.size > HISTORIES_KEPT) this.histories.delete(this.histories.keys().next().value!);
+      this.charts.set(id, chart);
+      if (this.charts.size > CHARTS_KEPT) this.charts.delete(this.charts.keys().next().value!);
     }
-    return history;
+    return chart;
   }
 
   reviewed(id: string, review: Review | null): void {
@@ -766,14 +769,14 @@ class Pad {
   }
 
   feedAgeMs(now = Date.now()): number | null {
-    return this.feed ? this.feed.ageMs + Math.max(0, now - this.feed.heardAt) : null;
+    return this.feed ? this.feed.ageMs + Math.max(0, now - this.feed.receivedAt) : null;
   }
 
-  /** Stale: the server says so, or it stopped saying anything about prices that should flow. */
+  /** Stale: the server reports it, or its reports on a running feed have stopped. */
   isStale(now = Date.now()): boolean {
     if (!this.feed) return false;
     const quiet =
-      now - this.feed.heardAt > 4 * this.timing.closeAfterMs ||
+      now - this.feed.receivedAt > 4 * this.timing.closeAfterMs ||
       this.feedAgeMs(now)! > Math.max(15_000, 3 * intervalMs(this.feed.interval));
     return this.feed.state === "stale" || (this.feed.state === "ok" && quiet);
   }
@@ -845,8 +848,8 @@ class Pad {
       throw error;
     });
     const now = Date.now() + this.skewMs;
-    for (const raw of resultsOf(alerts).reverse()) this.take("alert", raw, now, true);
-    for (const raw of resultsOf(market).reverse()) this.take("market", raw, now, true);
+    for (const raw of resultsOf(alerts).reverse()) this.add("alert", raw, now, true);
+    for (const raw of resultsOf(market).reverse()) this.add("market", raw, now, true);
     this.status = { ...this.status, loaded: true };
     this.changed();
     return olderCursor(cursorOf(alerts), cursorOf(market));
@@ -856,11 +859,11 @@ class Pad {
     const socket = new WebSocket(`${this.server.replace(/^http/, "ws")}/ws`);
     this.socket = socket;
     this.connections += 1;
-    this.heardAt = this.openedAt = Date.now();
-    socket.onopen = () => this.ask("subscribe");
+    this.receivedAt = this.openedAt = Date.now();
+    socket.onopen = () => this.subscribeTo("subscribe");
     socket.onmessage = (event: MessageEvent) => {
       if (this.socket !== socket) return;
-      this.heardAt = Date.now();
+      this.receivedAt = Date.now();
       try {
         const frame: unknown = JSON.parse(String(event.data));
         if (isRecord(frame)) this.receive(frame);
@@ -869,7 +872,7 @@ class Pad {
         this.store.skipped += 1;
       }
     };
-    // Says nothing that the close after it does not; without a listener some runtimes throw.
+    // The close event that follows has the same information; without a listener some runtimes throw.
     socket.onerror = () => undefined;
     socket.onclose = (event: CloseEvent) => {
       if (this.socket !== socket) return;
@@ -878,23 +881,23 @@ class Pad {
     };
   }
 
-  private ask(type: "subscribe" | "update_filters"): void {
+  private subscribeTo(type: "subscribe" | "update_filters"): void {
     const scope = unionOf(this.panels.values());
     const since = type === "subscribe" ? this.cursor : null;
     this.sentSince = since !== null;
-    this.asked = scope;
-    // From here on only `scope` arrives: what is outside of it has a gap.
+    this.subscription = scope;
+    // From now on only `scope` is received: outside of it the store has a gap.
     if (this.complete && !coversScope(scope, this.complete))
       this.complete = coversScope(this.complete, scope) ? scope : null;
     const channels = scope.channels.length ? scope.channels : ["alerts", "market"];
     this.send({ type, filters: { ...scope, channels }, ...(since && { since }) });
   }
 
-  /** Subscribe to what the panels want now, and backfill what the store lacks of it. Offline, `subscribed` does it. */
+  /** Subscribe to the scope of the panels, and backfill what the store lacks of it. Offline, `subscribed` does both. */
   private catchUp(): void {
     if (!this.status.online) return;
     const scope = unionOf(this.panels.values());
-    if (JSON.stringify(scope) !== JSON.stringify(this.asked)) this.ask("update_filters");
+    if (JSON.stringify(scope) !== JSON.stringify(this.subscription)) this.subscribeTo("update_filters");
     // Live messages arrive over the socket meanwhile; revisions make the overlap harmless.
     if (this.lacks(scope)) void this.backfill().catch(() => this.socket?.close());
   }
@@ -924,7 +927,7 @@ class Pad {
       this.backfill().then(
         (cursor) => {
           this.cursor = cursor;
-          this.ask("subscribe");
+          this.subscribeTo("subscribe");
         },
         () => this.socket?.close(),
       );
@@ -956,12 +959,12 @@ class Pad {
     this.changed();
   }
 
-  /** A dead peer does not always close: ask after a silence, hang up after a longer one. */
+  /** A dead peer does not always close: ping it after a silence, close after a longer one. */
   private watch(): void {
     const socket = this.socket;
     if (!socket) return;
-    // Until the subscription is answered nothing else counts as a sign of life.
-    const silence = Date.now() - (this.status.online ? this.heardAt : this.openedAt);
+    // Before the subscription is answered, other frames do not count.
+    const silence = Date.now() - (this.status.online ? this.receivedAt : this.openedAt);
     if (silence > this.timing.closeAfterMs) {
       this.socket = null;
       socket.close();
@@ -977,7 +980,7 @@ class Pad {
 
   /**
    * Frames that come close together become one change, drawn in one animation frame. A hidden page has no animation
-   * frames, so a timer stands in. In a rush, ten changes a second are more than anybody can read.
+   * frames, so a timer stands in. More than ten changes a second cannot be read.
    */
   private flushSoon(): void {
     if (this.flushing) return;
@@ -1001,38 +1004,38 @@ class Pad {
   }
 
   private apply(frame: Raw, now: number): void {
-    if (frame.type === "alert" || frame.type === "market") this.take(frame.type, frame.data, now + this.skewMs, false);
+    if (frame.type === "alert" || frame.type === "market") this.add(frame.type, frame.data, now + this.skewMs, false);
     else if (frame.type === "feed") {
       const feed = normaliseFeed(frame.data, now);
       if (!feed) return void (this.store.skipped += 1);
-      this.feed = { ...feed, heardAt: now };
+      this.feed = { ...feed, receivedAt: now };
       this.skewMs = feed.timestamp - now;
     } else if (frame.type === "stress") {
       const stress = normaliseStress(frame.data, now + this.skewMs);
       if (!stress) return void (this.store.skipped += 1);
       this.marketVersion += 1;
-      if (!this.stress) void this.loadStressHistory(now);
+      if (!this.stress) void this.loadStressSeries(now);
       if (stress.sectors.length > 0 && !this.stress?.sectors.length) void this.loadSectors();
       this.stress = stress;
-      const last = this.stressHistory[this.stressHistory.length - 1];
-      if (!last || stress.timestamp - last.timestamp >= HISTORY_EVERY_MS)
-        this.stressHistory = [
-          ...this.stressHistory.slice(1 - HISTORY_POINTS),
+      const last = this.stressSeries[this.stressSeries.length - 1];
+      if (!last || stress.timestamp - last.timestamp >= SERIES_EVERY_MS)
+        this.stressSeries = [
+          ...this.stressSeries.slice(1 - SERIES_POINTS),
           { timestamp: stress.timestamp, index: stress.index },
         ];
     }
   }
 
-  /** Asked for once, when the live index shows that the server has one. */
-  private async loadStressHistory(now: number): Promise<void> {
+  /** Fetched once, after the first live index: then the server has a stress index. */
+  private async loadStressSeries(now: number): Promise<void> {
     const answer = await this.fetchJson("/market/stress").catch(() => null);
     const points = resultsOf(answer)
       .map((raw) => normaliseStress(raw, now))
       .filter((point) => point !== null);
-    const merged = [...points.map(({ timestamp, index }) => ({ timestamp, index })), ...this.stressHistory].sort(
+    const merged = [...points.map(({ timestamp, index }) => ({ timestamp, index })), ...this.stressSeries].sort(
       (a, b) => a.timestamp - b.timestamp,
     );
-    this.stressHistory = merged.slice(-HISTORY_POINTS);
+    this.stressSeries = merged.slice(-SERIES_POINTS);
     this.marketVersion += 1;
     this.changed();
   }
@@ -1043,12 +1046,12 @@ class Pad {
     this.changed();
   }
 
-  private take(kind: "alert" | "market", raw: unknown, now: number, past: boolean): void {
+  private add(kind: "alert" | "market", raw: unknown, now: number, past: boolean): void {
     if (kind === "alert") {
       const alert = normaliseAlert(raw, now);
       if (!alert) this.store.skipped += 1;
       else if (this.store.addAlert(alert, past ? 0 : Date.now()) === "news" && !past)
-        for (const tell of this.onNews) tell(alert);
+        for (const announce of this.onNews) announce(alert);
     } else {
       const item = normaliseMarket(raw, now);
       if (!item) this.store.skipped += 1;
@@ -1098,14 +1101,14 @@ interface Settings {
   /** Until then, only these symbols are shown. */
   restMuted: { until: number; symbols: string[] } | null;
   sound: string;
-  /** What the button in the header switches back on. */
+  /** The level that the button in the header switches on again. */
   soundOn: string;
   notify: string;
   orders: boolean;
   orderUsd: number;
 }
 
-/** What a page of the alert server itself can offer: its session says who acknowledges. Rejects with the status. */
+/** Reviewing on a page of the alert server, with its session. `acknowledge` rejects with the HTTP status. */
 interface Reviewing {
   server: string;
   user: string | null;
@@ -1208,7 +1211,7 @@ function useHost(): Host {
   );
 }
 
-// Another origin has no session here, and is never given one: there the review is done on the server's own page.
+// A page of another origin never gets the session of the server: there the button opens the server's review page.
 type ReviewMode = "acknowledge" | "sign in" | "open";
 function useReviewing(pad: Pad): { mode: ReviewMode; review: (alert: Alert) => void } {
   const [signedOut, setSignedOut] = React.useState(false);
@@ -1252,7 +1255,7 @@ function themeOf(theme: unknown): "dark" | "light" {
   return String(name).toLowerCase().includes("light") ? "light" : "dark";
 }
 
-// A sound per alert that is news, at most one every three seconds for all panels and tabs of this browser.
+// A sound for each announced alert, at most one every three seconds for all panels and tabs of this browser.
 const SOUND_EVERY_MS = 3_000;
 const RANK: Record<string, number> = { LOW: 0, MEDIUM: 1, HIGH: 2, CRITICAL: 3 };
 const rankOf = (severity: string) => RANK[severity] ?? 0;
@@ -1265,19 +1268,19 @@ function mayAnnounce(kind: string): boolean {
     if (Date.now() - last < SOUND_EVERY_MS) return false;
     localStorage.setItem(key, String(Date.now()));
   } catch {
-    // Without storage every panel speaks for itself.
+    // Without storage each panel limits itself alone.
   }
   return true;
 }
 
 const TONES: Record<string, number[]> = { CRITICAL: [880, 660, 880], HIGH: [740, 880] };
 let audio: AudioContext | null = null;
-/** Browsers keep a page silent until it was clicked; what was asked for before that is not made up for. */
+/** Browsers mute a page until its first click; sounds requested before it are dropped. */
 async function beep(severity: string): Promise<void> {
-  const asked = Date.now();
+  const requestedAt = Date.now();
   audio ??= new AudioContext();
   await audio.resume();
-  if (Date.now() - asked > 1_000) return;
+  if (Date.now() - requestedAt > 1_000) return;
   const start = audio.currentTime;
   for (const [i, tone] of (TONES[severity] ?? [660]).entries()) {
     const [oscillator, gain] = [audio.createOscillator(), audio.createGain()];
@@ -1305,7 +1308,7 @@ function notify(alert: Alert, open: () => void): void {
 }
 
 // --- 8 List layout ----------------------------------------------------------------------------------------------------
-// Heights are fixed per kind, so where everything is follows from counting; only the expanded alert is measured.
+// Heights are fixed per kind of item, so positions are sums; only the expanded alert is measured.
 
 const HEIGHTS = { compact: 28, cards: 106, table: 24, incident: 40, more: 26 };
 const INCIDENT_TOP = 3;
@@ -1327,7 +1330,7 @@ interface ListOptions {
   layout: Layout;
   sort: Settings["sort"];
   accepts: (alert: Alert) => boolean;
-  /** Entries that came later wait behind the pill. */
+  /** Later entries are not listed but counted in the pill. */
   cutoff: number;
   incidents: Map<string, MarketAnomaly>;
   unfolded: Set<string>;
@@ -1391,7 +1394,7 @@ function flatItems(entries: Entry[], options: ListOptions): Item[] {
   return sorted.map((entry) => alertItem(entry, false, options));
 }
 
-/** Alerts that a market incident explains stand under it, at the place of its newest one. */
+/** Alerts of a market incident are listed under it, at the place of the newest of them. */
 function foldedItems(entries: Entry[], options: ListOptions): Item[] {
   const adopted = new Map<string, Entry[]>();
   for (const entry of entries) {
@@ -1587,7 +1590,7 @@ const Spark = React.memo(function Spark({
       .slice(from, to + 1)
       .map((value, i) => `${i ? "L" : "M"}${x(from + i).toFixed(1)} ${y(value).toFixed(1)}`)
       .join("");
-  // The band is the present one: it judges the end of the line, not what came before.
+  // The band is the present one: it applies to the end of the line alone.
   const last = points.length - 1;
   const side = !band ? 0 : points[last]! > band[1] ? 1 : points[last]! < band[0] ? -1 : 0;
   let from = last;
@@ -1614,34 +1617,34 @@ const Spark = React.memo(function Spark({
 
 const CHART_HEIGHT = 150;
 
-/** The history ends where the episode opened; the closes since then come from the alert, against the band it froze. */
-function chartPoints(alert: Alert, history: HistoryPoint[]): HistoryPoint[] {
+/** The stored candles end where the alert opened; the closes since then come from the alert, with its frozen band. */
+function chartPoints(alert: Alert, candles: ChartPoint[]): ChartPoint[] {
   const band = { expected: alert.expected, lower: alert.lower, upper: alert.upper };
   const closes = alert.spark.map((close, i) => ({
     close,
     timestamp: alert.timestamp - (alert.spark.length - 1 - i) * intervalMs(alert.interval),
     ...band,
   }));
-  if (history.length < 2) return closes;
-  const until = history[history.length - 1]!.timestamp;
-  return [...history, ...closes.filter((point) => point.timestamp > until)].slice(-60);
+  if (candles.length < 2) return closes;
+  const until = candles[candles.length - 1]!.timestamp;
+  return [...candles, ...closes.filter((point) => point.timestamp > until)].slice(-60);
 }
 
 /** 60 closes and the band each was expected in, on one scale; only what left the band is coloured. */
 function Chart({
   alert,
-  history,
+  candles,
   width,
   step,
 }: {
   alert: Alert;
-  history: HistoryPoint[];
+  candles: ChartPoint[];
   width: number;
   step: number | undefined;
 }) {
-  const points = chartPoints(alert, history);
+  const points = chartPoints(alert, candles);
   if (points.length < 2) return null;
-  // As wide as the prices are long: a step size may ask for many digits.
+  // The axis is as wide as its longest price: a step size may need many digits.
   const longest = Math.max(
     ...[alert.price, alert.upper, points[points.length - 1]!.close].map((value) => price(value, step).length),
   );
@@ -1664,9 +1667,9 @@ function Chart({
           .join("L")}Z`
       : "";
   const expected = points.map((point, i) => [point, i] as const).filter(([point]) => point.expected !== null);
-  // Without a history the band is the present one: it judges the end of the line, not what came before.
-  let judged = history.length > 1 ? 1 : points.length - 1;
-  const left = (point: HistoryPoint) =>
+  // Without stored candles the only band is the present one: it applies to the end of the line alone.
+  let judged = candles.length > 1 ? 1 : points.length - 1;
+  const left = (point: ChartPoint) =>
     (point.upper !== null && point.close > point.upper) || (point.lower !== null && point.close < point.lower);
   while (judged > 1 && left(points[judged - 1]!)) judged -= 1;
   const outside = points.slice(1).flatMap((point, i) => {
@@ -1693,13 +1696,13 @@ function Chart({
   const brief = points[last]!.timestamp - points[0]!.timestamp < 600_000;
   const opened = alert.escalations[0]?.timestamp ?? alert.timestamp;
   const openedAt = points.findIndex((point) => point.timestamp >= Math.min(opened, alert.timestamp));
-  // Its label goes where the prices just before it are not.
+  // The label goes above or below, away from the prices just before it.
   const beside = closes.slice(Math.max(0, openedAt - 24), openedAt + 1);
   const before = y(beside.reduce((sum, close) => sum + close, 0) / beside.length);
   const [low, high] = [Math.min(...shown), Math.max(...shown)];
   const usual = points[last]!.expected;
   const box = Math.min(Math.max(y(closes[last]!), 9), plotHeight - 9);
-  // Labels on the right yield to the boxed price, and to what was expected.
+  // Labels on the right leave room for the boxed price and for the expected one.
   const apart = (a: number, b: number) => Math.abs(a - b) > 15;
   const marked = usual !== null && apart(y(usual), box) ? usual : null;
   const ticks = [high, high - (high - low) / 3, low + (high - low) / 3, low].filter(
@@ -1853,7 +1856,7 @@ function Gauge({ index, mute }: { index: number; mute: boolean }) {
   );
 }
 
-function StressHistory({
+function StressChart({
   points,
   index,
   mute,
@@ -2065,7 +2068,7 @@ const CompactRow = React.memo(function CompactRow(props: RowProps) {
   );
 });
 
-/** The sentence without what the card says already: the symbol and the price. */
+/** The sentence without the symbol and the price, which the card shows already. */
 function cardSentence(alert: Alert): string {
   const text = alertSentence(alert)
     .replace(`${alert.symbol} `, "")
@@ -2181,7 +2184,7 @@ function IncidentRow({
         : "Synchronized move";
   const size = anomaly.symbols.length || anomaly.members;
   const change = anomaly.averageChangePct ?? anomaly.performancePct;
-  // Of a sector it is the deviation that counts: one far above a falling market has fallen, too.
+  // For a sector show the deviation from the market: it may fall, and still be far above a falling market.
   const how =
     anomaly.type === "SECTOR_ANOMALY" ? (
       ` · ${besideMarket(anomaly.deviation)}`
@@ -2302,10 +2305,10 @@ function Details({
   onHeight: (height: number) => void;
 }) {
   const box = React.useRef<HTMLDivElement>(null);
-  const [history, setHistory] = React.useState<HistoryPoint[]>([]);
+  const [candles, setCandles] = React.useState<ChartPoint[]>([]);
   React.useEffect(() => {
     let mounted = true;
-    void pad.history(alert.id).then((points) => mounted && setHistory(points));
+    void pad.chartOf(alert.id).then((points) => mounted && setCandles(points));
     return () => {
       mounted = false;
     };
@@ -2330,7 +2333,7 @@ function Details({
     >
       <p className="say">{alertSentence(alert)}</p>
       <div className="chart">
-        <Chart alert={alert} history={history} width={Math.max(180, width - 38)} step={step} />
+        <Chart alert={alert} candles={candles} width={Math.max(180, width - 38)} step={step} />
       </div>
       <Facts alert={alert} step={step} />
       <div className="tl">
@@ -2423,7 +2426,7 @@ function Orders({ alert, host, usd }: { alert: Alert; host: Host; usd: number })
 
 // --- 11 Market views --------------------------------------------------------------------------------------------------
 
-/** A tile of the heat map: how the sector does now, and the anomaly it has open (or had last). */
+/** A tile of the heat map: the performance of a sector now, and its open (or last) anomaly. */
 interface Tile {
   sector: string;
   performancePct: number | null;
@@ -2435,7 +2438,7 @@ interface Tile {
 interface MarketState {
   /** The Pad's `marketVersion` that this was made of: the Pad itself is mutable. */
   version: number;
-  /** False until the server has said anything about the market: then nothing is claimed about it either. */
+  /** False until the server has sent something about the market: until then placeholders are shown. */
   known: boolean;
   stress: Stress | null;
   live: boolean;
@@ -2464,7 +2467,7 @@ function marketState(pad: Pad, { version, status, hasFeed, stale }: MarketInputs
   const items = [...pad.store.market.values()].sort((a, b) => b.timestamp - a.timestamp);
   const open = items.filter((item) => item.state !== "CLOSED");
   const lastStress = items.find((item) => item.type === "MARKET_STRESS" && item.stressIndex !== null);
-  // Without a live index an open stress anomaly still says it; a closed one says nothing about now.
+  // Without a live index, use that of an open stress anomaly; a closed one is out of date.
   const stress =
     pad.stress ??
     (lastStress && isOpen(lastStress)
@@ -2477,7 +2480,7 @@ function marketState(pad: Pad, { version, status, hasFeed, stale }: MarketInputs
           sectors: [],
         }
       : null);
-  const before = stress && pad.stressHistory.find((point) => point.timestamp >= stress.timestamp - DELTA_MS);
+  const before = stress && pad.stressSeries.find((point) => point.timestamp >= stress.timestamp - DELTA_MS);
   const known = before && stress && stress.timestamp - before.timestamp > DELTA_MS * 0.8;
   const bySector = new Map<string, MarketAnomaly>();
   for (const item of items)
@@ -2503,8 +2506,7 @@ function marketState(pad: Pad, { version, status, hasFeed, stale }: MarketInputs
   };
 }
 /**
- * Largest sector first: a sector stays where it is, so that it is found, and clicked, where it was a second ago. Of a
- * server that sends no live sectors, those that had an anomaly.
+ * Largest sector first, so that a tile keeps its place. If the server sends no live sectors: those that had an anomaly.
  */
 function tilesOf(live: SectorMove[], anomalies: Map<string, MarketAnomaly>): Tile[] {
   if (live.length > 0) return live.map((sector) => ({ ...sector, anomaly: anomalies.get(sector.sector) ?? null }));
@@ -2571,7 +2573,7 @@ function StressLine({ market, onOpen }: { market: MarketState; onOpen: () => voi
   );
 }
 
-/** Which way most go: `51 % rise`. */
+/** The share of the larger side: `51 % rise`. */
 function breadthText({ up, flat, down }: Breadth): string {
   return `${share(Math.max(up, down) / (up + flat + down))} ${up >= down ? "rise" : "fall"}`;
 }
@@ -2583,7 +2585,7 @@ interface MarketActions {
   filterSymbol: (symbol: string) => void;
 }
 
-/** The shape of what is to come; it stands still when nothing is coming. */
+/** Placeholders while loading; not animated after an error. */
 const Bones = ({ widths }: { widths: number[] }) => (
   <>
     {widths.map((width, i) => (
@@ -2736,7 +2738,7 @@ function StressCard({ market, pad }: { market: MarketState; pad: Pad }) {
     >
       <div className="gauge">
         <Gauge index={stress.index} mute={!market.live} />
-        <StressHistory points={pad.stressHistory} index={stress.index} mute={!market.live} />
+        <StressChart points={pad.stressSeries} index={stress.index} mute={!market.live} />
       </div>
     </Card>
   );
@@ -2780,7 +2782,7 @@ function ordinal(n: number): string {
   return `${n}${teen ? "th" : last === 1 ? "st" : last === 2 ? "nd" : last === 3 ? "rd" : "th"}`;
 }
 
-/** How many go which way; of a server that does not count them, the share that an open move has taken along. */
+/** How many symbols rose and fell; if the server does not count them, those of an open synchronized move. */
 function BreadthCard({ market, width }: { market: MarketState; width: number }) {
   const { sync, stress } = market;
   const universe = sync?.universe ?? null;
@@ -2832,7 +2834,7 @@ function BreadthCard({ market, width }: { market: MarketState; width: number }) 
   );
 }
 
-/** What the symbols of an incident did: as it says itself, or as far as their alerts say (what they did by then). */
+/** The change of each symbol of an incident, in percent: from the incident, else from its alerts (as of their time). */
 function changesIn(pad: Pad, incident: MarketAnomaly): ReadonlyMap<string, number> {
   if (incident.changes.size) return incident.changes;
   const changes = new Map<string, number>();
@@ -3067,7 +3069,7 @@ const MarketColumn = React.memo(function MarketColumn({
   summary: boolean;
 }) {
   const syncs = market.items.filter((item) => item.type === "SYNCHRONIZED_MOVEMENT" && isOpen(item)).slice(0, 2);
-  // What goes on has its own place: the cards of moves, the gauge, the tiles.
+  // Open anomalies have a place of their own: the cards of moves, the gauge, the tiles.
   const hasItsPlace = (item: MarketAnomaly) =>
     syncs.includes(item) ||
     (isOpen(item) && (item.type === "SECTOR_ANOMALY" || (item.type === "MARKET_STRESS" && market.stress !== null)));
@@ -3085,7 +3087,7 @@ const MarketColumn = React.memo(function MarketColumn({
   const moves = syncs.map((item) => <SyncCard key={item.id} item={item} pad={pad} now={now} act={act} />);
   const past = <Earlier items={earlier} />;
   const sectors = <HeatMap market={market} pad={pad} now={now} act={act} />;
-  // What is going on comes before what has been.
+  // Open anomalies come before earlier ones.
   return (
     <div className="col-mkt" tabIndex={-1} role="region" aria-label="Market">
       {summary && <Summary market={market} act={act} />}
@@ -3183,7 +3185,7 @@ interface BadgeState {
   note: string;
 }
 
-/** The worst of socket and feed, with the age of what it says. SIMULATED and REPLAY are never hidden. */
+/** The worse state of socket and feed, with its age. SIMULATED and REPLAY are always shown. */
 function badgeOf(
   status: Status,
   feed: Feed | null,
@@ -3681,7 +3683,7 @@ function useSize<T extends HTMLElement>(): [React.RefObject<T>, { width: number;
   return [ref, size];
 }
 
-/** Our clock, once a second. */
+/** The browser clock, updated once a second. */
 function useNow(): number {
   const [now, setNow] = React.useState(Date.now);
   React.useEffect(() => {
@@ -3714,7 +3716,7 @@ function usePad(settings: Settings): Pad {
   return pad;
 }
 
-/** What the filters let through, and their names for the empty state. */
+/** The predicate of the filters, and their names for the empty state. */
 function acceptOf(
   settings: Settings,
   host: { active: string; positions: Set<string> },
@@ -3851,7 +3853,7 @@ function Component(): React.ReactElement {
     latest.current = present;
   });
 
-  // What was just opened comes into sight whole, or from its row on when it is taller than the list.
+  // Scroll an expanded alert into view: whole, or from its row on if it is taller than the list.
   React.useLayoutEffect(() => {
     const [box, { items, tops }] = [listRef.current, latest.current.list];
     const i = items.findIndex((item) => item.kind === "alert" && item.expanded);
@@ -3903,10 +3905,10 @@ function Component(): React.ReactElement {
     [],
   );
 
-  // News is told aloud: to a screen reader (HIGH and up), by sound and by notification as the settings say.
+  // News is announced to a screen reader (HIGH and up), and by sound and notification according to the settings.
   React.useEffect(() => {
     let spokenAt = 0;
-    const tell = (alert: Alert) => {
+    const announce = (alert: Alert) => {
       const { settings: current, accepts: wanted, paused: silent } = latest.current;
       if (silent || !wanted(alert)) return;
       if (reaches(alert.severity, "HIGH") && Date.now() - spokenAt > ANNOUNCE_EVERY_MS) {
@@ -3919,11 +3921,11 @@ function Component(): React.ReactElement {
         if (reaches(alert.severity, current.notify) && mayAnnounce("notify"))
           notify(alert, () => (setTab("alerts"), setExpanded(alert.id)));
       } catch {
-        // Some browsers have the names and not the thing; the alert is on screen all the same.
+        // Some browsers define these APIs without supporting them; the alert is on screen anyway.
       }
     };
-    pad.onNews.add(tell);
-    return () => void pad.onNews.delete(tell);
+    pad.onNews.add(announce);
+    return () => void pad.onNews.delete(announce);
   }, [pad]);
 
   const move = (step: number) => {
@@ -4256,7 +4258,7 @@ interface AlertListProps {
   focused: string | null;
   marketNow: number;
   now: number;
-  /** New rows flash, unless so many come that everything would. */
+  /** New rows flash, unless many arrive at once. */
   flash: boolean;
   host: Host;
   settings: Settings;
@@ -4267,7 +4269,7 @@ interface AlertListProps {
   onReading: (part: Partial<Reading>) => void;
 }
 
-/** Only what is in sight (and a little more) is in the page; the rest is a height. */
+/** A virtual list: only the visible items (and a margin) are in the document. */
 function AlertList({
   list,
   listRef,
