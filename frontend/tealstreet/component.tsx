@@ -3577,7 +3577,7 @@ function SettingsMenu({
         <Levels value={settings.notify} onChange={(level) => void allowNotifications(level)} />
       </div>
       <div className="fld">
-        <span className="lbl">Order buttons: real money, each order is confirmed</span>
+        <span className="lbl">Order buttons (real money, asks first)</span>
         <span className="inl">
           <Toggle
             on={settings.orders}
@@ -4688,7 +4688,7 @@ const STYLE = `
   .menu{position:absolute;z-index:6;top:42px;right:8px;width:min(360px,calc(100% - 16px));max-height:calc(100% - 60px);overflow:auto;background:var(--bg2);border:1px solid var(--line2);border-radius:6px;box-shadow:var(--shadow);padding:8px 10px 10px;display:grid;gap:10px}
   .menuhd{display:flex;justify-content:space-between;align-items:center;margin-bottom:-4px} .menuhd b{font-weight:600}
   .mi{display:flex;gap:10px;align-items:center;padding:6px 8px!important;border-radius:4px;width:100%} .mi:hover,.mi.on{background:var(--sel)} .mi small{display:block;color:var(--t3);font-size:11px} .menu .mi{margin:-4px 0}
-  .fld{display:grid;gap:5px} .cks{display:flex;flex-wrap:wrap;gap:4px} .inl{display:flex;gap:6px;align-items:center} .inl input{flex:1} .inl input[type=number]{flex:0 1 90px} .menu .search{flex:none} .menu .sevt{justify-self:start}
+  .fld{display:grid;grid-template-columns:minmax(0,1fr);gap:5px} .cks{display:flex;flex-wrap:wrap;gap:4px} .inl{display:flex;gap:6px;align-items:center} .inl input{flex:1;min-width:0} .inl input[type=number]{flex:0 1 90px} .menu .search{flex:none} .menu .sevt{justify-self:start}
   .keys{display:grid;grid-template-columns:auto 1fr auto 1fr;gap:6px 10px} .keys dt{text-align:right}
   .state{flex:1;display:flex;flex-direction:column;align-items:center;justify-content:center;gap:8px;text-align:center;padding:16px;background:var(--bg1)} .state h2{font-weight:600;font-size:13px;line-height:18px} .state p{color:var(--t2);max-width:36ch;line-height:18px;overflow-wrap:anywhere} .state .acts{justify-content:center}
   .state .ic{width:40px;height:40px;border-radius:20px;display:grid;place-items:center;border:1px solid var(--line2);color:var(--t2)}
