@@ -1,4 +1,4 @@
-"""The ASGI application: Django for HTTP, the stream for WebSockets, and the hub's life.
+"""The ASGI application: Django answers HTTP, the consumer answers WebSockets; the hub starts and stops with it.
 
 uvicorn anomaly_site.asgi:application --ws anomaly_site.ws.broadcast:Protocol
 daphne anomaly_site.asgi:application
@@ -13,7 +13,7 @@ from django.core.asgi import get_asgi_application
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "anomaly_site.settings")
 django_application = get_asgi_application()
 
-# These import models, which wait for Django to be set up.
+# These import models, so Django has to be set up first.
 from django.conf import settings  # noqa: E402
 from django.http.request import split_domain_port, validate_host  # noqa: E402
 
@@ -24,12 +24,14 @@ from market.wire.filters import Channel  # noqa: E402
 
 
 async def refuse(scope: Any, receive: Any, send: Any) -> None:
-    """Not here: the handshake is answered with 403, on servers that can with 404."""
+    """Reject a WebSocket at any other path: HTTP 404 where the server supports it, else 403."""
     await receive()
     if "websocket.http.response" in scope.get("extensions", {}):
         headers = [(b"content-type", b"text/plain")]
         await send({"type": "websocket.http.response.start", "status": 404, "headers": headers})
-        await send({"type": "websocket.http.response.body", "body": b"The stream is at /ws\n"})
+        await send(
+            {"type": "websocket.http.response.body", "body": b"No WebSocket at this path. The stream is at /ws\n"}
+        )
     else:
         await send({"type": "websocket.close"})
 
@@ -42,7 +44,7 @@ STREAMS = {
 
 
 def may_connect(headers: dict[bytes, bytes]) -> bool:
-    """Whether the page that opens a socket is one of ours, or on the list; clients without a page may."""
+    """Whether the `Origin` header allows the connection: our own host, an entry of ALLOWED_ORIGINS, or no origin."""
     origin = headers.get(b"origin", b"").decode("latin-1")
     host = headers.get(b"host", b"").decode("latin-1")
     if not origin or is_listed(origin, settings.CORS_ALLOWED_ORIGIN_REGEXES):
@@ -64,10 +66,10 @@ async def lifespan(receive: Any, send: Any) -> None:
     while True:
         event = await receive()
         if event["type"] == "lifespan.startup":
-            # What is loaded by now stays; without it in every collection, connections cost a third less.
+            # Code loaded by now is never freed. Excluding it from garbage collection makes connections a third cheaper.
             gc.collect()
             gc.freeze()
-            # Connections are made of objects that stay, a hundred each: looking through them every 700 finds nothing.
+            # A connection keeps about a hundred objects alive; collecting every 700 allocations would find no garbage.
             gc.set_threshold(20_000, 10, 10)
             running_hub()
             await send({"type": "lifespan.startup.complete"})
@@ -85,4 +87,4 @@ async def application(scope: Any, receive: Any, send: Any) -> None:
     elif scope["type"] == "lifespan":
         await lifespan(receive, send)
     else:
-        raise ValueError(f"nothing here speaks {scope['type']}")
+        raise ValueError(f"unsupported ASGI scope type {scope['type']!r}; expected http, websocket or lifespan")

@@ -1,4 +1,4 @@
-"""For whoever watches the process: is it up (`/healthz`), and does it have what it needs to serve (`/readyz`)?"""
+"""Probes for load balancers and monitoring: `/healthz` (the process runs) and `/readyz` (it can serve)."""
 
 import asyncio
 import time
@@ -25,7 +25,7 @@ def healthz(request: HttpRequest) -> JsonResponse:
 
 
 async def readyz(request: HttpRequest) -> JsonResponse:
-    """200 when every check is "ok"; else 503, with a sentence for each that is not."""
+    """200 if every check is "ok"; else 503, with one sentence for each failed check."""
     answers = dict(zip(CHECKS, await asyncio.gather(*(_run(check) for check in CHECKS.values())), strict=True))
     return JsonResponse(answers, status=200 if set(answers.values()) == {OK} else 503)
 
@@ -35,36 +35,40 @@ async def _run(check: Callable[[], Awaitable[str]]) -> str:
         return await asyncio.wait_for(check(), CHECK_TIMEOUT_S)
     except TimeoutError:
         return f"No answer within {CHECK_TIMEOUT_S:.0f} s."
-    except Exception as error:  # whatever it is, it is the answer
+    except Exception as error:  # of any kind: the response reports it
         return f"{type(error).__name__}: {error}"
 
 
 def database() -> str:
     executor = MigrationExecutor(connection)
     missing = executor.migration_plan(executor.loader.graph.leaf_nodes())
-    return f"{len(missing)} migrations are missing: run manage.py migrate." if missing else OK
+    return f"The database lacks {len(missing)} migration(s): run `manage.py migrate`." if missing else OK
 
 
 async def channel_layer() -> str:
     layer = get_channel_layer()
     if layer is None:
-        return "No channel layer is configured."
-    await layer.group_send("readyz", {"type": "readyz"})  # a group without members: sent, and heard by nobody
+        return "No channel layer is configured: set CHANNEL_LAYERS in the settings."
+    await layer.group_send("readyz", {"type": "readyz"})  # this group has no members
     return OK
 
 
 async def feed() -> str:
     hub = current_hub()
     if hub is None:
-        return "The hub of the live stream is not running in this process."
+        return "The hub of /ws does not run in this process: serve anomaly_site.asgi:application."
     feeds = {venue: (decode_feed(frame.data), frame.received_at) for venue, frame in hub.feeds.items()}
     return feeds_state(feeds, time.time(), settings.FEED_STALE_AFTER_S)
 
 
 def feeds_state(feeds: Mapping[str, tuple[Feed, float]], now: float, stale_after_s: float) -> str:
-    """Ready when one venue is fresh, for one of several may be down for hours; a replay may end. Epoch seconds."""
+    """Return "ok" if at least one venue is fresh or its replay has ended, else a sentence that names the stale venues.
+
+    One fresh venue is enough, because one of several may be down for hours. `now` and the times in `feeds` are epoch
+    seconds.
+    """
     if not feeds:
-        return "No feed has reported yet."
+        return "No feed has reported yet: check that the ingest and bridge roles run."
     stale = []
     for venue, (feed, arrived) in sorted(feeds.items()):
         silent_s = now - arrived

@@ -1,4 +1,4 @@
-"""How far the readers of the streams are behind: what the stream has, less the place each reader keeps."""
+"""Consumer lag: the last offset of each stream minus the position that each reader has stored."""
 
 from dataclasses import dataclass
 from typing import Final
@@ -18,7 +18,7 @@ STREAMS: Final = (CANDLES, ANOMALIES, REJECTED)
 
 @dataclass(frozen=True, slots=True)
 class Stream:
-    """`offset` is the sequence number of the last message ever taken in, `messages` and `bytes` what is still there."""
+    """A JetStream stream: `offset` is its last sequence number, `messages` and `bytes` are what it still stores."""
 
     epoch: int
     offset: int
@@ -28,7 +28,7 @@ class Stream:
 
 @dataclass(frozen=True, slots=True)
 class Lag:
-    """`behind`: messages of the stream (candle batches, anomalies) that the reader has not come to."""
+    """A reader's position: `behind` counts the messages (candle batches, anomalies) after `offset`."""
 
     offset: int
     behind: int
@@ -36,7 +36,10 @@ class Lag:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """`streams` is empty on a server without JetStream. A reader that has no place yet is at the beginning."""
+    """Streams by name, lags by role. Both are empty on a server without JetStream.
+
+    A reader without a stored position is at offset 0.
+    """
 
     jetstream: bool
     streams: dict[str, Stream]
@@ -44,7 +47,7 @@ class Progress:
 
 
 async def progress(client: Client) -> Progress:
-    """Raises what `ingestion.stream.nats.TRANSIENT` names, or a database's error."""
+    """Read streams and positions. Raises the errors of `ingestion.stream.nats.TRANSIENT` or a `DatabaseError`."""
     if not await has_jetstream(client):
         return Progress(False, {}, {})
     streams = {}
@@ -72,7 +75,7 @@ def _history_place() -> tuple[int, int] | None:
 
 
 def _lag(stream: Stream, place: tuple[int, int]) -> Lag:
-    """A place in another incarnation of the stream is before its beginning."""
+    """A position in another incarnation of the stream counts as offset 0."""
     epoch, offset = place
     if epoch != stream.epoch:
         offset = 0

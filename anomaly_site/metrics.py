@@ -1,7 +1,7 @@
-"""`GET /metrics` for Prometheus: what this process counts, and the figures of `/status`.
+"""`GET /metrics` for Prometheus: the counters of this process and the figures of `/status`.
 
-The counters of the data path (`ingestion/stream/metrics.py`) are those of this process: complete under `manage.py up`.
-When roles run in processes of their own, the gauges still cover all of them: they come from NATS and the database.
+The counters of the data path (`ingestion/stream/metrics.py`) count this process only, which under `manage.py up` runs
+all roles. The gauges cover roles in other processes too: they are read from NATS and the database.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -22,11 +22,17 @@ import ingestion.stream.metrics  # noqa: F401 - the counters exist, at zero, bef
 from anomaly_site.status import status
 from market.wire.messages import FeedState
 
-# Of the hub's counters, by their names there; shown at zero from the start.
-HUB_COUNTERS: Final = (
-    "messages", "deliveries", "redelivered", "gaps_healed", "messages_healed", "resets", "slow_consumers",
-    "listener_errors",
-)  # fmt: skip
+# Counters of the hub (`Hub.counters`) and their help texts. All are exported from the start, at zero.
+HUB_COUNTERS: Final[Mapping[str, str]] = {
+    "messages": "Anomaly messages the hub has routed to clients.",
+    "deliveries": "Frames handed to clients: one per message and matching client.",
+    "redelivered": "Messages the channel layer delivered again; they are discarded.",
+    "gaps_healed": "Gaps in the channel layer that were filled from the database.",
+    "messages_healed": "Messages read from the database to fill a gap.",
+    "resets": "Times the anomaly stream was created anew, which invalidates cursors.",
+    "slow_consumers": "Clients closed with 4408 because they read too slowly.",
+    "listener_errors": "Errors while reading the channel layer or checking it against the database.",
+}
 
 
 async def metrics(request: HttpRequest) -> HttpResponse:
@@ -44,48 +50,60 @@ class _Families(Collector):
 
 
 def families(found: Mapping[str, Any]) -> Iterator[Metric]:
-    """The figures of a `status()`. What was not to be had is absent, so that alerts on absence fire."""
-    yield InfoMetricFamily("anomalies_version", "What runs.", value={k: str(v) for k, v in found["versions"].items()})
-    yield _gauge("anomalies_problems", "Sentences under `problems` of /status.", {(): len(found["problems"])})
+    """The figures of a `status()` as gauges. An unavailable figure is left out, so that `absent()` alerts fire."""
+    yield InfoMetricFamily(
+        "anomalies_version", "Versions of the software in use.", value={k: str(v) for k, v in found["versions"].items()}
+    )
+    yield _gauge("anomalies_problems", "Number of entries in `problems` of /status.", {(): len(found["problems"])})
 
     feeds = {(feed["venue"], feed["source"]): feed for feed in found["feeds"]}
     labels = ("venue", "source")
     ages = {key: feed["age_ms"] / 1000 for key, feed in feeds.items()}
-    yield _gauge("anomalies_feed_age_seconds", "Time since a venue's last candles.", ages, labels)
+    yield _gauge("anomalies_feed_age_seconds", "Seconds since the close of a venue's last candles.", ages, labels)
     count = {key: feed["symbols"] for key, feed in feeds.items()}
-    yield _gauge("anomalies_feed_symbols", "Symbols in a venue's last candles.", count, labels)
+    yield _gauge("anomalies_feed_symbols", "Symbols in a venue's last batch of candles.", count, labels)
     stale = {key: int(feed["state"] == FeedState.STALE) for key, feed in feeds.items()}
-    yield _gauge("anomalies_feed_stale", "1 while a venue sends nothing.", stale, labels)
+    yield _gauge("anomalies_feed_stale", "1 while a venue has sent no candle for FEED_STALE_AFTER.", stale, labels)
 
-    for field, what in (("rate", "Ticks per second of a live venue."), ("reconnects", "Connections made again.")):
-        told = {key: feed[field] for key, feed in feeds.items() if field in feed}
-        yield _gauge(f"anomalies_feed_{field}", what, told, labels)
+    for field, what in (
+        ("rate", "Ticks per second received from a live venue."),
+        ("reconnects", "Reconnections to a live venue since its feed started."),
+    ):
+        reported = {key: feed[field] for key, feed in feeds.items() if field in feed}
+        yield _gauge(f"anomalies_feed_{field}", what, reported, labels)
     index = {(stress["venue"],): stress["stress_index"] for stress in found["stress"]}
-    yield _gauge("anomalies_stress_index", "How much stress a market is under, 0 to 100.", index, ("venue",))
+    yield _gauge("anomalies_stress_index", "Stress index of a venue, from 0 (calm) to 100.", index, ("venue",))
 
     streams = found["streams"]
-    for name, what in (("messages", "Messages a stream holds."), ("bytes", "Bytes a stream holds.")):
+    for name, what in (("messages", "Messages stored in a NATS stream."), ("bytes", "Bytes stored in a NATS stream.")):
         held = {(stream,): figures[name] for stream, figures in streams.items()}
         yield _gauge(f"anomalies_stream_{name}", what, held, ("stream",))
     behind = {(role,): lag["behind"] for role, lag in found["lag"].items()}
-    yield _gauge("anomalies_lag_messages", "Messages a role has not come to.", behind, ("role",))
+    yield _gauge(
+        "anomalies_lag_messages", "Messages of its stream that a role has not processed yet.", behind, ("role",)
+    )
 
     if web := found["web"]:
-        yield _gauge("anomalies_ws_clients", "Connected WebSocket clients.", {(): web["clients"]})
-        yield _gauge("anomalies_ws_backlog_bytes", "Bytes that wait for slow clients.", {(): web["backlog_bytes"]})
-        yield _gauge("anomalies_layer_queued", "Batches in the in-memory channel layer.", {(): web["queued"]})
-        for name in HUB_COUNTERS:
-            value = web["counters"].get(name, 0)
-            yield CounterMetricFamily(f"anomalies_hub_{name}", f"The hub's {name.replace('_', ' ')}.", value=value)
+        yield _gauge("anomalies_ws_clients", "WebSocket clients connected to this process.", {(): web["clients"]})
+        yield _gauge(
+            "anomalies_ws_backlog_bytes", "Bytes of frames waiting for slow clients.", {(): web["backlog_bytes"]}
+        )
+        yield _gauge("anomalies_layer_queued", "Batches waiting in the in-memory channel layer.", {(): web["queued"]})
+        for name, what in HUB_COUNTERS.items():
+            yield CounterMetricFamily(f"anomalies_hub_{name}", what, value=web["counters"].get(name, 0))
     if sectors := found["sectors"]:
-        yield _gauge("anomalies_sector_map_expired", "1 once it has.", {(): int(sectors["expired"])})
+        yield _gauge(
+            "anomalies_sector_map_expired",
+            "1 if the sector map in use is older than SECTOR_MAX_AGE.",
+            {(): int(sectors["expired"])},
+        )
         if sectors["age_ms"] is not None:
             age_s = sectors["age_ms"] / 1000
-            yield _gauge("anomalies_sector_map_age_seconds", "Since it was fetched.", {(): age_s})
+            yield _gauge("anomalies_sector_map_age_seconds", "Seconds since the sector map was fetched.", {(): age_s})
 
 
 def _gauge(name: str, what: str, values: Mapping[Any, float], labels: tuple[str, ...] = ()) -> GaugeMetricFamily:
-    """A gauge of one value per tuple of label values; without labels, of that of the empty tuple."""
+    """A gauge with one sample per tuple of label values; a gauge without labels has the key `()`."""
     family = GaugeMetricFamily(name, what, labels=labels)
     for key, value in values.items():
         family.add_metric(key, value)

@@ -1,7 +1,7 @@
 """Which web pages may open `/ws` and read the API: one allow-list for WebSocket handshakes and for CORS.
 
-An origin is `scheme://host[:port]`, as browsers send it. Pages on localhost are always let in (development servers
-run on any port), and so is whatever runs without a browser: it sends no `Origin` and could forge one anyway.
+An origin is `scheme://host[:port]`, as browsers send it. Pages on localhost are always allowed (development servers
+run on any port). So are clients that are not browsers: they send no `Origin`, and could forge one.
 """
 
 import re
@@ -14,7 +14,7 @@ _ENTRY = re.compile(r"(?P<scheme>[a-z][a-z0-9+.-]*)://(?P<wildcard>\*\.)?(?P<res
 def origin_patterns(allowed: Iterable[str]) -> list[str]:
     """Regular expressions for an allow-list such as `["https://*.tealstreet.io"]`, plus localhost on any port.
 
-    `*.` stands for one or more subdomains (not for the bare domain); `*` alone lets every page in. Raises `ValueError`
+    `*.` stands for one or more subdomains (not for the bare domain); `*` alone allows every page. Raises `ValueError`
     with a sentence for the operator.
 
     >>> is_listed("https://app.tealstreet.io", origin_patterns(["https://*.tealstreet.io"]))
@@ -29,17 +29,20 @@ def origin_patterns(allowed: Iterable[str]) -> list[str]:
             continue
         match = _ENTRY.fullmatch(entry.strip())
         if match is None:
-            raise ValueError(f"ALLOWED_ORIGINS: {entry!r} is not an origin; write it like https://*.example.com")
+            raise ValueError(
+                f"ALLOWED_ORIGINS: {entry!r} is not an origin; expected scheme://host, like https://*.example.com"
+            )
         subdomains = r"(?:[a-z0-9_-]+\.)+" if match["wildcard"] else ""
         patterns.append(rf"\A{re.escape(match['scheme'].lower())}://{subdomains}{re.escape(match['rest'].lower())}\Z")
     return patterns
 
 
 def is_listed(origin: str, patterns: Sequence[str]) -> bool:
+    """Whether an `Origin` header matches one of `origin_patterns`."""
     return any(re.match(pattern, origin.lower()) for pattern in patterns)
 
 
 def is_own_host(origin: str, host: str) -> bool:
-    """Whether the page came from the server it now connects to. `host` is the `Host` header."""
+    """Whether the page was loaded from the server it connects to. `host` is the `Host` header."""
     _, separator, origin_host = origin.partition("://")
     return bool(separator and host) and origin_host.lower() == host.lower()

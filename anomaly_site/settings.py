@@ -19,72 +19,76 @@ BASE_DIR = Path(__file__).resolve().parent.parent
 env = Env()
 env.read_env(str(BASE_DIR / ".env"))
 
-# --- Where things are -------------------------------------------------------------------------------------------------
+# --- Where data is kept -----------------------------------------------------------------------------------------------
 
 DATA_DIR = env.path("DATA_DIR", BASE_DIR / "var")
 # Empty: `manage.py up` starts its own server, and the other commands find it through DATA_DIR.
 NATS_URL = env.str("NATS_URL", "")
-# Credentials file or token of the NATS server, when it wants one.
+# Credentials file or token, if the NATS server requires one.
 NATS_CREDENTIALS = env.str("NATS_CREDENTIALS", "")
 NATS_TOKEN = env.str("NATS_TOKEN", "")
-# Set for several web processes or hosts; the in-memory layer serves exactly one process.
+# Required for several web processes or hosts; the in-memory layer works within one process only.
 CHANNEL_REDIS_URL = env.str("CHANNEL_REDIS_URL", "")
 
 # --- What plays -------------------------------------------------------------------------------------------------------
 
 SOURCE = env.str("SOURCE", "auto")
-# SEVERITY=N,…: alerts a day of that severity or above in a venue's whole universe (docs/detectors.md).
+# SEVERITY=N,…: at most N alerts a day of that severity or above, over all symbols of a venue (docs/detectors.md).
 ALERTS_PER_DAY: dict[str, float] = env.dict("ALERTS_PER_DAY", {}, subcast_values=float)
 if unknown := set(ALERTS_PER_DAY) - {"LOW", "MEDIUM", "HIGH", "CRITICAL"}:
-    raise SystemExit(f"ALERTS_PER_DAY: {', '.join(sorted(unknown))} is not LOW, MEDIUM, HIGH or CRITICAL.")
+    raise SystemExit(
+        f"ALERTS_PER_DAY: unknown severity {', '.join(sorted(unknown))}; expected LOW, MEDIUM, HIGH or CRITICAL."
+    )
 if (fewest := min(ALERTS_PER_DAY.values(), default=0.0)) < 0:
-    raise SystemExit(f"ALERTS_PER_DAY: {fewest:g} is less than no alert.")
-# Live venues, and where else to find one: a mirror or proxy that speaks its protocol (`binance=http://10.0.0.5:8080`).
+    raise SystemExit(f"ALERTS_PER_DAY: {fewest:g} is negative; expected 0 or more alerts a day.")
+# Live venues, and addresses to use instead of a venue's own: a mirror or proxy (`binance=http://10.0.0.5:8080`).
 VENUES = env.list("VENUES", ["binance"])
 VENUE_URLS: dict[str, str] = env.dict("VENUE_URLS", {})
-# How long the stream keeps anomalies for clients that come back, and candles for an analysis that restarts.
+# How long the stream keeps anomalies for clients that reconnect, and candles for an analysis that restarts.
 ANOMALY_RETENTION = env.timedelta("ANOMALY_RETENTION", timedelta(days=7))
 CANDLE_STREAM_RETENTION_S = env.timedelta("CANDLE_STREAM_RETENTION", timedelta(hours=2)).total_seconds()
-# How often what the analysis knows is written down, for one that is killed.
+# How often the analysis saves its state, so that it can resume after a crash.
 ANALYSIS_SAVE_EVERY_S = env.timedelta("ANALYSIS_SAVE_EVERY", timedelta(minutes=1)).total_seconds()
 # A feed without a candle for this long is stale (and at least three intervals).
 FEED_STALE_AFTER_S = env.timedelta("FEED_STALE_AFTER", timedelta(seconds=15)).total_seconds()
 
-# Sectors from CoinGecko; without a key nobody asks it by itself, and the map that ships with the project serves.
+# Sectors from CoinGecko. Without a key the map is never fetched automatically; the built-in map stays in use.
 COINGECKO_API_KEY = env.str("COINGECKO_API_KEY", "")
 COINGECKO_PLAN = env.str("COINGECKO_PLAN", "demo")
 COINGECKO_URL = env.str("COINGECKO_URL", "")
-# Older than this a fetched map has expired; it is refreshed from half of that on.
+# A fetched map older than this has expired. It is due for a refresh at half that age.
 SECTOR_MAX_AGE_S = env.timedelta("SECTOR_MAX_AGE", timedelta(days=7)).total_seconds()
 
 # --- Time series ------------------------------------------------------------------------------------------------------
 
-# How long the candle table keeps candles of a minute and longer, and shorter ones (rolled up to minutes by then).
+# How long the candle table keeps candles of one minute or more, and shorter ones (they are rolled up to minutes).
 CANDLE_RETENTION_S = env.timedelta("CANDLE_RETENTION", timedelta(days=7)).total_seconds()
 CANDLE_RETENTION_SHORT_S = env.timedelta("CANDLE_RETENTION_SHORT", timedelta(hours=1)).total_seconds()
 # Set to keep time series in InfluxDB instead. API_TOKEN may be `user:password` for InfluxDB 1.x; DATABASE is a bucket
-# for InfluxDB 2.x; the API to speak follows from the server's version unless it is named.
+# for InfluxDB 2.x. `auto` chooses the API by the server's version.
 INFLUXDB_URL = env.str("INFLUXDB_URL", "")
 INFLUXDB_TOKEN = env.str("API_TOKEN", "")
 INFLUXDB_DATABASE = env.str("DATABASE", "crypto_anomalies")
 INFLUXDB_ORG = env.str("INFLUXDB_ORG", "")
 INFLUXDB_API = env.str("INFLUXDB_API", "auto")
 if INFLUXDB_API not in {"auto", "flux", "sql", "influxql"}:
-    raise SystemExit(f"INFLUXDB_API={INFLUXDB_API} is none of auto, flux, sql, influxql.")
-# Which of the two answers /alerts and /market. What is live, and the review, always comes from the database.
+    raise SystemExit(f"INFLUXDB_API={INFLUXDB_API} is unknown; expected auto, flux, sql or influxql.")
+# Which store answers /alerts and /market. Live frames and reviews always come from the database.
 HISTORY_BACKEND = env.str("HISTORY_BACKEND", "orm")
 if HISTORY_BACKEND not in {"orm", "influx"}:
-    raise SystemExit(f"HISTORY_BACKEND={HISTORY_BACKEND} is none of orm, influx.")
+    raise SystemExit(f"HISTORY_BACKEND={HISTORY_BACKEND} is unknown; expected orm or influx.")
 if HISTORY_BACKEND == "influx" and not INFLUXDB_URL:
-    raise SystemExit("HISTORY_BACKEND=influx needs INFLUXDB_URL.")
+    raise SystemExit(
+        "HISTORY_BACKEND=influx needs a server: set INFLUXDB_URL (http://localhost:8086), or HISTORY_BACKEND=orm."
+    )
 
-# --- Who gets in ------------------------------------------------------------------------------------------------------
+# --- Access -----------------------------------------------------------------------------------------------------------
 
 DEBUG = env.bool("DEBUG", False)
 
 
 def _secret_key() -> str:
-    """SECRET_KEY, or one made on first use and kept beside the data, so that sessions outlive a restart."""
+    """SECRET_KEY, or a random key stored in DATA_DIR on first use, so that sessions outlive a restart."""
     if key := env.str("SECRET_KEY", ""):
         return key
     path = DATA_DIR / "secret_key"
@@ -102,7 +106,7 @@ try:
     SECRET_KEY = _secret_key()
 except OSError as error:
     raise SystemExit(
-        f"Cannot keep data in {DATA_DIR}: {error.strerror}. Set DATA_DIR to a folder this user may write to."
+        f"Cannot write to {DATA_DIR}: {error.strerror}. Set DATA_DIR to a folder this user may write to."
     ) from None
 
 ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", ["localhost", "127.0.0.1", "[::1]"])
@@ -113,7 +117,7 @@ try:
 except ValueError as error:
     raise SystemExit(str(error)) from None
 CSRF_TRUSTED_ORIGINS: list[str] = env.list("CSRF_TRUSTED_ORIGINS", [])
-# Only a proxy that sets X-Forwarded-Proto itself makes this safe.
+# Safe only behind a proxy that overwrites X-Forwarded-Proto.
 if env.bool("BEHIND_TLS_PROXY", False):
     SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
     SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = True
@@ -129,7 +133,7 @@ WS_HEARTBEAT_S = env.float("WS_HEARTBEAT", 15.0)
 # --- Django -----------------------------------------------------------------------------------------------------------
 
 INSTALLED_APPS = [
-    # runserver speaks ASGI by it. Loading its Twisted is a quarter of what any other command takes to start.
+    # runserver needs it for ASGI. Its Twisted is a quarter of the start-up time, so other commands leave it out.
     *(["daphne"] if "runserver" in sys.argv else []),
     "django.contrib.admin",
     "django.contrib.auth",
@@ -179,8 +183,8 @@ TEMPLATES = [
 
 DATABASES: dict[str, Any] = {"default": env.dj_db_url("DATABASE_URL", f"sqlite:///{DATA_DIR / 'anomalies.sqlite3'}")}
 if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
-    # Readers never wait for the writer (WAL), and a writer that will write says so at once (IMMEDIATE): no
-    # "database is locked" under one bulk writer and many readers.
+    # Readers never wait for the writer (WAL), and a transaction that writes takes the lock at its start (IMMEDIATE):
+    # no "database is locked" with one bulk writer and many readers.
     DATABASES["default"]["OPTIONS"] = {
         "timeout": 20,
         "transaction_mode": "IMMEDIATE",
@@ -190,8 +194,8 @@ if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
     }
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
-# Batches, not messages, go through the layer, so these bounds are generous; what is dropped past them is healed from
-# the store (docs/architecture.md).
+# The layer carries batches, not single messages, so this capacity is generous. Batches dropped beyond it are read
+# from the database again (docs/architecture.md).
 CHANNEL_LAYERS: dict[str, Any] = {
     "default": (
         {
@@ -208,10 +212,10 @@ TIME_ZONE = "UTC"
 USE_TZ = True
 STATIC_URL = "/static/"
 STATIC_ROOT = DATA_DIR / "static"
-# Straight from the packages: nothing to collect, nothing to forget.
+# Static files are served from the packages; `collectstatic` is not needed.
 SERVESTATIC_USE_FINDERS = True
 SERVESTATIC_AUTOREFRESH = DEBUG
-# The panel's source, to be read and copied in the browser.
+# Browsers show the panel's source as text instead of downloading it.
 SERVESTATIC_MIMETYPES = {".tsx": "text/plain"}
 
 AUTH_PASSWORD_VALIDATORS = [
@@ -227,10 +231,13 @@ REST_FRAMEWORK = {
 }
 SPECTACULAR_SETTINGS = {
     "TITLE": "Crypto anomalies",
-    "DESCRIPTION": "History of alerts (per symbol) and market anomalies. The live stream is at /ws.",
+    "DESCRIPTION": (
+        "Stored alerts (per symbol) and market anomalies, candles and sectors. The live stream is the WebSocket at /ws "
+        "(/asyncapi.json). Times are epoch milliseconds UTC."
+    ),
     "VERSION": "1.0.0",
     "OAS_VERSION": "3.1.0",  # the dialect of the messages' JSON Schema
-    "POSTPROCESSING_HOOKS": [],  # enumerations have their names already
+    "POSTPROCESSING_HOOKS": [],  # the enumerations are already named
     "SERVE_INCLUDE_SCHEMA": False,
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",

@@ -1,7 +1,7 @@
-"""How the system is doing, on one page: `GET /status` as JSON, `/admin/status/` for people.
+"""The state of the whole system: `GET /status` as JSON, `/admin/status/` as a page.
 
-Everything is asked for when somebody looks: the hub of this process, NATS (which every role shares, so roles in other
-processes are seen too) and the database. What does not answer is said in `problems` and left out.
+A request reads the hub of this process, NATS (which all roles share, so roles in other processes are included) and the
+database. A part that does not answer is left out, and `problems` names it.
 """
 
 import asyncio
@@ -40,11 +40,12 @@ logger = logging.getLogger(__name__)
 
 Status = dict[str, Any]
 
-# However many look, the system is asked at most this often.
+# Answers are cached for this long, however many clients ask.
 FRESH_S: Final = 1.0
 NATS_TIMEOUT_S: Final = 2.0
+NO_ANSWER: Final = "no answer; the server log has the cause."
 RATES_OVER_S: Final = 60.0
-# A reader so far behind will not be there in a second; it is said to be behind.
+# A reader with a greater lag (messages) needs more than a second to catch up; `problems` then names it.
 BEHIND: Final = {"analyze": 100, "bridge": 5_000, "history": 1_000}
 
 
@@ -62,7 +63,7 @@ _locks: "weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Lock]" = w
 
 
 async def status() -> Status:
-    """The state of a second ago or less."""
+    """The state of the system, at most `FRESH_S` old."""
     global _latest
     async with _locks.setdefault(asyncio.get_running_loop(), asyncio.Lock()):
         if _latest is None or time.monotonic() - _latest[0] > FRESH_S:
@@ -96,31 +97,36 @@ async def _look() -> Status:
 
 
 def problems(found: Mapping[str, Any]) -> list[str]:
-    """What an operator should look at, in sentences; empty when all is well."""
-    said = [f"NATS: {found['nats']['error']}"] if found["nats"].get("error") else []
+    """Sentences for the operator: what is wrong and what to do. Empty if nothing is wrong."""
+    sentences = [f"NATS: {found['nats']['error']}"] if found["nats"].get("error") else []
     if found["nats"].get("jetstream") is False:
-        said.append("NATS has no JetStream: messages are delivered at most once.")
+        sentences.append(
+            "NATS runs without JetStream: messages sent while a reader is down are lost. "
+            "Start nats-server with --jetstream."
+        )
     if found["database"].get("error"):
-        said.append(f"Database: {found['database']['error']}")
+        sentences.append(f"Database: {found['database']['error']}")
     if not found["feeds"]:
-        said.append("No feed has reported to this process.")
+        sentences.append("No feed has reported to this process: check that the ingest and bridge roles run.")
     for feed in found["feeds"]:
         if feed["state"] == FeedState.STALE:
-            said.append(f"Feed {feed['venue']} is stale: no candle for {feed['age_ms'] / 1000:.0f} s.")
+            sentences.append(f"Feed {feed['venue']} is stale: no candle for {feed['age_ms'] / 1000:.0f} s.")
         if feed.get("reason"):
-            said.append(f"The {feed['source']} market plays, because {feed['reason']}.")
+            sentences.append(f"Prices come from the {feed['source']} market, because {feed['reason']}.")
     for role, lag in found["lag"].items():
         if lag["behind"] > BEHIND.get(role, 0):
-            said.append(f"{role} is {lag['behind']} messages behind.")
+            sentences.append(f"The {role} role is {lag['behind']} messages behind its stream.")
     sectors = found["sectors"]
     if sectors and sectors["expired"]:
         days = sectors["age_ms"] / 86_400_000
-        said.append(f"The sector map is {days:.1f} days old and has expired: manage.py refresh_sectors.")
-    return said
+        sentences.append(
+            f"The sector map is {days:.1f} days old, older than SECTOR_MAX_AGE: run `manage.py refresh_sectors`."
+        )
+    return sentences
 
 
 def _feeds(hub: Hub | None) -> list[dict[str, Any]]:
-    """The last word of every venue; `age_ms` goes on growing while a venue says nothing."""
+    """The last feed report of every venue. `age_ms` keeps growing while a venue reports nothing."""
     found = []
     for venue, frame in sorted(hub.feeds.items() if hub else ()):
         with contextlib.suppress(InvalidMessage):
@@ -151,9 +157,9 @@ async def _broker() -> Status:
             finally:
                 await client.close()
     except (NatsUnavailable, TimeoutError, DatabaseError, *TRANSIENT, nats.errors.Error, nats.js.errors.Error) as error:
-        # Anybody may read the status, and the error may name hosts and users.
-        logger.warning("Status: NATS does not answer: %s", error or type(error).__name__)
-        return {"nats": {"error": "No answer; the log says more."}, "streams": {}, "lag": {}, "versions": {}}
+        # The status is public, and the error may contain hosts and users: it goes to the log only.
+        logger.warning("Status: NATS does not answer, so its figures are left out: %s", error or type(error).__name__)
+        return {"nats": {"error": NO_ANSWER}, "streams": {}, "lag": {}, "versions": {}}
     return {
         "nats": {"jetstream": seen.jetstream},
         "streams": {name: asdict(stream) for name, stream in seen.streams.items()},
@@ -169,16 +175,16 @@ async def _stored(now_ms: int) -> Status:
     try:
         return {"sectors": await database_sync_to_async(read)(), "database": {"kind": connection.vendor}}
     except DatabaseError as error:
-        logger.warning("Status: the database does not answer: %s", error)
-        return {"sectors": None, "database": {"kind": connection.vendor, "error": "No answer; the log says more."}}
+        logger.warning("Status: the database does not answer, so its figures are left out: %s", error)
+        return {"sectors": None, "database": {"kind": connection.vendor, "error": NO_ANSWER}}
 
 
 def _web(hub: Hub | None) -> dict[str, Any] | None:
-    """This process's WebSocket side; None in a process without one. `queued` is what the channel layer holds for it."""
+    """Figures of this process's hub; None in a process without one. `queued`: batches waiting in the channel layer."""
     if hub is None:
         return None
     clients = tuple(hub.clients)
-    queues = getattr(get_channel_layer(), "channels", {})  # the in-memory layer's; Redis keeps its own
+    queues = getattr(get_channel_layer(), "channels", {})  # the in-memory layer's; a Redis layer has none here
     return {
         "cursor": {"epoch": hub.cursor.epoch, "offset": hub.cursor.offset},
         "clients": len(clients),
@@ -189,7 +195,7 @@ def _web(hub: Hub | None) -> dict[str, Any] | None:
 
 
 def _counts(found: Status) -> dict[str, int]:
-    """What only ever grows, by the name its rate goes under."""
+    """Counts that never decrease, by the name of their rate in `rates`."""
     counts = {
         name: found["streams"][stream]["offset"]
         for name, stream in (("candle_batches", "CANDLES"), ("anomalies", "ANOMALIES"), ("rejected", "REJECTED"))
@@ -201,7 +207,7 @@ def _counts(found: Status) -> dict[str, int]:
 
 
 class Rates:
-    """Per second, over the last minute or since somebody first looked. A count that went back has none."""
+    """Rates per second over the last minute, or since the first request. None if a count decreased."""
 
     def __init__(self) -> None:
         self._past: deque[tuple[float, dict[str, int]]] = deque(maxlen=int(RATES_OVER_S / FRESH_S) + 1)

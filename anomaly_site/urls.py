@@ -33,7 +33,7 @@ admin.site.index_template = "anomaly_site/admin_index.html"
 
 
 class AnomalyId(StringConverter):
-    """Nothing else can be an id (`messages.Identifier`), so nothing else gets as far as the database."""
+    """Matches what `messages.Identifier` allows, so that no other id reaches the database."""
 
     regex = r"[A-Za-z0-9][A-Za-z0-9_.:\-]{0,79}"
 

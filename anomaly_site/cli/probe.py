@@ -1,7 +1,7 @@
-"""A client that tries the WebSocket out: connect, subscribe to one channel, print what comes, tell what is wrong.
+"""A test client for `/ws`: connect, subscribe to one channel, print the frames received, report what fails.
 
-`test_channel_websocket` and `test_market_websocket` are this with a channel each. It knows no more of the protocol
-than any client needs (docs/protocol.md), and reads the messages with the decoders that the bridge uses.
+`test_channel_websocket` and `test_market_websocket` run it with one channel each. It uses only what docs/protocol.md
+describes, and decodes messages with the decoders of the bridge.
 """
 
 import argparse
@@ -37,12 +37,16 @@ _LOOPBACK: Final = ("localhost", "127.0.0.1", "::1")
 
 
 class ProbeFailed(Exception):
-    """What does not work, in one sentence or two."""
+    """The probe failed; the text says why and what to do, in one or two sentences."""
 
 
 @dataclass
 class Probe:
-    """One try: what to ask for, when to stop (`seconds` 0: never), and what came so far."""
+    """One test run: the subscription, when to stop, and what was received so far.
+
+    It stops after `seconds` (0: never) or `count` messages (0: no limit). Without `wait` it stops as soon as the
+    subscription is acknowledged.
+    """
 
     channel: Channel
     filters: Mapping[str, list[str]] = field(default_factory=dict)
@@ -57,7 +61,7 @@ class Probe:
     _notes: dict[str, str] = field(default_factory=dict, init=False)
 
     async def run(self, console: Console) -> None:
-        """Print frames until there are enough, or the time is over. Raises `ProbeFailed`."""
+        """Print frames until `count` messages were received or the time is over. Raises `ProbeFailed`."""
         async with open_socket(self.url, self.origin) as connection:
             console.print(f"[green]Connected[/green] to {self.url}")
             filters = {**self.filters, "channels": [self.channel]}
@@ -67,14 +71,17 @@ class Probe:
                 await self._until(lambda: 0 < self.count <= self.received, self.seconds, connection, console)
 
     def check(self) -> None:
-        """Raises `ProbeFailed` unless the subscription was acknowledged and enough messages came."""
+        """Raises `ProbeFailed` unless the subscription was acknowledged and enough messages were received."""
         if not self.acknowledged:
-            raise ProbeFailed(f"The server did not acknowledge the subscription within {ANSWER_WITHIN_S:g} s.")
-        if self.wait and self.received < max(self.count, 1):
-            came = f"{self.received} of {self.count} messages" if self.received else "no message"
             raise ProbeFailed(
-                f"Subscribed, but {came} of channel {self.channel} came in time. "
-                "Publish some from another terminal: manage.py "
+                f"The server did not acknowledge the subscription within {ANSWER_WITHIN_S:g} s. See its log."
+            )
+        if self.wait and self.received < max(self.count, 1):
+            received = f"{self.received} of {self.count} messages" if self.received else "no message"
+            time_limit = f"within {self.seconds:g} s" if self.seconds else "until interrupted"
+            raise ProbeFailed(
+                f"Subscribed, but received {received} on channel {self.channel} {time_limit}. "
+                "Publish test messages from another terminal: manage.py "
                 + ("generate_test_alerts" if self.channel == "alerts" else "send_test_market_data")
             )
 
@@ -91,7 +98,9 @@ class Probe:
     def _take(self, frame: Frame, console: Console) -> None:
         match frame.get("type"):
             case "error":
-                raise ProbeFailed(f"The server answered with error {frame.get('code')}: {frame.get('message')}")
+                raise ProbeFailed(
+                    f"The server rejected the request with error {frame.get('code')}: {frame.get('message')}"
+                )
             case "subscribed":
                 self.acknowledged = True
                 console.print("[green]Subscribed[/green] to", filters_text(frame.get("filters")))
@@ -109,11 +118,11 @@ class Probe:
                     console.print(f"{subject}: {note}", style="dim", markup=False)
 
     def _message(self, frame: Frame) -> Text:
-        """The anomaly as a line; the frame as it is, in yellow, when it cannot be read as one."""
+        """The anomaly as one line; the raw frame in yellow if it is not a valid anomaly."""
         try:
             text = line(anomaly_of(self.channel, frame))
         except InvalidMessage as error:
-            return Text(f"not a valid message ({error}): {short(frame)}", style="yellow")
+            return Text(f"invalid message ({error}): {short(frame)}", style="yellow")
         offset = frame.get("offset")
         if isinstance(offset, int):
             if offset <= self._offset:
@@ -123,7 +132,7 @@ class Probe:
 
 
 def anomaly_of(channel: Channel, frame: Frame) -> Anomaly:
-    """Raises `InvalidMessage`."""
+    """The message in an `alert` or `market` frame. Raises `InvalidMessage`."""
     data = json.dumps(frame.get("data")).encode()
     now = int(time.time() * 1000)
     return decode_alert(data, received_at=now) if channel == "alerts" else decode_market(data, received_at=now)
@@ -138,14 +147,15 @@ def filters_text(filters: object) -> Text:
 
 
 def note_of(frame: Frame) -> tuple[str, str]:
-    """What a frame that is no anomaly is about, and what it says. Feed and stress come every second: only a change of
-    what is said here is news.
+    """(subject, text) to print for a frame that is not an anomaly.
+
+    Feed and stress frames arrive every second; the caller prints a subject again only when its text changes.
     """
     kind, data = str(frame.get("type")), frame.get("data")
     if kind == "feed" and isinstance(data, dict):
         return f"feed {data.get('venue')}", f"{data.get('state')} ({data.get('source')})"
     if kind == "stress":
-        return "stress", "the live index comes (not shown)"
+        return "stress", "receiving the live index (values not shown)"
     return kind, short(frame)
 
 
@@ -160,81 +170,91 @@ def decode_frame(text: str | bytes) -> Frame:
     except ValueError:
         frame = None
     if not isinstance(frame, dict):
-        raise ProbeFailed(f"The server sent something that is not a JSON object: {text[:100]!r}")
+        raise ProbeFailed(f"The server sent a frame that is not a JSON object: {text[:100]!r}")
     return cast(Frame, frame)
 
 
 @asynccontextmanager
 async def open_socket(url: str, origin: str | None) -> AsyncIterator[ClientConnection]:
-    """A WebSocket for the length of a block. Raises `ProbeFailed` with the reason there is none, or no more."""
+    """A connected WebSocket, closed at the end of the block. Raises `ProbeFailed` if it cannot connect or is lost."""
     try:
         async with connect(
             url,
             origin=Origin(origin) if origin else None,
             open_timeout=ANSWER_WITHIN_S,
             close_timeout=1,
-            # A proxy of the environment is for other hosts than this one.
+            # HTTPS_PROXY and its like do not apply to this host.
             proxy=None if urlsplit(url).hostname in _LOOPBACK else True,
         ) as connection:
             yield connection
     except InvalidURI as error:
-        raise ProbeFailed(f"{url} is not a WebSocket address; it looks like {DEFAULT_URL}.") from error
+        raise ProbeFailed(f"{url} is not a WebSocket address; expected one like {DEFAULT_URL}.") from error
     except InvalidStatus as error:
         raise ProbeFailed(_refusal(url, error.response.status_code)) from error
     except (InvalidHandshake, ProtocolError, EOFError) as error:
-        raise ProbeFailed(f"What listens at {url} is not a WebSocket server ({error}).") from error
+        raise ProbeFailed(f"The server at {url} does not speak WebSocket ({error}). Check the port.") from error
     except ConnectionClosed as error:
         if error.rcvd is None:
-            raise ProbeFailed("The connection broke off: the server, or the network to it, went away.") from error
+            raise ProbeFailed("The connection was lost: the server or the network failed.") from error
         reason = f"{error.rcvd.code} {error.rcvd.reason}".strip()
-        raise ProbeFailed(f"The server closed the connection: {reason} (codes: docs/protocol.md).") from error
+        raise ProbeFailed(
+            f"The server closed the connection with {reason} (docs/protocol.md explains the codes)."
+        ) from error
     except TimeoutError as error:
-        raise ProbeFailed(f"{url} did not answer within {ANSWER_WITHIN_S:g} s.") from error
+        raise ProbeFailed(f"{url} did not answer within {ANSWER_WITHIN_S:g} s. Is the server up (make run)?") from error
     except ssl.SSLError as error:
-        raise ProbeFailed(f"No TLS connection to {url} ({error.reason}); a server without TLS is ws://.") from error
+        raise ProbeFailed(f"TLS failed with {url} ({error.reason}). If the server has no TLS, use ws://.") from error
     except OSError as error:
         raise ProbeFailed(
-            f"Nothing answers at {url} ({error.strerror or error}). Is the server up (make run)?"
+            f"Cannot connect to {url} ({error.strerror or error}). Is the server up (make run)?"
         ) from error
 
 
 def _refusal(url: str, status: int) -> str:
     hints = {
-        403: "the origin or host is not allowed (ALLOWED_ORIGINS, ALLOWED_HOSTS), or the path is wrong (it is /ws)",
-        404: "nothing is served at this path; the WebSocket is at /ws",
-        429: "too many connections from this address",
+        403: "add the origin to ALLOWED_ORIGINS or the host to ALLOWED_HOSTS, or correct the path (it is /ws)",
+        404: "this path does not exist; the WebSocket is at /ws",
+        429: "too many connections from this address (WS_MAX_CONNECTIONS_PER_ADDRESS)",
     }
-    return f"{url} refused the WebSocket with HTTP {status}: {hints.get(status, 'see the log of the server')}."
+    return f"{url} refused the WebSocket with HTTP {status}: {hints.get(status, 'see the server log')}."
 
 
 class ProbeCommand(ToolCommand):
-    """A command that probes `channel`, with an option for each of `filter_names`."""
+    """A command that tests `channel`, with one option for each of `filter_names`."""
 
     channel: Channel
     filter_names: tuple[str, ...]
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("--url", default=DEFAULT_URL, help=f"default {DEFAULT_URL}")
+        parser.add_argument("--url", default=DEFAULT_URL, help="address of the stream (default: %(default)s)")
         for name in self.filter_names:
             parser.add_argument(
                 f"--{name}",
                 type=comma_separated,
                 default=[],
                 metavar="A,B,…",
-                help=f"only these {name}, separated by commas",
+                help=f"receive only these {name}, separated by commas (default: all)",
             )
         parser.add_argument(
-            "--seconds", type=_seconds, default=30.0, metavar="S", help="how long to wait; 0: until Ctrl-C (default 30)"
+            "--seconds",
+            type=_seconds,
+            default=30.0,
+            metavar="S",
+            help="how many seconds to wait; 0: until Ctrl-C (default: 30)",
         )
         parser.add_argument(
             "--count",
             type=not_negative,
             default=0,
             metavar="N",
-            help="stop as soon as N messages came; fewer in time is a failure",
+            help="stop after N messages; fail if fewer arrive in time (default: wait the whole time, one is enough)",
         )
-        parser.add_argument("--no-wait", action="store_true", help="an acknowledged subscription is enough")
-        parser.add_argument("--origin", help="pretend to be a page of this origin, e.g. https://app.tealstreet.io")
+        parser.add_argument(
+            "--no-wait",
+            action="store_true",
+            help="stop when the subscription is acknowledged; do not wait for a message",
+        )
+        parser.add_argument("--origin", help="send this Origin header, as a page would, e.g. https://app.tealstreet.io")
 
     def handle(self, *args: Any, **options: Any) -> None:
         console = self.console(options)
@@ -255,7 +275,7 @@ class ProbeCommand(ToolCommand):
             probe.check()
         except ProbeFailed as error:
             raise CommandError(str(error)) from error
-        console.print(f"[green]Works:[/green] {probe.received} message(s) of channel {self.channel}.")
+        console.print(f"[green]Works:[/green] received {probe.received} message(s) on channel {self.channel}.")
 
 
 def comma_separated(text: str) -> list[str]:
@@ -265,5 +285,5 @@ def comma_separated(text: str) -> list[str]:
 def _seconds(text: str) -> float:
     seconds = float(text)
     if not 0 <= seconds < float("inf"):
-        raise argparse.ArgumentTypeError("must not be negative")
+        raise argparse.ArgumentTypeError(f"{text} is negative; expected 0 or more seconds")
     return seconds

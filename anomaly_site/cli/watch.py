@@ -1,7 +1,7 @@
-"""Following the live stream in a terminal: lines that a person reads, for as long as they want.
+"""The live stream as lines in a terminal, until interrupted.
 
-Unlike a probe, which tells what is wrong and ends, this goes on: a lost connection is taken up where it broke off, with
-the cursor any client has (docs/protocol.md).
+A probe stops at the first failure; `Watch` reconnects and resumes after the last message it received, with the cursor
+that every client has (docs/protocol.md).
 """
 
 import asyncio
@@ -28,16 +28,18 @@ from anomaly_site.cli.probe import (
 from market.terminal import line
 from market.wire.messages import Alert, Anomaly, InvalidMessage
 
-# What comes after a heartbeat is due: three in a row missing is a connection that died without a word.
+# A heartbeat is due every 15 s. Four missing in a row mean that the connection is dead.
 SILENCE_S: Final = 60.0
 CHANNELS: Final[Mapping[str, Channel]] = {"alert": "alerts", "market": "market"}
 
 
 @dataclass
 class Watch:
-    """`filters` as in `subscribe`; `last` anomalies of each channel come first; `delays` between tries to reconnect.
+    """Parameters of one `watch`, and its position in the stream.
 
-    `news_only` leaves out every revision but the first; `why` adds the sentence that explains an alert.
+    `filters` are those of `subscribe`. `last` is how many past anomalies of each channel to show first. `delays` makes
+    the pauses (seconds) between attempts to reconnect. `news_only` shows only the first revision of an anomaly. `why`
+    adds the sentence that explains an alert. `count` is how many anomalies to show, 0: no limit.
     """
 
     delays: Callable[[], Iterator[float]]
@@ -52,7 +54,7 @@ class Watch:
     _said: dict[str, str] = field(default_factory=dict, init=False)
 
     async def run(self, console: Console) -> None:
-        """Until cancelled, or `count` anomalies were shown. Raises `ProbeFailed` when the first connection fails."""
+        """Print until cancelled or `count` anomalies were shown. Raises `ProbeFailed` if the first connection fails."""
         waits = self.delays()
         while not self._enough():
             try:
@@ -61,7 +63,7 @@ class Watch:
                 if self._cursor is None:
                     raise
                 wait_s = next(waits)
-                console.print(f"{error} Trying again in {wait_s:.0f} s.", style="yellow", markup=False)
+                console.print(f"{error} Reconnecting in {wait_s:.0f} s.", style="yellow", markup=False)
                 await asyncio.sleep(wait_s)
             else:
                 waits = self.delays()
@@ -75,7 +77,7 @@ class Watch:
                     async with asyncio.timeout(SILENCE_S):
                         frame = decode_frame(await socket.recv())
                 except TimeoutError:
-                    raise ProbeFailed(f"The server said nothing for {SILENCE_S:.0f} s.") from None
+                    raise ProbeFailed(f"The server sent nothing for {SILENCE_S:.0f} s, not even a heartbeat.") from None
                 self._take(frame, console)
 
     def _enough(self) -> bool:
@@ -91,7 +93,9 @@ class Watch:
             case "heartbeat":
                 self._cursor = frame.get("cursor") or self._cursor
             case "error":
-                raise ProbeFailed(f"The server answered with error {frame.get('code')}: {frame.get('message')}")
+                raise ProbeFailed(
+                    f"The server rejected the request with error {frame.get('code')}: {frame.get('message')}"
+                )
             case "feed" if isinstance(data, dict):
                 self._say(console, f"feed {data.get('venue')}", f"{data.get('state')} ({data.get('source')})")
             case "stress" if isinstance(data, dict) and isinstance(data.get("stress_index"), int | float):
@@ -102,9 +106,12 @@ class Watch:
         if self._cursor is None:
             console.print(Text.assemble((self.url, "bold"), " ", filters_text(frame.get("filters"))))
         elif frame.get("recovered"):
-            console.print("Connected again; nothing was missed.", style="green")
+            console.print("Reconnected; no message was missed.", style="green")
         else:
-            console.print("Connected again; what came meanwhile cannot be told.", style="yellow")
+            console.print(
+                "Reconnected; messages sent in the meantime are missing: the server can no longer replay them.",
+                style="yellow",
+            )
         for warning in frame.get("warnings") or ():
             console.print(f"Warning: {warning}", style="yellow", markup=False)
         if self._cursor is None or not frame.get("recovered"):
@@ -117,7 +124,7 @@ class Watch:
         try:
             anomaly = anomaly_of(CHANNELS[str(frame["type"])], frame)
         except InvalidMessage as error:
-            console.print(f"not a valid message ({error}): {short(frame)}", style="yellow", markup=False)
+            console.print(f"invalid message ({error}): {short(frame)}", style="yellow", markup=False)
             return
         if self.news_only and anomaly.revision > 1:
             return
@@ -131,7 +138,7 @@ class Watch:
         return text
 
     def _say(self, console: Console, subject: str, what: str) -> None:
-        """Only a change is news. The state comes first, figures in brackets do not count."""
+        """Print `what` if its state changed. The state is the part before the figures in brackets."""
         state = what.partition(" (")[0]
         if self._said.get(subject) != state:
             self._said[subject] = state
@@ -139,7 +146,8 @@ class Watch:
 
 
 def zone(stress_index: float) -> str:
-    """
+    """The name of the zone a stress index (0 to 100) is in.
+
     >>> [zone(index) for index in (39.9, 40, 60, 80)]
     ['calm', 'elevated', 'high', 'extreme']
     """
@@ -148,7 +156,10 @@ def zone(stress_index: float) -> str:
 
 
 def subscription(options: Mapping[str, Any], severities: tuple[str, ...]) -> dict[str, list[str]]:
-    """The `filters` of a subscription from the command's options; `min_severity` is a word for a list of severities."""
+    """The `filters` of a subscription, from the command's options.
+
+    `min_severity` becomes the list of that severity and those above it; `severities` is in ascending order.
+    """
     names = ("channels", "symbols", "methods", "types", "sectors", "severities")
     filters = {name: list(options[name]) for name in names if options[name]}
     filters.setdefault("channels", list(CHANNELS.values()))

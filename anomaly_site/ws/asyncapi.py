@@ -1,4 +1,4 @@
-"""`/asyncapi.json`: every frame of `/ws` described for machines (AsyncAPI 3.0), out of the structs that make them."""
+"""`/asyncapi.json`: every frame of `/ws` as an AsyncAPI 3.0 document, generated from the structs that encode them."""
 
 from functools import cache
 from typing import Annotated, Any, Final, Literal
@@ -26,7 +26,7 @@ _Texts = Annotated[list[str], Meta(max_length=MAX_FILTER_VALUES)]
 
 
 class Filters(Struct, kw_only=True):
-    """A list that is absent or empty matches everything."""
+    """Filters of a subscription. An absent or empty list matches everything."""
 
     channels: list[Channel] | UnsetType = UNSET
     symbols: _Texts | UnsetType = UNSET
@@ -47,23 +47,23 @@ class _AskForStream(_Ask, kw_only=True):
 
 
 class Subscribe(_AskForStream, kw_only=True, tag_field="type", tag="subscribe"):
-    """Replace the subscription."""
+    """Subscribe, or replace the subscription. The server answers with `subscribed`."""
 
 
 class UpdateFilters(_AskForStream, kw_only=True, tag_field="type", tag="update_filters"):
-    """Replace the filters; absent channels stay as they are."""
+    """Replace the filters; without `channels` the channels stay. The server answers with `filters_updated`."""
 
 
 class Unsubscribe(_Ask, kw_only=True, tag_field="type", tag="unsubscribe"):
-    """Back to silence."""
+    """End the subscription. The server answers with `unsubscribed` and sends no further messages."""
 
 
 class Ping(_Ask, kw_only=True, tag_field="type", tag="ping"):
-    """Answered by `pong`."""
+    """Test the connection. The server answers with `pong`."""
 
 
 class AlertFrame(Struct, kw_only=True, tag_field="type", tag="alert"):
-    """A per-symbol anomaly, new or changed. `snapshot` marks history that was asked for."""
+    """A per-symbol anomaly, new or changed. `snapshot`: it was sent because the client requested past anomalies."""
 
     channel: Literal["alerts"]
     offset: int
@@ -72,7 +72,7 @@ class AlertFrame(Struct, kw_only=True, tag_field="type", tag="alert"):
 
 
 class MarketFrame(Struct, kw_only=True, tag_field="type", tag="market"):
-    """A market-wide anomaly, new or changed. `snapshot` marks history that was asked for."""
+    """A market-wide anomaly, new or changed. `snapshot`: it was sent because the client requested past anomalies."""
 
     channel: Literal["market"]
     offset: int
@@ -81,14 +81,14 @@ class MarketFrame(Struct, kw_only=True, tag_field="type", tag="market"):
 
 
 class StressFrame(Struct, kw_only=True, tag_field="type", tag="stress"):
-    """The live stress index, at most once a second; only the latest matters."""
+    """The live stress index, at most once a second. Each frame replaces the one before it."""
 
     channel: Literal["market"]
     data: StressIndex
 
 
 class FeedFrame(Struct, kw_only=True, tag_field="type", tag="feed"):
-    """How a venue's prices do; only the latest matters."""
+    """The state of a venue's price feed. Each frame replaces the one before it."""
 
     channel: Literal["market"]
     data: Feed
@@ -113,7 +113,7 @@ FRAMES: Final[dict[str, type[Struct]]] = {
     "error": Error,
 }
 _PATHS: Final = {
-    "stream": ("/ws", "Sends nothing until subscribed."),
+    "stream": ("/ws", "Sends nothing until the client subscribes."),
     "alerts": ("/ws/alerts", "Subscribes to the alerts channel on connect."),
     "market": ("/ws/market", "Subscribes to the market channel on connect."),
 }
@@ -121,7 +121,7 @@ _PATHS: Final = {
 
 @cache
 def document() -> dict[str, Any]:
-    """The AsyncAPI document: three addresses, one vocabulary."""
+    """The AsyncAPI document: three addresses that share all messages."""
     kinds = REQUESTS | FRAMES
     _, schemas = msgspec.json.schema_components(kinds.values(), ref_template="#/components/schemas/{name}")
     messages = {
@@ -142,7 +142,7 @@ def document() -> dict[str, Any]:
         "info": {
             "title": "Crypto anomalies: the live stream",
             "version": "1.0.0",
-            "description": "JSON text frames over one WebSocket. Fields and types may be added, never changed.",
+            "description": "JSON text frames over one WebSocket. Fields and types may be added, but are never changed.",
         },
         "defaultContentType": "application/json",
         "channels": {
@@ -160,7 +160,7 @@ def document() -> dict[str, Any]:
                 "messages": references(channel, names),
             }
             for channel in _PATHS
-            # The action is the application's that is described: it receives requests and sends frames.
+            # AsyncAPI actions are the server's: it receives requests and sends frames.
             for verb, action, names in (("ask", "receive", REQUESTS), ("tell", "send", FRAMES))
         },
         "components": {"messages": messages, "schemas": schemas},

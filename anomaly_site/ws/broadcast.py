@@ -1,9 +1,9 @@
-"""The fast way out under uvicorn: whole ticks of prebuilt frames straight to the transport, no task, no coroutine.
+"""Fast sending under uvicorn: prebuilt frames are written straight to the transport, without a task or coroutine.
 
     uvicorn anomaly_site.asgi:application --ws anomaly_site.ws.broadcast:Protocol
 
-It is uvicorn's own `websockets-sansio` protocol, plus an ASGI extension `websocket.broadcast` in the scope, whose
-`sink` the hub writes to. Without it (another server, another `--ws`) the same application works through ASGI's `send`.
+It is uvicorn's `websockets-sansio` protocol plus an ASGI extension `websocket.broadcast` in the scope, whose `sink` the
+hub writes to. Under another server or another `--ws`, the same application sends through ASGI's `send`.
 """
 
 import asyncio
@@ -24,22 +24,22 @@ from websockets.utils import accept_key
 from anomaly_site.ws.client import BROADCAST_EXTENSION
 from anomaly_site.ws.protocol.frames import CloseCode, Frame
 
-# How long a peer may take to fetch its close frame before the connection is cut: when the server stops, and when it was
-# closed for not reading (all it holds by then is what the transport had taken, some 64 KB).
+# How long a peer may take to read its close frame before the connection is cut: when the server stops, and when it was
+# closed as a slow consumer (by then the transport holds at most some 64 KB for it).
 GRACE_S: Final = 5.0
 SLOW_GRACE_S: Final = 30.0
-# Sixteen bytes in base 64 (RFC 6455 §4.2.1).
+# Sixteen bytes in base64 (RFC 6455 §4.2.1).
 _KEY: Final = re.compile(rb"[A-Za-z0-9+/]{21}[AQgw]==")
-# What makes a request one for the general parser: a choice to make, or a body.
+# Headers that need uvicorn's general parser: a subprotocol to negotiate, or a body.
 _UNUSUAL: Final = frozenset((b"sec-websocket-protocol", b"content-length", b"transfer-encoding"))
 _wire = attrgetter("wire")
 
 
 class TransportSink:
-    """The way out of one connection; see `client.Sink`.
+    """The `client.Sink` of one connection.
 
-    While the transport has nothing of its own to send, bytes go straight to the socket: the detour through the event
-    loop's write queue is a quarter of the cost of a frame. What the socket does not take is the transport's to send.
+    While the transport's write buffer is empty, bytes go straight to the socket: going through the event loop's write
+    queue is a quarter of the cost of a frame. Bytes the socket does not accept are left to the transport.
     """
 
     __slots__ = ("_fd", "_protocol", "_transport", "closed", "idle", "on_writable", "stalled_since")
@@ -49,8 +49,8 @@ class TransportSink:
         self._transport = transport = protocol.transport
         plain = os.name == "posix" and transport.get_extra_info("sslcontext") is None
         self._fd = transport.get_extra_info("socket").fileno() if plain else -1
-        # Whether nothing was given to the transport since it was last found empty. To ask every time costs as much as
-        # the rest of this; so `Protocol` says whenever uvicorn writes something of its own.
+        # Whether nothing was written to the transport since its buffer was last found empty. Checking the buffer every
+        # time would double the cost of a write, so `Protocol` resets this whenever uvicorn itself writes.
         self.idle = False
         self.stalled_since: float | None = None
         self.closed = False
@@ -75,7 +75,7 @@ class TransportSink:
         except BlockingIOError:
             sent = 0
         except OSError:
-            # The peer is gone; the transport finds that out by reading, and ends the connection as it always does.
+            # The peer is gone. The transport notices when it reads, and ends the connection in the usual way.
             self.closed = True
             return
         if sent < len(data):
@@ -92,7 +92,7 @@ class TransportSink:
 
 
 class Inbox:
-    """What uvicorn keeps received events in, for its one reader; an `asyncio.Queue` is 3 KB."""
+    """The queue of received events, with one reader. Saves the 3 KB of an `asyncio.Queue` per connection."""
 
     __slots__ = ("_events", "_loop", "_reader")
 
@@ -117,18 +117,18 @@ class Inbox:
 
 
 class Protocol(WebSocketsSansIOProtocol):
-    """uvicorn's WebSocket protocol with the extension; test_broadcast.py pins what it leans on.
+    """uvicorn's WebSocket protocol with the extension. test_broadcast.py pins the internals of uvicorn that it uses.
 
-    Whatever ends the connection closes the sink first: nothing is written behind a close frame.
+    Every way to end the connection closes the sink first: nothing is written after a close frame.
     """
 
     sink: TransportSink
-    # The answer to a handshake of the usual kind, once it is known to be one.
+    # `Sec-WebSocket-Accept` of a handshake that `handle_usual_connect` has accepted.
     accept_key: str | None = None
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        # Prebuilt frames go out as they are, so a compressor per connection would only cost memory.
+        # Prebuilt frames are sent uncompressed, so a compressor per connection would only cost memory.
         self.conn.available_extensions = []
         self.queue = Inbox(self.loop)  # type: ignore[assignment]
 
@@ -141,10 +141,10 @@ class Protocol(WebSocketsSansIOProtocol):
             super().data_received(data)
 
     def handle_usual_connect(self, data: bytes) -> bool:
-        """Take the handshake that all clients make (RFC 6455 §4.2.1); `False`: it is for the library to judge.
+        """Accept a plain handshake (RFC 6455 §4.2.1); return False to leave any other to the `websockets` library.
 
-        uvicorn's HTTP side has parsed the request and hands it on as one piece, names in lower case. Reading that with
-        the library again, and writing the answer with it, is a third of what a connection costs.
+        uvicorn's HTTP parser passes the request on as one piece, with header names in lower case. Parsing it again with
+        the library, and encoding the response with it, is a third of the cost of a connection.
         """
         first, *lines = data[:-4].split(b"\r\n")
         headers = [(name, value) for name, _, value in (line.partition(b": ") for line in lines)]
@@ -201,7 +201,7 @@ class Protocol(WebSocketsSansIOProtocol):
     def handle_connect(self, event: Request) -> None:
         super().handle_connect(event)
         if self.response.status_code == 101:
-            # The application's task was made above and runs from the loop's next turn on.
+            # The application's task was created above and starts in the loop's next turn.
             self.scope["extensions"][BROADCAST_EXTENSION] = {"sink": self.sink}
 
     def handle_ping(self) -> None:
@@ -209,7 +209,7 @@ class Protocol(WebSocketsSansIOProtocol):
         super().handle_ping()
 
     def schedule_ping(self) -> None:
-        """Those who came together, after a restart, are not pinged together: a thousand pings at once are 30 ms."""
+        """Spread the pings of clients that connected together, as after a restart: a thousand at once take 30 ms."""
         delay = float(self.ping_interval or 0) * random.uniform(0.5, 1.0)
         self.ping_timer = self.loop.call_later(delay, self.send_keepalive_ping)
 
@@ -246,7 +246,7 @@ class Protocol(WebSocketsSansIOProtocol):
         self.loop.call_later(GRACE_S, self.transport.abort)
 
     def close_with(self, code: CloseCode, reason: str) -> None:
-        """What `send({"type": "websocket.close"})` does, without waiting for a peer that does not read."""
+        """Close like `send({"type": "websocket.close"})`, without waiting for a peer that does not read."""
         if self.close_sent or self.transport.is_closing():
             return
         self.queue.put_nowait({"type": "websocket.disconnect", "code": int(code), "reason": reason})

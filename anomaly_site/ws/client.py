@@ -1,4 +1,4 @@
-"""One connected client as the hub sees it: what waits for it, and the way out (a `Sink`)."""
+"""One connected client as the hub sees it: the frames that wait for it, and the `Sink` that sends them."""
 
 import asyncio
 from collections import deque
@@ -12,16 +12,16 @@ AsgiSend = Callable[[dict[str, Any]], Awaitable[None]]
 # The key in an ASGI scope's extensions under which a server offers a `sink` of its own (see broadcast.py).
 BROADCAST_EXTENSION: Final = "websocket.broadcast"
 
-# Between these a way out counts as stalled: the marks asyncio's transports use.
+# A sink is stalled from the high mark until it falls below the low one: the defaults of asyncio's transports.
 _HIGH_WATER_BYTES: Final = 64 * 1024
 _LOW_WATER_BYTES: Final = 16 * 1024
 
 
 class Sink(Protocol):
-    """Takes frames without ever making the caller wait.
+    """Sends frames to one client; the caller never waits.
 
-    `stalled_since` (loop time) is set while the peer does not take what it was sent; writing is still possible but
-    only fills memory. `on_writable` is called when it takes again. `closed`: writes go nowhere.
+    `stalled_since` is the loop time at which the peer stopped reading, None while it reads. Writing to a stalled sink
+    only fills memory. `on_writable` is called when the peer reads again. Once `closed`, writes are discarded.
     """
 
     stalled_since: float | None
@@ -39,9 +39,9 @@ class Sink(Protocol):
 
 
 class AsgiSink:
-    """The way out through ASGI's `send`, which works on every server: one task while there is something to send.
+    """Sends through ASGI's `send`, which every server supports; runs a task only while frames are queued.
 
-    It sees a slow peer only where `send` waits for it; daphne buffers without end instead.
+    It notices a slow peer only on servers whose `send` waits; daphne buffers without a limit instead.
     """
 
     def __init__(self, send: AsgiSend) -> None:
@@ -110,7 +110,7 @@ class AsgiSink:
 
 
 class Client:
-    """A connection. The hub appends to `outbox` and flushes it once per tick.
+    """A connection. The hub appends to `outbox` and flushes it once per turn of the event loop.
 
     Frames that cannot go out yet wait in the backlog: while `corked` (missed messages are replayed first) and while the
     peer does not read. Waiting frames are shared between clients, so a stalled client costs a reference per frame.
@@ -128,7 +128,7 @@ class Client:
 
     @property
     def waits(self) -> bool:
-        """Whether frames pile up here instead of going out."""
+        """Whether frames are held in the backlog instead of being sent."""
         return self.corked or self.sink.stalled_since is not None
 
     def flush(self) -> None:

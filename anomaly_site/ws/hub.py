@@ -1,7 +1,7 @@
 """The hub: the only member of the channel groups in its process, and the only writer to its clients.
 
-    channel groups "alerts", "market" ─► batches, in order, complete (gaps healed from the store)
-        ─► index: who wants it ─► outboxes ─► at the end of the loop's tick: one write per client
+    channel groups "alerts", "market" ─► batches, in order, complete (gaps filled from the database)
+        ─► index: which clients match ─► outboxes ─► at the end of the loop's turn: one write per client
 
 Nothing here waits for a client. A batch reaches the hub as one message per channel. The hub delivers it when both are
 there, so every client sees one stream in strictly rising offsets, and any offset it has seen is a cursor to resume
@@ -53,7 +53,7 @@ class LiveFrame(NamedTuple):
 
 
 class _Part(NamedTuple):
-    """One channel's half of a batch: the stream went from `previous` to `head`."""
+    """One channel's half of a batch, which moves the stream from offset `previous` to `head`."""
 
     previous: int
     head: int
@@ -62,7 +62,7 @@ class _Part(NamedTuple):
 
 
 class Hub:
-    """Create, `start()`, `await ready.wait()`; everything else is called from the same event loop.
+    """Create it, call `start()`, then `await ready.wait()`. Call everything else from the same event loop.
 
     `counters` (all since start): messages, deliveries, redelivered, gaps_healed, messages_healed, resets,
     slow_consumers, listener_errors.
@@ -94,7 +94,7 @@ class Hub:
         self._epoch = self._head = 0
         self._index: Index[Client] = Index()
         self._dirty: list[Client] = []
-        # Whether something was written or queued in this turn of the loop.
+        # Whether a flush is scheduled for the end of this turn of the loop.
         self._flushing = False
         self._advancing = asyncio.Lock()
         self._waiting: _Part | None = None
@@ -102,7 +102,7 @@ class Hub:
 
     @property
     def cursor(self) -> Cursor:
-        """How far the stream came here. Offset 0 of epoch 0 while nothing was ever stored."""
+        """The place up to which this hub has delivered the stream. (0, 0) before the first message."""
         return Cursor(self._epoch, self._head)
 
     @property
@@ -114,7 +114,7 @@ class Hub:
         self._tasks = [self.loop.create_task(self._listen()), self.loop.create_task(self._keep_time())]
 
     async def stop(self) -> None:
-        """Announce the restart to every client and let go of the groups."""
+        """Close every client with 1012 and leave the groups."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -123,7 +123,7 @@ class Hub:
                 await self._layer.group_discard(str(channel), self._channel)
         self._flush()
         for client in tuple(self.clients):
-            self.close(client, CloseCode.RESTART, "the server restarts, come back in a moment")
+            self.close(client, CloseCode.RESTART, "the server restarts: reconnect in a moment")
         if self.clients:
             await asyncio.wait([self.loop.create_task(client.sink.drained()) for client in self.clients], timeout=2)
 
@@ -166,10 +166,10 @@ class Hub:
             or (stalled_since is not None and self.loop.time() - stalled_since > self._max_stall_s)
         ):
             return
-        self.close(client, CloseCode.SLOW_CONSUMER, "too slow; come back with since")
+        self.close(client, CloseCode.SLOW_CONSUMER, "too slow: reconnect with since")
 
     def _resume(self, client: Client) -> None:
-        """The client reads again: give it what waited, and the latest of what is not kept."""
+        """The client reads again: send the waiting frames, and the latest of each kind that is not stored."""
         client.release()
         if client.missed_live and not client.corked:
             client.missed_live = False
@@ -178,7 +178,10 @@ class Hub:
     # --- Messages out -------------------------------------------------------------------------------------------------
 
     def _deliver(self, changes: Sequence[Change]) -> None:
-        """Route messages to outboxes, written at the end of the loop's tick; a lone first message of a tick at once."""
+        """Route messages to outboxes, which are flushed at the end of the loop's turn.
+
+        A single message that is the first of its turn is written at once.
+        """
         self.counters["messages"] += len(changes)
         for offset, channel, payload in changes:
             if channel is Channel.ALERTS:
@@ -246,7 +249,7 @@ class Hub:
                 self.counters["listener_errors"] += 1
                 pause = _RETRY_S[min(attempt, len(_RETRY_S) - 1)]
                 attempt += 1
-                logger.exception("The stream is interrupted; trying again in %s s", pause)
+                logger.exception("Reading the channel layer failed; retrying in %s s", pause)
                 await asyncio.sleep(pause)
 
     async def _join_groups(self) -> None:
@@ -282,7 +285,7 @@ class Hub:
                 await self._advance(part.previous, part.head, sorted(other.changes + part.changes))
             return
         if other is not None and other.head > self._head:
-            # The rest of the batch before this one got lost on the way; the store has it.
+            # The other half of the previous batch was lost in the channel layer; the database has it.
             await self._heal(min(other.head, part.head))
         self._waiting = part
 
@@ -381,7 +384,7 @@ def current_hub() -> Hub | None:
 def running_hub() -> Hub:
     """The hub of the running event loop, started on first use.
 
-    Servers with ASGI lifespan start it before the first client; others (daphne, runserver) with it.
+    Servers with ASGI lifespan start it before the first client; others (daphne, runserver) start it with that client.
     """
     global _hub
     if _hub is None or _hub.loop is not asyncio.get_running_loop():

@@ -1,4 +1,4 @@
-"""What our command-line tools share: a help text that keeps its examples as typed, a console, checked arguments."""
+"""Base classes and argument types of the management commands."""
 
 import argparse
 from typing import IO, Any, cast
@@ -11,16 +11,20 @@ class _HelpFormatter(DjangoHelpFormatter, argparse.RawDescriptionHelpFormatter):
     pass
 
 
-class ToolCommand(BaseCommand):
-    """A command for people: `help` is shown line by line, so it can teach by example. Needs no database."""
-
-    requires_system_checks = []
+class ExamplesCommand(BaseCommand):
+    """A command whose `help` is printed line by line, so that it can contain examples."""
 
     def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> CommandParser:
         return super().create_parser(prog_name, subcommand, formatter_class=_HelpFormatter, **kwargs)
 
+
+class ToolCommand(ExamplesCommand):
+    """A command for interactive use. Skips the system checks and needs no database."""
+
+    requires_system_checks = []
+
     def console(self, options: dict[str, Any]) -> Console:
-        """Where to print, in colour if that is a terminal (or as `--no-color` and `--force-color` say)."""
+        """The console to print to: in colour on a terminal, unless `--no-color` or `--force-color` decides."""
         return Console(
             file=cast(IO[str], self.stdout),
             no_color=options["no_color"] or None,
@@ -31,8 +35,7 @@ class ToolCommand(BaseCommand):
 
 
 def not_negative(text: str) -> int:
-    """An argument that counts something."""
-    number = int(text)
-    if number < 0:
-        raise argparse.ArgumentTypeError("must not be negative")
-    return number
+    """A whole number from 0 up, as argument type. Raises `ArgumentTypeError`."""
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number; expected 0 or more")
+    return int(text)

@@ -46,7 +46,7 @@ def a_feed(venue: str = "binance", state: FeedState = FeedState.OK, interval: st
 @pytest.mark.parametrize(
     ("feeds", "answer"),
     [
-        ([], "No feed has reported yet."),
+        ([], "No feed has reported yet: check that the ingest and bridge roles run."),
         ([(a_feed(), 95.0)], "ok"),
         ([(a_feed(state=FeedState.WARMING), 95.0)], "ok"),
         ([(a_feed(), 80.0)], "No fresh prices (binance: no report for 20 s)."),
@@ -93,4 +93,4 @@ async def test_not_ready_says_what_is_missing() -> None:
 @pytest.mark.django_db
 def test_a_database_that_lacks_migrations_is_not_ready() -> None:
     MigrationRecorder(connection).record_unapplied("alerts", "0001_initial")
-    assert health.database() == "1 migrations are missing: run manage.py migrate."
+    assert health.database() == "The database lacks 1 migration(s): run `manage.py migrate`."

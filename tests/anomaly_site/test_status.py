@@ -56,21 +56,27 @@ WELL: dict[str, Any] = {
     [
         ({}, []),
         ({"nats": {"error": "No answer."}}, ["NATS: No answer."]),
-        ({"nats": {"jetstream": False}}, ["NATS has no JetStream: messages are delivered at most once."]),
+        (
+            {"nats": {"jetstream": False}},
+            [
+                "NATS runs without JetStream: messages sent while a reader is down are lost. "
+                "Start nats-server with --jetstream."
+            ],
+        ),
         ({"database": {"kind": "sqlite", "error": "gone"}}, ["Database: gone"]),
-        ({"feeds": []}, ["No feed has reported to this process."]),
+        ({"feeds": []}, ["No feed has reported to this process: check that the ingest and bridge roles run."]),
         (
             {"feeds": [{"venue": "okx", "source": "live", "state": "stale", "age_ms": 61_000}]},
             ["Feed okx is stale: no candle for 61 s."],
         ),
         (
             {"feeds": [WELL["feeds"][0] | {"source": "simulated", "reason": "binance cannot be reached"}]},
-            ["The simulated market plays, because binance cannot be reached."],
+            ["Prices come from the simulated market, because binance cannot be reached."],
         ),
-        ({"lag": {"analyze": {"offset": 1, "behind": 101}}}, ["analyze is 101 messages behind."]),
+        ({"lag": {"analyze": {"offset": 1, "behind": 101}}}, ["The analyze role is 101 messages behind its stream."]),
         (
             {"sectors": {"expired": True, "age_ms": 9 * DAY_MS}},
-            ["The sector map is 9.0 days old and has expired: manage.py refresh_sectors."],
+            ["The sector map is 9.0 days old, older than SECTOR_MAX_AGE: run `manage.py refresh_sectors`."],
         ),
         ({"sectors": None, "web": None}, []),
     ],
@@ -98,7 +104,10 @@ async def asked(path: str = "/status") -> Any:
 async def test_what_does_not_answer_is_said_without_naming_it(settings: Settings) -> None:
     settings.NATS_URL = "nats://user:secret@127.0.0.1:9"
     found = await asked()
-    assert found["problems"] == ["NATS: No answer; the log says more.", "No feed has reported to this process."]
+    assert found["problems"] == [
+        "NATS: no answer; the server log has the cause.",
+        "No feed has reported to this process: check that the ingest and bridge roles run.",
+    ]
     assert "secret" not in json.dumps(found)
     assert found["sectors"]["source"] == "built-in"
     assert found["versions"]["anomaly_site"] == __version__
@@ -136,7 +145,7 @@ def test_the_page_is_for_staff_and_shows_the_same(admin_client: Client, client: 
     store_sector_map("coingecko", [Coin("X", "x", "X", 1, 0, ("AI",))], T0)
     assert client.get("/admin/status/").status_code == 302
     html = admin_client.get("/admin/status/").content.decode()
-    assert "No feed has reported to this process." in html
+    assert "No feed has reported to this process: check" in html
     assert "coingecko-" in html
     assert "expired" in html
     assert "/admin/status/" in admin_client.get("/admin/").content.decode()
@@ -144,7 +153,7 @@ def test_the_page_is_for_staff_and_shows_the_same(admin_client: Client, client: 
 
 def test_a_full_page_renders() -> None:
     html = render_to_string("anomaly_site/status.html", {"status": WELL, "title": "Status"})
-    assert "All is well." in html
+    assert "No problems found." in html
     assert "<td>binance</td>" in html
     assert "<td>analyze</td><td>8</td><td>1</td>" in html
 

@@ -130,14 +130,14 @@ async def test_without_a_venue_the_simulated_market_plays_and_says_so(system: Sy
     system.env["VENUE_URLS"] = "binance=http://127.0.0.1:9"
     up = await asyncio.to_thread(system.up)
     assert "binance cannot be reached" in up.output
-    assert "THE SIMULATED MARKET PLAYS" in up.output
+    assert "USING THE SIMULATED MARKET" in up.output
     async with system.ws() as client:
         await client.send(json.dumps({"type": "subscribe", "filters": {}}))
         frames = await receive_until(client, lambda seen: any(frame["type"] == "feed" for frame in seen))
     feed = next(frame for frame in frames if frame["type"] == "feed")["data"]
     assert (feed["source"], feed["reason"]) == ("simulated", "binance cannot be reached")
     status = await asyncio.to_thread(system.get, "/status")
-    assert "The simulated market plays, because binance cannot be reached." in status["problems"]
+    assert "Prices come from the simulated market, because binance cannot be reached." in status["problems"]
     assert await asyncio.to_thread(up.stop, signal.SIGINT) == 0
 
 

@@ -3,33 +3,40 @@ from typing import Any
 
 from django.conf import settings
 from django.core.management import call_command
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 
 from anomaly_site.supervisor import FATAL, Plan, Role, run
 from anomaly_site.web import PortUnavailable
 from ingestion.daemon import run_in_loop
+from ingestion.management.base import ExamplesCommand
 from ingestion.management.source_options import add_source_options, sources_from_options
 
 
-class Command(BaseCommand):
-    help = (
-        "Run everything: NATS (unless NATS_URL answers), ingestion, analysis, the bridge and the web "
-        "server. Examples: `manage.py up`; `manage.py up --source replay --file candles.parquet --speed 60`; "
-        "`manage.py up --only nats,web`; `manage.py up --web 4`."
-    )
+class Command(ExamplesCommand):
+    help = """\
+Run the whole system in one terminal: NATS (unless NATS_URL answers), ingestion, analysis, the bridge, the chart
+history, the sector refresh and the web server. Open http://localhost:3001. Stop it with Ctrl-C.
+
+  manage.py up                                               live prices; simulated ones if no exchange answers
+  manage.py up --source simulated --seed 7                   the simulated market, the same one each time
+  manage.py up --source replay --file candles.parquet --speed 60
+                                                             a recording at 60 times its speed
+  manage.py up --only nats,web                               only these roles
+  manage.py up --web 4                                       four web processes on one port (needs CHANNEL_REDIS_URL)
+"""
 
     def add_arguments(self, parser: CommandParser) -> None:
         add_source_options(parser)
         parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
         parser.add_argument(
-            "--port", type=int, default=3001, help="port to listen on, 0 for a free one (default: %(default)s)"
+            "--port", type=int, default=3001, help="port to listen on; 0: any free port (default: %(default)s)"
         )
         parser.add_argument(
             "--web",
             type=_count,
             default=1,
             metavar="N",
-            help="web processes that share the port; more than one needs CHANNEL_REDIS_URL (default: %(default)s)",
+            help="number of web processes on the port; more than one needs CHANNEL_REDIS_URL (default: %(default)s)",
         )
         parser.add_argument(
             "--only",
@@ -43,13 +50,15 @@ class Command(BaseCommand):
         roles: list[Role] = options["only"]
         if Role.WEB in roles and options["web"] > 1 and not settings.CHANNEL_REDIS_URL:
             raise CommandError(
-                "Several web processes need Redis or Valkey between the bridge and them: set CHANNEL_REDIS_URL "
-                "(redis://localhost:6379/0), or leave out --web."
+                f"--web {options['web']} needs Redis or Valkey between the bridge and the web processes: set "
+                "CHANNEL_REDIS_URL (redis://localhost:6379/0), or leave out --web."
             )
         try:
             call_command("migrate", check_unapplied=True, verbosity=0)
         except SystemExit:
-            raise CommandError("The database is not up to date: run `manage.py migrate` (`make run` does).") from None
+            raise CommandError(
+                "The database lacks migrations: run `manage.py migrate`, or start with `make run`, which does it."
+            ) from None
         try:
             sources = sources_from_options(options, self._say) if Role.INGEST in roles else ()
             run_in_loop(run(Plan(roles, options["host"], options["port"], sources, options["web"], self._say)))
@@ -63,7 +72,7 @@ class Command(BaseCommand):
 
 def _count(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text} is no number of processes")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of processes; expected 1 or more")
     return int(text)
 
 
@@ -71,4 +80,4 @@ def _roles(text: str) -> list[Role]:
     try:
         return [Role(name.strip()) for name in text.split(",")]
     except ValueError as error:
-        raise argparse.ArgumentTypeError(f"{error}: choose from {','.join(Role)}") from error
+        raise argparse.ArgumentTypeError(f"{error}; expected some of {','.join(Role)}") from error

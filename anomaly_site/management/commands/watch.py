@@ -13,17 +13,17 @@ from market.wire.messages import SEVERITIES
 
 class Command(ToolCommand):
     help = """\
-Follow the live stream in the terminal: alerts, market anomalies, feeds that go and come. Ctrl-C ends it.
-A lost connection is taken up where it broke off.
+Print the live stream in the terminal: alerts, market anomalies, and changes in the state of the feeds.
+Stop it with Ctrl-C. After a lost connection it reconnects and resumes with the message after the last one.
 
-  manage.py watch                                          everything, after the last 10 of each channel
-  manage.py watch --min-severity HIGH --why                what matters, and why
-  manage.py watch --symbols BTCUSDT,ETHUSDT --last 50      two symbols, and their recent past
-  manage.py watch --channels market --sectors Meme,AI      the market; of sectors only these two
-  manage.py watch --news-only | grep sector                each anomaly once, without colours in a pipe
+  manage.py watch                                          everything; first the last 10 of each channel
+  manage.py watch --min-severity HIGH --why                only HIGH and CRITICAL, with explanations
+  manage.py watch --symbols BTCUSDT,ETHUSDT --last 50      two symbols, first their last 50 anomalies
+  manage.py watch --channels market --sectors Meme,AI      market anomalies; sector anomalies of two sectors
+  manage.py watch --news-only | grep sector                each anomaly once (a pipe gets no colours)
   manage.py watch --url wss://alerts.example.org/ws        another server
 
-Time (UTC), severity, direction, subject, figures; then the state of what is not new.
+A line has time (UTC), severity, direction, subject and figures; after the first revision also the state.
 """
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -36,16 +36,33 @@ Time (UTC), severity, direction, subject, figures; then the state of what is not
             ("sectors", "Meme,AI"),
         ):
             parser.add_argument(
-                f"--{name}", type=comma_separated, default=[], metavar=example, help=f"only these {name}"
+                f"--{name}",
+                type=comma_separated,
+                default=[],
+                metavar=example,
+                help=f"show only these {name}, separated by commas (default: all)",
             )
-        parser.add_argument("--min-severity", type=str.upper, choices=[str(name) for name in SEVERITIES])
         parser.add_argument(
-            "--last", type=not_negative, default=10, metavar="N", help="begin with the last N of each channel (10)"
+            "--min-severity",
+            type=str.upper,
+            choices=[str(name) for name in SEVERITIES],
+            help="show only this severity and those above it (default: all)",
         )
-        parser.add_argument("--news-only", action="store_true", help="no updates of what was shown, no closings")
-        parser.add_argument("--why", action="store_true", help="with the sentence that explains an alert")
-        parser.add_argument("--count", type=not_negative, default=0, metavar="N", help="stop after N anomalies")
-        parser.add_argument("--url", default=DEFAULT_URL, help=f"default {DEFAULT_URL}")
+        parser.add_argument(
+            "--last",
+            type=not_negative,
+            default=10,
+            metavar="N",
+            help="first show the last N of each channel, at most 500 (default: 10)",
+        )
+        parser.add_argument(
+            "--news-only", action="store_true", help="show only the opening of an anomaly, not its later revisions"
+        )
+        parser.add_argument("--why", action="store_true", help="add the sentence that explains an alert")
+        parser.add_argument(
+            "--count", type=not_negative, default=0, metavar="N", help="stop after N anomalies (default: 0, no limit)"
+        )
+        parser.add_argument("--url", default=DEFAULT_URL, help="address of the stream (default: %(default)s)")
 
     def handle(self, *args: Any, **options: Any) -> None:
         console = self.console(options)

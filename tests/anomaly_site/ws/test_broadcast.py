@@ -180,7 +180,7 @@ async def test_a_stalled_client_is_closed_with_4408_and_delays_nobody(url: str, 
     writer.transport.resume_reading()  # type: ignore[attr-defined]
     received = b""
     async with asyncio.timeout(10):
-        while not received.endswith((4408).to_bytes(2) + b"too slow; come back with since"):
+        while not received.endswith((4408).to_bytes(2) + b"too slow: reconnect with since"):
             received += await reader.read(1 << 20)
     writer.close()
 
