@@ -1,4 +1,4 @@
-"""What the commands that publish made-up anomalies share: connect, keep the pace, show progress, end well."""
+"""Base classes of the commands that publish test anomalies: connecting, pacing, progress and errors."""
 
 import asyncio
 import time
@@ -15,23 +15,23 @@ from ingestion.stream.nats import NatsUnavailable, Publisher, connection, server
 from market.terminal import line
 from market.wire.messages import Anomaly
 
-# Messages that are due together go out together: what makes an interval of 0 fast.
+# Messages that are due together are published together, up to this many: it makes an interval of 0 fast.
 _BATCH: Final = 100
-# Above this rate a line for every message is no longer something to read.
+# Below this interval a line per message is unreadable; print a count once a second instead.
 _QUIET_BELOW_MS: Final = 50
 
 
 class PublishingCommand(ToolCommand):
     """A command that publishes the anomalies of `messages` at a steady pace and prints each as a line."""
 
-    # Whether there may be so many that a line each is too much.
+    # Whether short intervals print a count instead of a line per message.
     many = False
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument(
             "--url",
             metavar="nats://HOST:PORT",
-            help="NATS server to publish to; default: NATS_URL, else the one `manage.py up` runs",
+            help="NATS server to publish to (default: NATS_URL, else the server that `manage.py up` started)",
         )
 
     def messages(self, options: dict[str, Any], started_at: int) -> Iterable[Anomaly]:
@@ -51,12 +51,12 @@ class PublishingCommand(ToolCommand):
         except NatsUnavailable as error:
             raise CommandError(str(error)) from error
         except APIError as error:
-            raise CommandError(f"NATS at {url} refuses the message: {error.description}") from error
+            raise CommandError(f"NATS at {url} rejected the message: {error.description}") from error
         console.print(f"Published {report.sent} message(s) to {url}.")
 
 
 class _Report:
-    """Counts what was published and prints it: every message, or once a second how many."""
+    """Counts published messages and prints each as a line, or the count once a second if `quiet`."""
 
     def __init__(self, console: Console, *, quiet: bool) -> None:
         self.sent = 0
@@ -75,7 +75,7 @@ class _Report:
 
 
 async def _publish(url: str, messages: Iterator[Anomaly], interval_ms: int, report: _Report) -> None:
-    """Publish the nth message `n · interval_ms` after the first; late ones follow at once."""
+    """Publish message n at `n · interval_ms` after the first; publish late ones at once."""
     async with connection(url, name="test data") as client:
         publisher = await Publisher.open(client)
         now_s = asyncio.get_running_loop().time
@@ -87,7 +87,7 @@ async def _publish(url: str, messages: Iterator[Anomaly], interval_ms: int, repo
 
 
 def _due(elapsed_s: float, interval_ms: int, sent: int) -> int:
-    """How many messages to send now: those whose time has come, at least one, at most a batch.
+    """How many messages to publish now: those that are due, at least one, at most a batch.
 
     >>> _due(0.0, 100, 0), _due(0.55, 100, 1), _due(0.0, 0, 0)
     (1, 5, 100)
@@ -98,7 +98,7 @@ def _due(elapsed_s: float, interval_ms: int, sent: int) -> int:
 
 
 class RandomPublishingCommand(PublishingCommand):
-    """COUNT random anomalies, one every INTERVAL_MS, the same for the same --seed."""
+    """Publishes COUNT random anomalies, one every INTERVAL_MS; the same --seed makes the same ones."""
 
     many = True
 
@@ -109,7 +109,7 @@ class RandomPublishingCommand(PublishingCommand):
             nargs="?",
             type=not_negative,
             default=10,
-            help="how many; 0: until Ctrl-C (default 10)",
+            help="how many to publish; 0: until Ctrl-C (default: %(default)s)",
         )
         parser.add_argument(
             "interval_ms",
@@ -117,13 +117,15 @@ class RandomPublishingCommand(PublishingCommand):
             nargs="?",
             type=not_negative,
             default=1000,
-            help="milliseconds between two; 0: as fast as NATS takes them (default 1000)",
+            help="milliseconds between two messages; 0: as fast as possible (default: %(default)s)",
         )
-        parser.add_argument("--seed", type=int, help="the same seed makes the same anomalies (ids and times differ)")
+        parser.add_argument(
+            "--seed", type=int, help="make the same anomalies as an earlier run with this seed (ids and times differ)"
+        )
         super().add_arguments(parser)
 
     def anomalies(self, seed: int | None, started_at: int, interval_ms: int) -> Iterator[Anomaly]:
-        """The endless sequence this command takes from."""
+        """An endless sequence of anomalies, dated from `started_at` (epoch ms) on."""
         raise NotImplementedError
 
     def messages(self, options: dict[str, Any], started_at: int) -> Iterable[Anomaly]:

@@ -1,4 +1,4 @@
-"""The command-line options that choose what plays: the same for `up`, `ingest` and `record`."""
+"""Command-line options that choose the source of candles; shared by `up`, `ingest` and `record`."""
 
 import argparse
 import asyncio
@@ -13,18 +13,18 @@ from ingestion.sources.live import INTERVALS, LiveSource
 from ingestion.sources.venues import VENUE_NAMES, venue_named
 from market.wire.messages import unify_symbol
 
-# How long `auto` waits for a live venue before it plays the simulated market.
+# How long `auto` waits for a live venue before it uses the simulated market.
 AUTO_S: Final = 5.0
 
 
 def add_source_options(parser: argparse.ArgumentParser) -> None:
-    group = parser.add_argument_group("what plays")
+    group = parser.add_argument_group("source of candles")
     group.add_argument(
         "--source",
         choices=SOURCE_NAMES,
         default=settings.SOURCE,
-        help="auto: the files of --file when given, else the live venue, and when that cannot be reached the "
-        "simulated market (default: SOURCE, now %(default)s)",
+        help="auto: the recordings of --file if given, else the live venues, or the simulated market if they cannot be "
+        "reached (default: SOURCE, now %(default)s)",
     )
     add_live_options(group)
     group.add_argument(
@@ -34,12 +34,16 @@ def add_source_options(parser: argparse.ArgumentParser) -> None:
         type=Path,
         default=[],
         metavar="F",
-        help="recording to replay, parquet or CSV with ts,symbol,open,high,low,close,volume; may be repeated",
+        help="recording to replay: parquet or CSV with ts,symbol,open,high,low,close,volume; may be repeated",
     )
     group.add_argument(
-        "--speed", type=_speed, default=1.0, metavar="N|max", help="replay N times as fast as it was, or max"
+        "--speed",
+        type=_speed,
+        default=1.0,
+        metavar="N|max",
+        help="replay at N times the original speed, or as fast as possible (default: 1)",
     )
-    group.add_argument("--seed", type=int, help="seed of the simulated market (default: another one each time)")
+    group.add_argument("--seed", type=int, help="seed of the simulated market (default: random)")
 
 
 def add_live_options(group: argparse._ArgumentGroup) -> None:
@@ -50,24 +54,26 @@ def add_live_options(group: argparse._ArgumentGroup) -> None:
         type=_names,
         default=[],
         metavar="V[,V…]",
-        help=f"live venues, together: {', '.join(VENUE_NAMES)}, or any other exchange of ccxt (default: VENUES, now "
-        f"{','.join(settings.VENUES)}); for a replay or the simulated market, the name its candles travel under",
+        help=f"live: the exchanges to read, {', '.join(VENUE_NAMES)} or any other of ccxt (default: VENUES, now "
+        f"{','.join(settings.VENUES)}); replay and simulated: the venue name of the candles",
     )
     group.add_argument(
         "--symbols",
         type=_symbols,
         metavar="LIST|N",
-        help="live: only these, as BTCUSDT,ETHUSDT; simulated: how many symbols the market has",
+        help="live: only these symbols, like BTCUSDT,ETHUSDT; simulated: the number of symbols",
     )
-    group.add_argument("--quote", default="", help="live: pairs against this currency (default: the venue's usual one)")
-    group.add_argument("--top", type=int, metavar="N", help="live: the N pairs with the largest turnover")
-    group.add_argument("--interval", choices=INTERVALS, help="live: the candles to make (default: 1s)")
+    group.add_argument(
+        "--quote", default="", help="live: pairs quoted in this currency (default: the venue's usual one, e.g. USDT)"
+    )
+    group.add_argument("--top", type=int, metavar="N", help="live: only the N pairs with the largest turnover")
+    group.add_argument("--interval", choices=INTERVALS, help="live: interval of the candles (default: 1s)")
 
 
 def sources_from_options(options: Mapping[str, Any], say: Callable[[str], object]) -> Sequence[Source]:
-    """What the options ask for; `say` hears how `auto` decided. Runs no loop of its own while one is running.
+    """The sources that the options select; `say` receives one line about the choice of `auto`.
 
-    Raises `SourceError`.
+    `auto` runs an event loop to test the venues, so call this outside of one. Raises `SourceError`.
     """
     name = options["source"]
     live_options = [option for option in ("quote", "top", "interval") if options[option]]
@@ -80,14 +86,16 @@ def sources_from_options(options: Mapping[str, Any], say: Callable[[str], object
         try:
             asyncio.run(_probe(sources))
         except SourceError as error:
-            say(f"Source auto: {error}. THE SIMULATED MARKET PLAYS: these are not real prices.")
+            say(f"Source auto: {error}. USING THE SIMULATED MARKET: these are not real prices.")
             return [open_source("simulated", reason=error.sentence)]
         say(f"Source auto: {' and '.join(source.venue for source in sources)} answered.")
         return sources
     if live_options:
-        raise SourceError(f"{live_options[0]} is an option of a live venue (--source live)")
+        raise SourceError(f"--{live_options[0]} applies to live venues only: add --source live, or leave it out")
     if len(options["venues"]) > 1:
-        raise SourceError("a replay or the simulated market is one venue")
+        raise SourceError(
+            f"a replay or the simulated market has one venue, got {len(options['venues'])}: name one with --venue"
+        )
     return [
         open_source(
             name,
@@ -101,11 +109,14 @@ def sources_from_options(options: Mapping[str, Any], say: Callable[[str], object
 
 
 def live_sources(options: Mapping[str, Any], **more: Any) -> Sequence[LiveSource]:
-    """One source for each venue. Raises `SourceError`."""
+    """One source for each venue of --venue or VENUES. Raises `SourceError`."""
     if isinstance(options["symbols"], int):
-        raise SourceError("of a live venue, name the symbols (--symbols BTCUSDT,ETHUSDT) or say how many with --top")
+        raise SourceError(
+            f"--symbols {options['symbols']} is a number, which only a simulated market takes: name the symbols "
+            f"of the live venue (--symbols BTCUSDT,ETHUSDT), or use --top {options['symbols']}"
+        )
     if options.get("files") or options.get("seed") is not None:
-        raise SourceError("file and seed are options of a replay and of the simulated market, not of a live venue")
+        raise SourceError("--file and --seed do not apply to a live venue: leave them out, or leave out --source live")
     return [
         LiveSource(
             venue_named(name),
@@ -133,7 +144,7 @@ def _symbols(text: str) -> int | tuple[str, ...]:
     if text.isdecimal():
         return int(text)
     if not (symbols := tuple(filter(None, (unify_symbol(part) for part in text.split(","))))):
-        raise argparse.ArgumentTypeError(f"{text!r} names no symbol")
+        raise argparse.ArgumentTypeError(f"{text!r} contains no symbol; expected BTCUSDT,ETHUSDT or a number")
     return symbols
 
 
@@ -145,5 +156,5 @@ def _speed(text: str) -> float | None:
     except ValueError:
         speed = 0.0
     if not 0 < speed < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text!r} is neither a number above 0 nor max")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a speed; expected a number above 0, or max")
     return speed

@@ -1,7 +1,7 @@
-"""Anomalies made up for trying things out: plausible, valid in the wire format, and the same for the same seed.
+"""Made-up anomalies for tests by hand: plausible, valid in the wire format, reproducible by seed.
 
-Nothing here reads a clock or a global generator: times and `random.Random` come in as arguments. Every id starts with
-`test-` and carries the start of its run, so two runs with one seed differ in ids and times only.
+Times (epoch ms) and the `random.Random` are arguments. Every id starts with `test-` and contains the start of its run,
+so two runs with one seed differ in ids and times only.
 """
 
 import random
@@ -43,8 +43,8 @@ SYMBOLS: Final = tuple(symbol for members in UNIVERSE.values() for symbol in mem
 PRICES: Final = {symbol: price for members in UNIVERSE.values() for symbol, price in members.items()}
 
 _THRESHOLD: Final = 4.0
-_HISTORY: Final = 60
-# The score from which on an anomaly has this severity; most are small.
+_CHART_POINTS: Final = 60
+# The lowest score of each severity.
 _FLOORS: Final = {Severity.LOW: 4.2, Severity.MEDIUM: 6.0, Severity.HIGH: 9.0, Severity.CRITICAL: 14.0}
 _CEILING: Final = 24.0
 _WEIGHTS: Final = {Severity.LOW: 50, Severity.MEDIUM: 30, Severity.HIGH: 15, Severity.CRITICAL: 5}
@@ -103,7 +103,7 @@ def curated_market(started_at: int, interval_ms: int) -> list[MarketAnomaly]:
 
 
 def _alert(rng: random.Random, identifier: str, timestamp: int) -> Alert:
-    """An alert whose figures agree: the score is the last return over the usual one, the band is ± the threshold."""
+    """An alert with consistent figures: score = last return / usual return; the band is ± threshold · usual return."""
     symbol = rng.choice(SYMBOLS)
     method = rng.choice(tuple(Method))
     severity = _severity(rng)
@@ -112,7 +112,7 @@ def _alert(rng: random.Random, identifier: str, timestamp: int) -> Alert:
     size = rng.uniform(_FLOORS[severity], _next_floor(severity))
     usual = rng.uniform(0.0005, 0.002)  # one robust standard deviation of the returns
     closes = [PRICES[symbol] * rng.uniform(0.9, 1.1)]
-    for _ in range(_HISTORY - 2):
+    for _ in range(_CHART_POINTS - 2):
         closes.append(closes[-1] * (1 + rng.gauss(0, usual)))
     expected = closes[-1]
     # A surge of volume or volatility comes with a small move; every other method scores the move itself.
@@ -144,7 +144,7 @@ def _alert(rng: random.Random, identifier: str, timestamp: int) -> Alert:
         incident=None,
         history=[
             HistoryPoint(
-                timestamp=timestamp - (_HISTORY - 1 - index) * INTERVAL_MS,
+                timestamp=timestamp - (_CHART_POINTS - 1 - index) * INTERVAL_MS,
                 close=close,
                 expected=previous,
                 lower=previous * (1 - band),
@@ -168,7 +168,7 @@ def _explanation(symbol: str, method: Method, move: float, usual: float, size: f
     return Explanation(
         sentence=sentence,
         window="1m",
-        baseline_size=_HISTORY - 1,
+        baseline_size=_CHART_POINTS - 1,
         observed=observed,
         usual=expected,
         methods=[MethodScore(method=method, score=round(size, 2))],
@@ -211,7 +211,7 @@ def _random_sector(rng: random.Random, identifier: str, timestamp: int) -> Secto
 
 
 def _opened(identifier: str, timestamp: int, severity: Severity) -> dict[str, Any]:
-    """What all kinds have in common at their opening."""
+    """The fields that all types share at the opening."""
     return {
         "id": identifier,
         "revision": 1,

@@ -1,16 +1,21 @@
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 
 from ingestion.analysis.role import run_analyze
 from ingestion.daemon import FATAL, add_role_options, run_in_loop, run_role
+from ingestion.management.base import ExamplesCommand
 
 
-class Command(BaseCommand):
-    help = (
-        "Read candles from NATS, find anomalies, publish them on alerts.<SYMBOL> and market.<TYPE>. Run one; "
-        "restarted, it goes on from what it saved, or warms up on the candles the stream still has."
-    )
+class Command(ExamplesCommand):
+    help = """\
+Detect anomalies: read candles from NATS (candles.>), publish anomalies on alerts.<SYMBOL> and market.<TYPE>.
+Run one process only. After a restart it resumes from its saved state (DATA_DIR/analysis.state); without one it
+warms up on the candles that the stream still has.
+
+  manage.py analyze                          until Ctrl-C or SIGTERM
+  manage.py analyze --metrics-port 9101      with Prometheus metrics at http://localhost:9101/metrics
+"""
 
     def add_arguments(self, parser: CommandParser) -> None:
         add_role_options(parser)

@@ -1,21 +1,27 @@
 from datetime import timedelta
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandParser
+from django.core.management.base import CommandParser
 from django.utils import timezone
 
 from alerts.selectors import alerts
-from ingestion.management.base import not_negative
+from ingestion.management.base import ExamplesCommand, not_negative
 from market.selectors import market_anomalies
 from market.services import forget
 
 
-class Command(BaseCommand):
-    help = "Delete what was detected longer ago than so many days. For cron; everything else may run meanwhile."
+class Command(ExamplesCommand):
+    help = """\
+Delete alerts and market anomalies detected more than DAYS days ago, and print how many of each. Safe to run from cron
+while the system is in use. A client that resumes from before a deleted anomaly receives `recovered: false`.
+
+  manage.py forget_anomalies 90              keep 90 days
+  manage.py forget_anomalies 90 --dry-run    only count
+"""
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("days", type=not_negative, help="keep what was detected in the last so many days")
-        parser.add_argument("--dry-run", action="store_true", help="say how many, delete none")
+        parser.add_argument("days", metavar="DAYS", type=not_negative, help="keep anomalies of the last DAYS days")
+        parser.add_argument("--dry-run", action="store_true", help="print the numbers, delete nothing")
 
     def handle(self, *args: Any, **options: Any) -> None:
         until = timezone.now() - timedelta(days=options["days"])

@@ -8,12 +8,13 @@ from market.wire.messages import Anomaly
 
 class Command(RandomPublishingCommand):
     help = """\
-Publish random per-symbol alerts to NATS: they are stored and pushed like real ones.
+Publish random alerts to NATS, to test the way to the clients. They are stored and sent like real ones; their ids
+begin with `test-`, their venue is `test`.
 
   manage.py generate_test_alerts                    10 alerts, one a second
   manage.py generate_test_alerts 1000 5             1,000 alerts, 200 a second
   manage.py generate_test_alerts 0 2000             one every two seconds until Ctrl-C
-  manage.py generate_test_alerts 20 0 --seed 7      the same 20 every time, at once
+  manage.py generate_test_alerts 20 0 --seed 7      20 at once, the same ones every time
 """
 
     def anomalies(self, seed: int | None, started_at: int, interval_ms: int) -> Iterator[Anomaly]:

@@ -1,16 +1,20 @@
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 
 from ingestion.daemon import FATAL, add_role_options, run_in_loop, run_role
+from ingestion.management.base import ExamplesCommand
 from ingestion.timeseries.writer import run_history
 
 
-class Command(BaseCommand):
-    help = (
-        "Store candles from NATS (candles.>) for charts: in the candle table, or in InfluxDB when INFLUXDB_URL is set, "
-        "together with the anomalies. Run one; restarted, it goes on where it was."
-    )
+class Command(ExamplesCommand):
+    help = """\
+Store candles from NATS (candles.>) for charts: in the candle table, or in InfluxDB if INFLUXDB_URL is set.
+With InfluxDB it also stores the anomalies. Run one process only. After a restart it resumes where it stopped.
+
+  manage.py history                                            to the database of DATABASE_URL
+  INFLUXDB_URL=http://localhost:8086 manage.py history         to InfluxDB
+"""
 
     def add_arguments(self, parser: CommandParser) -> None:
         add_role_options(parser)

@@ -11,12 +11,12 @@ from market.wire.messages import Anomaly
 
 class Command(PublishingCommand):
     help = """\
-Publish one market anomaly of every kind to NATS: every type, both directions, every stress metric and
-severity, and one episode that opens, escalates and closes.
+Publish one market anomaly of every kind to NATS, to test the way to the clients: every type, both directions, every
+stress metric and severity, and one episode that opens, escalates and closes.
 
-  manage.py send_test_market_data                                  one every half second
-  manage.py send_test_market_data --interval-ms 3000               slowly, to watch the page
-  manage.py send_test_market_data --url nats://127.0.0.1:4222      to another server
+  manage.py send_test_market_data                                  two a second
+  manage.py send_test_market_data --interval-ms 3000               one every three seconds
+  manage.py send_test_market_data --url nats://127.0.0.1:4222      to another NATS server
 """
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -25,7 +25,7 @@ severity, and one episode that opens, escalates and closes.
             metavar="MS",
             type=not_negative,
             default=500,
-            help="milliseconds between two messages (default 500)",
+            help="milliseconds between two messages (default: %(default)s)",
         )
         super().add_arguments(parser)
 
