@@ -1,4 +1,4 @@
-"""Reviewing alerts."""
+"""The admin pages where alerts are reviewed."""
 
 from django.contrib import admin
 from django.db.models import QuerySet
@@ -21,7 +21,7 @@ class AlertAdmin(AnomalyAdmin):
     list_display_links = ["time", "symbol"]
     list_filter = ["severity", "method", "direction", "state", "review_state"]
     search_fields = ["symbol", "id", "incident"]
-    search_help_text = "Symbol (its beginning), id, or the id of the market anomaly that covers it"
+    search_help_text = "Start of a symbol (BTC), id of an alert, or id of the market anomaly it belongs to"
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Alert]:
         return super().get_queryset(request).defer("history")

@@ -8,7 +8,7 @@ _chart_decoder = msgspec.json.Decoder(list[HistoryPoint])
 
 
 class Alert(Anomaly):
-    """A per-symbol anomaly. `history` is the JSON of `chart`: text, which costs a tenth of a JSONField to store."""
+    """A per-symbol anomaly. `history` is the JSON of `chart`, as text: a tenth of the cost of storing a JSONField."""
 
     symbol = models.CharField(max_length=40)
     venue = models.CharField(max_length=40)
@@ -33,5 +33,5 @@ class Alert(Anomaly):
 
     @property
     def chart(self) -> list[HistoryPoint]:
-        """The candles up to the opening of the episode, frozen there."""
+        """The candles up to the opening of the episode; later revisions do not change them."""
         return _chart_decoder.decode(self.history) if self.history else []

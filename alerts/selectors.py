@@ -14,9 +14,10 @@ def alerts() -> QuerySet[Alert]:
 
 
 def search(found: QuerySet[Alert], words: str) -> QuerySet[Alert]:
-    """Of the symbols that begin so, or with this id or incident.
+    """The alerts whose symbol starts with `words`, or whose id or incident equals it.
 
-    A range, unlike LIKE, uses the index on every database; Z is the last character of a symbol in any collation.
+    A range is used instead of LIKE, because it can use the index on every database. Z sorts last of all characters of
+    a symbol, in any collation.
     """
     symbol = unify_symbol(words)
     by_symbol = Q(symbol__range=(symbol, symbol + 40 * "Z")) if symbol else Q()

@@ -12,7 +12,7 @@ class StoredAlertSerializer(AnomalySerializer[Alert]):
 
 
 class ReviewedAlertSerializer(ReviewedSerializer[Alert]):
-    """With the chart up to the opening."""
+    """Adds `history`: the chart up to the opening of the episode."""
 
     message = messages.Alert
 

@@ -10,9 +10,9 @@ from market.wire.messages import Alert
 
 
 def store(messages: Sequence[Sequenced[Alert]]) -> int:
-    """Insert alerts, or bring stored ones up to date; the number of rows inserted or changed.
+    """Insert alerts, or update stored ones with newer revisions. Returns the number of rows inserted or changed.
 
-    The history of an alert is kept from the first revision that carries one.
+    The chart (`history`) of an alert is stored from the first revision that contains one, and then kept.
     """
     histories: dict[str, str] = {}
     for item in messages:
@@ -24,7 +24,7 @@ def store(messages: Sequence[Sequenced[Alert]]) -> int:
 
 
 def row(item: Sequenced[Alert], history: str = "") -> models.Alert:
-    """The row an alert is stored as, without its review."""
+    """The unsaved row for a message, without a review. `history` is the JSON of the chart."""
     alert = item.message
     return models.Alert(
         **shared_columns(item),

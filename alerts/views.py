@@ -1,4 +1,4 @@
-"""The history of alerts over HTTP."""
+"""Stored alerts over HTTP."""
 
 from rest_framework import generics
 
@@ -16,7 +16,7 @@ class AlertList(AnomalyList[Alert]):
 
 
 class AlertDetail(generics.RetrieveAPIView[Alert]):
-    """One alert with its review and the chart up to its opening."""
+    """One alert with its review and the chart up to its opening. 404 if no alert has this id."""
 
     queryset = selectors.alerts().select_related("reviewed_by")
     serializer_class = ReviewedAlertSerializer

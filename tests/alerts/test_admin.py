@@ -112,7 +112,7 @@ def test_the_explanation_is_readable(client: Client) -> None:
         "58,000.5",
         "60,000 (band 59,000 to 61,000)",
         "0.2 over 240 candles",
-        "−6.10 (alerts from 3)",
+        "−6.10 (threshold 3)",
         "MAD −8.04",
         '<span class="severity CRITICAL">CRITICAL</span> 2025-10-09 08:54:22',
         "/admin/market/marketanomaly/m1/change/",
@@ -125,7 +125,7 @@ def test_the_explanation_is_readable(client: Client) -> None:
 def test_an_alert_of_a_foreign_publisher_may_lack_almost_everything(client: Client) -> None:
     bare = dict.fromkeys(("threshold", "price", "expected", "lower", "upper", "change_pct"))
     put(1, "a1", spark=[], explanation=Explanation(), **bare)
-    assert "The publisher gave no explanation." in page(client, f"{LIST}a1/change/")
+    assert "The message contains no explanation." in page(client, f"{LIST}a1/change/")
     assert "a1" in page(client, LIST)
 
 

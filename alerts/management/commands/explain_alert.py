@@ -14,20 +14,22 @@ from market.wire.messages import Alert as Message
 from market.wire.messages import InvalidMessage
 from market.wire.times import moment
 
-# Of the row, what lists and filters show of the message in it.
+# Columns of the row that lists and filters use; each must equal its field in the stored message.
 _COLUMNS: Final = ("severity", "state", "revision", "symbol", "method", "direction", "score", "price", "change_pct")
-# Anyone may publish; a terminal obeys.
+# Anyone may publish, and a terminal executes control characters.
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
 class Command(BaseCommand):
     help = (
-        "Say why an alert was raised and work its figures out again from what is stored of it. Fails when one does not "
-        "follow. Example: `manage.py explain_alert BTCUSDT.1m.1621425600000.binance`."
+        "Explain why an alert was raised, and recompute its figures from the stored message. Exits with 1 if a figure "
+        "differs. Example: `manage.py explain_alert BTCUSDT.1m.1621425600000.binance`."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("id", metavar="ID", help="as in GET /alerts, in the admin, or on the wire")
+        parser.add_argument(
+            "id", metavar="ID", help="id of the alert, as in GET /alerts, in the admin or in a message of /ws"
+        )
 
     def handle(self, *args: Any, **options: Any) -> None:
         stored = Alert.objects.filter(id=options["id"]).first()
@@ -36,20 +38,24 @@ class Command(BaseCommand):
         try:
             alert = decode_alert(stored.payload.encode(), received_at=0)
         except InvalidMessage as error:
-            raise CommandError(f"What is stored of {stored.id} cannot be read: {error}.") from None
+            raise CommandError(f"The stored message of {stored.id} is not a valid alert: {error}.") from None
         self._tell(alert)
         written = row(sequenced(0, 0, alert))
         if differs := [name for name in _COLUMNS if getattr(stored, name) != getattr(written, name)]:
-            raise CommandError(f"Stored otherwise: the columns {', '.join(differs)} are not those of the message.")
+            raise CommandError(f"The stored message and the columns of its row differ in: {', '.join(differs)}.")
         found = checks(alert)
         if not found:
-            self.stdout.write(f"Score {alert.score:.6g}: of another detector, which does not say how it came about.")
+            self.stdout.write(
+                f"Score {alert.score:.6g}: cannot be checked; the explanation is not that of a built-in detector."
+            )
             return
         for check in found:
-            self.stdout.write(f"  {check.name:<9} {check.text}{'' if check.holds else '   ← DOES NOT FOLLOW'}")
+            self.stdout.write(f"  {check.name:<9} {check.text}{'' if check.holds else '   ← DIFFERS'}")
         if wrong := [check.name for check in found if not check.holds]:
-            raise CommandError(f"Stored otherwise: {', '.join(wrong)} (score {alert.score:.6g}).")
-        self.stdout.write(f"All of these follow from what is stored; score {alert.score:.6g}.")
+            raise CommandError(
+                f"These figures do not follow from the stored message: {', '.join(wrong)} (score {alert.score:.6g})."
+            )
+        self.stdout.write(f"All figures follow from the stored message; score {alert.score:.6g}.")
 
     def _tell(self, alert: Message) -> None:
         explanation = alert.explanation
@@ -57,7 +63,7 @@ class Command(BaseCommand):
         self.stdout.write(_visible(f"{alert.severity} {alert.method} {alert.direction}: {sentence}"))
         what = [f"{moment(alert.timestamp):%Y-%m-%d %H:%M:%S} UTC", f"revision {alert.revision}, {alert.state.lower()}"]
         if explanation.version is not None:
-            other = "" if explanation.version == VERSION else f" (these are version {VERSION})"
+            other = "" if explanation.version == VERSION else f" (installed: version {VERSION})"
             what.append(f"detectors version {explanation.version}{other}")
         if alert.incident:
             what.append(f"part of {alert.incident}")
@@ -73,7 +79,7 @@ class Command(BaseCommand):
             self.stdout.write(f"  price {price}, expected {expected}, usually between {lower} and {upper}")
         window, size = explanation.parameters.get("window_ms"), explanation.baseline_size
         if type(window) is int and window > 0 and window % 1_000 == 0 and size is not None:
-            self.stdout.write(f"  over {window_text(window)}, against a usual learnt from {size} values")
+            self.stdout.write(f"  over {window_text(window)}, compared with {size} earlier values")
 
 
 def _visible(text: str) -> str:
@@ -83,7 +89,7 @@ def _visible(text: str) -> str:
 def _unknown(id: str) -> str:
     incident = MarketAnomaly.objects.filter(id=id).first()
     if incident is None:
-        return f"There is no alert {id}."
+        return f"There is no alert {id}. GET /alerts and the admin list the stored ids."
     parts = Alert.objects.filter(incident=id).values_list("id", flat=True)
-    some = f"; alerts that are a part of it: {', '.join(parts[:5])}" if parts else ", and no alert is a part of it"
-    return f"{id} is a market anomaly ({incident.type}){some}."
+    some = f"explain one of its alerts: {', '.join(parts[:5])}" if parts else "no stored alert belongs to it"
+    return f"{id} is a market anomaly ({incident.type}), not an alert; {some}."
