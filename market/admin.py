@@ -1,4 +1,4 @@
-"""Reviewing market anomalies; what the admin of every kind of anomaly has in common."""
+"""The admin pages of market anomalies and sector maps, and the base class of both anomaly admins."""
 
 from typing import Any, cast
 
@@ -22,7 +22,7 @@ from market.wire.messages import SEVERITIES, MarketStress, SectorAnomaly, Synchr
 
 
 class CappedPaginator(Paginator):  # type: ignore[type-arg]
-    """Counts no further than anybody pages: on a million rows the count would cost more than the page."""
+    """Counts at most 5,000 rows: counting a million would take longer than showing the page."""
 
     @cached_property
     def count(self) -> int:
@@ -34,20 +34,20 @@ def _review_action(state: ReviewState, title: str) -> Any:
     @admin.action(description=title, permissions=["change"])
     def act(model_admin: "AnomalyAdmin", request: HttpRequest, found: QuerySet[Anomaly]) -> None:
         count = services.review(found, state, reviewer=cast(User, request.user), at=timezone.now())
-        model_admin.message_user(request, f"{count} set to “{state.label}”.", messages.SUCCESS)
+        model_admin.message_user(request, f"Set {count} row(s) to “{state.label}”.", messages.SUCCESS)
 
     act.__name__ = f"set_{state}"
     return act
 
 
 class AnomalyAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
-    """An anomaly is what the stream said: only its review can be changed here."""
+    """Shows an anomaly as it was published; only its review can be changed."""
 
     actions = [
         _review_action(ReviewState.ACKNOWLEDGED, "Acknowledge"),
         _review_action(ReviewState.RESOLVED, "Resolve"),
         _review_action(ReviewState.FALSE_POSITIVE, "Mark as false positive"),
-        _review_action(ReviewState.NEW, "Back to new"),
+        _review_action(ReviewState.NEW, "Reset to new"),
     ]
     date_hierarchy = "timestamp"
     list_per_page = 50
@@ -81,7 +81,7 @@ class AnomalyAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         services.forget(queryset)
 
     def save_model(self, request: HttpRequest, obj: Anomaly, form: Any, change: bool) -> None:
-        """Saving the whole row would undo what the bridge stored since the page was opened."""
+        """Save only the review: saving the whole row would undo revisions stored since the page was opened."""
         services.review(
             self.get_queryset(request).filter(pk=obj.pk),
             ReviewState(obj.review_state),
@@ -116,7 +116,7 @@ class MarketAnomalyAdmin(AnomalyAdmin):
     list_display_links = ["time", "what"]
     list_filter = ["severity", "type", "state", "direction", "review_state"]
     search_fields = ["sector__istartswith", "id__exact"]
-    search_help_text = "Sector (its beginning) or id"
+    search_help_text = "Start of a sector's name, or id of a market anomaly"
 
     @admin.display(description="Type", ordering="type")
     def what(self, row: MarketAnomaly) -> str:
@@ -157,7 +157,7 @@ class SectorOverrideAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
 
 
 class _ReadOnlyAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
-    """What was fetched is replaced by fetching again; what is wrong with it is put right by an override."""
+    """Fetched data is read-only. A new fetch replaces it, and an override corrects it."""
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False
@@ -168,7 +168,7 @@ class _ReadOnlyAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
 
 @admin.register(StoredSectorMap)
 class StoredSectorMapAdmin(_ReadOnlyAdmin):
-    """Deleting the newest brings the one before it back."""
+    """The newest map is in use. Deleting it puts the one before it in use again."""
 
     list_display = ["__str__", "fetched_at", "coins"]
 
@@ -181,7 +181,7 @@ class StoredSectorMapAdmin(_ReadOnlyAdmin):
 class SectorMemberAdmin(_ReadOnlyAdmin):
     list_display = ["base", "name", "rank", "in_sectors", "namesakes"]
     search_fields = ["base__iexact", "name__icontains"]
-    search_help_text = "Ticker, or a part of the name"
+    search_help_text = "Ticker (BTC), or part of a coin's name"
     list_per_page = 200
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[SectorMember]:

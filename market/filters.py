@@ -1,4 +1,4 @@
-"""Query parameters of the history that choose rows. What nobody could mean is refused with what could be meant."""
+"""Query parameters that filter lists. An invalid value is rejected with the values that are allowed."""
 
 from collections.abc import Callable, Collection
 from datetime import datetime
@@ -46,14 +46,14 @@ class _WordsField(forms.Field):
         words = [self.spelling(word) for word in value]
         for given, word in zip(value, words, strict=True):
             if not word.isprintable() or not word:
-                raise forms.ValidationError(f"{given!r} is not a name.")
+                raise forms.ValidationError(f"{given!r} is empty or contains unprintable characters; expected a name.")
             if self.allowed and word not in self.allowed:
-                raise forms.ValidationError(f"{given} is none of {', '.join(self.allowed)}.")
+                raise forms.ValidationError(f"{given} is unknown; expected one of {', '.join(self.allowed)}.")
         return words
 
 
 class WordsFilter(django_filters.Filter):
-    """Rows whose column is one of the words given. Nothing in `allowed`: any word may be."""
+    """Rows whose column equals one of the given words. An empty `allowed` permits any word."""
 
     field_class = _WordsField
 
@@ -70,7 +70,11 @@ class WordsFilter(django_filters.Filter):
         words = {"type": "string", "enum": list(allowed)} if allowed else {"type": "string"}
         names = f"; also as `{plural}`" if plural else ""
         extend_schema_field(
-            {"type": "array", "items": words, "description": f"{meaning}: repeated, or with commas{names}."}
+            {
+                "type": "array",
+                "items": words,
+                "description": f"{meaning}: repeat the parameter, or separate values by commas{names}.",
+            }
         )(self)
 
     @property
@@ -97,7 +101,9 @@ class _MomentField(forms.CharField):
         try:
             return moment(time_ms(value)) if value else None
         except (InvalidMessage, OverflowError) as error:
-            raise forms.ValidationError(f"{value} is neither epoch milliseconds nor an ISO 8601 time.") from error
+            raise forms.ValidationError(
+                f"{value} is not a time; expected epoch milliseconds or ISO 8601, like 2024-05-01T12:00Z."
+            ) from error
 
 
 @extend_schema_field(
@@ -108,12 +114,12 @@ class MomentFilter(django_filters.Filter):
 
 
 def time_range() -> dict[str, django_filters.Filter]:
-    """`from` is no name in Python. The range is half-open, so that adjoining ones share no row."""
+    """The filters `from` (inclusive) and `to` (exclusive); a dictionary, because `from` is a Python keyword."""
     return {"from": MomentFilter("timestamp", "gte"), "to": MomentFilter("timestamp", "lt")}
 
 
 class AnomalyFilter(django_filters.FilterSet):
-    """What alerts and market anomalies are both chosen by."""
+    """Filters that alerts and market anomalies share."""
 
     severity = SeverityFilter(plural="severities")
     min_severity = SeverityFilter(at_least=True)
@@ -140,7 +146,7 @@ class StressFilter(django_filters.FilterSet):
 
 
 class StrictFilterBackend(DjangoFilterBackend):
-    """Refuses parameters nobody reads: a misspelt filter would otherwise silently match everything."""
+    """Rejects unknown parameters: a misspelt filter would otherwise silently match everything."""
 
     def filter_queryset(self, request: Request, queryset: Found, view: Any) -> Found:
         filters = view.filterset_class.base_filters

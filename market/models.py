@@ -1,6 +1,6 @@
-"""What is stored of an anomaly: its wire message as it was published, the columns it is found by, and its review.
+"""Tables of market anomalies, of the stress index and of sector maps, and the columns of every anomaly table.
 
-Further down: sector maps.
+An anomaly is stored as its wire message, with the columns that filters use and its review.
 """
 
 from django.conf import settings
@@ -24,8 +24,8 @@ def enum_choices(values: type[Direction] | type[Lifecycle] | type[MarketType]) -
 class Anomaly(models.Model):
     """Columns that alerts and market anomalies share.
 
-    `payload` is the canonical JSON message of the latest revision, byte for byte what goes out over `/ws`; the other
-    columns are extracted from it. (`epoch`, `offset`) is that revision's place in the stream: the cursor.
+    `payload` is the canonical JSON message of the latest revision, byte for byte as sent over `/ws`; the other columns
+    are extracted from it. (`epoch`, `offset`) is the place of that revision in the stream: the cursor.
     """
 
     id = models.CharField(primary_key=True, max_length=80)
@@ -68,10 +68,10 @@ class MarketAnomaly(Anomaly):
 
 
 class StreamHead(models.Model):
-    """How far the bridge has brought the stream into this database; moves in the transaction that stores the messages.
+    """The place up to which the bridge has stored the stream; updated in the transaction that stores the messages.
 
-    One row. `epoch` is the stream's incarnation (epoch ms of its creation), `offset` the last sequence number taken.
-    What changed after a place before `oldest` cannot be told in full any more.
+    One row. `epoch` is the stream's incarnation (epoch ms of its creation), `offset` its last stored sequence number.
+    A replay from before `oldest` would be incomplete.
     """
 
     id = models.PositiveSmallIntegerField(primary_key=True, default=1, editable=False)
@@ -85,7 +85,7 @@ class StreamHead(models.Model):
 
 
 class StressSample(models.Model):
-    """The live stress index, once a minute: its history. `payload` is the JSON of `messages.StressIndex`."""
+    """The stress index of a venue, one sample a minute. `payload` is the JSON of `messages.StressIndex`."""
 
     venue = models.CharField(max_length=40)
     timestamp = models.DateTimeField(help_text="Close time of the candle, at most one a minute.")
@@ -99,7 +99,7 @@ class StressSample(models.Model):
 
 
 class StoredSectorMap(models.Model):
-    """One fetched sector map. The newest serves; its id is its version."""
+    """A fetched sector map. The newest one is in use; its id is its version."""
 
     source = models.CharField(max_length=40)
     fetched_at = models.DateTimeField(help_text="When the oldest answer it was made of came.")
@@ -113,7 +113,7 @@ class StoredSectorMap(models.Model):
 
 
 class SectorMember(models.Model):
-    """A coin of a fetched map. `namesakes` are the other listed coins under its ticker, which rank lower."""
+    """A coin of a fetched map. `namesakes` counts the other coins with the same ticker, which rank lower."""
 
     map = models.ForeignKey(StoredSectorMap, on_delete=models.CASCADE, related_name="members")
     base = models.CharField(max_length=40, help_text="Ticker, as in BTC.")
@@ -132,7 +132,7 @@ class SectorMember(models.Model):
 
 
 class SectorOverride(models.Model):
-    """What a reviewer knows better than any map. Empty `sectors`: the coin belongs to none."""
+    """A reviewer's correction of the sector map. Empty `sectors`: the coin belongs to no sector."""
 
     base = models.CharField(max_length=40, unique=True, help_text="Ticker of the coin, as in BTC.")
     sectors = models.CharField(
@@ -148,11 +148,11 @@ class SectorOverride(models.Model):
         return self.base
 
     def clean(self) -> None:
-        """Spell ticker and names as every map does."""
+        """Normalise ticker and names. Raises `ValidationError`."""
         self.base = unify_symbol(self.base)
         if not self.base:
-            raise ValidationError({"base": "A ticker has letters or digits."})
+            raise ValidationError({"base": "Expected a ticker of letters or digits, like BTC."})
         names = list(dict.fromkeys(name.strip() for name in self.sectors.split(";") if name.strip()))
         if any(len(name) > 80 or not name.isprintable() for name in names):
-            raise ValidationError({"sectors": "A sector's name has at most 80 printable characters."})
+            raise ValidationError({"sectors": "Expected names of at most 80 printable characters each, joined by “;”."})
         self.sectors = ";".join(names)

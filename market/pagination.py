@@ -1,4 +1,4 @@
-"""Which part of a list an answer holds: a page of history (newest first) or what changed after a cursor (in order)."""
+"""Pages of a list: stored anomalies (newest first), or the changes after a stream cursor (oldest first)."""
 
 import re
 from collections.abc import Mapping
@@ -22,27 +22,29 @@ MAX_LIMIT: Final = 1000
 _PLACE: Final = re.compile(r"([0-9]{13}):([A-Za-z0-9_.:\-]{1,80})")
 _SINCE: Final = re.compile(r"([0-9]{1,18}):([0-9]{1,18})")
 PARAMETERS: Final = {
-    "limit": f"Rows per answer, at most {MAX_LIMIT}; {DEFAULT_LIMIT} by default.",
-    "before": "Rows older than this place, `<timestamp>:<id>`. Take it from `next`.",
-    "after": "Rows newer than this place, `<timestamp>:<id>`. Take it from `previous`.",
+    "limit": f"Rows per page, from 1 to {MAX_LIMIT} (default: {DEFAULT_LIMIT}).",
+    "before": "Rows older than `<timestamp>:<id>`. Follow `next` instead of composing it.",
+    "after": "Rows newer than `<timestamp>:<id>`. Follow `previous` instead of composing it.",
     "since": (
         "A stream cursor, `<epoch>:<offset>`: every anomaly that changed after it, in its latest revision, oldest "
-        "change first. Follow `next` to the end; `cursor` is then where to go on, here or on `/ws`."
+        "change first. Follow `next` until it is null; then continue from `cursor`, here or on `/ws`."
     ),
 }
 
 
 class StreamPagination(BasePagination):
-    """Answers carry `cursor`, read before the rows: subscribing with it as `since` continues without a gap.
+    """A page contains `cursor`, which is read before the rows: subscribing with it as `since` leaves no gap.
 
-    History is paged by (timestamp, id), so that pages stay put while anomalies come in, however many of them share a
-    timestamp. Of `since`, `before` and `after`, at most one may be given.
+    Pages are delimited by (timestamp, id), so new anomalies do not shift them, even if many share a timestamp. At most
+    one of `since`, `before` and `after` is allowed. Raises `ValidationError`.
     """
 
     def paginate_queryset(self, queryset: Any, request: Request, view: APIView | None = None) -> list[Any]:
         given = {name: request.query_params[name] for name in PARAMETERS if request.query_params.get(name)}
-        if len(given.keys() - {"limit"}) > 1:
-            raise ValidationError({"detail": "Give at most one of since, before and after."})
+        if len(places := sorted(given.keys() - {"limit"})) > 1:
+            raise ValidationError(
+                {"detail": f"Found {', '.join(places)}; expected at most one of since, before and after."}
+            )
         self.url = request.build_absolute_uri()
         self.next: str | None = None
         self.previous: str | None = None
@@ -52,7 +54,7 @@ class StreamPagination(BasePagination):
         self.cursor = stream_head()
         if "since" in given:
             return self._changes(queryset, *_since(given["since"]), limit)
-        return self._history(queryset, given, limit)
+        return self._page(queryset, given, limit)
 
     def _changes(self, queryset: QuerySet[Anomaly], epoch: int, offset: int, limit: int) -> list[Anomaly]:
         rows = list(changed(queryset, epoch, offset, until=self.cursor and self.cursor[1])[: limit + 1])
@@ -65,8 +67,8 @@ class StreamPagination(BasePagination):
             self.next = replace_query_param(self.url, "since", f"{epoch}:{rows[-1].offset}")
         return rows
 
-    def _history(self, queryset: QuerySet[Anomaly], given: Mapping[str, str], limit: int) -> list[Anomaly]:
-        backwards = "after" in given  # towards the newest, from a page further down
+    def _page(self, queryset: QuerySet[Anomaly], given: Mapping[str, str], limit: int) -> list[Anomaly]:
+        backwards = "after" in given  # towards newer rows
         than = _place(given, "after" if backwards else "before")
         rows = self.rows(queryset, than, limit + 1, backwards=backwards)
         more = len(rows) > limit
@@ -80,7 +82,7 @@ class StreamPagination(BasePagination):
         return rows
 
     def rows(self, found: Any, than: Place | None, limit: int, *, backwards: bool) -> list[Any]:
-        """The first `limit` rows from a place on: upwards if `backwards`, else downwards."""
+        """The `limit` rows nearest to a place: newer ones (oldest first) if `backwards`, else older ones."""
         return list((newer(found, than) if backwards else older(found, than))[:limit])
 
     def _link(self, direction: str, row: Anomaly) -> str:
@@ -98,11 +100,11 @@ class StreamPagination(BasePagination):
             "type": ["object", "null"],
             "required": ["epoch", "offset"],
             "properties": {"epoch": {"type": "integer"}, "offset": {"type": "integer"}},
-            "description": "Where the stream goes on after this answer: a `since` for `/ws` and for this list.",
+            "description": "The stream's position after this page; continue from it as `since`, here or on `/ws`.",
         }
         recovered = {
             "type": "boolean",
-            "description": "Answers `since`: false when what came after cannot be told in full; load the list afresh.",
+            "description": "Only with `since`. False: the changes since then are incomplete; load the list again.",
         }
         return {
             "type": "object",
@@ -139,13 +141,13 @@ def _limit(given: Mapping[str, str]) -> int:
     text = given.get("limit", str(DEFAULT_LIMIT))
     if text.isascii() and text.isdigit() and 1 <= int(text[:9]) <= MAX_LIMIT:
         return int(text)
-    raise ValidationError({"limit": f"{text} is not a whole number from 1 to {MAX_LIMIT}."})
+    raise ValidationError({"limit": f"{text} is not a page size; expected a whole number from 1 to {MAX_LIMIT}."})
 
 
 def _since(text: str) -> tuple[int, int]:
     if match := _SINCE.fullmatch(text):
         return int(match[1]), int(match[2])
-    raise ValidationError({"since": f"{text} is not a stream cursor, <epoch>:<offset>."})
+    raise ValidationError({"since": f"{text} is not a stream cursor; expected <epoch>:<offset>."})
 
 
 def _place(given: Mapping[str, str], name: str) -> Place | None:
@@ -153,4 +155,4 @@ def _place(given: Mapping[str, str], name: str) -> Place | None:
         return None
     if match := _PLACE.fullmatch(given[name]):
         return moment(int(match[1])), match[2]
-    raise ValidationError({name: f"{given[name]} is not a place in the list, <timestamp>:<id>."})
+    raise ValidationError({name: f"{given[name]} is not a place in the list; expected <timestamp>:<id>."})

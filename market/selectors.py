@@ -1,4 +1,4 @@
-"""Reads of the market's side, and the cursor: what changed after a place in the stream."""
+"""Reads of market anomalies, sector maps and the stream cursor, and the queries that all anomalies share."""
 
 from collections.abc import Collection
 from datetime import UTC, datetime, timedelta
@@ -21,19 +21,19 @@ from market.wire.sectors import BUILT_IN, SectorMap, built_in_map, known_base
 from market.wire.times import epoch_ms
 
 AnomalyT = TypeVar("AnomalyT", bound=Anomaly)
-Place = tuple[datetime, str]  # (timestamp, id) of a row: where a page of history starts or ends
+Place = tuple[datetime, str]  # (timestamp, id) of a row: where a page starts or ends
 
 
 def stream_head() -> tuple[int, int] | None:
     """(epoch, offset) up to which the store has the stream; None before the first message.
 
-    Read it before the rows: what is stored meanwhile is then seen twice, never missed.
+    Read it before the rows: a message stored in between is then read twice, but never missed.
     """
     return StreamHead.objects.values_list("epoch", "offset").first()
 
 
 def reaches(epoch: int, offset: int) -> bool:
-    """Whether everything that changed after this place is there. Read it after the rows: what goes meanwhile shows."""
+    """Whether all changes after this place are stored. Read it after the rows, so that a deletion in between counts."""
     return StreamHead.objects.filter(epoch=epoch, oldest__lte=offset, offset__gte=offset).exists()
 
 
@@ -42,7 +42,7 @@ def market_anomalies() -> QuerySet[MarketAnomaly]:
 
 
 def stress_samples() -> QuerySet[StressSample]:
-    """The history of the stress index, newest first."""
+    """Samples of the stress index, newest first."""
     return StressSample.objects.order_by("-timestamp", "venue")
 
 
@@ -56,7 +56,7 @@ def latest(
 ) -> list[tuple[int, bytes]]:
     """(offset, payload) of the market anomalies that changed last, newest first. An empty collection matches all.
 
-    `sectors` narrows sector anomalies down and lets everything else pass, as it does in a subscription.
+    `sectors` filters sector anomalies only; other types always match, as in a subscription.
     """
     found = newest(market_anomalies(), severities)
     if types:
@@ -67,7 +67,7 @@ def latest(
 
 
 def sector_map() -> SectorMap:
-    """What holds now. For every coin: its override, else the newest stored map, else the one that ships with us."""
+    """The map in use. A coin's sectors come from its override, else the newest fetched map, else the built-in map."""
     shipped = built_in_map()
     overrides = {base: _names(text) for base, text in SectorOverride.objects.values_list("base", "sectors")}
     stored = StoredSectorMap.objects.first()
@@ -86,12 +86,12 @@ def sector_map() -> SectorMap:
 
 
 def sector_members() -> QuerySet[SectorMember]:
-    """The coins of the newest stored map, largest first; none before anything was fetched."""
+    """The coins of the newest fetched map, by market capitalisation; empty before the first fetch."""
     return SectorMember.objects.filter(map=StoredSectorMap.objects.values("pk")[:1])
 
 
 def sector_map_state(known: SectorMap, now_ms: int) -> dict[str, Any]:
-    """What there is to say about a map but for its coins."""
+    """The `map` object of REST and `/status`: source, version, ages in ms, expiry, number of overrides."""
     max_age_ms = round(settings.SECTOR_MAX_AGE_S * 1000)
     return {
         "source": known.source,
@@ -105,7 +105,7 @@ def sector_map_state(known: SectorMap, now_ms: int) -> dict[str, Any]:
 
 
 def sectors(known: SectorMap) -> list[dict[str, Any]]:
-    """Every sector with its members, largest sector first."""
+    """Every sector with its pairs against USDT, largest sector first."""
     members: dict[str, list[str]] = {}
     for base, names in known.sectors.items():
         for name in names:
@@ -115,7 +115,10 @@ def sectors(known: SectorMap) -> list[dict[str, Any]]:
 
 
 def symbols(known: SectorMap, wanted: Collection[str], in_sectors: Collection[str]) -> list[dict[str, Any]]:
-    """The pairs `wanted`, known or not; without any, every coin of the map against USDT, large ones first."""
+    """One row for each pair of `wanted`, even if unknown; without any, for every coin of the map against USDT.
+
+    `in_sectors` keeps only the pairs of these sectors; empty keeps all.
+    """
     fetched = {member.base: member for member in sector_members()}
     overridden = set(SectorOverride.objects.values_list("base", flat=True))
     found = []
@@ -147,19 +150,20 @@ def _names(text: str) -> tuple[str, ...]:
 
 
 def changed(found: QuerySet[AnomalyT], epoch: int, offset: int, until: int | None = None) -> QuerySet[AnomalyT]:
-    """Those that changed in (`offset`, `until`] of the epoch, in the order of the stream."""
+    """The anomalies whose offset is in (`offset`, `until`] of this epoch, in stream order."""
     found = found.filter(epoch=epoch, offset__gt=offset).order_by("offset")
     return found if until is None else found.filter(offset__lte=until)
 
 
 def newest(found: QuerySet[AnomalyT], severities: Collection[str]) -> QuerySet[AnomalyT]:
+    """Those of these severities (all if empty), the last changed first."""
     if severities:
         found = found.filter(severity__in=[Severity(name).rank for name in severities])
     return found.order_by("-epoch", "-offset")
 
 
 def older(found: QuerySet[AnomalyT], than: Place | None) -> QuerySet[AnomalyT]:
-    """History, newest first, from the newest or from a place downwards."""
+    """Anomalies older than a place (None: all), newest first."""
     if than is not None:
         timestamp, id = than
         found = found.filter(timestamp__lte=timestamp).exclude(timestamp=timestamp, id__gte=id)
@@ -167,7 +171,7 @@ def older(found: QuerySet[AnomalyT], than: Place | None) -> QuerySet[AnomalyT]:
 
 
 def newer(found: QuerySet[AnomalyT], than: Place | None) -> QuerySet[AnomalyT]:
-    """History, oldest first, from the oldest or from a place upwards."""
+    """Anomalies newer than a place (None: all), oldest first."""
     if than is not None:
         timestamp, id = than
         found = found.filter(timestamp__gte=timestamp).exclude(timestamp=timestamp, id__lte=id)
@@ -175,9 +179,9 @@ def newer(found: QuerySet[AnomalyT], than: Place | None) -> QuerySet[AnomalyT]:
 
 
 class CalendarQuerySet(QuerySet[AnomalyT]):
-    """Knows the years, months or days that have rows by skipping from one to the next along the index.
+    """A query set whose `datetimes` skips from one year, month or day to the next along the index.
 
-    Django's own `datetimes` reads every row, which the admin's date navigation would do on every page.
+    Django's own `datetimes` reads every row, and the admin's date navigation calls it on every page.
     """
 
     def datetimes(self, field_name: str, kind: str, *args: Any, **options: Any) -> Any:
@@ -194,7 +198,7 @@ _LONGEST: Final = {"year": timedelta(366), "month": timedelta(31), "day": timede
 
 
 def _start(time: datetime, kind: str) -> datetime:
-    """The first moment (UTC) of the year, month or day."""
+    """The start (UTC) of the year, month or day that contains `time`."""
     month, day = {"year": (1, 1), "month": (time.month, 1), "day": (time.month, time.day)}[kind]
     return datetime(time.year, month, day, tzinfo=UTC)
 
@@ -204,4 +208,5 @@ def calendar(model: type[AnomalyT]) -> CalendarQuerySet[AnomalyT]:
 
 
 def frames(found: QuerySet[AnomalyT], limit: int) -> list[tuple[int, bytes]]:
+    """(offset, payload) of the first `limit` rows."""
     return [(offset, payload.encode()) for offset, payload in found.values_list("offset", "payload")[:limit]]

@@ -1,4 +1,4 @@
-"""Anomalies over HTTP: the wire message as it is stored, and beside it what the database knows more."""
+"""Anomalies over HTTP: the stored wire message, plus fields that only the database has."""
 
 from typing import Any, ClassVar, TypeVar
 
@@ -16,7 +16,7 @@ AnomalyT = TypeVar("AnomalyT", bound=Anomaly)
 
 
 class AnomalySerializer(serializers.BaseSerializer[AnomalyT]):
-    """`message` is the type of the wire message; `added` describes, as JSON Schema, what stands beside it."""
+    """`message` is the type of the wire message; `added` is the JSON Schema of the fields added to it."""
 
     message: ClassVar[Any]
     added: ClassVar[dict[str, Any]] = {
@@ -30,7 +30,7 @@ class AnomalySerializer(serializers.BaseSerializer[AnomalyT]):
 
 
 class ReviewedSerializer(AnomalySerializer[AnomalyT]):
-    """The detail view: with the whole review."""
+    """The detail view: adds the whole review."""
 
     added = AnomalySerializer.added | {
         "review_note": {"type": "string"},
@@ -47,10 +47,12 @@ class ReviewedSerializer(AnomalySerializer[AnomalyT]):
 
 
 class ReviewSerializer(serializers.Serializer[Any]):
-    """What a reviewer says. Named as in the answers."""
+    """The body of a review; the fields have the same names as in the responses."""
 
     review_state = serializers.ChoiceField(ReviewState.choices, default=ReviewState.ACKNOWLEDGED)
-    review_note = serializers.CharField(required=False, allow_blank=True, max_length=4_000, help_text="Absent: kept.")
+    review_note = serializers.CharField(
+        required=False, allow_blank=True, max_length=4_000, help_text="Without it, the stored note stays."
+    )
 
 
 class StoredMarketAnomalySerializer(AnomalySerializer[MarketAnomaly]):
@@ -71,7 +73,7 @@ class StressSerializer(AnomalySerializer[Any]):
 
 
 class WireSchema(OpenApiSerializerExtension):  # type: ignore[no-untyped-call]
-    """The OpenAPI of a wire message comes from its `msgspec` type: described in one place only."""
+    """Generates the OpenAPI schema of a wire message from its `msgspec` type."""
 
     target_class = AnomalySerializer
     match_subclasses = True
@@ -91,23 +93,23 @@ class WireSchema(OpenApiSerializerExtension):  # type: ignore[no-untyped-call]
 
 
 class SectorMapSerializer(serializers.Serializer[Any]):
-    """Which map the answer is from."""
+    """The sector map that the response is based on."""
 
     source = serializers.CharField(  # type: ignore[assignment]
-        help_text="`coingecko`, or `built-in` for the map that ships with the project."
+        help_text="`coingecko`, or `built-in` for the map that is part of this software."
     )
     version = serializers.CharField()
-    fetched_at = serializers.IntegerField(allow_null=True, help_text="Epoch milliseconds; null: never fetched.")
-    age_ms = serializers.IntegerField(allow_null=True)
-    max_age_ms = serializers.IntegerField(help_text="Older than this it has expired.")
-    expired = serializers.BooleanField(help_text="Sector anomalies are marked `degraded` then.")
-    overrides = serializers.IntegerField(help_text="Coins a reviewer decided on.")
+    fetched_at = serializers.IntegerField(allow_null=True, help_text="Epoch milliseconds; null for the built-in map.")
+    age_ms = serializers.IntegerField(allow_null=True, help_text="Since `fetched_at`; null for the built-in map.")
+    max_age_ms = serializers.IntegerField(help_text="A map older than this has expired (SECTOR_MAX_AGE).")
+    expired = serializers.BooleanField(help_text="True: sector anomalies are marked `degraded`.")
+    overrides = serializers.IntegerField(help_text="Number of coins whose sectors a reviewer corrected.")
 
 
 class SectorSerializer(serializers.Serializer[Any]):
     sector = serializers.CharField()
     size = serializers.IntegerField()
-    symbols = serializers.ListField(child=serializers.CharField(), help_text="Against USDT; sorted.")
+    symbols = serializers.ListField(child=serializers.CharField(), help_text="Pairs against USDT, sorted.")
 
 
 class SectorsSerializer(serializers.Serializer[Any]):
@@ -117,12 +119,15 @@ class SectorsSerializer(serializers.Serializer[Any]):
 
 class SymbolSerializer(serializers.Serializer[Any]):
     symbol = serializers.CharField()
-    base = serializers.CharField(allow_null=True, help_text="The coin it is about; null: unknown to the map.")
+    base = serializers.CharField(
+        allow_null=True, help_text="The coin of the pair; null if the map does not contain it."
+    )
     name = serializers.CharField(allow_null=True)
     market_cap_rank = serializers.IntegerField(allow_null=True)
     sectors = serializers.ListField(child=serializers.CharField())
     source = serializers.CharField(  # type: ignore[assignment]
-        allow_null=True, help_text="`override`, `coingecko` or `built-in`."
+        allow_null=True,
+        help_text="Where the sectors come from: `override`, `coingecko` or `built-in`; null if the coin is unknown.",
     )
 
 

@@ -1,4 +1,4 @@
-"""Writes of the market's side, and the one way any anomaly gets into the database: `upsert`."""
+"""Writes of market anomalies, reviews and sector maps, and `upsert`, which stores anomalies of every kind."""
 
 from collections.abc import Callable, Collection, Iterable, Sequence
 from datetime import datetime, timedelta
@@ -20,21 +20,21 @@ from market.wire.times import moment
 MessageT = TypeVar("MessageT", bound=Anomaly)
 MessageCo = TypeVar("MessageCo", bound=Anomaly, covariant=True)
 AnomalyT = TypeVar("AnomalyT", bound=models.Anomaly)
-# What an update leaves alone: the identity, and what reviewers said.
+# Columns that an update does not change: the id and the review.
 _KEPT: Final = {"id", "review_state", "review_note", "reviewed_by_id", "reviewed_at"}
 
 
-# The one that serves, and two to look back at.
+# The map in use, and two earlier ones to return to.
 _MAPS_KEPT: Final = 3
 _FORGOTTEN_AT_ONCE: Final = 1_000
 
 
 class ShrunkMap(Exception):
-    """A fetched sector map has lost most of the one before it, so it is not stored; the text says how much."""
+    """A fetched sector map has less than half of the coins of the stored one, or none; it was not stored."""
 
 
 class Sequenced(NamedTuple, Generic[MessageCo]):
-    """A message, its place in the stream, and what is stored and sent of it (`market.wire.messages.frame_data`)."""
+    """A message, its place in the stream, and its encoded form (`market.wire.messages.frame_data`)."""
 
     epoch: int
     offset: int
@@ -47,24 +47,24 @@ def sequenced(epoch: int, offset: int, message: MessageT) -> Sequenced[MessageT]
 
 
 def store(messages: Sequence[Sequenced[MarketAnomaly]]) -> int:
-    """Insert market anomalies, or bring stored ones up to date; the number of rows inserted or changed."""
+    """Insert market anomalies, or update stored ones with newer revisions. Returns the number of rows changed."""
     return upsert(row(item) for item in newest_of_each(messages))
 
 
 def record_stress(sample: StressIndex, payload: bytes, *, keep: timedelta) -> None:
-    """Add to the history of the index, and forget what is older than `keep` before it."""
+    """Store a sample of the stress index, and delete the venue's samples older than `keep` before it."""
     at = moment(sample.timestamp)
     models.StressSample.objects.create(venue=sample.venue, timestamp=at, payload=payload.decode())
     models.StressSample.objects.filter(venue=sample.venue, timestamp__lt=at - keep).delete()
 
 
 def advance(epoch: int, previous_offset: int, offset: int, *, lost_until: int = 0) -> bool:
-    """Claim the stretch of the stream from `previous_offset` to `offset`; False when another bridge was faster.
+    """Claim the messages after `previous_offset` up to `offset`. Returns False if another bridge has claimed them.
 
-    `lost_until` is the last offset of the stretch that the stream no longer had.
+    `lost_until` is the last of these offsets that the stream no longer had (0: none is lost).
 
-    Call it first in the transaction that stores the stretch: a rival waits on the row until that commits, and then
-    finds it moved. Any other epoch than the stored one is a new incarnation of the stream and starts afresh.
+    Call it first in the transaction that stores the messages: another bridge waits for the row until the commit, and
+    then gets False. An epoch other than the stored one is a new incarnation of the stream and replaces the position.
     """
     if not lost_until and _advance_within(epoch, previous_offset, offset):
         return True
@@ -78,8 +78,9 @@ def advance(epoch: int, previous_offset: int, offset: int, *, lost_until: int = 
 
 
 def _advance_within(epoch: int, previous_offset: int, offset: int) -> bool:
-    """The usual case of `advance`: same stream, nothing lost. As SQL, for the ORM takes longer to write it than the
-    database to store a small batch.
+    """The usual case of `advance`: same stream, nothing lost. Returns False in any other case.
+
+    In SQL, because building it with the ORM takes longer than storing a small batch.
     """
     database = connections[DEFAULT_DB_ALIAS]
     table, column = map(database.ops.quote_name, (models.StreamHead._meta.db_table, "offset"))
@@ -93,14 +94,15 @@ def _advance_within(epoch: int, previous_offset: int, offset: int) -> bool:
 
 
 def forget(found: QuerySet[AnomalyT]) -> int:
-    """Delete anomalies; how many. Whoever comes back with a cursor from before them is told that something is missing.
+    """Delete anomalies. Returns the number of rows deleted.
 
-    A thousand at a time, for the bridge waits meanwhile.
+    Clients that resume from before a deleted revision then receive `recovered: false`. Deletes a thousand rows per
+    transaction, because the bridge waits for each.
     """
     count = 0
     while some := list(found.order_by().values_list("pk", flat=True)[:_FORGOTTEN_AT_ONCE]):
         with transaction.atomic():
-            # Locked like `advance` does, so that no row changes its place between these lines.
+            # Locks the row that `advance` locks, so that no anomaly changes its offset within this transaction.
             head = models.StreamHead.objects.select_for_update().first()
             rows = found.model._default_manager.filter(pk__in=some)
             last = rows.filter(epoch=head.epoch).aggregate(last=Max("offset"))["last"] if head else None
@@ -113,7 +115,10 @@ def forget(found: QuerySet[AnomalyT]) -> int:
 def review(
     found: QuerySet[AnomalyT], state: ReviewState, *, reviewer: User, at: datetime, note: str | None = None
 ) -> int:
-    """Put a review on anomalies of one kind; how many. Back to new clears who and when; no `note` keeps the notes."""
+    """Set the review state; return the number of rows changed.
+
+    `NEW` clears the reviewer and the time. Without `note` the stored notes stay.
+    """
     again = state is ReviewState.NEW
     changes: dict[str, Any] = {
         "review_state": state,
@@ -128,9 +133,10 @@ def review(
 def review_one(
     model: type[AnomalyT], id: str, state: ReviewState, *, reviewer: User, at: datetime, note: str | None = None
 ) -> bool:
-    """Review one anomaly, and enter it into the admin's history of it; False when there was nothing to change.
+    """Review one anomaly and log it in the admin. Returns False if there was nothing to change.
 
-    Safe to repeat: who said it first, and when, stays. What is resolved or a false positive is more than acknowledged.
+    Repeating a review changes nothing: the first reviewer and time stay. Acknowledging does not undo `RESOLVED` or
+    `FALSE_POSITIVE`.
     """
     found = model._default_manager.filter(pk=id)
     due = Q(review_state=ReviewState.NEW) if state is ReviewState.ACKNOWLEDGED else ~Q(review_state=state)
@@ -148,7 +154,7 @@ def review_one(
 def store_sector_map(
     source: str, coins: Sequence[coingecko.Coin], fetched_at: int, *, even_if_shrunk: bool = False
 ) -> models.StoredSectorMap:
-    """Put a fetched map (`fetched_at`: epoch ms) in force, whole or not at all. Raises `ShrunkMap`."""
+    """Store a fetched map (`fetched_at`: epoch ms), which is then in use. Raises `ShrunkMap` and stores nothing."""
     with transaction.atomic():
         before = models.StoredSectorMap.objects.first()
         known = before.members.count() if before else 0
@@ -164,7 +170,7 @@ def store_sector_map(
 
 
 def newest_of_each(items: Iterable[Sequenced[MessageT]]) -> list[Sequenced[MessageT]]:
-    """The newest revision of every id, in the order of ids: two writers then lock rows in the same order."""
+    """The newest revision of every id, sorted by id, so that two writers lock rows in the same order."""
     newest: dict[str, Sequenced[MessageT]] = {}
     for item in items:
         known = newest.get(item.message.id)
@@ -194,7 +200,7 @@ def shared_columns(item: Sequenced[Anomaly]) -> dict[str, Any]:
 
 
 def row(item: Sequenced[MarketAnomaly]) -> models.MarketAnomaly:
-    """The row a message is stored as, without its review."""
+    """The unsaved row for a message, without a review."""
     message = item.message
     return models.MarketAnomaly(
         **shared_columns(item),
@@ -206,18 +212,18 @@ def row(item: Sequenced[MarketAnomaly]) -> models.MarketAnomaly:
 
 
 def upsert(rows: Iterable[models.Anomaly], *, fill_once: Collection[str] = ()) -> int:
-    """Insert the unknown, update what is older than given; how many rows that touched. One id at most once.
+    """Insert new rows and update those with an older revision. Returns the number of rows changed.
 
-    `fill_once` names text columns that keep the first value that is not empty. The comparison of revisions is
-    part of the statement, so that two writers never undo each other, whatever each knew before. The ORM's
-    `bulk_create(update_conflicts=True)` takes no such condition; SQLite and PostgreSQL share this dialect.
+    No id may occur twice in `rows`. `fill_once` names text columns that keep their first non-empty value. The statement
+    itself compares revisions, so two writers never undo each other. The ORM's `bulk_create(update_conflicts=True)` has
+    no such condition. SQLite and PostgreSQL accept the same SQL.
     """
     batch = list(rows)
     if not batch:
         return 0
-    database = connections[DEFAULT_DB_ALIAS]  # asked once: the `connection` proxy looks it up for every value
-    # Values of messages are of their columns' types, so moments are all there is to adapt: to ask every field to
-    # prepare its value would be half of the work.
+    database = connections[DEFAULT_DB_ALIAS]  # looked up once; the `connection` proxy would look it up for every value
+    # Values of messages already have their columns' types; only datetimes need adapting. Preparing every value by its
+    # field would be half of the work.
     adapt = database.ops.adapt_datetimefield_value
     read = attrgetter(*(field.attname for field in batch[0]._meta.concrete_fields))
     values = [[adapt(value) if isinstance(value, datetime) else value for value in read(row)] for row in batch]

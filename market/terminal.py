@@ -1,4 +1,4 @@
-"""One anomaly as one coloured line of a terminal: what the test tools print."""
+"""One anomaly as one coloured line in a terminal, as the command-line tools print it."""
 
 from datetime import UTC, datetime
 from typing import Final
@@ -27,7 +27,7 @@ _ARROWS: Final = {Direction.UP: ("▲", "green"), Direction.DOWN: ("▼", "red")
 
 
 def line(anomaly: Anomaly) -> Text:
-    """Time (UTC), severity, direction, what it is about, its figures, and its state once it is not news any more."""
+    """Time (UTC), severity, direction, subject and figures; after the first revision also state and revision."""
     moment = datetime.fromtimestamp(anomaly.timestamp / 1000, UTC)
     subject, direction, figures = _parts(anomaly)
     text = Text()
@@ -67,6 +67,6 @@ def _parts(anomaly: Anomaly) -> tuple[str, Direction | None, str]:
                 f"{anomaly.performance_pct:+.2f} %",
                 f"{anomaly.deviation:+.1f} σ",
                 f"{anomaly.members_moving} of {anomaly.members} members",
-                *(["by an expired sector map"] if anomaly.degraded else []),
+                *(["expired sector map"] if anomaly.degraded else []),
             ]
             return f"sector {anomaly.sector}", direction, "  ".join(figures)

@@ -1,4 +1,4 @@
-"""The history of market anomalies over HTTP, the list view all anomalies share, and the sector map."""
+"""Stored market anomalies, the stress index and sectors over HTTP, and the base views of all anomalies."""
 
 import time
 from typing import Any, Final, TypeVar, cast
@@ -33,16 +33,16 @@ AnomalyT = TypeVar("AnomalyT", bound=Anomaly)
 
 
 class AnomalyList(generics.ListAPIView[AnomalyT]):
-    """Newest first, or with `since` what changed after a stream cursor. All filters must match."""
+    """Stored anomalies, newest first; with `since`, those changed after a stream cursor. All filters must match."""
 
     filter_backends = [StrictFilterBackend]
     pagination_class = StreamPagination
 
 
 class _MayReview(BasePermission):
-    """Who may in the admin."""
+    """Staff with the permission to change this model, as in the admin."""
 
-    message = "Only staff who may change it, signed in at /admin/, can review."
+    message = "Reviewing needs a staff account with the change permission: sign in at /admin/ first."
 
     def has_permission(self, request: Request, view: Any) -> bool:
         meta, user = view.queryset.model._meta, request.user
@@ -50,10 +50,10 @@ class _MayReview(BasePermission):
 
 
 class Review(generics.GenericAPIView[AnomalyT]):
-    """Say what became of an anomaly. Repeating it changes nothing: who said it first, and when, stays.
+    """Set the review of an anomaly. Repeating a review changes nothing: the first reviewer and time stay.
 
-    For pages of our own origin: the session of the admin and its CSRF token. Nothing else signs a request in, because
-    a browser would add any other credentials to another site's form as well.
+    For pages of our own origin: it needs the session of the admin and its CSRF token. No other credentials are
+    accepted, because a browser would also send them with a form of another site.
     """
 
     authentication_classes = [SessionAuthentication]
@@ -97,7 +97,7 @@ class _StressPages(LimitOffsetPagination):
 
 
 class StressHistory(generics.ListAPIView[StressSample]):
-    """The stress index by the minute, newest first. Live it comes once a second, on `/ws` as `stress` frames."""
+    """The stress index, one sample a minute, newest first. `/ws` sends it every second in `stress` frames."""
 
     queryset = selectors.stress_samples()
     serializer_class = StressSerializer
@@ -112,7 +112,7 @@ _MAX_SYMBOLS: Final = 1_000
 
 
 class SectorList(APIView):
-    """The sectors and who is in them, by the map in force."""
+    """The sectors of the map in use, with their symbols."""
 
     @extend_schema(responses=SectorsSerializer)
     def get(self, request: Request) -> Response:
@@ -123,22 +123,32 @@ class SectorList(APIView):
 
 
 class SymbolList(APIView):
-    """What is known of symbols: all those of the map against USDT, or the pairs asked for, in any spelling."""
+    """Name, rank and sectors of symbols: of all coins of the map against USDT, or of the pairs in `symbols`."""
 
     @extend_schema(
         responses=SymbolsSerializer,
         parameters=[
-            OpenApiParameter("symbols", str, description="Any of these: repeated, or with commas; also as `symbol`."),
-            OpenApiParameter("sectors", str, description="In any of these: the same; also as `sector`."),
+            OpenApiParameter(
+                "symbols", str, description="Pairs in any spelling: repeat it, or separate by commas; also `symbol`."
+            ),
+            OpenApiParameter(
+                "sectors",
+                str,
+                description="Only symbols in one of these: repeat it, or separate by commas; also `sector`.",
+            ),
         ],
     )
     def get(self, request: Request) -> Response:
         asked = _words(request, "symbol", "sector")
         if len(asked["symbol"]) > _MAX_SYMBOLS:
-            raise ValidationError({"symbols": f"At most {_MAX_SYMBOLS} at a time."})
+            raise ValidationError(
+                {"symbols": f"Found {len(asked['symbol'])} symbols; expected at most {_MAX_SYMBOLS} per request."}
+            )
         wanted = dict.fromkeys(unify_symbol(word) for word in asked["symbol"])
         if wrong := [symbol for symbol in wanted if not 0 < len(symbol) <= 40]:
-            raise ValidationError({"symbols": f"{wrong[0]!r} is no symbol."})
+            raise ValidationError(
+                {"symbols": f"{wrong[0]!r} is not a symbol; expected 1 to 40 letters and digits, like BTCUSDT."}
+            )
         known = selectors.sector_map()
         state = selectors.sector_map_state(known, time.time_ns() // 1_000_000)
         return Response({"map": state, "results": selectors.symbols(known, wanted, asked["sector"])})

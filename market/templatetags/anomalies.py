@@ -1,4 +1,4 @@
-"""How anomalies look on Django's own pages (`static/market/admin.css`). Red and green mean direction, nothing else."""
+"""Template filters for anomalies in the admin (`static/market/admin.css`). Red and green mean direction only."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -36,7 +36,7 @@ def signed(value: float | None) -> str:
 
 @register.filter
 def number(value: float | None) -> str:
-    """Six significant digits, thousands apart, never in powers of ten unless tiny."""
+    """Six significant digits with thousands separators; scientific notation only for tiny numbers."""
     if value is None:
         return "–"
     text = f"{value:,.0f}" if abs(value) >= 100_000 else f"{value:,.6g}"
@@ -50,7 +50,7 @@ def percent(ratio: float | None) -> str:
 
 @register.filter
 def clock(time: int | datetime) -> str:
-    """UTC, of epoch milliseconds or an aware time."""
+    """Date and time in UTC, from epoch milliseconds or an aware datetime."""
     time = moment(time) if isinstance(time, int) else time
     return f"{time:%Y-%m-%d %H:%M:%S}"
 

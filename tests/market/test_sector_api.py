@@ -71,9 +71,9 @@ def test_symbols_by_sector(client: Client) -> None:
     [
         ("/sectors?sector=Meme", "Unknown parameter"),
         ("/symbols?coin=BTC", "Unknown parameter. Known: format, sector, sectors, symbol, symbols."),
-        ("/symbols?symbol=-", "'' is no symbol"),
-        ("/symbols?symbol=" + "A" * 41, "is no symbol"),
-        ("/symbols?symbols=" + "A," * 1001, "At most 1000"),
+        ("/symbols?symbol=-", "'' is not a symbol"),
+        ("/symbols?symbol=" + "A" * 41, "is not a symbol"),
+        ("/symbols?symbols=" + "A," * 1001, "expected at most 1000"),
     ],
 )
 def test_what_nobody_could_mean_is_refused(client: Client, query: str, reason: str) -> None:

@@ -105,7 +105,7 @@ def test_an_anomaly_by_an_expired_map_says_so(admin_client: Client, degraded: bo
     assert advance(EPOCH, 0, 1)
     store([sequenced(EPOCH, 1, a_sector("m1", degraded=degraded))])
     html = admin_client.get("/admin/market/marketanomaly/m1/change/").content.decode()
-    assert ("map that had expired" in html) is degraded
+    assert ("an expired sector map" in html) is degraded
     assert admin_client.get("/market/m1").json().get("degraded", False) is degraded
 
 
