@@ -1,26 +1,26 @@
-# Two commands do everything: `make run` and `make test`. The rest is for those who work on the code.
+# `make run` starts the system, `make test` tests it. The other targets are for development.
 
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
-# Most of a test run is waiting, for real seconds and real processes: more workers than two cores would need.
+# Tests mostly wait for real processes, so three workers are useful even on two cores.
 WORKERS ?= 3
 HAS_UV := $(shell command -v uv 2>/dev/null)
 
 .DEFAULT_GOAL := help
 .PHONY: help run test check bench component panel format lock clean
 
-help:  ## this list
+help:  ## show this list
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 18
 
-run: $(VENV)/run.stamp  ## set up what is missing and start: http://localhost:3001 (ARGS="--port 8000" for options)
+run: $(VENV)/run.stamp  ## install what is missing and start at http://localhost:3001 (options: ARGS="--port 8000")
 	@$(BIN)/python manage.py migrate --verbosity 0
 	@exec $(BIN)/python manage.py up $(ARGS)
 
-test: $(VENV)/dev.stamp  ## set up what is missing and run all tests
+test: $(VENV)/dev.stamp  ## install what is missing and run all tests (a part: ARGS=tests/alerts)
 	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(ARGS)
 
-check: $(VENV)/dev.stamp  ## lint, types, import rules, migrations up to date
+check: $(VENV)/dev.stamp  ## check format, lint, types, import rules and missing migrations
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy .
@@ -28,17 +28,17 @@ check: $(VENV)/dev.stamp  ## lint, types, import rules, migrations up to date
 	@$(BIN)/python manage.py makemigrations --check --dry-run
 	@$(BIN)/python manage.py check
 
-bench: $(VENV)/dev.stamp  ## what a delivered frame costs, against other servers (needs cc, node, npm; minutes)
+bench: $(VENV)/dev.stamp  ## measure the cost of a delivered frame against other servers (needs cc, node, npm; takes minutes)
 	@$(BIN)/python -m benchmarks.fanout $(ARGS)
 
 component:  ## build the panel into frontend/static, which is committed (needs Node 20)
 	@cd frontend && npm ci --silent --no-audit --no-fund && npm run --silent build
 
-panel: component  ## types, lint, format and tests of the panel; fails when the committed build is stale (needs Node 20)
+panel: component  ## check types, lint and format of the panel and test it; fails if the committed build is stale (needs Node 20)
 	@cd frontend && npm run --silent check && npm run --silent test
-	@git diff --exit-code --stat frontend/static || { echo "The committed build is stale: commit what make component wrote."; exit 1; }
+	@git diff --exit-code --stat frontend/static || { echo "The committed build of the panel is stale: run make component and commit frontend/static."; exit 1; }
 
-format: $(VENV)/dev.stamp  ## format and fix what can be fixed
+format: $(VENV)/dev.stamp  ## format the code and apply automatic fixes
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
 	@if [ -d frontend/node_modules ]; then cd frontend && npm run --silent format; fi
@@ -47,18 +47,18 @@ lock: $(VENV)/dev.stamp  ## compile requirements*.txt from pyproject.toml (needs
 	@uv pip compile --universal --python-version 3.11 --no-header --annotation-style line -q pyproject.toml -o requirements.txt
 	@uv pip compile --universal --python-version 3.11 --no-header --annotation-style line -q --group dev pyproject.toml -o requirements-dev.txt
 
-clean:  ## remove the virtual environment and the caches (var/ with your data stays)
+clean:  ## remove the virtual environment and the caches (your data in var/ stays)
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 
-# --- The virtual environment: made once, brought up to date when the pins change --------------------------------------
+# --- The virtual environment: created once, updated when the pinned versions change -----------------------------------
 
 $(VENV)/bin/python:
-	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "Python 3.11 or later is needed; %s is %s. Name another: make run PYTHON=python3.12" % (sys.executable, sys.version.split()[0]))'
-	@echo "Setting up $(VENV) (once) …"
+	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "Python 3.11 or later is needed; %s is %s. Choose another: make run PYTHON=python3.12" % (sys.executable, sys.version.split()[0]))'
+	@echo "Creating the virtual environment $(VENV) (once) …"
 ifdef HAS_UV
 	@uv venv --quiet --python $(PYTHON) $(VENV)
 else
-	@$(PYTHON) -m venv $(VENV) || { echo "This Python cannot make virtual environments (on Debian and Ubuntu: apt install python3-venv)."; exit 1; }
+	@$(PYTHON) -m venv $(VENV) || { echo "This Python cannot create virtual environments. On Debian and Ubuntu: apt install python3-venv."; exit 1; }
 endif
 
 define install

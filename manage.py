@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Django's command line: `manage.py up` starts everything, `manage.py help` lists the rest."""
+"""The command line: `manage.py up` starts the whole system, `manage.py help` lists all commands."""
 
 import os
 import sys
@@ -12,17 +12,17 @@ if __name__ == "__main__":
         from django.db import DatabaseError
         from environs.exceptions import EnvError
     except ImportError:
-        sys.exit("Django is not installed here. Run `make run`, or activate the virtual environment (.venv).")
+        sys.exit("This Python has no Django. Start with `make run`, or activate the virtual environment (.venv).")
     try:
         execute_from_command_line(sys.argv)
     except (EnvError, ImproperlyConfigured, DatabaseError) as error:
         if "--traceback" in sys.argv:
             raise
         if isinstance(error, EnvError):
-            sys.exit(f"{error} docs/operations.md says what goes there.")
+            sys.exit(f"{error} See docs/operations.md for the values it accepts.")
         if isinstance(error, ImproperlyConfigured):
             sys.exit(str(error).strip())
         sys.exit(
-            f"The database does not serve: {str(error).strip()}\n"
-            "Is it there (DATABASE_URL), and up to date (`manage.py migrate`, which `make run` does)?"
+            f"The database query failed: {str(error).strip()}\n"
+            "Check that the server runs (DATABASE_URL), and that all migrations are applied: run `manage.py migrate`."
         )

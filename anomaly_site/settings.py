@@ -30,7 +30,7 @@ NATS_TOKEN = env.str("NATS_TOKEN", "")
 # Required for several web processes or hosts; the in-memory layer works within one process only.
 CHANNEL_REDIS_URL = env.str("CHANNEL_REDIS_URL", "")
 
-# --- What plays -------------------------------------------------------------------------------------------------------
+# --- Prices and analysis ----------------------------------------------------------------------------------------------
 
 SOURCE = env.str("SOURCE", "auto")
 # SEVERITY=N,…: at most N alerts a day of that severity or above, over all symbols of a venue (docs/detectors.md).
