@@ -155,7 +155,7 @@ class SymbolList(APIView):
 
 
 def _words(request: Request, *names: str) -> dict[str, list[str]]:
-    """The words given under each name or its plural. What nobody reads is refused, as everywhere in the API."""
+    """The words given under each name or its plural. Raises `ValidationError` for an unknown parameter."""
     allowed = {"format", *names, *(f"{name}s" for name in names)}
     if unknown := sorted(request.query_params.keys() - allowed):
         raise ValidationError(dict.fromkeys(unknown, f"Unknown parameter. Known: {', '.join(sorted(allowed))}."))
