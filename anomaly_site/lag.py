@@ -17,7 +17,7 @@ STREAMS: Final = (CANDLES, ANOMALIES, REJECTED)
 
 
 @dataclass(frozen=True, slots=True)
-class Stream:
+class StreamState:
     """A JetStream stream: `offset` is its last sequence number, `messages` and `bytes` are what it still stores."""
 
     epoch: int
@@ -42,7 +42,7 @@ class Progress:
     """
 
     jetstream: bool
-    streams: dict[str, Stream]
+    streams: dict[str, StreamState]
     lags: dict[str, Lag]
 
 
@@ -57,7 +57,7 @@ async def progress(client: Client) -> Progress:
         except nats.js.errors.NotFoundError:
             continue
         state = info.state
-        streams[name] = Stream(epoch_ms(info.created), state.last_seq, state.messages, state.bytes)
+        streams[name] = StreamState(epoch_ms(info.created), state.last_seq, state.messages, state.bytes)
     places = {
         ("analyze", CANDLES): await load_position(client, jetstream=True),
         ("bridge", ANOMALIES): await database_sync_to_async(stream_head)(),
@@ -74,7 +74,7 @@ def _history_place() -> tuple[int, int] | None:
     return HistoryPosition.objects.filter(name=name).values_list("epoch", "offset").first()
 
 
-def _lag(stream: Stream, place: tuple[int, int]) -> Lag:
+def _lag(stream: StreamState, place: tuple[int, int]) -> Lag:
     """A position in another incarnation of the stream counts as offset 0."""
     epoch, offset = place
     if epoch != stream.epoch:

@@ -30,9 +30,9 @@ from market.wire.messages import Anomaly, InvalidMessage
 DEFAULT_URL: Final = "ws://localhost:3001/ws"
 ANSWER_WITHIN_S: Final = 5.0
 
-Channel = Literal["alerts", "market"]
-Frame = dict[str, Any]
-_MESSAGE_TYPES: Final[Mapping[Channel, str]] = {"alerts": "alert", "market": "market"}
+ChannelName = Literal["alerts", "market"]
+JsonFrame = dict[str, Any]
+_MESSAGE_TYPES: Final[Mapping[ChannelName, str]] = {"alerts": "alert", "market": "market"}
 _LOOPBACK: Final = ("localhost", "127.0.0.1", "::1")
 
 
@@ -48,7 +48,7 @@ class Probe:
     subscription is acknowledged.
     """
 
-    channel: Channel
+    channel: ChannelName
     filters: Mapping[str, list[str]] = field(default_factory=dict)
     url: str = DEFAULT_URL
     origin: str | None = None
@@ -95,7 +95,7 @@ class Probe:
         except TimeoutError:
             return
 
-    def _take(self, frame: Frame, console: Console) -> None:
+    def _take(self, frame: JsonFrame, console: Console) -> None:
         match frame.get("type"):
             case "error":
                 raise ProbeFailed(
@@ -117,7 +117,7 @@ class Probe:
                     self._notes[subject] = note
                     console.print(f"{subject}: {note}", style="dim", markup=False)
 
-    def _message(self, frame: Frame) -> Text:
+    def _message(self, frame: JsonFrame) -> Text:
         """The anomaly as one line; the raw frame in yellow if it is not a valid anomaly."""
         try:
             text = line(anomaly_of(self.channel, frame))
@@ -131,7 +131,7 @@ class Probe:
         return text
 
 
-def anomaly_of(channel: Channel, frame: Frame) -> Anomaly:
+def anomaly_of(channel: ChannelName, frame: JsonFrame) -> Anomaly:
     """The message in an `alert` or `market` frame. Raises `InvalidMessage`."""
     data = json.dumps(frame.get("data")).encode()
     now = int(time.time() * 1000)
@@ -146,7 +146,7 @@ def filters_text(filters: object) -> Text:
     return Text("; ".join(f"{name} {', '.join(map(str, values))}" for name, values in set_ones.items()))
 
 
-def note_of(frame: Frame) -> tuple[str, str]:
+def note_of(frame: JsonFrame) -> tuple[str, str]:
     """(subject, text) to print for a frame that is not an anomaly.
 
     Feed and stress frames arrive every second; the caller prints a subject again only when its text changes.
@@ -159,19 +159,19 @@ def note_of(frame: Frame) -> tuple[str, str]:
     return kind, short(frame)
 
 
-def short(frame: Frame) -> str:
+def short(frame: JsonFrame) -> str:
     text = json.dumps(frame)
     return text if len(text) <= 300 else f"{text[:299]}…"
 
 
-def decode_frame(text: str | bytes) -> Frame:
+def decode_frame(text: str | bytes) -> JsonFrame:
     try:
         frame = json.loads(text)
     except ValueError:
         frame = None
     if not isinstance(frame, dict):
         raise ProbeFailed(f"The server sent a frame that is not a JSON object: {text[:100]!r}")
-    return cast(Frame, frame)
+    return cast(JsonFrame, frame)
 
 
 @asynccontextmanager
@@ -222,7 +222,7 @@ def _refusal(url: str, status: int) -> str:
 class ProbeCommand(ToolCommand):
     """A command that tests `channel`, with one option for each of `filter_names`."""
 
-    channel: Channel
+    channel: ChannelName
     filter_names: tuple[str, ...]
 
     def add_arguments(self, parser: CommandParser) -> None:

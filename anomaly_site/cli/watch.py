@@ -16,8 +16,8 @@ from rich.text import Text
 
 from anomaly_site.cli.probe import (
     DEFAULT_URL,
-    Channel,
-    Frame,
+    ChannelName,
+    JsonFrame,
     ProbeFailed,
     anomaly_of,
     decode_frame,
@@ -30,7 +30,7 @@ from market.wire.messages import Alert, Anomaly, InvalidMessage
 
 # A heartbeat is due every 15 s. Four missing in a row mean that the connection is dead.
 SILENCE_S: Final = 60.0
-CHANNELS: Final[Mapping[str, Channel]] = {"alert": "alerts", "market": "market"}
+CHANNELS: Final[Mapping[str, ChannelName]] = {"alert": "alerts", "market": "market"}
 
 
 @dataclass
@@ -83,7 +83,7 @@ class Watch:
     def _enough(self) -> bool:
         return 0 < self.count <= self.shown
 
-    def _take(self, frame: Frame, console: Console) -> None:
+    def _take(self, frame: JsonFrame, console: Console) -> None:
         data = frame.get("data")
         match frame.get("type"):
             case "alert" | "market":
@@ -102,7 +102,7 @@ class Watch:
                 subject = f"market {data.get('venue', '')}".strip()
                 self._say(console, subject, f"{zone(data['stress_index'])} (stress index {data['stress_index']:.0f})")
 
-    def _subscribed(self, frame: Frame, console: Console) -> None:
+    def _subscribed(self, frame: JsonFrame, console: Console) -> None:
         if self._cursor is None:
             console.print(Text.assemble((self.url, "bold"), " ", filters_text(frame.get("filters"))))
         elif frame.get("recovered"):
@@ -117,7 +117,7 @@ class Watch:
         if self._cursor is None or not frame.get("recovered"):
             self._cursor = frame.get("cursor")
 
-    def _show(self, frame: Frame, console: Console) -> None:
+    def _show(self, frame: JsonFrame, console: Console) -> None:
         offset = frame.get("offset")
         if not frame.get("snapshot") and isinstance(offset, int) and self._cursor:
             self._cursor = self._cursor | {"offset": offset}
