@@ -54,6 +54,7 @@ def may_connect(headers: dict[bytes, bytes]) -> bool:
 
 
 async def websocket(scope: Any, receive: Any, send: Any) -> None:
+    """Pass the connection to the consumer of its path; close it with 1008 if its origin is not allowed."""
     if may_connect(dict(scope["headers"])):
         path = scope["path"].removeprefix(scope.get("root_path", "")).rstrip("/")
         await STREAMS.get(path, refuse)(scope, receive, send)
@@ -63,6 +64,7 @@ async def websocket(scope: Any, receive: Any, send: Any) -> None:
 
 
 async def lifespan(receive: Any, send: Any) -> None:
+    """Start the hub before the first connection, and stop it, which closes all clients, at shutdown."""
     while True:
         event = await receive()
         if event["type"] == "lifespan.startup":
@@ -80,6 +82,7 @@ async def lifespan(receive: Any, send: Any) -> None:
 
 
 async def application(scope: Any, receive: Any, send: Any) -> None:
+    """The ASGI entry point. Raises `ValueError` for an unknown scope type."""
     if scope["type"] == "http":
         await django_application(scope, receive, send)
     elif scope["type"] == "websocket":

@@ -21,6 +21,7 @@ OK: Final = "ok"
 
 
 def healthz(request: HttpRequest) -> JsonResponse:
+    """200 while the process answers at all; no check of what it depends on."""
     return JsonResponse({"status": OK})
 
 
@@ -40,12 +41,14 @@ async def _run(check: Callable[[], Awaitable[str]]) -> str:
 
 
 def database() -> str:
+    """Check that the database answers and has all migrations."""
     executor = MigrationExecutor(connection)
     missing = executor.migration_plan(executor.loader.graph.leaf_nodes())
     return f"The database lacks {len(missing)} migration(s): run `manage.py migrate`." if missing else OK
 
 
 async def channel_layer() -> str:
+    """Check that the channel layer accepts a message."""
     layer = get_channel_layer()
     if layer is None:
         return "No channel layer is configured: set CHANNEL_LAYERS in the settings."
@@ -54,6 +57,7 @@ async def channel_layer() -> str:
 
 
 async def feed() -> str:
+    """Check that the hub of this process has received a recent feed report."""
     hub = current_hub()
     if hub is None:
         return "The hub of /ws does not run in this process: serve anomaly_site.asgi:application."

@@ -18,6 +18,7 @@ class ReviewState(models.TextChoices):
 
 
 def enum_choices(values: type[Direction] | type[Lifecycle] | type[MarketType]) -> list[tuple[str, str]]:
+    """(stored value, label) of each member, as a model field's `choices`."""
     return [(value.value, value.value.replace("_", " ").capitalize()) for value in values]
 
 

@@ -204,6 +204,7 @@ def _start(time: datetime, kind: str) -> datetime:
 
 
 def calendar(model: type[AnomalyT]) -> CalendarQuerySet[AnomalyT]:
+    """All rows of a model, with fast `datetimes` (see `CalendarQuerySet`)."""
     return CalendarQuerySet(model)
 
 

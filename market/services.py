@@ -43,6 +43,7 @@ class Sequenced(NamedTuple, Generic[MessageCo]):
 
 
 def sequenced(epoch: int, offset: int, message: MessageT) -> Sequenced[MessageT]:
+    """The message with its place in the stream, encoded."""
     return Sequenced(epoch, offset, message, frame_data(message))
 
 

@@ -82,6 +82,8 @@ class MarketAnomalyList(AnomalyList[MarketAnomaly]):
 
 
 class MarketAnomalyDetail(generics.RetrieveAPIView[MarketAnomaly]):
+    """One market anomaly with its review. 404 if none has this id."""
+
     queryset = selectors.market_anomalies().select_related("reviewed_by")
     serializer_class = ReviewedMarketAnomalySerializer
 

@@ -160,11 +160,13 @@ def note_of(frame: JsonFrame) -> tuple[str, str]:
 
 
 def short(frame: JsonFrame) -> str:
+    """The frame as JSON, cut off after 300 characters."""
     text = json.dumps(frame)
     return text if len(text) <= 300 else f"{text[:299]}…"
 
 
 def decode_frame(text: str | bytes) -> JsonFrame:
+    """The JSON object in a received frame. Raises `ProbeFailed` if it is anything else."""
     try:
         frame = json.loads(text)
     except ValueError:

@@ -31,6 +31,7 @@ def change(percent: float | None) -> SafeString | str:
 
 @register.filter
 def signed(value: float | None) -> str:
+    """Two decimals with a sign: +1.25, −3.40."""
     return "–" if value is None else f"{value:+.2f}".replace("-", "−")
 
 
@@ -45,6 +46,7 @@ def number(value: float | None) -> str:
 
 @register.filter
 def percent(ratio: float | None) -> str:
+    """A ratio as whole per cent: 0.31 → 31 %."""
     return "–" if ratio is None else f"{100 * ratio:.0f} %"
 
 
@@ -57,5 +59,6 @@ def clock(time: int | datetime) -> str:
 
 @register.filter
 def listed(symbols: Sequence[str]) -> str:
+    """The first 60 symbols, and the number of the others."""
     shown = ", ".join(symbols[:60])
     return f"{shown} and {len(symbols) - 60} more" if len(symbols) > 60 else shown
