@@ -40,7 +40,6 @@ _PRIVATE: Final = [(re.compile(pattern, re.IGNORECASE), instead) for pattern, in
 # Files that still contain such sentences, with the reason. A file that has become clean has to be taken out.
 NOT_YET: Final = {
     "anomaly_site/ws/consumer.py": "under rework",
-    "ingestion/analysis/orphans.py": "under rework",
     "ingestion/backtest/report.py": "under rework",
     "ingestion/management/commands/backtest.py": "under rework",
     "ingestion/management/commands/record.py": "under rework",
