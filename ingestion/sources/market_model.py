@@ -54,7 +54,7 @@ class Influence:
 
 
 @dataclass(frozen=True)
-class Candles:
+class ModelCandles:
     """One-second candles, every column of shape (seconds, symbols); volume in base units."""
 
     open: Floats
@@ -88,7 +88,7 @@ class MarketModel:
         self._price_scale = _scale(prices, digits=6)
         self._volume_scale = _scale(self._usual_volume, digits=4)
 
-    def advance(self, influence: Influence, hour_utc: Floats) -> Candles:
+    def advance(self, influence: Influence, hour_utc: Floats) -> ModelCandles:
         """The next seconds, as many as `influence` covers. hour_utc: hour of the day, 0–24, shape (seconds,)."""
         shocks, deviation = self._shocks(len(hour_utc))
         market, sector, symbol = np.split(shocks, [1, 1 + self._sectors], axis=1)
@@ -115,7 +115,7 @@ class MarketModel:
             np.maximum(np.round(np.exp(level) * scale), 1.0) / scale
             for level in (before, before + above, before + below, path)
         )
-        return Candles(open_, high, low, close, self._volumes(symbol, deviation, influence, hour_utc))
+        return ModelCandles(open_, high, low, close, self._volumes(symbol, deviation, influence, hour_utc))
 
     def _shocks(self, seconds: int) -> tuple[Floats, Floats]:
         """Every factor's return and standard deviation, both relative to its usual standard deviation.

@@ -43,7 +43,7 @@ class Label:
 
 
 @dataclass(frozen=True)
-class Event:
+class ScheduledEvent:
     """One event, in seconds since the simulation's first candle opened.
 
     The price of `members[i]` goes by `moves[i]` (log) within `move_s` seconds and then gives back the share `reverts`
@@ -145,7 +145,7 @@ class Scenario:
         self._rest_until_s = np.zeros(len(beta))
         self._sector_rest_until_s = dict.fromkeys(self._sectors, 0)
 
-    def events(self) -> Iterator[Event]:
+    def events(self) -> Iterator[ScheduledEvent]:
         """All events in the order of their onset, without an end. Ask once: resting symbols are remembered."""
         opening, symbol, sector, market = (np.random.default_rng(seed) for seed in self._seeds)
         streams = [self._opening(opening), self._symbol_events(symbol), self._market_events(market)]
@@ -153,7 +153,7 @@ class Scenario:
             streams.append(self._sector_events(sector))
         return heapq.merge(*streams, key=lambda event: event.onset_s)
 
-    def _opening(self, rng: np.random.Generator) -> Iterator[Event]:
+    def _opening(self, rng: np.random.Generator) -> Iterator[ScheduledEvent]:
         """What somebody who just opened the page sees: alarms within seconds, nearly every kind within two minutes.
 
         The market's own two are over soon: the calm before and after them is what all the others are measured by.
@@ -172,7 +172,7 @@ class Scenario:
         if self._sectors:
             yield self._sector_move(rng, EventKind.SECTOR_DUMP, start + 100)
 
-    def _symbol_events(self, rng: np.random.Generator) -> Iterator[Event]:
+    def _symbol_events(self, rng: np.random.Generator) -> Iterator[ScheduledEvent]:
         kinds, chances = list(_SYMBOL_KINDS), list(_SYMBOL_KINDS.values())
         at_s = self._live_from_s + 60
         while True:
@@ -180,14 +180,14 @@ class Scenario:
             lively = at_s < self._live_from_s + _LIVELY_S
             at_s += int(rng.integers(15, 41) if lively else rng.integers(40, 121))
 
-    def _sector_events(self, rng: np.random.Generator) -> Iterator[Event]:
+    def _sector_events(self, rng: np.random.Generator) -> Iterator[ScheduledEvent]:
         at_s = self._live_from_s + 360
         while True:
             kind = EventKind.SECTOR_PUMP if rng.random() < 0.55 else EventKind.SECTOR_DUMP
             yield self._sector_move(rng, kind, at_s)
             at_s += int(rng.integers(480, 1081))
 
-    def _market_events(self, rng: np.random.Generator) -> Iterator[Event]:
+    def _market_events(self, rng: np.random.Generator) -> Iterator[ScheduledEvent]:
         at_s = self._live_from_s + 2700
         last = EventKind.MARKET_CRASH
         while True:
@@ -200,15 +200,15 @@ class Scenario:
                 yield self._market_move(rng, last, at_s)
             at_s += int(rng.integers(2700, 5401))
 
-    def _symbol_event(self, rng: np.random.Generator, kind: EventKind, at_s: int) -> Event:
+    def _symbol_event(self, rng: np.random.Generator, kind: EventKind, at_s: int) -> ScheduledEvent:
         """Pumps and dumps are as large as in life, everything else is measured by what is usual of the symbol."""
         rested = np.flatnonzero(self._rest_until_s <= at_s)
         member = int(rng.choice(rested if len(rested) else len(self._beta)))
         self._rest_until_s[member] = at_s + _REST_S
         usual = float(self._sigma[member]) * (1.0 if rng.random() < 0.5 else -1.0)
 
-        def event(move_s: int, size: float, **details: float) -> Event:
-            return Event(kind, np.array([member]), np.array([size]), at_s, move_s, **details)  # type: ignore[arg-type]
+        def event(move_s: int, size: float, **details: float) -> ScheduledEvent:
+            return ScheduledEvent(kind, np.array([member]), np.array([size]), at_s, move_s, **details)  # type: ignore[arg-type]
 
         match kind:
             case EventKind.SYMBOL_PUMP | EventKind.SYMBOL_DUMP:
@@ -228,37 +228,37 @@ class Scenario:
             case _:
                 raise ValueError(f"{kind} is not about one symbol")
 
-    def _sector_move(self, rng: np.random.Generator, kind: EventKind, at_s: int) -> Event:
+    def _sector_move(self, rng: np.random.Generator, kind: EventKind, at_s: int) -> ScheduledEvent:
         names = [name for name, rest in self._sector_rest_until_s.items() if rest <= at_s] or list(self._sectors)
         sector = names[rng.integers(len(names))]
         self._sector_rest_until_s[sector] = at_s + _REST_S
         members = self._sectors[sector]
         size = np.log1p(rng.uniform(0.015, 0.04) * (1 if kind is EventKind.SECTOR_PUMP else -1))
         move_s = int(rng.integers(150, 361))
-        return Event(
+        return ScheduledEvent(
             kind, members, size * rng.uniform(0.7, 1.3, len(members)), at_s, move_s,
             volume=rng.uniform(2, 4), noise=1.2, reverts=rng.uniform(0.5, 0.9), revert_s=1200.0, sector=sector,
         )  # fmt: skip
 
     def _market_move(
         self, rng: np.random.Generator, kind: EventKind, at_s: int, smallest: float = 0.03, longest_s: int = 30
-    ) -> Event:
+    ) -> ScheduledEvent:
         size = rng.uniform(smallest, 0.06) * (1 if kind is EventKind.MARKET_RALLY else -1)
         move_s = int(rng.integers(10, longest_s + 1))
         moves = np.log1p(size) * self._beta / np.median(self._beta)
-        return Event(
+        return ScheduledEvent(
             kind, np.arange(len(self._beta)), moves, at_s, move_s,
             volume=rng.uniform(5, 9), noise=1.5, market_noise=3.0,
             reverts=rng.uniform(0.3, 0.6), revert_s=rng.uniform(180, 420),
         )  # fmt: skip
 
-    def _stress(self, rng: np.random.Generator, at_s: int) -> Event:
+    def _stress(self, rng: np.random.Generator, at_s: int) -> ScheduledEvent:
         """No direction, but everything swings, and swings together."""
         count = len(self._beta)
         swings = rng.uniform(0.012, 0.03, int(rng.integers(3, 7)))
         swings[::2] *= -1
         move_s = int(rng.integers(25, 41)) * (len(swings) + 1)
-        return Event(
+        return ScheduledEvent(
             EventKind.MARKET_STRESS, np.arange(count), self._beta / np.median(self._beta), at_s, move_s,
             volume=rng.uniform(3, 5), noise=2.0, market_noise=rng.uniform(6, 9), swings=(*swings.tolist(), 0.0),
         )  # fmt: skip

@@ -9,8 +9,8 @@ from typing import Final
 import numpy as np
 
 from ingestion.sources.base import Clock, SourceError, WallClock
-from ingestion.sources.market_model import Candles, Influence, MarketModel
-from ingestion.sources.scenario import Event, Label, Scenario
+from ingestion.sources.market_model import Influence, MarketModel, ModelCandles
+from ingestion.sources.scenario import ScheduledEvent, Label, Scenario
 from market.wire.messages import CandleBatch, SourceKind
 from market.wire.sectors import default_sectors
 
@@ -107,7 +107,7 @@ class SimulatedSource:
         model = MarketModel(np.array(list(self._prices.values())), self._membership, np.random.default_rng(model_seed))
         members = {name: np.flatnonzero(self._membership[:, column]) for column, name in enumerate(self.sectors)}
         coming = Scenario(model.beta, model.sigma, members, self._warmup_s, scenario_seed).events()
-        upcoming, active = next(coming), list[Event]()
+        upcoming, active = next(coming), list[ScheduledEvent]()
 
         first_s = 0
         while True:
@@ -138,7 +138,7 @@ class SimulatedSource:
                 yield self._batch(candles, offset, close_ms)
             first_s += _BLOCK_S
 
-    def _batch(self, candles: Candles, row: int, close_ms: int) -> CandleBatch:
+    def _batch(self, candles: ModelCandles, row: int, close_ms: int) -> CandleBatch:
         return CandleBatch(
             venue=self.venue,
             interval=self.interval,
