@@ -27,5 +27,8 @@ HISTORY: Final = Counter(
     "Rows or points of the time series (lost: messages), by what became of them.",
     ["sink", "outcome"],
 )
+BACKGROUND_RESTARTS: Final = Counter(
+    "anomalies_background_restarts", "Times a role or background task failed and was started again.", ["task"]
+)
 READER_INTERRUPTIONS: Final = Counter("anomalies_reader_interruptions", "Times reading a stream broke off.", ["stream"])
 READER_DROPPED: Final = Counter("anomalies_reader_dropped", "Messages dropped for want of JetStream and of speed.")

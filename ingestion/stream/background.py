@@ -1,0 +1,100 @@
+"""The owner of background tasks: a task beside a block is restarted when it fails, and ends with the block."""
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from typing import Any, Final, TypeVar
+
+from ingestion.stream.backoff import backoff
+from ingestion.stream.metrics import BACKGROUND_RESTARTS
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+_FIRST_S: Final = 0.5
+_CAP_S: Final = 30.0
+
+
+@contextlib.asynccontextmanager
+async def background(
+    name: str,
+    run: Callable[[], Awaitable[None]],
+    *,
+    first_s: float = _FIRST_S,
+    cap_s: float = _CAP_S,
+    expected: tuple[type[Exception], ...] = (),
+) -> AsyncIterator[None]:
+    """Run `keep_running` beside a block. At the end of the block the task is cancelled and awaited."""
+    running = keep_running(name, run, first_s=first_s, cap_s=cap_s, expected=expected)
+    task = asyncio.create_task(running, name=name)
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+async def keep_running(
+    name: str,
+    run: Callable[[], Awaitable[None]],
+    *,
+    first_s: float = _FIRST_S,
+    cap_s: float = _CAP_S,
+    expected: tuple[type[Exception], ...] = (),
+    fatal: tuple[type[Exception], ...] = (),
+) -> None:
+    """Await `run()` until it returns. When it fails, log the reason, count it, and call it again after a pause.
+
+    The pauses double from `first_s` to `cap_s` seconds, and start over after a run of more than `2 * cap_s` seconds.
+    The first of several failures in a row is logged with its traceback, unless it is one of `expected`. Raises what is
+    one of `fatal`.
+    """
+    delays, in_a_row = backoff(first_s=first_s, cap_s=cap_s), 0
+    while True:
+        started_s = _now_s()
+        try:
+            await run()
+            return
+        except fatal:
+            raise
+        except (Exception, asyncio.CancelledError) as error:
+            if _is_cancelled():
+                raise
+            if _now_s() - started_s > 2 * cap_s:
+                delays, in_a_row = backoff(first_s=first_s, cap_s=cap_s), 0
+            delay = next(delays)
+            traceback = None if in_a_row or isinstance(error, expected) else error
+            in_a_row += 1
+            BACKGROUND_RESTARTS.labels(name).inc()
+            logger.error("%s failed (%r); starting it again in %.1f s", name, error, delay, exc_info=traceback)
+        await asyncio.sleep(delay)
+
+
+async def unless_stopped(
+    stop: asyncio.Event, running: Coroutine[Any, Any, T], *, within_s: float | None = None
+) -> T | None:
+    """The result of `running`; None when `stop` is set or `within_s` seconds pass first: then it is cancelled.
+
+    Raises what `running` raises.
+    """
+    task, stopping = asyncio.create_task(running), asyncio.create_task(stop.wait())
+    try:
+        await asyncio.wait((task, stopping), timeout=within_s, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        task.cancel()
+        stopping.cancel()
+        await asyncio.gather(task, stopping, return_exceptions=True)
+    return None if task.cancelled() else task.result()
+
+
+def _is_cancelled() -> bool:
+    """Whether the owner of the current task has asked it to end."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
+
+
+def _now_s() -> float:
+    return time.monotonic()
