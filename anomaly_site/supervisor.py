@@ -2,11 +2,11 @@
 
 import asyncio
 import contextlib
-import functools
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import partial
 from typing import Final
 
 from django.conf import settings
@@ -19,7 +19,7 @@ from ingestion.daemon import stopped_by_signals
 from ingestion.feed import restart_candles, run_ingest
 from ingestion.sectors import run_sectors
 from ingestion.sources import Source, SourceError
-from ingestion.stream.backoff import backoff
+from ingestion.stream.background import keep_running
 from ingestion.stream.nats import NatsUnavailable, connection, server_url
 from ingestion.stream.nats_server import NatsServer, NatsServerError
 from ingestion.timeseries.writer import run_history
@@ -69,7 +69,7 @@ async def run(plan: Plan) -> None:
         # Entered first, stopped last: the source stops before the analysis, that before the bridge, NATS at the end.
         url = await stack.enter_async_context(_nats(plan))
         if listener is not None:
-            web = serving_in_processes(listener, plan.web_processes) if several else serving(listener)
+            web = serving_in_processes(listener, plan.web_processes) if several else serving(listener, stop.set)
             await stack.enter_async_context(web)
             _announce_web(plan, listener.getsockname()[1])
         if {Role.INGEST, Role.ANALYZE, Role.BRIDGE, Role.HISTORY} & set(plan.roles):
@@ -123,14 +123,14 @@ async def _data_path(plan: Plan, client: Client) -> list[tuple[Role, RoleRunner]
     """The plan's data roles, downstream first: who consumes is there before who produces."""
     path: list[tuple[Role, RoleRunner]] = []
     if Role.BRIDGE in plan.roles:
-        path.append((Role.BRIDGE, functools.partial(run_bridge, client)))
+        path.append((Role.BRIDGE, partial(run_bridge, client)))
     if Role.HISTORY in plan.roles:
-        path.append((Role.HISTORY, functools.partial(run_history, client)))
+        path.append((Role.HISTORY, partial(run_history, client)))
     for source in plan.sources:
         await restart_candles(source, client)
     if Role.ANALYZE in plan.roles:
-        path.append((Role.ANALYZE, functools.partial(run_analyze, client)))
-    path += [(Role.INGEST, functools.partial(run_ingest, source, client)) for source in plan.sources]
+        path.append((Role.ANALYZE, partial(run_analyze, client)))
+    path += [(Role.INGEST, partial(run_ingest, source, client)) for source in plan.sources]
     return path
 
 
@@ -139,19 +139,14 @@ async def _running(role: Role, run_role: RoleRunner, stop_all: asyncio.Event) ->
     """A role for the length of a block. One that fails by a mistake of ours is started again; a fatal one ends all."""
     stop = asyncio.Event()
 
-    async def keep_running() -> None:
-        for delay in backoff(first_s=0.5, cap_s=30.0):
-            try:
-                await run_role(stop)
-                return
-            except FATAL:
-                stop_all.set()
-                raise
-            except Exception:
-                logger.exception("%s failed; starting it again in %.1f s", role, delay)
-                await asyncio.sleep(delay)
+    async def run_until_stopped() -> None:
+        try:
+            await keep_running(role, partial(run_role, stop), fatal=FATAL)
+        except FATAL:
+            stop_all.set()
+            raise
 
-    task = asyncio.create_task(keep_running(), name=role)
+    task = asyncio.create_task(run_until_stopped(), name=role)
     try:
         yield
     finally:

@@ -13,14 +13,14 @@ import logging
 import platform
 import socket
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Final
 
 import uvicorn
 from django.conf import settings
 
 from ingestion.daemon import run_in_loop
-from ingestion.stream.backoff import backoff
+from ingestion.stream.background import background
 
 logger = logging.getLogger(__name__)
 
@@ -28,7 +28,6 @@ logger = logging.getLogger(__name__)
 _STOP_S: Final = 10.0
 # Whether the kernel deals connections out evenly among sockets on one port; elsewhere SO_REUSEPORT does not spread.
 _DEALS: Final = platform.system() == "Linux"
-_LONGEST_PAUSE_S: Final = 10.0
 
 
 class PortUnavailable(Exception):
@@ -102,10 +101,14 @@ class _Server(uvicorn.Server):
 
 
 @contextlib.asynccontextmanager
-async def serving(listener: socket.socket) -> AsyncIterator[None]:
-    """The web server for the length of a block. Raises `PortUnavailable`."""
+async def serving(listener: socket.socket, ended: Callable[[], object]) -> AsyncIterator[None]:
+    """Serve for the length of a block; `ended` is called when the server ends, asked to or not.
+
+    Raises `PortUnavailable`, and at the end of the block what the server failed with.
+    """
     server = _Server(_config())
     task = asyncio.create_task(server.serve(sockets=[listener]), name="web")
+    task.add_done_callback(lambda _: ended())
     try:
         await _started(server, task)
         if task.done():
@@ -113,7 +116,8 @@ async def serving(listener: socket.socket) -> AsyncIterator[None]:
         yield
     finally:
         server.should_exit = True
-        await asyncio.gather(task, return_exceptions=True)
+        await asyncio.wait({task})
+    await task
 
 
 async def _started(server: uvicorn.Server, task: asyncio.Task[None]) -> None:
@@ -142,20 +146,13 @@ class WebProcess:
             )  # fmt: skip
         return await reader.read(1) != b""
 
-    async def keep_running(self) -> None:
-        """Start it again whenever it dies, with pauses that grow while it dies young."""
-        loop = asyncio.get_running_loop()
-        retries = backoff(first_s=0.2, cap_s=_LONGEST_PAUSE_S)
-        while True:
-            started = loop.time()
-            code = await self._process.wait()
-            self._lifeline.close()
-            if loop.time() - started > 2 * _LONGEST_PAUSE_S:
-                retries = backoff(first_s=0.2, cap_s=_LONGEST_PAUSE_S)
-            delay = next(retries)
-            logger.error("A web process exited with %s; starting another in %.1f s", code, delay)
-            await asyncio.sleep(delay)
+    async def live(self) -> None:
+        """Start the process if it does not run, and wait for its end. Raises `OSError`: it must not end."""
+        if self._process.returncode is not None:
             await self.start()
+        code = await self._process.wait()
+        self._lifeline.close()
+        raise ChildProcessError(f"it exited with {code}")
 
     async def stop(self) -> None:
         self._lifeline.close()
@@ -171,16 +168,15 @@ class WebProcess:
 async def serving_in_processes(reserved: socket.socket, count: int) -> AsyncIterator[None]:
     """`count` web processes for the length of a block. Raises `PortUnavailable`."""
     processes = [WebProcess(reserved) for _ in range(count)]
-    keepers: list[asyncio.Task[None]] = []
     try:
         if not all(await asyncio.gather(*(process.start() for process in processes))):
             raise PortUnavailable("A web process did not start; the log above says why.")
-        keepers += (asyncio.create_task(process.keep_running(), name="web") for process in processes)
-        yield
+        async with contextlib.AsyncExitStack() as stack:
+            for process in processes:
+                owner = background("web process", process.live, first_s=0.2, cap_s=10.0, expected=(OSError,))
+                await stack.enter_async_context(owner)
+            yield
     finally:
-        for keeper in keepers:
-            keeper.cancel()
-        await asyncio.gather(*keepers, return_exceptions=True)
         await asyncio.gather(*(process.stop() for process in processes))
 
 
@@ -188,18 +184,20 @@ async def _serve_for_parent(listener: socket.socket, parent: socket.socket) -> N
     """The other end: serve until the parent lets go, or a signal comes."""
     server = uvicorn.Server(_config())
     reader, writer = await asyncio.open_connection(sock=parent)
-    task = asyncio.create_task(server.serve(sockets=[listener]), name="web")
 
     async def follow() -> None:
-        await _started(server, task)
-        writer.write(b"1")
-        await reader.read()
-        server.should_exit = True
+        try:
+            await _started(server, task)
+            writer.write(b"1")
+            with contextlib.suppress(OSError):  # a parent that is gone may look like a broken connection
+                await reader.read()
+        finally:
+            server.should_exit = True
 
-    follower = asyncio.create_task(follow())
-    try:
+    async with asyncio.TaskGroup() as tasks:
+        task = tasks.create_task(server.serve(sockets=[listener]), name="web")
+        follower = tasks.create_task(follow(), name="parent")
         await task
-    finally:
         follower.cancel()
 
 

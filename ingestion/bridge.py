@@ -7,12 +7,15 @@ batch's `previous` and fetch from the store.
 """
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from itertools import pairwise
 from typing import Final, NamedTuple
 
+import nats.errors
 from channels.db import database_sync_to_async
 from channels.layers import BaseChannelLayer, get_channel_layer
 from django.conf import settings
@@ -24,6 +27,7 @@ from nats.aio.msg import Msg
 
 import alerts.services
 import market.services
+from ingestion.stream.background import background
 from ingestion.stream.backoff import backoff
 from ingestion.stream.metrics import SEND_FAILURES, STORE_RETRIES, STORED
 from ingestion.stream.nats import ANOMALIES, ANOMALY_SUBJECTS, subject
@@ -62,21 +66,19 @@ async def run_bridge(client: Client, stop: asyncio.Event) -> None:
         raise ImproperlyConfigured("CHANNEL_LAYERS has no default layer")
     epoch, offset = await database_sync_to_async(stream_head)() or (0, 0)
     reader = await open_reader(client, ANOMALIES, ANOMALY_SUBJECTS, epoch=epoch, offset=offset)
-    live = asyncio.create_task(_forward_live(client, layer), name="live frames")
     rejects = Rejects(client)
     try:
-        while True:
-            previous = reader.offset
-            received = await reader.fetch(FETCH, timeout_s=0.2 if stop.is_set() else 1.0)
-            if received:
-                if reader.epoch != epoch:
-                    epoch, previous = reader.epoch, 0
-                await _pass_on(await _sort(received, epoch, previous, rejects), reader, layer, rejects)
-            elif stop.is_set():
-                return
+        async with background("live frames", partial(_forward_live, client, layer)):
+            while True:
+                previous = reader.offset
+                received = await reader.fetch(FETCH, timeout_s=0.2 if stop.is_set() else 1.0)
+                if received:
+                    if reader.epoch != epoch:
+                        epoch, previous = reader.epoch, 0
+                    await _pass_on(await _sort(received, epoch, previous, rejects), reader, layer, rejects)
+                elif stop.is_set():
+                    return
     finally:
-        live.cancel()
-        await asyncio.gather(live, return_exceptions=True)
         await reader.close()
 
 
@@ -190,24 +192,28 @@ async def _forward_live(client: Client, layer: BaseChannelLayer) -> None:
         if (kind, venue) in latest or len(latest) < _MAX_LIVE_KEYS:
             latest[kind, venue] = message.data
 
-    for pattern in ("feed.*", "stress.*"):
-        await client.subscribe(pattern, cb=take)
-    while True:
-        started = time.monotonic()
-        while latest:
-            (kind, venue), data = latest.popitem()
-            try:
-                if kind == "feed":
-                    await _send_live(layer, kind, venue, encode(decode_feed(data)))
-                else:
-                    index = decode_stress(data)
-                    await _send_live(layer, kind, venue, encode(index))
-                    if recorded.get(venue) != index.timestamp // 60_000:
-                        recorded[venue] = index.timestamp // 60_000
-                        await database_sync_to_async(record_stress)(index, data, keep=settings.ANOMALY_RETENTION)
-            except (InvalidMessage, DatabaseError) as error:
-                logger.warning("Nothing came of a message on %s.%s: %s", kind, venue, error)
-        await asyncio.sleep(max(0.0, _LIVE_EVERY_S - (time.monotonic() - started)))
+    subscriptions = [await client.subscribe(pattern, cb=take) for pattern in ("feed.*", "stress.*")]
+    try:
+        while True:
+            started = time.monotonic()
+            while latest:
+                (kind, venue), data = latest.popitem()
+                try:
+                    if kind == "feed":
+                        await _send_live(layer, kind, venue, encode(decode_feed(data)))
+                    else:
+                        index = decode_stress(data)
+                        await _send_live(layer, kind, venue, encode(index))
+                        if recorded.get(venue) != index.timestamp // 60_000:
+                            recorded[venue] = index.timestamp // 60_000
+                            await database_sync_to_async(record_stress)(index, data, keep=settings.ANOMALY_RETENTION)
+                except (InvalidMessage, DatabaseError) as error:
+                    logger.warning("Nothing came of a message on %s.%s: %s", kind, venue, error)
+            await asyncio.sleep(max(0.0, _LIVE_EVERY_S - (time.monotonic() - started)))
+    finally:
+        for subscription in subscriptions:
+            with contextlib.suppress(nats.errors.Error):  # the connection may be gone
+                await subscription.unsubscribe()
 
 
 async def _send_live(layer: BaseChannelLayer, kind: str, venue: str, data: bytes) -> None:

@@ -6,6 +6,7 @@ import logging
 import time
 import uuid
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Final
 
 import nats.js.errors
@@ -14,6 +15,7 @@ from msgspec import UNSET, UnsetType
 from nats.aio.client import Client
 
 from ingestion.sources import Source
+from ingestion.stream.background import background
 from ingestion.stream.metrics import TICKS
 from ingestion.stream.nats import CANDLES, TRANSIENT, Publisher, has_jetstream
 from market.wire.messages import CandleBatch, Feed, FeedState, SourceKind, encode, interval_ms
@@ -33,26 +35,24 @@ async def run_ingest(source: Source, client: Client, stop: asyncio.Event) -> Non
     run = uuid.uuid4().hex
     publisher = await Publisher.open(client, run=run)
     health = FeedHealth(source, settings.FEED_STALE_AFTER_S)
-    reporter = asyncio.create_task(_report(health, client, source.venue), name="feed state")
     batches = source.batches()
     try:
-        async for batch in batches:
-            live = source.kind is SourceKind.LIVE and not source.warming
-            publisher.run = "" if live else run
-            await publisher.publish(batch)
-            health.took(batch)
-            if health.batches % (MAX_UNREAD // 5) == 0 and publisher.jetstream and not live:
-                await _wait_for_readers(client, stop)
-            if stop.is_set():
-                return
-        health.ended = True
-        logger.info("%s: ended after %d batches", source.describe(), health.batches)
-        await stop.wait()
+        async with background("feed state", partial(_report, health, client, source.venue)):
+            async for batch in batches:
+                live = source.kind is SourceKind.LIVE and not source.warming
+                publisher.run = "" if live else run
+                await publisher.publish(batch)
+                health.took(batch)
+                if health.batches % (MAX_UNREAD // 5) == 0 and publisher.jetstream and not live:
+                    await _wait_for_readers(client, stop)
+                if stop.is_set():
+                    return
+            health.ended = True
+            logger.info("%s: ended after %d batches", source.describe(), health.batches)
+            await stop.wait()
     finally:
         with contextlib.suppress(RuntimeError):
             await batches.aclose()  # type: ignore[attr-defined]
-        reporter.cancel()
-        await asyncio.gather(reporter, return_exceptions=True)
 
 
 async def restart_candles(source: Source, client: Client) -> None:

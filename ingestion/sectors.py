@@ -13,6 +13,7 @@ from channels.db import database_sync_to_async
 from django.conf import settings
 from django.db import Error as DatabaseError
 
+from ingestion.stream.background import background, unless_stopped
 from ingestion.stream.backoff import backoff
 from market.coingecko import SOURCE, CoinGecko, CoinGeckoError, Fetched, Say, fetch_sectors
 from market.models import StoredSectorMap
@@ -79,14 +80,7 @@ async def run_sectors(stop: asyncio.Event) -> None:
     if not (settings.COINGECKO_API_KEY or settings.COINGECKO_URL):
         logger.info("Sectors: no COINGECKO_API_KEY, so the map is not refreshed by itself")
         return
-    keeping = asyncio.create_task(keep_fresh(client, stop))
-    stopping = asyncio.create_task(stop.wait())
-    await asyncio.wait({keeping, stopping}, return_when=asyncio.FIRST_COMPLETED)
-    stopping.cancel()
-    if stop.is_set():
-        keeping.cancel()
-    with contextlib.suppress(asyncio.CancelledError):
-        await keeping
+    await unless_stopped(stop, keep_fresh(client, stop))
 
 
 @asynccontextmanager
@@ -100,12 +94,8 @@ async def followed(use: Callable[[SectorMap], None]) -> AsyncIterator[None]:
             await asyncio.sleep(RELOAD_EVERY_S)
             known = await _load(known, use)
 
-    task = asyncio.create_task(follow(), name="sector map")
-    try:
+    async with background("sector map", follow):
         yield
-    finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
 
 
 async def _load(known: SectorMap | None, use: Callable[[SectorMap], None]) -> SectorMap | None:

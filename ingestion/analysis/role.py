@@ -11,6 +11,7 @@ import contextlib
 import logging
 import time
 from collections.abc import Sequence
+from functools import partial
 from typing import Final
 
 from django.conf import settings
@@ -21,6 +22,7 @@ from ingestion.analysis.orphans import find_orphans
 from ingestion.analysis.saver import SnapshotSaver
 from ingestion.analysis.snapshot import AnalysisSnapshot
 from ingestion.sectors import followed
+from ingestion.stream.background import background
 from ingestion.stream.metrics import ANALYSIS_SECONDS
 from ingestion.stream.nats import CANDLES, TRANSIENT, Publisher, epoch_ms
 from ingestion.stream.positions import load_position, save_position
@@ -55,9 +57,8 @@ async def run_analyze(client: Client, stop: asyncio.Event) -> None:
         await publisher.publish(*orphans.closing(_now_ms()))
     reader = await open_reader(client, CANDLES, ["candles.>"], epoch=epoch, offset=start)
     rejects = Rejects(client)
-    stress = asyncio.create_task(_publish_stress(analysis, client), name="stress index")
     try:
-        async with followed(analysis.use):
+        async with background("stress index", partial(_publish_stress, analysis, client)), followed(analysis.use):
             while not stop.is_set():
                 received = await reader.fetch(FETCH, timeout_s=0.5)
                 if reader.epoch != epoch:
@@ -78,8 +79,6 @@ async def run_analyze(client: Client, stop: asyncio.Event) -> None:
         else:
             await publisher.publish(*analysis.close(_now_ms()))
     finally:
-        stress.cancel()
-        await asyncio.gather(stress, return_exceptions=True)
         await saver.close()
         await reader.close()
 

@@ -140,6 +140,8 @@ class Link:
                     waiting.clear()
                 except ConnectionError as error:
                     logger.debug("%s: no history of %s: %s", self.venue.name, symbol, error)
+                except Exception as error:
+                    logger.warning("%s: the history of %s cannot be read (%r)", self.venue.name, symbol, error)
 
         workers = [asyncio.create_task(work()) for _ in range(_HISTORY_WORKERS)]
         _, late = await asyncio.wait(workers, timeout=within_s)

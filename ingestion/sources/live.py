@@ -13,6 +13,7 @@ from ingestion.candles.building import Candles, Resampler, VenueClock
 from ingestion.sources.base import Clock, SourceError, Traffic, WallClock
 from ingestion.sources.link import Link, Rows, load_ccxt
 from ingestion.sources.venues import Market, Venue, chosen, tradable
+from ingestion.stream.background import unless_stopped
 from ingestion.stream.backoff import backoff
 from market.wire.messages import CandleBatch, SourceKind, interval_ms
 
@@ -238,10 +239,7 @@ class LiveSource:
                 await self._choose(link)
             await link.subscribe(None if self._whole else list(self._watched))
             alive = link.first_tick if self._busy else link.first_frame
-            first, lost = (asyncio.create_task(event.wait()) for event in (alive, link.lost))
-            await asyncio.wait((first, lost), timeout=self._timing.stalled, return_when=asyncio.FIRST_COMPLETED)
-            first.cancel()
-            lost.cancel()
+            await unless_stopped(link.lost, alive.wait(), within_s=self._timing.stalled)
             if not alive.is_set():
                 raise ConnectionError(link.reason or f"no answer within {self._timing.stalled:g} s")
         except BaseException:
@@ -297,11 +295,17 @@ class LiveSource:
         except ConnectionError as error:
             logger.warning("%s: the connection could not be renewed (%s)", self.venue, error)
             return old
-        ending = asyncio.create_task(old.close())
+        ending = asyncio.create_task(self._end(old))
         self._ending.add(ending)
         ending.add_done_callback(self._ending.discard)
         logger.info("%s: connection renewed", self.venue)
         return new
+
+    async def _end(self, old: Link) -> None:
+        try:
+            await old.close()
+        except Exception as error:
+            logger.warning("%s: the replaced connection did not close (%r)", self.venue, error)
 
     async def _listings_changed(self, link: Link) -> bool:
         """Look for listings and delistings; True when other subscriptions are needed."""

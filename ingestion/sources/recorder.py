@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet
 
 from ingestion.sources import Source, SourceError
+from ingestion.stream.background import unless_stopped
 from market.wire.messages import CandleBatch, interval_ms
 
 SCHEMA: Final = pa.schema(
@@ -99,14 +100,7 @@ async def record(source: Source, recorder: Recorder, stop: asyncio.Event, within
                 if not source.warming:
                     recorder.add(batch)
 
-    playing = asyncio.create_task(play())
-    stopping = asyncio.create_task(stop.wait())
-    await asyncio.wait((playing, stopping), timeout=within_s, return_when=asyncio.FIRST_COMPLETED)
-    for task in (playing, stopping):
-        task.cancel()
-    for outcome in await asyncio.gather(playing, stopping, return_exceptions=True):
-        if isinstance(outcome, Exception):
-            raise outcome
+    await unless_stopped(stop, play(), within_s=within_s)
 
 
 @contextlib.contextmanager

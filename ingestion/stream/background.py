@@ -66,10 +66,11 @@ async def keep_running(
             if _now_s() - started_s > 2 * cap_s:
                 delays, in_a_row = backoff(first_s=first_s, cap_s=cap_s), 0
             delay = next(delays)
+            reason = str(error) if isinstance(error, expected) else repr(error)
             traceback = None if in_a_row or isinstance(error, expected) else error
             in_a_row += 1
             BACKGROUND_RESTARTS.labels(name).inc()
-            logger.error("%s failed (%r); starting it again in %.1f s", name, error, delay, exc_info=traceback)
+            logger.error("%s failed (%s); starting it again in %.1f s", name, reason, delay, exc_info=traceback)
         await asyncio.sleep(delay)
 
 

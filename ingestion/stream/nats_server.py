@@ -5,7 +5,6 @@ import contextlib
 import ctypes
 import fcntl
 import json
-import logging
 import os
 import shutil
 import signal
@@ -16,9 +15,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from ingestion.stream.backoff import backoff
-
-logger = logging.getLogger(__name__)
+from ingestion.stream.background import background
 
 _CONFIG = """\
 listen: "127.0.0.1:{port}"
@@ -67,12 +64,11 @@ class NatsServer:
         with server._owning_the_folder():
             await server._start()
             server._url_file.write_text(server.url)
-            watcher = asyncio.create_task(server._restart_when_it_dies(), name="nats-server watcher")
+            expected = (NatsServerError, OSError)
             try:
-                yield server
+                async with background("nats-server", server._live, first_s=0.2, cap_s=10.0, expected=expected):
+                    yield server
             finally:
-                watcher.cancel()
-                await asyncio.gather(watcher, return_exceptions=True)
                 server._url_file.unlink(missing_ok=True)
                 await server._stop()
 
@@ -92,7 +88,7 @@ class NatsServer:
                 ) from error
             yield
 
-    async def _start(self) -> None:
+    async def _start(self) -> asyncio.subprocess.Process:
         ports_dir = self._home / "ports"
         shutil.rmtree(ports_dir, ignore_errors=True)
         ports_dir.mkdir()
@@ -102,7 +98,7 @@ class NatsServer:
         )
         log = (self._home / "nats-server.log").open("ab")
         with log:
-            self._process = await asyncio.create_subprocess_exec(
+            self._process = process = await asyncio.create_subprocess_exec(
                 str(find_binary()),
                 "-c",
                 str(config),
@@ -115,21 +111,18 @@ class NatsServer:
             for path in ports_dir.glob("*.ports"):
                 with contextlib.suppress(json.JSONDecodeError, KeyError):
                     self._port = urlsplit(json.loads(path.read_text())["nats"][0]).port or -1
-                    return
-            if self._process.returncode is not None:
+                    return process
+            if process.returncode is not None:
                 break
             await asyncio.sleep(0.025)
         raise NatsServerError(f"nats-server did not start; its log is {self._home / 'nats-server.log'}")
 
-    async def _restart_when_it_dies(self) -> None:
-        retries = backoff(first_s=0.2, cap_s=10.0)
-        while self._process is not None:
-            code = await self._process.wait()
-            delay = next(retries)
-            logger.error("nats-server exited with %s; starting it again in %.1f s", code, delay)
-            await asyncio.sleep(delay)
-            with contextlib.suppress(NatsServerError):
-                await self._start()
+    async def _live(self) -> None:
+        """Start the process if it does not run, and wait for its end. Raises `NatsServerError` or `OSError`."""
+        process = self._process
+        if process is None or process.returncode is not None:
+            process = await self._start()
+        raise NatsServerError(f"it exited with {await process.wait()}")
 
     async def _stop(self) -> None:
         process = self._process

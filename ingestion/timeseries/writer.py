@@ -11,6 +11,7 @@ import logging
 import time
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Final, Generic, ParamSpec, Protocol, TypeVar
 
 from channels.db import database_sync_to_async
@@ -18,6 +19,7 @@ from django.db import Error as DatabaseError
 from nats.aio.client import Client
 
 from ingestion.models import HistoryPosition
+from ingestion.stream.background import background
 from ingestion.stream.backoff import backoff
 from ingestion.stream.metrics import HISTORY
 from ingestion.stream.nats import ANOMALIES, ANOMALY_SUBJECTS, CANDLES
@@ -232,16 +234,11 @@ async def run_history(client: Client, stop: asyncio.Event) -> None:
     Raises an `ExceptionGroup` of what neither can go on after.
     """
     store = candle_store()
-    pruning = asyncio.create_task(_prune(store), name="candle retention")
-    try:
-        async with asyncio.TaskGroup() as writers:
-            writers.create_task(StreamWriter(client, CANDLES, ["candles.>"], CandleSink(store)).run(stop))
-            if anomalies := anomaly_store():
-                sink = AnomalySink(anomalies)
-                writers.create_task(StreamWriter(client, ANOMALIES, ANOMALY_SUBJECTS, sink).run(stop))
-    finally:
-        pruning.cancel()
-        await asyncio.gather(pruning, return_exceptions=True)
+    async with background("candle retention", partial(_prune, store)), asyncio.TaskGroup() as writers:
+        writers.create_task(StreamWriter(client, CANDLES, ["candles.>"], CandleSink(store)).run(stop))
+        if anomalies := anomaly_store():
+            sink = AnomalySink(anomalies)
+            writers.create_task(StreamWriter(client, ANOMALIES, ANOMALY_SUBJECTS, sink).run(stop))
 
 
 async def _prune(store: CandleStore) -> None:

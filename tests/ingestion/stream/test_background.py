@@ -92,10 +92,13 @@ async def test_a_side_task_is_over_when_its_block_is() -> None:
             await asyncio.sleep(0)
             ended = True
 
-    with pytest.raises(KeyError):
+    async def block() -> None:
         async with background("ends with its block", run):
             await asyncio.sleep(0)
             raise KeyError
+
+    with pytest.raises(KeyError):
+        await block()
     assert ended
 
 
