@@ -141,6 +141,7 @@ class LiveSource:
                     keeper.result()
                 if self._history is not None:
                     history, self._history = self._history, None
+                    newest = self._last_close  # the history may be empty
                     for batch in history:
                         self.warming = True
                         newest = batch.close_time
@@ -375,6 +376,8 @@ def _batches(venue: str, interval: str, step: int, until_ms: int, candles: Mappi
     of_symbol = np.repeat(np.arange(len(symbols)), [len(one) for one in candles.values()])
     close_ms = rows[:, 0] + step
     usable = np.flatnonzero(np.isfinite(rows).all(axis=1) & (close_ms <= until_ms))
+    if not usable.size:
+        return
     usable = usable[np.argsort(close_ms[usable], kind="stable")]
     times, starts = np.unique(close_ms[usable], return_index=True)
     for time_ms, together in zip(times.tolist(), np.split(usable, starts[1:]), strict=True):

@@ -4,6 +4,7 @@ import asyncio
 import itertools
 import json
 import random
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -74,6 +75,29 @@ async def test_history_keeps_to_its_time() -> None:
     assert 0 < len(found) < len(symbols)
     assert {rows.shape for rows in found.values()} == {(5, 6)}
     assert len(venue.requests) == asked
+
+
+@pytest.mark.parametrize("klines", [None, [], {"code": -1003, "msg": "Too many requests"}, [[None] * 12]])
+async def test_a_venue_without_history_plays_and_so_after_a_reconnect(klines: Any) -> None:
+    """404, nothing, an error, and rows without a number: the live candles come all the same."""
+    protocol = binance()
+    answers = protocol.rest
+
+    def rest(path: str, query: Mapping[str, Any]) -> Any:
+        return klines if path.endswith("klines") else answers(path, query)
+
+    async with serving(replace(protocol, rest=rest)) as venue:
+        source = live(venue)
+        async with telling(venue, lambda now, n: mini_tickers(now, {"BTCUSDT": 1.0}, n)), playing(source) as player:
+            await player.until(lambda player: len(player.batches) >= 2)
+            source._last_close = 0  # as after a long silence: history is asked for again
+            asked = len(venue.requests)
+            venue.cut()
+            await venue.until(lambda venue: len(venue.requests) > asked)
+            cut_at = player.batches[-1].close_time
+            await player.until(lambda player: player.batches[-1].close_time > cut_at + 1_000)
+    assert not any(batch.history for batch in player.batches)
+    assert not source.warming
 
 
 async def test_an_unknown_symbol_is_left_out_and_none_at_all_is_an_error() -> None:
