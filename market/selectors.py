@@ -1,6 +1,6 @@
 """Reads of market anomalies, sector maps and the stream cursor, and the queries that all anomalies share."""
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, TypeVar
 
@@ -21,6 +21,10 @@ from market.wire.sectors import BUILT_IN, SectorMap, built_in_map, known_base
 from market.wire.times import epoch_ms
 
 AnomalyT = TypeVar("AnomalyT", bound=Anomaly)
+# Rows that one search by payload looks at: a client's filter must not make the database read everything.
+MOST_SEARCHED: Final = 5_000
+_PAGE: Final = 500
+
 Place = tuple[datetime, str]  # (timestamp, id) of a row: where a page starts or ends
 
 
@@ -52,18 +56,32 @@ def changed_since(epoch: int, offset: int, *, until: int | None = None, limit: i
 
 
 def latest(
-    *, limit: int, types: Collection[str] = (), severities: Collection[str] = (), sectors: Collection[str] = ()
+    *,
+    limit: int,
+    types: Collection[str] = (),
+    severities: Collection[str] = (),
+    wanted: Callable[[bytes], bool] | None = None,
 ) -> list[tuple[int, bytes]]:
-    """(offset, payload) of the market anomalies that changed last, newest first. An empty collection matches all.
+    """(offset, payload) of the `limit` market anomalies that changed last, newest first. Empty collections match all.
 
-    `sectors` filters sector anomalies only; other types always match, as in a subscription.
+    `wanted` picks by payload what no column holds, among the newest `MOST_SEARCHED` of the types and severities.
     """
     found = newest(market_anomalies(), severities)
     if types:
         found = found.filter(type__in=types)
-    if sectors:
-        found = found.filter(Q(sector__in=sectors) | Q(sector=""))
-    return frames(found, limit)
+    if wanted is None:
+        return frames(found, limit)
+    picked: list[tuple[int, bytes]] = []
+    place: tuple[int, int] | None = None
+    for searched in range(0, MOST_SEARCHED, _PAGE):
+        page = changed_before(found, place).values_list("epoch", "offset", "payload")
+        rows = list(page[: min(_PAGE, MOST_SEARCHED - searched)])
+        frames_of_page = [(offset, payload.encode()) for _, offset, payload in rows]
+        picked += [frame for frame in frames_of_page if wanted(frame[1])]
+        if len(picked) >= limit or len(rows) < _PAGE:
+            break
+        place = rows[-1][:2]
+    return picked[:limit]
 
 
 def sector_map() -> SectorMap:
@@ -160,6 +178,14 @@ def newest(found: QuerySet[AnomalyT], severities: Collection[str]) -> QuerySet[A
     if severities:
         found = found.filter(severity__in=[Severity(name).rank for name in severities])
     return found.order_by("-epoch", "-offset")
+
+
+def changed_before(found: QuerySet[AnomalyT], place: tuple[int, int] | None) -> QuerySet[AnomalyT]:
+    """Those whose latest revision came before a place in the stream: (epoch, offset). None is the end."""
+    if place is None:
+        return found
+    epoch, offset = place
+    return found.filter(Q(epoch__lt=epoch) | Q(epoch=epoch, offset__lt=offset))
 
 
 def older(found: QuerySet[AnomalyT], than: Place | None) -> QuerySet[AnomalyT]:

@@ -1,6 +1,7 @@
 """What the hub reads from the store: the stream's head, what changed after a place in it, and the latest of a kind."""
 
 from collections.abc import AsyncIterator, Collection
+from functools import partial
 from typing import Final, NamedTuple, Protocol
 
 from channels.db import database_sync_to_async
@@ -34,7 +35,11 @@ class History(Protocol):
         """A page of what changed in (after, until], in stream order, and the offset up to which it is complete."""
 
     async def latest(self, wanted: Filter, count: int) -> list[Change]:
-        """The last `count` matching anomalies of each channel wanted, oldest first within the channel."""
+        """The last `count` matching anomalies of each channel wanted, oldest first within the channel.
+
+        With `symbols` or `sectors`, market anomalies are searched for among the newest
+        `market.selectors.MOST_SEARCHED` of the types and severities.
+        """
 
 
 async def replay(
@@ -93,12 +98,13 @@ class StoredHistory:
             )
             found += (Change(offset, Channel.ALERTS, payload) for offset, payload in reversed(rows))
         if Channel.MARKET in wanted.channels:
+            # Affected symbols, and the rule for sectors, are not columns.
+            by_payload = asked.symbols or asked.sectors
             rows = market.latest(
                 limit=count,
                 types=tuple(asked.types),
                 severities=tuple(asked.severities),
-                sectors=(),
+                wanted=partial(wanted.wants, Channel.MARKET) if by_payload else None,
             )
             found += (Change(offset, Channel.MARKET, payload) for offset, payload in reversed(rows))
-        # The filter has the last word: affected symbols and the rule for sectors are not columns.
         return [change for change in found if wanted.wants(change.channel, change.payload)]

@@ -37,7 +37,7 @@ def test_a_character_the_database_cannot_hold_does_not_stop_the_stream() -> None
     assert Row.objects.get().sector == "DeFi"
 
 
-def test_latest_filters_by_type_severity_and_sector() -> None:
+def test_latest_filters_by_type_severity_and_payload() -> None:
     store(
         [
             at(1, a_movement(severity=Severity.LOW)),
@@ -49,7 +49,7 @@ def test_latest_filters_by_type_severity_and_sector() -> None:
     assert [offset for offset, _ in selectors.latest(limit=9)] == [4, 3, 2, 1]
     assert [offset for offset, _ in selectors.latest(limit=9, types=["SECTOR_ANOMALY", "MARKET_STRESS"])] == [4, 3, 2]
     assert [offset for offset, _ in selectors.latest(limit=9, severities=["LOW"])] == [1]
-    assert [offset for offset, _ in selectors.latest(limit=9, sectors=["L1"])] == [4, 2, 1]
+    assert [offset for offset, _ in selectors.latest(limit=1, wanted=lambda payload: b"MARKET" in payload)] == [2]
 
 
 def test_the_head_moves_only_from_where_a_bridge_left_it() -> None:

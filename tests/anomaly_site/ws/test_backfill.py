@@ -4,6 +4,7 @@ import pytest
 from channels.db import database_sync_to_async
 
 import alerts.services
+import market.selectors
 import market.services
 from anomaly_site.ws import backfill as backfill_module
 from anomaly_site.ws.backfill import StoredHistory, replay
@@ -12,7 +13,7 @@ from market.selectors import stream_head
 from market.services import sequenced
 from market.wire.decoding import decode_alert, decode_market
 from market.wire.filters import CHANNELS, Channel, parse_filters
-from tests.anomaly_site.ws.world import EPOCH, NOW_MS, alert, sector, stress, synchronized
+from tests.anomaly_site.ws.world import EPOCH, NOW_MS, World, alert, sector, stress, synchronized
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -54,3 +55,48 @@ async def test_the_latest_follow_every_rule_of_the_filters() -> None:
     assert [change.offset for change in await StoredHistory().latest(wanted, 10)] == [1, 4, 5]
     nothing, _ = parse_filters({"severities": ["URGENT"]}, channels=[Channel.ALERTS])
     assert await StoredHistory().latest(nothing, 10) == []
+
+
+def a_mixed_past() -> list[bytes]:
+    """Old anomalies of one kind behind many newer ones of another."""
+    wanted = [sector(f"old{n}", name="DeFi", symbols=["UNIUSDT"]) for n in range(5)]
+    others = [sector(f"new{n}", name="Meme", symbols=["PEPEUSDT"], severity="HIGH") for n in range(20)]
+    return [*wanted, *others, alert("a1", symbol="UNIUSDT"), alert("a2"), stress("m1"), synchronized("m2")]
+
+
+@pytest.mark.parametrize("page", [3, 500])
+@pytest.mark.parametrize("count", [1, 5, 500])
+@pytest.mark.parametrize(
+    "filters",
+    [
+        {},
+        {"sectors": ["defi"]},
+        {"symbols": ["UNIUSDT"]},
+        {"symbols": ["UNIUSDT"], "types": ["SECTOR_ANOMALY"]},
+        {"sectors": ["DEFI"], "types": ["sector anomaly"], "severities": ["LOW"]},
+        {"sectors": ["L2"], "channels": ["market"]},
+    ],
+)
+async def test_a_snapshot_is_the_last_so_many_that_match(
+    filters: dict[str, list[str]], count: int, page: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The store brings what the world of the other tests brings."""
+    monkeypatch.setattr(market.selectors, "_PAGE", page)
+    past, world = a_mixed_past(), World()
+    await store(*past)
+    for payload in past:
+        await world.publish((Channel.ALERTS if b'"symbol"' in payload else Channel.MARKET, payload))
+    wanted, _ = parse_filters(filters, channels=CHANNELS)
+    expected = await world.latest(wanted, count)
+    assert await StoredHistory().latest(wanted, count) == expected
+    if filters.keys() <= {"sectors", "types"} and filters and count == 5:
+        assert len([change for change in expected if change.channel is Channel.MARKET]) == 5
+
+
+async def test_the_search_for_a_snapshot_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(market.selectors, "_PAGE", 4)
+    monkeypatch.setattr(market.selectors, "MOST_SEARCHED", 24)
+    await store(*a_mixed_past())
+    wanted, _ = parse_filters({"sectors": ["DeFi"], "types": ["SECTOR_ANOMALY"]}, channels=[Channel.MARKET])
+    found = await StoredHistory().latest(wanted, 500)
+    assert [change.offset for change in found] == [2, 3, 4, 5], "of 25 the newest 24 were looked at"
