@@ -5,6 +5,7 @@ import contextlib
 import logging
 import time
 import uuid
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Final
@@ -15,7 +16,7 @@ from msgspec import UNSET, UnsetType
 from nats.aio.client import Client
 
 from ingestion.sources import Source
-from ingestion.stream.background import background
+from ingestion.stream.background import background, unless_stopped
 from ingestion.stream.metrics import TICKS
 from ingestion.stream.nats import CANDLES, TRANSIENT, Publisher, has_jetstream
 from market.wire.messages import CandleBatch, Feed, FeedState, SourceKind, encode, interval_ms
@@ -38,21 +39,26 @@ async def run_ingest(source: Source, client: Client, stop: asyncio.Event) -> Non
     batches = source.batches()
     try:
         async with background("feed state", partial(_report, health, client, source.venue)):
-            async for batch in batches:
+            while (batch := await unless_stopped(stop, _next(batches))) is not None:
                 live = source.kind is SourceKind.LIVE and not source.warming
                 publisher.run = "" if live else run
                 await publisher.publish(batch)
                 health.took(batch)
                 if health.batches % (MAX_UNREAD // 5) == 0 and publisher.jetstream and not live:
                     await _wait_for_readers(client, stop)
-                if stop.is_set():
-                    return
+            if stop.is_set():
+                return
             health.ended = True
             logger.info("%s: ended after %d batches", source.describe(), health.batches)
             await stop.wait()
     finally:
         with contextlib.suppress(RuntimeError):
             await batches.aclose()  # type: ignore[attr-defined]
+
+
+async def _next(batches: AsyncIterator[CandleBatch]) -> CandleBatch | None:
+    """The next batch, None at the end."""
+    return await anext(batches, None)
 
 
 async def restart_candles(source: Source, client: Client) -> None:

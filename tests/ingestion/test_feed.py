@@ -1,11 +1,15 @@
 """What a feed says of itself, and what its silence does to the analysis."""
 
+import asyncio
 import time
+from collections.abc import AsyncIterator
 
 import pytest
+from nats.aio.client import Client
 
 from ingestion.analysis.analysis import Analysis
-from ingestion.feed import FeedHealth
+from ingestion.feed import FeedHealth, run_ingest
+from ingestion.sources import SourceError
 from ingestion.sources.live import LiveSource
 from ingestion.sources.simulated import SimulatedSource
 from ingestion.sources.venues import venue_named
@@ -79,6 +83,41 @@ def test_a_feed_that_stands_in_for_another_says_why() -> None:
     feed = FeedHealth(source, stale_after_s=15).feed(NOW)
     assert decode_feed(encode(feed)).reason == "binance cannot be reached"
     assert b"reason" not in encode(FeedHealth(SimulatedSource(symbols=1, seed=1), stale_after_s=15).feed(NOW))
+
+
+class Unreachable(SimulatedSource):
+    """A venue that never answers."""
+
+    ended = False
+
+    async def batches(self) -> AsyncIterator[CandleBatch]:
+        try:
+            await asyncio.Event().wait()
+            yield batch(NOW)
+        finally:
+            self.ended = True
+
+
+@pytest.mark.system
+async def test_a_feed_that_never_brought_a_candle_stops_when_asked(client: Client) -> None:
+    source, stop = Unreachable(symbols=1, seed=1), asyncio.Event()
+    subscription = await client.subscribe("feed.>")
+    running = asyncio.create_task(run_ingest(source, client, stop))
+    await subscription.next_msg(30)  # it runs
+    stop.set()
+    await asyncio.wait_for(running, 30)
+    assert source.ended
+
+
+@pytest.mark.system
+async def test_what_a_source_fails_with_ends_its_feed(client: Client) -> None:
+    class Failing(SimulatedSource):
+        async def batches(self) -> AsyncIterator[CandleBatch]:
+            yield batch(NOW)
+            raise SourceError("it has nothing")
+
+    with pytest.raises(SourceError, match="it has nothing"):
+        await run_ingest(Failing(symbols=1, seed=1), client, asyncio.Event())
 
 
 def analysed(analysis: Analysis, batches: list[CandleBatch]) -> list[Anomaly]:

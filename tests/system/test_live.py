@@ -163,6 +163,17 @@ async def test_a_live_venue_is_recorded_with_its_frames(system: System, tmp_path
     assert [frame for frame in frames if "e" in frame] == sent
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_ingestion_of_a_venue_that_cannot_be_reached_stops_when_asked(system: System, number: signal.Signals) -> None:
+    system.env["VENUE_URLS"] = "binance=http://127.0.0.1:9"
+    up = system.up("--only", "nats,web")
+    ingest = system.start("ingest", "--source", "live")
+    ingest.wait_for("connecting again in")
+    assert ingest.stop(number) == 0, ingest.output
+    assert "Traceback" not in ingest.output
+    assert up.stop() == 0
+
+
 def test_two_venues_do_not_fit_in_one_recording(system: System, tmp_path: Path) -> None:
     done = system.run("record", "--out", str(tmp_path / "a.parquet"), "--venue", "binance,kraken")
     assert done.returncode != 0
