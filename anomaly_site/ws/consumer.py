@@ -39,6 +39,7 @@ logger = logging.getLogger(__name__)
 # This many refused requests in a row are no accident.
 MAX_ERRORS_IN_A_ROW: Final = 50
 _READY_TIMEOUT_S: Final = 5.0
+_UNREACHABLE: Final = "the history cannot be reached; try again"
 
 
 class StreamConsumer(AsyncConsumer):
@@ -137,9 +138,7 @@ class StreamConsumer(AsyncConsumer):
         try:
             await asyncio.wait_for(self.hub.ready.wait(), _READY_TIMEOUT_S)
         except TimeoutError:
-            raise ProtocolError(
-                ErrorCode.UNAVAILABLE, "the history cannot be reached; try again", request_id=request.id
-            ) from None
+            raise ProtocolError(ErrorCode.UNAVAILABLE, _UNREACHABLE, request_id=request.id) from None
 
     def _compile(self, request: Request) -> tuple[Filter, list[str]]:
         channels: Iterable[str] = self.default_channels
@@ -162,7 +161,7 @@ class StreamConsumer(AsyncConsumer):
             # The cursor of a server on which nothing had ever happened: everything has happened since.
             since = Cursor(self.hub.cursor.epoch, 0)
         if since is not None:
-            recovered = await self._can_resume(since)
+            recovered = await self._can_resume(since, request)
             if not recovered:
                 warnings.append("since is not of this stream or too long ago: what was missed cannot be told")
         hub.unsubscribe(client)
@@ -190,13 +189,18 @@ class StreamConsumer(AsyncConsumer):
         if Channel.MARKET in wanted.channels:
             client.say(*(live.frame for live in hub.live.values()))
 
-    async def _can_resume(self, since: Cursor) -> bool:
-        if since.epoch == self.hub.cursor.epoch and since.offset > self.hub.cursor.offset:
-            # Another server of ours may be ahead of this one.
-            await self.hub.catch_up()
-        if since.epoch != self.hub.cursor.epoch or since.offset > self.hub.cursor.offset:
-            return False
-        return await self.hub.history.reaches(since)
+    async def _can_resume(self, since: Cursor, request: Request) -> bool:
+        """Whether the store has everything after `since`. Raises `ProtocolError` when it cannot be asked."""
+        try:
+            if since.epoch == self.hub.cursor.epoch and since.offset > self.hub.cursor.offset:
+                # Another server of ours may be ahead of this one.
+                await self.hub.catch_up()
+            if since.epoch != self.hub.cursor.epoch or since.offset > self.hub.cursor.offset:
+                return False
+            return await self.hub.history.reaches(since)
+        except Exception:
+            logger.exception("The store could not be asked for %s; the client is sent away", since)
+            raise ProtocolError(ErrorCode.UNAVAILABLE, _UNREACHABLE, request_id=request.id) from None
 
     async def _tell_changes(self, since: Cursor, wanted: Filter) -> None:
         """Everything from `since` on, then live. Live frames wait for the last page only, however long the past."""

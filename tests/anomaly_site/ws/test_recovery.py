@@ -214,6 +214,22 @@ async def test_without_its_history_a_client_is_sent_away(connect: Connect, world
     assert (await socket.receive_output())["code"] == 1012
 
 
+@pytest.mark.parametrize(("method", "offset"), [("reaches", 0), ("head", 9)])
+async def test_without_a_store_to_ask_whether_since_can_be_resumed_a_client_is_sent_away(
+    method: str, offset: int, connect: Connect, world: World, monkeypatch: Any
+) -> None:
+    async def fail(*args: Any) -> None:
+        raise OSError("the database is gone")
+
+    await world.publish((ALERTS, alert("a1")))
+    socket = await connect(subscribe={})
+    monkeypatch.setattr(world, method, fail)
+    await socket.send_json_to({"type": "subscribe", "id": 7, "since": {"epoch": EPOCH, "offset": offset}})
+    answer = (await receive_until(socket, "error"))[-1]
+    assert (answer["code"], answer["id"]) == ("unavailable", 7)
+    assert (await socket.receive_output())["code"] == CloseCode.RESTART
+
+
 async def test_while_the_store_cannot_be_reached_nobody_is_kept_waiting(
     connect: Connect, hub: Hub, monkeypatch: Any
 ) -> None:
