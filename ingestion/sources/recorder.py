@@ -5,6 +5,7 @@ import contextlib
 import gzip
 import itertools
 import json
+import logging
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,6 +17,8 @@ import pyarrow.parquet
 from ingestion.sources import Source, SourceError
 from ingestion.stream.background import unless_stopped
 from market.wire.messages import CandleBatch, interval_ms
+
+logger = logging.getLogger(__name__)
 
 SCHEMA: Final = pa.schema(
     [("ts", pa.timestamp("ms", "UTC")), ("symbol", pa.string())]
@@ -40,10 +43,8 @@ class Recorder:
         self._hour = -1
         self._columns: dict[str, list[Any]] = {name: [] for name in SCHEMA.names}
         self.rows = 0
-        try:
+        with _written("--out", out):
             (out if self._folder else out.parent).mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise SourceError(f"{out}: {error.strerror}") from error
         if out.is_file():
             raise SourceError(f"{out} is there already: a recording is never overwritten")
 
@@ -54,6 +55,7 @@ class Recorder:
         self._finish()
 
     def add(self, batch: CandleBatch) -> None:
+        """Raises `SourceError` when the recording cannot be written."""
         open_ms = batch.close_time - interval_ms(batch.interval)
         if self._folder and open_ms // _HOUR_MS != self._hour:
             self._finish()
@@ -72,9 +74,10 @@ class Recorder:
         if not self._columns["ts"]:
             return
         table = pa.table(self._columns, schema=SCHEMA)
-        if self._writer is None:
-            self._writer = pyarrow.parquet.ParquetWriter(self._path(), SCHEMA, compression="zstd")
-        self._writer.write_table(table)
+        with _written("--out", self._out):
+            if self._writer is None:
+                self._writer = pyarrow.parquet.ParquetWriter(self._path(), SCHEMA, compression="zstd")
+            self._writer.write_table(table)
         self._columns = {name: [] for name in SCHEMA.names}
 
     def _path(self) -> Path:
@@ -87,8 +90,9 @@ class Recorder:
     def _finish(self) -> None:
         self._write()
         if self._writer is not None:
-            self._writer.close()
-            self._writer = None
+            writer, self._writer = self._writer, None
+            with _written("--out", self._out):
+                writer.close()
 
 
 async def record(source: Source, recorder: Recorder, stop: asyncio.Event, within_s: float | None = None) -> None:
@@ -105,13 +109,42 @@ async def record(source: Source, recorder: Recorder, stop: asyncio.Event, within
 
 @contextlib.contextmanager
 def raw_frames(path: Path | None) -> Iterator[Callable[[str], None] | None]:
-    """Where raw frames go: a function that writes one a line, with the time it came (epoch s); None without `path`."""
+    """Where raw frames go: a function that writes one a line, with the time it came (epoch s); None without `path`.
+
+    Raises `SourceError` when the file cannot be written: at the start, else at the end of the block, for within it the
+    candles are recorded all the same.
+    """
     if path is None:
         yield None
         return
-    with gzip.open(path, "at", encoding="utf-8") as file:
+    failures: list[OSError] = []
+    with _written("--raw", path):
+        file = gzip.open(path, "at", encoding="utf-8")  # noqa: SIM115
 
-        def write(frame: str) -> None:
-            file.write(json.dumps({"ts": time.time(), "t": "recv", "data": frame}) + "\n")
+    def write(frame: str) -> None:
+        if not failures:
+            try:
+                file.write(json.dumps({"ts": time.time(), "t": "recv", "data": frame}) + "\n")
+            except OSError as error:
+                failures.append(error)
+                logger.error("--raw %s cannot be written (%s); frames are not kept any more", path, error.strerror)
 
+    try:
         yield write
+    finally:
+        try:
+            file.close()
+        except OSError as error:
+            failures.append(error)
+    with _written("--raw", path):
+        if failures:
+            raise failures[0]
+
+
+@contextlib.contextmanager
+def _written(option: str, path: Path) -> Iterator[None]:
+    """Raises `SourceError` that names the option and the path when the file cannot be written."""
+    try:
+        yield
+    except OSError as error:
+        raise SourceError(f"{option} {path} cannot be written: {error.strerror or error}") from error

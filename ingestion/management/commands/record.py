@@ -39,8 +39,6 @@ class Command(BaseCommand):
                     run_in_loop(run())
         except SourceError as error:
             raise CommandError(str(error)) from None
-        except OSError as error:
-            raise CommandError(f"{options['out']}: {error.strerror or error}") from None
         self.stdout.write(f"{recorder.rows:,} candles in {options['out']}")
 
 
