@@ -245,9 +245,11 @@ async def _prune(store: CandleStore) -> None:
     while True:
         try:
             deleted = await _in_thread(store.prune)(time.time_ns() // 1_000_000)
-            logger.debug("%s: %d candle(s) were past their time", store.name, deleted)
-        except StoreUnavailable as error:
-            logger.warning("%s: could not delete what is past its time: %s", store.name, error)
+            logger.debug("%s: deleted %d old candle(s)", store.name, deleted)
+        except (StoreUnavailable, StoreRefused) as error:
+            logger.warning(
+                "%s: old candles were not deleted, trying again in %g s: %s", store.name, PRUNE_EVERY_S, error
+            )
         await asyncio.sleep(PRUNE_EVERY_S)
 
 

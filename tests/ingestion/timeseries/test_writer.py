@@ -14,7 +14,7 @@ from ingestion.stream.nats import CANDLES, Publisher
 from ingestion.timeseries import writer
 from ingestion.timeseries.influx.candles import InfluxCandles
 from ingestion.timeseries.influx.client import InfluxServer
-from ingestion.timeseries.store import CandleStore, StoreRefused
+from ingestion.timeseries.store import CandleStore, StoreRefused, StoreUnavailable
 from ingestion.timeseries.table import TableStore
 from ingestion.timeseries.writer import CandleSink, StreamWriter
 from tests.influx import influxdb
@@ -140,6 +140,31 @@ async def test_nonsense_stops_nothing(client: Client) -> None:
         await publish(publisher, 1, 2)
         await until(lambda: role.counters.written >= 4)
     assert await closes(store) == [1, 2]
+
+
+@pytest.mark.parametrize("error", [StoreRefused, StoreUnavailable])
+async def test_retention_goes_on_whatever_the_store_answers(
+    error: type[Exception], client: Client, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    calls: list[int] = []
+
+    def prune(store: TableStore, now_ms: int) -> int:
+        calls.append(now_ms)
+        if len(calls) == 1:
+            raise error("not this time")
+        return 0
+
+    monkeypatch.setattr(TableStore, "prune", prune)
+    monkeypatch.setattr(writer, "PRUNE_EVERY_S", 0.01)
+    stop = asyncio.Event()
+    running = asyncio.create_task(writer.run_history(client, stop))
+    try:
+        await until(lambda: len(calls) >= 3)
+    finally:
+        stop.set()
+        await running
+    lines = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert lines == ["table: old candles were not deleted, trying again in 0.01 s: not this time"]
 
 
 async def test_what_the_store_refuses_is_counted_and_left_behind(client: Client) -> None:
