@@ -4,7 +4,12 @@
 import os
 import sys
 
+# Commands that run until a signal. They need uvloop, signals in the event loop and file locks, which Windows lacks.
+LONG_RUNNING = {"up", "ingest", "analyze", "nats_bridge", "history", "record"}
+
 if __name__ == "__main__":
+    if sys.platform == "win32" and LONG_RUNNING.intersection(sys.argv[1:2]):
+        sys.exit(f"`manage.py {sys.argv[1]}` needs Linux or macOS; on Windows, run it in WSL 2.")
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "anomaly_site.settings")
     try:
         from django.core.exceptions import ImproperlyConfigured

@@ -3,11 +3,11 @@
 import asyncio
 import contextlib
 import signal
-import sys
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from typing import Final
 
 import prometheus_client
+import uvloop
 from django.core.management.base import CommandParser
 from nats.aio.client import Client
 
@@ -24,12 +24,7 @@ FATAL: Final = (NatsUnavailable, MetricsUnavailable)
 
 
 def run_in_loop(main: Coroutine[None, None, None]) -> None:
-    """`asyncio.run` on uvloop where there is one."""
-    if sys.platform == "win32":
-        asyncio.run(main)
-        return
-    import uvloop
-
+    """`asyncio.run` on uvloop."""
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(main)
 

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from manage import LONG_RUNNING
+
 MANAGE = Path(__file__).parent.parent / "manage.py"
 
 
@@ -35,3 +37,37 @@ def test_says_what_to_do_about(tmp_path: Path, variable: str, value: str, why: s
     assert what_to_do in told
     assert "Traceback" not in told
     assert "Traceback" in explain("--traceback")
+
+
+# What is not there on Windows; Django is not looked for before the platform is.
+ON_WINDOWS = """
+import runpy, sys
+sys.platform = "win32"
+sys.modules.update(dict.fromkeys(("fcntl", "uvloop", "django")))
+sys.argv = ["manage.py", *sys.argv[1:]]
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+
+
+def on_windows(*arguments: str) -> str:
+    command = [sys.executable, "-c", ON_WINDOWS, *arguments]
+    done = subprocess.run(command, cwd=MANAGE.parent, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1
+    return done.stderr.strip()
+
+
+@pytest.mark.parametrize("command", sorted(LONG_RUNNING))
+def test_on_windows_long_running_commands_are_refused_with_a_sentence(command: str) -> None:
+    assert on_windows(command) == f"`manage.py {command}` needs Linux or macOS; on Windows, run it in WSL 2."
+
+
+def test_on_windows_other_commands_are_not_refused() -> None:
+    assert on_windows("migrate").startswith("Django is not installed here.")
+    assert on_windows().startswith("Django is not installed here.")
+
+
+def test_every_command_that_needs_the_loop_of_a_daemon_is_long_running() -> None:
+    commands = [
+        path for app in ("anomaly_site", "ingestion") for path in MANAGE.parent.glob(f"{app}/management/*/*.py")
+    ]
+    assert {path.stem for path in commands if "run_in_loop" in path.read_text()} == LONG_RUNNING
