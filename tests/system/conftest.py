@@ -170,6 +170,7 @@ def quiet(migrated: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
         explained = [msgspec.structs.replace(alert, incident=market[0].id) for alert in alerts[10:16]]
         publish(installation, [*alerts[:10], *explained, *alerts[16:], *market])
         wait_until(lambda: len(stored(installation)) == 40, what="forty stored alerts")
+        wait_until(lambda: len(installation.get("/market")["results"]) == len(market), what="the market anomalies")
         yield installation
 
 
@@ -203,3 +204,43 @@ def wait_until(condition: Callable[[], bool], seconds: float = PATIENCE_S, what:
     while not condition():
         assert time.monotonic() < deadline, f"{what} did not come true in {seconds} s"
         time.sleep(0.1)
+
+
+Status = dict[str, Any]
+
+
+def wait_for_status(system: System, enough: Callable[[Status], Any], what: str) -> Status:
+    """The first `/status` of after this call that is enough.
+
+    On a busy machine a status has gaps: a role without a place yet, NATS that did not answer in time. So `enough` looks
+    with `get`, and nothing is read from a status that it has not seen.
+    """
+    begun_ms = time.time() * 1_000
+    seen: Status = {}
+
+    def came() -> bool:
+        nonlocal seen
+        seen = system.get("/status")
+        return bool(seen["timestamp"] >= begun_ms and enough(seen))
+
+    try:
+        wait_until(came, what=what)
+    except AssertionError as error:
+        raise AssertionError(f"{error}: {json.dumps(seen, indent=2)}") from None
+    return seen
+
+
+def offset_of(status: Status, role: str) -> int:
+    """The place of a role in its stream; 0 while it has none."""
+    offset: int = status["lag"].get(role, {}).get("offset", 0)
+    return offset
+
+
+def wait_for_reader(system: System, role: str, offset: int = 0) -> None:
+    """Until a role has come to `offset`, and to the end of its stream as it was at some moment after this call."""
+
+    def through(status: Status) -> bool:
+        lag = status["lag"].get(role)
+        return lag is not None and lag["offset"] >= offset and lag["behind"] == 0
+
+    wait_for_status(system, through, f"{role} at the end of its stream")

@@ -16,11 +16,12 @@ import pytest
 from ingestion.analysis import snapshot
 from market.wire.sectors import built_in_map
 from tests.market.recordings import START_MS, Returns, recording
-from tests.system.conftest import System, wait_until
+from tests.system.conftest import System, offset_of, wait_for_reader, wait_until
 
 pytestmark = pytest.mark.system
 
 CANDLES = 860
+CRASH = 627
 MEMES, OTHERS = 10, 30
 
 
@@ -50,6 +51,15 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
         columns[name] = [value for batch in batches for value in getattr(batch, name)]
     path = tmp_path_factory.mktemp("recording") / "market.parquet"
     pyarrow.parquet.write_table(pa.table(columns), path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def crash(file: Path) -> Path:
+    """The recording up to the middle of its crash: what is open then stays open, for no candle follows."""
+    whole = pyarrow.parquet.read_table(file)
+    path = file.with_name("crash.parquet")
+    pyarrow.parquet.write_table(whole.slice(0, CRASH * (MEMES + OTHERS)), path)
     return path
 
 
@@ -83,11 +93,8 @@ async def published(system: System) -> list[dict[str, Any]]:
 def wait_for_the_end(system: System) -> None:
     """Until every batch was analysed and everything found is stored."""
 
-    def through() -> bool:
-        lag = system.get("/status")["lag"]
-        return bool(lag["analyze"]["offset"] >= CANDLES and lag["bridge"]["behind"] == 0)
-
-    wait_until(through, what="the end of the recording")
+    wait_for_reader(system, "analyze", CANDLES)
+    wait_for_reader(system, "bridge")
 
 
 def assert_stored(system: System, found: list[dict[str, Any]]) -> None:
@@ -114,18 +121,27 @@ async def test_an_analysis_killed_in_the_middle_goes_on_as_if_nothing_had_been(s
     system.up("--only", "nats,bridge,web")
     analyze = system.start("analyze")
     system.start("ingest", "--source", "replay", "--file", str(file), "--speed", "6000")
-    killed_at = 0
-    for kill in range(3):
-        while True:
-            saved = snapshot.read(system.data_dir / "analysis.state")
-            if saved is not None and saved.open and saved.offset > killed_at + 80:
-                killed_at = saved.offset
-                break
-            assert analyze.process.poll() is None, analyze.output
+    killed_at = kills = 0
+
+    def time_to_kill() -> bool:
+        assert analyze.process.poll() is None, analyze.output
+        saved = snapshot.read(system.data_dir / "analysis.state")
+        return saved is not None and bool(saved.open) and saved.offset > killed_at + 80
+
+    def at_the_end() -> bool:
+        return offset_of(system.get("/status"), "analyze") >= CANDLES
+
+    while kills < 3 and not at_the_end():
+        wait_until(lambda: time_to_kill() or at_the_end(), what="something open, or the end")
         analyze.stop(signal.SIGKILL)
+        saved = snapshot.read(system.data_dir / "analysis.state")  # maybe a later one than was seen
+        assert saved is not None
+        killed_at = saved.offset
+        kills += bool(saved.open)
         analyze = system.start("analyze")
         went_on = analyze.wait_for(r"(\d+) engine\(s\) go on, (\d+) anomalies are open")
-        assert int(went_on[2]) > 0, f"kill {kill} came while nothing was open"
+        assert int(went_on[2]) == len(saved.open)
+    assert kills, "every kill came while nothing was open"
     wait_for_the_end(system)
     assert await published(system) == expected
     assert_stored(system, expected)
@@ -133,23 +149,23 @@ async def test_an_analysis_killed_in_the_middle_goes_on_as_if_nothing_had_been(s
     assert "warms up again" not in analyze.output
 
 
-async def test_what_a_killed_one_left_open_ends_though_nothing_was_saved(system: System, file: Path) -> None:
+async def test_what_a_killed_one_left_open_ends_though_nothing_was_saved(system: System, crash: Path) -> None:
     system.env["ANALYSIS_SAVE_EVERY"] = "1h"
     system.up("--only", "nats,bridge,web")
     analyze = system.start("analyze")
-    ingest = system.start("ingest", "--source", "replay", "--file", str(file), "--speed", "6000")
+    system.start("ingest", "--source", "replay", "--file", str(crash), "--speed", "max")
 
     def left_open() -> list[tuple[str, ...]]:
         tables = ("alerts_alert", "market_marketanomaly")
         return [row for table in tables for row in system.rows(f"SELECT id FROM {table} WHERE state <> 'CLOSED'")]
 
-    wait_until(lambda: len(left_open()) > 5, what="a crash")
-    ingest.stop()
+    wait_for_reader(system, "analyze", CRASH)
     analyze.stop(signal.SIGKILL)
     assert not (system.data_dir / "analysis.state").exists()
-    wait_until(lambda: system.get("/status")["lag"]["bridge"]["behind"] == 0, what="all that was published")
-    assert left_open()
+    wait_for_reader(system, "bridge")
+    open_at_the_end = len(left_open())
+    assert open_at_the_end > 5
     analyze = system.start("analyze")
     ended = analyze.wait_for(r"Closing (\d+) anomalies that were open")
-    assert int(ended[1]) > 0
+    assert int(ended[1]) == open_at_the_end
     wait_until(lambda: not left_open(), what="the end of everything")

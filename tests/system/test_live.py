@@ -18,7 +18,7 @@ from ingestion.sources.recording import load_recording
 from tests.ingestion.sources.venues.binance import agg_trade, binance, mini_tickers
 from tests.ingestion.sources.venues.others import bybit
 from tests.ingestion.sources.venues.server import FakeVenue, serving
-from tests.system.conftest import System, receive_until, wait_until
+from tests.system.conftest import System, receive_until, wait_for_status, wait_until
 
 pytestmark = pytest.mark.system
 
@@ -119,8 +119,13 @@ async def test_the_same_symbol_on_two_venues(system: System) -> None:
         other.refusing = True
         other.cut()
         one_stale = both | {"bybit": "stale"}
-        await asyncio.to_thread(wait_until, lambda: states() == one_stale, 60, "one stale feed")
-        assert (await asyncio.to_thread(system.get, "/readyz"))["feed"] == "ok"
+
+        def ready_with_one_stale() -> bool:
+            with contextlib.suppress(urllib.error.HTTPError):  # a busy machine may be late with the other, too
+                return states() == one_stale and system.get("/readyz")["feed"] == "ok"
+            return False
+
+        await asyncio.to_thread(wait_until, ready_with_one_stale, what="ready with one stale feed")
         trading.cancel()
         assert await asyncio.to_thread(up.stop, signal.SIGINT) == 0, up.output
         assert "Traceback" not in up.output
@@ -136,8 +141,8 @@ async def test_without_a_venue_the_simulated_market_plays_and_says_so(system: Sy
         frames = await receive_until(client, lambda seen: any(frame["type"] == "feed" for frame in seen))
     feed = next(frame for frame in frames if frame["type"] == "feed")["data"]
     assert (feed["source"], feed["reason"]) == ("simulated", "binance cannot be reached")
-    status = await asyncio.to_thread(system.get, "/status")
-    assert "Prices come from the simulated market, because binance cannot be reached." in status["problems"]
+    because = "Prices come from the simulated market, because binance cannot be reached."
+    await asyncio.to_thread(wait_for_status, system, lambda status: because in status["problems"], "the reason")
     assert await asyncio.to_thread(up.stop, signal.SIGINT) == 0
 
 
@@ -160,7 +165,9 @@ async def test_a_live_venue_is_recorded_with_its_frames(system: System, tmp_path
         assert one.volume == [0.5 * len(within)]
     with gzip.open(raw, "rt") as file:
         frames = [json.loads(json.loads(line)["data"]) for line in file]
-    assert [frame for frame in frames if "e" in frame] == sent
+    kept = [frame for frame in frames if "e" in frame]
+    assert kept == sent[: len(kept)], "the very last ones may have been under way"
+    assert {tick["T"] for tick in sent if tick["T"] < one.close_time} <= {tick["T"] for tick in kept}
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -9,35 +9,48 @@ import urllib.request
 import pytest
 
 from tests.market.coingecko_server import CoinGeckoServer, running, status
-from tests.system.conftest import System, wait_until
+from tests.system import PATIENCE_S
+from tests.system.conftest import Status, System, offset_of, wait_for_status, wait_until
 
 pytestmark = pytest.mark.system
 
 
 def test_status_tells_how_every_part_is_doing(system: System) -> None:
     up = system.up("--source", "simulated", "--seed", "7")
-    wait_until(lambda: not system.get("/status")["problems"], what="a status without problems")
-    wait_until(lambda: system.get("/status")["rates"]["candle_batches"], what="a rate of candle batches")
-    wait_until(lambda: system.get("/status")["lag"]["bridge"]["offset"] > 0, what="an anomaly that is stored")
-    found = system.get("/status")
+
+    def complete(status: Status) -> bool:
+        """Nothing to complain of, candles that flow, and an anomaly that is stored."""
+        flows = bool(status["rates"].get("candle_batches"))
+        return not status["problems"] and flows and bool(offset_of(status, "analyze") and offset_of(status, "bridge"))
+
+    found = wait_for_status(system, complete, "a complete status without problems")
     assert found["source"] == "simulated"
     assert found["feeds"][0]["venue"] == "simulated"
-    assert {"analyze", "bridge"} <= set(found["lag"])
     assert found["streams"]["CANDLES"]["messages"] > 0
     assert found["sectors"]["source"] == "built-in"
     assert re.fullmatch(r"2\.\d+\.\d+", found["versions"]["nats_server"])
 
-    with urllib.request.urlopen(f"{system.url}/metrics", timeout=10) as answer:
-        metrics = answer.read().decode()
-    for name in (
+    names = {
         'anomalies_published_total{kind="candles"}',
         "anomalies_analysis_seconds_count",
         'anomalies_stored_total{channel="alerts"}',
         'anomalies_feed_symbols{source="simulated",venue="simulated"}',
         'anomalies_lag_messages{role="analyze"}',
         "anomalies_hub_messages_total",
-    ):
-        assert re.search(rf"^{re.escape(name)} \d", metrics, re.MULTILINE), name
+    }
+    missing = names
+
+    def all_there() -> bool:
+        nonlocal missing
+        with urllib.request.urlopen(f"{system.url}/metrics", timeout=PATIENCE_S) as answer:
+            metrics = answer.read().decode()
+        missing = {name for name in names if not re.search(rf"^{re.escape(name)} \d", metrics, re.MULTILINE)}
+        return not missing
+
+    try:
+        wait_until(all_there, what="every metric")
+    except AssertionError as error:
+        raise AssertionError(f"{error}: {missing}") from None
     watched = system.run("watch", "--url", f"{system.url.replace('http', 'ws')}/ws", "--count", "1")
     assert watched.returncode == 0, watched.stderr
     assert up.stop(signal.SIGINT) == 0, up.output
@@ -72,7 +85,10 @@ def test_sectors_are_refreshed_by_themselves(system: System) -> None:
         wait_until(lambda: system.get("/sectors")["map"]["source"] == "coingecko", what="a fetched map")
         [pepe] = system.get("/symbols?symbols=PEPEUSDT")["results"]
         assert (pepe["sectors"], pepe["source"], pepe["market_cap_rank"]) == (["Meme"], "coingecko", 30)
-        version = system.get("/status")["sectors"]["version"]
+        known = wait_for_status(
+            system, lambda status: (status["sectors"] or {}).get("source") == "coingecko", "the map"
+        )
+        version = known["sectors"]["version"]
         up.wait_for(rf"Sectors: {version}, \d+ coins, 0 overrides")  # the analysis took it
         assert up.stop(signal.SIGINT) == 0, up.output
 

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import json
 import re
 import subprocess
 import sys
@@ -104,9 +103,8 @@ async def test_the_session_is_one(system: System) -> None:
     async with system.ws() as socket:
         for text, answer in zip(requests[:2], ["subscribed", "filters_updated"], strict=True):
             await socket.send(text)
-            while (frame := json.loads(await socket.recv()))["type"] != answer:
-                pass
-            assert frame["warnings"] == []
+            frames = await receive_until(socket, lambda seen: bool(seen) and seen[-1]["type"] == answer)  # noqa: B023
+            assert frames[-1]["warnings"] == []
     async with system.ws() as socket:
         await socket.send(re.sub(r'"since":\{.*?\}', f'"since":{{"epoch":{cursor["epoch"]},"offset":0}}', requests[2]))
         frames = await receive_until(socket, lambda seen: any(frame["type"] == "heartbeat" for frame in seen))

@@ -6,6 +6,7 @@ import pytest
 from rich.console import Console
 
 from anomaly_site.cli.probe import Probe, ProbeFailed
+from tests.system import PATIENCE_S
 from tests.system.conftest import System
 
 pytestmark = pytest.mark.system
@@ -15,9 +16,10 @@ def test_what_the_publishers_publish_the_probes_see(system: System) -> None:
     system.up("--only", "nats,bridge,web")
     url = system.url.replace("http", "ws", 1) + "/ws"
 
-    market = system.start("test_market_websocket", "--url", url, "--count", "12", "--seconds", "60")
+    patience = ("--seconds", f"{PATIENCE_S:.0f}")
+    market = system.start("test_market_websocket", "--url", url, "--count", "12", *patience)
     alerts = system.start(
-        "test_channel_websocket", "--url", url, "--count", "3", "--seconds", "60", "--severities", "LOW,MEDIUM"
+        "test_channel_websocket", "--url", url, "--count", "3", *patience, "--severities", "LOW,MEDIUM"
     )
     for probe in (market, alerts):
         probe.wait_for("Subscribed")
@@ -32,7 +34,7 @@ def test_what_the_publishers_publish_the_probes_see(system: System) -> None:
         assert system.nats_url in done.stdout
 
     for probe in (market, alerts):
-        assert probe.process.wait(60) == 0, probe.output
+        assert probe.process.wait(PATIENCE_S) == 0, probe.output
     market.wait_for("closed, revision 3")
     assert "HIGH" not in alerts.output
     assert "out of order" not in market.output + alerts.output
