@@ -15,7 +15,7 @@ from nats.aio.subscription import Subscription
 from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
 
 from ingestion.stream.backoff import backoff
-from ingestion.stream.metrics import READER_DROPPED
+from ingestion.stream.metrics import READER_DROPPED, READER_INTERRUPTIONS
 from ingestion.stream.nats import TRANSIENT, ensure_streams, epoch_ms, has_jetstream, stream_epoch
 
 logger = logging.getLogger(__name__)
@@ -76,6 +76,7 @@ class StreamReader:
         except (*TRANSIENT, nats.errors.Error, ConsumerLost) as error:
             await self.close()
             delay = next(self._retries)
+            READER_INTERRUPTIONS.labels(self._stream).inc()
             logger.warning("%s: reading interrupted (%s); again in %.1f s", self._stream, error, delay)
             await asyncio.sleep(delay)
             return []

@@ -7,6 +7,7 @@ from pathlib import Path
 import nats
 import pytest
 from nats.aio.client import Client
+from prometheus_client import REGISTRY
 
 from ingestion.stream.nats import (
     ANOMALIES,
@@ -19,7 +20,7 @@ from ingestion.stream.nats import (
     subject,
 )
 from ingestion.stream.nats_server import NatsServer, NatsServerError
-from ingestion.stream.reader import Received, StreamReader, SubjectReader
+from ingestion.stream.reader import ConsumerLost, Received, StreamReader, SubjectReader
 from market.wire.decoding import decode_alert
 from market.wire.messages import Alert, CandleBatch
 
@@ -174,3 +175,14 @@ async def test_the_server_keeps_its_port_when_it_is_started_again(
                 continue
     await client.close()
     assert nats_server.url == url
+
+
+async def test_an_interruption_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def lost(reader: StreamReader) -> None:
+        raise ConsumerLost("for a test")
+
+    monkeypatch.setattr(StreamReader, "_open", lost)
+    labels = {"stream": "CANDLES"}
+    before = REGISTRY.get_sample_value("anomalies_reader_interruptions_total", labels) or 0.0
+    assert await StreamReader(Client(), CANDLES).fetch(1) == []
+    assert REGISTRY.get_sample_value("anomalies_reader_interruptions_total", labels) == before + 1
