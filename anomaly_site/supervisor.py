@@ -39,10 +39,10 @@ class Role(StrEnum):
 
 RoleRunner = Callable[[asyncio.Event], Awaitable[None]]
 
-# How long a role may take to finish the piece in hand.
+# How long a role may take to finish its current work.
 _STOP_S: Final = 5
 
-# What cannot be mended by trying again: the user is told in one sentence.
+# Errors that trying again does not mend; their text is for the user.
 FATAL: Final = (SourceError, NatsServerError, NatsUnavailable)
 
 
@@ -84,7 +84,7 @@ async def run(plan: Plan) -> None:
 
 @contextlib.asynccontextmanager
 async def _nats(plan: Plan) -> AsyncIterator[str]:
-    """Where NATS answers: `NATS_URL`, else a server of our own when the plan has that role."""
+    """The URL of NATS: `NATS_URL`, or with the role `nats` and no answer there, of a server started here."""
     if Role.NATS not in plan.roles:
         yield server_url()
     elif settings.NATS_URL and await _answers(settings.NATS_URL):
@@ -92,7 +92,7 @@ async def _nats(plan: Plan) -> AsyncIterator[str]:
         yield settings.NATS_URL
     else:
         if settings.NATS_URL:
-            logger.warning("NATS_URL=%s does not answer; running a server of our own.", settings.NATS_URL)
+            logger.warning("NATS_URL=%s does not answer; starting a local nats-server instead", settings.NATS_URL)
         async with NatsServer.running(settings.DATA_DIR) as server:
             plan.announce(f"NATS with JetStream: {server.url}")
             yield server.url
@@ -136,7 +136,7 @@ async def _data_path(plan: Plan, client: Client) -> list[tuple[Role, RoleRunner]
 
 @contextlib.asynccontextmanager
 async def _running(role: Role, run_role: RoleRunner, stop_all: asyncio.Event) -> AsyncIterator[None]:
-    """A role for the length of a block. One that fails by a mistake of ours is started again; a fatal one ends all."""
+    """Run a role for the length of a block. It is restarted when it fails; one of `FATAL` stops the whole system."""
     stop = asyncio.Event()
 
     async def run_until_stopped() -> None:

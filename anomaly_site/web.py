@@ -24,18 +24,18 @@ from ingestion.stream.background import background
 
 logger = logging.getLogger(__name__)
 
-# How long a web process may take to part with its clients; uvicorn and the hub give up before that.
+# How long a web process may take to close its connections; uvicorn and the hub give up before that.
 _STOP_S: Final = 10.0
 # Whether the kernel deals connections out evenly among sockets on one port; elsewhere SO_REUSEPORT does not spread.
 _DEALS: Final = platform.system() == "Linux"
 
 
 class PortUnavailable(Exception):
-    """The web port cannot be had; the text says why."""
+    """The web port cannot be opened; the text says why."""
 
 
 def bind(host: str, port: int) -> socket.socket:
-    """The listening socket, before anything else is started. Raises `PortUnavailable`."""
+    """A listening socket. Raises `PortUnavailable`."""
     try:
         return _bound(socket.AF_INET6 if ":" in host else socket.AF_INET, (host, port))
     except (OSError, OverflowError) as error:
@@ -135,7 +135,7 @@ class WebProcess:
         self._reserved = reserved
 
     async def start(self) -> bool:
-        """Whether it serves; if not, it has ended and its log says why."""
+        """Start the process. False when it ended before it served; its log says why."""
         ours, theirs = socket.socketpair()
         reader, self._lifeline = await asyncio.open_connection(sock=ours)
         with theirs, _listener(self._reserved) as listener:

@@ -1,9 +1,9 @@
 """From NATS to the store and to the browsers: validate, store idempotently, one `group_send` per channel and batch.
 
-The position in the stream is kept in the database and moves in the very transaction that stores the messages
-(`market.services.advance`). A bridge killed at any moment goes on exactly behind what is stored: nothing is missing and
-nothing is there twice, whatever the publishers repeat. What it had stored but not yet sent, the hubs notice by the
-batch's `previous` and fetch from the store.
+The position in the stream is kept in the database and moves in the same transaction that stores the messages
+(`market.services.advance`). A bridge that was killed continues exactly after what is stored: nothing is lost, and
+nothing is stored twice, whatever publishers repeat. Hubs see from the next batch's `previous` what was stored but not
+sent, and fetch it from the store.
 """
 
 import asyncio
@@ -60,7 +60,7 @@ class Batch(NamedTuple):
 
 
 async def run_bridge(client: Client, stop: asyncio.Event) -> None:
-    """Bridge until `stop` is set and what had arrived by then is through."""
+    """Run until `stop` is set and the messages that had arrived by then are stored and sent."""
     layer = get_channel_layer()
     if layer is None:
         raise ImproperlyConfigured("CHANNEL_LAYERS has no default layer")
@@ -85,7 +85,7 @@ async def run_bridge(client: Client, stop: asyncio.Event) -> None:
 async def _pass_on(batch: Batch, reader: Reader, layer: BaseChannelLayer, rejects: Rejects) -> None:
     if not await _store(batch, rejects):
         head = await database_sync_to_async(stream_head)()
-        logger.warning("Another bridge is at work on this database (it is at %s); going on behind it", head)
+        logger.warning("Another bridge writes to this database (it is at %s); continuing after it", head)
         await reader.close()
         if head is not None:
             reader.epoch, reader.offset = head
@@ -114,12 +114,14 @@ def _lost_until(previous: int, received: list[Received]) -> int:
     places = [previous, *(message.offset for message in received)]
     lost = [(before + 1, after - 1) for before, after in pairwise(places) if after > before + 1]
     for first, last in lost:
-        logger.error("Offsets %s to %s were gone from the stream before they could be stored", first, last)
+        logger.error(
+            "Messages %s to %s were deleted from the stream before they were stored; they are lost", first, last
+        )
     return lost[-1][1] if lost else 0
 
 
 async def _store(batch: Batch, rejects: Rejects) -> bool:
-    """Store a batch and move the position, again and again until the database takes it. False: not ours to store."""
+    """Store a batch and move the position; try again until the database accepts it. False: another bridge moved it."""
     for delay in backoff(first_s=0.1, cap_s=5.0):
         try:
             return await database_sync_to_async(_store_in_one_transaction)(batch)
@@ -128,7 +130,7 @@ async def _store(batch: Batch, rejects: Rejects) -> bool:
             await _drop_refused(batch.market, market.services.store, rejects)
         except DatabaseError as error:
             STORE_RETRIES.inc()
-            logger.error("The database does not take a batch (%s); again in %.1f s", error, delay)
+            logger.error("A batch could not be stored (%s); trying again in %.1f s", error, delay)
             await asyncio.sleep(delay)
     raise AssertionError("backoff never ends")
 
@@ -136,7 +138,7 @@ async def _store(batch: Batch, rejects: Rejects) -> bool:
 async def _drop_refused(
     messages: list[Sequenced[MessageT]], store: Callable[[Sequence[Sequenced[MessageT]]], int], rejects: Rejects
 ) -> None:
-    """Take out the messages that the database refuses for what they are: one of them must not stop the others."""
+    """Remove and reject the messages that the database refuses, so that the others can be stored."""
 
     def reason_to_refuse(message: Sequenced[MessageT]) -> str | None:
         try:
@@ -164,7 +166,7 @@ def _store_in_one_transaction(batch: Batch) -> bool:
 
 
 async def _send(layer: BaseChannelLayer, channel: str, batch: Batch, messages: Sequence[Sequenced[Anomaly]]) -> None:
-    """Failing to send loses nothing: the next batch's `previous` tells the hubs, and they heal from the store."""
+    """A failure loses nothing: the hubs see the gap in the next batch's `previous` and fetch it from the store."""
     try:
         await layer.group_send(
             channel,
@@ -183,7 +185,7 @@ async def _send(layer: BaseChannelLayer, channel: str, batch: Batch, messages: S
 
 
 async def _forward_live(client: Client, layer: BaseChannelLayer) -> None:
-    """Feed states and the stress index, the latest of each venue once a second; the index is kept by the minute."""
+    """Send each venue's latest feed state and stress index once a second; store the index once a minute."""
     latest: dict[tuple[str, str], bytes] = {}
     recorded: dict[str, int] = {}
 
@@ -208,7 +210,7 @@ async def _forward_live(client: Client, layer: BaseChannelLayer) -> None:
                             recorded[venue] = index.timestamp // 60_000
                             await database_sync_to_async(record_stress)(index, data, keep=settings.ANOMALY_RETENTION)
                 except (InvalidMessage, DatabaseError) as error:
-                    logger.warning("Nothing came of a message on %s.%s: %s", kind, venue, error)
+                    logger.warning("Dropped a message on %s.%s: %s", kind, venue, error)
             await asyncio.sleep(max(0.0, _LIVE_EVERY_S - (time.monotonic() - started)))
     finally:
         for subscription in subscriptions:

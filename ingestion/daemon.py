@@ -1,4 +1,4 @@
-"""What every long-running command shares: a fast event loop, a stop on SIGINT or SIGTERM, a NATS connection."""
+"""What the long-running commands share: uvloop, a stop on SIGINT or SIGTERM, a NATS connection, `/metrics`."""
 
 import asyncio
 import contextlib
@@ -16,10 +16,10 @@ from ingestion.stream.nats import NatsUnavailable, connection
 
 
 class MetricsUnavailable(Exception):
-    """The port for metrics cannot be had; the text says why."""
+    """The metrics port cannot be opened; the text says why."""
 
 
-# What ends a role at its start, in one sentence.
+# Errors that end a role at its start; their text is for the user.
 FATAL: Final = (NatsUnavailable, MetricsUnavailable)
 
 
@@ -31,7 +31,7 @@ def run_in_loop(main: Coroutine[None, None, None]) -> None:
 
 @contextlib.contextmanager
 def stopped_by_signals() -> Iterator[asyncio.Event]:
-    """An event that SIGINT and SIGTERM set: finish the piece in hand, then stop."""
+    """An event that SIGINT and SIGTERM set."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -48,14 +48,14 @@ def add_role_options(parser: CommandParser) -> None:
         "--metrics-port",
         type=int,
         metavar="N",
-        help="serve this process's counters for Prometheus on http://127.0.0.1:N/metrics (default: nowhere)",
+        help="serve this process's counters for Prometheus on http://127.0.0.1:N/metrics (default: not served)",
     )
 
 
 async def run_role(
     name: str, role: Callable[[Client, asyncio.Event], Awaitable[None]], metrics_port: int | None = None
 ) -> None:
-    """One role alone in this process, until a signal. Raises one of `FATAL`."""
+    """Run one role in this process until SIGINT or SIGTERM. Raises one of `FATAL`."""
     with stopped_by_signals() as stop, _metrics(metrics_port):
         async with connection(name=name) as client:
             await role(client, stop)
@@ -63,14 +63,16 @@ async def run_role(
 
 @contextlib.contextmanager
 def _metrics(port: int | None) -> Iterator[None]:
-    """`/metrics` on loopback, from a thread of its own: it answers even while the loop does not."""
+    """Serve `/metrics` on loopback from a thread, which answers even while the event loop is busy."""
     if port is None:
         yield
         return
     try:
         server, thread = prometheus_client.start_http_server(port, "127.0.0.1")
     except (OSError, OverflowError) as error:
-        raise MetricsUnavailable(f"No metrics on port {port}: {error}.") from error
+        raise MetricsUnavailable(
+            f"Cannot serve metrics on port {port}: {error}. Choose another with --metrics-port."
+        ) from error
     try:
         yield
     finally:

@@ -31,8 +31,8 @@ _STATE_EVERY_S: Final = 1.0
 
 async def run_ingest(source: Source, client: Client, stop: asyncio.Event) -> None:
     """Play `source` until it ends or `stop` is set."""
-    # What is live has one truth, whoever ingests it; a made-up or recorded market, and the history of a live one, is
-    # told anew each time.
+    # Live candles are the same whoever ingests them, so their message ids are, too. A simulated or replayed market, and
+    # the history of a live one, has new ids in each run.
     run = uuid.uuid4().hex
     publisher = await Publisher.open(client, run=run)
     health = FeedHealth(source, settings.FEED_STALE_AFTER_S)
@@ -62,7 +62,7 @@ async def _next(batches: AsyncIterator[CandleBatch]) -> CandleBatch | None:
 
 
 async def restart_candles(source: Source, client: Client) -> None:
-    """Before a made-up or recorded market starts: forget the candles of its last run, which it does not continue."""
+    """Delete the candles of the last run of a simulated or replayed market: a new run does not continue them."""
     if source.kind is not SourceKind.LIVE and await has_jetstream(client):
         with contextlib.suppress(nats.js.errors.NotFoundError):
             await client.jetstream().purge_stream(CANDLES, subject=f"candles.{source.venue}.{source.interval}")
@@ -70,7 +70,7 @@ async def restart_candles(source: Source, client: Client) -> None:
 
 @dataclass(slots=True)
 class FeedHealth:
-    """What `feed.<venue>` says of a source."""
+    """The state of a source, as published on `feed.<venue>`."""
 
     source: Source
     stale_after_s: float
@@ -106,7 +106,7 @@ class FeedHealth:
         )
 
     def _rate(self, now_s: float) -> float | UnsetType:
-        """Ticks per second since it was asked last."""
+        """Ticks per second since the last call; UNSET for a source without ticks."""
         if self.source.traffic is None:
             return UNSET
         (since_s, before), self._counted = self._counted, (now_s, self.source.traffic.ticks)
@@ -118,7 +118,7 @@ class FeedHealth:
         return round((self.source.traffic.ticks - before) / (now_s - since_s), 1) if since_s else 0.0
 
     def _state(self, age_s: float, silent_s: float) -> FeedState:
-        """A venue that talks while its history is fetched has not fallen silent: no candle comes before the history."""
+        """The feed's state. Before the first candle, while history is fetched, ticks alone keep it from being stale."""
         if self.ended:
             return FeedState.ENDED
         if (age_s if self.batches else min(age_s, silent_s)) > max(
@@ -129,7 +129,7 @@ class FeedHealth:
 
 
 async def _report(health: FeedHealth, client: Client, venue: str) -> None:
-    """The state once a second, and a line in the log whenever it changes or a replay gets 10 % further."""
+    """Publish the state once a second; log it when it changes and with every 10 % of a replay."""
     said: tuple[FeedState, int] | None = None
     while True:
         feed = health.feed(time.time_ns() // 1_000_000)
@@ -144,7 +144,7 @@ async def _report(health: FeedHealth, client: Client, venue: str) -> None:
 
 
 async def _wait_for_readers(client: Client, stop: asyncio.Event) -> None:
-    """Until no reader of the candle stream is more than `MAX_UNREAD` batches behind."""
+    """Wait until no reader of the candle stream is more than `MAX_UNREAD` batches behind."""
     while not stop.is_set():
         try:
             consumers = await client.jetstream().consumers_info(CANDLES)

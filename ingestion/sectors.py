@@ -1,4 +1,4 @@
-"""Keeping the sector map young, and telling the analysis when it changes."""
+"""Keep the sector map fresh, and pass every change to the analysis."""
 
 import asyncio
 import contextlib
@@ -29,7 +29,7 @@ RELOAD_EVERY_S: Final = 10.0
 
 
 def coingecko_from_settings(*, cached: bool = True) -> CoinGecko:
-    """Raises `CoinGeckoError` when the settings make no sense."""
+    """A client as configured. Raises `CoinGeckoError` for invalid settings."""
     return CoinGecko(
         api_key=settings.COINGECKO_API_KEY,
         plan=settings.COINGECKO_PLAN,
@@ -49,43 +49,45 @@ async def refresh(client: CoinGecko, say: Say, *, even_if_shrunk: bool = False) 
 
 
 def is_due(known: SectorMap, now_ms: int) -> bool:
-    """From half of `SECTOR_MAX_AGE` on: so there is time to try again before the map expires."""
+    """Whether the map is older than half of `SECTOR_MAX_AGE`: early enough to try again before it expires."""
     return known.fetched_at is None or known.expired(now_ms, settings.SECTOR_MAX_AGE_S * 1000 / 2)
 
 
 async def keep_fresh(client: CoinGecko, stop: asyncio.Event) -> None:
-    """Refresh the map whenever it is due, until `stop` is set. Whatever fails is tried again; the old map serves on."""
+    """Refresh the map whenever it is due, until `stop` is set. After a failure the current map stays in use."""
     retries = backoff(first_s=60.0, cap_s=3_600.0)
     while not stop.is_set():
         wait_s = CHECK_EVERY_S
         try:
             if is_due(await database_sync_to_async(sector_map)(), now_ms()):
                 stored, fetched = await refresh(client, lambda done, total, what: None)
-                logger.info("Sectors: %s serves, %d coins", stored, len(fetched.coins))
+                logger.info("Sectors: %s is in use, %d coins", stored, len(fetched.coins))
             retries = backoff(first_s=60.0, cap_s=3_600.0)
         except (CoinGeckoError, ShrunkMap, DatabaseError) as error:
             wait_s = next(retries)
-            logger.warning("Sectors: not refreshed, the map there is serves on; again in %.0f s. %s", wait_s, error)
+            logger.warning(
+                "Sectors: refresh failed, the current map stays in use; trying again in %.0f s. %s", wait_s, error
+            )
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(stop.wait(), wait_s)
 
 
 async def run_sectors(stop: asyncio.Event) -> None:
-    """The role `sectors`: `keep_fresh` with the settings, given up at once when `stop` is set."""
+    """The role `sectors`: `keep_fresh` with the configured client; a refresh in progress is cancelled by `stop`."""
     try:
         client = coingecko_from_settings()
     except CoinGeckoError as error:
-        logger.error("Sectors: %s The map there is serves on.", error)
+        logger.error("Sectors: %s The current map stays in use.", error)
         return
     if not (settings.COINGECKO_API_KEY or settings.COINGECKO_URL):
-        logger.info("Sectors: no COINGECKO_API_KEY, so the map is not refreshed by itself")
+        logger.info("Sectors: COINGECKO_API_KEY is not set, so the map is not refreshed automatically")
         return
     await unless_stopped(stop, keep_fresh(client, stop))
 
 
 @asynccontextmanager
 async def followed(use: Callable[[SectorMap], None]) -> AsyncIterator[None]:
-    """For the length of a block, `use` is given the map in force: first now, then whenever it changes."""
+    """Call `use` with the map in force at the start of a block, and within it whenever the map changes."""
     known = await _load(None, use)
 
     async def follow() -> None:
@@ -102,7 +104,7 @@ async def _load(known: SectorMap | None, use: Callable[[SectorMap], None]) -> Se
     try:
         now = await database_sync_to_async(sector_map)()
     except DatabaseError as error:
-        logger.warning("Sectors: the map cannot be read (%s); what is known serves on", error)
+        logger.warning("Sectors: the map could not be read (%s); the current map stays in use", error)
         return known
     if now != known:
         logger.info("Sectors: %s, %d coins, %d overrides", now.version, len(now.sectors), now.overrides)

@@ -1,4 +1,4 @@
-"""What the hub reads from the store: the stream's head, what changed after a place in it, and the latest of a kind."""
+"""What the hub reads from the store: the stream's head, changes after an offset, the latest matching anomalies."""
 
 from collections.abc import AsyncIterator, Collection
 from functools import partial
@@ -24,15 +24,15 @@ class Change(NamedTuple):
 
 class History(Protocol):
     async def head(self) -> Cursor | None:
-        """How far the store is; `None` while nothing was ever stored."""
+        """The place of the last stored message; `None` before the first."""
 
     async def reaches(self, place: Cursor) -> bool:
-        """Whether everything that changed after this place is still there."""
+        """Whether the store still has everything that changed after this place."""
 
     async def changes(
         self, epoch: int, after: int, until: int, channels: Collection[Channel]
     ) -> tuple[list[Change], int]:
-        """A page of what changed in (after, until], in stream order, and the offset up to which it is complete."""
+        """A page of the changes in (after, until], in stream order, and the offset up to which it is complete."""
 
     async def latest(self, wanted: Filter, count: int) -> list[Change]:
         """The last `count` matching anomalies of each channel wanted, oldest first within the channel.

@@ -1,4 +1,4 @@
-"""The conversation with one client: requests in, acknowledgements out, the past told before the present goes on."""
+"""The protocol with one client: requests in, acknowledgements out, past messages before live ones."""
 
 import asyncio
 import logging
@@ -36,10 +36,10 @@ from market.wire.filters import CHANNELS, Channel, Filter
 
 logger = logging.getLogger(__name__)
 
-# This many refused requests in a row are no accident.
+# So many refused requests in a row end the connection.
 MAX_ERRORS_IN_A_ROW: Final = 50
 _READY_TIMEOUT_S: Final = 5.0
-_UNREACHABLE: Final = "the history cannot be reached; try again"
+_UNREACHABLE: Final = "the store cannot be reached; try again"
 
 
 class StreamConsumer(AsyncConsumer):
@@ -77,7 +77,7 @@ class StreamConsumer(AsyncConsumer):
                 await self._hear(event.get("bytes") or b"" if text is None else text)
         except asyncio.CancelledError:
             # How hypercorn says that it stops, before it says so to the lifespan.
-            self._close(CloseCode.RESTART, "the server restarts, come back in a moment")
+            self._close(CloseCode.RESTART, "the server restarts; reconnect in a moment")
             await self.client.sink.drained()
             raise
         finally:
@@ -150,7 +150,7 @@ class StreamConsumer(AsyncConsumer):
         return requested_filter(request, channels)
 
     async def _subscribe(self, request: Request, wanted: Filter, warnings: list[str]) -> None:
-        """Acknowledge, tell the past that was asked for, go live: without a gap and without telling anything twice."""
+        """Acknowledge, send the past messages asked for, then live ones: without a gap, and none twice."""
         client, hub = self.client, self.hub
         since, snapshot = request.since, request.snapshot or 0
         if snapshot > MAX_SNAPSHOT:
@@ -163,7 +163,7 @@ class StreamConsumer(AsyncConsumer):
         if since is not None:
             recovered = await self._can_resume(since, request)
             if not recovered:
-                warnings.append("since is not of this stream or too long ago: what was missed cannot be told")
+                warnings.append("`since` is from another stream or too old; missed messages cannot be replayed")
         hub.unsubscribe(client)
         self.wanted = wanted
         ack = (Subscribed if request.type == "subscribe" else FiltersUpdated)(
@@ -183,8 +183,8 @@ class StreamConsumer(AsyncConsumer):
                 hub.subscribe(client, wanted)
         except Exception:
             # Better no connection than one with a hole in it.
-            logger.exception("The past could not be told")
-            self._close(CloseCode.RESTART, "the history cannot be reached; come back and resume")
+            logger.exception("Replay failed; the client is disconnected and resumes")
+            self._close(CloseCode.RESTART, "the store cannot be reached; reconnect with since")
             return
         if Channel.MARKET in wanted.channels:
             client.say(*(live.frame for live in hub.live.values()))
@@ -199,14 +199,14 @@ class StreamConsumer(AsyncConsumer):
                 return False
             return await self.hub.history.reaches(since)
         except Exception:
-            logger.exception("The store could not be asked for %s; the client is sent away", since)
+            logger.exception("The store could not be read to resume from %s; the client is disconnected", since)
             raise ProtocolError(ErrorCode.UNAVAILABLE, _UNREACHABLE, request_id=request.id) from None
 
     async def _tell_changes(self, since: Cursor, wanted: Filter) -> None:
-        """Everything from `since` on, then live. Live frames wait for the last page only, however long the past."""
+        """Send all changes after `since`, then live ones. Live frames only wait for the last page."""
         client, hub = self.client, self.hub
         told = since.offset
-        # A heartbeat in between would claim that all of it was told.
+        # A heartbeat in between would claim that all of it was sent.
         client.cork()
         while hub.cursor.epoch == since.epoch and hub.cursor.offset - told > PAGE and not client.sink.closed:
             told = await self._tell_range(since.epoch, told, hub.cursor.offset, wanted)
@@ -214,7 +214,7 @@ class StreamConsumer(AsyncConsumer):
         start = hub.cursor
         hub.subscribe(client, wanted)
         if start.epoch != since.epoch:
-            self._close(CloseCode.RESTART, "the stream was set up anew")
+            self._close(CloseCode.RESTART, "the stream was created again; reconnect")
             return
         await self._tell_range(since.epoch, told, start.offset, wanted)
         client.tell([self._heartbeat(start)])
@@ -224,7 +224,7 @@ class StreamConsumer(AsyncConsumer):
         channels = [channel for channel in CHANNELS if channel in wanted.channels]
         async for changes, complete in replay(self.hub.history, epoch, after, until, channels):
             if not await self.hub.history.reaches(Cursor(epoch, after)):
-                self._close(CloseCode.RESTART, "the past was deleted while it was told; come back")
+                self._close(CloseCode.RESTART, "messages were deleted during the replay; reconnect")
                 break
             after = complete
             await self._tell(
@@ -237,24 +237,24 @@ class StreamConsumer(AsyncConsumer):
         return until
 
     async def _tell_latest(self, wanted: Filter, count: int) -> None:
-        """The last that match, then live."""
+        """Send the last `count` matching anomalies of each channel, then live ones."""
         client, hub = self.client, self.hub
         client.cork()
         hub.subscribe(client, wanted)
         latest = await hub.history.latest(wanted, count)
         await self._tell(anomaly_frame(channel, offset, payload, snapshot=True) for offset, channel, payload in latest)
-        # The store may have been ahead of the hub; now what was told is past, or in the backlog to be taken out.
+        # The store may have been ahead of the hub: what was sent already is taken out of the backlog.
         await hub.catch_up()
         told = {anomaly_frame(channel, offset, payload).json for offset, channel, payload in latest}
         client.uncork(lambda frame: frame.json in told)
-        # What was taken out was told without raising the client's cursor; it would be told again to who resumes.
+        # What was taken out did not raise the client's cursor, and would be sent again when it resumes.
         client.say(self._heartbeat(hub.cursor))
 
     def _heartbeat(self, cursor: Cursor) -> Frame:
         return message_frame(Heartbeat(cursor=cursor, ts=int(time.time() * 1000)))
 
     async def _tell(self, frames: Iterable[Frame]) -> None:
-        """A page at a time, each when the one before is on its way: however long the past, memory holds one page."""
+        """Send a page and wait until it is written, so that memory holds one page at most."""
         if page := list(frames):
             self.client.tell(page)
             await self.client.sink.drained()

@@ -1,4 +1,4 @@
-"""A venue's own market, as it happens: connection kept alive, ticks made into candles, gaps marked."""
+"""A live venue: the connection is kept alive, ticks become candles, gaps are marked."""
 
 import asyncio
 import contextlib
@@ -117,7 +117,7 @@ class LiveSource:
         return f"live from {self.venue}: {which}, {self.interval} candles from {how}"
 
     async def probe(self, within_s: float) -> None:
-        """See whether the venue can be reached, and keep its markets. Raises `SourceError` saying why not."""
+        """Check that the venue can be reached, and keep its markets. Raises `SourceError` with the reason."""
         link = Link(self._venue, self, url=self._url)
         try:
             if self._venue.host and not self._url:
@@ -133,7 +133,7 @@ class LiveSource:
             await link.close()
 
     async def batches(self) -> AsyncIterator[CandleBatch]:
-        """Raises `SourceError` when the venue has nothing of what was asked for."""
+        """Raises `SourceError` when the venue has none of the symbols that were asked for."""
         keeper = asyncio.create_task(self._stay_connected(), name=f"{self.venue} link")
         try:
             while True:
@@ -251,12 +251,12 @@ class LiveSource:
         return link
 
     async def _choose(self, link: Link) -> None:
-        """What to watch, from the markets as they are. Raises `SourceError` when that is nothing, and never was."""
+        """Choose the symbols to watch. Raises `SourceError` when the venue has none of them and never had."""
         candidates = tradable(self._venue, self._markets or {}, self._quote)
         try:
             self._turnover = await link.turnover()
         except ConnectionError as error:
-            logger.warning("%s: no turnover to rank symbols by (%s)", self.venue, error)
+            logger.warning("%s: turnover could not be read (%s); symbols are not ranked by it", self.venue, error)
         top = self._top if self._top is not None or self._whole or self._only else self._venue.top
         watched = chosen(candidates, self._only, top, self._turnover)
         if missing := set(self._only) - set(watched.values()):
@@ -280,7 +280,7 @@ class LiveSource:
             if self._busy and now - self._last_tick_ms > self._timing.stalled * 1_000:
                 return f"no tick for {self._timing.stalled:g} s"
             if now - heard > self._timing.silent * 1_000:
-                return f"not a word for {self._timing.silent:g} s"
+                return f"no message for {self._timing.silent:g} s"
             changed = False
             if now - listed > self._timing.listings * 1_000:
                 listed = now
@@ -294,7 +294,7 @@ class LiveSource:
         try:
             new = await self._connect()
         except ConnectionError as error:
-            logger.warning("%s: the connection could not be renewed (%s)", self.venue, error)
+            logger.warning("%s: the connection could not be renewed (%s); the old one stays in use", self.venue, error)
             return old
         ending = asyncio.create_task(self._end(old))
         self._ending.add(ending)
@@ -314,7 +314,7 @@ class LiveSource:
         try:
             self._markets = await link.reload()
         except ConnectionError as error:
-            logger.warning("%s: listings unknown (%s)", self.venue, error)
+            logger.warning("%s: listings could not be read (%s); trying again later", self.venue, error)
             return False
         after = set(tradable(self._venue, self._markets, self._quote))
         if before == after:
@@ -355,7 +355,7 @@ class LiveSource:
         self._history = await self._past(link, start)  # `batches` delivers it, and what is live after it
 
     async def _past(self, link: Link, until_ms: int) -> Iterator[CandleBatch]:
-        """What the venue keeps of the time before `until_ms`, oldest first."""
+        """The venue's candles before `until_ms`, oldest first."""
         interval = self._venue.history if self.interval == "1s" else self.interval
         step = interval_ms(interval)
         since = until_ms // step * step - HISTORY[interval] * step

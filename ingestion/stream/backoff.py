@@ -1,11 +1,11 @@
-"""How long to wait before the next try: doubling, capped, with jitter so that many clients do not come back at once."""
+"""Pauses between tries: doubling, capped, with jitter so that many clients do not try at the same moment."""
 
 import random
 from collections.abc import Iterator
 
 
 def backoff(*, first_s: float, cap_s: float) -> Iterator[float]:
-    """Delays in seconds without end, each between half of and the whole of the doubled one before it."""
+    """Endless delays in seconds: half to all of a ceiling that starts at `first_s` and doubles up to `cap_s`."""
     ceiling = first_s
     while True:
         yield ceiling * random.uniform(0.5, 1.0)

@@ -36,7 +36,7 @@ ANOMALY_SUBJECTS: Final = ("alerts.>", "market.>")
 DUPLICATE_WINDOW_S: Final = 120
 ACK_TIMEOUT_S: Final = 5.0
 
-# What passes when the network, the server or its storage comes back; anything else is an error to raise.
+# Errors that end when the network, the server or its storage is back; any other error is raised.
 TRANSIENT: Final = (
     nats.errors.TimeoutError,
     nats.errors.NoRespondersError,
@@ -54,7 +54,7 @@ TRANSIENT: Final = (
 
 
 class NatsUnavailable(Exception):
-    """No NATS server answers; the text says where and what to do."""
+    """No NATS server answers; the text says at which address, and what to do."""
 
 
 def server_url() -> str:
@@ -124,7 +124,7 @@ async def connection(url: str | None = None, *, name: str) -> AsyncIterator[Clie
             if client.is_connected:
                 await client.flush(timeout=2)
         except (*TRANSIENT, nats.errors.Error):
-            logger.warning("NATS (%s): closed with messages unsent", name)
+            logger.warning("NATS (%s): the connection was closed before all messages were sent", name)
         await client.close()
 
 
@@ -203,7 +203,7 @@ class Publisher:
         return cls(client, jetstream=jetstream, run=run)
 
     async def publish(self, *messages: Anomaly | CandleBatch) -> None:
-        """Raises `nats.js.errors.APIError` when the server refuses one for good."""
+        """Return when the server has all messages. Raises `nats.js.errors.APIError` when it refuses one for good."""
         pending: Sequence[Anomaly | CandleBatch] = messages
         for delay in backoff(first_s=0.1, cap_s=5.0):
             pending = await self._try(pending)
@@ -255,7 +255,7 @@ async def stream_epoch(client: Client, stream: str) -> int:
     created = (await client.jetstream().stream_info(stream)).created
     if created is None:
         raise NatsUnavailable(
-            f"The NATS server does not tell when stream {stream} was created; 2.9 or later is needed."
+            f"The NATS server does not report when stream {stream} was created; 2.9 or later is needed."
         )
     return epoch_ms(created)
 

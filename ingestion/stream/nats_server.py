@@ -1,4 +1,4 @@
-"""A real nats-server of our own, for the one-command start: found, configured, started, watched, stopped."""
+"""The nats-server of `manage.py up`: found, configured, started, restarted when it dies, stopped."""
 
 import asyncio
 import contextlib

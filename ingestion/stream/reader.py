@@ -45,7 +45,7 @@ class Reader(Protocol):
 async def open_reader(
     client: Client, stream: str, subjects: Sequence[str], *, epoch: int = 0, offset: int = 0
 ) -> Reader:
-    """A reader behind a position, on whatever the server offers: its stream, else plain subscriptions."""
+    """A reader that starts after a position: of the stream, or of plain subscriptions without JetStream."""
     if await has_jetstream(client):
         return StreamReader(client, stream, epoch=epoch, offset=offset)
     logger.warning("NATS at %s has no JetStream: messages are received at most once.", client.connected_url)
@@ -77,7 +77,7 @@ class StreamReader:
             await self.close()
             delay = next(self._retries)
             READER_INTERRUPTIONS.labels(self._stream).inc()
-            logger.warning("%s: reading interrupted (%s); again in %.1f s", self._stream, error, delay)
+            logger.warning("%s: reading was interrupted (%s); trying again in %.1f s", self._stream, error, delay)
             await asyncio.sleep(delay)
             return []
         if received:
@@ -91,7 +91,7 @@ class StreamReader:
             await pull.close()
 
     async def release(self) -> None:
-        """Pause: the server forgets this reader at once, so nobody waits for it; the next fetch goes on behind."""
+        """Pause: delete the server-side consumer, so that no publisher waits for it. The next fetch continues."""
         if self._pull is not None:
             with contextlib.suppress(*TRANSIENT, nats.errors.Error):
                 await self._client.jetstream().delete_consumer(self._stream, self._pull.consumer)
@@ -197,7 +197,7 @@ class _Pull:
             self._asked -= 1
             self._delivered += 1
             if int(tokens[place + 1]) != self._delivered:
-                self._failure = "a message was skipped on the way"
+                self._failure = "a message was missing from the delivery"
             else:
                 offset, time_ns = int(tokens[place]), int(tokens[place + 2])
                 self._buffer.append(Received(message.subject, message.data, offset, time_ns // 1_000_000))
@@ -249,7 +249,7 @@ class SubjectReader:
             self.dropped += 1
             READER_DROPPED.inc()
             if self.dropped % 1_000 == 1:
-                logger.error("Too slow for what is published: %d message(s) dropped so far", self.dropped)
+                logger.error("Reading is too slow: %d message(s) dropped so far", self.dropped)
 
     async def fetch(self, limit: int, timeout_s: float = 1.0) -> list[Received]:
         waiting = []

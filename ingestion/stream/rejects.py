@@ -1,4 +1,4 @@
-"""What nobody can make sense of goes to `rejected.<original subject>` with the reason, and the stream goes on."""
+"""Messages that cannot be decoded or stored go to `rejected.<original subject>`, with the reason."""
 
 import logging
 from collections import Counter
@@ -23,7 +23,7 @@ class Rejects:
         self.counts: Counter[str] = Counter()
 
     async def reject(self, message: Received, reason: str) -> None:
-        """Pass the message on as it came, the reason in the header `Reason`."""
+        """Publish the message unchanged on `rejected.<subject>`, with the reason in the header `Reason`."""
         known = reason if reason in self.counts or len(self.counts) < _MAX_REASONS else "other"
         if known not in self.counts:
             logger.warning("Rejected a message on %s: %s (this reason is logged once)", message.subject, reason)
@@ -34,4 +34,4 @@ class Rejects:
                 f"rejected.{message.subject}", message.data, headers={"Reason": reason.replace("\n", " ")[:500]}
             )
         except TRANSIENT as error:
-            logger.warning("Could not pass a rejected message on: %s", error)
+            logger.warning("A rejected message could not be published: %s", error)

@@ -95,7 +95,7 @@ class TableStore:
                 yield (_key(series, batch.close_time), *values)
 
     def _learn(self, keys: set[SeriesKey]) -> None:
-        """Have a number for every series."""
+        """Fill `_series` with the number of every key."""
         unknown = keys - self._series.keys()
         if not unknown:
             return
@@ -112,10 +112,10 @@ class TableStore:
         try:
             yield
         except DatabaseError as error:
-            self._series.clear()  # numbers learnt in a transaction that failed are nobody's
+            self._series.clear()  # numbers from a transaction that failed are void
             if isinstance(error, DataError | IntegrityError):
-                raise StoreRefused(f"The database will not take these candles: {error}") from error
-            raise StoreUnavailable(f"The database does not take or give candles: {error}") from error
+                raise StoreRefused(f"The database refused candles: {error}") from error
+            raise StoreUnavailable(f"The candle table is not available: {error}") from error
 
 
 def retention_ms(interval: str) -> int:

@@ -1,8 +1,8 @@
 """The role `history`: read the streams, write what they carry into the store, remember how far that got.
 
-The stream is the queue. While the store is away nothing is fetched, so nothing piles up in this process and nobody
-waits for it; when the store is back, writing goes on where it was. What the stream had to let go meanwhile (its age and
-size are bounded, see `ingestion.stream.nats.ensure_streams`) is counted as lost.
+The stream is the queue. While the store is away nothing is fetched, so nothing piles up in this process and no
+publisher waits for it; when the store is back, writing continues where it stopped. Messages that the stream deleted
+meanwhile (its age and size are bounded, see `ingestion.stream.nats.ensure_streams`) are counted as lost.
 """
 
 import asyncio
@@ -49,14 +49,14 @@ PRUNE_EVERY_S: Final = 600.0
 
 
 class Sink(Protocol[ItemT]):
-    """What becomes of a stream's messages."""
+    """Where a stream's messages are written."""
 
     @property
     def name(self) -> str:
-        """Under which the position is kept."""
+        """The name under which the position is saved."""
 
     def decode(self, message: Received, epoch: int) -> list[ItemT]:
-        """What there is to write of a message of the stream's incarnation `epoch`. Raises `InvalidMessage`."""
+        """The items to write for a message of the stream's incarnation `epoch`. Raises `InvalidMessage`."""
 
     def size(self, item: ItemT) -> int:
         """How many rows or points an item is."""
@@ -65,10 +65,10 @@ class Sink(Protocol[ItemT]):
         """Blocks. Raises `StoreUnavailable` or `StoreRefused`."""
 
     def resume(self, offset: int) -> int:
-        """Behind which place to read again after a restart, when everything up to `offset` is written."""
+        """The offset after which to read again after a restart, when everything up to `offset` is written."""
 
     def reset(self) -> None:
-        """The stream was made anew: forget places in it."""
+        """The stream was created again: forget offsets in it."""
 
 
 class CandleSink:
@@ -141,7 +141,7 @@ class StreamWriter(Generic[ItemT]):
         self.counters = Counters()
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Write until `stop` is set and what had arrived by then is written, unless the store is away."""
+        """Run until `stop` is set and the messages that had arrived by then are written, unless the store is away."""
         self._epoch, self.offset, resume = await _in_thread(_load)(self._sink.name)
         reader = await open_reader(self._client, self._stream, self._subjects, epoch=self._epoch, offset=resume)
         flush_at = time.monotonic() + FLUSH_S
@@ -166,14 +166,18 @@ class StreamWriter(Generic[ItemT]):
                 missing = message.offset - 1 - self.offset
                 self.counters.lost += missing
                 HISTORY.labels(self._sink.name, "lost").inc(missing)
-                logger.warning("%s: %d message(s) were gone before they could be stored", self._sink.name, missing)
+                logger.warning(
+                    "%s: %d message(s) were deleted from the stream before they were written; they are lost",
+                    self._sink.name,
+                    missing,
+                )
             self.offset = max(self.offset, message.offset)
             with contextlib.suppress(InvalidMessage):  # the analysis or the bridge says why, and passes it on
                 self._items += self._sink.decode(message, epoch)
             await asyncio.sleep(0)
 
     async def _flush(self, reader: Reader, stop: asyncio.Event) -> bool:
-        """Write what is there and remember the place; False when `stop` was set before the store took it."""
+        """Write all items and save the position; False when `stop` was set before the store accepted them."""
         for items in self._slices():
             if not await self._write(items, reader, stop):
                 return False
@@ -183,7 +187,11 @@ class StreamWriter(Generic[ItemT]):
             try:
                 await _in_thread(_save)(*place)
             except DatabaseError as error:
-                logger.warning("%s: could not remember its place (%s)", self._sink.name, error)
+                logger.warning(
+                    "%s: the position was not saved (%s); after a restart, some rows are written again",
+                    self._sink.name,
+                    error,
+                )
         return True
 
     def _slices(self) -> Iterator[list[ItemT]]:
@@ -206,7 +214,7 @@ class StreamWriter(Generic[ItemT]):
                 await _in_thread(self._sink.write)(items)
             except StoreUnavailable as error:
                 if not away:
-                    logger.warning("%s: %s The stream keeps what comes meanwhile.", self._sink.name, error)
+                    logger.warning("%s: %s Writing is paused; the stream keeps new messages.", self._sink.name, error)
                     away = True
                 if isinstance(reader, StreamReader):
                     await reader.release()
@@ -231,7 +239,7 @@ class StreamWriter(Generic[ItemT]):
 async def run_history(client: Client, stop: asyncio.Event) -> None:
     """Write candles (and anomalies, with InfluxDB) until `stop` is set; delete what is older than the store is to keep.
 
-    Raises an `ExceptionGroup` of what neither can go on after.
+    Raises an `ExceptionGroup` of what a writer failed with.
     """
     store = candle_store()
     async with background("candle retention", partial(_prune, store)), asyncio.TaskGroup() as writers:
@@ -254,7 +262,7 @@ async def _prune(store: CandleStore) -> None:
 
 
 def _in_thread(function: Callable[P, T]) -> Callable[P, Coroutine[object, object, T]]:
-    """In a thread of its own: the one that Django shares serves requests and the bridge, and must not wait for us."""
+    """Run in a separate thread: the one that Django shares serves requests and the bridge, and must not wait."""
     run: Callable[P, Coroutine[object, object, T]] = database_sync_to_async(function, thread_sensitive=False)
     return run
 

@@ -79,7 +79,7 @@ def test_a_refresh_that_fails_is_one_sentence_and_changes_nothing(gecko: CoinGec
     refresh_sectors()
     before = sector_map()
     gecko.faults = [status(401)]
-    with pytest.raises(CommandError, match=r"refuses the key.*The map there is serves on\."):
+    with pytest.raises(CommandError, match=r"refuses the key.*The current map stays in use\."):
         refresh_sectors("--no-cache")
     gecko.coins = gecko.coins[:1]
     with pytest.raises(CommandError, match=r"1 coins with sectors, and the stored map 5\. --force stores it"):
@@ -105,7 +105,7 @@ async def test_an_old_map_is_refreshed_by_itself_and_a_failure_is_tried_again(
             await asyncio.sleep(0.02)
     stop.set()
     await task
-    assert len([record for record in caplog.records if "not refreshed" in record.message]) == 2
+    assert len([record for record in caplog.records if "refresh failed" in record.message]) == 2
     assert await StoredSectorMap.objects.acount() == 1
 
 

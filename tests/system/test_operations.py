@@ -63,7 +63,7 @@ def test_a_role_alone_serves_its_counters_when_told_to(system: System) -> None:
         system.up("--only", "nats,web")
         refused = system.run("analyze", "--metrics-port", str(port))
     assert refused.returncode == 1
-    assert re.search(rf"^CommandError: No metrics on port {port}: .*in use", refused.stderr, re.MULTILINE)
+    assert re.search(rf"^CommandError: Cannot serve metrics on port {port}: .*in use", refused.stderr, re.MULTILINE)
 
     role = system.start("ingest", "--source", "simulated", "--metrics-port", str(port))
 

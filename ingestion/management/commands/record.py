@@ -28,7 +28,7 @@ class Command(BaseCommand):
             with raw_frames(options["raw"]) as raw:
                 sources = live_sources(options, raw=raw)
                 if len(sources) != 1:
-                    raise SourceError("one recording is one venue: name it with --venue")
+                    raise SourceError("one recording is one venue, found several: name one with --venue")
                 with Recorder(options["out"]) as recorder:
                     self.stdout.write(f"Recording {sources[0].describe()}")
 

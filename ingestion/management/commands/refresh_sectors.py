@@ -21,7 +21,7 @@ class Command(ToolCommand):
     help = """\
 Fetch the sectors of coins from CoinGecko and put them in force (database, version, time).
 About 40 calls: two minutes with a key of the free Demo plan, longer without any. What was answered is kept for
-six hours, so a refresh that broke off goes on where it was. If it fails, the map there is serves on.
+six hours, so a refresh that was interrupted continues. If it fails, the current map stays in use.
 
   manage.py refresh_sectors                     fetch, store, say what changed
   manage.py refresh_sectors --if-due            only from half of SECTOR_MAX_AGE on (for cron)
@@ -54,7 +54,7 @@ A coin is in the wrong sector? Set an override in the admin: it wins over every 
                 _show(sector_map(), console)
         except (CoinGeckoError, ShrunkMap, DatabaseError) as error:
             hint = " --force stores it nevertheless." if isinstance(error, ShrunkMap) else ""
-            raise CommandError(f"{error}{hint} The map there is serves on.") from None
+            raise CommandError(f"{error}{hint} The current map stays in use.") from None
         except KeyboardInterrupt:
             raise CommandError("Stopped; nothing was changed. The answers so far are kept.") from None
 

@@ -116,7 +116,7 @@ async def test_since_before_what_is_kept_is_not_recovered(connect: Connect, worl
     await socket.send_json_to({"type": "subscribe", "since": {"epoch": EPOCH, "offset": 2}})
     answer = await socket.receive_json_from()
     assert (answer["recovered"], answer["cursor"]) == (False, {"epoch": EPOCH, "offset": 5})
-    assert "too long ago" in answer["warnings"][0]
+    assert "too old" in answer["warnings"][0]
     assert await offsets_until_pong(socket) == []
     await socket.send_json_to({"type": "subscribe", "since": {"epoch": EPOCH, "offset": 3}})
     assert (await socket.receive_json_from())["recovered"] is True
