@@ -194,11 +194,16 @@ async def _serve_for_parent(listener: socket.socket, parent: socket.socket) -> N
         finally:
             server.should_exit = True
 
-    async with asyncio.TaskGroup() as tasks:
-        task = tasks.create_task(server.serve(sockets=[listener]), name="web")
-        follower = tasks.create_task(follow(), name="parent")
-        await task
-        follower.cancel()
+    try:
+        async with asyncio.TaskGroup() as tasks:
+            task = tasks.create_task(server.serve(sockets=[listener]), name="web")
+            follower = tasks.create_task(follow(), name="parent")
+            await task
+            follower.cancel()
+    finally:
+        writer.close()
+        with contextlib.suppress(OSError):
+            await writer.wait_closed()
 
 
 if __name__ == "__main__":
