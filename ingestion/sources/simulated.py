@@ -10,7 +10,7 @@ import numpy as np
 
 from ingestion.sources.base import Clock, SourceError, WallClock
 from ingestion.sources.market_model import Influence, MarketModel, ModelCandles
-from ingestion.sources.scenario import ScheduledEvent, Label, Scenario
+from ingestion.sources.scenario import Label, Scenario, ScheduledEvent
 from market.wire.messages import CandleBatch, SourceKind
 from market.wire.sectors import default_sectors
 
