@@ -1,6 +1,6 @@
 """Query parameters that filter lists. An invalid value is rejected with the values that are allowed."""
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Set
 from datetime import datetime
 from typing import Any
 
@@ -145,6 +145,15 @@ class StressFilter(django_filters.FilterSet):
         return {**super().get_filters(), **time_range()}
 
 
+def refuse_unknown(request: Request, known: Set[str]) -> None:
+    """Raise `ValidationError` (HTTP 400) if the query has a parameter that is not in `known`; the error lists `known`.
+
+    A misspelt parameter that is silently ignored would match everything.
+    """
+    if unknown := sorted(request.query_params.keys() - known):
+        raise ValidationError(dict.fromkeys(unknown, f"Unknown parameter. Known: {', '.join(sorted(known))}."))
+
+
 class StrictFilterBackend(DjangoFilterBackend):
     """Rejects unknown parameters: a misspelt filter would otherwise silently match everything."""
 
@@ -152,7 +161,6 @@ class StrictFilterBackend(DjangoFilterBackend):
         filters = view.filterset_class.base_filters
         known = {"format", *filters, *(name for each in filters.values() for name in getattr(each, "names", ()))}
         known |= {parameter["name"] for parameter in view.paginator.get_schema_operation_parameters(view)}
-        if unknown := sorted(request.query_params.keys() - known):
-            raise ValidationError(dict.fromkeys(unknown, f"Unknown parameter. Known: {', '.join(sorted(known))}."))
+        refuse_unknown(request, known)
         found: Found = super().filter_queryset(request, queryset, view)
         return found

@@ -16,7 +16,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from market import selectors, services
-from market.filters import MarketAnomalyFilter, StressFilter, StrictFilterBackend
+from market.filters import MarketAnomalyFilter, StressFilter, StrictFilterBackend, refuse_unknown
 from market.models import Anomaly, MarketAnomaly, ReviewState, StressSample
 from market.pagination import StreamPagination
 from market.serializers import (
@@ -158,9 +158,7 @@ class SymbolList(APIView):
 
 def _words(request: Request, *names: str) -> dict[str, list[str]]:
     """The words given under each name or its plural. Raises `ValidationError` for an unknown parameter."""
-    allowed = {"format", *names, *(f"{name}s" for name in names)}
-    if unknown := sorted(request.query_params.keys() - allowed):
-        raise ValidationError(dict.fromkeys(unknown, f"Unknown parameter. Known: {', '.join(sorted(allowed))}."))
+    refuse_unknown(request, {"format", *names, *(f"{name}s" for name in names)})
     given: dict[str, list[Any]] = {
         name: request.query_params.getlist(name) + request.query_params.getlist(f"{name}s") for name in names
     }

@@ -12,6 +12,7 @@ from rest_framework.views import APIView
 
 from ingestion.timeseries.store import Candle, StoreUnavailable
 from ingestion.timeseries.stores import candle_store
+from market.filters import refuse_unknown
 from market.wire.decoding import time_ms
 from market.wire.messages import InvalidMessage, unify_symbol
 
@@ -151,11 +152,9 @@ def _candle(candle: Candle) -> dict[str, float]:
 
 
 def _checked(request: Request) -> dict[str, Any]:
-    """The query, valid. A parameter nobody reads is refused: misspelt, it would silently mean something else."""
+    """Return the validated query. Raises `ValidationError`."""
     query = CandleQuery(data=request.query_params.dict())
-    known = {*query.fields, "format"}
-    if unknown := sorted(request.query_params.keys() - known):
-        raise ValidationError(dict.fromkeys(unknown, f"Unknown parameter. Known: {', '.join(sorted(known))}."))
+    refuse_unknown(request, {*query.fields, "format"})
     query.is_valid(raise_exception=True)
     checked: dict[str, Any] = query.validated_data
     return checked
