@@ -259,6 +259,10 @@ class CandleBatch(Struct, frozen=True, kw_only=True, omit_defaults=True):
         return msgspec.structs.replace(self, **{name: [getattr(self, name)[row] for row in rows] for name in columns})
 
 
+# The columns of a CandleBatch that hold numbers, in this order.
+OHLCV: Final = ("open", "high", "low", "close", "volume")
+
+
 class SourceKind(StrEnum):
     LIVE = "live"
     REPLAY = "replay"
