@@ -15,9 +15,10 @@ from numpy.typing import NDArray
 
 from alerts.detectors.explanation import price_text
 from ingestion.backtest.scoring import DAY_MS, Event, Score
-from ingestion.sources.recording import VALUES, Recording
+from ingestion.sources.recording import Recording
 from market.detectors.panel import PRICES
 from market.wire.messages import (
+    OHLCV,
     SEVERITIES,
     Alert,
     Anomaly,
@@ -225,7 +226,7 @@ class _Closes:
         self._step_ms = interval_ms(recording.interval)
         self._place = {symbol: code for code, symbol in enumerate(recording.symbols)}
         row_time = np.repeat(recording.close_time, np.diff(recording.start))
-        close = recording.values[VALUES.index("close")]
+        close = recording.values[OHLCV.index("close")]
         # What the analysis takes for no price is none here.
         price = np.flatnonzero((close >= PRICES[0]) & (close <= PRICES[1]))
         order = price[np.argsort(recording.code[price], kind="stable")]

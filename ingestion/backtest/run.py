@@ -10,8 +10,8 @@ from django.conf import settings
 from ingestion.analysis.analysis import Analysis
 from ingestion.backtest.catalogue import catalogue
 from ingestion.backtest.scoring import DAY_MS, Event, Exposure
-from ingestion.sources.recording import VALUES, Recording, name_of
-from market.wire.messages import Alert, Anomaly, encode, interval_ms
+from ingestion.sources.recording import Recording, name_of
+from market.wire.messages import OHLCV, Alert, Anomaly, encode, interval_ms
 
 MINUTE_MS: Final = 60_000
 
@@ -68,8 +68,8 @@ def events_by_rule(recording: Recording) -> list[Event]:
     """The events that `ingestion.backtest.catalogue` finds in a recording. Uses 16 bytes per possible candle."""
     row = np.repeat(np.arange(len(recording)), np.diff(recording.start))
     closes, volumes = np.full((2, len(recording), len(recording.symbols)), np.nan)
-    closes[row, recording.code] = recording.values[VALUES.index("close")]
-    volumes[row, recording.code] = recording.values[VALUES.index("volume")]
+    closes[row, recording.code] = recording.values[OHLCV.index("close")]
+    volumes[row, recording.code] = recording.values[OHLCV.index("volume")]
     return catalogue(recording.close_time, interval_ms(recording.interval), recording.symbols, closes, volumes)
 
 

@@ -16,13 +16,12 @@ import pyarrow.parquet
 
 from ingestion.sources import Source, SourceError
 from ingestion.stream.background import unless_stopped
-from market.wire.messages import CandleBatch, interval_ms
+from market.wire.messages import OHLCV, CandleBatch, interval_ms
 
 logger = logging.getLogger(__name__)
 
 SCHEMA: Final = pa.schema(
-    [("ts", pa.timestamp("ms", "UTC")), ("symbol", pa.string())]
-    + [(name, pa.float64()) for name in ("open", "high", "low", "close", "volume")]
+    [("ts", pa.timestamp("ms", "UTC")), ("symbol", pa.string())] + [(name, pa.float64()) for name in OHLCV]
 )
 # Rows that wait in memory for one write: a minute of 1,000 symbols.
 _ROWS: Final = 60_000

@@ -17,10 +17,9 @@ import pyarrow.parquet
 from numpy.typing import NDArray
 
 from ingestion.sources.base import SourceError
-from market.wire.messages import CandleBatch, interval_ms, interval_name, unify_symbol
+from market.wire.messages import OHLCV, CandleBatch, interval_ms, interval_name, unify_symbol
 
-VALUES: Final = ("open", "high", "low", "close", "volume")
-COLUMNS: Final = ("ts", "symbol", *VALUES)
+COLUMNS: Final = ("ts", "symbol", *OHLCV)
 SUFFIXES: Final = (".parquet", ".csv", ".csv.gz")
 
 # What TimestampMs and Symbol of market.wire.messages take.
@@ -34,7 +33,7 @@ class Recording:
     """Rows sorted by (close time, symbol), cut into batches.
 
     close_time, start: shape (batches,) and (batches + 1,); batch `i` is the rows `start[i]:start[i + 1]`.
-    code: shape (rows,), index into `symbols`. values: shape (5, rows), the rows of `VALUES`.
+    code: shape (rows,), index into `symbols`. values: shape (5, rows), the rows of `OHLCV`.
     """
 
     interval: str
@@ -63,7 +62,7 @@ class Recording:
 
     def batch(self, index: int, venue: str) -> CandleBatch:
         rows = slice(self.start[index], self.start[index + 1])
-        columns = {name: self.values[row, rows].tolist() for row, name in enumerate(VALUES)}
+        columns = {name: self.values[row, rows].tolist() for row, name in enumerate(OHLCV)}
         return CandleBatch(
             venue=venue,
             interval=self.interval,
@@ -155,7 +154,7 @@ def _read(path: Path) -> _File:
     table = _table(path)
     symbols, code = _symbols(path, table)
     open_time = _open_times_ms(path, table)
-    values = np.stack([_floats(path, table, name) for name in VALUES])
+    values = np.stack([_floats(path, table, name) for name in OHLCV])
 
     with np.errstate(invalid="ignore"):  # NaN compares false, which is the answer wanted
         usable = np.isfinite(values).all(axis=0) & (values[:4] > 0).all(axis=0) & (values[4] >= 0)

@@ -14,15 +14,14 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from ingestion import models
 from ingestion.models import MAX_SERIES, TIME_BITS, Series
 from ingestion.timeseries.store import Candle, StoreRefused, StoreUnavailable
-from market.wire.messages import CandleBatch, interval_ms
+from market.wire.messages import OHLCV, CandleBatch, interval_ms
 
 SeriesKey = tuple[str, str, str]  # venue, symbol, interval
-Row = tuple[int, float, float, float, float, float]  # key and what `_COLUMNS` names
+Row = tuple[int, float, float, float, float, float]  # key and what `OHLCV` names
 
 _MINUTE_MS: Final = 60_000
 _END: Final = (1 << TIME_BITS) - 1
 _ROWS: Final = 500  # in one statement; SQLite takes 32,766 values
-_COLUMNS: Final = ("open", "high", "low", "close", "volume")
 
 
 class TableStore:
@@ -125,7 +124,7 @@ def retention_ms(interval: str) -> int:
 
 def _candles(series: Series, start_ms: int, end_ms: int, limit: int, *, newest: bool) -> Iterable[Candle]:
     found = models.Candle.objects.filter(id__gte=_key(series.pk, start_ms), id__lt=_key(series.pk, end_ms))
-    rows = found.order_by("-id" if newest else "id").values_list("id", *_COLUMNS)[:limit]
+    rows = found.order_by("-id" if newest else "id").values_list("id", *OHLCV)[:limit]
     return (Candle(series.venue, key & _END, *values) for key, *values in rows)
 
 
@@ -144,8 +143,8 @@ _venue_and_interval: Final = attrgetter("venue", "interval")
 
 
 _TABLE: Final = models.Candle._meta.db_table
-_INSERT: Final = f"INSERT INTO {_TABLE} (id, {', '.join(_COLUMNS)})"
-_REPLACING: Final = f"ON CONFLICT (id) DO UPDATE SET {', '.join(f'{name} = excluded.{name}' for name in _COLUMNS)}"
+_INSERT: Final = f"INSERT INTO {_TABLE} (id, {', '.join(OHLCV)})"
+_REPLACING: Final = f"ON CONFLICT (id) DO UPDATE SET {', '.join(f'{name} = excluded.{name}' for name in OHLCV)}"
 
 
 def _upsert(rows: int) -> str:
@@ -159,10 +158,10 @@ def _copy(connection: BaseDatabaseWrapper, rows: Sequence[Row]) -> None:
     with connection.cursor() as cursor, connection.wrap_database_errors:
         cursor.execute(f"CREATE TEMP TABLE IF NOT EXISTS incoming_candle (LIKE {_TABLE}) ON COMMIT DELETE ROWS")
         cursor.execute("TRUNCATE incoming_candle")  # a transaction may write more than once
-        with cursor.copy(f"COPY incoming_candle (id, {', '.join(_COLUMNS)}) FROM STDIN (FORMAT BINARY)") as copy:
-            copy.set_types(["int8", *("float8" for _ in _COLUMNS)])
+        with cursor.copy(f"COPY incoming_candle (id, {', '.join(OHLCV)}) FROM STDIN (FORMAT BINARY)") as copy:
+            copy.set_types(["int8", *("float8" for _ in OHLCV)])
             for row in rows:
                 copy.write_row(row)
         cursor.execute(
-            f"{_INSERT} SELECT id, {', '.join(_COLUMNS)} FROM incoming_candle ORDER BY id {_REPLACING}"  # noqa: S608
+            f"{_INSERT} SELECT id, {', '.join(OHLCV)} FROM incoming_candle ORDER BY id {_REPLACING}"  # noqa: S608
         )

@@ -14,7 +14,7 @@ from ingestion.timeseries.store import Candle, StoreUnavailable
 from ingestion.timeseries.stores import candle_store
 from market.filters import refuse_unknown
 from market.wire.decoding import time_ms
-from market.wire.messages import InvalidMessage, unify_symbol
+from market.wire.messages import OHLCV, InvalidMessage, unify_symbol
 
 DEFAULT_LIMIT: Final = 500
 MAX_LIMIT: Final = 5000
@@ -102,7 +102,7 @@ class CandleList(APIView):
                     "Candle",
                     {
                         "timestamp": serializers.IntegerField(help_text="Close time, epoch milliseconds."),
-                        **{name: serializers.FloatField() for name in ("open", "high", "low", "close")},
+                        **{name: serializers.FloatField() for name in OHLCV[:-1]},
                         "volume": serializers.FloatField(help_text="In base units."),
                     },
                     many=True,

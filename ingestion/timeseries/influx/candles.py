@@ -6,10 +6,9 @@ from typing import Final
 from ingestion.timeseries.core.queries import Question
 from ingestion.timeseries.influx.client import InfluxServer
 from ingestion.timeseries.store import Candle
-from market.wire.messages import CandleBatch
+from market.wire.messages import OHLCV, CandleBatch
 
 MEASUREMENT: Final = "candles"
-_FIELDS: Final = ("open", "high", "low", "close", "volume")
 
 
 class InfluxCandles:
@@ -38,7 +37,7 @@ class InfluxCandles:
         rows = self._server.ask(
             Question(
                 measurement=MEASUREMENT,
-                columns=("venue", *_FIELDS),
+                columns=("venue", *OHLCV),
                 tags=tags,
                 start_ms=start_ms,
                 end_ms=end_ms,
@@ -48,8 +47,8 @@ class InfluxCandles:
             )
         )
         # A read amid a write may meet a point whose fields are not all there yet (1.6 does that): it comes next time.
-        whole = (row for row in rows if all(row[name] is not None for name in _FIELDS))
-        return [Candle(row["venue"], row["time"], *(float(row[name]) for name in _FIELDS)) for row in whole]
+        whole = (row for row in rows if all(row[name] is not None for name in OHLCV))
+        return [Candle(row["venue"], row["time"], *(float(row[name]) for name in OHLCV)) for row in whole]
 
     def prune(self, now_ms: int) -> int:
         return 0
@@ -59,6 +58,6 @@ def candle_lines(batch: CandleBatch) -> Iterator[str]:
     """Line protocol, times in ns. Nothing needs escaping: venue, symbol and interval are checked with the message."""
     columns = (batch.open, batch.high, batch.low, batch.close, batch.volume)
     for symbol, *values in zip(batch.symbols, *columns, strict=True):
-        fields = ",".join(f"{name}={value!r}" for name, value in zip(_FIELDS, values, strict=True))
+        fields = ",".join(f"{name}={value!r}" for name, value in zip(OHLCV, values, strict=True))
         tags = f"interval={batch.interval},symbol={symbol},venue={batch.venue}"
         yield f"{MEASUREMENT},{tags} {fields} {batch.close_time}000000"
