@@ -32,6 +32,7 @@ from anomaly_site import __version__
 from anomaly_site.lag import progress
 from anomaly_site.ws.hub import Hub, current_hub
 from ingestion.stream.nats import TRANSIENT, NatsUnavailable, connect
+from market.clock import now_ms
 from market.selectors import sector_map, sector_map_state
 from market.wire.decoding import decode_feed, decode_stress
 from market.wire.messages import FeedState, InvalidMessage
@@ -72,12 +73,12 @@ async def status() -> Status:
 
 
 async def _look() -> Status:
-    now_ms = time.time_ns() // 1_000_000
+    now = now_ms()
     hub = current_hub()
     feeds = _feeds(hub)
-    broker, stored = await asyncio.gather(_broker(), _stored(now_ms))
+    broker, stored = await asyncio.gather(_broker(), _stored(now))
     found: Status = {
-        "timestamp": now_ms,
+        "timestamp": now,
         "problems": [],
         "source": "+".join(sorted({feed["source"] for feed in feeds})) or None,
         "feeds": feeds,
@@ -168,9 +169,9 @@ async def _broker() -> Status:
     }
 
 
-async def _stored(now_ms: int) -> Status:
+async def _stored(now: int) -> Status:
     def read() -> dict[str, Any]:
-        return sector_map_state(sector_map(), now_ms)
+        return sector_map_state(sector_map(), now)
 
     try:
         return {"sectors": await database_sync_to_async(read)(), "database": {"kind": connection.vendor}}

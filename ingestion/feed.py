@@ -19,6 +19,7 @@ from ingestion.sources import Source
 from ingestion.stream.background import background, unless_stopped
 from ingestion.stream.metrics import TICKS
 from ingestion.stream.nats import CANDLES, TRANSIENT, Publisher, has_jetstream
+from market.clock import now_ms
 from market.wire.messages import CandleBatch, Feed, FeedState, SourceKind, encode, interval_ms
 
 logger = logging.getLogger(__name__)
@@ -132,7 +133,7 @@ async def _report(health: FeedHealth, client: Client, venue: str) -> None:
     """Publish the state once a second; log it when it changes and with every 10 % of a replay."""
     said: tuple[FeedState, int] | None = None
     while True:
-        feed = health.feed(time.time_ns() // 1_000_000)
+        feed = health.feed(now_ms())
         with contextlib.suppress(*TRANSIENT):
             await client.publish(f"feed.{venue}", encode(feed))
         tenth = int((feed.progress or 0) * 10)

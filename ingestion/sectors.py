@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import logging
-import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
@@ -15,6 +14,7 @@ from django.db import Error as DatabaseError
 
 from ingestion.stream.background import background, unless_stopped
 from ingestion.stream.backoff import backoff
+from market.clock import now_ms
 from market.coingecko import SOURCE, CoinGecko, CoinGeckoError, Fetched, Say, fetch_sectors
 from market.models import StoredSectorMap
 from market.selectors import sector_map
@@ -110,7 +110,3 @@ async def _load(known: SectorMap | None, use: Callable[[SectorMap], None]) -> Se
         logger.info("Sectors: %s, %d coins, %d overrides", now.version, len(now.sectors), now.overrides)
         use(now)
     return now
-
-
-def now_ms() -> int:
-    return time.time_ns() // 1_000_000

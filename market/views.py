@@ -1,6 +1,5 @@
 """Stored market anomalies, the stress index and sectors over HTTP, and the base views of all anomalies."""
 
-import time
 from typing import Any, Final, TypeVar, cast
 
 from django.contrib.auth.models import User
@@ -16,6 +15,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from market import selectors, services
+from market.clock import now_ms
 from market.filters import MarketAnomalyFilter, StressFilter, StrictFilterBackend, refuse_unknown
 from market.models import Anomaly, MarketAnomaly, ReviewState, StressSample
 from market.pagination import StreamPagination
@@ -120,7 +120,7 @@ class SectorList(APIView):
     def get(self, request: Request) -> Response:
         _words(request)
         known = selectors.sector_map()
-        state = selectors.sector_map_state(known, time.time_ns() // 1_000_000)
+        state = selectors.sector_map_state(known, now_ms())
         return Response({"map": state, "results": selectors.sectors(known)})
 
 
@@ -152,7 +152,7 @@ class SymbolList(APIView):
                 {"symbols": f"{wrong[0]!r} is not a symbol; expected 1 to 40 letters and digits, like BTCUSDT."}
             )
         known = selectors.sector_map()
-        state = selectors.sector_map_state(known, time.time_ns() // 1_000_000)
+        state = selectors.sector_map_state(known, now_ms())
         return Response({"map": state, "results": selectors.symbols(known, wanted, asked["sector"])})
 
 

@@ -8,7 +8,6 @@ import argparse
 import asyncio
 import json
 import ssl
-import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -23,6 +22,7 @@ from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidSta
 from websockets.typing import Origin
 
 from ingestion.management.base import ToolCommand, not_negative
+from market.clock import now_ms
 from market.terminal import line
 from market.wire.decoding import decode_alert, decode_market
 from market.wire.messages import Anomaly, InvalidMessage
@@ -134,7 +134,7 @@ class Probe:
 def anomaly_of(channel: ChannelName, frame: JsonFrame) -> Anomaly:
     """The message in an `alert` or `market` frame. Raises `InvalidMessage`."""
     data = json.dumps(frame.get("data")).encode()
-    now = int(time.time() * 1000)
+    now = now_ms()
     return decode_alert(data, received_at=now) if channel == "alerts" else decode_market(data, received_at=now)
 
 

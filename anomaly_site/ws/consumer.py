@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-import time
 from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
@@ -32,6 +31,7 @@ from anomaly_site.ws.protocol.frames import (
     parse_request,
     requested_filter,
 )
+from market.clock import now_ms
 from market.wire.filters import CHANNELS, Channel, Filter
 
 logger = logging.getLogger(__name__)
@@ -251,7 +251,7 @@ class StreamConsumer(AsyncConsumer):
         client.say(self._heartbeat(hub.cursor))
 
     def _heartbeat(self, cursor: Cursor) -> Frame:
-        return message_frame(Heartbeat(cursor=cursor, ts=int(time.time() * 1000)))
+        return message_frame(Heartbeat(cursor=cursor, ts=now_ms()))
 
     async def _tell(self, frames: Iterable[Frame]) -> None:
         """Send a page and wait until it is written, so that memory holds one page at most."""

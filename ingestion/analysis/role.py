@@ -28,6 +28,7 @@ from ingestion.stream.nats import CANDLES, TRANSIENT, Publisher, epoch_ms
 from ingestion.stream.positions import load_position, save_position
 from ingestion.stream.reader import Received, open_reader
 from ingestion.stream.rejects import Rejects
+from market.clock import now_ms
 from market.wire.decoding import decode_batch
 from market.wire.messages import Anomaly, InvalidMessage, encode
 
@@ -46,7 +47,7 @@ async def run_analyze(client: Client, stop: asyncio.Event) -> None:
     saver = SnapshotSaver(settings.DATA_DIR / "analysis.state", settings.ANALYSIS_SAVE_EVERY_S)
     epoch, position = await load_position(client, publisher.jetstream)
     # Without a stream there is no position to continue from.
-    saved = await saver.restore(analysis, _now_ms()) if publisher.jetstream else None
+    saved = await saver.restore(analysis, now_ms()) if publisher.jetstream else None
     start = max(0, position - WARM_UP_BATCHES)
     if saved is not None and saved.engines and await _can_continue(client, saved, epoch, position):
         position = max(position, saved.offset) if epoch == saved.epoch else saved.offset
@@ -54,7 +55,7 @@ async def run_analyze(client: Client, stop: asyncio.Event) -> None:
     elif publisher.jetstream:
         analysis.forget()
         orphans = await find_orphans(client, saved.open if saved else ())
-        await publisher.publish(*orphans.closing(_now_ms()))
+        await publisher.publish(*orphans.closing(now_ms()))
     reader = await open_reader(client, CANDLES, ["candles.>"], epoch=epoch, offset=start)
     rejects = Rejects(client)
     try:
@@ -68,7 +69,7 @@ async def run_analyze(client: Client, stop: asyncio.Event) -> None:
                     if message.offset > position and found:
                         await publisher.publish(*found)
                     await asyncio.sleep(0)  # a batch is milliseconds of numpy: let the rest of the process breathe
-                await publisher.publish(*analysis.close_silent(_now_ms()))
+                await publisher.publish(*analysis.close_silent(now_ms()))
                 if received and reader.offset > position:
                     position = reader.offset
                     await save_position(client, publisher.jetstream, epoch, position)
@@ -77,7 +78,7 @@ async def run_analyze(client: Client, stop: asyncio.Event) -> None:
         if publisher.jetstream:
             await saver.save(analysis, epoch, reader.offset)
         else:
-            await publisher.publish(*analysis.close(_now_ms()))
+            await publisher.publish(*analysis.close(now_ms()))
     finally:
         await saver.close()
         await reader.close()
@@ -110,7 +111,7 @@ async def _analyse(analysis: Analysis, message: Received, rejects: Rejects) -> S
     try:
         batch = decode_batch(message.data)
         with ANALYSIS_SECONDS.time():
-            return analysis.update(batch, _now_ms())
+            return analysis.update(batch, now_ms())
     except InvalidMessage as error:
         await rejects.reject(message, str(error))
     except (ArithmeticError, ValueError) as error:
@@ -122,5 +123,3 @@ async def _analyse(analysis: Analysis, message: Received, rejects: Rejects) -> S
     return ()
 
 
-def _now_ms() -> int:
-    return time.time_ns() // 1_000_000

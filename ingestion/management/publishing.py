@@ -12,6 +12,7 @@ from rich.console import Console
 
 from ingestion.management.base import ToolCommand, not_negative
 from ingestion.stream.nats import NatsUnavailable, Publisher, connection, server_url, subject
+from market.clock import now_ms
 from market.terminal import line
 from market.wire.messages import Anomaly
 
@@ -42,7 +43,7 @@ class PublishingCommand(ToolCommand):
         console = self.console(options)
         interval_ms: int = options["interval_ms"]
         report = _Report(console, quiet=self.many and interval_ms < _QUIET_BELOW_MS)
-        messages = iter(self.messages(options, int(time.time() * 1000)))
+        messages = iter(self.messages(options, now_ms()))
         url = options["url"] or server_url()
         try:
             asyncio.run(_publish(url, messages, interval_ms, report))

@@ -1,11 +1,11 @@
 """What a source of candles is, whatever it plays."""
 
 import asyncio
-import time
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from market.clock import now_ms
 from market.wire.messages import CandleBatch, SourceKind
 
 
@@ -81,7 +81,7 @@ class Clock(Protocol):
 
 class WallClock:
     def now_ms(self) -> int:
-        return time.time_ns() // 1_000_000
+        return now_ms()
 
     async def sleep(self, seconds: float) -> None:
         await asyncio.sleep(seconds)

@@ -10,7 +10,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, Final, Self
 
 import nats
@@ -23,6 +23,7 @@ from nats.js.api import DiscardPolicy, StreamConfig
 
 from ingestion.stream.backoff import backoff
 from ingestion.stream.metrics import PUBLISH_RETRIES, PUBLISHED
+from market.clock import now_ms
 from market.wire.messages import Alert, Anomaly, CandleBatch, MarketType, encode
 
 logger = logging.getLogger(__name__)
@@ -260,5 +261,9 @@ async def stream_epoch(client: Client, stream: str) -> int:
     return epoch_ms(created)
 
 
-def epoch_ms(moment: datetime | None) -> int:
-    return round((moment or datetime.now(UTC)).timestamp() * 1000)
+def epoch_ms(created: datetime | None) -> int:
+    """When a stream was created, in epoch ms; now if the server does not say.
+
+    Rounded to the nearest millisecond, not down as everywhere else: the cursors that clients keep hold this number.
+    """
+    return now_ms() if created is None else round(created.timestamp() * 1000)

@@ -16,7 +16,8 @@ from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
 
 from ingestion.stream.backoff import backoff
 from ingestion.stream.metrics import READER_DROPPED, READER_INTERRUPTIONS
-from ingestion.stream.nats import TRANSIENT, ensure_streams, epoch_ms, has_jetstream, stream_epoch
+from ingestion.stream.nats import TRANSIENT, ensure_streams, has_jetstream, stream_epoch
+from market.clock import now_ms
 
 logger = logging.getLogger(__name__)
 
@@ -229,7 +230,7 @@ class SubjectReader:
     _QUEUE: Final = 50_000
 
     def __init__(self) -> None:
-        self.epoch = epoch_ms(None)
+        self.epoch = now_ms()
         self.offset = 0
         self.dropped = 0
         self._queue: asyncio.Queue[tuple[str, bytes, int]] = asyncio.Queue(self._QUEUE)
@@ -244,7 +245,7 @@ class SubjectReader:
 
     async def _take(self, message: Msg) -> None:
         try:
-            self._queue.put_nowait((message.subject, message.data, epoch_ms(None)))
+            self._queue.put_nowait((message.subject, message.data, now_ms()))
         except asyncio.QueueFull:
             self.dropped += 1
             READER_DROPPED.inc()

@@ -27,6 +27,7 @@ from ingestion.stream.reader import Reader, Received, StreamReader, open_reader
 from ingestion.timeseries.core.rollup import Rollup
 from ingestion.timeseries.store import CandleStore, StoreRefused, StoreUnavailable
 from ingestion.timeseries.stores import anomaly_store, candle_store
+from market.clock import now_ms
 from market.services import Sequenced, sequenced
 from market.wire.decoding import decode_anomaly, decode_batch
 from market.wire.messages import Anomaly, CandleBatch, InvalidMessage
@@ -252,7 +253,7 @@ async def run_history(client: Client, stop: asyncio.Event) -> None:
 async def _prune(store: CandleStore) -> None:
     while True:
         try:
-            deleted = await _in_thread(store.prune)(time.time_ns() // 1_000_000)
+            deleted = await _in_thread(store.prune)(now_ms())
             logger.debug("%s: deleted %d old candle(s)", store.name, deleted)
         except (StoreUnavailable, StoreRefused) as error:
             logger.warning(

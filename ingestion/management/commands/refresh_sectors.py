@@ -1,5 +1,4 @@
 import asyncio
-import time
 from datetime import timedelta
 from typing import Any
 
@@ -11,6 +10,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from ingestion.management.base import ToolCommand
 from ingestion.sectors import coingecko_from_settings, is_due, refresh
+from market.clock import now_ms
 from market.coingecko import CoinGeckoError, fetch_sectors
 from market.selectors import sector_map
 from market.services import ShrunkMap
@@ -46,7 +46,7 @@ A coin is in the wrong sector? Set an override in the admin: it wins over every 
             before = sector_map()
             if options["show"]:
                 return _show(before, console)
-            if options["if_due"] and not is_due(before, _now_ms()):
+            if options["if_due"] and not is_due(before, now_ms()):
                 console.print(f"{before.version} is fresh enough ({_age(before)}).")
                 return None
             asyncio.run(self._refresh(console, options))
@@ -98,13 +98,9 @@ def _show(known: SectorMap, console: Console) -> None:
 
 
 def _age(known: SectorMap) -> str:
-    now = _now_ms()
+    now = now_ms()
     age_ms = known.age_ms(now)
     if age_ms is None:
         return "ships with the project"
     old = f"{timedelta(seconds=age_ms // 1000)} old"
     return f"{old}, expired" if known.expired(now, settings.SECTOR_MAX_AGE_S * 1000) else old
-
-
-def _now_ms() -> int:
-    return time.time_ns() // 1_000_000

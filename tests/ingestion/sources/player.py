@@ -2,22 +2,18 @@
 
 import asyncio
 import contextlib
-import time
 from collections.abc import AsyncIterator, Callable, Iterable
 from typing import Any
 
 from ingestion.sources.base import WallClock
 from ingestion.sources.live import LiveSource, Timing
 from ingestion.sources.venues import venue_named
+from market.clock import now_ms
 from market.wire.messages import CandleBatch
 from tests.ingestion.sources.venues.server import FakeVenue
 
 # A busy machine is silent for seconds: only who tests silence calls a short one stalled.
 QUICK = Timing(grace=0.2, stalled=20.0, history=20.0, retry_first=0.05, retry_cap=0.2)
-
-
-def now_ms() -> int:
-    return time.time_ns() // 1_000_000
 
 
 class Player:

@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 
 from ingestion.sources.live import Timing
+from market.clock import now_ms
 from market.wire.decoding import time_ms
-from tests.ingestion.sources.player import StoppableClock, candle, live, now_ms, playing, volume
+from tests.ingestion.sources.player import StoppableClock, candle, live, playing, volume
 from tests.ingestion.sources.venues.binance import binance
 from tests.ingestion.sources.venues.others import bybit, iso, kraken, okx
 from tests.ingestion.sources.venues.server import Protocol, serving

@@ -14,7 +14,8 @@ from ingestion.sources import SourceError
 from ingestion.sources.link import Link
 from ingestion.sources.live import LiveSource, Timing
 from ingestion.sources.venues import chosen, tradable, venue_named
-from tests.ingestion.sources.player import QUICK, candle, live, now_ms, playing, telling, volume
+from market.clock import now_ms
+from tests.ingestion.sources.player import QUICK, candle, live, playing, telling, volume
 from tests.ingestion.sources.venues.binance import agg_trade, binance, mini_tickers
 from tests.ingestion.sources.venues.others import Exchange, bybit, coinbase, hyperliquid, kraken, okx
 from tests.ingestion.sources.venues.server import serving
