@@ -24,6 +24,7 @@ from typing import Any, Final, NamedTuple, TypeVar
 import msgspec
 from msgspec import Struct
 
+from market.files import replacing
 from market.wire.messages import unify_symbol
 
 logger = logging.getLogger(__name__)
@@ -210,7 +211,7 @@ class CoinGecko:
             except (OSError, http.client.HTTPException, UnicodeDecodeError) as error:
                 reason = _in_words(error)
             else:
-                self._keep(url, body)
+                await asyncio.to_thread(self._keep, url, body)
                 self.oldest_s = min(self.oldest_s, asked_s)
                 return answer
             logger.info("CoinGecko %s: %s; again in %.0f s", path, reason, delay_s)
@@ -264,10 +265,8 @@ class CoinGecko:
             return
         try:
             self._cache.mkdir(parents=True, exist_ok=True)
-            path = self._cache / _file_name(url)
-            unfinished = path.with_suffix(".part")
-            unfinished.write_bytes(body)
-            unfinished.replace(path)
+            with replacing(self._cache / _file_name(url)) as file:
+                file.write(body)
         except OSError as error:
             logger.warning("Cannot keep CoinGecko's answer in %s: %s", self._cache, error)
 

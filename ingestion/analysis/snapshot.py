@@ -9,7 +9,6 @@ import dataclasses
 import hashlib
 import importlib
 import logging
-import os
 import pkgutil
 import zlib
 from dataclasses import dataclass
@@ -24,6 +23,7 @@ import alerts.detectors
 import ingestion.engine
 import market.detectors
 from alerts.detectors.bank import VERSION
+from market import files
 from market.detectors.snapshot import Snapshot, packed, unpack
 from market.wire.decoding import decode_alert, decode_market
 from market.wire.messages import Alert, Anomaly, InvalidMessage, encode
@@ -59,7 +59,7 @@ def write(path: Path, snapshot: AnalysisSnapshot) -> int:
         "engines": snapshot.engines,
     }
     checksum = 0
-    with _beside(path).open("wb") as file:
+    with files.writing(_beside(path)) as file:
         for piece in packed(document):
             checksum = zlib.crc32(piece, checksum)
             file.write(piece)
@@ -68,10 +68,8 @@ def write(path: Path, snapshot: AnalysisSnapshot) -> int:
 
 
 def replace(path: Path) -> None:
-    """Flush the file that `write` wrote to the disk and put it in the place of the one before."""
-    with _beside(path).open("rb+") as file:
-        os.fsync(file.fileno())
-    _beside(path).replace(path)
+    """Put what `write` wrote at `path`, once it is on the disk. Raises `OSError`."""
+    files.put(_beside(path), path)
 
 
 def read(path: Path) -> AnalysisSnapshot | None:
@@ -143,4 +141,5 @@ def _decoded(payload: bytes) -> AnalysisSnapshot:
 
 
 def _beside(path: Path) -> Path:
+    """One name for every process: a state is large, and what a killed process left is overwritten by the next one."""
     return path.with_name(path.name + ".new")

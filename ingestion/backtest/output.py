@@ -1,10 +1,11 @@
 """Results in a file that is whole, or not there."""
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Self
+
+from market.files import beside, put
 
 
 class Output:
@@ -17,7 +18,7 @@ class Output:
         self._path = path
         self._direct = path.absolute().is_relative_to("/dev") or (path.exists() and not path.is_file())
         self._place = path if self._direct else path.resolve()
-        self._written = path if self._direct else self._place.with_name(f".{path.name}.{os.getpid()}.part")
+        self._written = path if self._direct else beside(self._place)
         with self._telling():
             self._file = self._written.open("wb")
 
@@ -38,7 +39,7 @@ class Output:
         with self._telling():
             self._file.close()
             if not self._direct:
-                self._written.replace(self._place)
+                put(self._written, self._place)
 
     @contextmanager
     def _telling(self) -> Iterator[None]:

@@ -1,0 +1,51 @@
+"""Files that are whole: a new version is written beside the old one and takes its place in one step."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+
+def beside(path: Path) -> Path:
+    """Where this process writes a new version of `path`: a hidden file in the same folder."""
+    return path.with_name(f".{path.name}.{os.getpid()}.part")
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[IO[bytes]]:
+    """Open `path` for writing. If the block raises, the file is deleted. Raises `OSError`."""
+    file = path.open("wb")
+    try:
+        with file:
+            yield file
+    except BaseException:
+        path.unlink(missing_ok=True)
+        raise
+
+
+def put(written: Path, path: Path) -> None:
+    """Flush the closed file `written` to the disk, then rename it to `path`.
+
+    After a power failure `path` is the old version or the new one, never a part of it. Raises `OSError`; `written` is
+    then deleted.
+    """
+    try:
+        with written.open("rb+") as file:
+            os.fsync(file.fileno())
+        written.replace(path)
+    except BaseException:
+        written.unlink(missing_ok=True)
+        raise
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[IO[bytes]]:
+    """Open a new version of `path` for writing; it takes the place of `path` when the block ends.
+
+    If the block raises, `path` stays as it is. Raises `OSError`.
+    """
+    written = beside(path)
+    with writing(written) as file:
+        yield file
+    put(written, path)
