@@ -12,7 +12,6 @@ from ingestion.backtest.scoring import (
     Score,
     Stream,
     alarms,
-    percentile,
     pool,
     read_events,
     score,
@@ -167,9 +166,11 @@ def test_an_event_that_began_before_the_recording_excuses_alarms_and_is_none_to_
     assert (one.events, one.false_alarms) == (0, 0)
 
 
-@pytest.mark.parametrize(("share", "value"), [(0.0, 10), (0.5, 25), (0.9, 37), (1.0, 40)])
-def test_percentile_interpolates(share: float, value: float) -> None:
-    assert percentile([40, 10, 30, 20], share) == pytest.approx(value)
+@pytest.mark.parametrize(("minutes", "p90"), [([7], 7.0), ([40, 10, 30, 20], 37.0), ([1, 2, 3, 4, 5], 4.6)])
+def test_the_90th_percentile_of_latencies_interpolates(minutes: list[int], p90: float) -> None:
+    latencies = tuple(MINUTE * latency for latency in minutes)
+    found = Score(Stream.SYMBOL, Severity.HIGH, "pump", len(latencies), latencies, (), 0, 0, 1.0)
+    assert found.figures()["p90_latency_min"] == p90
 
 
 CATALOGUE = """\
