@@ -11,11 +11,14 @@ from math import ceil, floor, log10
 from typing import Final
 
 import numpy as np
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
 from numpy.typing import NDArray
 
 from alerts.detectors.explanation import price_text
 from ingestion.backtest.scoring import DAY_MS, Event, Score
 from ingestion.sources.recording import Recording
+from market.charts import Chart
 from market.detectors.panel import PRICES
 from market.wire.messages import (
     OHLCV,
@@ -262,38 +265,6 @@ class _Closes:
         return np.expm1(levels) * 100
 
 
-@dataclass(frozen=True)
-class _Frame:
-    """Maps times and values to the pixels of one chart."""
-
-    width: int
-    height: int
-    times: tuple[float, float]
-    values: tuple[float, float]
-    margin: int = 8
-    foot: int = 0
-
-    def x(self, time: float) -> float:
-        first, last = self.times
-        return round(self.margin + (self.width - 2 * self.margin) * (time - first) / max(last - first, 1), 1)
-
-    def y(self, value: float) -> float:
-        low, high = self.values
-        bottom = self.height - self.foot - self.margin
-        return round(bottom - (bottom - self.margin) * (value - low) / (high - low), 1)
-
-    def line(self, times: Sequence[float] | NDArray[np.int64], values: Sequence[float] | Floats, kind: str) -> str:
-        points = " ".join(f"{self.x(t)},{self.y(v)}" for t, v in zip(times, values, strict=True))
-        return f'<polyline class="{kind}" points="{points}"/>'
-
-    def svg(self, content: str, label: str, *, stretched: bool = False) -> str:
-        aspect = ' preserveAspectRatio="none"' if stretched else ""
-        return (
-            f'<svg viewBox="0 0 {self.width} {self.height}"{aspect} role="img" aria-label="{escape(label)}">'
-            f"{content}</svg>"
-        )
-
-
 def _span(*values: Sequence[float] | Floats) -> tuple[float, float]:
     """Smallest and largest, apart by something even when nothing moved."""
     low = min(float(np.min(some)) for some in values if len(some))
@@ -302,41 +273,36 @@ def _span(*values: Sequence[float] | Floats) -> tuple[float, float]:
     return low - room, high + room
 
 
-def _market_chart(found: Findings, closes: _Closes) -> str:
+def _market_chart(found: Findings, closes: _Closes) -> SafeString:
     recorded = found.recording.close_time
     times = recorded[np.unique(np.linspace(0, len(recorded) - 1, _MOST_POINTS).astype(int))]
     moves = closes.market(times)
-    frame = _Frame(1200, 300, (float(times[0]), float(times[-1])), _span(moves))
-    parts = []
+    chart = Chart(1200, 300, (float(times[0]), float(times[-1])), _span(moves))
+    shapes: list[SafeString] = []
     for life in found.lives.values():
         peak = life.peak
         if isinstance(peak, SynchronizedMovement):
-            left, right = frame.x(life.first.timestamp), frame.x(life.last.detected_at)
+            kind = f"{peak.direction.lower()} {peak.severity.lower()}"
             label = f"{_course(life)}, {peak.average_change_pct:+.1f} %"
-            parts.append(
-                f'<rect class="{peak.direction.lower()} {peak.severity.lower()}" x="{left}" y="0" '
-                f'width="{max(right - left, 1.5):.1f}" height="300"><title>{escape(label)}</title></rect>'
-            )
+            shapes.append(chart.bar((life.first.timestamp, life.last.detected_at), 0, 300, kind, label, least=1.5))
     for event in found.events:
         if event.symbol is None and times[0] <= event.onset_ms <= times[-1]:
-            left, right = frame.x(event.onset_ms), frame.x(event.end_ms)
             label = f"{event.type} {_when(event.onset_ms)}"
-            parts.append(
-                f'<rect class="event" x="{left}" y="292" width="{max(right - left, 2):.1f}" height="8">'
-                f"<title>{escape(label)}</title></rect>"
-            )
-    labels = []
-    for value in _ticks(frame.values, _round_step(frame.values)):
-        y = frame.y(value)
-        parts.append(f'<line class="grid" x1="0" x2="1200" y1="{y}" y2="{y}"/>')
-        labels.append(f'<span class="value" style="top:{y / 3:.1f}%">{f"{value:+.4g}" if value else 0} %</span>')
-    step_ms = _time_step(frame.times)
-    for time in _ticks(frame.times, step_ms):
-        labels.append(f'<span class="time" style="left:{frame.x(time) / 12:.1f}%">{_tick(time, step_ms)}</span>')
-    parts.append(frame.line(times, moves, "close"))
+            shapes.append(chart.bar((event.onset_ms, event.end_ms), 292, 8, "event", label, least=2))
+    labels: list[SafeString] = []
+    for value in _ticks(chart.values, _round_step(chart.values)):
+        y = chart.y(value)
+        shapes.append(format_html('<line class="grid" x1="0" x2="1200" y1="{}" y2="{}"/>', y, y))
+        figure = f"{value:+.4g}" if value else "0"
+        labels.append(format_html('<span class="value" style="top:{}%">{} %</span>', f"{y / 3:.1f}", figure))
+    step_ms = _time_step(chart.times)
+    for time in _ticks(chart.times, step_ms):
+        left, text = f"{chart.x(time) / 12:.1f}", _tick(time, step_ms)
+        labels.append(format_html('<span class="time" style="left:{}%">{}</span>', left, text))
+    shapes.append(chart.line(zip(times, moves, strict=True), "close"))
     # The picture is stretched to the page's width, which would stretch a text in it, too.
-    picture = frame.svg("".join(parts), "the market and its synchronized movements", stretched=True)
-    return f'<div class="market">{picture}{"".join(labels)}</div>'
+    picture = chart.svg(shapes, "the market and its synchronized movements", stretched=True)
+    return format_html('<div class="market">{}{}</div>', picture, SafeString("".join(labels)))
 
 
 def _ticks(span: tuple[float, float], step: float) -> list[float]:
@@ -377,7 +343,7 @@ def _card(life: Life, closes: _Closes) -> str:
     )
 
 
-def _alert_chart(alert: Alert, peak: Alert, closes: _Closes) -> str:
+def _alert_chart(alert: Alert, peak: Alert, closes: _Closes) -> SafeString:
     """The price before and after an alert opened, both of its moments marked."""
     history: list[HistoryPoint] = alert.history if isinstance(alert.history, list) else []
     after_times, after = closes.after(alert.symbol, alert.timestamp)
@@ -389,31 +355,31 @@ def _alert_chart(alert: Alert, peak: Alert, closes: _Closes) -> str:
     all_times = [*before_times, *after_times.tolist(), float(alert.timestamp)]
     prices = [some for some in (before, after, lower, upper) if len(some)]
     if not prices:
-        return ""
-    frame = _Frame(360, 150, (min(all_times), max(all_times)), _span(*prices), foot=14)
-    parts = []
+        return SafeString("")
+    chart = Chart(360, 150, (min(all_times), max(all_times)), _span(*prices), foot=14)
+    shapes: list[SafeString] = []
     if banded:
-        edge = [(point.timestamp, value) for point, value in zip(banded, upper, strict=True)]
-        edge += [(point.timestamp, value) for point, value in zip(banded, lower, strict=True)][::-1]
-        points = " ".join(f"{frame.x(time)},{frame.y(value)}" for time, value in edge)
-        parts.append(f'<polygon class="band" points="{points}"/>')
+        when = [point.timestamp for point in banded]
+        shapes.append(chart.band([*zip(when, upper, strict=True)], [*zip(when, lower, strict=True)]))
     expected = [(point.timestamp, point.expected) for point in history if point.expected is not None]
-    parts.append(frame.line([time for time, _ in expected], [value for _, value in expected], "expected"))
-    parts.append(frame.line(before_times, before, "close"))
-    parts.append(frame.line(after_times, after, "after"))
+    shapes.append(chart.line(expected, "expected"))
+    shapes.append(chart.line(zip(before_times, before, strict=True), "close"))
+    shapes.append(chart.line(zip(after_times, after, strict=True), "after"))
     if alert.price is not None:
-        x, y = frame.x(alert.timestamp), frame.y(alert.price)
-        parts.append(f'<line class="mark" x1="{x}" x2="{x}" y1="0" y2="136"/><circle cx="{x}" cy="{y}" r="3.5"/>')
+        x = chart.x(alert.timestamp)
+        shapes.append(format_html('<line class="mark" x1="{}" x2="{}" y1="0" y2="136"/>', x, x))
+        shapes.append(chart.dot((alert.timestamp, alert.price), 3.5))
     if peak is not alert and peak.price is not None and peak.timestamp <= max(all_times):
-        x, y = frame.x(peak.timestamp), frame.y(peak.price)
-        parts.append(f'<circle class="gravest" cx="{x}" cy="{y}" r="4.5"/>')
+        shapes.append(chart.dot((peak.timestamp, peak.price), 4.5, "gravest"))
     low, high = (price_text(function(float(function(some)) for some in prices)) for function in (min, max))
-    begun, ended = (_when(time, alert.timestamp) for time in frame.times)
-    parts += [
-        f'<text x="4" y="12">{high}</text><text x="4" y="132">{low}</text>',
-        f'<text x="4" y="148">{begun}</text><text x="356" y="148" text-anchor="end">{ended}</text>',
+    begun, ended = (_when(time, alert.timestamp) for time in chart.times)
+    shapes += [
+        chart.text(4, 12, high),
+        chart.text(4, 132, low),
+        chart.text(4, 148, begun),
+        chart.text(356, 148, ended, to_the_left=True),
     ]
-    return frame.svg("".join(parts), f"price of {alert.symbol} around the alert")
+    return chart.svg(shapes, f"price of {alert.symbol} around the alert")
 
 
 _STYLE: Final = """
