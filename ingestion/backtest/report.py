@@ -1,16 +1,16 @@
 """A backtest as one HTML page: the market with what was found in it, and a chart for each of the gravest alerts.
 
-Self-contained: no script, no font, no picture from elsewhere. Pure: plain data in, text out.
+Self-contained: no script, no font, no picture from elsewhere. Data in, text out; needs Django's settings.
 """
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from html import escape
 from itertools import pairwise
 from math import ceil, floor, log10
-from typing import Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
+from django.template.loader import render_to_string
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from numpy.typing import NDArray
@@ -79,38 +79,36 @@ class Findings:
             self.lives[anomaly.id] = Life(anomaly, anomaly, anomaly)
 
 
+class Table(NamedTuple):
+    headings: Sequence[str]
+    rows: Sequence[Sequence[str]]
+
+
 def render(findings: Iterable[Findings]) -> str:
-    """The page."""
-    sections = "\n".join(_section(one) for one in findings)
-    return f"""<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
-<title>Backtest</title><style>{_STYLE}</style></head>
-<body><h1>Backtest</h1>{sections}</body></html>
-"""
+    """The page, from the templates in `ingestion/templates/ingestion/backtest`. They escape every text."""
+    return render_to_string("ingestion/backtest/report.html", {"recordings": [_section(one) for one in findings]})
 
 
-def _section(found: Findings) -> str:
+def _section(found: Findings) -> dict[str, Any]:
+    """What the template says about one recording."""
     recording = found.recording
     lives = list(found.lives.values())
     alerts = [life for life in lives if isinstance(life.first, Alert) and not life.first.incident]
     gravest = sorted(alerts, key=_gravity, reverse=True)[:MOST_ALERTS]
     closes = _Closes(recording)
-    cards = "\n".join(_card(life, closes) for life in gravest)
-    marked = any(event.symbol is None for event in found.events)
-    return f"""<h2>{escape(found.name)}</h2>
-<p>{len(recording.symbols)} symbols, {recording.rows:,} candles of {recording.interval},
-{_when(recording.close_time[0])} to {_when(recording.close_time[-1])} UTC</p>
-{_counts(lives)}
-{_scores(found.scores)}
-<h3>The market</h3>
-<p class="quiet">How far the median symbol is from where it began. Shaded: synchronized movements, stronger is graver.
-{"Bars at the bottom: the catalogue's market events." if marked else ""}</p>
-{_market_chart(found, closes)}
-{_market_table(lives)}
-<h3>The gravest {len(gravest)} of {len(alerts):,} alerts</h3>
-<p class="quiet">Until the alert: close, what was expected, and the band. After it: what came next. The line marks where
-it opened, the ring where it became as grave as it got: the text is about that moment.</p>
-<div class="cards">{cards}</div>"""
+    begun, ended = _when(recording.close_time[0]), _when(recording.close_time[-1])
+    return {
+        "name": found.name,
+        "summary": f"{len(recording.symbols)} symbols, {recording.rows:,} candles of {recording.interval}, "
+        f"{begun} to {ended} UTC",
+        "counts": _counts(lives),
+        "scores": _scores(found.scores) if found.scores else None,
+        "has_market_events": any(event.symbol is None for event in found.events),
+        "market": _market_chart(found, closes),
+        "movements": _market_table(lives),
+        "alerts": f"{len(alerts):,}",
+        "cards": [_card(life, closes) for life in gravest],
+    }
 
 
 def _gravity(life: Life) -> tuple[int, float]:
@@ -121,7 +119,7 @@ def _gravity(life: Life) -> tuple[int, float]:
 # --- Tables -----------------------------------------------------------------------------------------------------------
 
 
-def _counts(lives: Sequence[Life]) -> str:
+def _counts(lives: Sequence[Life]) -> Table:
     kinds: dict[str, list[Severity]] = {}
     for life in lives:
         kinds.setdefault(kind_of(life.first), []).append(life.peak.severity)
@@ -129,7 +127,7 @@ def _counts(lives: Sequence[Life]) -> str:
         [kind, *(f"{found.count(severity):,}" for severity in SEVERITIES), f"{len(found):,}"]
         for kind, found in sorted(kinds.items())
     ]
-    return _table(["anomalies by their highest severity", *SEVERITIES, "total"], rows)
+    return Table(["anomalies by their highest severity", *SEVERITIES, "total"], rows)
 
 
 def kind_of(anomaly: Anomaly) -> str:
@@ -144,9 +142,7 @@ def kind_of(anomaly: Anomaly) -> str:
             return "sector anomalies"
 
 
-def _scores(scores: Sequence[Score]) -> str:
-    if not scores:
-        return ""
+def _scores(scores: Sequence[Score]) -> Table:
     rows = []
     for one in scores:
         if one.severity is not Severity.HIGH or not (one.events or one.is_total):
@@ -164,10 +160,10 @@ def _scores(scores: Sequence[Score]) -> str:
             ]
         )
     headings = ["from HIGH", "events", "hit", "latency (min)", "lead (min)", "false", "per day or symbol-day"]
-    return f"<h3>Against the catalogue</h3>{_table(headings, rows)}"
+    return Table(headings, rows)
 
 
-def _market_table(lives: Sequence[Life]) -> str:
+def _market_table(lives: Sequence[Life]) -> Table:
     rows = []
     for life in lives:
         peak = life.peak
@@ -187,18 +183,7 @@ def _market_table(lives: Sequence[Life]) -> str:
                 f"{(life.last.detected_at - life.first.detected_at) / 60_000:.0f} min",
             ]
         )
-    if not rows:
-        return '<p class="quiet">Nothing of HIGH or above.</p>'
-    return (
-        f"<details><summary>{len(rows)} market and sector anomalies of HIGH and above</summary>"
-        f"{_table(['opened → gravest (UTC)', 'what', 'who', 'move', 'lasted'], rows)}</details>"
-    )
-
-
-def _table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    head = "".join(f"<th>{escape(heading)}</th>" for heading in headings)
-    body = "".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in rows)
-    return f'<div class="wide"><table><tr>{head}</tr>{body}</table></div>'
+    return Table(["opened → gravest (UTC)", "what", "who", "move", "lasted"], rows)
 
 
 def _figure(value: float | None, form: str) -> str:
@@ -273,7 +258,8 @@ def _span(*values: Sequence[float] | Floats) -> tuple[float, float]:
     return low - room, high + room
 
 
-def _market_chart(found: Findings, closes: _Closes) -> SafeString:
+def _market_chart(found: Findings, closes: _Closes) -> dict[str, Any]:
+    """The picture, and what stands beside its axes: (place in percent, text)."""
     recorded = found.recording.close_time
     times = recorded[np.unique(np.linspace(0, len(recorded) - 1, _MOST_POINTS).astype(int))]
     moves = closes.market(times)
@@ -289,20 +275,17 @@ def _market_chart(found: Findings, closes: _Closes) -> SafeString:
         if event.symbol is None and times[0] <= event.onset_ms <= times[-1]:
             label = f"{event.type} {_when(event.onset_ms)}"
             shapes.append(chart.bar((event.onset_ms, event.end_ms), 292, 8, "event", label, least=2))
-    labels: list[SafeString] = []
+    values = []
     for value in _ticks(chart.values, _round_step(chart.values)):
         y = chart.y(value)
         shapes.append(format_html('<line class="grid" x1="0" x2="1200" y1="{}" y2="{}"/>', y, y))
-        figure = f"{value:+.4g}" if value else "0"
-        labels.append(format_html('<span class="value" style="top:{}%">{} %</span>', f"{y / 3:.1f}", figure))
+        values.append((f"{y / 3:.1f}", f"{value:+.4g} %" if value else "0 %"))
     step_ms = _time_step(chart.times)
-    for time in _ticks(chart.times, step_ms):
-        left, text = f"{chart.x(time) / 12:.1f}", _tick(time, step_ms)
-        labels.append(format_html('<span class="time" style="left:{}%">{}</span>', left, text))
+    labels = [(f"{chart.x(time) / 12:.1f}", _tick(time, step_ms)) for time in _ticks(chart.times, step_ms)]
     shapes.append(chart.line(zip(times, moves, strict=True), "close"))
     # The picture is stretched to the page's width, which would stretch a text in it, too.
     picture = chart.svg(shapes, "the market and its synchronized movements", stretched=True)
-    return format_html('<div class="market">{}{}</div>', picture, SafeString("".join(labels)))
+    return {"picture": picture, "values": values, "times": labels}
 
 
 def _ticks(span: tuple[float, float], step: float) -> list[float]:
@@ -331,16 +314,18 @@ def _tick(time_ms: float, step_ms: int) -> str:
     return f"{at:%d %b}" if time_ms % DAY_MS == 0 else f"{at:%H:%M:%S}".removesuffix(":00")
 
 
-def _card(life: Life, closes: _Closes) -> str:
+def _card(life: Life, closes: _Closes) -> dict[str, str]:
     first, peak = life.first, life.peak
     if not (isinstance(first, Alert) and isinstance(peak, Alert)):
         raise TypeError("a card shows an alert")
-    methods = ", ".join(f"{one.method} {one.score:.1f}" for one in peak.explanation.methods)
-    return (
-        f'<div class="card {peak.severity.lower()}"><b>{escape(first.symbol)}</b> {_course(life)}'
-        f"{_alert_chart(first, peak, closes)}"
-        f'<p>{escape(peak.explanation.sentence)}</p><p class="quiet">{escape(methods)}</p></div>'
-    )
+    return {
+        "severity": peak.severity.lower(),
+        "symbol": first.symbol,
+        "course": _course(life),
+        "picture": _alert_chart(first, peak, closes),
+        "sentence": peak.explanation.sentence,
+        "methods": ", ".join(f"{one.method} {one.score:.1f}" for one in peak.explanation.methods),
+    }
 
 
 def _alert_chart(alert: Alert, peak: Alert, closes: _Closes) -> SafeString:
@@ -380,36 +365,3 @@ def _alert_chart(alert: Alert, peak: Alert, closes: _Closes) -> SafeString:
         chart.text(356, 148, ended, to_the_left=True),
     ]
     return chart.svg(shapes, f"price of {alert.symbol} around the alert")
-
-
-_STYLE: Final = """
-:root{color-scheme:light dark;--ink:#1c2330;--quiet:#6b7280;--line:#d8dde6;--paper:#fff;--close:#2563eb;
---band:#2563eb22;--up:#16a34a;--down:#dc2626;--mark:#f59e0b}
-@media(prefers-color-scheme:dark){:root{--ink:#e5e9f0;--quiet:#8b95a7;--line:#2a3240;--paper:#11161f;--close:#60a5fa;
---band:#60a5fa22;--up:#22c55e;--down:#f87171}}
-body{font:14px/1.45 system-ui,sans-serif;color:var(--ink);background:var(--paper);max-width:1240px;margin:2rem auto;
-padding:0 1rem}
-h2{margin-top:3rem;border-bottom:1px solid var(--line);overflow-wrap:anywhere}.quiet{color:var(--quiet);margin:.2rem 0}
-table{border-collapse:collapse;margin:.6rem 0}th,td{padding:.15rem .8rem .15rem 0;text-align:left;
-border-bottom:1px solid var(--line);font-variant-numeric:tabular-nums}th{color:var(--quiet);font-weight:500}
-.wide{overflow-x:auto}th,td,.market span{white-space:nowrap}
-svg{width:100%;height:auto;display:block;margin:.3rem 0}
-svg text{font-size:11px;fill:var(--quiet);stroke:var(--paper);stroke-width:3;paint-order:stroke}
-.market{position:relative;margin:.3rem 0 1.6rem}.market svg{height:300px}.market svg *{vector-effect:non-scaling-stroke}
-.market span{position:absolute;font-size:11px;color:var(--quiet);
-text-shadow:0 0 2px var(--paper),0 0 2px var(--paper),0 0 4px var(--paper)}
-.market .value{left:0;transform:translateY(-100%)}
-.market .time{top:100%;transform:translateX(-50%)}.grid{stroke:var(--line)}
-@media(max-width:600px){.market .time:nth-of-type(even){display:none}}
-polyline{fill:none;stroke-width:1.4;stroke-linejoin:round}.close{stroke:var(--close)}
-.after{stroke:var(--close);stroke-dasharray:3 2;opacity:.7}
-.expected{stroke:var(--quiet);stroke-width:1}.band{fill:var(--band)}.mark{stroke:var(--mark)}circle{fill:var(--mark)}
-circle.gravest{fill:none;stroke:var(--mark);stroke-width:2}
-rect.up{fill:var(--up)}rect.down{fill:var(--down)}rect.low{opacity:.12}rect.medium{opacity:.2}rect.high{opacity:.4}
-rect.critical{opacity:.65}.event{fill:var(--mark)}
-.cards{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(330px,100%),1fr));gap:1rem}
-.card{border:1px solid var(--line);border-left:4px solid var(--quiet);border-radius:6px;padding:.5rem .8rem}
-.card{min-width:0;overflow-wrap:anywhere}.card p{margin:.2rem 0}
-.card.critical{border-left-color:var(--down)}.card.high{border-left-color:var(--mark)}
-summary{cursor:pointer}
-"""

@@ -1,5 +1,6 @@
 """The backtest's page: complete, well formed, and sufficient unto itself."""
 
+import dataclasses
 from collections import Counter
 from html.parser import HTMLParser
 from pathlib import Path
@@ -8,9 +9,9 @@ import msgspec
 import pytest
 
 from ingestion.backtest.report import MOST_ALERTS, Findings, render
-from ingestion.backtest.scoring import Event
+from ingestion.backtest.scoring import ALL, Event, Score, Stream
 from ingestion.sources.recording import Recording, load_recording
-from market.wire.messages import HistoryPoint, Lifecycle, Severity
+from market.wire.messages import Explanation, HistoryPoint, Lifecycle, Severity
 from market.wire.times import moment
 from tests import samples
 
@@ -27,6 +28,7 @@ class Page(HTMLParser):
         self.elements: Counter[str] = Counter()
         self.classes: Counter[str] = Counter()
         self.text = ""
+        self.labels: list[str] = []
         self._open: list[str] = []
         self.feed(text)
         self.close()
@@ -35,6 +37,7 @@ class Page(HTMLParser):
     def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
         self.elements[tag] += 1
         self.classes.update((dict(attributes).get("class") or "").split())
+        self.labels += [label] if (label := dict(attributes).get("aria-label")) else []
         if tag not in VOID:
             self._open.append(tag)
 
@@ -90,6 +93,29 @@ def test_every_kind_of_anomaly_is_on_the_page(recording: Recording) -> None:
     assert "alerts, part of an incident" in page.text
     assert page.elements["script"] == page.elements["link"] == page.elements["img"] == 0
     assert "http" not in text
+
+
+def test_no_name_becomes_markup(recording: Recording) -> None:
+    """Names of files, symbols, sectors and events are others' text, and so are sentences made of them."""
+    hostile = "<script>alert('1')</script>"
+    recording = dataclasses.replace(recording, symbols=[hostile, *recording.symbols[1:]])
+    at = START_MS + 60 * MINUTE
+    found = Findings(hostile, recording, events=[Event(hostile, None, at, at + MINUTE)])
+    found.scores = [Score(Stream.MARKET, Severity.HIGH, kind, 1, (MINUTE,), (), 0, 0, 1.0) for kind in (ALL, hostile)]
+    history = [HistoryPoint(at - back * MINUTE, 100.0, 100.0, 99.0, 101.0) for back in range(30, -1, -1)]
+    explanation = Explanation(sentence=hostile)
+    for anomaly in (
+        samples.an_alert("own", symbol=hostile, timestamp=at, history=history, explanation=explanation),
+        samples.a_movement(timestamp=at, severity=Severity.HIGH, window=hostile),
+        samples.a_sector(timestamp=at, severity=Severity.HIGH, sector=hostile),
+    ):
+        found.took(anomaly)
+    text = render([found])
+    page = Page(text)
+    assert page.elements["script"] == 0
+    assert "<script" not in text
+    assert page.text.count(hostile) == 7, "heading, score, event, card, sentence, window, sector"
+    assert f"price of {hostile} around the alert" in page.labels
 
 
 def test_only_the_gravest_alerts_get_a_chart(recording: Recording) -> None:
