@@ -5,7 +5,6 @@ import contextlib
 import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from functools import partial
 from typing import Final
 
 from channels.db import database_sync_to_async
@@ -35,7 +34,6 @@ def coingecko_from_settings(*, cached: bool = True) -> CoinGecko:
         plan=settings.COINGECKO_PLAN,
         root=settings.COINGECKO_URL,
         cache=settings.DATA_DIR / "coingecko" if cached else None,
-        delays=partial(backoff, first_s=2.0, cap_s=60.0),
     )
 
 

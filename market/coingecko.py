@@ -1,12 +1,13 @@
 """Sectors from CoinGecko: its categories, who is in them, and which of several coins a ticker means.
 
 https://docs.coingecko.com/reference/endpoint-overview. Three endpoints are asked, about forty calls in all, at the pace
-the plan allows: `/coins/categories/list`, `/coins/list` and `/coins/markets`. Plain `urllib` in a thread does it: a
-handful of calls a week need no HTTP library, and the standard one is kept by whoever keeps Python.
+the plan allows: `/coins/categories/list`, `/coins/list` and `/coins/markets`. `urllib` in a thread makes them, through
+the proxy that the environment names. `urllib3.Retry` decides whether to try again and how long to wait. It is asked for
+its decisions only: inside a connection pool it would sleep in the thread, where neither Ctrl-C nor `stop` reaches it,
+it would not keep to the pace, and it could not try again after an answer that is not JSON.
 """
 
 import asyncio
-import email.utils
 import http.client
 import logging
 import math
@@ -15,7 +16,7 @@ import urllib.error
 import urllib.parse
 import urllib.request
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
@@ -23,6 +24,8 @@ from typing import Any, Final, NamedTuple, TypeVar
 
 import msgspec
 from msgspec import Struct
+from urllib3 import Retry
+from urllib3.exceptions import InvalidHeader, MaxRetryError
 
 from market.files import replacing
 from market.wire.messages import unify_symbol
@@ -64,7 +67,15 @@ MARKET_PAGES: Final = 4
 CATEGORY_PAGES: Final = 2
 
 TRIES: Final = 6
-# Being told to wait longer than this is being told to come back another time.
+# Waits of 0, 4, 8, 16 and 32 s and up to 2 s of jitter, or what `Retry-After` says if that is longer.
+RETRIES: Final = Retry(
+    total=TRIES - 1,
+    status_forcelist=(408, 429, *range(500, 600)),
+    backoff_factor=2.0,
+    backoff_max=60.0,
+    backoff_jitter=2.0,
+)
+# A longer `Retry-After` ends the refresh: it is tried again another time.
 MAX_WAIT_S: Final = 120.0
 # An interrupted refresh goes on from the answers it has; younger ones than this are not asked for again.
 CACHE_S: Final = 6 * 3_600.0
@@ -136,8 +147,8 @@ Say = Callable[[int, int, str], None]
 class CoinGecko:
     """The endpoints we use, paced, retried and cached. Every method raises `CoinGeckoError`.
 
-    `delays` makes the seconds to wait before each further try; a server's `Retry-After` goes above it. `cache` is a
-    folder.
+    `retries` says how often to try and how long to wait before each further try; a longer `Retry-After` of the server
+    is waited for. `cache` is a folder.
     """
 
     def __init__(
@@ -146,7 +157,7 @@ class CoinGecko:
         api_key: str,
         plan: str,
         cache: Path | None,
-        delays: Callable[[], Iterator[float]],
+        retries: Retry = RETRIES,
         root: str = "",
         per_minute: float | None = None,
         timeout_s: float = 10.0,
@@ -164,7 +175,7 @@ class CoinGecko:
         self._pause_s = 60.0 / (per_minute or (chosen.per_minute if api_key else KEYLESS_PER_MINUTE))
         self._next_call = 0.0
         self._cache = cache
-        self._delays = delays
+        self._retries = retries
         self._timeout_s = timeout_s
         self.oldest_s = math.inf
         self.calls = 0
@@ -192,31 +203,34 @@ class CoinGecko:
             fetched_s, body = known
             self.oldest_s = min(self.oldest_s, fetched_s)
             return msgspec.json.decode(body, type=kind)
-        reason = ""
-        for _, delay_s in zip(range(TRIES), self._delays(), strict=False):
+        retries = self._retries
+        while True:
             await self._pace()
             asked_s = time.time()
             try:
                 body = await asyncio.to_thread(self._fetch, url)
-                answer = msgspec.json.decode(body, type=kind)
-            except _TryLater as error:
-                reason = str(error)
-                if error.wait_s > MAX_WAIT_S:
-                    raise CoinGeckoError(
-                        f"CoinGecko wants no call for {error.wait_s:.0f} s: the limit is used up."
-                    ) from None
-                delay_s = max(delay_s, error.wait_s)
-            except msgspec.MsgspecError as error:
-                reason = f"an answer that is not what is documented ({error})"
-            except (OSError, http.client.HTTPException, UnicodeDecodeError) as error:
-                reason = _in_words(error)
+                answer = _decoded(body, kind)
+            except _TryLater as failure:
+                retries, delay_s = self._next(retries, path, failure)
+                logger.info("CoinGecko %s: %s; again in %.0f s", path, failure, delay_s)
+                await asyncio.sleep(delay_s)
             else:
                 await asyncio.to_thread(self._keep, url, body)
                 self.oldest_s = min(self.oldest_s, asked_s)
                 return answer
-            logger.info("CoinGecko %s: %s; again in %.0f s", path, reason, delay_s)
-            await asyncio.sleep(delay_s)
-        raise CoinGeckoError(f"CoinGecko at {self.root} did not answer {path} in {TRIES} tries; the last: {reason}.")
+
+    def _next(self, retries: Retry, path: str, failure: "_TryLater") -> tuple[Retry, float]:
+        """What is left of the retries after a failure, and the seconds to wait. Raises `CoinGeckoError` at the end."""
+        if failure.wait_s > MAX_WAIT_S:
+            raise CoinGeckoError(f"CoinGecko wants no call for {failure.wait_s:.0f} s: the limit is used up.") from None
+        try:
+            left = retries.increment("GET", path, error=failure)
+        except MaxRetryError:
+            tries = len(retries.history) + 1
+            raise CoinGeckoError(
+                f"CoinGecko at {self.root} did not answer {path} in {tries} tries; the last: {failure}."
+            ) from None
+        return left, max(left.get_backoff_time(), failure.wait_s)
 
     async def _pace(self) -> None:
         now = time.monotonic()
@@ -225,7 +239,10 @@ class CoinGecko:
         await asyncio.sleep(start - now)
 
     def _fetch(self, url: str) -> bytes:
-        """One call, in a thread. An answer that trickles is given up after the same time as one that never comes."""
+        """Make one call; blocks. An answer that trickles is given up after the same time as one that never comes.
+
+        Raises `_TryLater` or `CoinGeckoError`.
+        """
         self.calls += 1
         until = time.monotonic() + self._timeout_s
         request = urllib.request.Request(url, headers=self._headers)  # noqa: S310 - http(s) is checked above
@@ -247,6 +264,8 @@ class CoinGecko:
         except urllib.error.HTTPError as error:
             with error:
                 raise _refusal(error, url) from None
+        except (OSError, http.client.HTTPException, UnicodeDecodeError) as error:
+            raise _TryLater(_in_words(error)) from None
 
     def _cached(self, url: str) -> tuple[float, bytes] | None:
         """(epoch seconds, answer) when a young one is kept."""
@@ -287,10 +306,9 @@ _opener: Final = urllib.request.build_opener(_NoRedirects)
 
 def _refusal(error: urllib.error.HTTPError, url: str) -> Exception:
     said = _message(error)
-    if error.code == 429:
-        return _TryLater("HTTP 429, too many calls", retry_after_s(error.headers.get("Retry-After"), time.time()))
-    if error.code >= 500 or error.code == 408:
-        return _TryLater(f"HTTP {error.code}", retry_after_s(error.headers.get("Retry-After"), time.time()))
+    if RETRIES.is_retry("GET", error.code):
+        reason = "HTTP 429, too many calls" if error.code == 429 else f"HTTP {error.code}"
+        return _TryLater(reason, retry_after_s(error.headers.get("Retry-After")))
     if error.code in (401, 403):
         return CoinGeckoError(
             f"CoinGecko refuses the key (HTTP {error.code}{said}). Check COINGECKO_API_KEY, and that COINGECKO_PLAN "
@@ -298,6 +316,13 @@ def _refusal(error: urllib.error.HTTPError, url: str) -> Exception:
         )
     kind = NoSuchCategory if error.code in (400, 404) else CoinGeckoError
     return kind(f"CoinGecko answers {url} with HTTP {error.code}{said}.")
+
+
+def _decoded(body: bytes, kind: type[Answer]) -> Answer:
+    try:
+        return msgspec.json.decode(body, type=kind)
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise _TryLater(f"an answer that is not what is documented ({error})") from None
 
 
 def _message(error: urllib.error.HTTPError) -> str:
@@ -310,19 +335,15 @@ def _message(error: urllib.error.HTTPError) -> str:
     return f": {''.join(char for char in str(text)[:200] if char.isprintable())}"
 
 
-def retry_after_s(header: str | None, now_s: float) -> float:
-    """Seconds or an HTTP date (RFC 9110 §10.2.3); 0 when there is none, or none to be understood.
+def retry_after_s(header: str | None) -> float:
+    """Seconds to wait by a `Retry-After` header: a number or an HTTP date (RFC 9110 §10.2.3). 0 without a valid one.
 
-    >>> retry_after_s("30", 0.0), retry_after_s("Thu, 01 Jan 1970 00:01:00 GMT", 20.0), retry_after_s("soon", 0.0)
-    (30.0, 40.0, 0.0)
+    >>> retry_after_s("30"), retry_after_s("Thu, 01 Jan 1970 00:01:00 GMT"), retry_after_s("soon"), retry_after_s(None)
+    (30.0, 0.0, 0.0, 0.0)
     """
-    if not header:
-        return 0.0
-    if header.strip().isdigit():
-        return float(header)
     try:
-        return max(0.0, email.utils.parsedate_to_datetime(header).timestamp() - now_s)
-    except (ValueError, OverflowError):
+        return float(RETRIES.parse_retry_after(header)) if header else 0.0
+    except (InvalidHeader, ValueError, OverflowError):
         return 0.0
 
 

@@ -1,5 +1,6 @@
 """Sectors from CoinGecko, over real HTTP: the contract, and everything that can go wrong with it."""
 
+import asyncio
 import csv
 import gzip
 import itertools
@@ -16,6 +17,7 @@ import pytest
 
 from market import coingecko
 from market.coingecko import (
+    RETRIES,
     Category,
     CoinGecko,
     CoinGeckoError,
@@ -53,7 +55,7 @@ def client(gecko: CoinGeckoServer, cache: Path | None = None, key: str = "", pla
         plan=plan,
         root=gecko.root,
         cache=cache,
-        delays=lambda: itertools.repeat(0.01),
+        retries=RETRIES.new(backoff_factor=0, backoff_jitter=0),
         per_minute=60_000,
         timeout_s=2.0,
     )
@@ -113,7 +115,7 @@ async def test_the_key_goes_into_the_header_of_its_plan(gecko: CoinGeckoServer, 
 
 
 async def test_the_plans_have_their_own_roots() -> None:
-    roots = [CoinGecko(api_key="k", plan=plan, cache=None, delays=lambda: iter(())).root for plan in ("demo", "pro")]
+    roots = [CoinGecko(api_key="k", plan=plan, cache=None).root for plan in ("demo", "pro")]
     assert roots == ["https://api.coingecko.com/api/v3", "https://pro-api.coingecko.com/api/v3"]
 
 
@@ -152,10 +154,12 @@ async def test_retry_after_is_honoured(gecko: CoinGeckoServer, caplog: pytest.Lo
         ("Thu, 01 Jan 1970 00:00:01 GMT", 0.0),
         ("soon", 0.0),
         ("-5", 0.0),
+        ("Thu, 01 Jan 99999999999 00:00:00 GMT", 0.0),
     ],
 )
-def test_retry_after_is_seconds_or_a_date(header: str | None, seconds: float) -> None:
-    assert retry_after_s(header, now_s=20.0) == seconds
+def test_retry_after_is_seconds_or_a_date(header: str | None, seconds: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(time, "time", lambda: 20.0)
+    assert retry_after_s(header) == seconds
 
 
 @pytest.mark.parametrize(
@@ -185,6 +189,36 @@ async def test_tries_come_to_an_end(gecko: CoinGeckoServer) -> None:
     assert len(gecko.requests) == coingecko.TRIES
 
 
+async def test_no_wait_follows_the_last_try(gecko: CoinGeckoServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    waits = []
+
+    async def sleep(seconds: float) -> None:
+        waits.append(seconds)
+
+    monkeypatch.setattr(asyncio, "sleep", sleep)
+    gecko.faults = [status(503, Retry_After="7")] * coingecko.TRIES
+    with pytest.raises(CoinGeckoError, match="did not answer"):
+        await client(gecko).categories()
+    assert [seconds for seconds in waits if seconds >= 7] == [7] * (coingecko.TRIES - 1)
+
+
+async def test_waits_grow_up_to_a_bound(gecko: CoinGeckoServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    waits = []
+
+    async def sleep(seconds: float) -> None:
+        waits.append(seconds)
+
+    monkeypatch.setattr(asyncio, "sleep", sleep)
+    gecko.faults = [status(502)] * 10
+    patient = client(gecko)
+    patient._retries = RETRIES.new(total=8)
+    with pytest.raises(CoinGeckoError, match="in 9 tries"):
+        await patient.categories()
+    growing = waits[1::2]  # between them, the pace
+    expected = [(0, 0), (4, 6), (8, 10), (16, 18), (32, 34), (60, 60), (60, 60), (60, 60)]
+    assert all(least <= wait <= most for wait, (least, most) in zip(growing, expected, strict=True))
+
+
 async def test_an_answer_that_trickles_is_given_up(gecko: CoinGeckoServer) -> None:
     released = threading.Event()
     gecko.faults = [trickle(released)]
@@ -204,7 +238,7 @@ async def test_nobody_there() -> None:
 @pytest.mark.parametrize(("plan", "root"), [("gold", ""), ("demo", "file:///etc"), ("demo", "api.coingecko.com")])
 def test_settings_that_make_no_sense_are_refused(plan: str, root: str) -> None:
     with pytest.raises(CoinGeckoError, match=r"COINGECKO_(PLAN|URL)="):
-        CoinGecko(api_key="", plan=plan, root=root, cache=None, delays=lambda: iter(()))
+        CoinGecko(api_key="", plan=plan, root=root, cache=None)
 
 
 async def test_a_refresh_that_broke_off_goes_on_where_it_was(gecko: CoinGeckoServer, tmp_path: Path) -> None:
