@@ -10,6 +10,7 @@ import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Final, NamedTuple
 
+from ingestion.timeseries.core.lines import Value, line
 from ingestion.timeseries.core.queries import Question
 from ingestion.timeseries.influx.client import InfluxServer, Row
 from market.services import Sequenced
@@ -27,7 +28,7 @@ CHUNK: Final = 1_000
 _COLUMNS: Final = ("id", "revision", "epoch", "offset", "payload")
 
 _Key = tuple[str, tuple[tuple[str, str], ...], int]  # measurement, tags, time in ns
-_Fields = dict[str, str | float | int | bool]
+_Fields = dict[str, Value]
 
 
 class _Known(NamedTuple):
@@ -61,7 +62,8 @@ class InfluxAnomalies:
                 points.setdefault(before.key, {})["current"] = False
             points.setdefault(key, {}).update(_fields(item))
             learnt[message.id] = _Known(age, key)
-        self._server.write([_line(key, fields) for key, fields in points.items()])
+        lines = [line(measurement, tags, fields, time) for (measurement, tags, time), fields in points.items()]
+        self._server.write(lines)
         for id, known in learnt.items():
             self._known.pop(id, None)
             self._known[id] = known
@@ -144,7 +146,7 @@ def _key(message: Anomaly) -> _Key:
     if isinstance(message, Alert):
         return ALERTS, (("symbol", message.symbol), ("venue", message.venue)), time
     sector = message.sector if isinstance(message, SectorAnomaly) else "-"
-    # A tag is for grouping; what it may not hold without escapes is still in the payload.
+    # A tag is for grouping: simple characters do. The sector as it is spelt is in the payload.
     return MARKET, (("sector", re.sub(r"[^\w.&\-]", "_", sector)), ("type", str(message.__struct_config__.tag))), time
 
 
@@ -176,17 +178,3 @@ def _fields(item: Sequenced[Anomaly]) -> _Fields:
     else:
         numbers = {"synchronization_ratio": message.synchronization_ratio, "change_pct": message.average_change_pct}
     return fields | {name: float(value) for name, value in numbers.items() if value is not None}
-
-
-def _line(key: _Key, fields: _Fields) -> str:
-    measurement, tags, time = key
-    where = ",".join((measurement, *(f"{name}={value}" for name, value in tags)))
-    return f"{where} {','.join(f'{name}={_literal(value)}' for name, value in fields.items())} {time}"
-
-
-def _literal(value: str | float | int | bool) -> str:
-    if isinstance(value, str):
-        return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
-    if isinstance(value, bool):
-        return str(value).lower()
-    return f"{value}i" if isinstance(value, int) else repr(value)

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from typing import Final
 
+from ingestion.timeseries.core.lines import line
 from ingestion.timeseries.core.queries import Question
 from ingestion.timeseries.influx.client import InfluxServer
 from ingestion.timeseries.store import Candle
@@ -55,9 +56,7 @@ class InfluxCandles:
 
 
 def candle_lines(batch: CandleBatch) -> Iterator[str]:
-    """Line protocol, times in ns. Nothing needs escaping: venue, symbol and interval are checked with the message."""
-    columns = (batch.open, batch.high, batch.low, batch.close, batch.volume)
+    columns = [getattr(batch, name) for name in OHLCV]
     for symbol, *values in zip(batch.symbols, *columns, strict=True):
-        fields = ",".join(f"{name}={value!r}" for name, value in zip(OHLCV, values, strict=True))
-        tags = f"interval={batch.interval},symbol={symbol},venue={batch.venue}"
-        yield f"{MEASUREMENT},{tags} {fields} {batch.close_time}000000"
+        tags = (("interval", batch.interval), ("symbol", symbol), ("venue", batch.venue))
+        yield line(MEASUREMENT, tags, dict(zip(OHLCV, values, strict=True)), batch.close_time * 1_000_000)
