@@ -32,13 +32,14 @@ from typing import Any, Final
 import nats
 from nats.aio.client import Client as NatsClient
 
+from benchmarks import whole_path
 from benchmarks.servers import (
     OTHER_CORE,
     PEERS,
     SERVER_CORE,
     Load,
-    Received,
     build,
+    command,
     cpu_us,
     free_port,
     listens,
@@ -47,88 +48,19 @@ from benchmarks.servers import (
     progress,
     rss_kb,
 )
+from benchmarks.workload import CYCLE, alert, difference, expected_dump
 from ingestion.stream.nats_server import find_binary
-from market.wire.messages import Alert, Direction, Explanation, Lifecycle, Method, Severity, encode
+from market.wire.messages import encode
 
 CASES: Final = ("broadcast", "selective")
-SYMBOLS: Final = 200
-SEVERITIES: Final = tuple(Severity)
 MANY: Final = 5_000
-# After so many alerts every symbol came with every severity: a selective socket got exactly one in forty.
-CYCLE: Final = 4 * SYMBOLS
 # Deliveries in flight at most, per socket: enough to saturate, too few to overrun anybody's limits.
 _CHUNK: Final = 50
-
-
-def command(peer: str, port: int, nats_url: str, sockets: int, load: Path) -> list[str]:
-    ours = [sys.executable, "-m", "benchmarks.peers.ours", str(port), nats_url]
-    uws = ["node", str(PEERS / "uws.cjs"), str(port), nats_url]
-    return {
-        "ours": [*ours, "hub"],
-        "ours_asgi": [*ours, "asgi"],
-        "channels_tutorial": [*ours, "channels"],
-        "uws_loop": [*uws, "loop"],
-        "uws_topic": [*uws, "topic"],
-        "c_send": [str(load), "server", str(port), str(sockets)],
-    }[peer]
 
 
 PEER_NAMES: Final = ("ours", "uws_loop", "uws_topic", "c_send", "ours_asgi", "channels_tutorial")
 # For scale: measured in the first round only.
 ONCE: Final = ("ours_asgi", "channels_tutorial")
-
-
-def alert(number: int, sentence: str = "") -> Alert:
-    """The `number`th alert: 357 bytes, give or take the digits. `sentence` may carry the time (load.c)."""
-    return Alert(
-        id=f"S{number % SYMBOLS:03d}USDT-{number}", revision=1, symbol=f"S{number % SYMBOLS:03d}USDT",
-        venue="binance", interval="1s", method=Method.Z_SCORE, severity=SEVERITIES[number // SYMBOLS % 4],
-        direction=Direction.UP, score=6.5, threshold=4.0, price=100.0, expected=98.0, lower=96.0, upper=99.0,
-        change_pct=2.0, timestamp=1_700_000_000_000, detected_at=1_700_000_000_040, state=Lifecycle.OPEN, spark=[],
-        explanation=Explanation(sentence=sentence), incident=None,
-    )  # fmt: skip
-
-
-def wanted(case: str, number: int) -> tuple[frozenset[int], frozenset[int]]:
-    """Symbols and severities of socket `number`, by their numbers; load.c subscribes it so."""
-    if case == "broadcast":
-        return frozenset(range(SYMBOLS)), frozenset(range(4))
-    first = number // 20 % 4
-    return frozenset((number * 10 + position) % SYMBOLS for position in range(10)), frozenset((first, (first + 1) % 4))
-
-
-def fnv(data: bytes, value: int) -> int:
-    for byte in data:
-        value = (value ^ byte) * 1_099_511_628_211 & 0xFFFF_FFFF_FFFF_FFFF
-    return value
-
-
-def expected_dump(case: str, sockets: int, frames: Sequence[bytes], first: int = 0) -> list[tuple[int, int]]:
-    """Frames and hash of every socket after some alerts: `frames` is what load.c hashes of them, `first` their number.
-
-    Computed without any of our routing.
-    """
-    known: dict[tuple[frozenset[int], frozenset[int]], tuple[int, int]] = {}
-    dump = []
-    for number in range(sockets):
-        symbols, severities = key = wanted(case, number)
-        if key not in known:
-            count, value = 0, 14_695_981_039_346_656_037
-            for message, frame in enumerate(frames, first):
-                if message % SYMBOLS in symbols and message // SYMBOLS % 4 in severities:
-                    count, value = count + 1, fnv(frame, value)
-            known[key] = count, value
-        dump.append(known[key])
-    return dump
-
-
-def difference(got: Sequence[Received], expected: Sequence[tuple[int, int]]) -> str:
-    """What is wrong with what the sockets got; empty when each got exactly its frames, in order."""
-    wrong = [number for number, pair in enumerate(expected) if got[number][:2] != pair]
-    if not wrong:
-        return ""
-    first = wrong[0]
-    return f"{len(wrong)} socket(s) got something else, the first is {first}: {got[first]}, not {expected[first]}"
 
 
 class Run:
@@ -364,8 +296,6 @@ def verdicts(result: dict[str, Any]) -> dict[str, dict[str, Any]]:
 
 
 async def benchmark(options: argparse.Namespace) -> dict[str, Any]:
-    from benchmarks import whole_path
-
     deadline = time.monotonic() + options.minutes * 60
     peers = list(available(options.only.split(",")))
     scale = 0.2 if options.quick else options.scale

@@ -143,3 +143,16 @@ def build(folder: Path) -> Path:
     load = folder / "load"
     subprocess.run([compiler, "-O2", "-o", str(load), str(PEERS / "load.c")], check=True)
     return load
+
+
+def command(peer: str, port: int, nats_url: str, sockets: int, load: Path) -> list[str]:
+    ours = [sys.executable, "-m", "benchmarks.peers.ours", str(port), nats_url]
+    uws = ["node", str(PEERS / "uws.cjs"), str(port), nats_url]
+    return {
+        "ours": [*ours, "hub"],
+        "ours_asgi": [*ours, "asgi"],
+        "channels_tutorial": [*ours, "channels"],
+        "uws_loop": [*uws, "loop"],
+        "uws_topic": [*uws, "topic"],
+        "c_send": [str(load), "server", str(port), str(sockets)],
+    }[peer]

@@ -27,7 +27,6 @@ from typing import Any, Final, NamedTuple
 from nats.aio.client import Client
 from websockets.asyncio.client import connect
 
-from benchmarks.fanout import CYCLE, alert, command, difference, expected_dump
 from benchmarks.servers import (
     OTHER_CORE,
     ROOT,
@@ -35,12 +34,14 @@ from benchmarks.servers import (
     Load,
     Received,
     build,
+    command,
     cpu_us,
     free_port,
     process,
     progress,
     rss_kb,
 )
+from benchmarks.workload import CYCLE, alert, difference, expected_dump
 from ingestion.stream.nats import ANOMALIES, connection, ensure_streams
 from ingestion.stream.nats_server import NatsServer
 from market.wire.messages import encode
