@@ -1,10 +1,10 @@
-"""Sectors from CoinGecko: its categories, who is in them, and which of several coins a ticker means.
+"""Sectors from CoinGecko: its categories, the coins in them, and which of several coins a ticker means.
 
-https://docs.coingecko.com/reference/endpoint-overview. Three endpoints are asked, about forty calls in all, at the pace
-the plan allows: `/coins/categories/list`, `/coins/list` and `/coins/markets`. `urllib` in a thread makes them, through
-the proxy that the environment names. `urllib3.Retry` decides whether to try again and how long to wait. It is asked for
-its decisions only: inside a connection pool it would sleep in the thread, where neither Ctrl-C nor `stop` reaches it,
-it would not keep to the pace, and it could not try again after an answer that is not JSON.
+A refresh makes about forty calls at the rate the plan allows, to `/coins/categories/list`, `/coins/list` and
+`/coins/markets` (https://docs.coingecko.com/reference/endpoint-overview). `urllib` makes them in a thread, through the
+proxy that the environment names. `urllib3.Retry` decides whether to try again and how long to wait. It only decides:
+a connection pool with it would sleep in the thread, where neither Ctrl-C nor `stop` reaches it, would ignore the rate,
+and would not retry an answer that is not JSON.
 """
 
 import asyncio
@@ -62,7 +62,7 @@ SECTORS: Final[Mapping[str, Sequence[str]]] = {
     "Fan Token": ("fan-token", "Fan Token"),
 }
 PER_PAGE: Final = 250
-# Venues list coins by the hundred: the first so many pages of the whole market settle whom a ticker means.
+# Pages of the whole market, largest coins first: enough to decide which coin a venue's ticker means.
 MARKET_PAGES: Final = 4
 CATEGORY_PAGES: Final = 2
 
@@ -75,9 +75,9 @@ RETRIES: Final = Retry(
     backoff_max=60.0,
     backoff_jitter=2.0,
 )
-# A longer `Retry-After` ends the refresh: it is tried again another time.
+# A longer `Retry-After` ends the refresh.
 MAX_WAIT_S: Final = 120.0
-# An interrupted refresh goes on from the answers it has; younger ones than this are not asked for again.
+# Younger answers are reused, so that an interrupted refresh continues where it stopped.
 CACHE_S: Final = 6 * 3_600.0
 MAX_ANSWER_BYTES: Final = 32 << 20
 
@@ -96,11 +96,11 @@ KEYLESS_PER_MINUTE: Final = 5.0
 
 
 class CoinGeckoError(Exception):
-    """No sectors from CoinGecko this time; the text says why and what could be done."""
+    """The sectors could not be fetched. The text says why and what to do."""
 
 
 class NoSuchCategory(CoinGeckoError):
-    """CoinGecko does not know what was asked for (HTTP 400 or 404)."""
+    """CoinGecko does not know this category (HTTP 400 or 404)."""
 
 
 class Category(Struct, frozen=True):
@@ -121,7 +121,7 @@ class CoinMarket(Struct, frozen=True):
 
 
 class Coin(NamedTuple):
-    """What a ticker means. `namesakes`: how many other listed coins share it."""
+    """The coin that a ticker means. `namesakes`: the number of other listed coins with the same ticker."""
 
     base: str
     coin_id: str
@@ -163,12 +163,12 @@ class CoinGecko:
         timeout_s: float = 10.0,
     ) -> None:
         if plan not in PLANS:
-            raise CoinGeckoError(f"COINGECKO_PLAN={plan} is none of {', '.join(PLANS)}.")
+            raise CoinGeckoError(f"COINGECKO_PLAN={plan} is not a plan. Set it to {' or '.join(PLANS)}.")
         chosen = PLANS[plan]
         self.root = (root or chosen.root).rstrip("/")
         if not self.root.startswith(("https://", "http://")):
-            raise CoinGeckoError(f"COINGECKO_URL={root} is no http:// or https:// address.")
-        # Sent to this address only: a redirect would carry the key to wherever it points.
+            raise CoinGeckoError(f"COINGECKO_URL={root} is not an http:// or https:// address.")
+        # Redirects are refused: one would send the key to another address.
         self._headers = {"Accept": "application/json", "User-Agent": "anomaly-site"}
         if api_key:
             self._headers[chosen.header] = api_key
@@ -212,7 +212,7 @@ class CoinGecko:
                 answer = _decoded(body, kind)
             except _TryLater as failure:
                 retries, delay_s = self._next(retries, path, failure)
-                logger.info("CoinGecko %s: %s; again in %.0f s", path, failure, delay_s)
+                logger.info("CoinGecko %s failed: %s; next try in %.0f s", path, failure, delay_s)
                 await asyncio.sleep(delay_s)
             else:
                 await asyncio.to_thread(self._keep, url, body)
@@ -222,13 +222,13 @@ class CoinGecko:
     def _next(self, retries: Retry, path: str, failure: "_TryLater") -> tuple[Retry, float]:
         """What is left of the retries after a failure, and the seconds to wait. Raises `CoinGeckoError` at the end."""
         if failure.wait_s > MAX_WAIT_S:
-            raise CoinGeckoError(f"CoinGecko wants no call for {failure.wait_s:.0f} s: the limit is used up.") from None
+            raise CoinGeckoError(f"CoinGecko's rate limit is used up. Try again in {failure.wait_s:.0f} s.") from None
         try:
             left = retries.increment("GET", path, error=failure)
         except MaxRetryError:
             tries = len(retries.history) + 1
             raise CoinGeckoError(
-                f"CoinGecko at {self.root} did not answer {path} in {tries} tries; the last: {failure}."
+                f"CoinGecko at {self.root} did not answer {path} in {tries} tries; the last error: {failure}."
             ) from None
         return left, max(left.get_backoff_time(), failure.wait_s)
 
@@ -256,10 +256,12 @@ class CoinGecko:
                     if time.monotonic() > until:
                         raise TimeoutError
                     if size > MAX_ANSWER_BYTES:
-                        raise CoinGeckoError(f"{url} answers with more than {MAX_ANSWER_BYTES >> 20} MiB.")
+                        raise CoinGeckoError(
+                            f"CoinGecko's answer to {url} is larger than {MAX_ANSWER_BYTES >> 20} MiB."
+                        )
                 expected = response.headers.get("Content-Length")
                 if expected is not None and size != int(expected):
-                    raise OSError("the answer broke off")
+                    raise OSError("the answer was cut off")
                 return b"".join(parts)
         except urllib.error.HTTPError as error:
             with error:
@@ -268,7 +270,7 @@ class CoinGecko:
             raise _TryLater(_in_words(error)) from None
 
     def _cached(self, url: str) -> tuple[float, bytes] | None:
-        """(epoch seconds, answer) when a young one is kept."""
+        """Return (time of the call in epoch seconds, answer) if a cached answer is young enough."""
         if self._cache is None:
             return None
         path = self._cache / _file_name(url)
@@ -279,7 +281,7 @@ class CoinGecko:
             return None
 
     def _keep(self, url: str, body: bytes) -> None:
-        """Best effort: a full disk costs further calls, not the refresh."""
+        """Cache an answer. A failure is logged: it costs a repeated call, not the refresh."""
         if self._cache is None:
             return
         try:
@@ -287,7 +289,9 @@ class CoinGecko:
             with replacing(self._cache / _file_name(url)) as file:
                 file.write(body)
         except OSError as error:
-            logger.warning("Cannot keep CoinGecko's answer in %s: %s", self._cache, error)
+            logger.warning(
+                "Cannot cache CoinGecko's answer in %s: %s; the refresh continues without", self._cache, error
+            )
 
 
 class _TryLater(Exception):
@@ -311,22 +315,22 @@ def _refusal(error: urllib.error.HTTPError, url: str) -> Exception:
         return _TryLater(reason, retry_after_s(error.headers.get("Retry-After")))
     if error.code in (401, 403):
         return CoinGeckoError(
-            f"CoinGecko refuses the key (HTTP {error.code}{said}). Check COINGECKO_API_KEY, and that COINGECKO_PLAN "
-            "(demo or pro) is the key's."
+            f"CoinGecko rejected the API key (HTTP {error.code}{said}). Check COINGECKO_API_KEY, and that "
+            "COINGECKO_PLAN (demo or pro) is the plan of this key."
         )
     kind = NoSuchCategory if error.code in (400, 404) else CoinGeckoError
-    return kind(f"CoinGecko answers {url} with HTTP {error.code}{said}.")
+    return kind(f"CoinGecko answered {url} with HTTP {error.code}{said}.")
 
 
 def _decoded(body: bytes, kind: type[Answer]) -> Answer:
     try:
         return msgspec.json.decode(body, type=kind)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-        raise _TryLater(f"an answer that is not what is documented ({error})") from None
+        raise _TryLater(f"the answer has an unexpected format ({error})") from None
 
 
 def _message(error: urllib.error.HTTPError) -> str:
-    """What the body says, which is `{"status": {"error_message": …}}` or `{"error": …}`."""
+    """Return the error message in the body, which is `{"status": {"error_message": …}}` or `{"error": …}`."""
     try:
         body = msgspec.json.decode(error.read(10_000))
         text = body.get("error") or body["status"]["error_message"]
@@ -362,15 +366,15 @@ def _file_name(url: str) -> str:
 
 
 async def fetch_sectors(client: CoinGecko, say: Say = lambda done, total, what: None) -> Fetched:
-    """The whole map, `say` being told of every step: (steps done, steps in all, what comes now).
+    """Fetch all coins with their sectors. `say` is called before every step: (steps done, all steps, this step).
 
-    A category that is gone when its turn comes is left out; any other failure is a `CoinGeckoError`.
+    A category that no longer exists is skipped. Raises `CoinGeckoError` on any other failure.
     """
     client.forget_old_answers()
     say(0, 0, "categories")
     chosen, missing = categories_of_sectors(await client.categories())
     if not chosen:
-        raise CoinGeckoError("None of CoinGecko's categories is one of our sectors: this cannot be its list.")
+        raise CoinGeckoError("None of CoinGecko's categories belongs to a sector: this is not its list of categories.")
     total = 2 + MARKET_PAGES + CATEGORY_PAGES * sum(len(ids) for ids in chosen.values())
     done = 1
     say(done, total, "coins")
@@ -388,7 +392,7 @@ async def fetch_sectors(client: CoinGecko, say: Say = lambda done, total, what: 
             try:
                 found = await _members(client, category)
             except NoSuchCategory as error:
-                logger.warning("Left out of %s: %s", sector, error)
+                logger.warning("Sector %s: a category is skipped. %s", sector, error)
                 found = []
             done += CATEGORY_PAGES
             markets += found
@@ -411,7 +415,7 @@ async def _members(client: CoinGecko, category: str) -> list[CoinMarket]:
 
 
 def categories_of_sectors(categories: Iterable[Category]) -> tuple[dict[str, list[str]], list[str]]:
-    """Sector → the ids of its categories that exist; and the sectors without any."""
+    """Return the ids of the existing categories by sector, and the sectors without any category."""
     ids = {spelling: category.category_id for category in categories for spelling in _spellings(category)}
     chosen = {
         sector: list(dict.fromkeys(ids[word.lower()] for word in words if word.lower() in ids))
@@ -427,10 +431,10 @@ def _spellings(category: Category) -> tuple[str, str]:
 def meanings(
     markets: Iterable[CoinMarket], members: Mapping[str, Sequence[str]], listed: Iterable[ListedCoin]
 ) -> list[Coin]:
-    """The coin each ticker stands for (the one of the best market-cap rank), largest first, where it has sectors.
+    """Return the coin that each ticker means: the one with the best market-cap rank. Largest first.
 
-    `members`: coin id → its sectors. A ticker whose largest coin is in no sector is left out, even if a smaller coin of
-    that name is in one: that one is not what a venue lists.
+    `members`: coin id → its sectors. A ticker whose largest coin has no sector is skipped, even if a smaller coin with
+    the same ticker has one: venues list the largest.
     """
     best: dict[str, CoinMarket] = {}
     for market in markets:

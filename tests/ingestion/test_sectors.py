@@ -48,8 +48,8 @@ def refresh_sectors(*arguments: str) -> str:
 def test_refresh_sectors_puts_a_map_in_force(gecko: CoinGeckoServer) -> None:
     output = refresh_sectors()
     assert "5 coins with sectors" in output
-    assert "PEPE is Pepe (rank 30), not one of 1 other coin." in output
-    assert "No category for Layer 2," in output
+    assert "PEPE means Pepe (rank 30), not 1 other coin with this ticker." in output
+    assert "CoinGecko has no category for Layer 2," in output
     assert "In force: coingecko-" in output
     assert sector_map().sectors_for("DOGEUSDT") == ("Layer 1", "Meme")
     assert not [headers for _, _, headers in gecko.requests if "x-cg-demo-api-key" in headers]
@@ -65,7 +65,7 @@ def test_a_dry_run_stores_nothing(gecko: CoinGeckoServer) -> None:
 def test_only_when_due(gecko: CoinGeckoServer) -> None:
     refresh_sectors()
     gecko.requests.clear()
-    assert "is fresh enough" in refresh_sectors("--if-due", "--no-cache")
+    assert "is not due for a refresh" in refresh_sectors("--if-due", "--no-cache")
     assert gecko.requests == []
     StoredSectorMap.objects.update(fetched_at="2020-01-01T00:00:00Z")
     assert "old, expired" in refresh_sectors("--show")
@@ -79,10 +79,10 @@ def test_a_refresh_that_fails_is_one_sentence_and_changes_nothing(gecko: CoinGec
     refresh_sectors()
     before = sector_map()
     gecko.faults = [status(401)]
-    with pytest.raises(CommandError, match=r"refuses the key.*The current map stays in use\."):
+    with pytest.raises(CommandError, match=r"rejected the API key.*The current map stays in use\."):
         refresh_sectors("--no-cache")
     gecko.coins = gecko.coins[:1]
-    with pytest.raises(CommandError, match=r"1 coins with sectors, and the stored map 5\. --force stores it"):
+    with pytest.raises(CommandError, match=r"1 coins with sectors, and the stored map 5\. Use --force to store it"):
         refresh_sectors("--no-cache")
     assert sector_map() == before
     refresh_sectors("--force")

@@ -19,26 +19,26 @@ from market.wire.sectors import SectorMap
 
 class Command(ToolCommand):
     help = """\
-Fetch the sectors of coins from CoinGecko and put them in force (database, version, time).
-About 40 calls: two minutes with a key of the free Demo plan, longer without any. What was answered is kept for
-six hours, so a refresh that was interrupted continues. If it fails, the current map stays in use.
+Fetch the sectors of coins from CoinGecko and store them as the new sector map.
+A refresh makes about 40 calls: two minutes with a key of the free Demo plan, longer without a key. Answers are
+cached for six hours, so an interrupted refresh continues where it stopped. If it fails, the current map stays in use.
 
-  manage.py refresh_sectors                     fetch, store, say what changed
-  manage.py refresh_sectors --if-due            only from half of SECTOR_MAX_AGE on (for cron)
-  manage.py refresh_sectors --dry-run           fetch and show, store nothing
-  manage.py refresh_sectors --show              the map in force; asks nobody
+  manage.py refresh_sectors                     fetch, store, show the new map
+  manage.py refresh_sectors --if-due            only if the map is older than half of SECTOR_MAX_AGE (for cron)
+  manage.py refresh_sectors --dry-run           fetch, store nothing
+  manage.py refresh_sectors --show              show the current map; makes no call
   COINGECKO_API_KEY=CG-… manage.py refresh_sectors
   COINGECKO_API_KEY=CG-… COINGECKO_PLAN=pro manage.py refresh_sectors
 
-A coin is in the wrong sector? Set an override in the admin: it wins over every map, now and after the next refresh.
+Is a coin in the wrong sector? Set an override in the admin. It takes precedence over every map, also after a refresh.
 """
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("--if-due", action="store_true", help="do nothing while the map is younger than that")
+        parser.add_argument("--if-due", action="store_true", help="only if older than half of SECTOR_MAX_AGE")
         parser.add_argument("--dry-run", action="store_true", help="store nothing")
-        parser.add_argument("--show", action="store_true", help="show the map in force and stop")
-        parser.add_argument("--no-cache", action="store_true", help="ask again for what was answered lately")
-        parser.add_argument("--force", action="store_true", help="store it even if most coins are gone from it")
+        parser.add_argument("--show", action="store_true", help="show the current map and exit")
+        parser.add_argument("--no-cache", action="store_true", help="ignore cached answers")
+        parser.add_argument("--force", action="store_true", help="store the map even if most of its coins are gone")
 
     def handle(self, *args: Any, **options: Any) -> None:
         console = self.console(options)
@@ -47,20 +47,20 @@ A coin is in the wrong sector? Set an override in the admin: it wins over every 
             if options["show"]:
                 return _show(before, console)
             if options["if_due"] and not is_due(before, now_ms()):
-                console.print(f"{before.version} is fresh enough ({_age(before)}).")
+                console.print(f"{before.version} is not due for a refresh ({_age(before)}).")
                 return None
             asyncio.run(self._refresh(console, options))
             if not options["dry_run"]:
                 _show(sector_map(), console)
         except (CoinGeckoError, ShrunkMap, DatabaseError) as error:
-            hint = " --force stores it nevertheless." if isinstance(error, ShrunkMap) else ""
+            hint = " Use --force to store it." if isinstance(error, ShrunkMap) else ""
             raise CommandError(f"{error}{hint} The current map stays in use.") from None
         except KeyboardInterrupt:
-            raise CommandError("Stopped; nothing was changed. The answers so far are kept.") from None
+            raise CommandError("Stopped; nothing was stored. The next refresh uses the cached answers.") from None
 
     async def _refresh(self, console: Console, options: dict[str, Any]) -> None:
         client = coingecko_from_settings(cached=not options["no_cache"])
-        console.print(f"Asking {client.root}", style="dim")
+        console.print(f"Fetching from {client.root}", style="dim")
         columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}", markup=False))
         with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
             bar = progress.add_task("", total=None)
@@ -76,11 +76,11 @@ A coin is in the wrong sector? Set an override in the admin: it wins over every 
                 _, fetched = await refresh(client, say, even_if_shrunk=options["force"])
         console.print(f"{len(fetched.coins)} coins with sectors, {client.calls} calls.")
         if fetched.missing:
-            console.print(f"No category for {', '.join(fetched.missing)}.", style="yellow", markup=False)
+            console.print(f"CoinGecko has no category for {', '.join(fetched.missing)}.", style="yellow", markup=False)
         shared = [coin for coin in fetched.coins if coin.namesakes and coin.rank and coin.rank <= 200]
         for coin in shared[:10]:
-            others = f"{coin.namesakes} other coin{'s' if coin.namesakes > 1 else ''}"
-            console.print(f"{coin.base} is {coin.name} (rank {coin.rank}), not one of {others}.", markup=False)
+            others = f"{coin.namesakes} other coin{'s' if coin.namesakes > 1 else ''} with this ticker"
+            console.print(f"{coin.base} means {coin.name} (rank {coin.rank}), not {others}.", markup=False)
 
 
 def _show(known: SectorMap, console: Console) -> None:
