@@ -1,8 +1,8 @@
-"""Alerts and market anomalies as points of InfluxDB, and the history read back from them.
+"""Store alerts and market anomalies as points in InfluxDB, and read them back.
 
-Measurements `alerts` (tags symbol, venue) and `market` (tags type, sector); the field `payload` is the wire message,
-the others are for charts. Every revision is a point of its own, at the time of its candle. The latest has the field
-`current` true; writing the next revision turns that off, so that one condition finds the history, as in the database.
+Measurements `alerts` (tags symbol, venue) and `market` (tags type, sector). The field `payload` is the wire message;
+the other fields are for charts. Every revision is a point of its own, at the time of its candle. The latest
+revision has `current` true; writing the next one sets it to false, so that one condition finds the latest revisions.
 """
 
 import re
@@ -20,9 +20,9 @@ from market.wire.messages import Alert, Anomaly, MarketStress, SectorAnomaly
 ALERTS: Final = "alerts"
 MARKET: Final = "market"
 
-# How far from a revision the one before it is looked for, when this process did not write it itself.
+# How far from a revision to search for the one before it, if another process wrote that one.
 _LOOK_AROUND_MS: Final = 86_400_000
-# Latest revisions remembered; past that, the oldest are forgotten and would be looked for.
+# Latest revisions kept in memory; older ones are searched for in InfluxDB.
 _MAX_KNOWN: Final = 50_000
 CHUNK: Final = 1_000
 _COLUMNS: Final = ("id", "revision", "epoch", "offset", "payload")
@@ -34,7 +34,7 @@ _Fields = dict[str, Value]
 class _Known(NamedTuple):
     """The latest revision of an anomaly and its point."""
 
-    age: tuple[int, int, int]  # revision, epoch, offset: what "latest" is decided by, as in the database
+    age: tuple[int, int, int]  # revision, epoch, offset: the greatest is the latest, as in the database
     key: _Key
 
 
@@ -48,7 +48,7 @@ class InfluxAnomalies:
         self._known: dict[str, _Known] = {}
 
     def write(self, items: Sequence[Sequenced[Anomaly]]) -> None:
-        """Raises `StoreUnavailable` or `StoreRefused`; written again, the same comes of it."""
+        """Write revisions; writing the same again changes nothing. Raises `StoreUnavailable` or `StoreRefused`."""
         points: dict[_Key, _Fields] = {}
         learnt: dict[str, _Known] = {}
         for item in items:
@@ -73,15 +73,15 @@ class InfluxAnomalies:
     def read(
         self, measurement: str, *, tags: Mapping[str, str], start_ms: int, end_ms: int, newest: bool
     ) -> Iterator[Sequenced[Anomaly]]:
-        """The latest revisions in [`start_ms`, `end_ms`) by (timestamp, id): upwards, or with `newest` downwards.
+        """Yield the latest revisions in [`start_ms`, `end_ms`) by (timestamp, id), ascending; with `newest` descending.
 
-        Read in chunks, as far as the caller goes. Raises `StoreUnavailable`.
+        Reads in chunks, only as far as the caller iterates. Raises `StoreUnavailable`.
         """
         limit = CHUNK
         while start_ms < end_ms:
             rows = self._ask(measurement, tags, {"current": True}, start_ms, end_ms, limit, newest=newest)
             if len(rows) == limit:
-                # The chunk may end amid anomalies of one millisecond: they come with the next, whole.
+                # The chunk may end among anomalies of one millisecond: the next chunk has all of them.
                 edge = rows[0]["time"] if newest else rows[-1]["time"]
                 rows = [row for row in rows if row["time"] != edge]
                 if not rows:
@@ -90,13 +90,13 @@ class InfluxAnomalies:
                 start_ms, end_ms = (start_ms, edge + 1) if newest else (edge, end_ms)
             else:
                 start_ms = end_ms
-            # A read amid a write may meet a point whose fields are not all there yet (1.6 does that).
+            # A read during a write may find a point without some of its fields (1.6 does that).
             rows = [row for row in rows if all(row[name] is not None for name in _COLUMNS)]
             rows.sort(key=lambda row: (row["time"], row["id"]), reverse=newest)
             yield from (_item(measurement, row) for row in rows)
 
     def _look_for(self, message: Anomaly) -> _Known | None:
-        """The stored latest revision of an anomaly that is not new."""
+        """Return the stored latest revision of an anomaly; None if it is new or not found."""
         if message.revision == 1:
             return None
         measurement, tags, _ = _key(message)
@@ -141,17 +141,17 @@ def _item(measurement: str, row: Row) -> Sequenced[Anomaly]:
 
 
 def _key(message: Anomaly) -> _Key:
-    """Where a revision's point is. Tags are what an anomaly never changes."""
+    """The point of a revision. Its tags never change during an anomaly."""
     time = _time_ns(message.timestamp, message.id, message.revision)
     if isinstance(message, Alert):
         return ALERTS, (("symbol", message.symbol), ("venue", message.venue)), time
     sector = message.sector if isinstance(message, SectorAnomaly) else "-"
-    # A tag is for grouping: simple characters do. The sector as it is spelt is in the payload.
+    # The tag is for grouping; the exact name of the sector is in the payload.
     return MARKET, (("sector", re.sub(r"[^\w.&\-]", "_", sector)), ("type", str(message.__struct_config__.tag))), time
 
 
 def _time_ns(timestamp: int, id: str, revision: int) -> int:
-    """The candle's millisecond, and within it a nanosecond of the revision's own: two points never share a place."""
+    """The time of the candle in ns, plus a part of a millisecond made from id and revision: it keeps points apart."""
     return timestamp * 1_000_000 + zlib.crc32(f"{id}:{revision}".encode()) % 1_000_000
 
 

@@ -1,4 +1,4 @@
-"""Candles as points of InfluxDB: measurement `candles`, tags venue, symbol and interval; time is when it closed."""
+"""Store candles as points in InfluxDB: measurement `candles`, tags venue, symbol, interval; time is the close time."""
 
 from collections.abc import Iterator, Sequence
 from typing import Final
@@ -13,7 +13,7 @@ MEASUREMENT: Final = "candles"
 
 
 class InfluxCandles:
-    """How long candles stay is the bucket's (or the retention policy's) business."""
+    """Candles in InfluxDB. The bucket or its retention policy decides how long they stay; `prune` deletes nothing."""
 
     name = "influxdb"
 
@@ -47,7 +47,7 @@ class InfluxCandles:
                 then_by="venue",
             )
         )
-        # A read amid a write may meet a point whose fields are not all there yet (1.6 does that): it comes next time.
+        # A read during a write may find a point without some of its fields (1.6 does that): the next read has it.
         whole = (row for row in rows if all(row[name] is not None for name in OHLCV))
         return [Candle(row["venue"], row["time"], *(float(row[name]) for name in OHLCV)) for row in whole]
 

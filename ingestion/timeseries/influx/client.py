@@ -1,4 +1,5 @@
-"""An InfluxDB server of any generation: lines in, rows out, its errors as ours.
+"""Access to an InfluxDB server of any version: write lines, read rows. Its errors become `StoreUnavailable` or
+`StoreRefused`.
 
 Versions 2 and 3, and compatible servers, accept writes on the v2 endpoint; 1.x has its own. Each version has its own
 query language (`ingestion.timeseries.core.queries`). Sources: the HTTP APIs in InfluxData's documentation of 1.8, 2.7
@@ -39,7 +40,7 @@ _SAFE_NAME: Final = re.compile(r"[\w.\-]{1,64}")
 
 
 class InfluxServer:
-    """`api` is auto, flux, sql or influxql; auto asks `/ping` for the version. Safe to use from several threads."""
+    """`api` is auto, flux, sql or influxql; auto detects it by `/ping`. Safe to use from several threads."""
 
     def __init__(self, *, url: str, token: str, database: str, org: str, api: str = "auto") -> None:
         self._url = url.rstrip("/")
@@ -67,7 +68,7 @@ class InfluxServer:
                     self._client.write_api(write_options=SYNCHRONOUS).write(bucket=self._database, record=body)
 
     def ask(self, question: Question) -> list[Row]:
-        """The answer, oldest first; `time` in epoch ms. Raises `StoreUnavailable`."""
+        """Return the rows, oldest first; `time` in epoch ms. Raises `StoreUnavailable`."""
         ask = {"influxql": self._ask_influxql, "flux": self._ask_flux, "sql": self._ask_sql}[self._speaks()]
         try:
             rows = ask(question)
@@ -80,9 +81,9 @@ class InfluxServer:
             if not self._api:
                 version = self._request("GET", "/ping").headers.get("X-Influxdb-Version", "")
                 major = version.lstrip("v")[:1]
-                # What does not say is no InfluxDB, but may take its writes.
+                # A server without a version is not InfluxDB, but may be compatible with version 2.
                 self._api = _API_OF_MAJOR.get(major, "flux")
-                logger.info("InfluxDB at %s is %s: speaking %s", self._url, version or "of no version", self._api)
+                logger.info("InfluxDB at %s: version %s, queries in %s", self._url, version or "unknown", self._api)
             return self._api
 
     def _write_v1(self, body: str) -> None:
@@ -93,7 +94,7 @@ class InfluxServer:
         except StoreUnavailable as error:
             if "database not found" not in str(error) or not _SAFE_NAME.fullmatch(self._database):
                 raise
-            logger.info("InfluxDB: making database %s", self._database)
+            logger.info("InfluxDB: database %s does not exist; creating it", self._database)
             self._influxql(f'CREATE DATABASE "{self._database}"', {})
             self._request("POST", "/write", fields, compressed, {"Content-Encoding": "gzip"})
 
@@ -110,7 +111,7 @@ class InfluxServer:
         return [row | {"time": row["time"] // 1_000_000} for row in rows]
 
     def _influxql(self, text: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
-        """The result of one statement. Sent as a form: neither text nor parameters end up in an access log."""
+        """Run one statement and return its result. Sent as a form: an access log shows neither text nor parameters."""
         fields = {"db": self._database, "epoch": "ns", "q": text, "params": json.dumps(parameters)}
         headers = {"Content-Type": "application/x-www-form-urlencoded"}
         body = urlencode(fields).encode()
@@ -122,7 +123,7 @@ class InfluxServer:
         text, parameters = flux(question, self._database)
         with self._errors():
             records = list(self._client.query_api().query_stream(text, params=parameters))
-        # A column that no row has a value for is not in the answer at all.
+        # A column without any value is missing from the answer.
         return [
             {"time": epoch_ms(record.values["_time"])} | {name: record.values.get(name) for name in question.columns}
             for record in records
@@ -137,7 +138,7 @@ class InfluxServer:
             )
         except (StoreUnavailable, StoreRefused) as error:
             if re.search(r"(table|database) .*not found", str(error)):
-                return []  # nothing was written yet
+                return []  # nothing has been written yet
             raise
         return [row | {"time": row_time_ms(row["time"])} for row in answer.json()]
 
@@ -170,16 +171,16 @@ class InfluxServer:
         except InfluxDBError as error:
             _raise(getattr(error, "status", None) or 0, error.message or "")
         except FluxQueryException as error:
-            raise StoreUnavailable(f"InfluxDB broke off its answer: {error.message}") from error
+            raise StoreUnavailable(f"InfluxDB stopped in the middle of its answer: {error.message}") from error
         except (urllib3.exceptions.HTTPError, OSError) as error:
             raise StoreUnavailable(f"InfluxDB at {self._url} does not answer ({type(error).__name__}).") from error
 
 
 def _raise(status: int, said: str) -> NoReturn:
-    """What may pass with time or a changed setting is tried again; what this server will never take is not."""
+    """Raise `StoreUnavailable` if a later try or a changed setting may help, else `StoreRefused`."""
     said = " ".join(said.split())[:300]
     if status in {401, 403}:
         raise StoreUnavailable(f"InfluxDB does not accept API_TOKEN ({status}: {said}).")
     if status in {400, 413, 422}:
-        raise StoreRefused(f"InfluxDB refuses this ({status}: {said}).")
-    raise StoreUnavailable(f"InfluxDB cannot do this now ({status}: {said}).")
+        raise StoreRefused(f"InfluxDB rejected the request ({status}: {said}).")
+    raise StoreUnavailable(f"InfluxDB cannot process the request now ({status}: {said}).")
