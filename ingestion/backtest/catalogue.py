@@ -55,8 +55,8 @@ def catalogue(times: Ints, step_ms: int, symbols: Sequence[str], closes: Floats,
     """
     if step_ms > LONGEST_CANDLE_MS:
         raise InvalidEvents(
-            f"it measures moves of 15 min and needs candles of at most 5 min, these have {step_ms / _MINUTE_MS:g}; "
-            "record shorter ones, or give a catalogue of your own"
+            f"it measures moves of 15 min and needs candles of at most 5 min, these have {step_ms / _MINUTE_MS:g}. "
+            "Record shorter candles, or give your own catalogue with --events FILE"
         )
     prices = np.log(_bridged(times, closes))
     returns = _returns(times, step_ms, prices)

@@ -1,4 +1,4 @@
-"""Results in a file that is whole, or not there."""
+"""Result files that are complete or absent."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -9,9 +9,10 @@ from market.files import beside, put
 
 
 class Output:
-    """A file that takes its place when all of it is written; until then, or when something fails, what is there stays.
-    A device or a pipe (whatever is under `/dev`, too, such as `/dev/stdout`) is written to as it is, a link leads to
-    what it names. Its `OSError`s tell `path`.
+    """A file that replaces `path` when `keep` is called. Until then, and after a failure, `path` stays as it is.
+
+    A device, a pipe and everything under `/dev` (such as `/dev/stdout`) are written to directly; a link is followed.
+    Every `OSError` names `path`.
     """
 
     def __init__(self, path: Path) -> None:
@@ -19,7 +20,7 @@ class Output:
         self._direct = path.absolute().is_relative_to("/dev") or (path.exists() and not path.is_file())
         self._place = path if self._direct else path.resolve()
         self._written = path if self._direct else beside(self._place)
-        with self._telling():
+        with self._naming_path():
             self._file = self._written.open("wb")
 
     def __enter__(self) -> Self:
@@ -32,17 +33,17 @@ class Output:
             self._written.unlink(missing_ok=True)
 
     def write(self, data: bytes) -> None:
-        with self._telling():
+        with self._naming_path():
             self._file.write(data)
 
     def keep(self) -> None:
-        with self._telling():
+        with self._naming_path():
             self._file.close()
             if not self._direct:
                 put(self._written, self._place)
 
     @contextmanager
-    def _telling(self) -> Iterator[None]:
+    def _naming_path(self) -> Iterator[None]:
         try:
             yield
         except OSError as error:

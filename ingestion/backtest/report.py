@@ -1,6 +1,6 @@
-"""A backtest as one HTML page: the market with what was found in it, and a chart for each of the gravest alerts.
+"""A backtest as one HTML page: the market with its anomalies, and a chart for each of the most severe alerts.
 
-Self-contained: no script, no font, no picture from elsewhere. Data in, text out; needs Django's settings.
+The page loads nothing: no script, no font, no picture.
 """
 
 from collections.abc import Iterable, Sequence
@@ -56,7 +56,7 @@ class Life:
     peak: Anomaly
     last: Anomaly
 
-    def took(self, anomaly: Anomaly) -> None:
+    def add(self, anomaly: Anomaly) -> None:
         self.last = anomaly
         if anomaly.severity.rank > self.peak.severity.rank:
             self.peak = anomaly
@@ -64,7 +64,7 @@ class Life:
 
 @dataclass
 class Findings:
-    """What a report says about one recording; anomalies by id."""
+    """The findings in one recording. `lives`: its anomalies by id."""
 
     name: str
     recording: Recording
@@ -72,9 +72,9 @@ class Findings:
     scores: Sequence[Score] = ()
     lives: dict[str, Life] = field(default_factory=dict)
 
-    def took(self, anomaly: Anomaly) -> None:
+    def add(self, anomaly: Anomaly) -> None:
         if life := self.lives.get(anomaly.id):
-            life.took(anomaly)
+            life.add(anomaly)
         else:
             self.lives[anomaly.id] = Life(anomaly, anomaly, anomaly)
 
@@ -85,12 +85,12 @@ class Table(NamedTuple):
 
 
 def render(findings: Iterable[Findings]) -> str:
-    """The page, from the templates in `ingestion/templates/ingestion/backtest`. They escape every text."""
+    """Return the page, made by the templates in `ingestion/templates/ingestion/backtest`. They escape every text."""
     return render_to_string("ingestion/backtest/report.html", {"recordings": [_section(one) for one in findings]})
 
 
 def _section(found: Findings) -> dict[str, Any]:
-    """What the template says about one recording."""
+    """Return the template's variables for one recording."""
     recording = found.recording
     lives = list(found.lives.values())
     alerts = [life for life in lives if isinstance(life.first, Alert) and not life.first.incident]
@@ -183,7 +183,7 @@ def _market_table(lives: Sequence[Life]) -> Table:
                 f"{(life.last.detected_at - life.first.detected_at) / 60_000:.0f} min",
             ]
         )
-    return Table(["opened → gravest (UTC)", "what", "who", "move", "lasted"], rows)
+    return Table(["opened → highest severity (UTC)", "what", "who", "move", "lasted"], rows)
 
 
 def _figure(value: float | None, form: str) -> str:
@@ -198,7 +198,7 @@ def _when(time_ms: float, since_ms: float | None = None) -> str:
 
 
 def _course(life: Life) -> str:
-    """When it opened and how grave it was then; if it became graver, when that was."""
+    """Return when it opened and with which severity; if it escalated, also when and to which."""
     first, peak = life.first, life.peak
     opened = f"{_when(first.timestamp)} {first.severity}"
     return opened if peak is first else f"{opened} → {_when(peak.timestamp, first.timestamp)} {peak.severity}"
@@ -215,7 +215,7 @@ class _Closes:
         self._place = {symbol: code for code, symbol in enumerate(recording.symbols)}
         row_time = np.repeat(recording.close_time, np.diff(recording.start))
         close = recording.values[OHLCV.index("close")]
-        # What the analysis takes for no price is none here.
+        # Prices that the analysis ignores are ignored here, too.
         price = np.flatnonzero((close >= PRICES[0]) & (close <= PRICES[1]))
         order = price[np.argsort(recording.code[price], kind="stable")]
         self._time = row_time[order]
@@ -231,9 +231,9 @@ class _Closes:
         return self._time[first:last], self._close[first:last]
 
     def market(self, times: NDArray[np.int64]) -> Floats:
-        """How far the median symbol is from its first close, in percent, at each of the (ascending) times.
+        """Return the change of the median symbol since the start, in percent, at each of the (ascending) times.
 
-        A symbol without a candle keeps its price. One that is listed later starts where the median is by then.
+        A symbol without a candle keeps its price. A symbol listed later starts at the median of that time.
         """
         starts = np.searchsorted(self._code, np.arange(len(self._place) + 1))
         logs = np.full((len(times), len(self._place)), np.nan)
@@ -251,7 +251,7 @@ class _Closes:
 
 
 def _span(*values: Sequence[float] | Floats) -> tuple[float, float]:
-    """Smallest and largest, apart by something even when nothing moved."""
+    """Return the smallest and largest value with a margin, also if all values are equal."""
     low = min(float(np.min(some)) for some in values if len(some))
     high = max(float(np.max(some)) for some in values if len(some))
     room = (high - low) * 0.04 or abs(high) * 0.01 or 1.0
@@ -259,7 +259,7 @@ def _span(*values: Sequence[float] | Floats) -> tuple[float, float]:
 
 
 def _market_chart(found: Findings, closes: _Closes) -> dict[str, Any]:
-    """The picture, and what stands beside its axes: (place in percent, text)."""
+    """Return the picture and the labels of its axes: (position in percent, text)."""
     recorded = found.recording.close_time
     times = recorded[np.unique(np.linspace(0, len(recorded) - 1, _MOST_POINTS).astype(int))]
     moves = closes.market(times)
@@ -329,7 +329,7 @@ def _card(life: Life, closes: _Closes) -> dict[str, str]:
 
 
 def _alert_chart(alert: Alert, peak: Alert, closes: _Closes) -> SafeString:
-    """The price before and after an alert opened, both of its moments marked."""
+    """Draw the price before and after an alert opened, and mark the opening and the highest severity."""
     history: list[HistoryPoint] = alert.history if isinstance(alert.history, list) else []
     after_times, after = closes.after(alert.symbol, alert.timestamp)
     before_times = [float(point.timestamp) for point in history]

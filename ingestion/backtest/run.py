@@ -1,4 +1,4 @@
-"""A recording through the very analysis the live system runs: no broker, no clock, as fast as it goes."""
+"""Run a recording through the analysis of the live system at full speed, without a broker or a clock."""
 
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -19,9 +19,9 @@ MINUTE_MS: Final = 60_000
 def analyse(
     recording: Recording, venue: str = "replay", advanced: Callable[[int], None] = lambda rows: None
 ) -> Iterator[Anomaly]:
-    """Every revision in publishing order, closed ones and those that end with the recording included.
+    """Yield every revision in publishing order. Anomalies still open at the end of the recording are closed.
 
-    Ids are those of a replay under the same `venue`. `advanced` hears how many rows were taken, batch by batch.
+    Ids are those of a replay under the same `venue`. `advanced` is called after every batch with its number of rows.
     """
     analysis = Analysis(settings.ALERTS_PER_DAY)
     close_time = 0
@@ -34,8 +34,8 @@ def analyse(
 
 
 def exposure(recording: Recording) -> Exposure:
-    """How long the market was watched, and each symbol: as long as the minutes it has candles in (or its candles, when
-    these are longer), for in most seconds most symbols do not trade."""
+    """Return how long the market and each symbol were watched: the minutes that have a candle (or the candles, if
+    longer), because in most seconds most symbols do not trade."""
     candle_ms = interval_ms(recording.interval)
     step_ms = max(candle_ms, MINUTE_MS)
     steps, number = np.unique((recording.close_time - 1) // step_ms, return_inverse=True)
@@ -51,21 +51,21 @@ def exposure(recording: Recording) -> Exposure:
 
 
 def events_of(events: Sequence[Event], names: Sequence[Path], recording: Recording) -> list[Event]:
-    """The catalogue's events of one recording: those that name it (`names`) or one of its files, in whatever format it
-    is, and those that name none."""
+    """Return the catalogue's events of one recording: those that name it (`names`) or one of its files, whatever the
+    file format, and those that name none."""
     known = {"", *map(name_of, names), *map(name_of, recording.files)}
     return [event for event in events if name_of(event.file) in known]
 
 
 def without_unplayed(events: Sequence[Event], recording: Recording) -> tuple[list[Event], list[str]]:
-    """The events of the market and of symbols that are in the recording; the other symbols."""
+    """Return the events of the market and of symbols in the recording, and the symbols that are not in it."""
     played = {None, *np.array(recording.symbols)[np.unique(recording.code)].tolist()}
     kept = [event for event in events if event.symbol in played]
     return kept, sorted({event.symbol for event in events if event.symbol is not None} - played)
 
 
 def events_by_rule(recording: Recording) -> list[Event]:
-    """The events that `ingestion.backtest.catalogue` finds in a recording. Uses 16 bytes per possible candle."""
+    """Return the events that `ingestion.backtest.catalogue` finds. Uses 16 bytes per symbol and candle time."""
     row = np.repeat(np.arange(len(recording)), np.diff(recording.start))
     closes, volumes = np.full((2, len(recording), len(recording.symbols)), np.nan)
     closes[row, recording.code] = recording.values[OHLCV.index("close")]
@@ -74,6 +74,6 @@ def events_by_rule(recording: Recording) -> list[Event]:
 
 
 def json_line(anomaly: Anomaly) -> bytes:
-    """The wire format with the channel it goes to in front, and a line break."""
+    """Return the wire format with its channel as the first key, and a line break."""
     channel = b"alerts" if isinstance(anomaly, Alert) else b"market"
     return b'{"channel":"' + channel + b'",' + encode(anomaly)[1:] + b"\n"

@@ -1,12 +1,12 @@
-"""How good the alarms on a recording are, measured against a catalogue of what really happened.
+"""Score the alarms on a recording against a catalogue of real events.
 
-The rule: an event is *hit* when an alarm is raised between its onset and one candle after its end; *latency* is the
-first such alarm minus the onset, *lead* the event's threshold (when the catalogue's own rule saw it) minus that alarm.
-An alarm is *false* when it is outside of every event from 10 minutes before the onset to 30 minutes after the end;
-after a false alarm, further ones of the same symbol (or of the market) within 30 minutes are not counted again. False
-alarms are per day for the market and per symbol-day for symbols. An alarm is any revision but the one that closes: one
-that opens, one that escalates (so "HIGH and above" counts from the revision that says HIGH), and one that says that it
-goes on, for an event may begin within what an alert is about already.
+An event is *hit* if an alarm is raised between its onset and one candle after its end. *Latency* is the first such
+alarm minus the onset; *lead* is the event's threshold (when the catalogue's own rule found it) minus that alarm. An
+alarm is *false* if it is outside of every event, from 10 minutes before the onset to 30 minutes after the end. After a
+false alarm, further ones of the same symbol (or of the market) within 30 minutes are not counted. False alarms are per
+day for the market and per symbol-day for symbols. An alarm is any revision except the closing one: the opening one, an
+escalation ("HIGH and above" counts from the revision with HIGH on), and an update, because an event may begin while an
+alert is open.
 
 Pure: numbers in, numbers out.
 """
@@ -46,12 +46,12 @@ ALL: Final = "all"
 
 
 class InvalidEvents(ValueError):
-    """The catalogue cannot be read; the text says why."""
+    """The catalogue cannot be read. The text says why."""
 
 
 @dataclass(frozen=True)
 class Event:
-    """Times are close times in epoch ms. `symbol` None: the whole market. `file`: the recording it is in, if told."""
+    """Times are close times in epoch ms. `symbol` None: the whole market. `file`: its recording, empty if unknown."""
 
     type: str
     symbol: str | None
@@ -61,12 +61,12 @@ class Event:
     file: str = ""
 
     def covers(self, time_ms: int) -> bool:
-        """Whether an alarm then is about the event, generously."""
+        """Whether an alarm at that time is about the event, with a margin before and after it."""
         return self.onset_ms - _BEFORE_MS <= time_ms <= self.end_ms + _AFTER_MS
 
 
 class Stream(StrEnum):
-    """Alarms that are judged together."""
+    """Alarms that are scored together."""
 
     SYNCHRONIZED_MOVEMENT = "SYNCHRONIZED_MOVEMENT"
     MARKET_STRESS = "MARKET_STRESS"
@@ -81,7 +81,7 @@ SYMBOL_STREAMS: Final = (Stream.SYMBOL, Stream.SYMBOL_ALL)
 
 @dataclass(frozen=True)
 class Alarm:
-    """What a revision announces. `symbol` None: the whole market."""
+    """One scored revision of an anomaly. `symbol` None: the whole market."""
 
     streams: tuple[Stream, ...]
     symbol: str | None
@@ -91,7 +91,7 @@ class Alarm:
 
 @dataclass(frozen=True)
 class Exposure:
-    """What a recording offers. `days` and `symbol_days` are days with candles: gaps hold no alarms, false or true."""
+    """The time that a recording covers. `days` and `symbol_days` count days with candles only: gaps have no alarms."""
 
     first_ms: int
     last_ms: int
@@ -177,7 +177,7 @@ def read_events(lines: Iterable[str]) -> list[Event]:
     reader = csv.DictReader(lines)
     columns = reader.fieldnames = [name.strip().lower() for name in reader.fieldnames or ()]
     if missing := [column for column in EVENT_COLUMNS if column not in columns]:
-        has = f" (it has {', '.join(columns)})" if columns else ""
+        has = f" (found: {', '.join(columns)})" if columns else ""
         raise InvalidEvents(f"column {', '.join(missing)} is missing{has}")
     events = []
     for row in reader:
@@ -193,10 +193,10 @@ def _event(row: Mapping[str, str | None]) -> Event:
     if onset_ms is None or end_ms is None:
         raise ValueError("an event needs onset_ts and end_ts")
     if end_ms < onset_ms:
-        raise ValueError(f"ends at {row['end_ts']}, before its onset at {row['onset_ts']}")
+        raise ValueError(f"end_ts {row['end_ts']} is before onset_ts {row['onset_ts']}")
     kind, symbol = (row["type"] or "").strip(), (row["symbol"] or "").strip()
     if kind.lower() == ALL:
-        raise ValueError(f"{kind} is no type of event: it stands for all of them")
+        raise ValueError(f"type {kind} is reserved for all types together")
     return Event(
         type=kind,
         symbol=None if symbol.upper() in ("", MARKET) else unify_symbol(symbol),
@@ -214,12 +214,12 @@ def _time_ms(text: str | None) -> int | None:
     try:
         time = datetime.fromisoformat(text)
     except ValueError:
-        raise ValueError(f"{text} is no ISO 8601 time such as 2021-05-12T22:07:00Z") from None
+        raise ValueError(f"{text} is not an ISO 8601 time such as 2021-05-12T22:07:00Z") from None
     return epoch_ms(time if time.tzinfo else time.replace(tzinfo=UTC))
 
 
 def alarms(anomalies: Iterable[Anomaly]) -> Iterator[Alarm]:
-    """Of all revisions those that do not close; sectors have no catalogue and are left out."""
+    """Yield every revision that does not close, as an alarm. Sector anomalies have no catalogue and are skipped."""
     for anomaly in anomalies:
         if anomaly.state is not Lifecycle.CLOSED and (alarm := _alarm(anomaly)):
             yield alarm

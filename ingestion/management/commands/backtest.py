@@ -24,11 +24,11 @@ from ingestion.sources import SourceError
 from ingestion.sources.recording import Recording, expand, load_recording, name_of
 from market.wire.messages import SEVERITIES, Anomaly, Severity, Venue
 
-# Wide enough for every table: where a line is longer than the terminal it is broken, but no figure is cut.
+# Wide enough for every table: a narrower terminal wraps lines, and no figure is cut.
 _LEAST_WIDTH: Final = 80
 # Tables are for eyes and for files: a pipe has no width of its own.
 _PIPE_WIDTH: Final = 150
-# Instead of a catalogue: make one of every recording.
+# The value of --events that makes a catalogue from every recording.
 _RULE: Final = "rule"
 # The events of a recording.
 _EventsOf = Callable[[Sequence[Path], Recording], list[Event]]
@@ -38,7 +38,7 @@ _OUTPUTS: Final = ("json", "scores", "report")
 
 @dataclass
 class _Result:
-    """What one recording gave."""
+    """The result of one recording."""
 
     findings: Findings
     days: float
@@ -54,10 +54,10 @@ class _Result:
     def scores(self) -> Sequence[Score]:
         return self.findings.scores
 
-    def taking(self, anomalies: Iterable[Anomaly], out: Output | None) -> Iterator[Anomaly]:
-        """The same, taken down (and written out) as they come."""
+    def collected(self, anomalies: Iterable[Anomaly], out: Output | None) -> Iterator[Anomaly]:
+        """Yield the same anomalies; add each to the result and write it to `out`."""
         for anomaly in anomalies:
-            self.findings.took(anomaly)
+            self.findings.add(anomaly)
             self.revisions[anomaly.id] += 1
             if out is not None:
                 out.write(json_line(anomaly))
@@ -93,8 +93,8 @@ class _Result:
 
 class Command(BaseCommand):
     help = (
-        "Run recordings through the analysis at full speed and say what it finds. Each FILE (or folder of files) is a "
-        "recording of its own. Example: `manage.py backtest candles.parquet --json found.jsonl --events rule`."
+        "Run recordings through the analysis at full speed and report what it finds. Each FILE (or folder of files) is "
+        "one recording. Example: `manage.py backtest candles.parquet --json found.jsonl --events rule`."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -104,11 +104,11 @@ class Command(BaseCommand):
         parser.add_argument(
             "--events",
             metavar="CSV",
-            help="score against a catalogue of events; `rule` makes one of each recording, by the moves that are in it "
-            "(a file of that name is `./rule`)",
+            help="score against a catalogue of events; `rule` makes the catalogue from the moves in each recording "
+            "(write `./rule` for a file of that name)",
         )
         parser.add_argument("--scores", type=Path, metavar="OUT", help="write every figure of the scores as JSON")
-        parser.add_argument("--report", type=Path, metavar="OUT", help="write a page with charts of what was found")
+        parser.add_argument("--report", type=Path, metavar="OUT", help="write an HTML page with charts of the findings")
         parser.add_argument(
             "--venue",
             default="replay",
@@ -121,7 +121,7 @@ class Command(BaseCommand):
                 results = self._analysed(options)
             except KeyboardInterrupt:
                 raise CommandError("Interrupted; no file was written.", returncode=130) from None
-            self._tell(results, options["events"])
+            self._print(results, options["events"])
         except SourceError as error:
             raise CommandError(str(error)) from None
         except InvalidEvents as error:
@@ -153,9 +153,9 @@ class Command(BaseCommand):
                 output.keep()
         return results
 
-    def _tell(self, results: Sequence[_Result], events: str | None) -> None:
+    def _print(self, results: Sequence[_Result], events: str | None) -> None:
         width = max(Console().width, _LEAST_WIDTH) if self.stdout.isatty() else _PIPE_WIDTH
-        # What is named in files is no markup.
+        # Names from files are not markup.
         console = Console(file=cast(IO[str], self.stdout), width=width, markup=False, highlight=False)
         for result in results:
             console.print(result.counts_table())
@@ -166,12 +166,12 @@ class Command(BaseCommand):
             together = "All recordings together" if len(results) > 1 else results[0].name
             console.print(_score_table(together, _rows(_pooled(results), SEVERITIES)))
             console.print(
-                "latency (median, 90th percentile) and lead (median, before the catalogue's own threshold): minutes. "
-                "a day: of the market; for symbols, a symbol-day. strict: an alert during a market event counts as "
-                "false, too."
+                "latency: median and 90th percentile, minutes. lead: median time before the catalogue's threshold, "
+                "minutes. a day: per day for the market, per symbol-day for symbols. strict: an alert of a symbol "
+                "during a market event counts as false."
             )
             if events == _RULE:
-                console.print("The events are moves in the recordings themselves, by the rule in docs/backtest.md.")
+                console.print("The events are moves in the recordings, found by the rule in docs/backtest.md.")
 
     def _catalogue(self, source: str, parts: Sequence[Sequence[Path]]) -> _EventsOf:
         if source == _RULE:
@@ -180,12 +180,12 @@ class Command(BaseCommand):
         named = {name_of(event.file) for event in events} - {""}
         unknown = [files for files in parts if not named & {name_of(path) for path in (*files, *expand(files))}]
         if len(named) == 1 and len(unknown) == len(parts):
-            # Whatever its recording was called then: there is no other that it could be about.
+            # It names one recording, under another name: it can only be about the one that is played.
             events = [replace(event, file="") for event in events]
         elif named and unknown:
             self.stderr.write(
-                f"{source} has no event of {', '.join(map(_name, unknown))}: scored as if nothing had happened there "
-                f"(its column file names {', '.join(sorted(named))})"
+                f"{source} has no event of {', '.join(map(_name, unknown))}: every alarm there counts as false "
+                f"(the column file has {', '.join(sorted(named))})"
             )
         return partial(events_of, events)
 
@@ -196,29 +196,30 @@ class Command(BaseCommand):
         if events_in is not None:
             result.findings.events = self._events(events_in(files, recording), result, seen)
         started = time.perf_counter()
-        result.alarms = list(alarms(result.taking(_with_progress(result.name, recording, venue), out)))
+        result.alarms = list(alarms(result.collected(_with_progress(result.name, recording, venue), out)))
         result.seconds = time.perf_counter() - started
         if events_in is not None:
             result.findings.scores = score(result.alarms, result.findings.events, seen)
         return result
 
     def _events(self, given: Sequence[Event], result: _Result, seen: Exposure) -> list[Event]:
-        """Those of what is played, and a word about what is not looked for."""
+        """Return the events that can be scored; write to stderr how many are skipped, and why."""
         events, unplayed = without_unplayed(given, result.findings.recording)
         outside = sum(not seen.contains(event) for event in events)
         reasons = []
         if unplayed:
             some = ", ".join(unplayed[:5]) + (", …" if len(unplayed) > 5 else "")
-            reasons.append(f"{len(given) - len(events)} of symbols that it has not ({some})")
+            reasons.append(f"{len(given) - len(events)} with a symbol that is not in the recording ({some})")
         if outside:
-            reasons.append(f"{outside} that did not begin in its time")
+            reasons.append(f"{outside} with an onset outside of its time")
         if reasons:
-            self.stderr.write(f"{result.name}: left out of {len(given)} events are {' and '.join(reasons)}")
+            skipped = len(given) - len(events) + outside
+            self.stderr.write(f"{result.name}: skipped {skipped} of {len(given)} events: {', '.join(reasons)}")
         return events
 
 
 def _check_outputs(options: Mapping[str, Any]) -> None:
-    """Raises `CommandError` when a result would take the place of what is read, or of another result."""
+    """Raise `CommandError` if a result would overwrite an input file or another result."""
     read = {path.resolve(): path for path in expand(options["files"])}
     if options["events"] not in (None, _RULE):
         read[Path(options["events"]).resolve()] = Path(options["events"])
@@ -228,9 +229,9 @@ def _check_outputs(options: Mapping[str, Any]) -> None:
         if path is None or (path.exists() and not path.is_file()):
             continue
         if path.resolve() in read:
-            raise CommandError(f"--{name} {path}: this file is read; name another one")
+            raise CommandError(f"--{name} {path}: this is an input file; choose another one")
         if other := written.get(path.resolve()):
-            raise CommandError(f"--{name} {path}: this is where --{other} goes; name another one")
+            raise CommandError(f"--{name} {path}: --{other} writes to this file; choose another one")
         written[path.resolve()] = name
 
 
@@ -243,7 +244,9 @@ def _read_events(path: Path) -> list[Event]:
         with path.open(newline="", encoding="utf-8-sig") as file:
             return read_events(file)
     except FileNotFoundError as error:
-        raise InvalidEvents(f"{error.strerror}; without a catalogue, `--events {_RULE}` makes one") from None
+        raise InvalidEvents(
+            f"{error.strerror}; to make a catalogue from the recording, use `--events {_RULE}`"
+        ) from None
     except (UnicodeDecodeError, csv.Error):
         raise InvalidEvents("not a CSV file") from None
 
@@ -267,7 +270,7 @@ def _figures(results: Sequence[_Result]) -> dict[str, Any]:
 
 
 def _rows(scores: Iterable[Score], severities: Sequence[Severity]) -> list[Score]:
-    """Totals at every one of the severities, single types at HIGH only; what has nothing to tell is left out."""
+    """Return totals at each of the severities and single types at HIGH only, without rows that have no figures."""
     return [
         one
         for one in scores

@@ -213,9 +213,7 @@ def test_events_are_of_the_recording_they_name_in_whatever_format(
     assert "no event" not in capsys.readouterr().err
     assert scored(["first.parquet"], ["as it was called.parquet"]) == [1]
     assert scored(["first.parquet", "second.csv"], ["second.parquet"]) == [0, 1]
-    assert (
-        "events.csv has no event of first.parquet: scored as if nothing had happened there" in capsys.readouterr().err
-    )
+    assert "events.csv has no event of first.parquet: every alarm there counts as false" in capsys.readouterr().err
 
 
 def test_events_may_name_the_folder_a_recording_is_in(
@@ -242,8 +240,8 @@ def test_events_that_nothing_can_find_are_told(
     path = tmp_path / "events.csv"
     path.write_text("\ufeff" + "\n".join(["type,symbol,onset_ts,end_ts", *rows]), encoding="utf-8")
     backtest(recorded.file, "--events", path)
-    said = "left out of 2 events are 1 of symbols that it has not (BTCUSTD) and 1 that did not begin in its time"
-    assert said in capsys.readouterr().err
+    reasons = "1 with a symbol that is not in the recording (BTCUSTD), 1 with an onset outside of its time"
+    assert f"skipped 2 of 2 events: {reasons}" in capsys.readouterr().err
 
 
 def test_what_is_named_in_a_catalogue_or_a_file_is_no_markup(recorded: Recorded, tmp_path: Path) -> None:
@@ -260,13 +258,13 @@ def test_results_take_the_place_of_nothing_that_is_read(recorded: Recorded, tmp_
     shutil.copy(recorded.file, candles)
     (tmp_path / "link.parquet").symlink_to(candles)
     before = candles.read_bytes()
-    with pytest.raises(CommandError, match=r"--json .*market\.parquet: this file is read; name another one"):
+    with pytest.raises(CommandError, match=r"--json .*market\.parquet: this is an input file; choose another one"):
         backtest(tmp_path / "link.parquet", "--json", candles)
-    with pytest.raises(CommandError, match=r"--report .*market\.parquet: this file is read"):
+    with pytest.raises(CommandError, match=r"--report .*market\.parquet: this is an input file"):
         backtest(tmp_path, "--report", candles)
-    with pytest.raises(CommandError, match=r"--scores .*events\.csv: this file is read"):
+    with pytest.raises(CommandError, match=r"--scores .*events\.csv: this is an input file"):
         backtest(candles, "--events", recorded.events, "--scores", recorded.events)
-    with pytest.raises(CommandError, match=r"--report .*out: this is where --json goes"):
+    with pytest.raises(CommandError, match=r"--report .*out: --json writes to this file"):
         backtest(candles, "--json", tmp_path / "out", "--report", tmp_path / "out")
     assert candles.read_bytes() == before
 
@@ -309,7 +307,7 @@ def test_a_full_disk_is_named(recorded: Recorded) -> None:
 def test_mistakes_are_one_clear_sentence(recorded: Recorded, tmp_path: Path) -> None:
     with pytest.raises(CommandError, match="absent.parquet: no such file"):
         backtest(tmp_path / "absent.parquet")
-    with pytest.raises(CommandError, match=r"absent\.csv: No such file or directory; without .* `--events rule` makes"):
+    with pytest.raises(CommandError, match=r"absent\.csv: No such file or directory; .* use `--events rule`"):
         backtest(recorded.file, "--events", tmp_path / "absent.csv")
     hours = [f"{START_MS + 3_600_000 * hour},AUSDT,1,1,1,1,1" for hour in range(5)]
     (tmp_path / "hours.csv").write_text("\n".join(["ts,symbol,open,high,low,close,volume", *hours]))

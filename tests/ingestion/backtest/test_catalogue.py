@@ -160,7 +160,7 @@ def test_windows_are_minutes_whatever_the_candles(interval: str) -> None:
 
 
 def test_candles_that_are_too_long_are_refused() -> None:
-    with pytest.raises(InvalidEvents, match="candles of at most 5 min, these have 15;"):
+    with pytest.raises(InvalidEvents, match=r"candles of at most 5 min, these have 15\."):
         events_of(recording(12, 5, "15m"))
 
 

@@ -81,7 +81,7 @@ def test_every_kind_of_anomaly_is_on_the_page(recording: Recording) -> None:
         samples.a_stress(timestamp=at),
         samples.a_sector(timestamp=at),
     ):
-        found.took(anomaly)
+        found.add(anomaly)
     text = render([found])
     page = Page(text)
     assert "a <b>.csv" in page.text, "names are escaped"
@@ -109,7 +109,7 @@ def test_no_name_becomes_markup(recording: Recording) -> None:
         samples.a_movement(timestamp=at, severity=Severity.HIGH, window=hostile),
         samples.a_sector(timestamp=at, severity=Severity.HIGH, sector=hostile),
     ):
-        found.took(anomaly)
+        found.add(anomaly)
     text = render([found])
     page = Page(text)
     assert page.elements["script"] == 0
@@ -122,7 +122,7 @@ def test_only_the_gravest_alerts_get_a_chart(recording: Recording) -> None:
     found = Findings("a.csv", recording)
     for number in range(MOST_ALERTS + 5):
         severity = Severity.LOW if number < 5 else Severity.HIGH
-        found.took(samples.an_alert(f"a{number}", timestamp=START_MS + number * MINUTE, severity=severity))
+        found.add(samples.an_alert(f"a{number}", timestamp=START_MS + number * MINUTE, severity=severity))
     page = Page(render([found]))
     assert page.classes["card"] == page.classes["high"] == MOST_ALERTS
 
@@ -130,7 +130,7 @@ def test_only_the_gravest_alerts_get_a_chart(recording: Recording) -> None:
 def test_a_recording_without_anomalies_has_a_page(recording: Recording) -> None:
     page = Page(render([Findings("quiet.csv", recording), Findings("calm.csv", recording)]))
     assert page.elements["h2"] == 2
-    assert "Nothing of HIGH or above." in page.text
+    assert "No market or sector anomaly of HIGH or above." in page.text
 
 
 def test_the_market_is_where_the_median_symbol_is(tmp_path: Path) -> None:
@@ -154,8 +154,8 @@ def test_an_alert_that_escalated_says_when_it_was_what(recording: Recording) -> 
     at = START_MS + 100 * MINUTE
     history = [HistoryPoint(at - back * MINUTE, 58_000.0, 58_000.0, 57_900.0, 58_100.0) for back in range(30, -1, -1)]
     found = Findings("a.csv", recording)
-    found.took(samples.an_alert("a", timestamp=at, severity=Severity.MEDIUM, history=history))
-    found.took(samples.an_alert("a", timestamp=at + 3 * MINUTE, revision=2, severity=Severity.CRITICAL))
+    found.add(samples.an_alert("a", timestamp=at, severity=Severity.MEDIUM, history=history))
+    found.add(samples.an_alert("a", timestamp=at + 3 * MINUTE, revision=2, severity=Severity.CRITICAL))
     page = Page(render([found]))
     opened, gravest = (f"{moment(time):%H:%M}" for time in (at, at + 3 * MINUTE))
     assert f"{opened} MEDIUM → {gravest} CRITICAL" in page.text

@@ -197,15 +197,18 @@ def test_a_catalogue_may_be_written_by_hand() -> None:
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        ("type,symbol,onset_ts\n", r"column end_ts is missing \(it has type, symbol, onset_ts\)"),
-        ("type;symbol;onset_ts;end_ts\n", r"is missing \(it has type;symbol;onset_ts;end_ts\)"),
-        ("type,symbol,onset_ts,end_ts\nAll,B,2021-05-12,2021-05-13\n", "line 2: All is no type of event"),
+        ("type,symbol,onset_ts\n", r"column end_ts is missing \(found: type, symbol, onset_ts\)"),
+        ("type;symbol;onset_ts;end_ts\n", r"is missing \(found: type;symbol;onset_ts;end_ts\)"),
+        ("type,symbol,onset_ts,end_ts\nAll,B,2021-05-12,2021-05-13\n", "line 2: type All is reserved"),
         ("", "column type, symbol, onset_ts, end_ts is missing"),
-        ("type,symbol,onset_ts,end_ts\nA,B,noon,noon\n", "line 2: noon is no ISO 8601 time such as 2021"),
-        ("type,symbol,onset_ts,end_ts\nA,B,1620857220000,1620857280000\n", "line 2: 1620857220000 is no ISO 8601 time"),
+        ("type,symbol,onset_ts,end_ts\nA,B,noon,noon\n", "line 2: noon is not an ISO 8601 time such as 2021"),
+        (
+            "type,symbol,onset_ts,end_ts\nA,B,1620857220000,1620857280000\n",
+            "line 2: 1620857220000 is not an ISO 8601 time",
+        ),
         (
             "type,symbol,onset_ts,end_ts\nA,B,2021-05-12T22:07,2021-05-12T22:06\n",
-            "line 2: ends at 2021-05-12T22:06, before its onset at 2021-05-12T22:07",
+            "line 2: end_ts 2021-05-12T22:06 is before onset_ts 2021-05-12T22:07",
         ),
         ("type,symbol,onset_ts,end_ts\nA,B,,\n", "line 2: an event needs onset_ts and end_ts"),
     ],
