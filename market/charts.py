@@ -58,7 +58,7 @@ class Chart:
         return format_html('<text x="{}" y="{}"{}>{}</text>', x, y, anchor, text)
 
     def svg(self, shapes: Iterable[SafeString], label: str, *, stretched: bool = False) -> SafeString:
-        """The picture; `label` is its text for screen readers. `stretched`: it fills whatever room it is given."""
+        """The picture; `label` is its text for screen readers. `stretched`: it fills its box in both directions."""
         return format_html(
             '<svg class="price-chart" role="img" aria-label="{}" viewBox="0 0 {} {}" width="{}" height="{}"{}>{}</svg>',
             label, self.width, self.height, self.width, self.height,
@@ -70,7 +70,7 @@ class Chart:
 
 
 def sparkline(closes: Sequence[float], width: int = 120, height: int = 24) -> SafeString:
-    """The course of the closes alone, for a row of a table."""
+    """Draw the closes alone, for a row of a table. Empty for fewer than two."""
     if len(closes) < 2:
         return SafeString("")
     chart = _by_candle(closes, len(closes), width, height)
@@ -78,7 +78,7 @@ def sparkline(closes: Sequence[float], width: int = 120, height: int = 24) -> Sa
 
 
 def band_chart(history: Sequence[HistoryPoint], width: int = 640, height: int = 160) -> SafeString:
-    """Closes over the band they were expected in, the last one marked. Where a detector warmed up there is no band."""
+    """Draw closes over their expected band and mark the last close. There is no band while a detector warms up."""
     if len(history) < 2:
         return SafeString("")
     closes: list[Point] = [(place, point.close) for place, point in enumerate(history)]
@@ -92,7 +92,7 @@ def band_chart(history: Sequence[HistoryPoint], width: int = 640, height: int = 
         chart.line(closes, "close"),
         chart.dot(closes[-1], 3),
     ]
-    return chart.svg(shapes, "Closes before the alert, over the band they were expected in")
+    return chart.svg(shapes, "Closes before the alert, over the expected band")
 
 
 def _by_candle(prices: Sequence[float], candles: int, width: int, height: int) -> Chart:
