@@ -3,11 +3,11 @@
     python benchmarks/detection.py [--json] [--symbols 100 500 3000 10000] [--interval 1m] [--no-river]
 
 Candles are seeded and fat-tailed (Student-t, 4 degrees of freedom), without events, after a warm-up that fills the
-windows; the figures are the median and the 99th percentile over batches, in CPU time: what one core is busy for.
-Memory is what the engine's saved state takes per symbol; the snapshot is how long the analysis waits while that is
-written (wall time, without the disk). Then the same methods written with `river`, for as many symbols in the same
-process, one object per symbol and statistic, as it is meant to be used (`benchmarks/river_methods.py`; how far they are
-the same is said by the correlation of each method's strengths with the engine's), and HalfSpaceTrees for scale.
+windows. Figures are the median and the 99th percentile over batches, in CPU time of one core. Memory is the size of the
+engine's saved state per symbol. The snapshot figure is how long the analysis waits while its state is written (wall
+time, without the disk). Then the same methods run with `river` (`benchmarks/river_methods.py`), for as many symbols in
+the same process, with one object per symbol and statistic, which is how `river` is meant to be used. The correlation of
+each method's strengths with the engine's shows how similar they are. HalfSpaceTrees is there for scale.
 """
 
 import argparse
@@ -127,11 +127,13 @@ def measure_trees(batches: int) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--json", action="store_true", help="one JSON object instead of a table")
+    parser.add_argument("--json", action="store_true", help="print one JSON object instead of a table")
     parser.add_argument("--symbols", type=int, nargs="+", default=[100, 500, 3000, 10_000])
     parser.add_argument("--interval", default="1m")
     parser.add_argument("--batches", type=int, default=120)
-    parser.add_argument("--river", action=argparse.BooleanOptionalAction, default=True, help="the comparison, 2 min")
+    parser.add_argument(
+        "--river", action=argparse.BooleanOptionalAction, default=True, help="compare with river (2 minutes)"
+    )
     arguments = parser.parse_args()
     sizes: list[dict[str, Any]] = []
     for symbols in arguments.symbols:

@@ -1,15 +1,16 @@
-"""The plots of docs/detectors.md: every method on something it catches and on something it misses, of a real recording.
+"""Draw the plots of docs/detectors.md: for every method an event it catches and one it misses, from a real recording.
 
     python benchmarks/detector_plots.py RECORDING EVENTS.csv docs/detectors
 
-Each method is asked alone: it catches an event when its strength passes its limit between onset and end. Shown are the
-event it is strongest on (no event twice), and of the events it misses the one with the largest move. Above is the price
-with its lowest and highest, below the strength and its peak, 1 (dashed) being the limit; the times are UTC.
+Each method runs alone. It catches an event if its strength exceeds its limit between onset and end. Each plot shows the
+event with its greatest strength (no event twice) and, of the missed events, the one with the largest move. The upper
+part is the price with its lowest and highest value, the lower part the strength and its peak; the dashed line at 1 is
+the limit. Times are UTC.
 
-Of the market: the synchronized movement that is furthest ahead of the catalogue's rule, and the strongest one outside
-of every event; the sector that parts furthest from the market by its own measure, and the one with the largest move of
-those that are no HIGH (above: how far its median symbol is beyond the market's); and the stress index over 36 hours
-around its highest, with what it is made of.
+For the market it draws the synchronized movement that is furthest ahead of the catalogue's rule, and the strongest one
+outside of every event; the sector with the greatest deviation by its own measure, and the one with the largest move
+below HIGH (upper part: its median symbol minus the market's); and the stress index over 36 hours around its highest
+value, with its components.
 """
 
 import argparse
@@ -313,6 +314,6 @@ def main(recording: Path, catalogue: Path, out: Path) -> None:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("recording", type=Path, metavar="RECORDING", help="a parquet or csv file of candles")
-    parser.add_argument("catalogue", type=Path, metavar="EVENTS.csv", help="what happened in it, by file and symbol")
-    parser.add_argument("out", type=Path, metavar="FOLDER", help="where the drawings go, one SVG file per method")
+    parser.add_argument("catalogue", type=Path, metavar="EVENTS.csv", help="catalogue of the events in it")
+    parser.add_argument("out", type=Path, metavar="FOLDER", help="folder for the plots, one SVG file per method")
     main(**vars(parser.parse_args()))

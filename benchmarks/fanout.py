@@ -1,16 +1,17 @@
-"""What the fan-out costs and holds: our server, uWebSockets, the Channels tutorial's design, and `send()` in a loop.
+"""What fan-out costs: our server, uWebSockets, the Channels tutorial's design, and a C server that only calls `send()`.
 
     python -m benchmarks.fanout [--json] [--quick] [--only ours,uws_loop] [--sockets 1000] [--minutes 12]
 
-Every server gets the same alerts from the same NATS server and is loaded by the same C client; the server runs on one
-core, the rest on another. Figures are microseconds of server CPU (user and system, all threads) per delivered frame,
-medians over the rounds. `broadcast`: every socket gets everything; `selective`: each filters 10 of 200 symbols and 2 of
-4 severities, so that 1 message in 40 concerns it. `_max`: as fast as it goes; `_20k`: paced at 20,000 deliveries a
-second. Before anything is measured, what every socket got is compared with what it should have got, byte by byte and
-in order. `many`: ours again with 5,000 sockets. `end_to_end`, `slow_clients`: see whole_path.py.
+Every server gets the same alerts from the same NATS server and serves the same C client. The server runs on one core,
+everything else on another. Figures are microseconds of server CPU (user and system, all threads) per delivered frame,
+as medians over the rounds. `broadcast`: every socket gets everything. `selective`: every socket filters 10 of 200
+symbols and 2 of 4 severities, so that it gets 1 message in 40. `_max`: at full speed. `_20k`: at 20,000 deliveries a
+second. Before measuring, the frames of every socket are compared with the expected ones, byte by byte and in order.
+`many`: our server again with 5,000 sockets. `end_to_end`, `slow_clients`: see whole_path.py.
 
-Needs cc, Node and npm (it installs the peers, benchmarks/peers/package.json); a peer that cannot run is left out. What
-fails is reported in its place (`"error"`), and the rest goes on. `--minutes` bounds it all: rounds are left out first.
+Needs cc, Node and npm (npm installs the peers, benchmarks/peers/package.json). A peer that cannot run is skipped. A
+failed part is reported as `"error"`, and the other parts still run. `--minutes` limits the whole run: later rounds are
+skipped first.
 """
 
 import argparse
@@ -162,7 +163,7 @@ def available(peers: Sequence[str]) -> Iterator[str]:
             npm = shutil.which("npm")
             installed = npm and not subprocess.run([npm, "ci", "--silent"], cwd=PEERS, check=False).returncode
             if not installed:
-                print(f"{peer}: left out, `npm ci` in {PEERS} fails", file=sys.stderr)
+                print(f"{peer}: skipped, `npm ci` in {PEERS} failed", file=sys.stderr)
                 continue
         yield peer
 
@@ -349,22 +350,26 @@ def report(result: dict[str, Any]) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--json", action="store_true", help="one JSON object on stdout instead of tables")
+    parser.add_argument("--json", action="store_true", help="print one JSON object instead of tables")
     parser.add_argument(
-        "--show", type=Path, metavar="FILE", help="the tables of a JSON that was kept, nothing measured"
+        "--show", type=Path, metavar="FILE", help="print the tables of a saved JSON result; measure nothing"
     )
-    parser.add_argument("--quick", action="store_true", help="one short round, SQLite only: minutes, and only a hint")
-    parser.add_argument("--sockets", type=int, default=1000)
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--minutes", type=float, default=12, help="how long all of it may take (default: %(default)s)")
+    parser.add_argument(
+        "--quick", action="store_true", help="one short round, SQLite only: two minutes, for a rough idea"
+    )
+    parser.add_argument("--sockets", type=int, default=1000, help="number of clients (default: %(default)s)")
+    parser.add_argument("--rounds", type=int, default=3, help="number of rounds (default: %(default)s)")
+    parser.add_argument("--minutes", type=float, default=12, help="limit of the whole run (default: %(default)s)")
     parser.add_argument(
         "--scale",
         type=float,
         default=0.6,
-        help="thousands of deliveries per socket when saturated (default: %(default)s)",
+        help="thousands of deliveries per socket at full speed (default: %(default)s)",
     )
-    parser.add_argument("--only", default=",".join(PEER_NAMES), help="peers, with commas (default: %(default)s)")
-    parser.add_argument("--fanout-only", action="store_true", help="without many, end_to_end and slow_clients")
+    parser.add_argument(
+        "--only", default=",".join(PEER_NAMES), help="servers to measure, separated by commas (default: %(default)s)"
+    )
+    parser.add_argument("--fanout-only", action="store_true", help="skip many, end_to_end and slow_clients")
     options = parser.parse_args()
     if missing := missing_files(options.sockets):
         raise SystemExit(missing)

@@ -1,13 +1,12 @@
-"""Whether the page keeps up with a rush: frame times and memory in a real browser while alerts pour in.
+"""Does the page keep up with a rush? Frame times and memory in a real browser while many alerts arrive.
 
     python -m benchmarks.panel [--json] [--seconds 60] [--rate 200]
 
-The real system runs without a source; `generate_test_alerts` publishes at the given rate; Chromium shows the page at
-1440 × 900 and counts its own animation frames. Memory is what is used right after a garbage collection, every ten
-seconds: it grows until the panel holds as many alerts as it keeps (10,000) and is flat from then on. The page's own
-cost is the CPU time of its main thread, which is the same on a machine that is busy otherwise; frame times are not,
-least of all here, where headless Chromium paints on the CPU.
-Needs Chromium.
+The real system runs without a source; `generate_test_alerts` publishes at the given rate. Chromium shows the page at
+1440 × 900 and counts its own animation frames. Memory is measured right after a garbage collection, every ten seconds:
+it grows until the panel holds its maximum of alerts (10,000) and is constant from then on. The page's own cost is the
+CPU time of its main thread, which does not depend on other load of the machine. Frame times do depend on it, all the
+more because headless Chromium paints on the CPU. Needs Chromium.
 """
 
 import argparse
@@ -116,7 +115,7 @@ def run(seconds: int, rate: float, data_dir: str) -> dict[str, Any]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--json", action="store_true", help="one JSON object instead of a table")
+    parser.add_argument("--json", action="store_true", help="print one JSON object instead of a table")
     parser.add_argument("--seconds", type=int, default=60)
     parser.add_argument("--rate", type=float, default=200.0, help="alerts a second")
     arguments = parser.parse_args()

@@ -1,10 +1,9 @@
-"""The seven methods of `alerts.detectors` written with `river`, symbol by symbol: the engine's peer.
+"""The seven methods of `alerts.detectors` written with `river`, symbol by symbol, to compare the engine with.
 
 Formulas and parameters are those of the detectors' docstrings, for candles of a minute. A statistic that `river` has is
-`river`'s, over the same window or half-life; the rest is plain Python, in numbers and without arrays. What belongs to
-the universe (the market's moves, what a sector does beyond them) comes from outside. Left out, to `river`'s advantage:
-what an alert needs for its explanation, limits from budgets, the market, sectors, episodes and messages, all of which
-the engine's time includes.
+taken from `river`, over the same window or half-life; the rest is plain Python, without arrays. Values of the universe
+(the market's moves, a sector's moves beyond them) come from outside. The engine's time also
+includes what is omitted here: explanations, limits from budgets, the market, sectors, episodes and messages.
 """
 
 from collections import deque

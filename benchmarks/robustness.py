@@ -1,22 +1,21 @@
-"""How good the detectors are on recordings made to look different: other candles, other universes, worse feeds.
+"""How good the detectors are on altered recordings: other candles, other universes, worse feeds.
 
     python benchmarks/robustness.py RECORDING... [--interval 3m 5m 1s] [--seldom] [--scale 0.8 1.25]
                                     [--universes 8 12 20 60] [--missing 0.1 0.3] [--ticks 0.001] [--draws 8] [--json]
 
-Every recording runs through the analysis as it is and in each variation, and is scored (HIGH and above, the rule of
-`ingestion.backtest.scoring`) against the events that `ingestion.backtest.catalogue` finds in that very variation.
+Every recording runs through the analysis unchanged and in each variation. Each run is scored (HIGH and above, the rule
+of `ingestion.backtest.scoring`) against the events that `ingestion.backtest.catalogue` finds in that variation.
 
-`--interval`: longer candles are made of the recorded ones; shorter ones are drawn, a path from each candle's open over
-both of its extremes to its close, with its volume spread unevenly. What they add up to is the candle that was recorded,
-but they are smoother than real ones. Intervals that a recording cannot be brought to are left out. `--seldom`: shorter
-candles once more, as venues have them: none while a symbol does not trade, which the one with the most turnover does in
-90 % of them, and the one with the least in 3 %. `--scale`: a calmer
-or a wilder market, in which every log price moves so many times as far; so other moves end near the rule's thresholds,
-on both sides of them. `--universes`: random subsets of so many of the symbols that trade all along, as far as there are
-as many. `--missing`: so many of the candles are not there. `--ticks`: so many close 30 % off. These two are scored
-against the events of the recording as it is, for they happened. Of what is random there are `--draws` each; everything
-is seeded. "worst" is the run with the most false alarms. Eight days of 29 symbols as 1 s candles take eight minutes and
-3 GB.
+`--interval`: longer candles are built from the recorded ones. Shorter ones are drawn: a path from each candle's open
+over both of its extremes to its close, with its volume spread unevenly. They add up to the recorded candle, but are
+smoother than real ones. Intervals that cannot be made from a recording are skipped. `--seldom`: shorter candles again,
+but only in intervals with a trade, as venues send them: the symbol with the most turnover trades in 90 % of the
+intervals, the one with the least in 3 %. `--scale`: a calmer or wilder market, in which every log price moves by this
+factor; so other moves end near the rule's thresholds, on both sides of them. `--universes`: random subsets of this
+size of the symbols that trade all the time, if there are enough. `--missing`: this share of the candles is removed.
+`--ticks`: this share closes 30 % off. These two are scored against the events of the unchanged recording. Random
+variations are repeated `--draws` times; everything is seeded. "worst" is the run with the most false alarms. Eight days
+of 29 symbols as 1 s candles take eight minutes and 3 GB.
 """
 
 import argparse
@@ -330,19 +329,23 @@ def table(rows: list[Row]) -> Table:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("files", nargs="+", type=Path, metavar="RECORDING")
-    parser.add_argument("--json", action="store_true", help="one JSON object instead of a table")
-    parser.add_argument("--interval", nargs="+", default=[], metavar="3m")
-    parser.add_argument("--seldom", action="store_true", help="shorter candles also as venues have them")
-    parser.add_argument("--scale", nargs="+", type=float, default=[], metavar="FACTOR")
-    parser.add_argument("--universes", nargs="+", type=int, default=[], metavar="SYMBOLS")
-    parser.add_argument("--missing", nargs="+", type=float, default=[], metavar="SHARE", help="of the candles, below 1")
-    parser.add_argument("--ticks", nargs="+", type=float, default=[], metavar="SHARE", help="of the candles, below 1")
-    parser.add_argument("--draws", type=int, default=8, help="of each that is random (default 8)")
+    parser.add_argument("--json", action="store_true", help="print one JSON object instead of a table")
+    parser.add_argument("--interval", nargs="+", default=[], metavar="3m", help="lengths of candles")
+    parser.add_argument("--seldom", action="store_true", help="shorter candles also without those that have no trade")
+    parser.add_argument("--scale", nargs="+", type=float, default=[], metavar="FACTOR", help="factors of every move")
+    parser.add_argument("--universes", nargs="+", type=int, default=[], metavar="SYMBOLS", help="numbers of symbols")
+    parser.add_argument(
+        "--missing", nargs="+", type=float, default=[], metavar="SHARE", help="shares of the candles to remove"
+    )
+    parser.add_argument(
+        "--ticks", nargs="+", type=float, default=[], metavar="SHARE", help="shares of the candles to distort"
+    )
+    parser.add_argument("--draws", type=int, default=8, help="repetitions of each random variation (default 8)")
     arguments = parser.parse_args()
     if not all(0 < factor < 10 for factor in arguments.scale):
-        parser.error("--scale takes factors above 0 and below 10: 1 is the recording as it is")
+        parser.error("--scale: give factors above 0 and below 10; 1 leaves the recording unchanged")
     if not all(0 < share < 1 for share in arguments.missing + arguments.ticks):
-        parser.error("--missing and --ticks take shares of the candles, above 0 and below 1: 0.1 is every tenth")
+        parser.error("--missing, --ticks: give shares of the candles above 0 and below 1; 0.1 is every tenth candle")
     runs: dict[tuple[str, str], list[list[Score]]] = {}
     columns = (TextColumn("{task.description}"), MofNCompleteColumn(), TaskProgressColumn(), TimeElapsedColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as progress:

@@ -1,4 +1,4 @@
-"""What the benchmarks run and how they look at it: child processes on their cores, and the C client."""
+"""Child processes on their cores, the C load client, and how to measure them."""
 
 import asyncio
 import contextlib
@@ -33,7 +33,7 @@ def progress(*what: object) -> None:
 
 
 def missing_files(sockets: int) -> str:
-    """Make room for that many open sockets in every child; empty, or what to do when this machine does not let us."""
+    """Raise the limit of open files for so many sockets. Return an empty text, or what to do if that is not allowed."""
     needed = sockets + 200
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if hard != resource.RLIM_INFINITY and hard < needed:
@@ -44,7 +44,7 @@ def missing_files(sockets: int) -> str:
 
 
 def cpu_us(pid: int) -> float:
-    """CPU time of all threads of a process so far."""
+    """Return the CPU time of all threads of a process so far, in microseconds."""
     total = 0
     for task in Path(f"/proc/{pid}/task").iterdir():
         with contextlib.suppress(OSError):
@@ -71,7 +71,7 @@ def listens(port: int) -> bool:
 async def process(
     arguments: Sequence[str], core: int | None, ready: str, **environment: str
 ) -> AsyncIterator[asyncio.subprocess.Process]:
-    """A child on one core (`None`: any), from the line `ready` until the block's end."""
+    """Run a child on one core (`None`: any). The block begins when it prints `ready`; its end ends the child."""
     child = await asyncio.create_subprocess_exec(
         *arguments,
         stdin=asyncio.subprocess.PIPE,
@@ -98,7 +98,7 @@ async def process(
 
 
 class Load:
-    """The C client, spoken to."""
+    """Controls the C load client."""
 
     def __init__(self, child: asyncio.subprocess.Process) -> None:
         assert child.stdin is not None
@@ -112,7 +112,7 @@ class Load:
         return (await self._stdout.readline()).decode()
 
     async def reached(self, frames: int, timeout_s: float = 60) -> None:
-        """Return when so many anomaly frames have come since `reset`. Raises `TimeoutError` with what came instead."""
+        """Wait until so many anomaly frames arrived since `reset`. Raises `TimeoutError` with the client's figures."""
         self.say(f"expect {frames}")
         try:
             async with asyncio.timeout(timeout_s):

@@ -1,11 +1,11 @@
-"""Recordings that nothing was tuned on, out of packages that carry candles as test data.
+"""Make recordings that nothing was tuned on from packages that contain candles as test data.
 
     python benchmarks/unseen.py freqtrade-0.17.1.tar.gz OctoBot-0.4.0b12.tar.gz --out DIRECTORY
     manage.py backtest DIRECTORY/*.parquet --events rule
 
-The two source distributions are downloads of the Python Package Index. Both hold 1 m and 5 m candles of pairs against
-bitcoin, of 10 to 20 days: of 10 pairs in January 2018 (freqtrade, GPL-3.0, which does not name the venue; the lengths
-are those that Bittrex served), and of 6 in July 2018 (OctoBot, LGPL-3.0, which names Bittrex).
+The two source distributions are on the Python Package Index. Both hold 1 m and 5 m candles of pairs against bitcoin, of
+10 to 20 days: of 10 pairs in January 2018 (freqtrade, GPL-3.0, which does not name the venue; the lengths are those
+that Bittrex served), and of 6 in July 2018 (OctoBot, LGPL-3.0, which names Bittrex).
 """
 
 import argparse
@@ -81,9 +81,9 @@ def main() -> None:
         try:
             tables = recordings(archive)
         except (OSError, tarfile.TarError) as error:
-            parser.error(f"{archive} is no source distribution: {error}")
+            parser.error(f"{archive} is not a readable source distribution: {error}")
         if not tables:
-            parser.error(f"{archive} has no candles; which packages do, --help says")
+            parser.error(f"{archive} has no candles; --help names packages that have")
         for interval, table in tables.items():
             path = arguments.out / f"{archive.name.partition('-')[0].lower()}_{interval}.parquet"
             pyarrow.parquet.write_table(table, path, compression="zstd")

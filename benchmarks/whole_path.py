@@ -1,13 +1,13 @@
-"""How the whole path holds: NATS publish to socket through the real bridge and store, and clients that stop reading.
+"""How the whole path performs, from a NATS publish through the real bridge and database to the socket.
 
     python -m benchmarks.whole_path [--seconds 25] [--sockets 1000]
 
-`end_to_end`: `manage.py up --only nats,bridge,web` with selective sockets, on SQLite and on a PostgreSQL made for it:
-latency at 500 alerts a second, then as many as go through for `--seconds`, at most `_IN_FLIGHT` on their way. Every
-socket's frames are compared by offset and id, in order, with what was published: `lost` counts what is missing, and
-`wrong` tells of anything else. `slow_clients`: 30 sockets at 3,000 messages a second, first all reading, then 10 of
-them not: what that does to the others and to the server's memory, how the ten are closed, and whether they get the
-rest when they come back with their cursor.
+`end_to_end`: `manage.py up --only nats,bridge,web` with selective sockets, on SQLite and on a temporary PostgreSQL.
+It measures the latency at 500 alerts a second, then publishes at full speed for `--seconds`, with at most `_IN_FLIGHT`
+alerts undelivered. The frames of every socket are compared with what was published, by offset and id, in order:
+`lost` counts missing frames, `wrong` describes any other difference. `slow_clients`: 30 sockets at 3,000 messages a
+second, first all reading, then 10 of them stalled. It measures the effect on the other sockets and on the server's
+memory, how the ten are closed, and whether they get the missed frames when they resume with their cursor.
 """
 
 import argparse
@@ -273,8 +273,10 @@ async def benchmark(sockets: int, seconds: float) -> dict[str, Any]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--sockets", type=int, default=1000)
-    parser.add_argument("--seconds", type=float, default=25, help="how long as much as possible is published")
+    parser.add_argument("--sockets", type=int, default=1000, help="number of clients (default: %(default)s)")
+    parser.add_argument(
+        "--seconds", type=float, default=25, help="how long to publish at full speed (default: %(default)s)"
+    )
     options = parser.parse_args()
     print(json.dumps(asyncio.run(benchmark(options.sockets, options.seconds)), indent=2))
 

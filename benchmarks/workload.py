@@ -1,4 +1,4 @@
-"""The alerts that the servers get, and what each socket should receive of them; computed without any of our routing."""
+"""The alerts that the servers get, and the frames each socket should receive; computed without our routing."""
 
 from collections.abc import Sequence
 from typing import Final
