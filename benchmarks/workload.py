@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from benchmarks.servers import Received
-from market.wire.messages import Alert, Direction, Explanation, Method, Severity, Lifecycle
+from market.wire.messages import Alert, Direction, Explanation, Lifecycle, Method, Severity
 
 SYMBOLS: Final = 200
 SEVERITIES: Final = tuple(Severity)

@@ -9,7 +9,6 @@ cannot be used, open anomalies are closed (`ingestion.analysis.orphans`).
 import asyncio
 import contextlib
 import logging
-import time
 from collections.abc import Sequence
 from functools import partial
 from typing import Final
@@ -121,5 +120,3 @@ async def _analyse(analysis: Analysis, message: Received, rejects: Rejects) -> S
             logger.exception("The analysis failed on a message on %s", message.subject)
         await rejects.reject(message, reason)
     return ()
-
-
