@@ -37,21 +37,6 @@ PRIVATE: Final = {
 }
 _PRIVATE: Final = [(re.compile(pattern, re.IGNORECASE), instead) for pattern, instead in PRIVATE.items()]
 
-# Files that still contain such sentences, with the reason. A file that has become clean has to be taken out.
-NOT_YET: Final = {
-    "anomaly_site/ws/consumer.py": "under rework",
-    "ingestion/backtest/report.py": "under rework",
-    "ingestion/management/commands/backtest.py": "under rework",
-    "ingestion/management/commands/record.py": "under rework",
-    "ingestion/management/commands/refresh_sectors.py": "under rework",
-    "ingestion/sectors.py": "under rework",
-    "ingestion/sources/recording.py": "under rework",
-    "ingestion/sources/venues.py": "under rework",
-    "ingestion/stream/metrics.py": "under rework",
-    "ingestion/stream/nats.py": "under rework",
-    "ingestion/timeseries/writer.py": "under rework",
-}
-
 
 def _literals(tree: ast.Module) -> Iterator[tuple[int, str]]:
     """(line, text) of the string literals that are not docstrings. An f-string is one text, with … for each value."""
@@ -91,11 +76,7 @@ FILES: Final = sorted(
 
 @pytest.mark.parametrize("path", [*FILES, "manage.py"])
 def test_sentences_are_plain(path: str) -> None:
-    found = refused((ROOT / path).read_text())
-    if path in NOT_YET:
-        assert found, f"{path} is clean: take it out of NOT_YET"
-    else:
-        assert found == []
+    assert refused((ROOT / path).read_text()) == []
 
 
 @pytest.mark.parametrize(

@@ -261,7 +261,7 @@ def _epochs_ms(epochs: NDArray[np.int64]) -> NDArray[np.int64]:
 def _common_step_ms(files: list[_File]) -> int:
     steps = {file.path: step for file in files if (step := _step_ms(file)) is not None}
     if not steps:
-        raise SourceError(f"{files[0].path}: too few rows to tell the candle interval")
+        raise SourceError(f"{files[0].path}: too few rows to determine the candle interval")
     path, step = next(iter(steps.items()))
     if step % 1_000 or step > interval_ms("366d"):
         raise SourceError(f"{path}: a candle interval of {step} ms is not a number of seconds up to a year")

@@ -79,7 +79,9 @@ def venue_named(name: str) -> Venue:
     if name in _KNOWN:
         return _KNOWN[name]
     if not re.fullmatch(r"[a-z0-9]{2,30}(-swap)?", name):
-        raise SourceError(f"{name!r} is no venue: name one of {', '.join(VENUE_NAMES)}, or another exchange of ccxt")
+        raise SourceError(
+            f"{name!r} is not a venue; expected one of {', '.join(VENUE_NAMES)}, or another exchange of ccxt"
+        )
     exchange, _, swap = name.partition("-")
     return Venue(name, exchange, "swap" if swap else "spot")
 

@@ -163,7 +163,7 @@ async def test_the_retention_of_candles(client: Client, monkeypatch: pytest.Monk
 PACKAGES = ("anomaly_site", "alerts", "market", "ingestion", "frontend")
 OWNERS = {
     "ingestion/stream/background.py": "the owner of background tasks",
-    "ingestion/analysis/role.py": "a snapshot's last step on disk; awaited before the next one and at the end",
+    "ingestion/analysis/saver.py": "a snapshot's last step on disk; awaited before the next one and at the end",
     "ingestion/sources/link.py": "ccxt's watchers end the link with their reason; history's workers are awaited",
     "ingestion/sources/live.py": "the link's task ends `batches` with its error; replaced links log how they closed",
     "anomaly_site/supervisor.py": "one task a role, run by `keep_running`, awaited with a time limit at the end",

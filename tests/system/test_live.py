@@ -78,8 +78,8 @@ async def test_a_live_market_is_analysed_from_the_first_minute_and_a_dead_one_is
             await client.send(json.dumps({"type": "subscribe", "filters": {}}))
             await receive_until(client, feed_is("ok"))
         assert await asyncio.to_thread(up.stop, signal.SIGINT) == 0, up.output
-        assert "engine(s) go on" in up.output
-        assert "starts anew" not in up.output
+        assert "Analysis: restored 1 engine(s)" in up.output
+        assert "time went back" not in up.output
 
 
 async def test_the_same_symbol_on_two_venues(system: System) -> None:

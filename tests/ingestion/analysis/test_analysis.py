@@ -121,7 +121,7 @@ def test_what_has_been_silent_for_long_makes_room_and_what_was_open_there_is_clo
     assert analysis.open_anomalies()
     now = batch.close_time
     analysis.update(_batch(now, ["AUSDT"], venue="second"), now)
-    with pytest.raises(InvalidMessage, match="no room for more"):
+    with pytest.raises(InvalidMessage, match="already analysing 2 venues"):
         analysis.update(_batch(now, ["AUSDT"], venue="third"), now)
     now += SILENCE_MS + 60_000
     analysis.update(_batch(now, ["AUSDT"], venue="second"), now)

@@ -59,7 +59,7 @@ def test_a_number_of_symbols_is_for_the_simulated_market() -> None:
         (("--source", "live", "--symbols", "40"), "name the symbols"),
         (("--source", "live", "--seed", "4"), "do not apply to a live venue"),
         (("--source", "live", "--top", "0"), "top 0"),
-        (("--source", "live", "--venue", "no venue"), "is no venue"),
+        (("--source", "live", "--venue", "no venue"), "is not a venue"),
         (("--source", "simulated", "--symbols", "BTCUSDT"), "--symbols applies to live venues"),
         (("--source", "simulated", "--top", "4"), "--top applies to live venues"),
         (("--source", "simulated", "--venue", "a,b"), "one venue"),

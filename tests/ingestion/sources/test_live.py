@@ -365,7 +365,7 @@ def test_the_largest_are_chosen() -> None:
 def test_names_of_venues() -> None:
     assert (venue_named("kucoin-swap").exchange, venue_named("kucoin-swap").kind) == ("kucoin", "swap")
     for name in ("", "not a venue", "binance/spot"):
-        with pytest.raises(SourceError, match="is no venue"):
+        with pytest.raises(SourceError, match="is not a venue"):
             venue_named(name)
 
 

@@ -174,7 +174,7 @@ def test_mixed_intervals_are_refused(tmp_path: Path) -> None:
 
 def test_a_file_with_a_single_row_takes_the_interval_of_the_others(tmp_path: Path) -> None:
     new = write_csv(tmp_path / "new.csv", [row(1, "NEWUSDT")])
-    with pytest.raises(SourceError, match="too few rows to tell the candle interval"):
+    with pytest.raises(SourceError, match="too few rows to determine the candle interval"):
         load_recording([new])
     recording = load_recording([new, write_csv(tmp_path / "old.csv", [row(0), row(1)])])
     assert batches_of(recording)[1].symbols == ["BTCUSDT", "NEWUSDT"]
