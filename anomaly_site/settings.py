@@ -12,6 +12,7 @@ from typing import Any
 
 from environs import Env
 
+from anomaly_site import __version__
 from anomaly_site.origins import origin_patterns
 
 BASE_DIR = Path(__file__).resolve().parent.parent
@@ -235,7 +236,7 @@ SPECTACULAR_SETTINGS = {
         "Stored alerts (per symbol) and market anomalies, candles and sectors. The live stream is the WebSocket at /ws "
         "(/asyncapi.json). Times are epoch milliseconds UTC."
     ),
-    "VERSION": "1.0.0",
+    "VERSION": __version__,
     "OAS_VERSION": "3.1.0",  # the dialect of the messages' JSON Schema
     "POSTPROCESSING_HOOKS": [],  # the enumerations are already named
     "SERVE_INCLUDE_SCHEMA": False,

@@ -7,6 +7,7 @@ import msgspec
 from django.http import HttpRequest, JsonResponse
 from msgspec import UNSET, Meta, Struct, UnsetType
 
+from anomaly_site import __version__
 from anomaly_site.ws.protocol.frames import (
     CLOSE_CODES,
     MAX_SNAPSHOT,
@@ -141,7 +142,7 @@ def document() -> dict[str, Any]:
         "asyncapi": "3.0.0",
         "info": {
             "title": "Crypto anomalies: the live stream",
-            "version": "1.0.0",
+            "version": __version__,
             "description": "JSON text frames over one WebSocket. Fields and types may be added, but are never changed.",
         },
         "defaultContentType": "application/json",

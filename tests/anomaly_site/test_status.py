@@ -31,10 +31,6 @@ def _nothing_known(monkeypatch: pytest.MonkeyPatch, settings: Settings) -> None:
     settings.NATS_URL = "nats://127.0.0.1:9"
 
 
-def test_the_version_is_the_projects() -> None:
-    assert f'\nversion = "{__version__}"\n' in (Path(__file__).parents[2] / "pyproject.toml").read_text()
-
-
 WELL: dict[str, Any] = {
     "source": "live",
     "feeds": [{"venue": "binance", "source": "live", "state": "ok", "age_ms": 400, "symbols": 9, "rate": 55.5}],
