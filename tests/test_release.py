@@ -1,4 +1,4 @@
-"""A release: one place holds the version, and everything that names it agrees."""
+"""A release: one place holds the version, everything that names it agrees, and the changelog has its section."""
 
 import re
 import tomllib
@@ -32,3 +32,21 @@ def test_status_openapi_and_asyncapi_name_this_version(client: Client, settings:
         "/asyncapi.json": client.get("/asyncapi.json").json()["info"]["version"],
     }
     assert named == dict.fromkeys(named, __version__)
+
+
+def releases() -> list[tuple[str, str]]:
+    """Version and date ("Unreleased" or YYYY-MM-DD) of every section of the changelog, newest first."""
+    text = (ROOT / "CHANGELOG.md").read_text()
+    return re.findall(r"^## \[(\d+\.\d+\.\d+)\] - (.+)$", text, re.MULTILINE)
+
+
+def test_the_version_has_a_section_in_the_changelog() -> None:
+    assert releases()[0][0] == __version__
+
+
+def test_only_the_newest_section_may_be_undated_and_versions_descend() -> None:
+    newest, *older = releases()
+    assert re.fullmatch(r"Unreleased|\d{4}-\d\d-\d\d", newest[1])
+    assert all(re.fullmatch(r"\d{4}-\d\d-\d\d", date) for _, date in older)
+    versions = [tuple(map(int, version.split("."))) for version, _ in releases()]
+    assert versions == sorted(set(versions), reverse=True)
