@@ -21,7 +21,8 @@ from market.wire.messages import Alert, SectorAnomaly
 
 ROOT = Path(settings.BASE_DIR)
 README = (ROOT / "README.md").read_text()
-DOCUMENTS = [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")]
+DOCUMENTS = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), ROOT / "frontend" / "README.md"]
+DECISIONS = sorted((ROOT / "docs" / "decisions").glob("[0-9]*.md"))
 SETTINGS = ROOT / "anomaly_site" / "settings.py"
 EXAMPLE_FILE = (ROOT / ".env.example").read_text()
 OUR_APPS = ("anomaly_site", "alerts", "market", "ingestion", "frontend")
@@ -79,9 +80,61 @@ def relative_links(document: Path) -> list[tuple[str, Path, str]]:
     ]
 
 
+def reachable(start: Path) -> set[Path]:
+    """The documents that links lead to from `start`, over any number of documents."""
+    found, ahead = {start}, [start]
+    while ahead:
+        linked = {path for _, path, _ in relative_links(ahead.pop())} & set(DOCUMENTS)
+        ahead.extend(linked - found)
+        found |= linked
+    return found
+
+
 def test_every_document_can_be_reached_from_the_readme() -> None:
+    assert set(DOCUMENTS) <= reachable(ROOT / "README.md")
+
+
+def test_every_page_is_named_in_the_readme() -> None:
     linked = {path for _, path, _ in relative_links(ROOT / "README.md")}
-    assert set(DOCUMENTS) - {ROOT / "README.md"} <= linked
+    assert {path for path in DOCUMENTS if path.parent in (ROOT, ROOT / "docs")} - {ROOT / "README.md"} <= linked
+
+
+@pytest.mark.parametrize(
+    "document", sorted((ROOT / "docs").rglob("*.md")), ids=lambda path: str(path.relative_to(ROOT))
+)
+def test_every_page_says_first_who_it_is_for(document: Path) -> None:
+    title, blank, first = document.read_text().split("\n")[:3]
+    assert title.startswith("# ")
+    assert not blank
+    assert first.startswith("For ")
+
+
+# A row of a table cannot be wrapped. Its limit is what a wide screen shows.
+LINE, TABLE_ROW = 120, 200
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_lines_are_short_enough_to_review(document: Path) -> None:
+    lines = enumerate(document.read_text().split("\n"), start=1)
+    assert not [number for number, line in lines if len(line) > (TABLE_ROW if line.startswith("| ") else LINE)]
+
+
+def headings(path: Path) -> list[str]:
+    return re.findall(r"^## (.+)$", path.read_text(), re.MULTILINE)
+
+
+@pytest.mark.parametrize("decision", DECISIONS, ids=lambda path: path.name)
+def test_a_decision_is_short_and_has_its_four_parts(decision: Path) -> None:
+    assert headings(decision) == ["Context", "Decision", "Costs", "What would make us drop it"]
+    assert len(decision.read_text().splitlines()) <= 40
+    number, title = re.findall(r"^# (\d+)\. (.+)$", decision.read_text(), re.MULTILINE)[0]
+    assert decision.name.startswith(f"{int(number):04}-")
+    assert title
+
+
+def test_decisions_are_numbered_without_a_gap_and_listed() -> None:
+    assert [int(path.name[:4]) for path in DECISIONS] == list(range(1, len(DECISIONS) + 1))
+    assert set(DECISIONS) <= {path for _, path, _ in relative_links(ROOT / "docs" / "decisions" / "README.md")}
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
