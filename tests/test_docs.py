@@ -13,11 +13,14 @@ import pytest
 from django.conf import settings
 from django.core.management import get_commands
 
+from anomaly_site.ws.asyncapi import FRAMES, REQUESTS
+from ingestion.sources import SOURCE_NAMES
+from ingestion.sources.venues import VENUE_NAMES
 from ingestion.stream.nats import ANOMALIES, ANOMALY_SUBJECTS, Publisher, connection
 from ingestion.stream.nats_server import NatsServer
 from ingestion.stream.reader import StreamReader
 from market.wire.decoding import decode_alert, decode_market
-from market.wire.messages import Alert, SectorAnomaly
+from market.wire.messages import Alert, Method, SectorAnomaly
 
 ROOT = Path(settings.BASE_DIR)
 README = (ROOT / "README.md").read_text()
@@ -68,6 +71,36 @@ def test_the_values_of_the_example_file_are_valid(tmp_path: Path) -> None:
 
 def test_every_command_is_in_the_readme_and_nothing_else() -> None:
     assert table_rows(r"manage\.py (\w+)") == our_commands()
+
+
+def named_in_tables(page: str, heading: str) -> set[str]:
+    """The code words in the first column of the tables below a heading of docs/<page>."""
+    section = (ROOT / "docs" / page).read_text().partition(f"\n## {heading}\n")[2].partition("\n## ")[0]
+    cells = re.findall(r"^\| ([^|]+) \|.*$(?!\n\| ---)", section, re.MULTILINE)
+    return {word for cell in cells for word in re.findall(r"`([^`]+)`", cell)}
+
+
+def test_every_frame_and_request_is_in_the_protocol() -> None:
+    assert named_in_tables("protocol.md", "Frames") == set(FRAMES)
+    assert named_in_tables("protocol.md", "Requests") >= set(REQUESTS)
+
+
+def test_every_method_is_in_the_protocol_and_explained() -> None:
+    methods = {method.value for method in Method}
+    filters = re.search(r"^\| `methods` \| ([^|]+) \|", (ROOT / "docs" / "protocol.md").read_text(), re.MULTILINE)
+    assert filters is not None
+    assert set(re.findall(r"`(\w+)`", filters[1])) == methods
+    assert named_in_tables("detectors.md", "The seven methods") == methods
+    plots = re.findall(r"^!\[(\w+) catches and misses\]", (ROOT / "docs" / "evaluation.md").read_text(), re.MULTILINE)
+    assert set(plots) >= methods
+
+
+def test_every_source_and_venue_is_described() -> None:
+    sources = re.findall(r"^\| `(\w+)`(?: \(default\))? \|", (ROOT / "docs" / "sources.md").read_text(), re.MULTILINE)
+    assert set(sources) >= set(SOURCE_NAMES)
+    assert named_in_tables("sources.md", "Live") == set(VENUE_NAMES)
+    [choice] = re.findall(r"`--source ([a-z|]+)`", README)
+    assert set(choice.split("|")) == set(SOURCE_NAMES)
 
 
 def relative_links(document: Path) -> list[tuple[str, Path, str]]:
