@@ -8,7 +8,7 @@ from channels.db import database_sync_to_async
 from nats.aio.client import Client
 
 from ingestion.models import HistoryPosition
-from ingestion.stream.nats import ANOMALIES, CANDLES, REJECTED, epoch_ms, has_jetstream
+from ingestion.stream.nats import ANOMALIES, CANDLES, REJECTED, created_ms, has_jetstream
 from ingestion.stream.positions import load_position
 from ingestion.timeseries.stores import candle_store
 from market.selectors import stream_head
@@ -57,7 +57,7 @@ async def progress(client: Client) -> Progress:
         except nats.js.errors.NotFoundError:
             continue
         state = info.state
-        streams[name] = StreamState(epoch_ms(info.created), state.last_seq, state.messages, state.bytes)
+        streams[name] = StreamState(created_ms(info.created), state.last_seq, state.messages, state.bytes)
     places = {
         ("analyze", CANDLES): await load_position(client, jetstream=True),
         ("bridge", ANOMALIES): await database_sync_to_async(stream_head)(),

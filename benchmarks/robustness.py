@@ -41,7 +41,7 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "anomaly_site.settings")
 django.setup()
 
 from ingestion.backtest.run import analyse, events_by_rule, exposure
-from ingestion.backtest.scoring import Score, Stream, alarms, pool, score
+from ingestion.backtest.scoring import EventStream, Score, alarms, pool, score
 from ingestion.sources import SourceError
 from ingestion.sources.recording import Recording, load_recording
 from market.wire.messages import Severity, interval_ms
@@ -76,11 +76,11 @@ class Row:
             "recording": self.recording,
             "variation": self.variation,
             "runs": len(self.runs),
-            "market": self._figures(Stream.MARKET),
-            "symbols": self._figures(Stream.SYMBOL),
+            "market": self._figures(EventStream.MARKET),
+            "symbols": self._figures(EventStream.SYMBOL),
         }
 
-    def _figures(self, stream: Stream) -> dict[str, Any]:
+    def _figures(self, stream: EventStream) -> dict[str, Any]:
         scores = [one for run in self.runs for one in run if one.stream is stream]
         [total] = pool(scores)
         figures = total.figures()
@@ -300,7 +300,7 @@ def run(variation: Variation, progress: Progress) -> list[Score]:
     progress.remove_task(task)
     happened = variation.happened or recording
     scores = score(found, events_by_rule(happened), exposure(happened))
-    wanted = (Stream.MARKET, Stream.SYMBOL)
+    wanted = (EventStream.MARKET, EventStream.SYMBOL)
     return [one for one in scores if one.stream in wanted and one.severity is Severity.HIGH and one.is_total]
 
 

@@ -84,7 +84,7 @@ async def run_sectors(stop: asyncio.Event) -> None:
 
 
 @asynccontextmanager
-async def followed(use: Callable[[SectorMap], None]) -> AsyncIterator[None]:
+async def watched_sector_map(use: Callable[[SectorMap], None]) -> AsyncIterator[None]:
     """Call `use` with the map in force at the start of a block, and within it whenever the map changes."""
     known = await _load(None, use)
 

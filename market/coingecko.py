@@ -82,15 +82,15 @@ CACHE_S: Final = 6 * 3_600.0
 MAX_ANSWER_BYTES: Final = 32 << 20
 
 
-class Plan(NamedTuple):
+class ApiPlan(NamedTuple):
     root: str
     header: str
     per_minute: float
 
 
-PLANS: Final[Mapping[str, Plan]] = {
-    "demo": Plan("https://api.coingecko.com/api/v3", "x-cg-demo-api-key", 30.0),
-    "pro": Plan("https://pro-api.coingecko.com/api/v3", "x-cg-pro-api-key", 300.0),
+PLANS: Final[Mapping[str, ApiPlan]] = {
+    "demo": ApiPlan("https://api.coingecko.com/api/v3", "x-cg-demo-api-key", 30.0),
+    "pro": ApiPlan("https://pro-api.coingecko.com/api/v3", "x-cg-pro-api-key", 300.0),
 }
 KEYLESS_PER_MINUTE: Final = 5.0
 

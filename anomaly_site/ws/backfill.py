@@ -22,14 +22,14 @@ class Change(NamedTuple):
     payload: bytes
 
 
-class History(Protocol):
+class Changes(Protocol):
     async def head(self) -> Cursor | None:
         """The place of the last stored message; `None` before the first."""
 
     async def reaches(self, place: Cursor) -> bool:
         """Whether the store still has everything that changed after this place."""
 
-    async def changes(
+    async def between(
         self, epoch: int, after: int, until: int, channels: Collection[Channel]
     ) -> tuple[list[Change], int]:
         """A page of the changes in (after, until], in stream order, and the offset up to which it is complete."""
@@ -43,19 +43,19 @@ class History(Protocol):
 
 
 async def replay(
-    history: History, epoch: int, after: int, until: int, channels: Collection[Channel] = CHANNELS
+    source: Changes, epoch: int, after: int, until: int, channels: Collection[Channel] = CHANNELS
 ) -> AsyncIterator[tuple[list[Change], int]]:
     """Everything that changed in (after, until], page by page, each with the offset up to which one is complete then.
 
     A message whose anomaly changes again meanwhile leaves the range and comes live instead, so nothing is doubled.
     """
     while after < until:
-        page, after = await history.changes(epoch, after, until, channels)
+        page, after = await source.between(epoch, after, until, channels)
         yield page, after
 
 
-class StoredHistory:
-    """History in Django's database. Every method is one hop to a database thread."""
+class StoredChanges:
+    """The changes in the database. Every method is one hop to a database thread."""
 
     @staticmethod
     @database_sync_to_async
@@ -70,7 +70,7 @@ class StoredHistory:
 
     @staticmethod
     @database_sync_to_async
-    def changes(epoch: int, after: int, until: int, channels: Collection[Channel]) -> tuple[list[Change], int]:
+    def between(epoch: int, after: int, until: int, channels: Collection[Channel]) -> tuple[list[Change], int]:
         changes: list[Change] = []
         complete = until
         for channel in channels:

@@ -197,7 +197,7 @@ class StreamConsumer(AsyncConsumer):
                 await self.hub.catch_up()
             if since.epoch != self.hub.cursor.epoch or since.offset > self.hub.cursor.offset:
                 return False
-            return await self.hub.history.reaches(since)
+            return await self.hub.store.reaches(since)
         except Exception:
             logger.exception("The store could not be read to resume from %s; the client is disconnected", since)
             raise ProtocolError(ErrorCode.UNAVAILABLE, _UNREACHABLE, request_id=request.id) from None
@@ -222,8 +222,8 @@ class StreamConsumer(AsyncConsumer):
 
     async def _tell_range(self, epoch: int, after: int, until: int, wanted: Filter) -> int:
         channels = [channel for channel in CHANNELS if channel in wanted.channels]
-        async for changes, complete in replay(self.hub.history, epoch, after, until, channels):
-            if not await self.hub.history.reaches(Cursor(epoch, after)):
+        async for changes, complete in replay(self.hub.store, epoch, after, until, channels):
+            if not await self.hub.store.reaches(Cursor(epoch, after)):
                 self._close(CloseCode.RESTART, "messages were deleted during the replay; reconnect")
                 break
             after = complete
@@ -241,7 +241,7 @@ class StreamConsumer(AsyncConsumer):
         client, hub = self.client, self.hub
         client.cork()
         hub.subscribe(client, wanted)
-        latest = await hub.history.latest(wanted, count)
+        latest = await hub.store.latest(wanted, count)
         await self._tell(anomaly_frame(channel, offset, payload, snapshot=True) for offset, channel, payload in latest)
         # The store may have been ahead of the hub: what was sent already is taken out of the backlog.
         await hub.catch_up()

@@ -19,7 +19,7 @@ from typing import Any, Final, NamedTuple
 from channels.layers import get_channel_layer
 from django.conf import settings
 
-from anomaly_site.ws.backfill import Change, History, StoredHistory, replay
+from anomaly_site.ws.backfill import Change, Changes, StoredChanges, replay
 from anomaly_site.ws.client import Client
 from anomaly_site.ws.protocol.frames import (
     CloseCode,
@@ -71,7 +71,7 @@ class Hub:
     def __init__(
         self,
         layer: Any,
-        history: History,
+        store: Changes,
         *,
         heartbeat_s: float,
         max_backlog_bytes: int = MAX_BACKLOG_BYTES,
@@ -79,7 +79,7 @@ class Hub:
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.loop = asyncio.get_running_loop()
-        self.history = history
+        self.store = store
         self.ready = asyncio.Event()
         self.counters: Counter[str] = Counter()
         self.clients: set[Client] = set()
@@ -321,7 +321,7 @@ class Hub:
 
     async def _read_up_to(self, until: int) -> int:
         count = 0
-        async for changes, complete in replay(self.history, self._epoch, self._head, until):
+        async for changes, complete in replay(self.store, self._epoch, self._head, until):
             self._deliver(changes)
             self._head = complete
             count += len(changes)
@@ -330,7 +330,7 @@ class Hub:
     async def catch_up(self) -> None:
         """Read up to the store's position. The first time there are no clients, so only the position is taken over."""
         async with self._advancing:
-            head = await self.history.head()
+            head = await self.store.head()
             if head is None:
                 return
             if not self.ready.is_set() and not self._epoch:
@@ -365,7 +365,7 @@ class Hub:
                     self._flush()
                     self._broadcast(self._heartbeat(), tuple(self._index))
                     # Usually a batch that is under way; if it is not here in a second, it is lost.
-                    expected = await self.history.head() or expected
+                    expected = await self.store.head() or expected
                     # Memberships expire in some layers (in-memory: a day, or a message unread for a minute).
                     await self._join_groups()
             except Exception:
@@ -388,7 +388,7 @@ def running_hub() -> Hub:
     """
     global _hub
     if _hub is None or _hub.loop is not asyncio.get_running_loop():
-        _hub = Hub(get_channel_layer(), StoredHistory(), heartbeat_s=settings.WS_HEARTBEAT_S)
+        _hub = Hub(get_channel_layer(), StoredChanges(), heartbeat_s=settings.WS_HEARTBEAT_S)
         _hub.start()
     return _hub
 

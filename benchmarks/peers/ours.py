@@ -36,7 +36,7 @@ from market.wire.filters import CHANNELS, Channel, Filter
 EPOCH = 1
 
 
-class NoHistory:
+class NothingStored:
     """A store in which nothing was ever missed."""
 
     async def head(self) -> Cursor | None:
@@ -45,7 +45,7 @@ class NoHistory:
     async def reaches(self, place: Cursor) -> bool:
         return True
 
-    async def changes(
+    async def between(
         self, epoch: int, after: int, until: int, channels: Collection[Channel]
     ) -> tuple[list[Change], int]:
         return [], until
@@ -119,7 +119,7 @@ async def main(port: int, nats_url: str, mode: str) -> None:
             )
     else:
         app = application
-        hub_module._hub = hub = Hub(layer, NoHistory(), heartbeat_s=15)
+        hub_module._hub = hub = Hub(layer, NothingStored(), heartbeat_s=15)
         hub.start()
         bridge = Bridge(layer)
         take = bridge.take

@@ -8,7 +8,7 @@ from typing import Final
 from nats.aio.client import Client
 
 from ingestion.engine.orphans import Market, Orphans
-from ingestion.stream.nats import ANOMALIES, CANDLES, epoch_ms
+from ingestion.stream.nats import ANOMALIES, CANDLES, created_ms
 from ingestion.stream.reader import StreamReader
 from market.wire.decoding import decode_anomaly
 from market.wire.messages import Anomaly, InvalidMessage
@@ -27,7 +27,7 @@ async def find_orphans(client: Client, known: Iterable[Anomaly]) -> Orphans:
     orphans = Orphans(known, await _markets(client))
     stream = await client.jetstream().stream_info(ANOMALIES)
     end = stream.state.last_seq if stream.state.messages else 0
-    reader = StreamReader(client, ANOMALIES, epoch=epoch_ms(stream.created), offset=max(0, end - READ_BACK))
+    reader = StreamReader(client, ANOMALIES, epoch=created_ms(stream.created), offset=max(0, end - READ_BACK))
     pauses = 0
     while reader.offset < end and pauses < _MAX_PAUSES:
         received = await reader.fetch(FETCH)

@@ -20,10 +20,10 @@ from ingestion.analysis.analysis import Analysis
 from ingestion.analysis.orphans import find_orphans
 from ingestion.analysis.saver import SnapshotSaver
 from ingestion.analysis.snapshot import AnalysisSnapshot
-from ingestion.sectors import followed
+from ingestion.sectors import watched_sector_map
 from ingestion.stream.background import background
 from ingestion.stream.metrics import ANALYSIS_SECONDS
-from ingestion.stream.nats import CANDLES, TRANSIENT, Publisher, epoch_ms
+from ingestion.stream.nats import CANDLES, TRANSIENT, Publisher, created_ms
 from ingestion.stream.positions import load_position, save_position
 from ingestion.stream.reader import Received, open_reader
 from ingestion.stream.rejects import Rejects
@@ -58,7 +58,10 @@ async def run_analyze(client: Client, stop: asyncio.Event) -> None:
     reader = await open_reader(client, CANDLES, ["candles.>"], epoch=epoch, offset=start)
     rejects = Rejects(client)
     try:
-        async with background("stress index", partial(_publish_stress, analysis, client)), followed(analysis.use):
+        async with (
+            background("stress index", partial(_publish_stress, analysis, client)),
+            watched_sector_map(analysis.use),
+        ):
             while not stop.is_set():
                 received = await reader.fetch(FETCH, timeout_s=0.5)
                 if reader.epoch != epoch:
@@ -88,7 +91,7 @@ async def _can_continue(client: Client, saved: AnalysisSnapshot, epoch: int, pos
     if epoch in (0, saved.epoch) and position <= saved.offset:
         return True
     stream = await client.jetstream().stream_info(CANDLES)
-    if epoch_ms(stream.created) == saved.epoch and stream.state.first_seq <= saved.offset + 1:
+    if created_ms(stream.created) == saved.epoch and stream.state.first_seq <= saved.offset + 1:
         return True
     logger.warning("The candles after the saved analysis are gone from the stream; the analysis warms up again")
     return False

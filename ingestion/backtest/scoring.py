@@ -65,7 +65,7 @@ class Event:
         return self.onset_ms - _BEFORE_MS <= time_ms <= self.end_ms + _AFTER_MS
 
 
-class Stream(StrEnum):
+class EventStream(StrEnum):
     """Alarms that are scored together."""
 
     SYNCHRONIZED_MOVEMENT = "SYNCHRONIZED_MOVEMENT"
@@ -75,15 +75,15 @@ class Stream(StrEnum):
     SYMBOL_ALL = "… with parts of incidents"
 
 
-MARKET_STREAMS: Final = (Stream.SYNCHRONIZED_MOVEMENT, Stream.MARKET_STRESS, Stream.MARKET)
-SYMBOL_STREAMS: Final = (Stream.SYMBOL, Stream.SYMBOL_ALL)
+MARKET_STREAMS: Final = (EventStream.SYNCHRONIZED_MOVEMENT, EventStream.MARKET_STRESS, EventStream.MARKET)
+SYMBOL_STREAMS: Final = (EventStream.SYMBOL, EventStream.SYMBOL_ALL)
 
 
 @dataclass(frozen=True)
 class Alarm:
     """One scored revision of an anomaly. `symbol` None: the whole market."""
 
-    streams: tuple[Stream, ...]
+    streams: tuple[EventStream, ...]
     symbol: str | None
     severity: Severity
     time_ms: int
@@ -112,7 +112,7 @@ class Score:
     not false; `false_alarms_strict` counts it unless there is an event of that very symbol.
     """
 
-    stream: Stream
+    stream: EventStream
     severity: Severity
     type: str
     events: int
@@ -230,11 +230,11 @@ def _alarm(anomaly: Anomaly) -> Alarm | None:
     match anomaly:
         case Alert():
             symbol = anomaly.symbol
-            streams = (Stream.SYMBOL_ALL,) if anomaly.incident else SYMBOL_STREAMS
+            streams = (EventStream.SYMBOL_ALL,) if anomaly.incident else SYMBOL_STREAMS
         case SynchronizedMovement():
-            streams = (Stream.SYNCHRONIZED_MOVEMENT, Stream.MARKET)
+            streams = (EventStream.SYNCHRONIZED_MOVEMENT, EventStream.MARKET)
         case MarketStress():
-            streams = (Stream.MARKET_STRESS, Stream.MARKET)
+            streams = (EventStream.MARKET_STRESS, EventStream.MARKET)
         case _:
             return None
     # An alert that an incident adopts keeps the timestamp of the candle that it is about.
@@ -248,7 +248,7 @@ def score(alarms: Sequence[Alarm], events: Sequence[Event], exposure: Exposure) 
     """
     inside = [event for event in events if exposure.contains(event)]
     scores = []
-    for stream in Stream:
+    for stream in EventStream:
         about_market = stream in MARKET_STREAMS
         concerned = [event for event in inside if (event.symbol is None) is about_market]
         days = exposure.days if about_market else exposure.symbol_days
@@ -278,15 +278,15 @@ def score(alarms: Sequence[Alarm], events: Sequence[Event], exposure: Exposure) 
 
 def pool(scores: Iterable[Score]) -> list[Score]:
     """Scores of several recordings added up. Only type "all" is in every recording and has all the false alarms."""
-    total: dict[tuple[Stream, Severity, str], Score] = {}
+    total: dict[tuple[EventStream, Severity, str], Score] = {}
     for one in scores:
         key = (one.stream, one.severity, one.type)
         total[key] = total[key] + one if key in total else one
-    order = [(stream, severity) for stream in Stream for severity in SEVERITIES]
+    order = [(stream, severity) for stream in EventStream for severity in SEVERITIES]
     return sorted(total.values(), key=lambda one: order.index((one.stream, one.severity)))
 
 
-def _times_by_symbol(alarms: Sequence[Alarm], stream: Stream, severity: Severity) -> dict[str | None, list[int]]:
+def _times_by_symbol(alarms: Sequence[Alarm], stream: EventStream, severity: Severity) -> dict[str | None, list[int]]:
     times: dict[str | None, list[int]] = {}
     for alarm in alarms:
         if stream in alarm.streams and alarm.severity.rank >= severity.rank:

@@ -4,7 +4,7 @@ The rules:
 
 - A tick belongs to the interval that its exchange time falls into: [open time, close time), aligned to the epoch.
 - Within an interval the exchange time decides what came first and last; equal times go by arrival.
-- An interval closes on the caller's request (`Candles.close_until`), and a closed candle never changes: a tick that
+- An interval closes on the caller's request (`CandleBuilder.close_until`). A closed candle never changes: a tick that
   comes for it afterwards is *late*. It is counted and left out.
 - A trade whose id its interval has seen is a *duplicate*: counted and left out. Reconnects repeat trades.
 - A symbol without a tick has no candle, an interval without any has no batch: a gap stays a gap. Of coarser candles
@@ -55,7 +55,7 @@ class VenueClock:
         return received_ms - min(self._delays, default=0)
 
 
-class _Candle:
+class _OpenCandle:
     __slots__ = ("close", "first_ms", "high", "ids", "last_ms", "low", "open", "volume")
 
     def __init__(self, time_ms: int, open_: float, price: float) -> None:
@@ -78,7 +78,7 @@ class _Reported:
         self.rolling = rolling
 
 
-class Candles:
+class CandleBuilder:
     """Builds the candles of one venue and interval.
 
     Counters: `taken`, `late`, `duplicates`, `unusable` ticks; `dropped` intervals (see `MAX_OPEN`).
@@ -88,7 +88,7 @@ class Candles:
         self.venue = venue
         self.interval = interval
         self._step = interval_ms(interval)
-        self._open: dict[int, dict[str, _Candle]] = {}  # by open time
+        self._open: dict[int, dict[str, _OpenCandle]] = {}  # by open time
         self._closed_ms = 0  # intervals that end here or before are closed
         self._reported: dict[str, _Reported] = {}
         self.taken = self.late = self.duplicates = self.unusable = self.dropped = 0
@@ -136,7 +136,7 @@ class Candles:
         self.taken += 1
         return True
 
-    def _at(self, start: int, symbol: str, time_ms: int, open_: float, price: float) -> _Candle:
+    def _at(self, start: int, symbol: str, time_ms: int, open_: float, price: float) -> _OpenCandle:
         """The candle a tick belongs to, with its price taken in."""
         row = self._open.get(start)
         if row is None:
@@ -148,7 +148,7 @@ class Candles:
                 self._closed_ms = oldest + self._step
         candle = row.get(symbol)
         if candle is None:
-            candle = row[symbol] = _Candle(time_ms, open_, price)
+            candle = row[symbol] = _OpenCandle(time_ms, open_, price)
             return candle
         if price > candle.high:
             candle.high = price
@@ -178,7 +178,7 @@ class Candles:
         self._open = {start: row for start, row in self._open.items() if start >= self._closed_ms}
         self._reported.clear()
 
-    def _batch(self, close_time: int, row: dict[str, _Candle]) -> CandleBatch:
+    def _batch(self, close_time: int, row: dict[str, _OpenCandle]) -> CandleBatch:
         candles = row.values()
         return CandleBatch(
             venue=self.venue,

@@ -9,7 +9,7 @@ from typing import Final
 
 import numpy as np
 
-from ingestion.candles.building import Candles, Resampler, VenueClock
+from ingestion.candles.building import CandleBuilder, Resampler, VenueClock
 from ingestion.sources.base import Clock, SourceError, Traffic, WallClock
 from ingestion.sources.link import Link, Rows, load_ccxt
 from ingestion.sources.venues import Market, Venue, chosen, tradable
@@ -94,7 +94,7 @@ class LiveSource:
         self._turnover: dict[str, float] = {}
         self._watched: dict[str, str] = {}  # ccxt's symbol → ours
         self._doubtful = True  # whether what is watched must be chosen from fresh markets
-        self._candles = Candles(self.venue)
+        self._candles = CandleBuilder(self.venue)
         self._unreadable = 0
         self._venue_clock = VenueClock()
         self._resampler: Resampler | None = None

@@ -258,10 +258,10 @@ async def stream_epoch(client: Client, stream: str) -> int:
         raise NatsUnavailable(
             f"The NATS server does not report when stream {stream} was created; 2.9 or later is needed."
         )
-    return epoch_ms(created)
+    return created_ms(created)
 
 
-def epoch_ms(created: datetime | None) -> int:
+def created_ms(created: datetime | None) -> int:
     """When a stream was created, in epoch ms; now if the server does not say.
 
     Rounded to the nearest millisecond, not down as everywhere else: the cursors that clients keep hold this number.

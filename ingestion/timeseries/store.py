@@ -6,7 +6,7 @@ from typing import NamedTuple, Protocol
 from market.wire.messages import CandleBatch
 
 
-class Candle(NamedTuple):
+class StoredCandle(NamedTuple):
     """One stored candle: `close_time` in epoch ms, prices in quote units, `volume` in base units."""
 
     venue: str
@@ -49,7 +49,7 @@ class CandleStore(Protocol):
         limit: int,
         newest: bool = False,
         venue: str = "",
-    ) -> list[Candle]:
+    ) -> list[StoredCandle]:
         """Candles that closed in [`start_ms`, `end_ms`), in the order of (close time, venue).
 
         At most `limit`: the first ones, or with `newest` the last ones. No `venue` means every venue.

@@ -13,7 +13,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 
 from ingestion import models
 from ingestion.models import MAX_SERIES, TIME_BITS, Series
-from ingestion.timeseries.store import Candle, StoreRefused, StoreUnavailable
+from ingestion.timeseries.store import StoredCandle, StoreRefused, StoreUnavailable
 from market.wire.messages import OHLCV, CandleBatch, interval_ms
 
 SeriesKey = tuple[str, str, str]  # venue, symbol, interval
@@ -57,7 +57,7 @@ class TableStore:
         limit: int,
         newest: bool = False,
         venue: str = "",
-    ) -> list[Candle]:
+    ) -> list[StoredCandle]:
         with self._database_errors():
             series = Series.objects.filter(symbol=symbol, interval=interval, pk__lte=MAX_SERIES)
             if venue:
@@ -122,10 +122,10 @@ def retention_ms(interval: str) -> int:
     return int(1000 * (settings.CANDLE_RETENTION_SHORT_S if short else settings.CANDLE_RETENTION_S))
 
 
-def _candles(series: Series, start_ms: int, end_ms: int, limit: int, *, newest: bool) -> Iterable[Candle]:
+def _candles(series: Series, start_ms: int, end_ms: int, limit: int, *, newest: bool) -> Iterable[StoredCandle]:
     found = models.Candle.objects.filter(id__gte=_key(series.pk, start_ms), id__lt=_key(series.pk, end_ms))
     rows = found.order_by("-id" if newest else "id").values_list("id", *OHLCV)[:limit]
-    return (Candle(series.venue, key & _END, *values) for key, *values in rows)
+    return (StoredCandle(series.venue, key & _END, *values) for key, *values in rows)
 
 
 def _newest(series: Series) -> int | None:

@@ -10,7 +10,7 @@ from rest_framework.response import Response
 from rest_framework.utils.urls import replace_query_param
 from rest_framework.views import APIView
 
-from ingestion.timeseries.store import Candle, StoreUnavailable
+from ingestion.timeseries.store import StoredCandle, StoreUnavailable
 from ingestion.timeseries.stores import candle_store
 from market.filters import refuse_unknown
 from market.wire.decoding import time_ms
@@ -99,7 +99,7 @@ class CandleList(APIView):
                 "venue": serializers.CharField(allow_null=True, help_text="Null when there is no candle."),
                 "next": serializers.URLField(allow_null=True, help_text="The later candles of the range, if any."),
                 "candles": inline_serializer(
-                    "Candle",
+                    "StoredCandle",
                     {
                         "timestamp": serializers.IntegerField(help_text="Close time, epoch milliseconds."),
                         **{name: serializers.FloatField() for name in OHLCV[:-1]},
@@ -145,7 +145,7 @@ class CandleList(APIView):
         )
 
 
-def _candle(candle: Candle) -> dict[str, float]:
+def _candle(candle: StoredCandle) -> dict[str, float]:
     fields = candle._asdict()
     del fields["venue"]
     return {"timestamp": fields.pop("close_time"), **fields}

@@ -49,7 +49,7 @@ FLUSH_S: Final = 5.0
 PRUNE_EVERY_S: Final = 600.0
 
 
-class Sink(Protocol[ItemT]):
+class Destination(Protocol[ItemT]):
     """Where a stream's messages are written."""
 
     @property
@@ -72,7 +72,7 @@ class Sink(Protocol[ItemT]):
         """The stream was created again: forget offsets in it."""
 
 
-class CandleSink:
+class CandleDestination:
     """Candles as they come, and the minutes they make."""
 
     def __init__(self, store: CandleStore) -> None:
@@ -97,7 +97,7 @@ class CandleSink:
         self._rollup = Rollup()
 
 
-class AnomalySink:
+class AnomalyDestination:
     """Anomalies, as the bridge reads them."""
 
     def __init__(self, store: "InfluxAnomalies") -> None:
@@ -132,18 +132,18 @@ class Counters:
 class StreamWriter(Generic[ItemT]):
     """Writes one stream into one sink."""
 
-    def __init__(self, client: Client, stream: str, subjects: Sequence[str], sink: Sink[ItemT]) -> None:
+    def __init__(self, client: Client, stream: str, subjects: Sequence[str], destination: Destination[ItemT]) -> None:
         self._client = client
         self._stream = stream
         self._subjects = subjects
-        self._sink = sink
+        self._destination = destination
         self._items: list[ItemT] = []  # read, not yet written
         self._epoch = self.offset = 0  # the place behind them
         self.counters = Counters()
 
     async def run(self, stop: asyncio.Event) -> None:
         """Run until `stop` is set and the messages that had arrived by then are written, unless the store is away."""
-        self._epoch, self.offset, resume = await _in_thread(_load)(self._sink.name)
+        self._epoch, self.offset, resume = await _in_thread(_load)(self._destination.name)
         reader = await open_reader(self._client, self._stream, self._subjects, epoch=self._epoch, offset=resume)
         flush_at = time.monotonic() + FLUSH_S
         try:
@@ -151,7 +151,7 @@ class StreamWriter(Generic[ItemT]):
                 received = await reader.fetch(FETCH, timeout_s=0.2 if stop.is_set() else 1.0)
                 await self._take(received, reader.epoch)
                 last = stop.is_set() and (not received or time.monotonic() > flush_at)
-                if last or time.monotonic() > flush_at or sum(map(self._sink.size, self._items)) >= WRITE_ROWS:
+                if last or time.monotonic() > flush_at or sum(map(self._destination.size, self._items)) >= WRITE_ROWS:
                     if not await self._flush(reader, stop) or last:
                         return
                     flush_at = time.monotonic() + FLUSH_S
@@ -161,20 +161,20 @@ class StreamWriter(Generic[ItemT]):
     async def _take(self, received: Sequence[Received], epoch: int) -> None:
         if received and epoch != self._epoch:
             self._epoch, self.offset = epoch, 0
-            self._sink.reset()
+            self._destination.reset()
         for message in received:
             if 0 < self.offset < message.offset - 1:
                 missing = message.offset - 1 - self.offset
                 self.counters.lost += missing
-                HISTORY.labels(self._sink.name, "lost").inc(missing)
+                HISTORY.labels(self._destination.name, "lost").inc(missing)
                 logger.warning(
                     "%s: %d message(s) were deleted from the stream before they were written; they are lost",
-                    self._sink.name,
+                    self._destination.name,
                     missing,
                 )
             self.offset = max(self.offset, message.offset)
             with contextlib.suppress(InvalidMessage):  # the analysis or the bridge says why, and passes it on
-                self._items += self._sink.decode(message, epoch)
+                self._items += self._destination.decode(message, epoch)
             await asyncio.sleep(0)
 
     async def _flush(self, reader: Reader, stop: asyncio.Event) -> bool:
@@ -184,13 +184,13 @@ class StreamWriter(Generic[ItemT]):
                 return False
         if self._items:
             self._items.clear()
-            place = (self._sink.name, self._epoch, self.offset, self._sink.resume(self.offset))
+            place = (self._destination.name, self._epoch, self.offset, self._destination.resume(self.offset))
             try:
                 await _in_thread(_save)(*place)
             except DatabaseError as error:
                 logger.warning(
                     "%s: the position was not saved (%s); after a restart, some rows are written again",
-                    self._sink.name,
+                    self._destination.name,
                     error,
                 )
         return True
@@ -200,7 +200,7 @@ class StreamWriter(Generic[ItemT]):
         rows = 0
         for item in self._items:
             part.append(item)
-            rows += self._sink.size(item)
+            rows += self._destination.size(item)
             if rows >= WRITE_ROWS:
                 yield part
                 part, rows = [], 0
@@ -208,14 +208,16 @@ class StreamWriter(Generic[ItemT]):
             yield part
 
     async def _write(self, items: list[ItemT], reader: Reader, stop: asyncio.Event) -> bool:
-        rows = sum(map(self._sink.size, items))
+        rows = sum(map(self._destination.size, items))
         away = False
         for delay in backoff(first_s=0.5, cap_s=15.0):
             try:
-                await _in_thread(self._sink.write)(items)
+                await _in_thread(self._destination.write)(items)
             except StoreUnavailable as error:
                 if not away:
-                    logger.warning("%s: %s Writing is paused; the stream keeps new messages.", self._sink.name, error)
+                    logger.warning(
+                        "%s: %s Writing is paused; the stream keeps new messages.", self._destination.name, error
+                    )
                     away = True
                 if isinstance(reader, StreamReader):
                     await reader.release()
@@ -226,13 +228,13 @@ class StreamWriter(Generic[ItemT]):
                 continue
             except StoreRefused as error:
                 self.counters.refused += rows
-                HISTORY.labels(self._sink.name, "refused").inc(rows)
-                logger.error("%s: %d row(s) refused: %s", self._sink.name, rows, error)
+                HISTORY.labels(self._destination.name, "refused").inc(rows)
+                logger.error("%s: %d row(s) refused: %s", self._destination.name, rows, error)
                 return True
             self.counters.written += rows
-            HISTORY.labels(self._sink.name, "written").inc(rows)
+            HISTORY.labels(self._destination.name, "written").inc(rows)
             if away:
-                logger.info("%s: the store is back", self._sink.name)
+                logger.info("%s: the store is back", self._destination.name)
             return True
         raise AssertionError("backoff never ends")
 
@@ -244,9 +246,9 @@ async def run_history(client: Client, stop: asyncio.Event) -> None:
     """
     store = candle_store()
     async with background("candle retention", partial(_prune, store)), asyncio.TaskGroup() as writers:
-        writers.create_task(StreamWriter(client, CANDLES, ["candles.>"], CandleSink(store)).run(stop))
+        writers.create_task(StreamWriter(client, CANDLES, ["candles.>"], CandleDestination(store)).run(stop))
         if anomalies := anomaly_store():
-            sink = AnomalySink(anomalies)
+            sink = AnomalyDestination(anomalies)
             writers.create_task(StreamWriter(client, ANOMALIES, ANOMALY_SUBJECTS, sink).run(stop))
 
 

@@ -100,7 +100,7 @@ async def test_the_sector_map(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sectors, "RELOAD_EVERY_S", 0.01)
     came_back = asyncio.Event()
     seen: list[SectorMap] = []
-    async with sectors.followed(seen.append):
+    async with sectors.watched_sector_map(seen.append):
         monkeypatch.setattr(sectors, "_load", failing_once(sectors._load, came_back))
         await asyncio.wait_for(came_back.wait(), PATIENCE_S)
     assert restarts("sector map") == before + 1

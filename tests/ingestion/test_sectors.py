@@ -126,7 +126,7 @@ async def test_without_a_key_nobody_is_asked(gecko: CoinGeckoServer, settings: S
 async def test_whoever_follows_is_told_of_every_change(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sectors, "RELOAD_EVERY_S", 0.01)
     seen: asyncio.Queue[SectorMap] = asyncio.Queue()
-    async with sectors.followed(seen.put_nowait), asyncio.timeout(30):
+    async with sectors.watched_sector_map(seen.put_nowait), asyncio.timeout(30):
         assert await seen.get() == built_in_map()
         await SectorOverride.objects.acreate(base="PEPE", sectors="AI")
         assert (await seen.get()).sectors_for("PEPEUSDT") == ("AI",)

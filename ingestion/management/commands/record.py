@@ -19,9 +19,7 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--out", type=Path, required=True, metavar="F", help="F.parquet, or a folder")
-        parser.add_argument(
-            "--seconds", type=_seconds, metavar="N", help="stop after N seconds (default: at Ctrl-C)"
-        )
+        parser.add_argument("--seconds", type=_seconds, metavar="N", help="stop after N seconds (default: at Ctrl-C)")
         parser.add_argument("--raw", type=Path, metavar="R.jsonl.gz", help="also keep every frame as it came")
         add_live_options(parser.add_argument_group("what is recorded"))
 

@@ -6,7 +6,7 @@ from typing import Final
 from ingestion.timeseries.core.lines import line
 from ingestion.timeseries.core.queries import Question
 from ingestion.timeseries.influx.client import InfluxServer
-from ingestion.timeseries.store import Candle
+from ingestion.timeseries.store import StoredCandle
 from market.wire.messages import OHLCV, CandleBatch
 
 MEASUREMENT: Final = "candles"
@@ -33,7 +33,7 @@ class InfluxCandles:
         limit: int,
         newest: bool = False,
         venue: str = "",
-    ) -> list[Candle]:
+    ) -> list[StoredCandle]:
         tags = {"symbol": symbol, "interval": interval} | ({"venue": venue} if venue else {})
         rows = self._server.ask(
             Question(
@@ -49,7 +49,7 @@ class InfluxCandles:
         )
         # A read during a write may find a point without some of its fields (1.6 does that): the next read has it.
         whole = (row for row in rows if all(row[name] is not None for name in OHLCV))
-        return [Candle(row["venue"], row["time"], *(float(row[name]) for name in OHLCV)) for row in whole]
+        return [StoredCandle(row["venue"], row["time"], *(float(row[name]) for name in OHLCV)) for row in whole]
 
     def prune(self, now_ms: int) -> int:
         return 0

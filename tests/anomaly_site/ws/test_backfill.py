@@ -7,7 +7,7 @@ import alerts.services
 import market.selectors
 import market.services
 from anomaly_site.ws import backfill as backfill_module
-from anomaly_site.ws.backfill import StoredHistory, replay
+from anomaly_site.ws.backfill import StoredChanges, replay
 from anomaly_site.ws.protocol.frames import Cursor
 from market.selectors import stream_head
 from market.services import sequenced
@@ -31,15 +31,15 @@ def store(*messages: bytes) -> None:
 
 
 async def test_the_head() -> None:
-    assert await StoredHistory().head() is None
+    assert await StoredChanges().head() is None
     await store(alert())
-    assert await StoredHistory().head() == Cursor(EPOCH, 1)
+    assert await StoredChanges().head() == Cursor(EPOCH, 1)
 
 
 async def test_changes_of_both_channels_come_in_stream_order_whatever_the_page(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(backfill_module, "PAGE", 2)
     await store(*(alert(f"a{number}") for number in range(5)), stress("m1"), alert("a9"), stress("m2"))
-    told = [change async for page, _ in replay(StoredHistory(), EPOCH, 1, 7, CHANNELS) for change in page]
+    told = [change async for page, _ in replay(StoredChanges(), EPOCH, 1, 7, CHANNELS) for change in page]
     assert [(change.offset, change.channel) for change in told] == [
         (2, "alerts"), (3, "alerts"), (4, "alerts"), (5, "alerts"), (6, "market"), (7, "alerts"),
     ]  # fmt: skip
@@ -52,9 +52,9 @@ async def test_the_latest_follow_every_rule_of_the_filters() -> None:
         sector("m2", name="DeFi", symbols=["BTCUSDT"], severity="HIGH"), synchronized("m3", symbols=["ETHUSDT"]),
     )  # fmt: skip
     wanted, _ = parse_filters({"symbols": ["BTCUSDT"], "severities": ["HIGH"], "sectors": ["defi"]}, channels=CHANNELS)
-    assert [change.offset for change in await StoredHistory().latest(wanted, 10)] == [1, 4, 5]
+    assert [change.offset for change in await StoredChanges().latest(wanted, 10)] == [1, 4, 5]
     nothing, _ = parse_filters({"severities": ["URGENT"]}, channels=[Channel.ALERTS])
-    assert await StoredHistory().latest(nothing, 10) == []
+    assert await StoredChanges().latest(nothing, 10) == []
 
 
 def a_mixed_past() -> list[bytes]:
@@ -88,7 +88,7 @@ async def test_a_snapshot_is_the_last_so_many_that_match(
         await world.publish((Channel.ALERTS if b'"symbol"' in payload else Channel.MARKET, payload))
     wanted, _ = parse_filters(filters, channels=CHANNELS)
     expected = await world.latest(wanted, count)
-    assert await StoredHistory().latest(wanted, count) == expected
+    assert await StoredChanges().latest(wanted, count) == expected
     if filters.keys() <= {"sectors", "types"} and filters and count == 5:
         assert len([change for change in expected if change.channel is Channel.MARKET]) == 5
 
@@ -98,5 +98,5 @@ async def test_the_search_for_a_snapshot_is_bounded(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(market.selectors, "MOST_SEARCHED", 24)
     await store(*a_mixed_past())
     wanted, _ = parse_filters({"sectors": ["DeFi"], "types": ["SECTOR_ANOMALY"]}, channels=[Channel.MARKET])
-    found = await StoredHistory().latest(wanted, 500)
+    found = await StoredChanges().latest(wanted, 500)
     assert [change.offset for change in found] == [2, 3, 4, 5], "of 25 the newest 24 were looked at"

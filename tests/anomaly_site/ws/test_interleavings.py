@@ -23,7 +23,7 @@ import market.selectors
 from anomaly_site.asgi import application
 from anomaly_site.ws import backfill, consumer
 from anomaly_site.ws import hub as hub_module
-from anomaly_site.ws.backfill import StoredHistory
+from anomaly_site.ws.backfill import StoredChanges
 from anomaly_site.ws.hub import Hub
 from anomaly_site.ws.protocol.frames import FRAME_TYPES
 from ingestion import bridge
@@ -202,7 +202,7 @@ def test_whoever_comes_and_goes_has_what_rest_has(script: list[Any], filters: Fi
 async def _play(script: list[Any], filters: Filters) -> None:
     site = Site()
     await site.publish([("BTCUSDT", 0, "LOW", "MAD")], lose=CHANNELS)
-    hub_module._hub = hub = Hub(site.layer, StoredHistory(), heartbeat_s=60)
+    hub_module._hub = hub = Hub(site.layer, StoredChanges(), heartbeat_s=60)
     hub.start()
     await hub.ready.wait()
     client = Wanderer(site)

@@ -81,7 +81,7 @@ async def test_what_is_published_while_the_past_is_told_comes_behind_it(
     connect: Connect, world: World, hub: Hub, monkeypatch: Any
 ) -> None:
     go_on = asyncio.Event()
-    changes = world.changes
+    changes = world.between
 
     async def changes_later(*args: Any) -> Any:
         page = await changes(*args)
@@ -89,7 +89,7 @@ async def test_what_is_published_while_the_past_is_told_comes_behind_it(
         return page
 
     await world.publish((ALERTS, alert("a1")), (ALERTS, alert("a2")))
-    monkeypatch.setattr(world, "changes", changes_later)
+    monkeypatch.setattr(world, "between", changes_later)
     socket = await connect(subscribe={"since": {"epoch": EPOCH, "offset": 0}})
     await world.publish((ALERTS, alert("a3")), (ALERTS, alert("a1", revision=2)))
     await settle(hub, 4)
@@ -126,7 +126,7 @@ async def test_since_before_what_is_kept_is_not_recovered(connect: Connect, worl
 async def test_a_past_that_is_deleted_while_it_is_told_is_not_told_in_part(
     connect: Connect, world: World, monkeypatch: Any
 ) -> None:
-    changes = world.changes
+    changes = world.between
 
     async def changes_then_delete(*args: Any) -> Any:
         page = await changes(*args)
@@ -135,7 +135,7 @@ async def test_a_past_that_is_deleted_while_it_is_told_is_not_told_in_part(
 
     for number in range(5):
         await world.publish((ALERTS, alert(f"a{number}")))
-    monkeypatch.setattr(world, "changes", changes_then_delete)
+    monkeypatch.setattr(world, "between", changes_then_delete)
     socket = await connect()
     await socket.send_json_to({"type": "subscribe", "since": {"epoch": EPOCH, "offset": 0}})
     assert (await socket.receive_json_from())["recovered"] is True
@@ -208,7 +208,7 @@ async def test_without_its_history_a_client_is_sent_away(connect: Connect, world
 
     await world.publish((ALERTS, alert("a1")))
     socket = await connect(subscribe={})
-    monkeypatch.setattr(world, "changes", fail)
+    monkeypatch.setattr(world, "between", fail)
     await socket.send_json_to({"type": "subscribe", "since": {"epoch": EPOCH, "offset": 0}})
     assert (await receive_until(socket, "subscribed"))[-1]["recovered"] is True
     assert (await socket.receive_output())["code"] == 1012
@@ -317,13 +317,13 @@ async def test_no_heartbeat_overtakes_the_past(
     """It says that everything up to its cursor was told; who comes back with that cursor would never hear the rest."""
     await world.publish(*((ALERTS, alert(f"a{number}")) for number in range(20)))
     await settle(hub, 20)
-    tell = world.changes
+    tell = world.between
 
     async def changes(*args: Any) -> Any:
         hub._broadcast(hub._heartbeat(), tuple(hub.clients))
         return await tell(*args)
 
-    monkeypatch.setattr(world, "changes", changes)
+    monkeypatch.setattr(world, "between", changes)
     monkeypatch.setattr(consumer, "PAGE", 5)
     socket = await connect()
     await socket.send_json_to({"type": "subscribe", "since": {"epoch": EPOCH, "offset": 0}})

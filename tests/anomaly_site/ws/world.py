@@ -80,7 +80,7 @@ def sector(id: str = "m3", name: str = "DeFi", symbols: Iterable[str] = ("UNIUSD
 class World:
     """What the bridge and the database are to a hub: `publish` stores, then sends one message per channel.
 
-    It is a `History` too; with epoch 0, one in which nothing was ever stored. The latest revision of an anomaly
+    It is a `Changes` too; with epoch 0, one in which nothing was ever stored. The latest revision of an anomaly
     replaces the one before; `_id` finds it in the payload.
     """
 
@@ -130,7 +130,7 @@ class World:
     async def reaches(self, place: Cursor) -> bool:
         return place.epoch == self.epoch and self.oldest <= place.offset
 
-    async def changes(
+    async def between(
         self, epoch: int, after: int, until: int, channels: Collection[Channel]
     ) -> tuple[list[Change], int]:
         await asyncio.sleep(0)

@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from ingestion.backtest.report import MOST_ALERTS, Findings, render
-from ingestion.backtest.scoring import ALL, Event, Score, Stream
+from ingestion.backtest.scoring import ALL, Event, EventStream, Score
 from ingestion.sources.recording import Recording, load_recording
 from market.wire.messages import Explanation, HistoryPoint, Lifecycle, Severity
 from market.wire.times import moment
@@ -101,7 +101,9 @@ def test_no_name_becomes_markup(recording: Recording) -> None:
     recording = dataclasses.replace(recording, symbols=[hostile, *recording.symbols[1:]])
     at = START_MS + 60 * MINUTE
     found = Findings(hostile, recording, events=[Event(hostile, None, at, at + MINUTE)])
-    found.scores = [Score(Stream.MARKET, Severity.HIGH, kind, 1, (MINUTE,), (), 0, 0, 1.0) for kind in (ALL, hostile)]
+    found.scores = [
+        Score(EventStream.MARKET, Severity.HIGH, kind, 1, (MINUTE,), (), 0, 0, 1.0) for kind in (ALL, hostile)
+    ]
     history = [HistoryPoint(at - back * MINUTE, 100.0, 100.0, 99.0, 101.0) for back in range(30, -1, -1)]
     explanation = Explanation(sentence=hostile)
     for anomaly in (

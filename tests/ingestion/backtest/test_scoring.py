@@ -7,10 +7,10 @@ import pytest
 from ingestion.backtest.scoring import (
     Alarm,
     Event,
+    EventStream,
     Exposure,
     InvalidEvents,
     Score,
-    Stream,
     alarms,
     pool,
     read_events,
@@ -24,8 +24,8 @@ DAY = 1440 * MINUTE
 T0 = 1_700_000_000_000
 ONE_DAY = Exposure(first_ms=T0, last_ms=T0 + DAY, candle_ms=5 * MINUTE, days=1.0, symbol_days=20.0)
 
-SYNC = (Stream.SYNCHRONIZED_MOVEMENT, Stream.MARKET)
-OWN = (Stream.SYMBOL, Stream.SYMBOL_ALL)
+SYNC = (EventStream.SYNCHRONIZED_MOVEMENT, EventStream.MARKET)
+OWN = (EventStream.SYMBOL, EventStream.SYMBOL_ALL)
 
 
 def at(minute: float) -> int:
@@ -36,7 +36,7 @@ def market(minute: float, severity: Severity = Severity.HIGH) -> Alarm:
     return Alarm(SYNC, None, severity, at(minute))
 
 
-def symbol(minute: float, name: str = "AUSDT", streams: tuple[Stream, ...] = OWN) -> Alarm:
+def symbol(minute: float, name: str = "AUSDT", streams: tuple[EventStream, ...] = OWN) -> Alarm:
     return Alarm(streams, name, Severity.HIGH, at(minute))
 
 
@@ -48,11 +48,11 @@ def pump(onset: float = 100, end: float = 120, name: str = "AUSDT") -> Event:
     return Event("SYMBOL_PUMP", name, at(onset), at(end), threshold_ms=at(onset + 8))
 
 
-def find(scores: list[Score], stream: Stream, severity: Severity = Severity.HIGH, kind: str = "all") -> Score:
+def find(scores: list[Score], stream: EventStream, severity: Severity = Severity.HIGH, kind: str = "all") -> Score:
     return next(one for one in scores if (one.stream, one.severity, one.type) == (stream, severity, kind))
 
 
-def judged(found: list[Alarm], events: list[Event], stream: Stream) -> Score:
+def judged(found: list[Alarm], events: list[Event], stream: EventStream) -> Score:
     return find(score(found, events, ONE_DAY), stream)
 
 
@@ -60,12 +60,12 @@ def judged(found: list[Alarm], events: list[Event], stream: Stream) -> Score:
     ("minute", "hit"), [(99.9, False), (100, True), (110, True), (120, True), (125, True), (125.1, False)]
 )
 def test_a_hit_is_between_onset_and_one_candle_after_the_end(minute: float, hit: bool) -> None:
-    one = judged([market(minute)], [crash()], Stream.SYNCHRONIZED_MOVEMENT)
+    one = judged([market(minute)], [crash()], EventStream.SYNCHRONIZED_MOVEMENT)
     assert (one.events, one.hits, one.recall) == (1, int(hit), float(hit))
 
 
 def test_latency_and_lead_are_those_of_the_first_alarm() -> None:
-    one = judged([market(115), market(103)], [crash()], Stream.MARKET)
+    one = judged([market(115), market(103)], [crash()], EventStream.MARKET)
     assert one.latencies_ms == (3 * MINUTE,)
     assert one.leads_ms == (5 * MINUTE,)
     figures = one.figures()
@@ -74,38 +74,38 @@ def test_latency_and_lead_are_those_of_the_first_alarm() -> None:
 
 @pytest.mark.parametrize(("minute", "false"), [(89.9, 1), (90, 0), (150, 0), (150.1, 1)])
 def test_an_alarm_far_from_every_event_is_false(minute: float, false: int) -> None:
-    one = judged([market(minute)], [crash()], Stream.SYNCHRONIZED_MOVEMENT)
+    one = judged([market(minute)], [crash()], EventStream.SYNCHRONIZED_MOVEMENT)
     assert one.false_alarms == one.false_alarms_strict == false
     assert one.false_per_day == false
 
 
 def test_false_alarms_of_one_symbol_within_half_an_hour_count_once() -> None:
-    one = judged([symbol(minute) for minute in (300, 310, 329.9, 330, 331)], [], Stream.SYMBOL)
+    one = judged([symbol(minute) for minute in (300, 310, 329.9, 330, 331)], [], EventStream.SYMBOL)
     assert one.false_alarms == 2
     assert one.false_per_day == 2 / 20
-    two = judged([symbol(300, "AUSDT"), symbol(301, "BUSDT")], [], Stream.SYMBOL)
+    two = judged([symbol(300, "AUSDT"), symbol(301, "BUSDT")], [], EventStream.SYMBOL)
     assert two.false_alarms == 2
 
 
 def test_a_symbol_answers_for_its_own_events_only() -> None:
-    one = judged([symbol(105, "BUSDT")], [pump(name="AUSDT")], Stream.SYMBOL)
+    one = judged([symbol(105, "BUSDT")], [pump(name="AUSDT")], EventStream.SYMBOL)
     assert (one.hits, one.false_alarms) == (0, 1)
 
 
 def test_a_market_event_excuses_a_symbol_unless_strict() -> None:
-    one = judged([symbol(105)], [crash()], Stream.SYMBOL)
+    one = judged([symbol(105)], [crash()], EventStream.SYMBOL)
     assert (one.events, one.false_alarms, one.false_alarms_strict) == (0, 0, 1)
 
 
 def test_a_symbol_event_excuses_nothing_of_the_market() -> None:
-    one = judged([market(105)], [pump()], Stream.MARKET)
+    one = judged([market(105)], [pump()], EventStream.MARKET)
     assert (one.events, one.false_alarms) == (0, 1)
 
 
 def test_severity_counts_from_the_revision_that_says_it() -> None:
     scores = score([market(101, Severity.LOW), market(110, Severity.HIGH)], [crash()], ONE_DAY)
     latency = {
-        severity: find(scores, Stream.MARKET, severity).latencies_ms
+        severity: find(scores, EventStream.MARKET, severity).latencies_ms
         for severity in (Severity.LOW, Severity.MEDIUM, Severity.CRITICAL)
     }
     assert latency == {Severity.LOW: (MINUTE,), Severity.MEDIUM: (10 * MINUTE,), Severity.CRITICAL: ()}
@@ -114,8 +114,8 @@ def test_severity_counts_from_the_revision_that_says_it() -> None:
 def test_types_are_told_apart_and_events_outside_of_the_recording_left_out() -> None:
     rally = Event("MARKET_RALLY", None, at(600), at(610))
     scores = score([market(105)], [crash(), rally, crash(onset=-50, end=-40), crash(5000, 5010)], ONE_DAY)
-    hits = {kind: find(scores, Stream.MARKET, kind=kind).hits for kind in ("all", "MARKET_CRASH", "MARKET_RALLY")}
-    events = {kind: find(scores, Stream.MARKET, kind=kind).events for kind in hits}
+    hits = {kind: find(scores, EventStream.MARKET, kind=kind).hits for kind in ("all", "MARKET_CRASH", "MARKET_RALLY")}
+    events = {kind: find(scores, EventStream.MARKET, kind=kind).events for kind in hits}
     assert hits == {"all": 1, "MARKET_CRASH": 1, "MARKET_RALLY": 0}
     assert events == {"all": 2, "MARKET_CRASH": 1, "MARKET_RALLY": 1}
 
@@ -123,13 +123,13 @@ def test_types_are_told_apart_and_events_outside_of_the_recording_left_out() -> 
 def test_pooled_scores_add_up() -> None:
     one = score([market(105), market(700)], [crash()], ONE_DAY)
     other = score([], [crash()], ONE_DAY)
-    total = find(pool([*one, *other]), Stream.MARKET)
+    total = find(pool([*one, *other]), EventStream.MARKET)
     assert (total.events, total.hits, total.recall) == (2, 1, 0.5)
     assert (total.false_alarms, total.exposure_days, total.false_per_day) == (1, 2.0, 0.5)
 
 
 def test_without_events_there_is_no_recall() -> None:
-    figures = judged([], [], Stream.MARKET).figures()
+    figures = judged([], [], EventStream.MARKET).figures()
     assert figures["recall"] is figures["median_latency_min"] is figures["median_lead_min"] is None
     assert figures["false_alarms_per_day"] == 0
 
@@ -140,10 +140,10 @@ def test_revisions_become_alarms_of_the_streams_they_belong_to() -> None:
     closed = samples.an_alert("a1", symbol="AUSDT", state=Lifecycle.CLOSED, revision=2)
     found = list(alarms([own, part, closed, samples.a_movement("m1"), samples.a_stress("m2"), samples.a_sector("m3")]))
     assert [(alarm.streams, alarm.symbol) for alarm in found] == [
-        ((Stream.SYMBOL, Stream.SYMBOL_ALL), "AUSDT"),
-        ((Stream.SYMBOL_ALL,), "BUSDT"),
-        ((Stream.SYNCHRONIZED_MOVEMENT, Stream.MARKET), None),
-        ((Stream.MARKET_STRESS, Stream.MARKET), None),
+        ((EventStream.SYMBOL, EventStream.SYMBOL_ALL), "AUSDT"),
+        ((EventStream.SYMBOL_ALL,), "BUSDT"),
+        ((EventStream.SYNCHRONIZED_MOVEMENT, EventStream.MARKET), None),
+        ((EventStream.MARKET_STRESS, EventStream.MARKET), None),
     ]
     assert (found[0].severity, found[0].time_ms) == (own.severity, own.detected_at)
 
@@ -158,18 +158,18 @@ def test_what_goes_on_is_an_alarm_and_what_ends_is_none() -> None:
 
     found = list(alarms([revision(1), revision(11), revision(16, Lifecycle.CLOSED)]))
     assert [alarm.time_ms for alarm in found] == [at(1), at(11)]
-    assert judged(found, [pump(onset=5, end=12)], Stream.SYMBOL).hits == 1
+    assert judged(found, [pump(onset=5, end=12)], EventStream.SYMBOL).hits == 1
 
 
 def test_an_event_that_began_before_the_recording_excuses_alarms_and_is_none_to_hit() -> None:
-    one = judged([market(5)], [crash(onset=-20, end=10)], Stream.MARKET)
+    one = judged([market(5)], [crash(onset=-20, end=10)], EventStream.MARKET)
     assert (one.events, one.false_alarms) == (0, 0)
 
 
 @pytest.mark.parametrize(("minutes", "p90"), [([7], 7.0), ([40, 10, 30, 20], 37.0), ([1, 2, 3, 4, 5], 4.6)])
 def test_the_90th_percentile_of_latencies_interpolates(minutes: list[int], p90: float) -> None:
     latencies = tuple(MINUTE * latency for latency in minutes)
-    found = Score(Stream.SYMBOL, Severity.HIGH, "pump", len(latencies), latencies, (), 0, 0, 1.0)
+    found = Score(EventStream.SYMBOL, Severity.HIGH, "pump", len(latencies), latencies, (), 0, 0, 1.0)
     assert found.figures()["p90_latency_min"] == p90
 
 

@@ -6,7 +6,7 @@ import random
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingestion.candles.building import MAX_OPEN, Candles, Resampler, VenueClock
+from ingestion.candles.building import MAX_OPEN, CandleBuilder, Resampler, VenueClock
 from market.wire.messages import CandleBatch
 
 T0 = 1_760_000_040_000  # a full minute
@@ -65,7 +65,7 @@ def approximately(
 
 @given(trades)
 def test_trades_in_time_make_the_candles_one_expects(ticks: Trades) -> None:
-    candles, batches = Candles("v"), []
+    candles, batches = CandleBuilder("v"), []
     for symbol, time, price, amount in sorted(ticks, key=lambda tick: tick[1]):
         batches += candles.close_until(T0 + time)
         assert candles.trade(symbol, T0 + time, price, amount)
@@ -80,7 +80,7 @@ def test_the_order_of_arrival_does_not_matter_before_the_interval_closes(ticks: 
     ticks = [next(tick for tick in ticks if tick[1] == time) for time in sorted(at_one_time)]
     shuffled = ticks.copy()
     rng.shuffle(shuffled)
-    candles = Candles("v", "1m")
+    candles = CandleBuilder("v", "1m")
     for symbol, time, price, amount in shuffled:
         candles.trade(symbol, T0 + time, price, amount)
     assert approximately(batch_rows(candles.close_until(T0 + 600_000)), naive(ticks, 60_000))
@@ -88,7 +88,7 @@ def test_the_order_of_arrival_does_not_matter_before_the_interval_closes(ticks: 
 
 @given(trades)
 def test_a_repeated_trade_counts_once(ticks: Trades) -> None:
-    once, twice = Candles("v"), Candles("v")
+    once, twice = CandleBuilder("v"), CandleBuilder("v")
     for number, (symbol, time, price, amount) in enumerate(ticks):
         once.trade(symbol, T0 + time, price, amount, str(number))
         assert twice.trade(symbol, T0 + time, price, amount, str(number))
@@ -98,7 +98,7 @@ def test_a_repeated_trade_counts_once(ticks: Trades) -> None:
 
 
 def test_a_late_trade_is_counted_and_changes_nothing() -> None:
-    candles = Candles("v")
+    candles = CandleBuilder("v")
     candles.trade("BTCUSDT", T0 + 10, 100.0, 1.0)
     [batch] = candles.close_until(T0 + 1_000)
     assert not candles.trade("BTCUSDT", T0 + 999, 500.0, 1.0)
@@ -109,7 +109,7 @@ def test_a_late_trade_is_counted_and_changes_nothing() -> None:
 
 
 def test_unusable_trades_are_counted_and_left_out() -> None:
-    candles = Candles("v")
+    candles = CandleBuilder("v")
     for price, amount in ((0.0, 1.0), (-1.0, 1.0), (math.nan, 1.0), (math.inf, 1.0), (1.0, -1.0), (1.0, math.nan)):
         assert not candles.trade("BTCUSDT", T0, price, amount)
     assert not candles.ticker("BTCUSDT", T0, math.nan, 1.0)
@@ -118,7 +118,7 @@ def test_unusable_trades_are_counted_and_left_out() -> None:
 
 
 def test_a_silent_symbol_and_a_silent_second_stay_gaps() -> None:
-    candles = Candles("v")
+    candles = CandleBuilder("v")
     candles.trade("BTCUSDT", T0, 100.0, 1.0)
     candles.trade("ETHUSDT", T0 + 5_000, 10.0, 1.0)
     assert [(batch.close_time, batch.symbols) for batch in candles.close_until(T0 + 9_000)] == [
@@ -128,7 +128,7 @@ def test_a_silent_symbol_and_a_silent_second_stay_gaps() -> None:
 
 
 def test_what_nobody_closes_is_bounded() -> None:
-    candles = Candles("v")
+    candles = CandleBuilder("v")
     for second in range(MAX_OPEN + 30):
         candles.trade("BTCUSDT", T0 + second * 1_000, 1.0, 1.0)
     assert candles.dropped == 30
@@ -138,7 +138,7 @@ def test_what_nobody_closes_is_bounded() -> None:
 
 
 def test_a_ticker_candle_opens_where_the_last_report_left_the_price() -> None:
-    candles = Candles("v")
+    candles = CandleBuilder("v")
     candles.ticker("BTCUSDT", T0 + 100, 100.0, 5_000.0)
     candles.ticker("BTCUSDT", T0 + 1_100, 90.0, 5_003.0)
     candles.ticker("BTCUSDT", T0 + 5_100, 95.0, 5_001.0)  # more left the window than came in
@@ -151,7 +151,7 @@ def test_a_ticker_candle_opens_where_the_last_report_left_the_price() -> None:
 
 
 def test_two_connections_that_report_the_same_count_it_once() -> None:
-    candles = Candles("v")
+    candles = CandleBuilder("v")
     for time, rolling in ((0, 100.0), (0, 100.0), (300, 104.0), (200, 101.0), (300, 104.0), (900, 105.0)):
         candles.ticker("BTCUSDT", T0 + time, 10.0, rolling)
     [batch] = candles.close_until(T0 + 1_000)
@@ -159,7 +159,7 @@ def test_two_connections_that_report_the_same_count_it_once() -> None:
 
 
 def test_an_interruption_leaves_out_what_is_incomplete_and_the_volume_of_the_gap() -> None:
-    candles = Candles("v")
+    candles = CandleBuilder("v")
     candles.ticker("BTCUSDT", T0 + 100, 100.0, 1_000.0)
     candles.interrupt(T0 + 7_300)
     candles.ticker("BTCUSDT", T0 + 7_900, 80.0, 9_000.0)  # its second was not seen from the beginning
@@ -174,7 +174,7 @@ def test_an_interruption_leaves_out_what_is_incomplete_and_the_volume_of_the_gap
 
 @given(trades)
 def test_coarse_candles_from_fine_ones_are_those_of_the_trades(ticks: Trades) -> None:
-    candles, resampler, coarse = Candles("v"), Resampler("1m", T0), []
+    candles, resampler, coarse = CandleBuilder("v"), Resampler("1m", T0), []
     for symbol, time, price, amount in ticks:
         candles.trade(symbol, T0 + time, price, amount)
     for batch in candles.close_until(T0 + 200_000):

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from ingestion.timeseries.store import Candle
+from ingestion.timeseries.store import StoredCandle
 from market.wire.messages import CandleBatch
 
 T0 = 1_760_000_040_000  # a full minute
@@ -30,7 +30,7 @@ def a_batch(
     )
 
 
-def candle_of(batch: CandleBatch, symbol: str) -> Candle:
+def candle_of(batch: CandleBatch, symbol: str) -> StoredCandle:
     i = batch.symbols.index(symbol)
     values = (batch.open[i], batch.high[i], batch.low[i], batch.close[i], batch.volume[i])
-    return Candle(batch.venue, batch.close_time, *values)
+    return StoredCandle(batch.venue, batch.close_time, *values)

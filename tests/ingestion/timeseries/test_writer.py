@@ -16,7 +16,7 @@ from ingestion.timeseries.influx.candles import InfluxCandles
 from ingestion.timeseries.influx.client import InfluxServer
 from ingestion.timeseries.store import CandleStore, StoreRefused, StoreUnavailable
 from ingestion.timeseries.table import TableStore
-from ingestion.timeseries.writer import CandleSink, StreamWriter
+from ingestion.timeseries.writer import CandleDestination, StreamWriter
 from tests.influx import influxdb
 from tests.ingestion.timeseries.samples import T0, a_batch
 
@@ -31,7 +31,7 @@ def written_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
 @asynccontextmanager
 async def writing(client: Client, store: CandleStore) -> AsyncIterator[StreamWriter[object]]:
     stop = asyncio.Event()
-    role = StreamWriter(client, CANDLES, ["candles.>"], CandleSink(store))
+    role = StreamWriter(client, CANDLES, ["candles.>"], CandleDestination(store))
     task = asyncio.create_task(role.run(stop))
     try:
         yield role  # type: ignore[misc]
