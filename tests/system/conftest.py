@@ -170,7 +170,8 @@ def quiet(migrated: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
         explained = [msgspec.structs.replace(alert, incident=market[0].id) for alert in alerts[10:16]]
         publish(installation, [*alerts[:10], *explained, *alerts[16:], *market])
         wait_until(lambda: len(stored(installation)) == 40, what="forty stored alerts")
-        wait_until(lambda: len(installation.get("/market")["results"]) == len(market), what="the market anomalies")
+        ids = {anomaly.id for anomaly in market}
+        wait_until(lambda: len(installation.get("/market")["results"]) == len(ids), what="the market anomalies")
         yield installation
 
 

@@ -139,7 +139,7 @@ async def test_an_analysis_killed_in_the_middle_goes_on_as_if_nothing_had_been(s
         killed_at = saved.offset
         kills += bool(saved.open)
         analyze = system.start("analyze")
-        went_on = analyze.wait_for(r"(\d+) engine\(s\) go on, (\d+) anomalies are open")
+        went_on = analyze.wait_for(r"restored (\d+) engine\(s\), (\d+) open anomalies")
         assert int(went_on[2]) == len(saved.open)
     assert kills, "every kill came while nothing was open"
     wait_for_the_end(system)
