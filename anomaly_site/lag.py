@@ -75,8 +75,11 @@ def _history_place() -> tuple[int, int] | None:
 
 
 def _lag(stream: StreamState, place: tuple[int, int]) -> Lag:
-    """A position in another incarnation of the stream counts as offset 0."""
+    """A position in an earlier incarnation of the stream, or after its end (it went back), counts as offset 0.
+
+    `stream.epoch` is when the stream was created; an incarnation that began later has a higher epoch.
+    """
     epoch, offset = place
-    if epoch != stream.epoch:
+    if epoch < stream.epoch or offset > stream.offset:
         offset = 0
     return Lag(offset, max(0, stream.offset - offset))

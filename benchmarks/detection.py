@@ -28,6 +28,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from benchmarks.river_methods import Findings, Universe, of_the_universe
 from ingestion.analysis import snapshot
 from ingestion.engine.engine import Engine
+from ingestion.stream.incarnation import Position
 from market.wire.messages import CandleBatch, interval_ms
 
 START_MS = 1_700_000_000_000
@@ -74,7 +75,9 @@ def measure(symbols: int, interval: str, batches: int) -> dict[str, float]:
         waits = []
         for _ in range(5):
             begun = time.perf_counter_ns()
-            size = snapshot.write(path, snapshot.AnalysisSnapshot(1, 1, engine.open_anomalies(), [engine.snapshot()]))
+            size = snapshot.write(
+                path, snapshot.AnalysisSnapshot(Position(1, 1), engine.open_anomalies(), [engine.snapshot()])
+            )
             waits.append((time.perf_counter_ns() - begun) / 1e6)
     return {
         "symbols": symbols,

@@ -27,13 +27,18 @@ from nats.aio.msg import Msg
 
 import alerts.services
 import market.services
-from ingestion.stream.background import background
+from alerts.models import Alert as AlertRow
+from ingestion.models import StreamFault
+from ingestion.services import record_fault
+from ingestion.stream.background import background, unless_stopped
 from ingestion.stream.backoff import backoff
-from ingestion.stream.metrics import SEND_FAILURES, STORE_RETRIES, STORED
+from ingestion.stream.incarnation import Position
+from ingestion.stream.metrics import SEND_FAILURES, STORE_RETRIES, STORED, STREAM_LOST
 from ingestion.stream.nats import ANOMALIES, ANOMALY_SUBJECTS, subject
 from ingestion.stream.reader import Reader, Received, open_reader
 from ingestion.stream.rejects import Rejects
-from market.selectors import stream_head
+from market.models import MarketAnomaly as MarketAnomalyRow
+from market.selectors import stream_position
 from market.services import MessageT, Sequenced, record_stress, sequenced
 from market.wire.decoding import decode_anomaly, decode_feed, decode_stress
 from market.wire.messages import Alert, Anomaly, InvalidMessage, MarketAnomaly, encode
@@ -43,60 +48,98 @@ logger = logging.getLogger(__name__)
 FETCH: Final = 500
 _LIVE_EVERY_S: Final = 1.0
 _MAX_LIVE_KEYS: Final = 100
+# A second bridge looks at the position so often, and takes over when it has not moved for so long.
+_STAND_BY_S: Final = 1.0
+_TAKE_OVER_S: Final = 3.0
 
 
 class Batch(NamedTuple):
     """One fetch, taken apart. `previous` and `head` are the stream's sequence numbers before and after it.
 
-    `lost_until`: the last number in between that the stream no longer had, 0 if none.
+    `lost_until`: the last number in between that the stream no longer had, 0 if none. Messages up to `repeated_until`
+    may have been stored in an earlier incarnation of the stream.
     """
 
-    epoch: int
+    position: Position
     previous: int
-    head: int
     lost_until: int
+    repeated_until: int
     alerts: list[Sequenced[Alert]]
     market: list[Sequenced[MarketAnomaly]]
 
+    @property
+    def head(self) -> int:
+        return self.position.offset
+
 
 async def run_bridge(client: Client, stop: asyncio.Event) -> None:
-    """Run until `stop` is set and the messages that had arrived by then are stored and sent."""
+    """Run until `stop` is set and the batch in hand is stored and sent."""
     layer = get_channel_layer()
     if layer is None:
         raise ImproperlyConfigured("CHANNEL_LAYERS has no default layer")
-    epoch, offset = await database_sync_to_async(stream_head)() or (0, 0)
-    reader = await open_reader(client, ANOMALIES, ANOMALY_SUBJECTS, epoch=epoch, offset=offset)
+    stored = await _stored_position()
+    reader = await open_reader(client, ANOMALIES, ANOMALY_SUBJECTS, stored)
     rejects = Rejects(client)
     try:
         async with background("live frames", partial(_forward_live, client, layer)):
-            while True:
-                previous = reader.offset
-                received = await reader.fetch(FETCH, timeout_s=0.2 if stop.is_set() else 1.0)
-                if received:
-                    if reader.epoch != epoch:
-                        epoch, previous = reader.epoch, 0
-                    await _pass_on(await _sort(received, epoch, previous, rejects), reader, layer, rejects)
-                elif stop.is_set():
-                    return
+            while not stop.is_set():
+                received = await unless_stopped(stop, reader.fetch(FETCH)) or []
+                if not received:
+                    continue
+                if reader.position.epoch != stored.epoch:
+                    stored = await _new_incarnation(stored, reader)
+                batch = await _sort(received, reader, stored.offset, rejects)
+                if await _pass_on(batch, layer, rejects, stop):
+                    stored = batch.position
+                elif not stop.is_set():
+                    stored = await _stand_by(reader, stop)
     finally:
         await reader.close()
 
 
-async def _pass_on(batch: Batch, reader: Reader, layer: BaseChannelLayer, rejects: Rejects) -> None:
-    if not await _store(batch, rejects):
-        head = await database_sync_to_async(stream_head)()
-        logger.warning("Another bridge writes to this database (it is at %s); continuing after it", head)
-        await reader.close()
-        if head is not None:
-            reader.epoch, reader.offset = head
-        return
+async def _stored_position() -> Position:
+    return Position(*(await database_sync_to_async(stream_position)() or ()))
+
+
+async def _new_incarnation(stored: Position, reader: Reader) -> Position:
+    """The position before the first message of a new incarnation of the stream."""
+    if stored.epoch and reader.fault:
+        text = (
+            f"Stream {ANOMALIES} went back: {reader.fault}. It is read again; clients with an older cursor start over."
+        )
+        await database_sync_to_async(record_fault)(ANOMALIES, "bridge", StreamFault.Kind.RESET, text)
+    return reader.position._replace(offset=0, time_us=0)
+
+
+async def _stand_by(reader: Reader, stop: asyncio.Event) -> Position:
+    """Another bridge stores the stream: wait until its position has not moved for some seconds, then continue there."""
+    logger.info("Another bridge writes to this database; standing by")
+    position, unmoved_s = await _stored_position(), 0.0
+    while unmoved_s < _TAKE_OVER_S and not stop.is_set():
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(stop.wait(), _STAND_BY_S)
+        latest = await _stored_position()
+        unmoved_s = unmoved_s + _STAND_BY_S if latest == position else 0.0
+        position = latest
+    await reader.seek(position)
+    return position
+
+
+async def _pass_on(batch: Batch, layer: BaseChannelLayer, rejects: Rejects, stop: asyncio.Event) -> bool:
+    """Store and send a batch. False: another bridge has stored it, or `stop` was set while the database was away."""
+    repeated = await _store(batch, rejects, stop)
+    if repeated is None:
+        return False
     for channel, messages in (("alerts", batch.alerts), ("market", batch.market)):
         STORED.labels(channel).inc(len(messages))
-        await _send(layer, channel, batch, messages)
+        await _send(layer, channel, batch, [message for message in messages if message.offset not in repeated])
+    return True
 
 
-async def _sort(received: list[Received], epoch: int, previous: int, rejects: Rejects) -> Batch:
-    batch = Batch(epoch, previous, received[-1].offset, _lost_until(previous, received), [], [])
+async def _sort(received: list[Received], reader: Reader, previous: int, rejects: Rejects) -> Batch:
+    lost_until = await _lost_until(previous, received)
+    batch = Batch(reader.position, previous, lost_until, reader.repeated_until, [], [])
+    epoch = reader.position.epoch
     for message in received:
         try:
             anomaly = decode_anomaly(message.subject, message.data, received_at=message.received_at)
@@ -110,18 +153,24 @@ async def _sort(received: list[Received], epoch: int, previous: int, rejects: Re
     return batch
 
 
-def _lost_until(previous: int, received: list[Received]) -> int:
+async def _lost_until(previous: int, received: list[Received]) -> int:
+    """The last offset after `previous` that the stream no longer has, 0 if none. Logs, counts and stores the gaps."""
     places = [previous, *(message.offset for message in received)]
     lost = [(before + 1, after - 1) for before, after in pairwise(places) if after > before + 1]
     for first, last in lost:
-        logger.error(
-            "Messages %s to %s were deleted from the stream before they were stored; they are lost", first, last
-        )
+        text = f"Messages {first} to {last} were gone from stream {ANOMALIES} before they were stored; they are lost."
+        logger.error(text)
+        STREAM_LOST.labels(ANOMALIES).inc(last - first + 1)
+        await database_sync_to_async(record_fault)(ANOMALIES, "bridge", StreamFault.Kind.GAP, text)
     return lost[-1][1] if lost else 0
 
 
-async def _store(batch: Batch, rejects: Rejects) -> bool:
-    """Store a batch and move the position; try again until the database accepts it. False: another bridge moved it."""
+async def _store(batch: Batch, rejects: Rejects, stop: asyncio.Event) -> set[int] | None:
+    """Store a batch and move the position; try again until the database accepts it or `stop` is set.
+
+    Returns the offsets of messages that were stored before, None if the batch was not stored: another bridge has moved
+    the position, or `stop` is set.
+    """
     for delay in backoff(first_s=0.1, cap_s=5.0):
         try:
             return await database_sync_to_async(_store_in_one_transaction)(batch)
@@ -131,7 +180,10 @@ async def _store(batch: Batch, rejects: Rejects) -> bool:
         except DatabaseError as error:
             STORE_RETRIES.inc()
             logger.error("A batch could not be stored (%s); trying again in %.1f s", error, delay)
-            await asyncio.sleep(delay)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(stop.wait(), delay)
+            if stop.is_set():
+                return None
     raise AssertionError("backoff never ends")
 
 
@@ -156,13 +208,19 @@ async def _drop_refused(
             await rejects.reject(Received(subject(anomaly), payload, offset, anomaly.detected_at), reason)
 
 
-def _store_in_one_transaction(batch: Batch) -> bool:
+def _store_in_one_transaction(batch: Batch) -> set[int] | None:
+    epoch, head, created, time_us = batch.position
+    repeated: set[int] = set()
     with transaction.atomic():
-        if not market.services.advance(batch.epoch, batch.previous, batch.head, lost_until=batch.lost_until):
-            return False
+        place = {"lost_until": batch.lost_until, "created": created, "time_us": time_us}
+        if not market.services.advance(epoch, batch.previous, head, **place):
+            return None
+        if batch.previous < batch.repeated_until:
+            repeated |= market.services.repeated(AlertRow, batch.alerts)
+            repeated |= market.services.repeated(MarketAnomalyRow, batch.market)
         alerts.services.store(batch.alerts)
         market.services.store(batch.market)
-    return True
+    return repeated
 
 
 async def _send(layer: BaseChannelLayer, channel: str, batch: Batch, messages: Sequence[Sequenced[Anomaly]]) -> None:
@@ -173,7 +231,7 @@ async def _send(layer: BaseChannelLayer, channel: str, batch: Batch, messages: S
             {
                 "type": "anomalies.batch",
                 "channel": channel,
-                "epoch": batch.epoch,
+                "epoch": batch.position.epoch,
                 "previous": batch.previous,
                 "head": batch.head,
                 "messages": [(message.offset, message.payload) for message in messages],

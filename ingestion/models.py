@@ -45,14 +45,37 @@ class Candle(models.Model):
 class HistoryPosition(models.Model):
     """Where a writer of history is in its NATS stream: everything up to `offset` of `epoch` is stored.
 
-    It goes on reading behind `resume`, which may be further back: at the first candle of a minute not yet complete.
+    After a restart it reads again after `resume`, which may be further back: before the first candle of an incomplete
+    minute. `created` and `time_us` are as in `market.models.StreamHead`.
     """
 
     name = models.CharField(primary_key=True, max_length=40)
     epoch = models.BigIntegerField()
     offset = models.BigIntegerField()
     resume = models.BigIntegerField()
+    created = models.BigIntegerField(default=0)
+    time_us = models.BigIntegerField(default=0)
     updated_at = models.DateTimeField(auto_now=True)
 
     def __str__(self) -> str:
         return f"{self.name}: {self.epoch}:{self.offset}"
+
+
+class StreamFault(models.Model):
+    """A stream that went back (`RESET`), or lost messages before a reader had read them (`GAP`); shown in /status."""
+
+    class Kind(models.TextChoices):
+        RESET = "reset"
+        GAP = "gap"
+
+    stream = models.CharField(max_length=40)
+    reader = models.CharField(max_length=40)
+    kind = models.CharField(max_length=10, choices=Kind)
+    at = models.DateTimeField(db_index=True)
+    text = models.CharField(max_length=500)
+
+    class Meta:
+        ordering = ("-at",)
+
+    def __str__(self) -> str:
+        return f"{self.stream} ({self.reader}): {self.text}"

@@ -71,14 +71,17 @@ class MarketAnomaly(Anomaly):
 class StreamHead(models.Model):
     """The place up to which the bridge has stored the stream; updated in the transaction that stores the messages.
 
-    One row. `epoch` is the stream's incarnation (epoch ms of its creation), `offset` its last stored sequence number.
-    A replay from before `oldest` would be incomplete.
+    One row. `epoch` is the stream's incarnation, `offset` its last stored sequence number, `created` when the server
+    created the stream (epoch ms; 0: as `epoch`), and `time_us` when the message at `offset` was stored in it (epoch µs;
+    0: unknown). A replay from before `oldest` would be incomplete.
     """
 
     id = models.PositiveSmallIntegerField(primary_key=True, default=1, editable=False)
     epoch = models.BigIntegerField()
     offset = models.BigIntegerField()
     oldest = models.BigIntegerField(default=0)
+    created = models.BigIntegerField(default=0)
+    time_us = models.BigIntegerField(default=0)
     updated_at = models.DateTimeField(auto_now=True)
 
     def __str__(self) -> str:

@@ -28,6 +28,11 @@ _PAGE: Final = 500
 Place = tuple[datetime, str]  # (timestamp, id) of a row: where a page starts or ends
 
 
+def stream_position() -> tuple[int, int, int, int] | None:
+    """(epoch, offset, created, time_us) of the last stored message; None before the first. See `StreamHead`."""
+    return StreamHead.objects.values_list("epoch", "offset", "created", "time_us").first()
+
+
 def stream_head() -> tuple[int, int] | None:
     """(epoch, offset) up to which the store has the stream; None before the first message.
 

@@ -59,26 +59,29 @@ def record_stress(sample: StressIndex, payload: bytes, *, keep: timedelta) -> No
     models.StressSample.objects.filter(venue=sample.venue, timestamp__lt=at - keep).delete()
 
 
-def advance(epoch: int, previous_offset: int, offset: int, *, lost_until: int = 0) -> bool:
+def advance(
+    epoch: int, previous_offset: int, offset: int, *, lost_until: int = 0, created: int = 0, time_us: int = 0
+) -> bool:
     """Claim the messages after `previous_offset` up to `offset`. Returns False if another bridge has claimed them.
 
-    `lost_until` is the last of these offsets that the stream no longer had (0: none is lost).
+    `lost_until` is the last of these offsets that the stream no longer had (0: none is lost). `created` and `time_us`
+    are stored with the position (`models.StreamHead`).
 
     Call it first in the transaction that stores the messages: another bridge waits for the row until the commit, and
-    then gets False. An epoch other than the stored one is a new incarnation of the stream and replaces the position.
+    then gets False. A higher epoch than the stored one is a new incarnation of the stream and replaces the position.
     """
-    if not lost_until and _advance_within(epoch, previous_offset, offset):
+    if not lost_until and _advance_within(epoch, previous_offset, offset, time_us):
         return True
-    claimed = models.StreamHead.objects.filter(~Q(epoch=epoch) | Q(offset=previous_offset), id=1)
+    head = models.StreamHead.objects.filter(Q(epoch__lt=epoch) | Q(epoch=epoch, offset=previous_offset), id=1)
     oldest = Case(When(epoch=epoch, then=Greatest("oldest", Value(lost_until))), default=lost_until)
-    if claimed.update(epoch=epoch, offset=offset, oldest=oldest, updated_at=timezone.now()):
+    place = {"epoch": epoch, "offset": offset, "created": created, "time_us": time_us}
+    if head.update(**place, oldest=oldest, updated_at=timezone.now()):
         return True
-    place = {"epoch": epoch, "offset": offset, "oldest": lost_until}
-    _, created = models.StreamHead.objects.get_or_create(id=1, defaults=place)
-    return created
+    _, is_new = models.StreamHead.objects.get_or_create(id=1, defaults={**place, "oldest": lost_until})
+    return is_new
 
 
-def _advance_within(epoch: int, previous_offset: int, offset: int) -> bool:
+def _advance_within(epoch: int, previous_offset: int, offset: int, time_us: int) -> bool:
     """The usual case of `advance`: same stream, nothing lost. Returns False in any other case.
 
     In SQL, because building it with the ORM takes longer than storing a small batch.
@@ -88,8 +91,9 @@ def _advance_within(epoch: int, previous_offset: int, offset: int) -> bool:
     now = database.ops.adapt_datetimefield_value(timezone.now())
     with database.cursor() as cursor:
         cursor.execute(
-            f"UPDATE {table} SET {column} = %s, updated_at = %s WHERE id = 1 AND epoch = %s AND {column} = %s",  # noqa: S608
-            [offset, now, epoch, previous_offset],
+            f"UPDATE {table} SET {column} = %s, time_us = %s, updated_at = %s "  # noqa: S608
+            f"WHERE id = 1 AND epoch = %s AND {column} = %s",
+            [offset, time_us, now, epoch, previous_offset],
         )
         return bool(cursor.rowcount)
 
@@ -210,6 +214,12 @@ def row(item: Sequenced[MarketAnomaly]) -> models.MarketAnomaly:
         # PostgreSQL stores no NUL, and JSON may carry one.
         sector=message.sector.replace("\0", "") if isinstance(message, SectorAnomaly) else "",
     )
+
+
+def repeated(model: type[models.Anomaly], messages: Sequence[Sequenced[MessageT]]) -> set[int]:
+    """Offsets of the messages whose revision, or a newer one, is stored: they bring nothing new."""
+    stored = dict(model._default_manager.filter(pk__in={m.message.id for m in messages}).values_list("pk", "revision"))
+    return {m.offset for m in messages if stored.get(m.message.id, 0) >= m.message.revision}
 
 
 def upsert(rows: Iterable[models.Anomaly], *, fill_once: Collection[str] = ()) -> int:

@@ -153,6 +153,10 @@ class Analysis:
             raise InvalidMessage(f"already analysing {MOST_ENGINES} venues and intervals, the limit")
         return found
 
+    def knows(self, batch: CandleBatch) -> bool:
+        """Whether the engine has seen candles of that time, or of a later one."""
+        return batch.close_time <= self._closed_at.get((batch.venue, batch.interval), 0)
+
     def _is_known(self, batch: CandleBatch) -> bool:
         """Whether candles of that time have gone in, and of more symbols than are new in these."""
         key = (batch.venue, batch.interval)

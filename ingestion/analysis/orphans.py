@@ -8,7 +8,8 @@ from typing import Final
 from nats.aio.client import Client
 
 from ingestion.engine.orphans import Market, Orphans
-from ingestion.stream.nats import ANOMALIES, CANDLES, created_ms
+from ingestion.stream.incarnation import Position
+from ingestion.stream.nats import ANOMALIES, CANDLES, stream_created
 from ingestion.stream.reader import StreamReader
 from market.wire.decoding import decode_anomaly
 from market.wire.messages import Anomaly, InvalidMessage
@@ -27,9 +28,9 @@ async def find_orphans(client: Client, known: Iterable[Anomaly]) -> Orphans:
     orphans = Orphans(known, await _markets(client))
     stream = await client.jetstream().stream_info(ANOMALIES)
     end = stream.state.last_seq if stream.state.messages else 0
-    reader = StreamReader(client, ANOMALIES, epoch=created_ms(stream.created), offset=max(0, end - READ_BACK))
+    reader = StreamReader(client, ANOMALIES, Position(stream_created(stream)), start=max(0, end - READ_BACK))
     pauses = 0
-    while reader.offset < end and pauses < _MAX_PAUSES:
+    while reader.position.offset < end and pauses < _MAX_PAUSES:
         received = await reader.fetch(FETCH)
         pauses = 0 if received else pauses + 1
         for message in received:
@@ -42,8 +43,8 @@ async def find_orphans(client: Client, known: Iterable[Anomaly]) -> Orphans:
         logger.info("Closing %d anomalies that were open when the last analysis died", len(orphans.open))
     if orphans.dropped:
         logger.warning("%d more anomalies stay open: over the limit", orphans.dropped)
-    if reader.offset < end:
-        logger.warning("Open anomalies were only read up to offset %d of %d", reader.offset, end)
+    if reader.position.offset < end:
+        logger.warning("Open anomalies were only read up to offset %d of %d", reader.position.offset, end)
     return orphans
 
 

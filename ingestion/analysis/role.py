@@ -13,19 +13,22 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Final
 
+from channels.db import database_sync_to_async
 from django.conf import settings
 from nats.aio.client import Client
 
 from ingestion.analysis.analysis import Analysis
 from ingestion.analysis.orphans import find_orphans
 from ingestion.analysis.saver import SnapshotSaver
-from ingestion.analysis.snapshot import AnalysisSnapshot
+from ingestion.models import StreamFault
 from ingestion.sectors import watched_sector_map
+from ingestion.services import record_fault
 from ingestion.stream.background import background
+from ingestion.stream.incarnation import Position
 from ingestion.stream.metrics import ANALYSIS_SECONDS
-from ingestion.stream.nats import CANDLES, TRANSIENT, Publisher, created_ms
+from ingestion.stream.nats import CANDLES, TRANSIENT, Publisher, stream_created
 from ingestion.stream.positions import load_position, save_position
-from ingestion.stream.reader import Received, open_reader
+from ingestion.stream.reader import Reader, Received, open_reader
 from ingestion.stream.rejects import Rejects
 from market.clock import now_ms
 from market.wire.decoding import decode_batch
@@ -44,18 +47,23 @@ async def run_analyze(client: Client, stop: asyncio.Event) -> None:
     publisher = await Publisher.open(client)
     analysis = Analysis(settings.ALERTS_PER_DAY, settings.SECTOR_MAX_AGE_S * 1000)
     saver = SnapshotSaver(settings.DATA_DIR / "analysis.state", settings.ANALYSIS_SAVE_EVERY_S)
-    epoch, position = await load_position(client, publisher.jetstream)
+    # Candles up to here were analysed, and what they showed was published.
+    epoch, published = await load_position(client, publisher.jetstream)
     # Without a stream there is no position to continue from.
     saved = await saver.restore(analysis, now_ms()) if publisher.jetstream else None
-    start = max(0, position - WARM_UP_BATCHES)
-    if saved is not None and saved.engines and await _can_continue(client, saved, epoch, position):
-        position = max(position, saved.offset) if epoch == saved.epoch else saved.offset
-        epoch, start = saved.epoch, saved.offset
+    position, start = Position(), 0
+    if saved is not None and saved.engines and await _can_continue(client, saved.position, epoch, published):
+        position, start = saved.position, saved.position.offset
+        published = max(published, start) if epoch == position.epoch else start
+        epoch = position.epoch
     elif publisher.jetstream:
         analysis.forget()
         orphans = await find_orphans(client, saved.open if saved else ())
         await publisher.publish(*orphans.closing(now_ms()))
-    reader = await open_reader(client, CANDLES, ["candles.>"], epoch=epoch, offset=start)
+        if epoch < stream_created(await client.jetstream().stream_info(CANDLES)):
+            published = 0  # that was another stream
+        start = max(0, published - WARM_UP_BATCHES)
+    reader = await open_reader(client, CANDLES, ["candles.>"], position, start=start)
     rejects = Rejects(client)
     try:
         async with (
@@ -64,21 +72,24 @@ async def run_analyze(client: Client, stop: asyncio.Event) -> None:
         ):
             while not stop.is_set():
                 received = await reader.fetch(FETCH, timeout_s=0.5)
-                if reader.epoch != epoch:
-                    epoch, position = reader.epoch, 0
+                if received and reader.position.epoch != epoch:
+                    if reader.fault:
+                        await _record(reader)
+                        published = 0
+                    epoch = reader.position.epoch
                 for message in received:
-                    found = await _analyse(analysis, message, rejects)
-                    if message.offset > position and found:
+                    found = await _analyse(analysis, message, rejects, message.offset <= reader.repeated_until)
+                    if message.offset > published and found:
                         await publisher.publish(*found)
                     await asyncio.sleep(0)  # a batch is milliseconds of numpy: let the rest of the process breathe
                 await publisher.publish(*analysis.close_silent(now_ms()))
-                if received and reader.offset > position:
-                    position = reader.offset
-                    await save_position(client, publisher.jetstream, epoch, position)
+                if received and reader.position.offset > published:
+                    published = reader.position.offset
+                    await save_position(client, publisher.jetstream, epoch, published)
                 if received and publisher.jetstream and saver.due():
-                    await saver.save(analysis, epoch, reader.offset)
+                    await saver.save(analysis, reader.position)
         if publisher.jetstream:
-            await saver.save(analysis, epoch, reader.offset)
+            await saver.save(analysis, reader.position)
         else:
             await publisher.publish(*analysis.close(now_ms()))
     finally:
@@ -86,15 +97,20 @@ async def run_analyze(client: Client, stop: asyncio.Event) -> None:
         await reader.close()
 
 
-async def _can_continue(client: Client, saved: AnalysisSnapshot, epoch: int, position: int) -> bool:
+async def _can_continue(client: Client, saved: Position, epoch: int, published: int) -> bool:
     """Whether the stream still has every candle after `saved` that may have led to a published anomaly."""
-    if epoch in (0, saved.epoch) and position <= saved.offset:
+    if epoch in (0, saved.epoch) and published <= saved.offset:
         return True
     stream = await client.jetstream().stream_info(CANDLES)
-    if created_ms(stream.created) == saved.epoch and stream.state.first_seq <= saved.offset + 1:
+    if stream_created(stream) == (saved.created or saved.epoch) and stream.state.first_seq <= saved.offset + 1:
         return True
     logger.warning("The candles after the saved analysis are gone from the stream; the analysis warms up again")
     return False
+
+
+async def _record(reader: Reader) -> None:
+    text = f"Stream {CANDLES} went back: {reader.fault}. The analysis keeps its state and skips candles it knows."
+    await database_sync_to_async(record_fault)(CANDLES, "analyze", StreamFault.Kind.RESET, text)
 
 
 async def _publish_stress(analysis: Analysis, client: Client) -> None:
@@ -109,9 +125,12 @@ async def _publish_stress(analysis: Analysis, client: Client) -> None:
         await asyncio.sleep(STRESS_EVERY_S)
 
 
-async def _analyse(analysis: Analysis, message: Received, rejects: Rejects) -> Sequence[Anomaly]:
+async def _analyse(analysis: Analysis, message: Received, rejects: Rejects, repeated: bool) -> Sequence[Anomaly]:
+    """What a message shows. `repeated`: it may have been analysed before, in an earlier incarnation of the stream."""
     try:
         batch = decode_batch(message.data)
+        if repeated and analysis.knows(batch):
+            return ()
         with ANALYSIS_SECONDS.time():
             return analysis.update(batch, now_ms())
     except InvalidMessage as error:

@@ -9,6 +9,7 @@ from pathlib import Path
 from ingestion.analysis import snapshot
 from ingestion.analysis.analysis import Analysis
 from ingestion.analysis.snapshot import AnalysisSnapshot
+from ingestion.stream.incarnation import Position
 from ingestion.stream.metrics import SNAPSHOT_SECONDS
 
 logger = logging.getLogger(__name__)
@@ -45,10 +46,10 @@ class SnapshotSaver:
     def due(self) -> bool:
         return time.monotonic() - self._saved_at >= self._every_s
 
-    async def save(self, analysis: Analysis, epoch: int, offset: int) -> None:
-        """(`epoch`, `offset`): the position of the last batch that went into `analysis`."""
+    async def save(self, analysis: Analysis, position: Position) -> None:
+        """`position`: that of the last batch that went into `analysis`."""
         await self.close()
-        state = AnalysisSnapshot(epoch, offset, analysis.open_anomalies(), analysis.snapshots())
+        state = AnalysisSnapshot(position, analysis.open_anomalies(), analysis.snapshots())
         begun = time.monotonic()
         try:
             size = await asyncio.to_thread(snapshot.write, self._path, state)
@@ -56,7 +57,7 @@ class SnapshotSaver:
             logger.warning("Could not save the analysis in %s (%s)", self._path, error)
         else:
             SNAPSHOT_SECONDS.observe(time.monotonic() - begun)
-            logger.debug("Analysis: %.1f MB saved at offset %d", size / 1e6, offset)
+            logger.debug("Analysis: %.1f MB saved at offset %d", size / 1e6, position.offset)
             self._replacing = asyncio.create_task(self._replace(), name="analysis snapshot")
         self._saved_at = time.monotonic()
 

@@ -23,6 +23,7 @@ import alerts.detectors
 import ingestion.engine
 import market.detectors
 from alerts.detectors.bank import VERSION
+from ingestion.stream.incarnation import Position
 from market import files
 from market.detectors.snapshot import Snapshot, packed, unpack
 from market.wire.decoding import decode_alert, decode_market
@@ -39,11 +40,10 @@ _PLAIN: Final = (int, float, str, tuple, dict, np.ndarray)
 
 @dataclass(frozen=True, slots=True)
 class AnalysisSnapshot:
-    """`epoch`, `offset`: the position in the candle stream of the last batch that went in. `engines` is empty when
-    their states are of another version."""
+    """`position`: in the candle stream, of the last batch that went in. `engines` is empty when their states are of
+    another version."""
 
-    epoch: int
-    offset: int
+    position: Position
     open: list[Anomaly]
     engines: list[Snapshot]
 
@@ -53,8 +53,7 @@ def write(path: Path, snapshot: AnalysisSnapshot) -> int:
     document: Snapshot = {
         "format": FORMAT,
         "detectors": detectors(),
-        "epoch": snapshot.epoch,
-        "offset": snapshot.offset,
+        **snapshot.position._asdict(),
         "open": [[isinstance(anomaly, Alert), encode(anomaly)] for anomaly in snapshot.open],
         "engines": snapshot.engines,
     }
@@ -129,8 +128,8 @@ def _decoded(payload: bytes) -> AnalysisSnapshot:
     if saved["format"] != FORMAT:
         raise ValueError(f"format {saved['format']} is not {FORMAT}")
     snapshot = AnalysisSnapshot(
-        epoch=saved["epoch"],
-        offset=saved["offset"],
+        # Version 0.1 saved neither `created` nor `time_us`.
+        position=Position(saved["epoch"], saved["offset"], saved.get("created", 0), saved.get("time_us", 0)),
         open=[(decode_alert if alert else decode_market)(line, received_at=0) for alert, line in saved["open"]],
         engines=saved["engines"],
     )

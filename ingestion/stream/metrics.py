@@ -32,6 +32,14 @@ HISTORY: Final = Counter(
 BACKGROUND_RESTARTS: Final = Counter(
     "anomalies_background_restarts", "Times a role or background task failed and was started again.", ["task"]
 )
+STREAM_LOST: Final = Counter(
+    "anomalies_stream_lost", "Messages that a stream had lost or deleted before they were read.", ["stream"]
+)
+STREAM_RESETS: Final = Counter(
+    "anomalies_stream_resets",
+    "Times a stream went back or was created again, so that it was read from its start.",
+    ["stream"],
+)
 READER_INTERRUPTIONS: Final = Counter(
     "anomalies_reader_interruptions", "Times that reading a stream was interrupted.", ["stream"]
 )

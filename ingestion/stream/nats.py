@@ -19,7 +19,7 @@ import nats.js.errors
 from django.conf import settings
 from nats.aio.client import Client
 from nats.js import JetStreamContext
-from nats.js.api import DiscardPolicy, StreamConfig
+from nats.js.api import DiscardPolicy, StreamConfig, StreamInfo
 
 from ingestion.stream.backoff import backoff
 from ingestion.stream.metrics import PUBLISH_RETRIES, PUBLISHED
@@ -251,14 +251,13 @@ def _subject(message: Anomaly | CandleBatch) -> str:
     return subject(message)
 
 
-async def stream_epoch(client: Client, stream: str) -> int:
-    """The stream's incarnation: its creation time in epoch ms."""
-    created = (await client.jetstream().stream_info(stream)).created
-    if created is None:
+def stream_created(info: StreamInfo) -> int:
+    """When the stream was created, in epoch ms. Raises `NatsUnavailable` when the server does not say."""
+    if info.created is None:
         raise NatsUnavailable(
-            f"The NATS server does not report when stream {stream} was created; 2.9 or later is needed."
+            f"The NATS server does not report when stream {info.config.name} was created; 2.9 or later is needed."
         )
-    return created_ms(created)
+    return created_ms(info.created)
 
 
 def created_ms(created: datetime | None) -> int:

@@ -9,17 +9,22 @@ from typing import Final, NamedTuple, Protocol, Self
 
 import msgspec
 import nats.errors
+import nats.js.errors
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
 
 from ingestion.stream.backoff import backoff
-from ingestion.stream.metrics import READER_DROPPED, READER_INTERRUPTIONS
-from ingestion.stream.nats import TRANSIENT, ensure_streams, has_jetstream, stream_epoch
+from ingestion.stream.incarnation import Position, StreamView, resumed
+from ingestion.stream.metrics import READER_DROPPED, READER_INTERRUPTIONS, STREAM_RESETS
+from ingestion.stream.nats import TRANSIENT, ensure_streams, has_jetstream, stream_created
 from market.clock import now_ms
+from market.wire.times import epoch_us
 
 logger = logging.getLogger(__name__)
+
+_START: Final = Position()
 
 
 class Received(NamedTuple):
@@ -29,44 +34,58 @@ class Received(NamedTuple):
     data: bytes
     offset: int
     received_at: int
+    time_us: int = 0
 
 
 class Reader(Protocol):
-    """Reads messages in order; `(epoch, offset)` is the place behind what was fetched last."""
+    """Reads messages in order. `position` is that of the message fetched last.
 
-    epoch: int
-    offset: int
+    `fault` is why the stream is another incarnation than at the start, empty if it is the same one. Of such a stream,
+    messages up to `repeated_until` may be repetitions.
+    """
+
+    position: Position
+    fault: str
+    repeated_until: int
 
     async def fetch(self, limit: int, timeout_s: float = 1.0) -> list[Received]:
         """Up to `limit` messages; empty when none came in time."""
+
+    async def seek(self, position: Position) -> None:
+        """Continue after this position."""
 
     async def close(self) -> None: ...
 
 
 async def open_reader(
-    client: Client, stream: str, subjects: Sequence[str], *, epoch: int = 0, offset: int = 0
+    client: Client, stream: str, subjects: Sequence[str], position: Position = _START, *, start: int | None = None
 ) -> Reader:
-    """A reader that starts after a position: of the stream, or of plain subscriptions without JetStream."""
+    """A reader that starts after a position: of the stream, or of plain subscriptions without JetStream.
+
+    `start` (an offset): begin after that message instead, if the stream is still the one of `position`.
+    """
     if await has_jetstream(client):
-        return StreamReader(client, stream, epoch=epoch, offset=offset)
+        return StreamReader(client, stream, position, start=start)
     logger.warning("NATS at %s has no JetStream: messages are received at most once.", client.connected_url)
-    return await SubjectReader.open(client, subjects)
+    return await SubjectReader.open(client, subjects, position)
 
 
 class StreamReader:
     """Reads a stream from a position the caller keeps.
 
-    The caller stores the position together with what came of the messages, so nothing needs acknowledging and nothing
-    is ever delivered out of order. The server-side consumer is disposable: whenever it is lost (server restart, broken
-    connection, a gap in what it delivered) a new one starts behind the position. When the stream itself was made anew
-    its epoch differs and reading starts at its beginning.
+    The caller stores the position together with the results, so nothing needs acknowledging and nothing is delivered
+    out of order. The server-side consumer is disposable: whenever it is lost (server restart, broken connection, a gap
+    in what it delivered) a new one starts after the position. Each time, and while the stream is quiet, the position is
+    compared with the stream (`ingestion.stream.incarnation`). Another incarnation is read from its start.
     """
 
-    def __init__(self, client: Client, stream: str, *, epoch: int = 0, offset: int = 0) -> None:
+    def __init__(self, client: Client, stream: str, position: Position = _START, *, start: int | None = None) -> None:
         self._client = client
         self._stream = stream
-        self.epoch = epoch
-        self.offset = offset
+        self.position = position
+        self.fault = ""
+        self.repeated_until = 0
+        self._start = position.offset if start is None else start
         self._pull: _Pull | None = None
         self._retries = backoff(first_s=0.1, cap_s=5.0)
 
@@ -74,6 +93,8 @@ class StreamReader:
         try:
             pull = self._pull or await self._open()
             received = await pull.take(limit, timeout_s)
+            if not received and pull.idle():
+                await self._compare()
         except (*TRANSIENT, nats.errors.Error, ConsumerLost) as error:
             await self.close()
             delay = next(self._retries)
@@ -82,7 +103,10 @@ class StreamReader:
             await asyncio.sleep(delay)
             return []
         if received:
-            self.offset = received[-1].offset
+            last = received[-1]
+            self._start = last.offset
+            if last.offset > self.position.offset:
+                self.position = self.position._replace(offset=last.offset, time_us=last.time_us)
             self._retries = backoff(first_s=0.1, cap_s=5.0)
         return received
 
@@ -98,13 +122,42 @@ class StreamReader:
                 await self._client.jetstream().delete_consumer(self._stream, self._pull.consumer)
             await self.close()
 
+    async def seek(self, position: Position) -> None:
+        await self.close()
+        self.position, self._start = position, position.offset
+
     async def _open(self) -> "_Pull":
         await ensure_streams(self._client)
-        epoch = await stream_epoch(self._client, self._stream)
-        if epoch != self.epoch:
-            self.epoch, self.offset = epoch, 0
-        self._pull = await _Pull.open(self._client, self._stream, self.offset + 1)
+        await self._compare()
+        self._pull = await _Pull.open(self._client, self._stream, self._start + 1)
         return self._pull
+
+    async def _compare(self) -> None:
+        """Find out whether the stream is the one of the position; if not, start over at its beginning."""
+        result = resumed(self.position, await self._view())
+        self.position = result.position
+        if result.fault:
+            await self.close()
+            self._start, self.fault, self.repeated_until = 0, result.fault, result.repeated_until
+            STREAM_RESETS.labels(self._stream).inc()
+            logger.error(
+                "Stream %s went back: %s. It is read again from its start, as epoch %d",
+                self._stream,
+                result.fault,
+                self.position.epoch,
+            )
+
+    async def _view(self) -> StreamView:
+        context = self._client.jetstream()
+        info = await context.stream_info(self._stream)
+        created, state, offset = stream_created(info), info.state, self.position.offset
+        if not state.first_seq <= offset <= state.last_seq or not state.messages:
+            return StreamView(created, state.last_seq, None)
+        try:
+            message = await context.get_msg(self._stream, offset)
+        except nats.js.errors.NotFoundError:
+            return StreamView(created, state.last_seq, None)  # deleted, or lost with a damaged block: a gap
+        return StreamView(created, state.last_seq, None if message.time is None else epoch_us(message.time))
 
 
 class ConsumerLost(Exception):
@@ -134,6 +187,7 @@ class _Pull:
         self._delivered = 0  # the consumer's own number of the last message
         self._failure: str | None = None
         self._heard_at = 0.0
+        self._checked = False
         self._subscription: Subscription | None = None
         self._inbox = client.new_inbox()
 
@@ -201,7 +255,8 @@ class _Pull:
                 self._failure = "a message was missing from the delivery"
             else:
                 offset, time_ns = int(tokens[place]), int(tokens[place + 2])
-                self._buffer.append(Received(message.subject, message.data, offset, time_ns // 1_000_000))
+                received = Received(message.subject, message.data, offset, time_ns // 1_000_000, time_ns // 1_000)
+                self._buffer.append(received)
         self._arrived.set()
 
     def _take_status(self, message: Msg) -> None:
@@ -213,12 +268,18 @@ class _Pull:
         elif status not in {"100", "404"}:
             self._failure = f"{status} {headers.get('Description', '')}".strip()
 
+    def idle(self) -> bool:
+        """Whether the consumer was just asked if it is alive: the stream is quiet."""
+        idle, self._checked = self._checked, False
+        return idle
+
     async def _check_alive(self) -> None:
         """A consumer that vanished answers nothing, just like a quiet stream: ask now and then."""
         now = asyncio.get_running_loop().time()
         if now - self._heard_at > self._ALIVE_EVERY_S:
             self._heard_at = now
             await self._client.jetstream().consumer_info(self._stream, self.consumer)
+            self._checked = True
 
 
 class SubjectReader:
@@ -229,16 +290,17 @@ class SubjectReader:
 
     _QUEUE: Final = 50_000
 
-    def __init__(self) -> None:
-        self.epoch = now_ms()
-        self.offset = 0
+    def __init__(self, position: Position = _START) -> None:
+        self.position = Position(max(now_ms(), position.epoch + 1))
+        self.fault = ""
+        self.repeated_until = 0
         self.dropped = 0
         self._queue: asyncio.Queue[tuple[str, bytes, int]] = asyncio.Queue(self._QUEUE)
         self._subscriptions: list[Subscription] = []
 
     @classmethod
-    async def open(cls, client: Client, subjects: Sequence[str]) -> Self:
-        reader = cls()
+    async def open(cls, client: Client, subjects: Sequence[str], position: Position = _START) -> Self:
+        reader = cls(position)
         for pattern in subjects:
             reader._subscriptions.append(await client.subscribe(pattern, cb=reader._take))
         return reader
@@ -260,9 +322,12 @@ class SubjectReader:
             return []
         while len(waiting) < limit and not self._queue.empty():
             waiting.append(self._queue.get_nowait())
-        first = self.offset + 1
-        self.offset += len(waiting)
+        first = self.position.offset + 1
+        self.position = self.position._replace(offset=self.position.offset + len(waiting))
         return [Received(subject, data, first + index, at) for index, (subject, data, at) in enumerate(waiting)]
+
+    async def seek(self, position: Position) -> None:
+        self.position = position
 
     async def close(self) -> None:
         for subscription in self._subscriptions:

@@ -18,9 +18,11 @@ from channels.db import database_sync_to_async
 from django.db import Error as DatabaseError
 from nats.aio.client import Client
 
-from ingestion.models import HistoryPosition
+from ingestion.models import HistoryPosition, StreamFault
+from ingestion.services import record_fault
 from ingestion.stream.background import background
 from ingestion.stream.backoff import backoff
+from ingestion.stream.incarnation import Position
 from ingestion.stream.metrics import HISTORY
 from ingestion.stream.nats import ANOMALIES, ANOMALY_SUBJECTS, CANDLES
 from ingestion.stream.reader import Reader, Received, StreamReader, open_reader
@@ -138,18 +140,22 @@ class StreamWriter(Generic[ItemT]):
         self._subjects = subjects
         self._destination = destination
         self._items: list[ItemT] = []  # read, not yet written
-        self._epoch = self.offset = 0  # the place behind them
+        self._position = Position()  # of the last message in them
         self.counters = Counters()
+
+    @property
+    def offset(self) -> int:
+        return self._position.offset
 
     async def run(self, stop: asyncio.Event) -> None:
         """Run until `stop` is set and the messages that had arrived by then are written, unless the store is away."""
-        self._epoch, self.offset, resume = await _in_thread(_load)(self._destination.name)
-        reader = await open_reader(self._client, self._stream, self._subjects, epoch=self._epoch, offset=resume)
+        self._position, resume = await _in_thread(_load)(self._destination.name)
+        reader = await open_reader(self._client, self._stream, self._subjects, self._position, start=resume)
         flush_at = time.monotonic() + FLUSH_S
         try:
             while True:
                 received = await reader.fetch(FETCH, timeout_s=0.2 if stop.is_set() else 1.0)
-                await self._take(received, reader.epoch)
+                await self._take(received, reader)
                 last = stop.is_set() and (not received or time.monotonic() > flush_at)
                 if last or time.monotonic() > flush_at or sum(map(self._destination.size, self._items)) >= WRITE_ROWS:
                     if not await self._flush(reader, stop) or last:
@@ -158,9 +164,14 @@ class StreamWriter(Generic[ItemT]):
         finally:
             await reader.close()
 
-    async def _take(self, received: Sequence[Received], epoch: int) -> None:
-        if received and epoch != self._epoch:
-            self._epoch, self.offset = epoch, 0
+    async def _take(self, received: Sequence[Received], reader: Reader) -> None:
+        if received and reader.position.epoch != self._position.epoch:
+            if self._position.epoch and reader.fault:
+                text = (
+                    f"Stream {self._stream} went back: {reader.fault}. It was read again into {self._destination.name}."
+                )
+                await _in_thread(record_fault)(self._stream, "history", StreamFault.Kind.RESET, text)
+            self._position = reader.position._replace(offset=0)
             self._destination.reset()
         for message in received:
             if 0 < self.offset < message.offset - 1:
@@ -172,9 +183,10 @@ class StreamWriter(Generic[ItemT]):
                     self._destination.name,
                     missing,
                 )
-            self.offset = max(self.offset, message.offset)
+            if message.offset > self.offset:
+                self._position = self._position._replace(offset=message.offset, time_us=message.time_us)
             with contextlib.suppress(InvalidMessage):  # the analysis or the bridge says why, and passes it on
-                self._items += self._destination.decode(message, epoch)
+                self._items += self._destination.decode(message, self._position.epoch)
             await asyncio.sleep(0)
 
     async def _flush(self, reader: Reader, stop: asyncio.Event) -> bool:
@@ -184,7 +196,7 @@ class StreamWriter(Generic[ItemT]):
                 return False
         if self._items:
             self._items.clear()
-            place = (self._destination.name, self._epoch, self.offset, self._destination.resume(self.offset))
+            place = (self._destination.name, self._position, self._destination.resume(self.offset))
             try:
                 await _in_thread(_save)(*place)
             except DatabaseError as error:
@@ -270,10 +282,12 @@ def _in_thread(function: Callable[P, T]) -> Callable[P, Coroutine[object, object
     return run
 
 
-def _load(name: str) -> tuple[int, int, int]:
-    found = HistoryPosition.objects.filter(name=name).values_list("epoch", "offset", "resume").first()
-    return found or (0, 0, 0)
+def _load(name: str) -> tuple[Position, int]:
+    """The saved position, and the offset to resume after."""
+    columns = "epoch", "offset", "created", "time_us", "resume"
+    *position, resume = HistoryPosition.objects.filter(name=name).values_list(*columns).first() or (0,) * len(columns)
+    return Position(*position), resume
 
 
-def _save(name: str, epoch: int, offset: int, resume: int) -> None:
-    HistoryPosition.objects.update_or_create(name=name, defaults={"epoch": epoch, "offset": offset, "resume": resume})
+def _save(name: str, position: Position, resume: int) -> None:
+    HistoryPosition.objects.update_or_create(name=name, defaults={**position._asdict(), "resume": resume})

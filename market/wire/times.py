@@ -15,6 +15,14 @@ def moment(time_ms: int) -> datetime:
     return _EPOCH + time_ms * _MILLISECOND
 
 
+def epoch_us(time: datetime) -> int:
+    """
+    >>> epoch_us(moment(1_621_425_600_001))
+    1621425600001000
+    """
+    return (time - _EPOCH) // timedelta(microseconds=1)
+
+
 def epoch_ms(time: datetime) -> int:
     """
     >>> epoch_ms(moment(1_621_425_600_001))

@@ -16,7 +16,7 @@ from pytest_django import Settings
 from anomaly_site import __version__, metrics, status
 from anomaly_site.lag import progress
 from anomaly_site.status import Rates, problems
-from ingestion.stream.nats import ANOMALIES, CANDLES, REJECTED, Publisher, connection, stream_epoch
+from ingestion.stream.nats import ANOMALIES, CANDLES, REJECTED, Publisher, connection, stream_created
 from ingestion.stream.nats_server import NatsServer
 from market.coingecko import Coin
 from market.services import advance, store_sector_map
@@ -119,7 +119,8 @@ async def test_lag_is_what_the_stream_has_and_a_reader_has_not(tmp_path: Path, s
         before = await progress(client)
         assert set(before.streams) == {CANDLES, ANOMALIES, REJECTED}
         assert (before.lags["bridge"].offset, before.lags["bridge"].behind) == (0, 5)
-        await in_database(advance, await stream_epoch(client, ANOMALIES), 0, 3)
+        stream = await client.jetstream().stream_info(ANOMALIES)
+        await in_database(advance, stream_created(stream), 0, 3)
         found = await asked()
         assert found["lag"]["bridge"] == {"offset": 3, "behind": 2}
         assert found["streams"][ANOMALIES]["messages"] == 5

@@ -126,7 +126,7 @@ async def test_an_analysis_killed_in_the_middle_goes_on_as_if_nothing_had_been(s
     def time_to_kill() -> bool:
         assert analyze.process.poll() is None, analyze.output
         saved = snapshot.read(system.data_dir / "analysis.state")
-        return saved is not None and bool(saved.open) and saved.offset > killed_at + 80
+        return saved is not None and bool(saved.open) and saved.position.offset > killed_at + 80
 
     def at_the_end() -> bool:
         return offset_of(system.get("/status"), "analyze") >= CANDLES
@@ -136,7 +136,7 @@ async def test_an_analysis_killed_in_the_middle_goes_on_as_if_nothing_had_been(s
         analyze.stop(signal.SIGKILL)
         saved = snapshot.read(system.data_dir / "analysis.state")  # maybe a later one than was seen
         assert saved is not None
-        killed_at = saved.offset
+        killed_at = saved.position.offset
         kills += bool(saved.open)
         analyze = system.start("analyze")
         went_on = analyze.wait_for(r"restored (\d+) engine\(s\), (\d+) open anomalies")

@@ -27,6 +27,7 @@ from anomaly_site.ws.backfill import StoredChanges
 from anomaly_site.ws.hub import Hub
 from anomaly_site.ws.protocol.frames import FRAME_TYPES
 from ingestion import bridge
+from ingestion.stream.incarnation import Position
 from market.models import StreamHead
 from market.services import forget, sequenced
 from market.wire.decoding import decode_alert, decode_market
@@ -71,14 +72,14 @@ class Site:
         self._revisions: dict[str, int] = {}
 
     async def publish(self, messages: list[tuple[str, int, str, str]], lose: Collection[Channel]) -> None:
-        batch = bridge.Batch(EPOCH, self.head, self.head + len(messages), 0, [], [])
+        batch = bridge.Batch(Position(EPOCH, self.head + len(messages)), self.head, 0, 0, [], [])
         for offset, message in enumerate(messages, self.head + 1):
             payload = self._next_revision(*message)
             if message[3]:
                 batch.alerts.append(sequenced(EPOCH, offset, decode_alert(payload, received_at=NOW_MS)))
             else:
                 batch.market.append(sequenced(EPOCH, offset, decode_market(payload, received_at=NOW_MS)))
-        assert await database_sync_to_async(bridge._store_in_one_transaction)(batch)
+        assert await database_sync_to_async(bridge._store_in_one_transaction)(batch) is not None
         self.head = batch.head
         for channel, part in ((Channel.ALERTS, batch.alerts), (Channel.MARKET, batch.market)):
             if channel not in lose:

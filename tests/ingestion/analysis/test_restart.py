@@ -11,7 +11,7 @@ from pytest_django import Settings
 
 from ingestion.analysis import snapshot
 from ingestion.analysis.role import run_analyze
-from ingestion.stream.nats import ANOMALIES, CANDLES, Publisher, stream_epoch
+from ingestion.stream.nats import ANOMALIES, CANDLES, Publisher, stream_created
 from ingestion.stream.positions import load_position
 from ingestion.stream.reader import StreamReader
 from market.wire.decoding import decode_alert
@@ -41,7 +41,8 @@ async def analysed(client: Client, batches: list[CandleBatch], after: int = 0) -
     await publisher.publish(*batches)
     stop = asyncio.Event()
     running = asyncio.create_task(run_analyze(client, stop))
-    last = await stream_epoch(client, CANDLES), (await client.jetstream().stream_info(CANDLES)).state.last_seq
+    stream = await client.jetstream().stream_info(CANDLES)
+    last = stream_created(stream), stream.state.last_seq
     async with asyncio.timeout(30):
         while await load_position(client, jetstream=True) < last and not running.done():
             await asyncio.sleep(0.05)
@@ -51,10 +52,10 @@ async def analysed(client: Client, batches: list[CandleBatch], after: int = 0) -
 
 
 async def published(client: Client, after: int = 0) -> list[Alert]:
-    reader = StreamReader(client, ANOMALIES, epoch=await stream_epoch(client, ANOMALIES), offset=after)
+    reader = StreamReader(client, ANOMALIES, start=after)
     until, received = await last_place(client), []
     async with asyncio.timeout(30):
-        while reader.offset < until:
+        while reader.position.offset < until:
             received += await reader.fetch(1_000)
     await reader.close()
     return [decode_alert(message.data, received_at=0) for message in received]

@@ -13,10 +13,13 @@ from ingestion.analysis import snapshot
 from ingestion.analysis.analysis import SILENCE_MS, Analysis
 from ingestion.analysis.saver import SnapshotSaver
 from ingestion.analysis.snapshot import AnalysisSnapshot
+from ingestion.stream.incarnation import Position
 from market.wire.messages import Alert, Anomaly, CandleBatch, Lifecycle, Severity
 from market.wire.sectors import built_in_map
 from tests.market.recordings import Returns, recording
 from tests.samples import T0
+
+PLACE = Position(7, 204, 7, 123_456)
 
 
 def surge(returns: Returns, volumes: Returns) -> None:
@@ -43,7 +46,7 @@ def running(batches: list[CandleBatch]) -> Analysis:
 
 
 def save(path: Path, analysis: Analysis) -> AnalysisSnapshot:
-    saved = AnalysisSnapshot(7, 204, analysis.open_anomalies(), analysis.snapshots())
+    saved = AnalysisSnapshot(PLACE, analysis.open_anomalies(), analysis.snapshots())
     snapshot.write(path, saved)
     snapshot.replace(path)
     return saved
@@ -53,12 +56,12 @@ async def test_a_restored_analysis_says_what_the_other_would_have_said(
     tmp_path: Path, running: Analysis, batches: list[CandleBatch]
 ) -> None:
     saver = SnapshotSaver(tmp_path / "state", 60)
-    await saver.save(running, 7, 204)
+    await saver.save(running, PLACE)
     await saver.close()
     other = Analysis()
     saved = await saver.restore(other, T0)
     assert saved is not None
-    assert (saved.epoch, saved.offset, saved.open) == (7, 204, running.open_anomalies())
+    assert (saved.position, saved.open) == (PLACE, running.open_anomalies())
     # The map in force is looked up anew after a restart: the same one changes nothing.
     other.use(built_in_map())
     expected = analyse(running, batches[204:])
@@ -137,7 +140,7 @@ def test_every_constant_of_the_detectors_is_part_of_their_identity() -> None:
 async def test_states_that_do_not_fit_are_not_half_restored(tmp_path: Path, running: Analysis) -> None:
     states = running.snapshots()
     del states[0]["bank"]["CUSUM"]
-    snapshot.write(tmp_path / "state", AnalysisSnapshot(7, 204, [], states))
+    snapshot.write(tmp_path / "state", AnalysisSnapshot(PLACE, [], states))
     snapshot.replace(tmp_path / "state")
     analysis = Analysis()
     saved = await SnapshotSaver(tmp_path / "state", 60).restore(analysis, T0)
@@ -150,7 +153,7 @@ async def test_a_disk_that_takes_nothing_costs_a_line_in_the_log(
     tmp_path: Path, running: Analysis, caplog: pytest.LogCaptureFixture
 ) -> None:
     saver = SnapshotSaver(tmp_path / "absent" / "state", 60)
-    await saver.save(running, 7, 204)
+    await saver.save(running, PLACE)
     await saver.close()
     assert "Could not save" in caplog.text
 

@@ -66,7 +66,7 @@ async def test_a_reader_goes_on_behind_its_position(client: Client) -> None:
     await publisher.publish(*(make_alert(number) for number in range(250)))
     first = StreamReader(client, ANOMALIES)
     head = await first.fetch(100)
-    second = StreamReader(client, ANOMALIES, epoch=first.epoch, offset=first.offset)
+    second = StreamReader(client, ANOMALIES, first.position)
     rest = await read_all(second, 250 - len(head))
     assert [message.offset for message in head + rest] == list(range(1, 251))
     assert len({message.data for message in head + rest}) == 250
@@ -90,14 +90,14 @@ async def test_a_stream_made_anew_is_read_from_its_start_under_another_epoch(cli
     await publisher.publish(*(make_alert(number) for number in range(5)))
     reader = StreamReader(client, ANOMALIES)
     assert len(await reader.fetch(10)) == 5
-    epoch = reader.epoch
+    epoch = reader.position.epoch
     await client.jetstream().delete_stream(ANOMALIES)
     await asyncio.sleep(0.01)
     await ensure_streams(client)
     await publisher.publish(make_alert(5))
     (message,) = await read_all(reader, 1)
     assert message.offset == 1
-    assert reader.epoch > epoch
+    assert reader.position.epoch > epoch
 
 
 async def test_candles_are_published_once_too(client: Client) -> None:
@@ -123,7 +123,7 @@ async def test_plain_subscriptions_are_numbered_in_order(client: Client) -> None
     received = await reader.fetch(3)
     received += await reader.fetch(10)
     assert [message.offset for message in received] == [1, 2, 3, 4, 5]
-    assert reader.offset == 5
+    assert reader.position.offset == 5
     await reader.close()
 
 
