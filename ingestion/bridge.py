@@ -9,6 +9,7 @@ sent, and fetch it from the store.
 import asyncio
 import contextlib
 import logging
+import math
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -51,19 +52,19 @@ _MAX_LIVE_KEYS: Final = 100
 # A second bridge looks at the position so often, and takes over when it has not moved for so long.
 _STAND_BY_S: Final = 1.0
 _TAKE_OVER_S: Final = 3.0
+# How long a bridge that is stopped goes on storing what has arrived.
+_LAST_S: Final = 2.0
 
 
 class Batch(NamedTuple):
     """One fetch, taken apart. `previous` and `head` are the stream's sequence numbers before and after it.
 
-    `lost_until`: the last number in between that the stream no longer had, 0 if none. Messages up to `repeated_until`
-    may have been stored in an earlier incarnation of the stream.
+    `lost_until`: the last number in between that the stream no longer had, 0 if none.
     """
 
     position: Position
     previous: int
     lost_until: int
-    repeated_until: int
     alerts: list[Sequenced[Alert]]
     market: list[Sequenced[MarketAnomaly]]
 
@@ -73,7 +74,10 @@ class Batch(NamedTuple):
 
 
 async def run_bridge(client: Client, stop: asyncio.Event) -> None:
-    """Run until `stop` is set and the batch in hand is stored and sent."""
+    """Run until `stop` is set and the messages that had arrived by then are stored and sent, for 2 seconds at most.
+
+    The others stay in the stream, and the next bridge stores them.
+    """
     layer = get_channel_layer()
     if layer is None:
         raise ImproperlyConfigured("CHANNEL_LAYERS has no default layer")
@@ -82,8 +86,12 @@ async def run_bridge(client: Client, stop: asyncio.Event) -> None:
     rejects = Rejects(client)
     try:
         async with background("live frames", partial(_forward_live, client, layer)):
-            while not stop.is_set():
-                received = await unless_stopped(stop, reader.fetch(FETCH)) or []
+            ends_at = math.inf
+            while time.monotonic() < ends_at:
+                stopping = stop.is_set()
+                received = await _fetch(reader, stop)
+                if stopping:
+                    ends_at = min(ends_at, time.monotonic() + _LAST_S) if received else 0.0
                 if not received:
                     continue
                 if reader.position.epoch != stored.epoch:
@@ -95,6 +103,13 @@ async def run_bridge(client: Client, stop: asyncio.Event) -> None:
                     stored = await _stand_by(reader, stop)
     finally:
         await reader.close()
+
+
+async def _fetch(reader: Reader, stop: asyncio.Event) -> list[Received]:
+    """The next messages; those that are there already when `stop` is set."""
+    if not stop.is_set():
+        return await unless_stopped(stop, reader.fetch(FETCH)) or []
+    return await unless_stopped(asyncio.Event(), reader.fetch(FETCH, timeout_s=0.2), within_s=_LAST_S) or []
 
 
 async def _stored_position() -> Position:
@@ -138,7 +153,7 @@ async def _pass_on(batch: Batch, layer: BaseChannelLayer, rejects: Rejects, stop
 
 async def _sort(received: list[Received], reader: Reader, previous: int, rejects: Rejects) -> Batch:
     lost_until = await _lost_until(previous, received)
-    batch = Batch(reader.position, previous, lost_until, reader.repeated_until, [], [])
+    batch = Batch(reader.position, previous, lost_until, [], [])
     epoch = reader.position.epoch
     for message in received:
         try:
@@ -215,7 +230,7 @@ def _store_in_one_transaction(batch: Batch) -> set[int] | None:
         place = {"lost_until": batch.lost_until, "created": created, "time_us": time_us}
         if not market.services.advance(epoch, batch.previous, head, **place):
             return None
-        if batch.previous < batch.repeated_until:
+        if batch.position.went_back:
             repeated |= market.services.repeated(AlertRow, batch.alerts)
             repeated |= market.services.repeated(MarketAnomalyRow, batch.market)
         alerts.services.store(batch.alerts)

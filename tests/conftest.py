@@ -29,6 +29,12 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
                 terminalreporter.write_line(f"measured: {value}")
 
 
+@pytest.fixture(autouse=True)
+def _data_dir(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A data folder per test: what one leaves must not meet another, nor the installation of this checkout."""
+    monkeypatch.setattr(settings, "DATA_DIR", tmp_path_factory.mktemp("var"))
+
+
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
     """Real recordings, which lie beside the repository. Without them a checkout says so once: WITHOUT_RECORDINGS."""

@@ -23,6 +23,11 @@ class Position(NamedTuple):
     created: int = 0
     time_us: int = 0
 
+    @property
+    def went_back(self) -> bool:
+        """Whether this is not the first incarnation of the stream: its messages may have been read before."""
+        return self.epoch > self.created
+
 
 class StreamView(NamedTuple):
     """What a server reports of a stream. `time_us` is of the message at a position's offset; None if it has none."""
@@ -35,7 +40,7 @@ class StreamView(NamedTuple):
 class Resumption(NamedTuple):
     """Where to continue. `fault` is the reason for a new incarnation, empty if it is the same one.
 
-    Of a new incarnation, messages up to `repeated_until` were there when it was found: they may have been read before.
+    `repeated_until`: the last message of a stream that went back when that was found out; 0 if it did not go back.
     """
 
     position: Position
@@ -49,16 +54,20 @@ def resumed(position: Position, view: StreamView) -> Resumption:
         return Resumption(Position(view.created, 0, view.created))
     if fault := _fault(position, view):
         epoch = max(view.created, position.epoch + 1)
-        return Resumption(Position(epoch, 0, view.created), fault, view.last)
+        return Resumption(Position(epoch, 0, view.created), fault, 0 if _is_new(position, view) else view.last)
     time_us = position.time_us or view.time_us or 0
     return Resumption(position._replace(created=view.created, time_us=time_us))
 
 
 def _fault(position: Position, view: StreamView) -> str:
-    if view.created != (position.created or position.epoch):
+    if _is_new(position, view):
         return "it was created again"
     if view.last < position.offset:
         return f"it ends at message {view.last}, and message {position.offset} was read before"
     if view.time_us is not None and position.time_us and view.time_us != position.time_us:
         return f"message {position.offset} is not the one that was read before"
     return ""
+
+
+def _is_new(position: Position, view: StreamView) -> bool:
+    return view.created != (position.created or position.epoch)

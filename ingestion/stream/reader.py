@@ -40,8 +40,8 @@ class Received(NamedTuple):
 class Reader(Protocol):
     """Reads messages in order. `position` is that of the message fetched last.
 
-    `fault` is why the stream is another incarnation than at the start, empty if it is the same one. Of such a stream,
-    messages up to `repeated_until` may be repetitions.
+    `fault` is why the stream is another incarnation than at the start, empty if it is the same one; messages up to
+    `repeated_until` were there when that was found out.
     """
 
     position: Position

@@ -72,7 +72,7 @@ class Site:
         self._revisions: dict[str, int] = {}
 
     async def publish(self, messages: list[tuple[str, int, str, str]], lose: Collection[Channel]) -> None:
-        batch = bridge.Batch(Position(EPOCH, self.head + len(messages)), self.head, 0, 0, [], [])
+        batch = bridge.Batch(Position(EPOCH, self.head + len(messages), EPOCH), self.head, 0, [], [])
         for offset, message in enumerate(messages, self.head + 1):
             payload = self._next_revision(*message)
             if message[3]:
