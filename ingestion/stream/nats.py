@@ -1,7 +1,7 @@
 """NATS: where to find it, the streams and subjects, publishing without loss.
 
 Two JetStream streams carry the data. `ANOMALIES` has `alerts.<SYMBOL>` and `market.<TYPE>`: its sequence number is the
-`offset` and its creation time the `epoch` of every cursor that clients see. `CANDLES` brings
+`offset` of every cursor that clients see, with the stream's incarnation as its `epoch`. `CANDLES` brings
 `candles.<venue>.<interval>` to the analysis. `feed.<venue>` and `stress.<venue>` are core NATS: only their latest value
 matters. What does not validate goes to `rejected.<original subject>`, kept in `REJECTED` for inspection.
 """
