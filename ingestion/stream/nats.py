@@ -7,7 +7,10 @@ matters. What does not validate goes to `rejected.<original subject>`, kept in `
 """
 
 import asyncio
+import contextlib
+import json
 import logging
+import re
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
@@ -36,6 +39,8 @@ ANOMALY_SUBJECTS: Final = ("alerts.>", "market.>")
 # Within this window the server drops a second message of the same Nats-Msg-Id, so a publisher may retry.
 DUPLICATE_WINDOW_S: Final = 120
 ACK_TIMEOUT_S: Final = 5.0
+# How long a connection may take to send what waits, and to close.
+CLOSE_S: Final = 1
 
 # Errors that end when the network, the server or its storage is back; any other error is raised.
 TRANSIENT: Final = (
@@ -116,17 +121,28 @@ def _quiet_until_connected(callback: Any) -> Any:
 
 @asynccontextmanager
 async def connection(url: str | None = None, *, name: str) -> AsyncIterator[Client]:
-    """A connection for the length of a block; what was published is flushed before it closes."""
+    """A connection for the length of a block; what was published is sent before it closes, if the server is there."""
     client = await connect(url, name=name)
     try:
         yield client
     finally:
-        try:
-            if client.is_connected:
-                await client.flush(timeout=2)
-        except (*TRANSIENT, nats.errors.Error):
-            logger.warning("NATS (%s): the connection was closed before all messages were sent", name)
-        await client.close()
+        await _close(client, name)
+
+
+async def _close(client: Client, name: str) -> None:
+    """Send what was published and close, in about `CLOSE_S` seconds. Raises nothing of a server that is away."""
+    try:
+        if client.is_connected:
+            await client.flush(timeout=CLOSE_S)
+    except (*TRANSIENT, nats.errors.Error):
+        pass
+    if client.pending_data_size:
+        logger.warning("NATS (%s): the connection was closed before all messages were sent", name)
+        # Nobody takes them any more. The client would write them to its last connection, and fail if that is closed.
+        client._pending.clear()
+        client._pending_data_size = 0
+    with contextlib.suppress(TimeoutError, RuntimeError, OSError, nats.errors.Error):
+        await asyncio.wait_for(client.close(), CLOSE_S)
 
 
 def subject(message: Anomaly) -> str:
@@ -153,6 +169,24 @@ async def has_jetstream(client: Client) -> bool:
     except (nats.js.errors.Error, nats.errors.NoRespondersError):
         return False
     return True
+
+
+async def jetstream_health(client: Client, streams: Sequence[str] = (ANOMALIES, CANDLES, REJECTED)) -> str | None:
+    """A sentence if the server cannot write to one of `streams`, as after a full disk; None if it can, or is away.
+
+    It asks to delete a message that no stream has, which writes nothing: a stream whose files cannot be written
+    answers with the error of the write that failed, and does so until the server is started again.
+    """
+    request = json.dumps({"seq": 2**62, "no_erase": True}).encode()
+    for stream in streams:
+        try:
+            answer = await client.request(f"$JS.API.STREAM.MSG.DELETE.{stream}", request, timeout=1)
+            error = str(json.loads(answer.data)["error"]["description"])
+        except (*TRANSIENT, nats.errors.Error, KeyError, TypeError, ValueError):
+            continue
+        if failed := re.match(r"(?:write|open|sync|truncate|rename) .*: (.+)", error):
+            return f"NATS cannot store messages in {stream} ({failed[1]}): make room on its disk, then restart it."
+    return None
 
 
 async def ensure_streams(client: Client) -> None:
