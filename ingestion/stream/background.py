@@ -16,6 +16,8 @@ T = TypeVar("T")
 
 _FIRST_S: Final = 0.5
 _CAP_S: Final = 30.0
+# How long a cancelled task may take to let go of what it holds.
+_CANCELLED_S: Final = 1.5
 
 
 @contextlib.asynccontextmanager
@@ -45,10 +47,12 @@ async def keep_running(
     cap_s: float = _CAP_S,
     expected: tuple[type[Exception], ...] = (),
     fatal: tuple[type[Exception], ...] = (),
+    stop: asyncio.Event | None = None,
 ) -> None:
     """Await `run()` until it returns. When it fails, log the reason, count it, and call it again after a pause.
 
-    The pauses double from `first_s` to `cap_s` seconds, and start over after a run of more than `2 * cap_s` seconds.
+    The pauses double from `first_s` to `cap_s` seconds, and start over after a run of `2 * cap_s` seconds or more: with
+    the defaults, a minute. Once `stop` is set, what failed is not called again.
     The first of several failures in a row is logged with its traceback, unless it is one of `expected`. Raises what is
     one of `fatal`.
     """
@@ -63,7 +67,7 @@ async def keep_running(
         except (Exception, asyncio.CancelledError) as error:
             if _is_cancelled():
                 raise
-            if _now_s() - started_s > 2 * cap_s:
+            if _now_s() - started_s >= 2 * cap_s:
                 delays, in_a_row = backoff(first_s=first_s, cap_s=cap_s), 0
             delay = next(delays)
             reason = str(error) if isinstance(error, expected) else repr(error)
@@ -71,7 +75,12 @@ async def keep_running(
             in_a_row += 1
             BACKGROUND_RESTARTS.labels(name).inc()
             logger.error("%s failed (%s); starting it again in %.1f s", name, reason, delay, exc_info=traceback)
-        await asyncio.sleep(delay)
+        if stop is None:
+            await asyncio.sleep(delay)
+        else:
+            await unless_stopped(stop, asyncio.sleep(delay))
+            if stop.is_set():
+                return
 
 
 async def unless_stopped(
@@ -89,6 +98,23 @@ async def unless_stopped(
         stopping.cancel()
         await asyncio.gather(task, stopping, return_exceptions=True)
     return None if task.cancelled() else task.result()
+
+
+async def finish(name: str, task: asyncio.Task[None], within_s: float) -> None:
+    """Wait for a task that was asked to stop. After `within_s` seconds it is cancelled.
+
+    Every role may be cancelled anywhere, as it may be killed: it saves its position after the work, never before, so
+    the next start repeats what was not finished. Raises what the task failed with.
+    """
+    done, _ = await asyncio.wait({task}, timeout=within_s)
+    if not done:
+        logger.warning(
+            "%s did not finish in %.1f s and is cancelled; the next start continues from there", name, within_s
+        )
+        task.cancel()
+        done, _ = await asyncio.wait({task}, timeout=_CANCELLED_S)
+    if done and not task.cancelled():
+        task.result()
 
 
 def _is_cancelled() -> bool:

@@ -2,12 +2,13 @@
 
 import asyncio
 import logging
+from collections.abc import Iterator
 
 import pytest
 from prometheus_client import REGISTRY
 
 from ingestion.stream import background as module
-from ingestion.stream.background import background, keep_running, unless_stopped
+from ingestion.stream.background import background, finish, keep_running, unless_stopped
 
 
 def restarts(task: str) -> float:
@@ -66,6 +67,49 @@ async def test_after_a_healthy_run_the_pauses_are_short_again(
 
     await keep_running("healthy for a while", run, cap_s=30.0)
     assert delays == [0, 1, 0, 1]
+
+
+async def test_a_healthy_minute_is_enough(delays: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A role that ran for a minute, and with its shorter pauses nats-server after 20 s, starts over at the first."""
+    now = 0.0
+    monkeypatch.setattr(module, "_now_s", lambda: now)
+    for cap_s, healthy in ((module._CAP_S, 60.0), (10.0, 20.0)):
+        lengths = iter([0.0, 0.0, healthy - 1.0, healthy])
+        delays.clear()
+
+        async def run(lengths: Iterator[float] = lengths) -> None:
+            nonlocal now
+            if (length := next(lengths, None)) is None:
+                return
+            now += length
+            raise OSError
+
+        await keep_running("healthy for a minute", run, cap_s=cap_s)
+        assert delays == [0, 1, 2, 0]
+
+
+async def test_what_failed_is_not_started_again_when_it_should_stop(caplog: pytest.LogCaptureFixture) -> None:
+    stop = asyncio.Event()
+
+    async def run() -> None:
+        asyncio.get_running_loop().call_soon(stop.set)
+        raise OSError
+
+    await asyncio.wait_for(keep_running("in its longest pause", run, first_s=3_600.0, cap_s=3_600.0, stop=stop), 10)
+    assert len(caplog.records) == 1
+
+
+async def test_what_does_not_stop_in_time_is_cancelled(caplog: pytest.LogCaptureFixture) -> None:
+    task = asyncio.create_task(asyncio.sleep(3_600))
+    await finish("never", task, 0.0)
+    assert task.cancelled()
+    assert "never did not finish in 0.0 s and is cancelled" in caplog.text
+
+    async def fail() -> None:
+        raise LookupError("for good")
+
+    with pytest.raises(LookupError, match="for good"):
+        await finish("fails", asyncio.create_task(fail()), 10)
 
 
 async def test_what_is_expected_has_no_traceback_and_what_is_fatal_is_raised(
