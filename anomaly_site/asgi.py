@@ -4,7 +4,9 @@ uvicorn anomaly_site.asgi:application --ws anomaly_site.ws.broadcast:Protocol
 daphne anomaly_site.asgi:application
 """
 
+import asyncio
 import gc
+import logging
 import os
 from typing import Any
 
@@ -21,6 +23,11 @@ from anomaly_site.origins import is_listed, is_own_host  # noqa: E402
 from anomaly_site.ws.consumer import StreamConsumer  # noqa: E402
 from anomaly_site.ws.hub import running_hub, stop_hub  # noqa: E402
 from market.wire.filters import Channel  # noqa: E402
+
+logger = logging.getLogger(__name__)
+
+# How long the hub may take to close its clients and leave the channel layer, which may be away.
+_STOP_S = 2.0
 
 
 async def refuse(scope: Any, receive: Any, send: Any) -> None:
@@ -76,7 +83,10 @@ async def lifespan(receive: Any, send: Any) -> None:
             running_hub()
             await send({"type": "lifespan.startup.complete"})
         else:
-            await stop_hub()
+            try:
+                await asyncio.wait_for(stop_hub(), _STOP_S)
+            except Exception as error:
+                logger.warning("The hub did not stop in order (%s); its clients reconnect", str(error) or repr(error))
             await send({"type": "lifespan.shutdown.complete"})
             return
 

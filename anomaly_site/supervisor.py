@@ -3,6 +3,8 @@
 import asyncio
 import contextlib
 import logging
+import socket
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -15,11 +17,11 @@ from nats.aio.client import Client
 from anomaly_site.web import bind, reserve, serving, serving_in_processes
 from ingestion.analysis.role import run_analyze
 from ingestion.bridge import run_bridge
-from ingestion.daemon import stopped_by_signals
+from ingestion.daemon import END_S, FINISH_S, stopped_by_signals
 from ingestion.feed import restart_candles, run_ingest
 from ingestion.sectors import run_sectors
 from ingestion.sources import Source, SourceError
-from ingestion.stream.background import keep_running
+from ingestion.stream.background import finish, keep_running, unless_stopped
 from ingestion.stream.nats import NatsUnavailable, connection, server_url
 from ingestion.stream.nats_server import NatsServer, NatsServerError
 from ingestion.timeseries.writer import run_history
@@ -39,8 +41,8 @@ class Role(StrEnum):
 
 RoleRunner = Callable[[asyncio.Event], Awaitable[None]]
 
-# How long a role may take to finish its current work.
-_STOP_S: Final = 5
+# How long a role may take to finish, when those before it have used up `FINISH_S`.
+_LEAST_S: Final = 0.3
 
 # Errors that trying again does not mend; their text is for the user.
 FATAL: Final = (SourceError, NatsServerError, NatsUnavailable)
@@ -60,26 +62,51 @@ class Plan:
 
 async def run(plan: Plan) -> None:
     """Run the plan until SIGINT or SIGTERM. Raises one of `FATAL` or `PortUnavailable`."""
-    several = plan.web_processes > 1
-    listener = (reserve if several else bind)(plan.host, plan.port) if Role.WEB in plan.roles else None
+    listener = None
+    if Role.WEB in plan.roles:
+        listener = (reserve if plan.web_processes > 1 else bind)(plan.host, plan.port)
     async with contextlib.AsyncExitStack() as stack:
         if listener is not None:
             stack.callback(listener.close)
-        stop = stack.enter_context(stopped_by_signals())
-        # Entered first, stopped last: the source stops before the analysis, that before the bridge, NATS at the end.
-        url = await stack.enter_async_context(_nats(plan))
-        if listener is not None:
-            web = serving_in_processes(listener, plan.web_processes) if several else serving(listener, stop.set)
-            await stack.enter_async_context(web)
-            _announce_web(plan, listener.getsockname()[1])
-        if {Role.INGEST, Role.ANALYZE, Role.BRIDGE, Role.HISTORY} & set(plan.roles):
-            client = await stack.enter_async_context(connection(url, name="anomaly_site"))
-            for name, role in await _data_path(plan, client):
-                await stack.enter_async_context(_running(name, role, stop))
-        if Role.SECTORS in plan.roles:
-            await stack.enter_async_context(_running(Role.SECTORS, run_sectors, stop))
+        stop = stack.enter_context(stopped_by_signals(within_s=END_S))
+        await unless_stopped(stop, _start(plan, stack, listener, stop))
         await stop.wait()
         plan.announce("Stopping …")
+
+
+async def _start(
+    plan: Plan, stack: contextlib.AsyncExitStack, listener: socket.socket | None, stop: asyncio.Event
+) -> None:
+    """Start all parts. Those entered first are stopped last: the source stops before the analysis, that before the
+    bridge, NATS at the end."""
+    budget = _Budget(FINISH_S)
+    url = await stack.enter_async_context(_nats(plan))
+    if listener is not None:
+        several = plan.web_processes > 1
+        web = serving_in_processes(listener, plan.web_processes) if several else serving(listener, stop.set)
+        await stack.enter_async_context(web)
+        _announce_web(plan, listener.getsockname()[1])
+    if {Role.INGEST, Role.ANALYZE, Role.BRIDGE, Role.HISTORY} & set(plan.roles):
+        client = await stack.enter_async_context(connection(url, name="anomaly_site"))
+        for name, role in await _data_path(plan, client):
+            await stack.enter_async_context(_running(name, role, stop, budget))
+    if Role.SECTORS in plan.roles:
+        await stack.enter_async_context(_running(Role.SECTORS, run_sectors, stop, budget))
+
+
+class _Budget:
+    """The seconds that all roles together may take to finish, from when the first is asked to."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._until_s: float | None = None
+
+    def left_s(self) -> float:
+        """At least `_LEAST_S`."""
+        now_s = time.monotonic()
+        if self._until_s is None:
+            self._until_s = now_s + self._seconds
+        return max(_LEAST_S, self._until_s - now_s)
 
 
 @contextlib.asynccontextmanager
@@ -93,7 +120,7 @@ async def _nats(plan: Plan) -> AsyncIterator[str]:
     else:
         if settings.NATS_URL:
             logger.warning("NATS_URL=%s does not answer; starting a local nats-server instead", settings.NATS_URL)
-        async with NatsServer.running(settings.DATA_DIR) as server:
+        async with NatsServer.running(settings.DATA_DIR, sync=settings.NATS_SYNC) as server:
             plan.announce(f"NATS with JetStream: {server.url}")
             yield server.url
 
@@ -135,13 +162,13 @@ async def _data_path(plan: Plan, client: Client) -> list[tuple[Role, RoleRunner]
 
 
 @contextlib.asynccontextmanager
-async def _running(role: Role, run_role: RoleRunner, stop_all: asyncio.Event) -> AsyncIterator[None]:
+async def _running(role: Role, run_role: RoleRunner, stop_all: asyncio.Event, budget: _Budget) -> AsyncIterator[None]:
     """Run a role for the length of a block. It is restarted when it fails; one of `FATAL` stops the whole system."""
     stop = asyncio.Event()
 
     async def run_until_stopped() -> None:
         try:
-            await keep_running(role, partial(run_role, stop), fatal=FATAL)
+            await keep_running(role, partial(run_role, stop), stop=stop, fatal=FATAL)
         except FATAL:
             stop_all.set()
             raise
@@ -151,9 +178,4 @@ async def _running(role: Role, run_role: RoleRunner, stop_all: asyncio.Event) ->
         yield
     finally:
         stop.set()
-        done, _ = await asyncio.wait({task}, timeout=_STOP_S)
-        if not done:
-            logger.warning("%s did not stop in %d s; cancelled", role, _STOP_S)
-            task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await task
+        await finish(role, task, budget.left_s())

@@ -19,13 +19,17 @@ from typing import Final
 import uvicorn
 from django.conf import settings
 
-from ingestion.daemon import run_in_loop
+from ingestion.daemon import end_within, run_in_loop
 from ingestion.stream.background import background
 
 logger = logging.getLogger(__name__)
 
-# How long a web process may take to close its connections; uvicorn and the hub give up before that.
-_STOP_S: Final = 10.0
+# How long requests under way may take to end, in whole seconds.
+_REQUESTS_S: Final = 2
+# How long threads may take then; one that waits for a database that hangs is given up.
+_THREADS_S: Final = 0.5
+# How long a web process may take to end, with its hub; requests and threads are given up before that.
+_STOP_S: Final = 5.0
 # Whether the kernel deals connections out evenly among sockets on one port; elsewhere SO_REUSEPORT does not spread.
 _DEALS: Final = platform.system() == "Linux"
 
@@ -85,7 +89,7 @@ def _config() -> uvicorn.Config:
         access_log=False,
         ws_ping_interval=20,
         ws_ping_timeout=20,
-        timeout_graceful_shutdown=5,
+        timeout_graceful_shutdown=_REQUESTS_S,
     )
 
 
@@ -206,5 +210,10 @@ async def _serve_for_parent(listener: socket.socket, parent: socket.socket) -> N
             await writer.wait_closed()
 
 
+async def _main() -> None:
+    await _serve_for_parent(socket.socket(fileno=int(sys.argv[1])), socket.socket(fileno=0))
+    end_within(_THREADS_S)
+
+
 if __name__ == "__main__":
-    run_in_loop(_serve_for_parent(socket.socket(fileno=int(sys.argv[1])), socket.socket(fileno=0)))
+    run_in_loop(_main())

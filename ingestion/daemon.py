@@ -2,7 +2,11 @@
 
 import asyncio
 import contextlib
+import logging
+import os
 import signal
+import sys
+import threading
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from typing import Final
 
@@ -12,7 +16,14 @@ from django.core.management.base import CommandParser
 from nats.aio.client import Client
 
 import ingestion.stream.metrics  # noqa: F401 - the counters exist, at zero, before the role counts
+from ingestion.stream.background import finish, unless_stopped
 from ingestion.stream.nats import NatsUnavailable, connection
+
+logger = logging.getLogger(__name__)
+
+# After SIGTERM: how long roles may take to finish what they have in hand, and when the process is over at the latest.
+FINISH_S: Final = 2.5
+END_S: Final = 4.5
 
 
 class MetricsUnavailable(Exception):
@@ -30,17 +41,48 @@ def run_in_loop(main: Coroutine[None, None, None]) -> None:
 
 
 @contextlib.contextmanager
-def stopped_by_signals() -> Iterator[asyncio.Event]:
-    """An event that SIGINT and SIGTERM set."""
+def stopped_by_signals(*, within_s: float | None = None) -> Iterator[asyncio.Event]:
+    """An event that SIGINT and SIGTERM set. A second signal ends the process at once.
+
+    With `within_s` the process is over so many seconds after the first signal, whatever hangs.
+    """
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
+
+    def asked_to_stop(number: signal.Signals) -> None:
+        if stop.is_set():
+            signal.signal(number, signal.SIG_DFL)
+            signal.raise_signal(number)
+        stop.set()
+        if within_s is not None:
+            end_within(within_s)
+
     for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, stop.set)
+        loop.add_signal_handler(number, asked_to_stop, number)
     try:
         yield stop
     finally:
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.remove_signal_handler(number)
+
+
+def end_within(seconds: float) -> None:
+    """End this process in so many seconds, with exit code 0, if it has not ended by then.
+
+    A thread cannot be cancelled: one that waits for a database or a disk that hangs would hold up the end. What it does
+    is either committed or not, as after a `kill -9`.
+    """
+
+    def end() -> None:
+        logger.warning("A call to the database or the disk has not returned in %g s; ending without it", seconds)
+        for stream in (sys.stdout, sys.stderr):
+            with contextlib.suppress(OSError, ValueError):
+                stream.flush()
+        os._exit(0)
+
+    timer = threading.Timer(seconds, end)
+    timer.daemon = True
+    timer.start()
 
 
 def add_role_options(parser: CommandParser) -> None:
@@ -56,9 +98,19 @@ async def run_role(
     name: str, role: Callable[[Client, asyncio.Event], Awaitable[None]], metrics_port: int | None = None
 ) -> None:
     """Run one role in this process until SIGINT or SIGTERM. Raises one of `FATAL`."""
-    with stopped_by_signals() as stop, _metrics(metrics_port):
-        async with connection(name=name) as client:
-            await role(client, stop)
+
+    with stopped_by_signals(within_s=END_S) as stop, _metrics(metrics_port):
+        async with contextlib.AsyncExitStack() as stack:
+            client = await unless_stopped(stop, stack.enter_async_context(connection(name=name)))
+            if client is None:
+                return
+            running = asyncio.create_task(_run(role, client, stop), name=name)
+            await unless_stopped(stop, asyncio.wait({running}))
+            await finish(name, running, FINISH_S)
+
+
+async def _run(role: Callable[[Client, asyncio.Event], Awaitable[None]], client: Client, stop: asyncio.Event) -> None:
+    await role(client, stop)
 
 
 @contextlib.contextmanager

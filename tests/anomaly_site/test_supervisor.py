@@ -10,7 +10,7 @@ import uvicorn
 from prometheus_client import REGISTRY
 
 from anomaly_site import web
-from anomaly_site.supervisor import Role, _running
+from anomaly_site.supervisor import Role, _Budget, _running
 from ingestion.sources import SourceError
 from ingestion.stream import background
 
@@ -32,7 +32,7 @@ async def test_a_role_that_fails_is_started_again_and_counted() -> None:
         came_back.set()
         await stop.wait()
 
-    async with _running(Role.BRIDGE, role, stop_all):
+    async with _running(Role.BRIDGE, role, stop_all, _Budget(5.0)):
         await asyncio.wait_for(came_back.wait(), 10)
     assert REGISTRY.get_sample_value("anomalies_background_restarts_total", labels) == before + 1
     assert not stop_all.is_set()
@@ -45,7 +45,7 @@ async def test_a_role_that_cannot_go_on_stops_the_system() -> None:
         raise SourceError("there is nothing to play")
 
     with pytest.raises(SourceError):
-        async with _running(Role.INGEST, role, stop_all):
+        async with _running(Role.INGEST, role, stop_all, _Budget(5.0)):
             await asyncio.wait_for(stop_all.wait(), 10)
 
 

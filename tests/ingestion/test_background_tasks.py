@@ -163,6 +163,7 @@ async def test_the_retention_of_candles(client: Client, monkeypatch: pytest.Monk
 PACKAGES = ("anomaly_site", "alerts", "market", "ingestion", "frontend")
 OWNERS = {
     "ingestion/stream/background.py": "the owner of background tasks",
+    "ingestion/daemon.py": "the task of the role, which `finish` awaits with a time limit",
     "ingestion/analysis/saver.py": "a snapshot's last step on disk; awaited before the next one and at the end",
     "ingestion/sources/link.py": "ccxt's watchers end the link with their reason; history's workers are awaited",
     "ingestion/sources/live.py": "the link's task ends `batches` with its error; replaced links log how they closed",
