@@ -1,6 +1,8 @@
 """The position of the analysis in the candle stream, in a NATS bucket. Other readers keep theirs in the database."""
 
 import contextlib
+import logging
+import re
 from typing import Final
 
 import nats.js.errors
@@ -8,12 +10,21 @@ from nats.aio.client import Client
 
 from ingestion.stream.nats import TRANSIENT
 
+logger = logging.getLogger(__name__)
+
 _BUCKET: Final = "POSITIONS"
 _KEY: Final = "analyze"
+_POSITION: Final = re.compile(rb"(\d{1,18}):(\d{1,18})")
+
+# What was logged last, because `/status` reads the position every second.
+_logged: set[bytes] = set()
 
 
 async def load_position(client: Client, jetstream: bool) -> tuple[int, int]:
-    """The position of the last analysis in the candle stream: (epoch, offset); zeros when there was none."""
+    """The position of the last analysis in the candle stream: (epoch, offset); zeros when there was none.
+
+    Anyone who may publish on NATS may write to the bucket: an entry that is not a position counts as none.
+    """
     if not jetstream:
         return 0, 0
     try:
@@ -21,8 +32,23 @@ async def load_position(client: Client, jetstream: bool) -> tuple[int, int]:
         entry = await bucket.get(_KEY)
     except nats.js.errors.KeyNotFoundError:
         return 0, 0
-    epoch, _, offset = (entry.value or b"0:0").decode().partition(":")
-    return int(epoch), int(offset)
+    value = entry.value or b"0:0"
+    if found := _POSITION.fullmatch(value):
+        return int(found[1]), int(found[2])
+    _log_once(value)
+    return 0, 0
+
+
+def _log_once(value: bytes) -> None:
+    if value[:100] not in _logged:
+        _logged.clear()
+        _logged.add(value[:100])
+        logger.warning(
+            "%r in the bucket %s is not a position (expected epoch:offset); the analysis continues as if there were "
+            "none, and replaces it",
+            value[:100],
+            _BUCKET,
+        )
 
 
 async def save_position(client: Client, jetstream: bool, epoch: int, offset: int) -> None:
