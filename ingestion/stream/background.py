@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from typing import Any, Final, TypeVar
 
 from ingestion.stream.backoff import backoff
+from ingestion.stream.health import health
 from ingestion.stream.metrics import BACKGROUND_RESTARTS
 
 logger = logging.getLogger(__name__)
@@ -57,30 +58,33 @@ async def keep_running(
     one of `fatal`.
     """
     delays, in_a_row = backoff(first_s=first_s, cap_s=cap_s), 0
-    while True:
-        started_s = _now_s()
-        try:
-            await run()
-            return
-        except fatal:
-            raise
-        except (Exception, asyncio.CancelledError) as error:
-            if _is_cancelled():
-                raise
-            if _now_s() - started_s >= 2 * cap_s:
-                delays, in_a_row = backoff(first_s=first_s, cap_s=cap_s), 0
-            delay = next(delays)
-            reason = str(error) if isinstance(error, expected) else repr(error)
-            traceback = None if in_a_row or isinstance(error, expected) else error
-            in_a_row += 1
-            BACKGROUND_RESTARTS.labels(name).inc()
-            logger.error("%s failed (%s); starting it again in %.1f s", name, reason, delay, exc_info=traceback)
-        if stop is None:
-            await asyncio.sleep(delay)
-        else:
-            await unless_stopped(stop, asyncio.sleep(delay))
-            if stop.is_set():
+    with health(name) as state:
+        while True:
+            started_s = _now_s()
+            try:
+                state.started()
+                await run()
                 return
+            except fatal:
+                raise
+            except (Exception, asyncio.CancelledError) as error:
+                if _is_cancelled():
+                    raise
+                if _now_s() - started_s >= 2 * cap_s:
+                    delays, in_a_row = backoff(first_s=first_s, cap_s=cap_s), 0
+                delay = next(delays)
+                reason = str(error) if isinstance(error, expected) else repr(error)
+                traceback = None if in_a_row or isinstance(error, expected) else error
+                in_a_row += 1
+                state.crashed(error)
+                BACKGROUND_RESTARTS.labels(name).inc()
+                logger.error("%s failed (%s); starting it again in %.1f s", name, reason, delay, exc_info=traceback)
+            if stop is None:
+                await asyncio.sleep(delay)
+            else:
+                await unless_stopped(stop, asyncio.sleep(delay))
+                if stop.is_set():
+                    return
 
 
 async def unless_stopped(
