@@ -1,10 +1,11 @@
 """Consumer lag: the last offset of each stream minus the position that each reader has stored."""
 
+import contextlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
 import nats.js.errors
-from channels.db import database_sync_to_async
 from nats.aio.client import Client
 
 from ingestion.models import HistoryPosition
@@ -14,6 +15,10 @@ from ingestion.timeseries.stores import candle_store
 from market.selectors import stream_head
 
 STREAMS: Final = (CANDLES, ANOMALIES, REJECTED)
+_READS: Final = {"analyze": CANDLES, "bridge": ANOMALIES, "history": CANDLES}
+
+# (epoch, offset), None for a reader that has stored no position yet.
+Place = tuple[int, int] | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,43 +40,46 @@ class Lag:
 
 
 @dataclass(frozen=True, slots=True)
-class Progress:
-    """Streams by name, lags by role. Both are empty on a server without JetStream.
-
-    A reader without a stored position is at offset 0.
-    """
+class Streams:
+    """What NATS knows: its streams by name, and the places of readers that are kept there."""
 
     jetstream: bool
     streams: dict[str, StreamState]
-    lags: dict[str, Lag]
+    places: dict[str, Place]
 
 
-async def progress(client: Client) -> Progress:
-    """Read streams and positions. Raises the errors of `ingestion.stream.nats.TRANSIENT` or a `DatabaseError`."""
+async def streams(client: Client) -> Streams:
+    """Read from NATS. Raises the errors of `ingestion.stream.nats.TRANSIENT` and of JetStream."""
     if not await has_jetstream(client):
-        return Progress(False, {}, {})
-    streams = {}
+        return Streams(False, {}, {})
+    found = {}
     for name in STREAMS:
         try:
             info = await client.jetstream().stream_info(name)
         except nats.js.errors.NotFoundError:
             continue
         state = info.state
-        streams[name] = StreamState(created_ms(info.created), state.last_seq, state.messages, state.bytes)
-    places = {
-        ("analyze", CANDLES): await load_position(client, jetstream=True),
-        ("bridge", ANOMALIES): await database_sync_to_async(stream_head)(),
-        ("history", CANDLES): await database_sync_to_async(_history_place)(),
-    }
-    lags = {
-        role: _lag(streams[stream], place or (0, 0)) for (role, stream), place in places.items() if stream in streams
-    }
-    return Progress(True, streams, lags)
+        found[name] = StreamState(created_ms(info.created), state.last_seq, state.messages, state.bytes)
+    places: dict[str, Place] = {}
+    with contextlib.suppress(nats.js.errors.Error):  # a bucket that cannot be created: no storage is left
+        places["analyze"] = await load_position(client, jetstream=True)
+    return Streams(True, found, places)
 
 
-def _history_place() -> tuple[int, int] | None:
+def stored_places() -> dict[str, Place]:
+    """The places of the readers that keep theirs in the database. Raises a `DatabaseError`."""
     name = f"candles:{candle_store().name}"
-    return HistoryPosition.objects.filter(name=name).values_list("epoch", "offset").first()
+    history = HistoryPosition.objects.filter(name=name).values_list("epoch", "offset").first()
+    return {"bridge": stream_head(), "history": history}
+
+
+def lags(streams: Mapping[str, StreamState], places: Mapping[str, Place]) -> dict[str, Lag]:
+    """Lags by role. A reader without a stored position is at offset 0; one whose place is unknown is left out."""
+    return {
+        role: _lag(streams[stream], places[role] or (0, 0))
+        for role, stream in _READS.items()
+        if stream in streams and role in places
+    }
 
 
 def _lag(stream: StreamState, place: tuple[int, int]) -> Lag:

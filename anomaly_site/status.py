@@ -1,7 +1,7 @@
 """The state of the whole system: `GET /status` as JSON, `/admin/status/` as a page.
 
 A request reads the hub of this process, NATS (which all roles share, so roles in other processes are included) and the
-database. A part that does not answer is left out, and `problems` names it.
+database, each with a deadline of its own. A part that does not answer is left out, and `problems` names it.
 """
 
 import asyncio
@@ -20,22 +20,25 @@ import msgspec
 import nats.errors
 import nats.js.errors
 from asgiref.sync import async_to_sync
-from channels.db import database_sync_to_async
 from channels.layers import get_channel_layer
+from django.conf import settings
 from django.contrib import admin
-from django.db import Error as DatabaseError
 from django.db import connection
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.template.response import TemplateResponse
 
-from anomaly_site import __version__
-from anomaly_site.lag import progress
+from anomaly_site import __version__, broker, database, roles
+from anomaly_site.broker import Seen
+from anomaly_site.database import Stored
+from anomaly_site.lag import lags
+from anomaly_site.probes import TimedOut
+from anomaly_site.trends import Trends
 from anomaly_site.ws.hub import Hub, current_hub
-from ingestion.stream.nats import TRANSIENT, NatsUnavailable, connect
+from ingestion.stream.health import text_of, this_process
+from ingestion.stream.nats import TRANSIENT, NatsUnavailable
 from market.clock import now_ms
-from market.selectors import sector_map, sector_map_state
 from market.wire.decoding import decode_feed, decode_stress
-from market.wire.messages import FeedState, InvalidMessage
+from market.wire.messages import FeedState, InvalidMessage, interval_ms
 
 logger = logging.getLogger(__name__)
 
@@ -43,8 +46,8 @@ Status = dict[str, Any]
 
 # Answers are cached for this long, however many clients ask.
 FRESH_S: Final = 1.0
-NATS_TIMEOUT_S: Final = 2.0
 NO_ANSWER: Final = "no answer; the server log has the cause."
+LAYER_S: Final = 1.0
 RATES_OVER_S: Final = 60.0
 # A reader with a greater lag (messages) needs more than a second to catch up; `problems` then names it.
 BEHIND: Final = {"analyze": 100, "bridge": 5_000, "history": 1_000}
@@ -68,7 +71,8 @@ async def status() -> Status:
     global _latest
     async with _locks.setdefault(asyncio.get_running_loop(), asyncio.Lock()):
         if _latest is None or time.monotonic() - _latest[0] > FRESH_S:
-            _latest = time.monotonic(), await _look()
+            found = await _look()
+            _latest = time.monotonic(), found
         return _latest[1]
 
 
@@ -76,19 +80,27 @@ async def _look() -> Status:
     now = now_ms()
     hub = current_hub()
     feeds = _feeds(hub)
-    broker, stored = await asyncio.gather(_broker(), _stored(now))
+    (of_nats, seen), (of_database, stored), layer = await asyncio.gather(_broker(), _stored(), _layer())
+    lag = lags(seen.streams, stored.places | seen.places)
+    processes = [this_process()] if seen.processes is None else seen.processes
     found: Status = {
         "timestamp": now,
         "problems": [],
         "source": "+".join(sorted({feed["source"] for feed in feeds})) or None,
         "feeds": feeds,
         "stress": _stress(hub),
-        **broker,
+        "roles": roles.states(processes, lag, trends, time.monotonic(), complete=seen.processes is not None),
+        "streams": {name: asdict(stream) for name, stream in seen.streams.items()},
+        "lag": {role: asdict(lag) for role, lag in lag.items()},
+        "nats": of_nats,
         "web": _web(hub),
-        **stored,
+        "channel_layer": layer,
+        "sectors": stored.sectors,
+        "database": of_database,
+        "stream_faults": stored.faults,
     }
     found["rates"] = _rates.update(_counts(found), time.monotonic())
-    found["versions"] |= {
+    found["versions"] = seen.versions | {
         "anomaly_site": __version__,
         "python": platform.python_version(),
         "django": django.get_version(),
@@ -107,22 +119,43 @@ def problems(found: Mapping[str, Any]) -> list[str]:
         )
     if found["database"].get("error"):
         sentences.append(f"Database: {found['database']['error']}")
-    if not found["feeds"]:
-        sentences.append("No feed has reported to this process: check that the ingest and bridge roles run.")
-    for feed in found["feeds"]:
-        if feed["state"] == FeedState.STALE:
-            sentences.append(f"Feed {feed['venue']} is stale: no candle for {feed['age_ms'] / 1000:.0f} s.")
-        if feed.get("reason"):
-            sentences.append(f"Prices come from the {feed['source']} market, because {feed['reason']}.")
+    if found.get("channel_layer", {}).get("error"):
+        sentences.append(f"Channel layer: {found['channel_layer']['error']}")
+    sentences += [role["problem"] for role in found.get("roles", ()) if role["problem"]]
+    sentences += [event for role in found.get("roles", ()) for event in role["events"]]
+    sentences += found.get("stream_faults", ())
+    sentences += _feed_problems(found)
     for role, lag in found["lag"].items():
         if lag["behind"] > BEHIND.get(role, 0):
             sentences.append(f"The {role} role is {lag['behind']} messages behind its stream.")
+    sentences += (found["web"] or {}).get("problems", ())
     sectors = found["sectors"]
     if sectors and sectors["expired"]:
         days = sectors["age_ms"] / 86_400_000
         sentences.append(
             f"The sector map is {days:.1f} days old, older than SECTOR_MAX_AGE: run `manage.py refresh_sectors`."
         )
+    return list(dict.fromkeys(sentences))
+
+
+def _feed_problems(found: Mapping[str, Any]) -> list[str]:
+    # Reports of feeds come through the bridge. If it does not work, that is the cause, and named already.
+    bridge_works = all(role["problem"] is None for role in found.get("roles", ()) if role["role"] == "bridge")
+    if not found["feeds"]:
+        nothing = "No feed has reported to this process: check that the ingest and bridge roles run."
+        return [nothing] if bridge_works else []
+    sentences = []
+    for feed in found["feeds"]:
+        if feed["state"] == FeedState.STALE:
+            sentences.append(f"Feed {feed['venue']} is stale: no candle for {feed['age_ms'] / 1000:.0f} s.")
+        elif feed.get("silent") and bridge_works:
+            silent_s = feed["silent_ms"] / 1000
+            sentences.append(
+                f"Feed {feed['venue']} has not reported for {silent_s:.0f} s: check that the ingest and bridge roles "
+                "run."
+            )
+        if feed.get("reason"):
+            sentences.append(f"Prices come from the {feed['source']} market, because {feed['reason']}.")
     return sentences
 
 
@@ -133,7 +166,9 @@ def _feeds(hub: Hub | None) -> list[dict[str, Any]]:
         with contextlib.suppress(InvalidMessage):
             feed = msgspec.to_builtins(decode_feed(frame.data))
             silent_ms = max(0, round((time.time() - frame.received_at) * 1000))
-            found.append(feed | {"venue": venue, "age_ms": feed["age_ms"] + silent_ms, "silent_ms": silent_ms})
+            limit_ms = max(settings.FEED_STALE_AFTER_S * 1000, 3 * interval_ms(feed["interval"]))
+            feed |= {"venue": venue, "age_ms": feed["age_ms"] + silent_ms, "silent_ms": silent_ms}
+            found.append(feed | {"silent": silent_ms > limit_ms and feed["state"] != FeedState.ENDED})
     return found
 
 
@@ -147,37 +182,41 @@ def _stress(hub: Hub | None) -> list[dict[str, Any]]:
     return found
 
 
-async def _broker() -> Status:
+async def _broker() -> tuple[Status, Seen]:
     try:
-        async with asyncio.timeout(NATS_TIMEOUT_S):
-            client = await connect(name="status", timeout_s=NATS_TIMEOUT_S)
-            try:
-                seen = await progress(client)
-                version = client.connected_server_version
-                server = f"{version.major}.{version.minor}.{version.patch}"
-            finally:
-                await client.close()
-    except (NatsUnavailable, TimeoutError, DatabaseError, *TRANSIENT, nats.errors.Error, nats.js.errors.Error) as error:
+        seen = await broker.PROBE.ask()
+    except TimedOut as error:
+        return {"error": f"{error}."}, Seen()
+    except (NatsUnavailable, TimeoutError, *TRANSIENT, nats.errors.Error, nats.js.errors.Error) as error:
         # The status is public, and the error may contain hosts and users: it goes to the log only.
-        logger.warning("Status: NATS does not answer, so its figures are left out: %s", error or type(error).__name__)
-        return {"nats": {"error": NO_ANSWER}, "streams": {}, "lag": {}, "versions": {}}
-    return {
-        "nats": {"jetstream": seen.jetstream},
-        "streams": {name: asdict(stream) for name, stream in seen.streams.items()},
-        "lag": {role: asdict(lag) for role, lag in seen.lags.items()},
-        "versions": {"nats_server": server},
-    }
+        logger.warning("Status: NATS does not answer, so its figures are left out: %s", text_of(error))
+        return {"error": NO_ANSWER}, Seen()
+    return {"jetstream": seen.jetstream} | ({"error": seen.error} if seen.error else {}), seen
 
 
-async def _stored(now: int) -> Status:
-    def read() -> dict[str, Any]:
-        return sector_map_state(sector_map(), now)
-
+async def _stored() -> tuple[Status, Stored]:
+    kind = {"kind": connection.vendor}
     try:
-        return {"sectors": await database_sync_to_async(read)(), "database": {"kind": connection.vendor}}
-    except DatabaseError as error:
-        logger.warning("Status: the database does not answer, so its figures are left out: %s", error)
-        return {"sectors": None, "database": {"kind": connection.vendor, "error": NO_ANSWER}}
+        stored = await database.PROBE.ask()
+    except TimedOut as error:
+        return kind | {"error": f"{error}."}, Stored(f"{error}.")
+    return kind | ({} if stored.state == database.OK else {"error": stored.state}), stored
+
+
+async def _layer() -> Status:
+    layer = get_channel_layer()
+    kind = {"kind": type(layer).__name__}
+    if layer is None:
+        return kind | {"error": "none is configured: set CHANNEL_LAYERS in the settings."}
+    try:
+        async with asyncio.timeout(LAYER_S):
+            await layer.group_send("status", {"type": "status"})  # this group has no members
+    except TimeoutError:
+        return kind | {"error": f"no answer within {LAYER_S:g} s (CHANNEL_REDIS_URL)."}
+    except Exception as error:  # of any kind, and with hosts in it
+        logger.warning("Status: the channel layer does not answer: %s", text_of(error))
+        return kind | {"error": f"{NO_ANSWER.removesuffix('.')} (CHANNEL_REDIS_URL)."}
+    return kind
 
 
 def _web(hub: Hub | None) -> dict[str, Any] | None:
@@ -192,7 +231,23 @@ def _web(hub: Hub | None) -> dict[str, Any] | None:
         "backlog_bytes": sum(client.backlog_bytes for client in clients),
         "queued": sum(queue.qsize() for queue in tuple(queues.values())),
         "counters": dict(hub.counters),
+        "problems": _hub_problems(hub),
     }
+
+
+def _hub_problems(hub: Hub) -> list[str]:
+    now = time.monotonic()
+    sentences = []
+    if not hub.ready.is_set():
+        sentences.append("The hub of this process has not started: it cannot read the channel layer or the database.")
+    elif trends.rising("listener_errors", hub.counters["listener_errors"], now):
+        sentences.append("The hub of this process cannot read the channel layer or the database; clients wait.")
+    if trends.rising("foreign_batches", hub.counters["foreign_batches"], now):
+        sentences.append(
+            "Another installation sends on the same Redis or Valkey; its batches are refused. Give each installation "
+            "a server or a CHANNEL_PREFIX of its own."
+        )
+    return sentences
 
 
 def _counts(found: Status) -> dict[str, int]:
@@ -227,3 +282,4 @@ class Rates:
 
 
 _rates: Final = Rates()
+trends: Final = Trends()

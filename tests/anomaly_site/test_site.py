@@ -77,7 +77,7 @@ async def test_ready_when_everything_answers(monkeypatch: pytest.MonkeyPatch) ->
     assert (checks["database"], checks["channel_layer"]) == ("ok", "ok")
     assert checks["feed"] != "ok"
     monkeypatch.delitem(health.CHECKS, "feed")
-    assert await ready() == (200, {"database": "ok", "channel_layer": "ok"})
+    assert await ready() == (200, {"database": "ok", "channel_layer": "ok", "roles": "ok"})
 
 
 @pytest.mark.django_db(transaction=True)

@@ -14,8 +14,9 @@ from prometheus_client.parser import text_string_to_metric_families
 from pytest_django import Settings
 
 from anomaly_site import __version__, metrics, status
-from anomaly_site.lag import progress
+from anomaly_site.lag import Streams, lags, stored_places, streams
 from anomaly_site.status import Rates, problems
+from anomaly_site.trends import Trends
 from ingestion.stream.nats import ANOMALIES, CANDLES, REJECTED, Publisher, connection, stream_created
 from ingestion.stream.nats_server import NatsServer
 from market.coingecko import Coin
@@ -29,6 +30,7 @@ DAY_MS = 86_400_000
 @pytest.fixture(autouse=True)
 def _nothing_known(monkeypatch: pytest.MonkeyPatch, settings: Settings) -> None:
     monkeypatch.setattr(status, "_latest", None)
+    monkeypatch.setattr(status, "trends", Trends())
     settings.NATS_URL = "nats://127.0.0.1:9"
 
 
@@ -117,9 +119,9 @@ async def test_lag_is_what_the_stream_has_and_a_reader_has_not(tmp_path: Path, s
         settings.NATS_URL = server.url
         publisher = await Publisher.open(client)
         await publisher.publish(*(an_alert(f"a{number}") for number in range(5)))
-        before = await progress(client)
+        before = await streams(client)
         assert set(before.streams) == {CANDLES, ANOMALIES, REJECTED}
-        assert (before.lags["bridge"].offset, before.lags["bridge"].behind) == (0, 5)
+        assert await _bridge_lag(before) == (0, 5)
         stream = await client.jetstream().stream_info(ANOMALIES)
         await in_database(advance, stream_created(stream), 0, 3)
         found = await asked()
@@ -131,14 +133,19 @@ async def test_lag_is_what_the_stream_has_and_a_reader_has_not(tmp_path: Path, s
 
 async def _check_another_incarnation(client: NatsClient) -> None:
     await in_database(lambda: StreamHead.objects.update(epoch=1))
-    assert (await progress(client)).lags["bridge"].behind == 5
+    assert await _bridge_lag(await streams(client)) == (0, 5)
+
+
+async def _bridge_lag(found: Streams) -> tuple[int, int]:
+    lag = lags(found.streams, found.places | await database_sync_to_async(stored_places)())["bridge"]
+    return lag.offset, lag.behind
 
 
 async def in_database(call: Callable[..., object], *arguments: object) -> None:
     await database_sync_to_async(call)(*arguments)
 
 
-@pytest.mark.django_db
+@pytest.mark.django_db(transaction=True)
 def test_the_page_is_for_staff_and_shows_the_same(admin_client: Client, client: Client) -> None:
     store_sector_map("coingecko", [Coin("X", "x", "X", 1, 0, ("AI",))], T0)
     assert client.get("/admin/status/").status_code == 302

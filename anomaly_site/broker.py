@@ -1,0 +1,70 @@
+"""What `/status` and `/readyz` ask NATS: the streams, and how the roles of all processes do."""
+
+import asyncio
+import contextlib
+import logging
+from dataclasses import dataclass, field
+from typing import Final
+
+import nats.errors
+import nats.js.errors
+from nats.aio.client import Client
+
+from anomaly_site.lag import Place, Streams, StreamState, streams
+from anomaly_site.probes import DEADLINE_S, Probe
+from ingestion.stream.health import ProcessReport, ask, text_of
+from ingestion.stream.nats import TRANSIENT, connect
+
+logger = logging.getLogger(__name__)
+
+# A process answers at once, unless its loop is busy: a batch of candles takes some ten milliseconds.
+_ANSWERS_S: Final = 0.3
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What one look found; without arguments, what is known when NATS does not answer."""
+
+    jetstream: bool | None = None
+    streams: dict[str, StreamState] = field(default_factory=dict)
+    places: dict[str, Place] = field(default_factory=dict)
+    processes: list[ProcessReport] | None = None
+    versions: dict[str, str] = field(default_factory=dict)
+    error: str = ""
+
+
+def look() -> Seen:
+    """Blocks. Raises `NatsUnavailable`, and the errors of `ingestion.stream.nats.TRANSIENT`."""
+    return asyncio.run(_look())
+
+
+async def _look() -> Seen:
+    async with asyncio.timeout(DEADLINE_S - 0.1):
+        client = await connect(name="status", timeout_s=1.0)
+    try:
+        found, processes = await asyncio.gather(_streams(client), ask(client, _ANSWERS_S))
+        version = client.connected_server_version
+        return Seen(
+            found.jetstream if found else None,
+            found.streams if found else {},
+            found.places if found else {},
+            processes,
+            {"nats_server": f"{version.major}.{version.minor}.{version.patch}"},
+            "" if found else "JetStream does not answer; the server log has the cause.",
+        )
+    finally:
+        with contextlib.suppress(TimeoutError, OSError, nats.errors.Error):
+            async with asyncio.timeout(1):
+                await client.close()
+
+
+async def _streams(client: Client) -> Streams | None:
+    try:
+        async with asyncio.timeout(DEADLINE_S - 0.3):
+            return await streams(client)
+    except (TimeoutError, *TRANSIENT, nats.js.errors.Error) as error:
+        logger.warning("Status: JetStream does not answer, so its figures are left out: %s", text_of(error))
+        return None
+
+
+PROBE: Final = Probe("nats", look)

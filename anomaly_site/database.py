@@ -1,0 +1,101 @@
+"""What `/status` and `/readyz` read from the database, and whether storing can work there."""
+
+import functools
+import logging
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from django.apps import apps
+from django.db import Error as DatabaseError
+from django.db import connection
+from django.db.migrations.loader import MigrationLoader
+from django.db.migrations.recorder import MigrationRecorder
+
+from alerts.models import Alert
+from anomaly_site.lag import Place, stored_places
+from anomaly_site.probes import Probe
+from ingestion.stream.health import cause
+from market.clock import now_ms
+from market.models import MarketAnomaly
+from market.selectors import sector_map, sector_map_state
+
+logger = logging.getLogger(__name__)
+
+OK: Final = "ok"
+_OURS: Final = ("market", "alerts", "ingestion")
+_STREAM_FAULT: tuple[str, str] = ("ingestion", "StreamFault")
+_FAULTS_SHOWN_MS: Final = 3_600_000
+_MAX_FAULTS: Final = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """What one look found. `state`: "ok", or what is wrong. What could not be read is None or empty."""
+
+    state: str
+    sectors: dict[str, Any] | None = None
+    places: dict[str, Place] = field(default_factory=dict)
+    faults: list[str] = field(default_factory=list)
+
+
+def look() -> Stored:
+    """Read everything. An unavailable part does not keep the others from being read."""
+    state = database()
+    sectors, places, faults = None, {}, []
+    try:
+        sectors = sector_map_state(sector_map(), now_ms())
+        places = stored_places()
+        faults = stream_faults(now_ms())
+    except DatabaseError as error:
+        state = state if state != OK else _sentence(error)
+    return Stored(state, sectors, places, faults)
+
+
+def database() -> str:
+    """Return "ok" if the database answers, has all migrations, and the tables that storing needs can be read."""
+    try:
+        if missing := _migrations() - set(MigrationRecorder(connection).applied_migrations()):
+            return f"The database lacks {len(missing)} migration(s): run `manage.py migrate`."
+        for model in apps.get_models():
+            if model._meta.app_label in _OURS:
+                # The newest rows, by the index that storing writes to, are the first that damage shows in.
+                newest = ("-epoch", "-offset") if model in (Alert, MarketAnomaly) else ("-pk",)
+                list(model._default_manager.order_by(*newest)[:1])
+    except DatabaseError as error:
+        return _sentence(error)
+    return OK
+
+
+@functools.cache
+def _migrations() -> set[tuple[str, str]]:
+    return set(MigrationLoader(None, ignore_no_migrations=True).graph.nodes)
+
+
+def _sentence(error: DatabaseError) -> str:
+    _log(type(error).__name__, str(error).strip())
+    text = cause(error)
+    return f"{text[0].upper()}{text[1:]}."
+
+
+@functools.lru_cache(maxsize=20)
+def _log(kind: str, text: str) -> None:
+    """Log each text once: it may contain hosts and users, so it is not public."""
+    logger.warning("The database reports an error, which /status shows until it ends (%s: %s)", kind, text)
+
+
+def stream_faults(now: int) -> list[str]:
+    """Sentences about streams that were reset or have gaps, of the last hour, newest first.
+
+    The model `ingestion.StreamFault` keeps them (stream, reader, kind, at, text).
+    """
+    try:
+        model = apps.get_model(*_STREAM_FAULT)
+    except LookupError:
+        return []
+    since = datetime.fromtimestamp((now - _FAULTS_SHOWN_MS) / 1000, tz=UTC)
+    found = model._default_manager.filter(at__gte=since).order_by("-at").values_list("text", flat=True)
+    return [str(text) for text in found[:_MAX_FAULTS]]
+
+
+PROBE: Final = Probe("database", look)
