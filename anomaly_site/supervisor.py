@@ -22,6 +22,7 @@ from ingestion.feed import restart_candles, run_ingest
 from ingestion.sectors import run_sectors
 from ingestion.sources import Source, SourceError
 from ingestion.stream.background import finish, keep_running, unless_stopped
+from ingestion.stream.health import answering
 from ingestion.stream.nats import NatsUnavailable, connection, server_url
 from ingestion.stream.nats_server import NatsServer, NatsServerError
 from ingestion.timeseries.writer import run_history
@@ -88,6 +89,7 @@ async def _start(
         _announce_web(plan, listener.getsockname()[1])
     if {Role.INGEST, Role.ANALYZE, Role.BRIDGE, Role.HISTORY} & set(plan.roles):
         client = await stack.enter_async_context(connection(url, name="anomaly_site"))
+        await stack.enter_async_context(answering(client))
         for name, role in await _data_path(plan, client):
             await stack.enter_async_context(_running(name, role, stop, budget))
     if Role.SECTORS in plan.roles:

@@ -17,6 +17,7 @@ from nats.aio.client import Client
 
 import ingestion.stream.metrics  # noqa: F401 - the counters exist, at zero, before the role counts
 from ingestion.stream.background import finish, unless_stopped
+from ingestion.stream.health import answering, health
 from ingestion.stream.nats import NatsUnavailable, connection
 
 logger = logging.getLogger(__name__)
@@ -104,6 +105,8 @@ async def run_role(
             client = await unless_stopped(stop, stack.enter_async_context(connection(name=name)))
             if client is None:
                 return
+            await stack.enter_async_context(answering(client))
+            stack.enter_context(health(name))
             running = asyncio.create_task(_run(role, client, stop), name=name)
             await unless_stopped(stop, asyncio.wait({running}))
             await finish(name, running, FINISH_S)
