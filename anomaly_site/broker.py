@@ -8,6 +8,7 @@ from typing import Final
 
 import nats.errors
 import nats.js.errors
+from django.utils.module_loading import import_string
 from nats.aio.client import Client
 
 from anomaly_site.lag import Place, Streams, StreamState, streams
@@ -43,6 +44,7 @@ async def _look() -> Seen:
         client = await connect(name="status", timeout_s=1.0)
     try:
         found, processes = await asyncio.gather(_streams(client), ask(client, _ANSWERS_S))
+        unwritable = await _unwritable(client) if found and found.jetstream else None
         version = client.connected_server_version
         return Seen(
             found.jetstream if found else None,
@@ -50,7 +52,7 @@ async def _look() -> Seen:
             found.places if found else {},
             processes,
             {"nats_server": f"{version.major}.{version.minor}.{version.patch}"},
-            "" if found else "JetStream does not answer; the server log has the cause.",
+            (unwritable or "") if found else "JetStream does not answer; the server log has the cause.",
         )
     finally:
         with contextlib.suppress(TimeoutError, OSError, nats.errors.Error):
@@ -65,6 +67,16 @@ async def _streams(client: Client) -> Streams | None:
     except (TimeoutError, *TRANSIENT, nats.js.errors.Error) as error:
         logger.warning("Status: JetStream does not answer, so its figures are left out: %s", text_of(error))
         return None
+
+
+async def _unwritable(client: Client) -> str | None:
+    """A sentence if JetStream cannot write, as after a full disk."""
+    try:
+        async with asyncio.timeout(0.4):
+            found: str | None = await import_string("ingestion.stream.nats.jetstream_health")(client)
+    except (ImportError, TimeoutError):
+        return None
+    return found.removeprefix("NATS ") if found else None
 
 
 PROBE: Final = Probe("nats", look)

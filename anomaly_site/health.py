@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Final
+from typing import Any, Final
 
 from channels.layers import get_channel_layer
 from django.conf import settings
@@ -71,7 +71,15 @@ async def feed() -> str:
     if hub is None:
         return "The hub of /ws does not run in this process: serve anomaly_site.asgi:application."
     feeds = {venue: (decode_feed(frame.data), frame.received_at) for venue, frame in hub.feeds.items()}
-    return feeds_state(feeds, time.time(), settings.FEED_STALE_AFTER_S)
+    state = feeds_state(feeds, time.time(), settings.FEED_STALE_AFTER_S)
+    if state == OK or not (causes := [role["problem"] for role in await _bridge()]):
+        return state
+    return f"No feed reports arrive. {' '.join(causes)}"
+
+
+async def _bridge() -> list[dict[str, Any]]:
+    """The state of the bridge, which feed reports come through, if it has a problem."""
+    return [role for role in (await status())["roles"] if role["role"] == "bridge" and role["problem"]]
 
 
 def feeds_state(feeds: Mapping[str, tuple[Feed, float]], now: float, stale_after_s: float) -> str:

@@ -140,20 +140,18 @@ def problems(found: Mapping[str, Any]) -> list[str]:
 
 def _feed_problems(found: Mapping[str, Any]) -> list[str]:
     # Reports of feeds come through the bridge. If it does not work, that is the cause, and named already.
-    bridge_works = all(role["problem"] is None for role in found.get("roles", ()) if role["role"] == "bridge")
+    bridges = [role for role in found.get("roles", ()) if role["role"] == "bridge"]
+    bridge_works = all(role["problem"] is None for role in bridges)
+    check = "check that the ingest role runs." if bridges else "check that the ingest and bridge roles run."
     if not found["feeds"]:
-        nothing = "No feed has reported to this process: check that the ingest and bridge roles run."
-        return [nothing] if bridge_works else []
+        return [f"No feed has reported to this process: {check}"] if bridge_works else []
     sentences = []
     for feed in found["feeds"]:
         if feed["state"] == FeedState.STALE:
             sentences.append(f"Feed {feed['venue']} is stale: no candle for {feed['age_ms'] / 1000:.0f} s.")
         elif feed.get("silent") and bridge_works:
             silent_s = feed["silent_ms"] / 1000
-            sentences.append(
-                f"Feed {feed['venue']} has not reported for {silent_s:.0f} s: check that the ingest and bridge roles "
-                "run."
-            )
+            sentences.append(f"Feed {feed['venue']} has not reported for {silent_s:.0f} s: {check}")
         if feed.get("reason"):
             sentences.append(f"Prices come from the {feed['source']} market, because {feed['reason']}.")
     return sentences

@@ -18,16 +18,16 @@ class Trends:
     """Call each method once a look, with what that look found."""
 
     def __init__(self) -> None:
-        self._places: dict[str, tuple[int, float]] = {}
+        self._places: dict[str, tuple[int, int, float]] = {}  # by role: offset, behind, since when
         self._seen: dict[str, dict[str, float]] = {}  # by role: when each of its processes answered last
         self._counts: dict[str, tuple[int, float]] = {}
 
     def standstill_s(self, role: str, offset: int, behind: int, now_s: float) -> float:
         """For how long a reader has had messages to read, and not moved."""
-        before, since_s = self._places.get(role, (offset, now_s))
-        if behind == 0 or before != offset:
+        before, had, since_s = self._places.get(role, (offset, behind, now_s))
+        if before != offset or not (had and behind):
             since_s = now_s
-        self._places[role] = offset, since_s
+        self._places[role] = offset, behind, since_s
         return now_s - since_s
 
     def answered(self, processes: Mapping[str, Iterable[str]], now_s: float) -> None:
@@ -42,9 +42,6 @@ class Trends:
         """For how long no process with this role has answered; 0 while one does, and for a role never seen."""
         silent_s = now_s - max(self._seen.get(role, {}).values(), default=now_s)
         return silent_s if silent_s > _ABSENT_AFTER_S else 0.0
-
-    def known(self) -> list[str]:
-        return sorted(role for role, seen in self._seen.items() if seen)
 
     def ended(self, role: str, now_s: float) -> int:
         """How many processes with this role have stopped answering within the last minute."""
