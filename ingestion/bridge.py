@@ -33,6 +33,7 @@ from ingestion.models import StreamFault
 from ingestion.services import record_fault
 from ingestion.stream.background import background, unless_stopped
 from ingestion.stream.backoff import backoff
+from ingestion.stream.health import Health, cause, health
 from ingestion.stream.incarnation import Position
 from ingestion.stream.metrics import SEND_FAILURES, STORE_RETRIES, STORED, STREAM_LOST
 from ingestion.stream.nats import ANOMALIES, ANOMALY_SUBJECTS, subject
@@ -42,7 +43,7 @@ from market.models import MarketAnomaly as MarketAnomalyRow
 from market.selectors import stream_position
 from market.services import MessageT, Sequenced, record_stress, sequenced
 from market.wire.decoding import decode_anomaly, decode_feed, decode_stress
-from market.wire.messages import Alert, Anomaly, InvalidMessage, MarketAnomaly, encode
+from market.wire.messages import Alert, Anomaly, InvalidMessage, MarketAnomaly, StressIndex, encode
 
 logger = logging.getLogger(__name__)
 
@@ -54,6 +55,9 @@ _STAND_BY_S: Final = 1.0
 _TAKE_OVER_S: Final = 3.0
 # How long a bridge that is stopped goes on storing what has arrived.
 _LAST_S: Final = 2.0
+
+# By venue: the latest stress index, and its JSON.
+_Samples = dict[str, tuple[StressIndex, bytes]]
 
 
 class Batch(NamedTuple):
@@ -81,11 +85,17 @@ async def run_bridge(client: Client, stop: asyncio.Event) -> None:
     layer = get_channel_layer()
     if layer is None:
         raise ImproperlyConfigured("CHANNEL_LAYERS has no default layer")
-    stored = await _stored_position()
+    with health("bridge") as state, state.doing("read its position from the database"):
+        stored = await _stored_position()
     reader = await open_reader(client, ANOMALIES, ANOMALY_SUBJECTS, stored)
     rejects = Rejects(client)
     try:
-        async with background("live frames", partial(_forward_live, client, layer)):
+        samples: _Samples = {}
+        async with (
+            background("live frames", partial(_forward_live, client, layer, samples)),
+            background("stress samples", partial(_record_stress, samples)),
+            health("bridge") as state,
+        ):
             ends_at = math.inf
             while time.monotonic() < ends_at:
                 stopping = stop.is_set()
@@ -97,7 +107,7 @@ async def run_bridge(client: Client, stop: asyncio.Event) -> None:
                 if reader.position.epoch != stored.epoch:
                     stored = await _new_incarnation(stored, reader)
                 batch = await _sort(received, reader, stored.offset, rejects)
-                if await _pass_on(batch, layer, rejects, stop):
+                if await _pass_on(batch, layer, rejects, state, stop):
                     stored = batch.position
                 elif not stop.is_set():
                     stored = await _stand_by(reader, stop)
@@ -140,9 +150,9 @@ async def _stand_by(reader: Reader, stop: asyncio.Event) -> Position:
     return position
 
 
-async def _pass_on(batch: Batch, layer: BaseChannelLayer, rejects: Rejects, stop: asyncio.Event) -> bool:
+async def _pass_on(batch: Batch, layer: BaseChannelLayer, rejects: Rejects, state: Health, stop: asyncio.Event) -> bool:
     """Store and send a batch. False: another bridge has stored it, or `stop` was set while the database was away."""
-    repeated = await _store(batch, rejects, stop)
+    repeated = await _store(batch, rejects, state, stop)
     if repeated is None:
         return False
     for channel, messages in (("alerts", batch.alerts), ("market", batch.market)):
@@ -180,7 +190,7 @@ async def _lost_until(previous: int, received: list[Received]) -> int:
     return lost[-1][1] if lost else 0
 
 
-async def _store(batch: Batch, rejects: Rejects, stop: asyncio.Event) -> set[int] | None:
+async def _store(batch: Batch, rejects: Rejects, state: Health, stop: asyncio.Event) -> set[int] | None:
     """Store a batch and move the position; try again until the database accepts it or `stop` is set.
 
     Returns the offsets of messages that were stored before, None if the batch was not stored: another bridge has moved
@@ -188,12 +198,16 @@ async def _store(batch: Batch, rejects: Rejects, stop: asyncio.Event) -> set[int
     """
     for delay in backoff(first_s=0.1, cap_s=5.0):
         try:
-            return await database_sync_to_async(_store_in_one_transaction)(batch)
+            with state.doing("store anomalies in the database"):
+                stored = await database_sync_to_async(_store_in_one_transaction)(batch)
+            state.ok()
+            return stored
         except (IntegrityError, DataError):
             await _drop_refused(batch.alerts, alerts.services.store, rejects)
             await _drop_refused(batch.market, market.services.store, rejects)
         except DatabaseError as error:
             STORE_RETRIES.inc()
+            state.failing(f"anomalies cannot be stored and wait in the stream: {cause(error)}")
             logger.error("A batch could not be stored (%s); trying again in %.1f s", error, delay)
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(stop.wait(), delay)
@@ -257,10 +271,9 @@ async def _send(layer: BaseChannelLayer, channel: str, batch: Batch, messages: S
         logger.error("Could not send to group %s (%s); hubs will fetch it from the store", channel, error)
 
 
-async def _forward_live(client: Client, layer: BaseChannelLayer) -> None:
-    """Send each venue's latest feed state and stress index once a second; store the index once a minute."""
+async def _forward_live(client: Client, layer: BaseChannelLayer, samples: _Samples) -> None:
+    """Send each venue's latest feed state and stress index once a second; put the index into `samples`."""
     latest: dict[tuple[str, str], bytes] = {}
-    recorded: dict[str, int] = {}
 
     async def take(message: Msg) -> None:
         kind, _, venue = message.subject.partition(".")
@@ -279,16 +292,31 @@ async def _forward_live(client: Client, layer: BaseChannelLayer) -> None:
                     else:
                         index = decode_stress(data)
                         await _send_live(layer, kind, venue, encode(index))
-                        if recorded.get(venue) != index.timestamp // 60_000:
-                            recorded[venue] = index.timestamp // 60_000
-                            await database_sync_to_async(record_stress)(index, data, keep=settings.ANOMALY_RETENTION)
-                except (InvalidMessage, DatabaseError) as error:
+                        if venue in samples or len(samples) < _MAX_LIVE_KEYS:
+                            samples[venue] = index, data
+                except InvalidMessage as error:
                     logger.warning("Dropped a message on %s.%s: %s", kind, venue, error)
             await asyncio.sleep(max(0.0, _LIVE_EVERY_S - (time.monotonic() - started)))
     finally:
         for subscription in subscriptions:
             with contextlib.suppress(nats.errors.Error):  # the connection may be gone
                 await subscription.unsubscribe()
+
+
+async def _record_stress(samples: _Samples) -> None:
+    """Store each venue's index once a minute. A task of its own: live frames do not wait for the database."""
+    recorded: dict[str, int] = {}
+    while True:
+        for venue in tuple(samples):
+            index, data = samples.pop(venue)
+            if recorded.get(venue) == index.timestamp // 60_000:
+                continue
+            recorded[venue] = index.timestamp // 60_000
+            try:
+                await database_sync_to_async(record_stress)(index, data, keep=settings.ANOMALY_RETENTION)
+            except DatabaseError as error:
+                logger.warning("Dropped the stress index of %s, which could not be stored: %s", venue, error)
+        await asyncio.sleep(_LIVE_EVERY_S)
 
 
 async def _send_live(layer: BaseChannelLayer, kind: str, venue: str, data: bytes) -> None:

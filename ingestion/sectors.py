@@ -13,6 +13,7 @@ from django.db import Error as DatabaseError
 
 from ingestion.stream.background import background, unless_stopped
 from ingestion.stream.backoff import backoff
+from ingestion.stream.health import health
 from market.clock import now_ms
 from market.coingecko import SOURCE, CoinGecko, CoinGeckoError, Fetched, Say, fetch_sectors
 from market.models import StoredSectorMap
@@ -100,7 +101,8 @@ async def watched_sector_map(use: Callable[[SectorMap], None]) -> AsyncIterator[
 
 async def _load(known: SectorMap | None, use: Callable[[SectorMap], None]) -> SectorMap | None:
     try:
-        now = await database_sync_to_async(sector_map)()
+        with health("sector map") as state, state.doing("read the sector map from the database"):
+            now = await database_sync_to_async(sector_map)()
     except DatabaseError as error:
         logger.warning("Sectors: the map could not be read (%s); the current map stays in use", error)
         return known

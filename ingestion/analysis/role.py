@@ -138,7 +138,7 @@ async def _analyse(analysis: Analysis, message: Received, rejects: Rejects, repe
     except (ArithmeticError, ValueError) as error:
         # Unforeseen numbers. Raised again at every attempt, they would stop the stream.
         reason = f"the analysis failed on it: {error}"
-        if reason not in rejects.counts:
+        if not rejects.knows(reason):
             logger.exception("The analysis failed on a message on %s", message.subject)
         await rejects.reject(message, reason)
     return ()

@@ -5,6 +5,7 @@
             …                                                # reported while it lasts longer than SLOW_S
         state.ok()
         state.failing(f"a batch could not be stored: {cause(error)}")
+    note("analyze", "An engine was reset …")                 # happened once
 
 A web process reads its own process's reports directly, and asks the other processes on core NATS (`ASK`): each answers
 with its own at once (`answering`). No stream, bucket or table is needed, so the database's faults arrive through NATS,
@@ -67,7 +68,7 @@ class ProcessReport(msgspec.Struct, frozen=True):
 
 
 class Health:
-    """The state of one role or background task, reported for the length of a `with` block."""
+    """The state of one role or background task, reported for the length of a `with` or `async with` block."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -76,7 +77,6 @@ class Health:
         self._failed_at: float | None = None
         self._started_at: float | None = None
         self._doing: tuple[str, float] | None = None
-        self._events: deque[tuple[float, str]] = deque(maxlen=_MAX_EVENTS)
 
     def __enter__(self) -> Self:
         _parts.append(self)
@@ -86,6 +86,14 @@ class Health:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         _parts.remove(self)
+
+    async def __aenter__(self) -> Self:
+        return self.__enter__()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.__exit__(kind, error, traceback)
 
     def ok(self) -> None:
         """The work succeeds: what `failing` reported is over."""
@@ -103,10 +111,6 @@ class Health:
             yield
         finally:
             self._doing = outer
-
-    def event(self, sentence: str) -> None:
-        """Something that happened once and needs attention: a whole sentence, in `problems` for an hour."""
-        self._events.append((_now_s(), _public(sentence)))
 
     # For the owner of background tasks, which starts a task again that fails.
 
@@ -132,12 +136,12 @@ class Health:
             restarts=crashing,
             doing=doing if now - since > SLOW_S else None,
             doing_ms=round((now - since) * 1000),
-            events=[text for at, text in tuple(self._events) if now - at < EVENT_S],
         )
 
 
 _process: Final = uuid.uuid4().hex
 _parts: Final[list[Health]] = []
+_events: Final[dict[str, deque[tuple[float, str]]]] = {}
 
 
 def health(name: str) -> Health:
@@ -145,8 +149,21 @@ def health(name: str) -> Health:
     return Health(name)
 
 
+def note(name: str, sentence: str) -> None:
+    """Something that happened once to a role and needs attention: a public sentence, in `problems` for an hour.
+
+    Of each role, the last 20 are kept.
+    """
+    _events.setdefault(name, deque(maxlen=_MAX_EVENTS)).append((_now_s(), _public(sentence)))
+
+
 def this_process() -> ProcessReport:
-    return ProcessReport(_process, [part.report() for part in tuple(_parts)[:_MAX_PARTS]])
+    parts = [part.report() for part in tuple(_parts)]
+    oldest = _now_s() - EVENT_S
+    for name, events in tuple(_events.items()):
+        if recent := [text for at, text in tuple(events) if at > oldest]:
+            parts.append(PartReport(name, events=recent))
+    return ProcessReport(_process, parts[:_MAX_PARTS])
 
 
 @contextlib.asynccontextmanager

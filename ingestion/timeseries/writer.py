@@ -22,6 +22,7 @@ from ingestion.models import HistoryPosition, StreamFault
 from ingestion.services import record_fault
 from ingestion.stream.background import background
 from ingestion.stream.backoff import backoff
+from ingestion.stream.health import cause, health
 from ingestion.stream.incarnation import Position
 from ingestion.stream.metrics import HISTORY
 from ingestion.stream.nats import ANOMALIES, ANOMALY_SUBJECTS, CANDLES
@@ -142,6 +143,7 @@ class StreamWriter(Generic[ItemT]):
         self._items: list[ItemT] = []  # read, not yet written
         self._position = Position()  # of the last message in them
         self.counters = Counters()
+        self._state = health("history")
 
     @property
     def offset(self) -> int:
@@ -149,7 +151,12 @@ class StreamWriter(Generic[ItemT]):
 
     async def run(self, stop: asyncio.Event) -> None:
         """Run until `stop` is set and the messages that had arrived by then are written, unless the store is away."""
-        self._position, resume = await _in_thread(_load)(self._destination.name)
+        with self._state:
+            await self._run(stop)
+
+    async def _run(self, stop: asyncio.Event) -> None:
+        with self._state.doing("read its position from the database"):
+            self._position, resume = await _in_thread(_load)(self._destination.name)
         reader = await open_reader(self._client, self._stream, self._subjects, self._position, start=resume)
         flush_at = time.monotonic() + FLUSH_S
         try:
@@ -224,8 +231,12 @@ class StreamWriter(Generic[ItemT]):
         away = False
         for delay in backoff(first_s=0.5, cap_s=15.0):
             try:
-                await _in_thread(self._destination.write)(items)
+                with self._state.doing(f"write into the store {self._destination.name}"):
+                    await _in_thread(self._destination.write)(items)
+                self._state.ok()
             except StoreUnavailable as error:
+                reason = cause(error.__cause__) if isinstance(error.__cause__, DatabaseError) else "it does not answer"
+                self._state.failing(f"the store {self._destination.name} cannot be written, its data waits: {reason}")
                 if not away:
                     logger.warning(
                         "%s: %s Writing is paused; the stream keeps new messages.", self._destination.name, error

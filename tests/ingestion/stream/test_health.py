@@ -47,11 +47,12 @@ def test_work_that_hangs_is_reported_with_what_it_is(clock: Clock) -> None:
 
 
 def test_events_stay_for_an_hour(clock: Clock) -> None:
-    part = health.health("analyze")
-    part.event("An engine started over.")
-    assert part.report().events == ["An engine started over."]
+    for number in range(30):
+        health.note("engines", f"Engine {number} was reset.")
+    assert [part.events[-1:] for part in reported("engines")] == [["Engine 29 was reset."]]
+    assert len(reported("engines")[0].events) == 20
     clock.now_s += 3_601
-    assert part.report().events == []
+    assert reported("engines") == []
 
 
 async def test_a_crash_loop_is_reported_until_a_run_lasts(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -96,8 +97,8 @@ def test_a_cause_is_public(error: BaseException, words: str) -> None:
 def test_every_text_fits_a_report(text: str) -> None:
     part = health.health("bridge")
     part.failing(text)
-    part.event(text)
-    report = ProcessReport("p", [part.report()])
+    health.note("bridge", text)
+    report = ProcessReport("p", [part.report(), *this_process().parts])
     assert msgspec.json.decode(msgspec.json.encode(report), type=ProcessReport) == report
 
 
