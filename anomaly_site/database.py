@@ -2,6 +2,8 @@
 
 import functools
 import logging
+import threading
+import time
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -15,9 +17,9 @@ from django.db.migrations.recorder import MigrationRecorder
 from alerts.models import Alert
 from anomaly_site.lag import Place, stored_places
 from anomaly_site.probes import Probe
-from ingestion.stream.health import cause
+from ingestion.stream.health import MALFORMED, cause
 from market.clock import now_ms
-from market.models import MarketAnomaly
+from market.models import MarketAnomaly, StreamHead
 from market.selectors import sector_map, sector_map_state
 
 logger = logging.getLogger(__name__)
@@ -27,6 +29,7 @@ _OURS: Final = ("market", "alerts", "ingestion")
 _STREAM_FAULT: tuple[str, str] = ("ingestion", "StreamFault")
 _FAULTS_SHOWN_MS: Final = 3_600_000
 _MAX_FAULTS: Final = 20
+_INTEGRITY_EVERY_S: Final = 600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +45,9 @@ class Stored:
 def look() -> Stored:
     """Read everything. An unavailable part does not keep the others from being read."""
     state = database()
+    _integrity.keep_checked()
+    if state == OK:
+        state = _integrity.state
     sectors, places, faults = None, {}, []
     try:
         sectors = sector_map_state(sector_map(), now_ms())
@@ -50,6 +56,51 @@ def look() -> Stored:
     except DatabaseError as error:
         state = state if state != OK else _sentence(error)
     return Stored(state, sectors, places, faults)
+
+
+class Integrity:
+    """Reads the tables of anomalies whole (SQLite), in a thread of its own, at first and every ten minutes.
+
+    An old file beside a newer -wal is damaged in places that the newest rows do not show. Damage stays until the file
+    is replaced, which needs a restart.
+    """
+
+    def __init__(self) -> None:
+        self.state = OK
+        self._checked_at: float | None = None
+        self._lock = threading.Lock()
+
+    def keep_checked(self) -> None:
+        """Start a check if one is due."""
+        with self._lock:
+            now = time.monotonic()
+            if self._checked_at is not None and now - self._checked_at < _INTEGRITY_EVERY_S:
+                return
+            self._checked_at = now
+        if connection.vendor == "sqlite" and "mode=memory" not in str(connection.settings_dict["NAME"]):
+            threading.Thread(target=self._run, name="integrity", daemon=True).start()
+
+    def _run(self) -> None:
+        try:
+            self.check()
+        finally:
+            connection.close()
+
+    def check(self) -> None:
+        try:
+            with connection.cursor() as cursor:
+                for model in (StreamHead, Alert, MarketAnomaly):
+                    table = connection.ops.quote_name(model._meta.db_table)
+                    cursor.execute(f"PRAGMA quick_check({table})")
+                    [[found], *_] = cursor.fetchall()
+                    if found != "ok":
+                        raise DatabaseError(f"{table} is malformed: {found}")
+        except DatabaseError as error:
+            if cause(error) == MALFORMED:
+                self.state = _sentence(error)
+
+
+_integrity: Final = Integrity()
 
 
 def database() -> str:
