@@ -7,27 +7,49 @@ import sys
 # Commands that run until a signal. They need uvloop, signals in the event loop and file locks, which Windows lacks.
 LONG_RUNNING = {"up", "ingest", "analyze", "nats_bridge", "history", "record"}
 
+# What `NatsUnavailable` says when a connection cannot be made; this is for a server that stops answering after that.
+NATS_DOES_NOT_ANSWER = (
+    "NATS does not answer as expected: {}\n"
+    "Check that the server runs (NATS_URL), has JetStream and room on its disk, or start one with `manage.py up`."
+)
+
+
+def sentence(error: BaseException) -> str | None:
+    """What an error says to a user, and what to do; None for an error that only its traceback explains."""
+    from django.core.exceptions import ImproperlyConfigured
+    from django.db import DatabaseError
+    from environs.exceptions import EnvError
+
+    while isinstance(error, BaseExceptionGroup):
+        if any(sentence(each) is None for each in error.exceptions):
+            return None
+        error = error.exceptions[0]
+    text = str(error).strip()
+    if isinstance(error, EnvError):
+        return f"{error} See docs/operations.md for the values it accepts."
+    if isinstance(error, ImproperlyConfigured):
+        return text
+    if isinstance(error, DatabaseError):
+        return (
+            f"The database query failed: {text or type(error).__name__}\n"
+            "Check that the server runs (DATABASE_URL), and that all migrations are applied: run `manage.py migrate`."
+        )
+    if type(error).__module__.startswith("nats."):
+        return NATS_DOES_NOT_ANSWER.format(text or type(error).__name__)
+    return None
+
+
 if __name__ == "__main__":
     if sys.platform == "win32" and LONG_RUNNING.intersection(sys.argv[1:2]):
         sys.exit(f"`manage.py {sys.argv[1]}` needs Linux or macOS; on Windows, run it in WSL 2.")
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "anomaly_site.settings")
     try:
-        from django.core.exceptions import ImproperlyConfigured
         from django.core.management import execute_from_command_line
-        from django.db import DatabaseError
-        from environs.exceptions import EnvError
     except ImportError:
         sys.exit("This Python has no Django. Start with `make run`, or activate the virtual environment (.venv).")
     try:
         execute_from_command_line(sys.argv)
-    except (EnvError, ImproperlyConfigured, DatabaseError) as error:
-        if "--traceback" in sys.argv:
+    except Exception as error:
+        if "--traceback" in sys.argv or (explained := sentence(error)) is None:
             raise
-        if isinstance(error, EnvError):
-            sys.exit(f"{error} See docs/operations.md for the values it accepts.")
-        if isinstance(error, ImproperlyConfigured):
-            sys.exit(str(error).strip())
-        sys.exit(
-            f"The database query failed: {str(error).strip()}\n"
-            "Check that the server runs (DATABASE_URL), and that all migrations are applied: run `manage.py migrate`."
-        )
+        sys.exit(explained)

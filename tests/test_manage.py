@@ -1,13 +1,17 @@
 """The command line where its surroundings are not what they should be."""
 
+import asyncio
 import os
 import subprocess
 import sys
 from pathlib import Path
 
+import nats.errors
 import pytest
+from django.db import OperationalError
 
-from manage import LONG_RUNNING
+from ingestion.stream.nats_server import NatsServer
+from manage import LONG_RUNNING, sentence
 
 MANAGE = Path(__file__).parent.parent / "manage.py"
 
@@ -37,6 +41,39 @@ def test_says_what_to_do_about(tmp_path: Path, variable: str, value: str, why: s
     assert what_to_do in told
     assert "Traceback" not in told
     assert "Traceback" in explain("--traceback")
+
+
+@pytest.mark.system
+async def test_a_role_alone_without_its_database_ends_with_a_sentence(tmp_path: Path) -> None:
+    """Roles run their parts in task groups, whose errors come as a group."""
+    async with NatsServer.running(tmp_path) as server:
+        environment = os.environ | {
+            "DATA_DIR": str(tmp_path), "NATS_URL": server.url, "DATABASE_URL": "postgres://nobody@127.0.0.1:1/nothing",
+            "CHANNEL_REDIS_URL": "redis://127.0.0.1:1/0",
+        }  # fmt: skip
+
+        async def ended(command: str) -> tuple[int | None, str]:
+            running = await asyncio.create_subprocess_exec(
+                sys.executable, str(MANAGE), command, env=environment, stderr=asyncio.subprocess.PIPE
+            )
+            _, output = await asyncio.wait_for(running.communicate(), 60)
+            return running.returncode, output.decode()
+
+        for code, said in await asyncio.gather(*map(ended, ("history", "nats_bridge"))):
+            assert code == 1
+            assert "The database query failed:" in said
+            assert "(DATABASE_URL)" in said
+            assert "Traceback" not in said
+
+
+def test_a_group_of_errors_is_a_sentence_if_each_of_them_is() -> None:
+    away = OperationalError("connection refused")
+    said = sentence(ExceptionGroup("of a role", [ExceptionGroup("of a writer", [away]), nats.errors.TimeoutError()]))
+    assert said is not None
+    assert said.startswith("The database query failed: connection refused\n")
+    assert sentence(ExceptionGroup("of a role", [away, LookupError()])) is None
+    assert (sentence(OperationalError()) or "").startswith("The database query failed: OperationalError\n")
+    assert "NATS_URL" in (sentence(nats.errors.TimeoutError()) or "")
 
 
 # What is not there on Windows; Django is not looked for before the platform is.
