@@ -31,6 +31,7 @@ HUB_COUNTERS: Final[Mapping[str, str]] = {
     "messages_healed": "Messages read from the database to fill a gap.",
     "resets": "Times the anomaly stream was created anew, which invalidates cursors.",
     "slow_consumers": "Clients closed with 4408 because they read too slowly.",
+    "foreign_batches": "Batches of another installation on the same Redis or Valkey; they are refused.",
     "listener_errors": "Errors while reading the channel layer or checking it against the database.",
 }
 
@@ -82,6 +83,8 @@ def families(found: Mapping[str, Any]) -> Iterator[Metric]:
     yield _gauge(
         "anomalies_lag_messages", "Messages of its stream that a role has not processed yet.", behind, ("role",)
     )
+    state = {(role["role"],): int(role["problem"] is None) for role in found.get("roles", ())}
+    yield _gauge("anomalies_role_ok", "0 while a role or background task has an entry in `problems`.", state, ("role",))
 
     if web := found["web"]:
         yield _gauge("anomalies_ws_clients", "WebSocket clients connected to this process.", {(): web["clients"]})

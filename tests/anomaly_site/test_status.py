@@ -41,6 +41,7 @@ WELL: dict[str, Any] = {
     "nats": {"jetstream": True},
     "streams": {CANDLES: {"epoch": 1, "offset": 9, "messages": 5, "bytes": 700}},
     "lag": {"analyze": {"offset": 8, "behind": 1}, "bridge": {"offset": 4, "behind": 0}},
+    "roles": [{"role": "bridge", "state": "ok", "problem": None, "events": [], "ready": True}],
     "web": {"clients": 3, "backlog_bytes": 10, "queued": 1, "counters": {"messages": 7}},
     "sectors": {"expired": False, "age_ms": None},
     "database": {"kind": "sqlite"},
@@ -63,7 +64,10 @@ WELL: dict[str, Any] = {
             ],
         ),
         ({"database": {"kind": "sqlite", "error": "gone"}}, ["Database: gone"]),
-        ({"feeds": []}, ["No feed has reported to this process: check that the ingest and bridge roles run."]),
+        (
+            {"feeds": [], "roles": []},
+            ["No feed has reported to this process: check that the ingest and bridge roles run."],
+        ),
         (
             {"feeds": [{"venue": "okx", "source": "live", "state": "stale", "age_ms": 61_000}]},
             ["Feed okx is stale: no candle for 61 s."],
@@ -78,6 +82,19 @@ WELL: dict[str, Any] = {
             ["The sector map is 9.0 days old, older than SECTOR_MAX_AGE: run `manage.py refresh_sectors`."],
         ),
         ({"sectors": None, "web": None}, []),
+        (
+            {"roles": [WELL["roles"][0] | {"problem": "The bridge hangs.", "events": ["A."]}], "feeds": []},
+            ["The bridge hangs.", "A."],
+        ),
+        ({"feeds": []}, ["No feed has reported to this process: check that the ingest role runs."]),
+        (
+            {"feeds": [WELL["feeds"][0] | {"silent": True, "silent_ms": 21_000}]},
+            ["Feed binance has not reported for 21 s: check that the ingest role runs."],
+        ),
+        (
+            {"channel_layer": {"error": "no answer."}, "stream_faults": ["G.", "G."]},
+            ["Channel layer: no answer.", "G."],
+        ),
     ],
 )
 def test_problems_are_sentences(change: dict[str, Any], said: list[str]) -> None:
@@ -161,6 +178,7 @@ def test_a_full_page_renders() -> None:
     assert "No problems found." in html
     assert "<td>binance</td>" in html
     assert "<td>analyze</td><td>8</td><td>1</td>" in html
+    assert "<td>bridge</td><td>ok</td><td></td>" in html
 
 
 def samples(text: str) -> Mapping[tuple[str, tuple[tuple[str, str], ...]], float]:
@@ -188,6 +206,7 @@ async def test_metrics_are_what_prometheus_reads(monkeypatch: pytest.MonkeyPatch
     assert found["anomalies_lag_messages", (("role", "analyze"),)] == 1
     assert found["anomalies_hub_messages_total", ()] == 7
     assert found["anomalies_hub_gaps_healed_total", ()] == 0
+    assert found["anomalies_role_ok", (("role", "bridge"),)] == 1
     assert found["anomalies_stream_bytes", (("stream", CANDLES),)] == 700
     assert ("anomalies_sector_map_age_seconds", ()) not in found
     assert ("anomalies_reader_dropped_total", ()) in found
