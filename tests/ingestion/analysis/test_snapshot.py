@@ -2,7 +2,12 @@
 
 import ast
 import dataclasses
+import importlib
 import logging
+import subprocess
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -167,3 +172,44 @@ def test_what_is_open_on_a_venue_that_fell_silent_ends(running: Analysis, batche
     assert running.close_silent(last + 2 * SILENCE_MS) == []
     # Had it come back, its first candle would have ended them in the same words.
     assert all(isinstance(a, Alert) and a.timestamp <= last for a in ended)
+
+
+def test_the_detectors_are_identified_beside_imports_of_new_modules(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A thread writes the state while the rest of the process starts, which imports."""
+    for number in range(300):
+        (tmp_path / f"imported_meanwhile_{number}.py").write_text(f"NUMBER = {number}\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    expected = snapshot.detectors()
+    stop = threading.Event()
+
+    def identify() -> set[str]:
+        found = {snapshot.detectors()}
+        while not stop.is_set():
+            found.add(snapshot.detectors())
+        return found
+
+    with ThreadPoolExecutor(1) as pool:
+        identified = pool.submit(identify)
+        for number in range(300):
+            importlib.import_module(f"imported_meanwhile_{number}")
+        stop.set()
+        assert identified.result(timeout=60) == {expected}
+    for number in range(300):
+        del sys.modules[f"imported_meanwhile_{number}"]
+
+
+def test_the_detectors_are_identified_beside_their_own_first_import() -> None:
+    """In a new process, a thread may be the first to import a detector while another imports it, too."""
+    script = (
+        "import sys, threading, importlib; from concurrent.futures import ThreadPoolExecutor\n"
+        "import django; django.setup()\n"
+        "from ingestion.analysis import snapshot\n"
+        "sys.setswitchinterval(1e-5)\n"
+        "with ThreadPoolExecutor(4) as pool:\n"
+        "    found = {task.result() for task in [pool.submit(snapshot.detectors) for _ in range(8)]}\n"
+        "print(*found)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
+    assert done.stdout.split() == [snapshot.detectors()], done.stderr
