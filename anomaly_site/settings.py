@@ -15,6 +15,7 @@ from environs import Env
 
 from anomaly_site import __version__
 from anomaly_site.origins import origin_patterns
+from market import files
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 
@@ -94,20 +95,24 @@ DEBUG = env.bool("DEBUG", False)
 
 
 def _secret_key() -> str:
-    """SECRET_KEY, or a random key stored in DATA_DIR on first use, so that sessions outlive a restart."""
+    """SECRET_KEY, or a random key stored in DATA_DIR on first use, so that sessions outlive a restart.
+
+    Processes that start together use the same key. Raises `OSError`.
+    """
     if key := env.str("SECRET_KEY", ""):
         return key
     path = DATA_DIR / "secret_key"
-    try:
-        return path.read_text()
-    except FileNotFoundError:
-        DATA_DIR.mkdir(parents=True, exist_ok=True)
-        key = secrets.token_urlsafe(50)
-        path.touch(mode=0o600)
-        path.write_text(key)
-        return key
+    if not path.exists() or not path.stat().st_size:  # empty: left by version 0.1 when it was killed in between
+        files.put_new(path, secrets.token_urlsafe(50).encode())
+    return path.read_text()
 
 
+# Made here, for every command. Only the key must be stored now.
+_unmade = ""
+try:
+    DATA_DIR.mkdir(parents=True, exist_ok=True)
+except OSError as error:
+    _unmade = f"Cannot write to {DATA_DIR}: {error.strerror}. Set DATA_DIR to a folder this user may write to."
 try:
     SECRET_KEY = _secret_key()
 except OSError as error:
@@ -198,6 +203,10 @@ if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
             "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; PRAGMA cache_size=-65536; PRAGMA temp_store=MEMORY;"
         ),
     }
+    if _unmade and DATA_DIR in Path(DATABASES["default"]["NAME"]).parents:
+        sys.stderr.write(f"{_unmade} The database belongs there.\n")
+if _unmade and "analyze" in sys.argv[1:2]:
+    sys.stderr.write(f"{_unmade} The state of the analysis belongs there.\n")
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 # The layer carries batches, not single messages, so this capacity is generous. Batches dropped beyond it are read

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
@@ -49,3 +49,24 @@ def replacing(path: Path) -> Iterator[IO[bytes]]:
     with writing(written) as file:
         yield file
     put(written, path)
+
+
+def put_new(path: Path, content: bytes) -> None:
+    """Store `content` at `path`, readable by its owner only, unless a file that is not empty is there.
+
+    Of several processes that do so at once one wins, and `path` is never a part of a file. Raises `OSError`.
+    """
+    written = beside(path)
+    written.unlink(missing_ok=True)
+    try:
+        with open(written, "xb", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        if path.exists() and not path.stat().st_size:
+            written.replace(path)
+        else:
+            with suppress(FileExistsError):
+                os.link(written, path)
+    finally:
+        written.unlink(missing_ok=True)

@@ -108,3 +108,44 @@ def test_every_command_that_needs_the_loop_of_a_daemon_is_long_running() -> None
         path for app in ("anomaly_site", "ingestion") for path in MANAGE.parent.glob(f"{app}/management/*/*.py")
     ]
     assert {path.stem for path in commands if "run_in_loop" in path.read_text()} == LONG_RUNNING
+
+
+def settings_with(folder: Path, *command: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    environment = {name: value for name, value in os.environ.items() if name not in {"SECRET_KEY", "DATABASE_URL"}}
+    environment |= {"DATA_DIR": str(folder), **variables}
+    line = [sys.executable, str(MANAGE), *command]
+    return subprocess.run(line, env=environment, capture_output=True, text=True, timeout=60)
+
+
+def test_the_data_folder_is_made_when_the_secret_key_is_given(tmp_path: Path) -> None:
+    folder = tmp_path / "new" / "data"
+    done = settings_with(folder, "migrate", SECRET_KEY="given")
+    assert done.returncode == 0, done.stderr
+    assert (folder / "anomalies.sqlite3").exists()
+    assert not (folder / "secret_key").exists()
+
+
+@pytest.mark.parametrize(
+    ("command", "variables", "what"),
+    [
+        ("check", {}, "Set DATA_DIR to a folder"),
+        ("check", {"SECRET_KEY": "given"}, "The database belongs there"),
+        ("analyze", {"SECRET_KEY": "given", "DATABASE_URL": "postgres://nobody@127.0.0.1:1/nothing"}, "The state"),
+    ],
+)
+def test_a_data_folder_that_cannot_be_made_is_one_sentence(
+    tmp_path: Path, command: str, variables: dict[str, str], what: str
+) -> None:
+    (tmp_path / "blocked").write_text("a file where the folder should be")
+    done = settings_with(tmp_path / "blocked" / "data", command, **variables, NATS_URL="nats://127.0.0.1:1")
+    assert "Cannot write to" in done.stderr
+    assert what in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_an_empty_secret_key_is_made_anew(tmp_path: Path) -> None:
+    """As a process leaves it that is killed between making the file and writing to it."""
+    (tmp_path / "secret_key").touch()
+    done = settings_with(tmp_path, "check")
+    assert done.returncode == 0, done.stderr
+    assert len((tmp_path / "secret_key").read_text()) > 40

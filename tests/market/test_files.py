@@ -1,11 +1,12 @@
 """A file is replaced as a whole, or stays as it was."""
 
+import multiprocessing
 import os
 from pathlib import Path
 
 import pytest
 
-from market.files import beside, put, replacing, writing
+from market.files import beside, put, put_new, replacing, writing
 
 
 @pytest.fixture
@@ -75,3 +76,36 @@ def test_writing_and_putting_can_be_two_steps(file: Path) -> None:
 def test_a_folder_that_is_not_there_is_an_os_error(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError), replacing(tmp_path / "absent" / "state"):
         raise AssertionError("the block is not entered")
+
+
+def test_a_new_file_is_whole_and_its_owners(tmp_path: Path) -> None:
+    path = tmp_path / "secret"
+    put_new(path, b"first")
+    put_new(path, b"second")
+    assert path.read_bytes() == b"first"
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert names(path) == ["secret"]
+
+
+def test_an_empty_file_does_not_count(file: Path) -> None:
+    file.write_bytes(b"")
+    put_new(file, b"first")
+    assert file.read_bytes() == b"first"
+
+
+def test_a_new_file_that_cannot_be_written_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space"):
+        put_new(tmp_path / "secret", b"first")
+    assert not list(tmp_path.iterdir())
+
+
+def test_of_several_processes_one_makes_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "secret"
+    with multiprocessing.get_context("forkserver").Pool(4) as pool:
+        pool.starmap(put_new, [(path, str(number).encode() * 50) for number in range(40)])
+    assert len(set(path.read_text())) <= 2  # the digits of one number
+    assert names(path) == ["secret"]
