@@ -1,16 +1,27 @@
 """The analysis of all venues: one engine for every venue and interval that sends candles."""
 
 import logging
+from collections import deque
 from collections.abc import Mapping, Sequence
-from typing import Final
+from typing import Final, NamedTuple
 
 import msgspec
 
+from ingestion.analysis.clock import TOLERANCE_MS, VenueClock
 from ingestion.engine.engine import Engine
-from ingestion.stream.metrics import ANALYSIS_LEFT_OUT
+from ingestion.stream.metrics import ANALYSIS_LEFT_OUT, ANALYSIS_REFUSED
 from market.detectors.overview import overview
 from market.detectors.snapshot import Snapshot
-from market.wire.messages import Anomaly, CandleBatch, InvalidMessage, SectorAnomaly, StressIndex, interval_ms
+from market.wire.decoding import decode_batch
+from market.wire.messages import (
+    Anomaly,
+    CandleBatch,
+    InvalidMessage,
+    SectorAnomaly,
+    StressIndex,
+    encode,
+    interval_ms,
+)
 from market.wire.sectors import SectorMap, built_in_map
 
 logger = logging.getLogger(__name__)
@@ -22,6 +33,16 @@ SILENCE_MS: Final = 600_000
 # Anyone may publish candles, of any venue and symbol. An engine takes 0.1 MB and at most 20 KB a symbol.
 MOST_ENGINES: Final = 100
 MOST_SYMBOLS: Final = 50_000
+_RESETS_KEPT: Final = 20
+
+
+class Reset(NamedTuple):
+    """An engine that started over and warms up again. `at_ms`: epoch ms of the analysis."""
+
+    venue: str
+    interval: str
+    reason: str
+    at_ms: int
 
 
 class Analysis:
@@ -32,6 +53,10 @@ class Analysis:
 
     `max_sector_age_ms`: what is found with an older map than that is marked as degraded. `alerts_per_day`: the budget
     (`ingestion.engine.engine.Engine`).
+
+    For the operator: `resets`, the last engines that started over, and `reset_count`; `refused`, the number of batches
+    refused because they were ahead of their venue's clock; `ahead`, by how many ms the last batch of each venue and
+    interval that has a clock problem was ahead of this machine.
     """
 
     def __init__(
@@ -47,6 +72,10 @@ class Analysis:
         self._latest: dict[str, int] = {}
         # Those that had to leave symbols out.
         self._full: set[tuple[str, str]] = set()
+        self._clocks: dict[tuple[str, str], VenueClock] = {}
+        self.resets: deque[Reset] = deque(maxlen=_RESETS_KEPT)
+        self.reset_count = self.refused = 0
+        self.ahead: dict[tuple[str, str], int] = {}
 
     def use(self, sectors: SectorMap) -> None:
         """Use this sector map from now on, for known symbols too."""
@@ -54,23 +83,43 @@ class Analysis:
         for engine in self._engines.values():
             engine.sectors = engine.sectors.regrouped(sectors.sectors_for)
 
-    def update(self, batch: CandleBatch, detected_at: int) -> list[Anomaly]:
+    def update(self, batch: CandleBatch, detected_at: int, at_ms: float | None = None) -> list[Anomaly]:
         """Analyse a batch. Returns the new revisions in publishing order.
 
         A venue starts over, and warms up again, when its time steps back (a recording played again). The past candles
         of a live venue, which come with every start and after every interruption, do not cause that: known times are
         skipped, unless they bring as many new symbols as are known. After a silence prices start over
         (`market.detectors.panel`). Raises `InvalidMessage` for a new venue or interval when there are too many.
+
+        `at_ms`: when the batch arrived, monotonic ms. With it, a batch that is ahead of its venue's clock waits for the
+        next one, which confirms or contradicts it (`ingestion.analysis.clock`). Without it, all are analysed at once.
         """
         key = (batch.venue, batch.interval)
-        last = self._closed_at.get(key)
-        if last == batch.close_time or (batch.history and self._is_known(batch)):
+        if self._closed_at.get(key) == batch.close_time or (batch.history and self._is_known(batch)):
             return []
+        if at_ms is None:
+            return self._analyse(batch, detected_at)
+        clock = self._clocks.get(key)
+        if clock is None:
+            found = self._analyse(batch, detected_at)
+            self._clocks[key] = VenueClock(interval_ms(batch.interval), batch.close_time, at_ms)
+            self._compare_clocks(batch, detected_at)
+            return found
+        found = []
+        for admitted in self._admitted(clock, batch, at_ms):
+            found += self._analyse(admitted, detected_at)
+            self._compare_clocks(admitted, detected_at)
+        return found
+
+    def _analyse(self, batch: CandleBatch, detected_at: int) -> list[Anomaly]:
+        key = (batch.venue, batch.interval)
+        last = self._closed_at.get(key)
         found = self._make_room(batch, detected_at)
         batch = self._fitting(batch)
         gap = 0 if last is None else batch.close_time - last
         if gap < 0:
             logger.info("%s %s: time went back; the analysis of this venue starts over and warms up", *key)
+            self.note_reset(*key, "its time went back", detected_at)
             found += self._engines.pop(key).close(detected_at)
         self._closed_at[key], self._heard_at[key] = batch.close_time, detected_at
         self._latest[batch.venue] = batch.close_time
@@ -79,6 +128,41 @@ class Analysis:
             engine = self._engines[key] = self._engine(*key)
         found += engine.update(batch, detected_at)
         return self._marked(found, detected_at)
+
+    def _admitted(self, clock: VenueClock, batch: CandleBatch, at_ms: float) -> list[CandleBatch]:
+        """The batches to analyse now: none, this one, or the one that was held and this one."""
+        accepted, refused = clock.admit(batch, at_ms)
+        if refused is not None:
+            self.refused += 1
+            ANALYSIS_REFUSED.inc()
+            logger.warning(
+                "%s %s: refused candles that close at %d, ahead of this venue's clock; the next ones close at %d",
+                refused.venue,
+                refused.interval,
+                refused.close_time,
+                batch.close_time,
+            )
+        return accepted
+
+    def _compare_clocks(self, batch: CandleBatch, now_ms: int) -> None:
+        """Note a venue that is ahead of this machine."""
+        key = (batch.venue, batch.interval)
+        ahead_ms = batch.close_time - now_ms
+        if ahead_ms <= interval_ms(batch.interval) + TOLERANCE_MS:
+            self.ahead.pop(key, None)
+            return
+        if key not in self.ahead:
+            logger.warning(
+                "%s %s: candles close %d s ahead of this machine's clock; check both clocks. They are analysed",
+                *key,
+                ahead_ms // 1000,
+            )
+        self.ahead[key] = ahead_ms
+
+    def note_reset(self, venue: str, interval: str, reason: str, at_ms: int) -> None:
+        """Note for the operator that the analysis of a venue started over. `at_ms`: epoch ms."""
+        self.reset_count += 1
+        self.resets.append(Reset(venue, interval, reason, at_ms))
 
     def stress(self) -> list[StressIndex]:
         """The index of every venue that has one, as of its last batch, with the market at a glance.
@@ -115,7 +199,15 @@ class Analysis:
 
     def snapshots(self) -> list[Snapshot]:
         """Of every engine; to be written down before the next update."""
-        return [engine.snapshot() | {"closed_at": self._closed_at[key]} for key, engine in self._engines.items()]
+        return [
+            engine.snapshot() | {"closed_at": self._closed_at[key], "held": self._held(key)}
+            for key, engine in self._engines.items()
+        ]
+
+    def _held(self, key: tuple[str, str]) -> str:
+        """The JSON of the batch that is held because it is ahead; empty if there is none."""
+        clock = self._clocks.get(key)
+        return encode(clock.held).decode() if clock is not None and clock.held is not None else ""
 
     def restore(self, states: Sequence[Snapshot], now_ms: int) -> None:
         """Continue where another analysis stopped. Raises `ValueError` for what is not its `snapshots`."""
@@ -124,15 +216,20 @@ class Analysis:
                 key = saved["venue"], saved["interval"]
                 self._closed_at[key], self._heard_at[key] = int(saved["closed_at"]), now_ms
                 self._latest[key[0]] = self._closed_at[key]
-            except (KeyError, TypeError) as error:
+                held = decode_batch(saved["held"].encode()) if saved.get("held") else None
+                # A venue's clock went on while the analysis did not run.
+                reached = max(self._closed_at[key], now_ms)
+                self._clocks[key] = VenueClock(interval_ms(key[1]), reached, held=held)
+            except (KeyError, TypeError, AttributeError, InvalidMessage) as error:
                 raise ValueError(f"the saved state is incomplete: {error}") from error
             engine = self._engines[key] = self._engine(*key)
             engine.restore(saved)
 
     def forget(self) -> None:
-        """Start over, without closing open anomalies."""
-        for known in (self._engines, self._closed_at, self._heard_at, self._latest, self._full):
+        """Start over, without closing open anomalies. Does not change what is noted for the operator."""
+        for known in (self._engines, self._closed_at, self._heard_at, self._latest, self._clocks, self.ahead):
             known.clear()
+        self._full.clear()
 
     def _make_room(self, batch: CandleBatch, detected_at: int) -> list[Anomaly]:
         """Let go of what has been silent the longest, until the batch fits or nothing is silent; what ends with it."""
@@ -146,6 +243,8 @@ class Analysis:
             logger.info("%s %s: silent; its analysis makes room for another venue", *key)
             found += self._engines.pop(key).close(detected_at)
             del self._closed_at[key], self._heard_at[key]
+            self._clocks.pop(key, None)
+            self.ahead.pop(key, None)
             self._full.discard(key)
             if not any(venue == key[0] for venue, _ in self._engines):
                 del self._latest[key[0]]

@@ -17,6 +17,9 @@ ANALYSIS_SECONDS: Final = Summary("anomalies_analysis_seconds", "Seconds of anal
 ANALYSIS_LEFT_OUT: Final = Counter(
     "anomalies_analysis_left_out", "Candles skipped because the analysis had no room for their symbols."
 )
+ANALYSIS_REFUSED: Final = Counter(
+    "anomalies_analysis_refused", "Batches of candles refused because they were ahead of their venue's clock."
+)
 SNAPSHOT_SECONDS: Final = Summary("anomalies_snapshot_seconds", "Seconds the analysis was paused while it was saved.")
 STORED: Final = Counter("anomalies_stored", "Messages stored by the bridge.", ["channel"])
 STORE_RETRIES: Final = Counter("anomalies_store_retries", "Times a batch could not be stored and was tried again.")

@@ -163,3 +163,69 @@ async def test_a_batch_that_the_analysis_fails_on_is_rejected_and_told_once(
         "the analysis failed on it: math range error"
     }
     assert sum(record.exc_info is not None for record in caplog.records) == 1
+
+
+# --- A batch from the future ------------------------------------------------------------------------------------------
+
+HOUR_MS = 3_600_000
+
+
+def live(batches: list[CandleBatch], analysis: Analysis) -> list[Anomaly]:
+    """Analyse as the role does: every batch arrives when it closes."""
+    return [
+        found for batch in batches for found in analysis.update(batch, batch.close_time, batch.close_time - START_MS)
+    ]
+
+
+def test_one_batch_from_the_future_changes_nothing_and_is_counted(caplog: pytest.LogCaptureFixture) -> None:
+    batches = list(recording(SYMBOLS, 360, inject=pump))
+    future = msgspec.structs.replace(batches[230], close_time=batches[230].close_time + HOUR_MS)
+    counted = REGISTRY.get_sample_value("anomalies_analysis_refused_total") or 0
+    analysis, alone = Analysis(), Analysis()
+    told = live(batches[:230], analysis)
+    assert analysis.update(future, batches[229].close_time, batches[229].close_time - START_MS) == []
+    told += live(batches[230:], analysis)
+    assert told == live(batches, alone)
+    assert any(found.severity.rank >= Severity.HIGH.rank for found in told)
+    assert (analysis.refused, analysis.reset_count, analysis.ahead) == (1, 0, {})
+    assert REGISTRY.get_sample_value("anomalies_analysis_refused_total") == counted + 1
+    assert "ahead of this venue's clock" in caplog.text
+
+
+def test_a_held_batch_survives_a_restart() -> None:
+    batches = list(recording(SYMBOLS, 40))
+    moved = [msgspec.structs.replace(batch, close_time=batch.close_time + HOUR_MS) for batch in batches[20:]]
+    analysis, other = Analysis(), Analysis()
+    live(batches[:20], analysis)
+    analysis.update(moved[0], batches[19].close_time, batches[19].close_time - START_MS)
+    other.restore([unpack(pack(state)) for state in analysis.snapshots()], batches[19].close_time)
+    other.update(moved[1], batches[20].close_time, 0)
+    (state,) = other.snapshots()
+    assert (state["closed_at"], state["held"]) == (moved[1].close_time, "")
+    assert other.refused == 0
+
+
+def test_a_venue_that_is_ahead_as_a_whole_is_analysed_and_named(caplog: pytest.LogCaptureFixture) -> None:
+    analysis = Analysis()
+    batches = list(recording(SYMBOLS, 30))
+    for batch in batches:
+        analysis.update(batch, batch.close_time - HOUR_MS, batch.close_time - START_MS)
+    (key,) = analysis.ahead
+    assert analysis.ahead[key] == HOUR_MS
+    assert caplog.text.count("ahead of this machine's clock") == 1
+    assert analysis.snapshots()[0]["closed_at"] == batches[-1].close_time
+    later = msgspec.structs.replace(batches[-1], close_time=batches[-1].close_time + 60_000)
+    analysis.update(later, later.close_time, later.close_time - START_MS)
+    assert analysis.ahead == {}
+
+
+def test_every_engine_that_starts_over_is_noted() -> None:
+    analysis = Analysis()
+    batches = list(recording(SYMBOLS, 5))
+    for _ in range(30):
+        live(batches, analysis)
+    assert analysis.reset_count == 29
+    assert len(analysis.resets) == 20
+    last = analysis.resets[-1]
+    assert (last.venue, last.interval, last.at_ms) == (batches[0].venue, batches[0].interval, batches[0].close_time)
+    assert "time went back" in last.reason
