@@ -1,5 +1,6 @@
 """What the hub reads from the store: the stream's head, changes after an offset, the latest matching anomalies."""
 
+import asyncio
 from collections.abc import AsyncIterator, Collection
 from functools import partial
 from typing import Final, NamedTuple, Protocol
@@ -12,6 +13,8 @@ from market import selectors as market
 from market.wire.filters import CHANNELS, Channel, Filter
 
 PAGE: Final = 500
+# How long the store may take for one answer. A hung database must not hold up what does not need it.
+ANSWER_S: Final = 5.0
 
 
 class Change(NamedTuple):
@@ -52,6 +55,32 @@ async def replay(
     while after < until:
         page, after = await source.between(epoch, after, until, channels)
         yield page, after
+
+
+class InTime:
+    """The changes of `store`; every method raises `TimeoutError` when the store does not answer within `answer_s`."""
+
+    def __init__(self, store: Changes, answer_s: float = ANSWER_S) -> None:
+        self._store = store
+        self._answer_s = answer_s
+
+    async def head(self) -> Cursor | None:
+        async with asyncio.timeout(self._answer_s):
+            return await self._store.head()
+
+    async def reaches(self, place: Cursor) -> bool:
+        async with asyncio.timeout(self._answer_s):
+            return await self._store.reaches(place)
+
+    async def between(
+        self, epoch: int, after: int, until: int, channels: Collection[Channel]
+    ) -> tuple[list[Change], int]:
+        async with asyncio.timeout(self._answer_s):
+            return await self._store.between(epoch, after, until, channels)
+
+    async def latest(self, wanted: Filter, count: int) -> list[Change]:
+        async with asyncio.timeout(self._answer_s):
+            return await self._store.latest(wanted, count)
 
 
 class StoredChanges:

@@ -1,14 +1,13 @@
 """The protocol with one client: requests in, acknowledgements out, past messages before live ones."""
 
 import asyncio
-import logging
 from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
 from channels.consumer import AsyncConsumer
 from django.conf import settings
 
-from anomaly_site.ws.backfill import PAGE, replay
+from anomaly_site.ws.backfill import PAGE, Change, replay
 from anomaly_site.ws.client import BROADCAST_EXTENSION, AsgiSink, Client
 from anomaly_site.ws.hub import Hub, running_hub
 from anomaly_site.ws.protocol.frames import (
@@ -33,8 +32,6 @@ from anomaly_site.ws.protocol.frames import (
 )
 from market.clock import now_ms
 from market.wire.filters import CHANNELS, Channel, Filter
-
-logger = logging.getLogger(__name__)
 
 # So many refused requests in a row end the connection.
 MAX_ERRORS_IN_A_ROW: Final = 50
@@ -166,24 +163,26 @@ class StreamConsumer(AsyncConsumer):
                 warnings.append("`since` is from another stream or too old; missed messages cannot be replayed")
         hub.unsubscribe(client)
         self.wanted = wanted
+        start = since if since is not None and recovered else hub.cursor
+        latest = await self._latest(wanted, snapshot, request) if snapshot and not recovered else None
         ack = (Subscribed if request.type == "subscribe" else FiltersUpdated)(
-            filters=wanted.effective,
-            cursor=since if since is not None and recovered else hub.cursor,
-            recovered=recovered,
-            warnings=warnings,
-            **_echo(request),
+            filters=wanted.effective, cursor=start, recovered=recovered, warnings=warnings, **_echo(request)
         )
-        client.say(message_frame(ack))
+        # With a snapshot, live frames wait already.
+        if latest is None:
+            client.say(message_frame(ack))
+        else:
+            client.tell([message_frame(ack)])
         try:
             if since is not None and recovered:
                 await self._tell_changes(since, wanted)
-            elif snapshot:
-                await self._tell_latest(wanted, snapshot)
+            elif latest is not None:
+                await self._tell_latest(latest)
             else:
                 hub.subscribe(client, wanted)
-        except Exception:
+        except Exception as error:
             # Better no connection than one with a hole in it.
-            logger.exception("Replay failed; the client is disconnected and resumes")
+            hub.log.failure("Replay failed; the client is disconnected and resumes", error)
             self._close(CloseCode.RESTART, "the store cannot be reached; reconnect with since")
             return
         if Channel.MARKET in wanted.channels:
@@ -198,8 +197,8 @@ class StreamConsumer(AsyncConsumer):
             if since.epoch != self.hub.cursor.epoch or since.offset > self.hub.cursor.offset:
                 return False
             return await self.hub.store.reaches(since)
-        except Exception:
-            logger.exception("The store could not be read to resume from %s; the client is disconnected", since)
+        except Exception as error:
+            self.hub.log.failure("The database could not be read for a client that resumes; it is disconnected", error)
             raise ProtocolError(ErrorCode.UNAVAILABLE, _UNREACHABLE, request_id=request.id) from None
 
     async def _tell_changes(self, since: Cursor, wanted: Filter) -> None:
@@ -236,19 +235,34 @@ class StreamConsumer(AsyncConsumer):
                 break
         return until
 
-    async def _tell_latest(self, wanted: Filter, count: int) -> None:
-        """Send the last `count` matching anomalies of each channel, then live ones."""
+    async def _latest(self, wanted: Filter, count: int, request: Request) -> list[Change]:
+        """The last `count` matching anomalies of each channel; live ones wait from here on.
+
+        Raises `ProtocolError` when the store cannot be asked.
+        """
         client, hub = self.client, self.hub
         client.cork()
         hub.subscribe(client, wanted)
-        latest = await hub.store.latest(wanted, count)
+        try:
+            latest = await hub.store.latest(wanted, count)
+            # The store may be ahead of the hub: what the snapshot has must be in the backlog, to be taken out there.
+            await hub.catch_up()
+        except Exception as error:
+            hub.unsubscribe(client)
+            client.drop()
+            client.uncork()
+            hub.log.failure("The database could not be read for a snapshot; the client is disconnected", error)
+            raise ProtocolError(ErrorCode.UNAVAILABLE, _UNREACHABLE, request_id=request.id) from None
+        return latest
+
+    async def _tell_latest(self, latest: Sequence[Change]) -> None:
+        """Send the snapshot, then the live frames that waited."""
+        client = self.client
         await self._tell(anomaly_frame(channel, offset, payload, snapshot=True) for offset, channel, payload in latest)
-        # The store may have been ahead of the hub: what was sent already is taken out of the backlog.
-        await hub.catch_up()
         told = {anomaly_frame(channel, offset, payload).json for offset, channel, payload in latest}
         client.uncork(lambda frame: frame.json in told)
         # What was taken out did not raise the client's cursor, and would be sent again when it resumes.
-        client.say(self._heartbeat(hub.cursor))
+        client.say(self._heartbeat(self.hub.cursor))
 
     def _heartbeat(self, cursor: Cursor) -> Frame:
         return message_frame(Heartbeat(cursor=cursor, ts=now_ms()))

@@ -9,6 +9,7 @@ from.
 """
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections import Counter
@@ -19,8 +20,9 @@ from typing import Any, Final, NamedTuple
 from channels.layers import get_channel_layer
 from django.conf import settings
 
-from anomaly_site.ws.backfill import Change, Changes, StoredChanges, replay
+from anomaly_site.ws.backfill import ANSWER_S, Change, Changes, InTime, StoredChanges, replay
 from anomaly_site.ws.client import Client
+from anomaly_site.ws.log import SparseLog
 from anomaly_site.ws.protocol.frames import (
     CloseCode,
     Cursor,
@@ -41,6 +43,7 @@ MAX_STALL_S: Final = 10.0
 # Live frames kept for later clients, one per key; publishers choose the names of venues.
 MAX_LIVE_KEYS: Final = 100
 _TICK_S: Final = 1.0
+_LEAVE_S: Final = 1.0
 _RETRY_S: Final = (0.2, 0.5, 1, 2, 5)
 
 
@@ -77,14 +80,16 @@ class Hub:
         max_backlog_bytes: int = MAX_BACKLOG_BYTES,
         max_stall_s: float = MAX_STALL_S,
         clock: Callable[[], float] = time.time,
+        answer_s: float = ANSWER_S,
     ) -> None:
         self.loop = asyncio.get_running_loop()
-        self.store = store
+        self.store: Changes = InTime(store, answer_s)
         self.ready = asyncio.Event()
         self.counters: Counter[str] = Counter()
         self.clients: set[Client] = set()
         self.addresses: Counter[str] = Counter()
         self.live: dict[tuple[str, str], LiveFrame] = {}
+        self.log = SparseLog(logger)
         self._layer = layer
         self._channel = ""
         self._heartbeat_s = heartbeat_s
@@ -111,7 +116,8 @@ class Hub:
         return {key: frame for (kind, key), frame in self.live.items() if kind == "feed"}
 
     def start(self) -> None:
-        self._tasks = [self.loop.create_task(self._listen()), self.loop.create_task(self._keep_time())]
+        parts = (self._listen(), self._keep_time(), self._check_store())
+        self._tasks = [self.loop.create_task(part) for part in parts]
 
     async def stop(self) -> None:
         """Close every client with 1012 and leave the groups."""
@@ -119,8 +125,10 @@ class Hub:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         if self._channel:
-            for channel in CHANNELS:
-                await self._layer.group_discard(str(channel), self._channel)
+            with contextlib.suppress(Exception):  # the layer may be gone; so is the membership then
+                async with asyncio.timeout(_LEAVE_S):
+                    for channel in CHANNELS:
+                        await self._layer.group_discard(str(channel), self._channel)
         self._flush()
         for client in tuple(self.clients):
             self.close(client, CloseCode.RESTART, "the server restarts: reconnect in a moment")
@@ -245,11 +253,11 @@ class Hub:
                     event = await self._layer.receive(self._channel)
                     attempt = 0
                     await self._receive(event)
-            except Exception:
+            except Exception as error:
                 self.counters["listener_errors"] += 1
                 pause = _RETRY_S[min(attempt, len(_RETRY_S) - 1)]
                 attempt += 1
-                logger.exception("Reading the channel layer failed; retrying in %s s", pause)
+                self.log.failure("The channel layer or the database failed; reading on in %s s", error, pause)
                 await asyncio.sleep(pause)
 
     async def _join_groups(self) -> None:
@@ -328,24 +336,46 @@ class Hub:
         return count
 
     async def catch_up(self) -> None:
-        """Read up to the store's position. The first time there are no clients, so only the position is taken over."""
+        """Read up to the store's position. The first time there are no clients, so only the position is taken over.
+
+        Raises what the store raises, `TimeoutError` included; live batches go on meanwhile.
+        """
+        known = self._epoch
+        head = await self.store.head()
+        if head is None:
+            return
         async with self._advancing:
-            head = await self.store.head()
-            if head is None:
-                return
             if not self.ready.is_set() and not self._epoch:
                 self._epoch, self._head = head.epoch, head.offset
                 return
-            if head.epoch != self._epoch:
+            if head.epoch != self._epoch == known:
                 self._reset(head.epoch)
-            await self._read_up_to(head.offset)
+            if head.epoch == self._epoch:
+                await self._read_up_to(head.offset)
 
     # --- Time ---------------------------------------------------------------------------------------------------------
 
     async def _keep_time(self) -> None:
-        """Once a second: stalled clients, messages lost without a later one that shows the gap, and heartbeats."""
+        """Once a second: stalled clients, and heartbeats when they are due. Waits for nothing else."""
         await self.ready.wait()
         next_heartbeat = self.loop.time() + self._heartbeat_s
+        while True:
+            await asyncio.sleep(min(_TICK_S, self._heartbeat_s))
+            try:
+                for client in tuple(self.clients):
+                    self._check_pace(client)
+                if self.loop.time() >= next_heartbeat:
+                    next_heartbeat = self.loop.time() + self._heartbeat_s
+                    self._flush()
+                    self._broadcast(self._heartbeat(), tuple(self._index))
+            except Exception:
+                self.counters["listener_errors"] += 1
+                logger.exception("A heartbeat failed; the next one follows")
+
+    async def _check_store(self) -> None:
+        """With every heartbeat: what the store has and did not arrive within a second is lost, and read from there."""
+        await self.ready.wait()
+        next_check = self.loop.time() + self._heartbeat_s
         expected = self.cursor
         while True:
             await asyncio.sleep(min(_TICK_S, self._heartbeat_s))
@@ -358,19 +388,15 @@ class Hub:
                 expected = self.cursor
                 if self._waiting is not None:
                     expected = Cursor(self._epoch, self._waiting.head)
-                for client in tuple(self.clients):
-                    self._check_pace(client)
-                if self.loop.time() >= next_heartbeat:
-                    next_heartbeat = self.loop.time() + self._heartbeat_s
-                    self._flush()
-                    self._broadcast(self._heartbeat(), tuple(self._index))
+                if self.loop.time() >= next_check:
+                    next_check = self.loop.time() + self._heartbeat_s
                     # Usually a batch that is under way; if it is not here in a second, it is lost.
                     expected = await self.store.head() or expected
                     # Memberships expire in some layers (in-memory: a day, or a message unread for a minute).
                     await self._join_groups()
-            except Exception:
+            except Exception as error:
                 self.counters["listener_errors"] += 1
-                logger.exception("Could not compare the stream with the database; trying again in a second")
+                self.log.failure("Could not compare the stream with the database; trying again in a second", error)
 
 
 _hub: Hub | None = None

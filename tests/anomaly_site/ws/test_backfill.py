@@ -1,5 +1,7 @@
 """The store as the hub reads it."""
 
+import threading
+
 import pytest
 from channels.db import database_sync_to_async
 
@@ -7,7 +9,7 @@ import alerts.services
 import market.selectors
 import market.services
 from anomaly_site.ws import backfill as backfill_module
-from anomaly_site.ws.backfill import StoredChanges, replay
+from anomaly_site.ws.backfill import InTime, StoredChanges, replay
 from anomaly_site.ws.protocol.frames import Cursor
 from market.selectors import stream_head
 from market.services import sequenced
@@ -100,3 +102,25 @@ async def test_the_search_for_a_snapshot_is_bounded(monkeypatch: pytest.MonkeyPa
     wanted, _ = parse_filters({"sectors": ["DeFi"], "types": ["SECTOR_ANOMALY"]}, channels=[Channel.MARKET])
     found = await StoredChanges().latest(wanted, 500)
     assert [change.offset for change in found] == [2, 3, 4, 5], "of 25 the newest 24 were looked at"
+
+
+async def test_a_database_that_hangs_is_given_up_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Though its thread hangs on, and whoever asks next waits for the same thread."""
+    answers = threading.Event()
+    calls: list[int] = []
+
+    def hang() -> None:
+        calls.append(1)
+        assert answers.wait(60)
+
+    monkeypatch.setattr("market.selectors.stream_head", hang)
+    changes = InTime(StoredChanges(), 0.1)
+    try:
+        for _ in range(3):
+            with pytest.raises(TimeoutError):
+                await changes.head()
+    finally:
+        answers.set()
+    monkeypatch.setattr("market.selectors.stream_head", lambda: (EPOCH, 7))
+    assert await InTime(StoredChanges()).head() == Cursor(EPOCH, 7)
+    assert len(calls) == 1, "what was given up is not asked later"

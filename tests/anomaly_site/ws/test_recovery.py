@@ -1,16 +1,20 @@
 """What a client missed, what got lost between bridge and hub: told once each, in order, from the store."""
 
 import asyncio
-from collections.abc import Callable, Collection
+from collections.abc import AsyncIterator, Callable, Collection
 from typing import Any
 
 import pytest
+from channels.testing import WebsocketCommunicator
 
+from anomaly_site.asgi import application
 from anomaly_site.ws import consumer
+from anomaly_site.ws import hub as hub_module
+from anomaly_site.ws.backfill import Change, InTime
 from anomaly_site.ws.client import Client
 from anomaly_site.ws.hub import Hub
-from anomaly_site.ws.protocol.frames import CloseCode
-from market.wire.filters import CHANNELS, Channel, parse_filters
+from anomaly_site.ws.protocol.frames import CloseCode, Cursor
+from market.wire.filters import CHANNELS, Channel, Filter, parse_filters
 from tests.anomaly_site.ws.conftest import Connect
 from tests.anomaly_site.ws.test_stream import offsets_until_pong
 from tests.anomaly_site.ws.world import EPOCH, World, alert, receive_until, stress
@@ -349,3 +353,114 @@ async def test_the_listener_survives_its_layer(hub: Hub, world: World) -> None:
     await settle(hub, 1)
     assert sink.offsets == [1]
     assert hub.counters["listener_errors"] == 1
+
+
+# --- The store does not answer ----------------------------------------------------------------------------------------
+
+
+class Hung(World):
+    """A world whose store stops answering once `hung`."""
+
+    hung = False
+
+    async def _wait(self) -> None:
+        if self.hung:
+            await asyncio.Event().wait()
+
+    async def head(self) -> Cursor | None:
+        await self._wait()
+        return await super().head()
+
+    async def reaches(self, place: Cursor) -> bool:
+        await self._wait()
+        return await super().reaches(place)
+
+    async def between(self, *args: Any) -> tuple[list[Change], int]:
+        await self._wait()
+        return await super().between(*args)
+
+    async def latest(self, wanted: Filter, count: int) -> list[Change]:
+        await self._wait()
+        return await super().latest(wanted, count)
+
+
+@pytest.fixture
+def hung() -> Hung:
+    return Hung()
+
+
+@pytest.fixture
+async def hub_of_hung(hung: Hung, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Hub]:
+    hub = Hub(hung.layer, hung, heartbeat_s=0.05, answer_s=0.5)
+    monkeypatch.setattr(hub_module, "_hub", hub)
+    hub.start()
+    await hub.ready.wait()
+    hung.hung = True
+    yield hub
+    await hub.stop()
+
+
+async def test_heartbeats_and_live_batches_go_on_while_the_store_hangs(hung: Hung, hub_of_hung: Hub) -> None:
+    hub_of_hung.store = InTime(hung, 3600)  # no deadline helps
+    socket = WebsocketCommunicator(application, "/ws")
+    await socket.connect()
+    await socket.send_json_to({"type": "subscribe"})
+    for _ in range(3):
+        await receive_until(socket, "heartbeat")
+    await hung.publish((ALERTS, alert("a1")), (MARKET, stress("m1")))
+    frames = await receive_until(socket, "alert")
+    assert frames[-1]["offset"] == 1
+    for _ in range(3):
+        heartbeat = (await receive_until(socket, "heartbeat"))[-1]
+    assert heartbeat["cursor"] == {"epoch": EPOCH, "offset": 2}
+    await socket.disconnect()
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {"since": {"epoch": EPOCH, "offset": 0}},
+        {"since": {"epoch": EPOCH, "offset": 9}},
+        {"snapshot": 5},
+        {"since": {"epoch": 1, "offset": 1}, "snapshot": 5},
+    ],
+)
+async def test_what_needs_the_store_is_unavailable_while_it_hangs(
+    asked: dict[str, Any], hung: Hung, hub_of_hung: Hub
+) -> None:
+    other = listen(hub_of_hung)
+    socket = WebsocketCommunicator(application, "/ws")
+    await socket.connect()
+    await socket.send_json_to({"type": "subscribe", "id": 7, **asked})
+    await hung.publish((ALERTS, alert("a1")))
+    await settle(hub_of_hung, 1)
+    assert other.offsets == [1], "the others do not wait for it"
+    answer = await socket.receive_json_from(timeout=10)
+    assert (answer["type"], answer["id"], answer["code"]) == ("error", 7, "unavailable")
+    assert (await socket.receive_output())["code"] == CloseCode.RESTART
+
+
+async def test_a_gap_is_healed_once_the_store_answers_again(
+    hung: Hung, hub_of_hung: Hub, caplog: pytest.LogCaptureFixture
+) -> None:
+    sink = listen(hub_of_hung)
+    await hung.publish((ALERTS, alert("a1")), lose=CHANNELS)
+    await hung.publish((ALERTS, alert("a2")))
+    async with asyncio.timeout(10):
+        while not hub_of_hung.counters["listener_errors"]:
+            await asyncio.sleep(0.01)
+    assert sink.offsets == []
+    hung.hung = False
+    await settle(hub_of_hung, 2)
+    assert sink.offsets == [1, 2]
+    assert "Traceback" not in caplog.text
+
+
+async def test_a_hub_that_hears_nothing_reads_from_the_store_with_every_heartbeat(hung: Hung, hub_of_hung: Hub) -> None:
+    """As when the bridge sends under another prefix."""
+    hung.hung = False
+    sink = listen(hub_of_hung)
+    for number in range(1, 4):
+        await hung.publish((ALERTS, alert(f"a{number}")), lose=CHANNELS)
+        await settle(hub_of_hung, number)
+    assert sink.offsets == [1, 2, 3]

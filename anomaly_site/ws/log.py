@@ -1,0 +1,36 @@
+"""Log lines of what may happen many times a second: one per cause and minute."""
+
+import logging
+import time
+from collections.abc import Callable
+from typing import Final
+
+_EVERY_S: Final = 60.0
+# Causes are fixed texts and exception types; more than this would be a mistake.
+_MAX_CAUSES: Final = 100
+
+
+class SparseLog:
+    """Logs a warning at most once a minute per cause, with the number of those left out since. `clock`: monotonic s."""
+
+    def __init__(self, logger: logging.Logger, clock: Callable[[], float] = time.monotonic) -> None:
+        self._logger = logger
+        self._clock = clock
+        self._causes: dict[str, tuple[float, int]] = {}
+
+    def warning(self, cause: str, message: str, *args: object) -> None:
+        logged_at, left_out = self._causes.get(cause, (float("-inf"), 0))
+        now = self._clock()
+        if now - logged_at < _EVERY_S:
+            self._causes[cause] = logged_at, left_out + 1
+            return
+        if len(self._causes) >= _MAX_CAUSES:
+            self._causes.clear()
+        self._causes[cause] = now, 0
+        more = f" ({left_out} more since the last such line)" if left_out else ""
+        self._logger.warning(f"{message}%s", *args, more)
+
+    def failure(self, message: str, error: Exception, *args: object) -> None:
+        """Log `message`, with its `args`, and the error. The cause is the message and the type of the error."""
+        name = type(error).__name__
+        self.warning(f"{message} {name}", f"{message} (%s: %s)", *args, name, str(error) or "no answer in time")
