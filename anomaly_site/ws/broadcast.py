@@ -25,9 +25,11 @@ from anomaly_site.ws.client import BROADCAST_EXTENSION
 from anomaly_site.ws.protocol.frames import CloseCode, Frame
 
 # How long a peer may take to read its close frame before the connection is cut: when the server stops, and when it was
-# closed as a slow consumer (by then the transport holds at most some 64 KB for it).
+# closed as a slow consumer. A slow consumer that has read a part of what is before the close frame gets as long again,
+# up to the limit.
 GRACE_S: Final = 5.0
 SLOW_GRACE_S: Final = 30.0
+SLOW_LIMIT_S: Final = 300.0
 # Sixteen bytes in base64 (RFC 6455 §4.2.1).
 _KEY: Final = re.compile(rb"[A-Za-z0-9+/]{21}[AQgw]==")
 # Headers that need uvicorn's general parser: a subprotocol to negotiate, or a body.
@@ -256,8 +258,25 @@ class Protocol(WebSocketsSansIOProtocol):
         if self.read_paused:
             self.read_paused = False
             self.transport.resume_reading()
-        grace_s = SLOW_GRACE_S if code is CloseCode.SLOW_CONSUMER else GRACE_S
-        self.close_timer = self.loop.call_later(grace_s, self.transport.abort)
+        # A ping that a slow peer has not answered must not cut the connection before its close frame is out.
+        self.stop_keepalive()
+        if code is CloseCode.SLOW_CONSUMER:
+            unsent = self.transport.get_write_buffer_size()
+            limit = self.loop.time() + SLOW_LIMIT_S
+            self.close_timer = self.loop.call_later(SLOW_GRACE_S, self.cut_slow, unsent, limit)
+        else:
+            self.close_timer = self.loop.call_later(GRACE_S, self.transport.abort)
+
+    def cut_slow(self, unsent: int, limit: float) -> None:
+        """End the connection, unless the peer has read since `unsent` bytes were left and `limit` is not reached."""
+        left = self.transport.get_write_buffer_size()
+        if 0 < left < unsent and self.loop.time() < limit:
+            self.close_timer = self.loop.call_later(SLOW_GRACE_S, self.cut_slow, left, limit)
+        elif left:
+            self.transport.abort()
+        else:
+            # The operating system has the close frame, and sends it after the connection is closed here.
+            self.transport.close()
 
     def shutdown(self) -> None:
         """The server stops: waiting frames go out, then 1012. A client that does not read them in time is cut off."""

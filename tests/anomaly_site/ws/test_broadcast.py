@@ -4,7 +4,7 @@ import asyncio
 import inspect
 import json
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any
 
 import pytest
@@ -13,7 +13,9 @@ from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIO
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
+from anomaly_site.ws.broadcast import SLOW_GRACE_S, SLOW_LIMIT_S, Protocol, TransportSink
 from anomaly_site.ws.hub import Hub
+from anomaly_site.ws.protocol.frames import CloseCode
 from market.wire.filters import Channel
 from tests.anomaly_site.ws.test_servers import uvicorn_on
 from tests.anomaly_site.ws.world import EPOCH, World, alert
@@ -264,3 +266,66 @@ async def test_resuming_after_a_disconnect(url: str, world: World, hub: Hub) -> 
     assert offsets == list(range(2, 802))
     assert frame["cursor"]["offset"] == 801
     await client.close()
+
+
+async def test_a_ping_without_an_answer_does_not_cut_off_the_close_frame(hub: Hub, world: World) -> None:
+    async with uvicorn_on("anomaly_site.ws.broadcast:Protocol", ws_ping_interval=0.02, ws_ping_timeout=60) as url:
+        _, reader, writer = await stall(url)
+        (client,) = hub.clients
+        assert isinstance(client.sink, TransportSink)
+        protocol: Any = client.sink._protocol
+        while client.sink.stalled_since is None or protocol.pong_timer is None:
+            await publish_much(world, hub, 1)
+        hub.close(client, CloseCode.SLOW_CONSUMER, "too slow")
+        assert (protocol.pong_timer, protocol.ping_timer) == (None, None)
+        writer.transport.resume_reading()  # type: ignore[attr-defined]
+        received = b""
+        async with asyncio.timeout(10):
+            while not received.endswith((4408).to_bytes(2) + b"too slow"):
+                received += await reader.read(1 << 20)
+        writer.close()
+
+
+class Closing:
+    """A connection closed as too slow, whose peer takes what `sizes` says between two looks at it."""
+
+    def __init__(self, *sizes: int) -> None:
+        self.sizes = list(sizes)
+        self.ended = ""
+        self.now = 0.0
+        self.protocol = protocol = Protocol.__new__(Protocol)
+        protocol.loop = protocol.transport = self  # type: ignore[assignment]
+        protocol.cut_slow(1_000, SLOW_LIMIT_S)
+
+    def get_write_buffer_size(self) -> int:
+        return self.sizes.pop(0)
+
+    def time(self) -> float:
+        return self.now
+
+    def call_later(self, delay: float, call: Callable[..., None], *args: Any) -> None:
+        self.now += delay
+        call(*args)
+
+    def abort(self) -> None:
+        self.ended = "aborted"
+
+    def close(self) -> None:
+        self.ended = "closed"
+
+
+@pytest.mark.parametrize(
+    ("sizes", "ended", "after_s"),
+    [
+        ([1_000], "aborted", 0),
+        ([0], "closed", 0),
+        ([900, 500, 0], "closed", 2 * SLOW_GRACE_S),
+        ([900, 500, 500], "aborted", 2 * SLOW_GRACE_S),
+        (range(999, 1, -1), "aborted", SLOW_LIMIT_S),
+    ],
+)
+def test_a_slow_client_gets_its_close_frame_as_long_as_it_reads(
+    sizes: Sequence[int], ended: str, after_s: float
+) -> None:
+    closing = Closing(*sizes)
+    assert (closing.ended, closing.now) == (ended, after_s)
