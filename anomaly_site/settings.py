@@ -36,6 +36,8 @@ NATS_CREDENTIALS = env.str("NATS_CREDENTIALS", "")
 NATS_TOKEN = env.str("NATS_TOKEN", "")
 # Required for several web processes or hosts; the in-memory layer works within one process only.
 CHANNEL_REDIS_URL = env.str("CHANNEL_REDIS_URL", "")
+# Start of the names of its pub/sub channels. Empty: `anomalies.` and this installation's identity (from the database).
+CHANNEL_PREFIX = env.str("CHANNEL_PREFIX", "")
 
 # --- Prices and analysis ----------------------------------------------------------------------------------------------
 
@@ -214,8 +216,8 @@ DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 CHANNEL_LAYERS: dict[str, Any] = {
     "default": (
         {
-            "BACKEND": "channels_redis.pubsub.RedisPubSubChannelLayer",
-            "CONFIG": {"hosts": [CHANNEL_REDIS_URL], "prefix": "anomalies"},
+            "BACKEND": "anomaly_site.ws.layer.InstallationLayer",
+            "CONFIG": {"hosts": [CHANNEL_REDIS_URL], "prefix": CHANNEL_PREFIX},
         }
         if CHANNEL_REDIS_URL
         else {"BACKEND": "channels.layers.InMemoryChannelLayer", "CONFIG": {"capacity": 10_000}}

@@ -160,3 +160,16 @@ class SectorOverride(models.Model):
         if any(len(name) > 80 or not name.isprintable() for name in names):
             raise ValidationError({"sectors": "Expected names of at most 80 printable characters each, joined by “;”."})
         self.sectors = ";".join(names)
+
+
+class Installation(models.Model):
+    """What tells this installation from others on the same Redis or Valkey. One row, made on first use.
+
+    A database that was copied for another installation needs a new identity: delete the row in the copy.
+    """
+
+    id = models.PositiveSmallIntegerField(primary_key=True, default=1, editable=False)
+    identity = models.CharField(max_length=32)
+
+    def __str__(self) -> str:
+        return self.identity

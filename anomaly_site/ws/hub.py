@@ -13,10 +13,11 @@ import contextlib
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from functools import partial
 from typing import Any, Final, NamedTuple
 
+from channels.db import database_sync_to_async
 from channels.layers import get_channel_layer
 from django.conf import settings
 
@@ -33,6 +34,7 @@ from anomaly_site.ws.protocol.frames import (
     message_frame,
 )
 from anomaly_site.ws.protocol.routing import Index
+from market.installation import installation_id
 from market.wire.filters import CHANNELS, Channel, Filter, alert_route, market_route
 
 logger = logging.getLogger(__name__)
@@ -44,6 +46,7 @@ MAX_STALL_S: Final = 10.0
 MAX_LIVE_KEYS: Final = 100
 _TICK_S: Final = 1.0
 _LEAVE_S: Final = 1.0
+_MAX_FOREIGN_EPOCHS: Final = 100
 _RETRY_S: Final = (0.2, 0.5, 1, 2, 5)
 
 
@@ -68,7 +71,9 @@ class Hub:
     """Create it, call `start()`, then `await ready.wait()`. Call everything else from the same event loop.
 
     `counters` (all since start): messages, deliveries, redelivered, gaps_healed, messages_healed, resets,
-    slow_consumers, listener_errors.
+    slow_consumers, listener_errors, foreign_batches.
+
+    `installation` returns the identity of this installation: batches of others are refused. Without it, all are taken.
     """
 
     def __init__(
@@ -81,6 +86,7 @@ class Hub:
         max_stall_s: float = MAX_STALL_S,
         clock: Callable[[], float] = time.time,
         answer_s: float = ANSWER_S,
+        installation: Callable[[], Awaitable[str]] | None = None,
     ) -> None:
         self.loop = asyncio.get_running_loop()
         self.store: Changes = InTime(store, answer_s)
@@ -92,6 +98,13 @@ class Hub:
         self.log = SparseLog(logger)
         self._layer = layer
         self._channel = ""
+        self._answer_s = answer_s
+        self._ask_identity = installation
+        self._identity = ""
+        # Whether something with the identity of this installation has arrived.
+        self._heard_own = False
+        # Epochs of batches without an identity that are not of the stream in the database.
+        self._foreign_epochs: set[int] = set()
         self._heartbeat_s = heartbeat_s
         self._max_backlog_bytes = max_backlog_bytes
         self._max_stall_s = max_stall_s
@@ -245,6 +258,7 @@ class Hub:
         attempt = 0
         while True:
             try:
+                await self._learn_identity()
                 self._channel = self._channel or await self._layer.new_channel()
                 await self._join_groups()
                 await self.catch_up()
@@ -260,11 +274,25 @@ class Hub:
                 self.log.failure("The channel layer or the database failed; reading on in %s s", error, pause)
                 await asyncio.sleep(pause)
 
+    async def _learn_identity(self) -> None:
+        if self._ask_identity is not None and not self._identity:
+            async with asyncio.timeout(self._answer_s):
+                self._identity = await self._ask_identity()
+
     async def _join_groups(self) -> None:
         for channel in CHANNELS:
             await self._layer.group_add(str(channel), self._channel)
 
     async def _receive(self, event: dict[str, Any]) -> None:
+        if self._identity and not await self._is_own(event):
+            self.counters["foreign_batches"] += 1
+            self.log.warning(
+                "foreign",
+                "Refused a batch of another installation on the same Redis or Valkey; its identity is %s, ours is %s",
+                event.get("installation", "not given (version 0.1)"),
+                self._identity,
+            )
+            return
         if event["type"] == "live.frame":
             self._take_live(event["kind"], event["key"], event["data"])
         elif event["type"] == "anomalies.batch":
@@ -272,6 +300,29 @@ class Hub:
             changes = [Change(offset, channel, payload) for offset, payload in event["messages"]]
             async with self._advancing:
                 await self._take_part(event["epoch"], _Part(event["previous"], event["head"], channel, changes))
+
+    async def _is_own(self, event: dict[str, Any]) -> bool:
+        """Whether a batch or live frame is of this installation.
+
+        The bridge of version 0.1 sends no identity. Its batches are known by the stream's epoch. Its live frames are
+        taken until something with our identity arrives.
+        """
+        if "installation" in event:
+            own: bool = event["installation"] == self._identity
+            self._heard_own |= own
+            return own
+        if event["type"] != "anomalies.batch":
+            return not self._heard_own
+        epoch = event["epoch"]
+        if epoch == self._epoch or epoch in self._foreign_epochs:
+            return bool(epoch == self._epoch)
+        head = await self.store.head()
+        if head is not None and head.epoch == epoch:
+            return True
+        if len(self._foreign_epochs) >= _MAX_FOREIGN_EPOCHS:
+            self._foreign_epochs.clear()
+        self._foreign_epochs.add(epoch)
+        return False
 
     def _take_live(self, kind: str, key: str, data: bytes) -> None:
         if (kind, key) not in self.live and len(self.live) >= MAX_LIVE_KEYS:
@@ -414,7 +465,12 @@ def running_hub() -> Hub:
     """
     global _hub
     if _hub is None or _hub.loop is not asyncio.get_running_loop():
-        _hub = Hub(get_channel_layer(), StoredChanges(), heartbeat_s=settings.WS_HEARTBEAT_S)
+        _hub = Hub(
+            get_channel_layer(),
+            StoredChanges(),
+            heartbeat_s=settings.WS_HEARTBEAT_S,
+            installation=database_sync_to_async(installation_id),
+        )
         _hub.start()
     return _hub
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.market.test_installation import ASK
 from tests.samples import EPOCH
 from tests.system import PATIENCE_S
 from tests.system.postgresql import postgresql
@@ -91,6 +92,10 @@ def at_once(environment: dict[str, str], *programs: tuple[str, ...]) -> list[str
 
 def stored(environment: dict[str, str], expression: str) -> str:
     return ours(environment, "manage.py", "shell", "-v0", "-c", f"print({expression})").strip()
+
+
+def test_processes_that_start_together_have_one_identity(environment: dict[str, str]) -> None:
+    assert len(set(at_once(environment, *[(ASK,)] * 4))) == 1
 
 
 def test_two_bridges_share_the_stream_without_a_gap_or_a_repeat(environment: dict[str, str]) -> None:

@@ -84,13 +84,15 @@ class World:
     replaces the one before; `_id` finds it in the payload.
     """
 
-    def __init__(self, layer: InMemoryChannelLayer | None = None, epoch: int = EPOCH) -> None:
+    def __init__(self, layer: Any = None, epoch: int = EPOCH) -> None:
         self.layer = layer or InMemoryChannelLayer(capacity=10_000)
         self.epoch = epoch
         self.offset = 0
         self.rows: dict[str, tuple[int, Change]] = {}
         self.page = 3
         self.oldest = 0
+        # The identity that goes with every event; empty: none, as with the bridge of version 0.1.
+        self.installation = ""
 
     async def publish(
         self, *messages: tuple[Channel, bytes], lose: Collection[Channel] = (), forget: bool = False
@@ -116,13 +118,16 @@ class World:
             "previous": previous,
             "head": head,
             "messages": [(change.offset, change.payload) for change in changes if change.channel == channel],
+            **self._identity(),
         }
         await self.layer.group_send(str(channel), event)
 
     async def live(self, kind: str, key: str, data: bytes) -> None:
-        await self.layer.group_send(
-            "market", {"type": "live.frame", "channel": "market", "kind": kind, "key": key, "data": data}
-        )
+        event = {"type": "live.frame", "channel": "market", "kind": kind, "key": key, "data": data}
+        await self.layer.group_send("market", event | self._identity())
+
+    def _identity(self) -> dict[str, str]:
+        return {"installation": self.installation} if self.installation else {}
 
     async def head(self) -> Cursor | None:
         return Cursor(self.epoch, self.offset) if self.epoch else None
