@@ -177,6 +177,7 @@ async def test_with_the_old_prefix_nothing_arrives_twice(valkey: str) -> None:
         assert following.hub.counters["redelivered"] == 0
 
 
+@pytest.mark.django_db(transaction=True)
 async def test_the_prefix_holds_the_identity_of_the_database(valkey: str, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
 
