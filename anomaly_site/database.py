@@ -17,6 +17,7 @@ from django.db.migrations.recorder import MigrationRecorder
 from alerts.models import Alert
 from anomaly_site.lag import Place, stored_places
 from anomaly_site.probes import Probe
+from ingestion.models import StreamFault
 from ingestion.stream.health import MALFORMED, cause
 from market.clock import now_ms
 from market.models import MarketAnomaly, StreamHead
@@ -26,7 +27,6 @@ logger = logging.getLogger(__name__)
 
 OK: Final = "ok"
 _OURS: Final = ("market", "alerts", "ingestion")
-_STREAM_FAULT: tuple[str, str] = ("ingestion", "StreamFault")
 _FAULTS_SHOWN_MS: Final = 3_600_000
 _MAX_FAULTS: Final = 20
 _INTEGRITY_EVERY_S: Final = 600.0
@@ -138,14 +138,10 @@ def _log(kind: str, text: str) -> None:
 def stream_faults(now: int) -> list[str]:
     """Sentences about streams that were reset or have gaps, of the last hour, newest first.
 
-    The model `ingestion.StreamFault` keeps them (stream, reader, kind, at, text).
+    Raises `DatabaseError`.
     """
-    try:
-        model = apps.get_model(*_STREAM_FAULT)
-    except LookupError:
-        return []
     since = datetime.fromtimestamp((now - _FAULTS_SHOWN_MS) / 1000, tz=UTC)
-    found = model._default_manager.filter(at__gte=since).order_by("-at").values_list("text", flat=True)
+    found = StreamFault.objects.filter(at__gte=since).order_by("-at").values_list("text", flat=True)
     return [str(text) for text in found[:_MAX_FAULTS]]
 
 

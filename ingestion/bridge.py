@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import pairwise
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import nats.errors
 from channels.db import database_sync_to_async
@@ -39,6 +39,7 @@ from ingestion.stream.metrics import SEND_FAILURES, STORE_RETRIES, STORED, STREA
 from ingestion.stream.nats import ANOMALIES, ANOMALY_SUBJECTS, subject
 from ingestion.stream.reader import Reader, Received, open_reader
 from ingestion.stream.rejects import Rejects
+from market.installation import installation_id
 from market.models import MarketAnomaly as MarketAnomalyRow
 from market.selectors import stream_position
 from market.services import MessageT, Sequenced, record_stress, sequenced
@@ -77,6 +78,17 @@ class Batch(NamedTuple):
         return self.position.offset
 
 
+class Groups(NamedTuple):
+    """The channel groups of this installation. Hubs of another one on the same Redis or Valkey refuse its messages."""
+
+    layer: BaseChannelLayer
+    installation: str
+
+    async def send(self, group: str, message: dict[str, Any]) -> None:
+        """Raises whatever the channel layer raises."""
+        await self.layer.group_send(group, message | {"installation": self.installation})
+
+
 async def run_bridge(client: Client, stop: asyncio.Event) -> None:
     """Run until `stop` is set and the messages that had arrived by then are stored and sent, for 2 seconds at most.
 
@@ -87,12 +99,13 @@ async def run_bridge(client: Client, stop: asyncio.Event) -> None:
         raise ImproperlyConfigured("CHANNEL_LAYERS has no default layer")
     with health("bridge") as state, state.doing("read its position from the database"):
         stored = await _stored_position()
+        groups = Groups(layer, await database_sync_to_async(installation_id)())
     reader = await open_reader(client, ANOMALIES, ANOMALY_SUBJECTS, stored)
     rejects = Rejects(client)
     try:
         samples: _Samples = {}
         async with (
-            background("live frames", partial(_forward_live, client, layer, samples)),
+            background("live frames", partial(_forward_live, client, groups, samples)),
             background("stress samples", partial(_record_stress, samples)),
             health("bridge") as state,
         ):
@@ -107,7 +120,7 @@ async def run_bridge(client: Client, stop: asyncio.Event) -> None:
                 if reader.position.epoch != stored.epoch:
                     stored = await _new_incarnation(stored, reader)
                 batch = await _sort(received, reader, stored.offset, rejects)
-                if await _pass_on(batch, layer, rejects, state, stop):
+                if await _pass_on(batch, groups, rejects, state, stop):
                     stored = batch.position
                 elif not stop.is_set():
                     stored = await _stand_by(reader, stop)
@@ -150,14 +163,14 @@ async def _stand_by(reader: Reader, stop: asyncio.Event) -> Position:
     return position
 
 
-async def _pass_on(batch: Batch, layer: BaseChannelLayer, rejects: Rejects, state: Health, stop: asyncio.Event) -> bool:
+async def _pass_on(batch: Batch, groups: Groups, rejects: Rejects, state: Health, stop: asyncio.Event) -> bool:
     """Store and send a batch. False: another bridge has stored it, or `stop` was set while the database was away."""
     repeated = await _store(batch, rejects, state, stop)
     if repeated is None:
         return False
     for channel, messages in (("alerts", batch.alerts), ("market", batch.market)):
         STORED.labels(channel).inc(len(messages))
-        await _send(layer, channel, batch, [message for message in messages if message.offset not in repeated])
+        await _send(groups, channel, batch, [message for message in messages if message.offset not in repeated])
     return True
 
 
@@ -252,10 +265,10 @@ def _store_in_one_transaction(batch: Batch) -> set[int] | None:
     return repeated
 
 
-async def _send(layer: BaseChannelLayer, channel: str, batch: Batch, messages: Sequence[Sequenced[Anomaly]]) -> None:
+async def _send(groups: Groups, channel: str, batch: Batch, messages: Sequence[Sequenced[Anomaly]]) -> None:
     """A failure loses nothing: the hubs see the gap in the next batch's `previous` and fetch it from the store."""
     try:
-        await layer.group_send(
+        await groups.send(
             channel,
             {
                 "type": "anomalies.batch",
@@ -271,7 +284,7 @@ async def _send(layer: BaseChannelLayer, channel: str, batch: Batch, messages: S
         logger.error("Could not send to group %s (%s); hubs will fetch it from the store", channel, error)
 
 
-async def _forward_live(client: Client, layer: BaseChannelLayer, samples: _Samples) -> None:
+async def _forward_live(client: Client, groups: Groups, samples: _Samples) -> None:
     """Send each venue's latest feed state and stress index once a second; put the index into `samples`."""
     latest: dict[tuple[str, str], bytes] = {}
 
@@ -288,10 +301,10 @@ async def _forward_live(client: Client, layer: BaseChannelLayer, samples: _Sampl
                 (kind, venue), data = latest.popitem()
                 try:
                     if kind == "feed":
-                        await _send_live(layer, kind, venue, encode(decode_feed(data)))
+                        await _send_live(groups, kind, venue, encode(decode_feed(data)))
                     else:
                         index = decode_stress(data)
-                        await _send_live(layer, kind, venue, encode(index))
+                        await _send_live(groups, kind, venue, encode(index))
                         if venue in samples or len(samples) < _MAX_LIVE_KEYS:
                             samples[venue] = index, data
                 except InvalidMessage as error:
@@ -319,9 +332,9 @@ async def _record_stress(samples: _Samples) -> None:
         await asyncio.sleep(_LIVE_EVERY_S)
 
 
-async def _send_live(layer: BaseChannelLayer, kind: str, venue: str, data: bytes) -> None:
+async def _send_live(groups: Groups, kind: str, venue: str, data: bytes) -> None:
     try:
-        await layer.group_send(
+        await groups.send(
             "market", {"type": "live.frame", "channel": "market", "kind": kind, "key": venue, "data": data}
         )
     except Exception as error:

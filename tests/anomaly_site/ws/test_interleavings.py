@@ -83,7 +83,7 @@ class Site:
         self.head = batch.head
         for channel, part in ((Channel.ALERTS, batch.alerts), (Channel.MARKET, batch.market)):
             if channel not in lose:
-                await bridge._send(self.layer, channel, batch, part)
+                await bridge._send(bridge.Groups(self.layer, ""), channel, batch, part)
 
     def _next_revision(self, what: str, number: int, severity: str, method: str) -> bytes:
         id = f"{what}-{number}"
