@@ -9,6 +9,7 @@ cannot be used, open anomalies are closed (`ingestion.analysis.orphans`).
 import asyncio
 import contextlib
 import logging
+import time
 from collections.abc import Sequence
 from functools import partial
 from typing import Final
@@ -24,6 +25,7 @@ from ingestion.models import StreamFault
 from ingestion.sectors import watched_sector_map
 from ingestion.services import record_fault
 from ingestion.stream.background import background
+from ingestion.stream.health import note
 from ingestion.stream.incarnation import Position
 from ingestion.stream.metrics import ANALYSIS_SECONDS
 from ingestion.stream.nats import CANDLES, TRANSIENT, Publisher, stream_created
@@ -57,6 +59,8 @@ async def run_analyze(client: Client, stop: asyncio.Event) -> None:
         published = max(published, start) if epoch == position.epoch else start
         epoch = position.epoch
     elif publisher.jetstream:
+        if analysis.open_anomalies() or saved is not None:
+            note("analyze", "The saved analysis could not be continued; the analysis started over and warms up.")
         analysis.forget()
         orphans = await find_orphans(client, saved.open if saved else ())
         await publisher.publish(*orphans.closing(now_ms()))
@@ -131,8 +135,13 @@ async def _analyse(analysis: Analysis, message: Received, rejects: Rejects, repe
         batch = decode_batch(message.data)
         if repeated and analysis.knows(batch):
             return ()
+        resets = analysis.reset_count
         with ANALYSIS_SECONDS.time():
-            return analysis.update(batch, now_ms())
+            found = analysis.update(batch, now_ms(), time.monotonic() * 1000)
+        if analysis.reset_count > resets:
+            reset = analysis.resets[-1]
+            note("analyze", f"The analysis of {reset.venue} {reset.interval} started over: {reset.reason}.")
+        return found
     except InvalidMessage as error:
         await rejects.reject(message, str(error))
     except (ArithmeticError, ValueError) as error:

@@ -48,10 +48,8 @@ class Reader:
     sent: list[int] = field(default_factory=list)
     places: set[tuple[int, int]] = field(default_factory=set)
 
-    def read(self, stream: Stream, upgraded: bool = False) -> None:
+    def read(self, stream: Stream) -> None:
         """(Re)open the stream and read to its end."""
-        if upgraded:
-            self.position = self.position._replace(created=0, time_us=0)
         before = self.position.epoch
         found = resumed(self.position, stream.view(self.position.offset))
         assert found.position.epoch >= before, "epochs never fall"
@@ -112,8 +110,11 @@ def test_whatever_happens_to_a_stream_what_it_still_has_is_stored_and_sent_once(
             case "clock":
                 clock_ms += (amount - 3) * 3_600_000
         if then:
-            # 0.1 knew the creation time only, as its epoch.
-            reader.read(stream, upgraded=then == "upgrade" and reader.position.epoch == stream.created)
+            reader.read(stream)
+            if then == "upgrade" and not reader.position.went_back:
+                # A position of 0.1 does not name the message: what happened before the first look is not found out.
+                reader.position = reader.position._replace(created=0, time_us=0)
+                reader.read(stream)
             kept = {message.key for message in stream.messages.values()}
             assert kept <= reader.stored.keys(), "everything the stream still has is stored"
     assert len(reader.sent) == len(set(reader.sent)), "nothing is sent twice"
