@@ -424,9 +424,12 @@ class Hub:
                 logger.exception("A heartbeat failed; the next one follows")
 
     async def _check_store(self) -> None:
-        """With every heartbeat: what the store has and did not arrive within a second is lost, and read from there."""
+        """Once a heartbeat: what the store has and did not arrive within a second is lost, and read from there."""
         await self.ready.wait()
-        next_check = self.loop.time() + self._heartbeat_s
+        # So that a hub that gets nothing at all is no more than one heartbeat behind: a check may start a second late,
+        # and waits a second for what is under way.
+        every_s = max(self._heartbeat_s - 2 * _TICK_S, min(_TICK_S, self._heartbeat_s))
+        next_check = self.loop.time() + every_s
         expected = self.cursor
         while True:
             await asyncio.sleep(min(_TICK_S, self._heartbeat_s))
@@ -440,7 +443,7 @@ class Hub:
                 if self._waiting is not None:
                     expected = Cursor(self._epoch, self._waiting.head)
                 if self.loop.time() >= next_check:
-                    next_check = self.loop.time() + self._heartbeat_s
+                    next_check = self.loop.time() + every_s
                     # Usually a batch that is under way; if it is not here in a second, it is lost.
                     expected = await self.store.head() or expected
                     # Memberships expire in some layers (in-memory: a day, or a message unread for a minute).
