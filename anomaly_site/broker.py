@@ -43,7 +43,9 @@ async def _look() -> Seen:
     async with asyncio.timeout(DEADLINE_S - 0.1):
         client = await connect(name="status", timeout_s=1.0)
     try:
-        found, processes = await asyncio.gather(_streams(client), ask(client, _ANSWERS_S))
+        processes = await ask(client, _ANSWERS_S)
+        # After the answers, and so after the database's look, usually: a reader is not ahead of its stream.
+        found = await _streams(client)
         unwritable = await _unwritable(client) if found and found.jetstream else None
         version = client.connected_server_version
         return Seen(

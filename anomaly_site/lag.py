@@ -83,11 +83,12 @@ def lags(streams: Mapping[str, StreamState], places: Mapping[str, Place]) -> dic
 
 
 def _lag(stream: StreamState, place: tuple[int, int]) -> Lag:
-    """A position in an earlier incarnation of the stream, or after its end (it went back), counts as offset 0.
+    """A position in an earlier incarnation of the stream counts as offset 0.
 
-    `stream.epoch` is when the stream was created; an incarnation that began later has a higher epoch.
+    `stream.epoch` is when the stream was created; an incarnation that began later has a higher epoch. A position after
+    the stream's end was read later than the stream, or the stream went back: its reader notices, and reports that.
     """
     epoch, offset = place
-    if epoch < stream.epoch or offset > stream.offset:
+    if epoch < stream.epoch:
         offset = 0
     return Lag(offset, max(0, stream.offset - offset))

@@ -14,7 +14,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from pytest_django import Settings
 
 from anomaly_site import __version__, metrics, status
-from anomaly_site.lag import Streams, lags, stored_places, streams
+from anomaly_site.lag import Streams, StreamState, lags, stored_places, streams
 from anomaly_site.status import Rates, problems
 from anomaly_site.trends import Trends
 from ingestion.stream.nats import ANOMALIES, CANDLES, REJECTED, Publisher, connection, stream_created
@@ -156,6 +156,16 @@ async def _check_another_incarnation(client: NatsClient) -> None:
 async def _bridge_lag(found: Streams) -> tuple[int, int]:
     lag = lags(found.streams, found.places | await database_sync_to_async(stored_places)())["bridge"]
     return lag.offset, lag.behind
+
+
+def test_a_reader_that_went_on_while_its_stream_was_read_is_not_behind() -> None:
+    stream = {ANOMALIES: StreamState(epoch=5, offset=100, messages=100, bytes=1)}
+    assert [lags(stream, {"bridge": place})["bridge"].behind for place in ((5, 103), (6, 40), (4, 99), None)] == [
+        0,
+        60,
+        100,
+        100,
+    ]
 
 
 async def in_database(call: Callable[..., object], *arguments: object) -> None:
