@@ -51,6 +51,12 @@ async def stored() -> str:
         return f"{str(error).capitalize()}."
 
 
+async def nats() -> str:
+    """Check that NATS answers and can store messages: without it no anomaly reaches a client."""
+    error = (await status())["nats"].get("error")
+    return f"NATS: {error}" if error else OK
+
+
 async def roles() -> str:
     """Check that no role reports a failure because of which anomalies do not reach clients."""
     return " ".join(unready((await status())["roles"])) or OK
@@ -106,5 +112,6 @@ CHECKS: Final[Mapping[str, Callable[[], Awaitable[str]]]] = {
     "database": stored,
     "channel_layer": channel_layer,
     "feed": feed,
+    "nats": nats,
     "roles": roles,
 }

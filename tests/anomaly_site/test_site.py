@@ -10,8 +10,10 @@ from django.core.management import call_command
 from django.db import connection
 from django.db.migrations.recorder import MigrationRecorder
 from django.test import AsyncClient, Client, override_settings
+from pytest_django import Settings
 
 from anomaly_site import health
+from anomaly_site import status as status_module
 from market.wire.messages import Feed, FeedState, SourceKind
 from tests.samples import T0
 
@@ -70,13 +72,17 @@ async def ready() -> tuple[int, dict[str, Any]]:
 
 
 @pytest.mark.django_db(transaction=True)
-async def test_ready_when_everything_answers(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without a hub in this process the feed's check cannot pass; the others are real."""
+async def test_ready_when_everything_answers(monkeypatch: pytest.MonkeyPatch, settings: Settings) -> None:
+    """Without a hub and NATS the checks of feed and NATS cannot pass; the others are real."""
+    settings.NATS_URL = "nats://127.0.0.1:9"
+    monkeypatch.setattr(status_module, "_latest", None)
     status, checks = await ready()
     assert status == 503
     assert (checks["database"], checks["channel_layer"]) == ("ok", "ok")
     assert checks["feed"] != "ok"
+    assert (checks["roles"], checks["nats"]) == ("ok", "NATS: no answer; the server log has the cause.")
     monkeypatch.delitem(health.CHECKS, "feed")
+    monkeypatch.delitem(health.CHECKS, "nats")
     assert await ready() == (200, {"database": "ok", "channel_layer": "ok", "roles": "ok"})
 
 
