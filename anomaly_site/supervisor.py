@@ -5,7 +5,7 @@ import contextlib
 import logging
 import socket
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import partial
@@ -90,7 +90,11 @@ async def _start(
     if {Role.INGEST, Role.ANALYZE, Role.BRIDGE, Role.HISTORY} & set(plan.roles):
         client = await stack.enter_async_context(connection(url, name="anomaly_site"))
         await stack.enter_async_context(answering(client))
-        for name, role in await _data_path(plan, client):
+        for name, role in _stores(plan, client):
+            await stack.enter_async_context(_running(name, role, stop, budget))
+        for source in plan.sources:
+            await restart_candles(source, client, readers=int(Role.HISTORY in plan.roles))
+        for name, role in _producers(plan, client):
             await stack.enter_async_context(_running(name, role, stop, budget))
     if Role.SECTORS in plan.roles:
         await stack.enter_async_context(_running(Role.SECTORS, run_sectors, stop, budget))
@@ -148,19 +152,19 @@ def _announce_web(plan: Plan, port: int) -> None:
         plan.announce(f"   {'Playing':<10} {source.describe()}")
 
 
-async def _data_path(plan: Plan, client: Client) -> list[tuple[Role, RoleRunner]]:
-    """The plan's data roles, downstream first: who consumes is there before who produces."""
-    path: list[tuple[Role, RoleRunner]] = []
+def _stores(plan: Plan, client: Client) -> Iterator[tuple[Role, RoleRunner]]:
+    """The plan's roles that store; they start before those that produce."""
     if Role.BRIDGE in plan.roles:
-        path.append((Role.BRIDGE, partial(run_bridge, client)))
+        yield Role.BRIDGE, partial(run_bridge, client)
     if Role.HISTORY in plan.roles:
-        path.append((Role.HISTORY, partial(run_history, client)))
-    for source in plan.sources:
-        await restart_candles(source, client)
+        yield Role.HISTORY, partial(run_history, client)
+
+
+def _producers(plan: Plan, client: Client) -> Iterator[tuple[Role, RoleRunner]]:
     if Role.ANALYZE in plan.roles:
-        path.append((Role.ANALYZE, partial(run_analyze, client)))
-    path += [(Role.INGEST, partial(run_ingest, source, client)) for source in plan.sources]
-    return path
+        yield Role.ANALYZE, partial(run_analyze, client)
+    for source in plan.sources:
+        yield Role.INGEST, partial(run_ingest, source, client)
 
 
 @contextlib.asynccontextmanager

@@ -14,6 +14,7 @@ import nats.js.errors
 from django.conf import settings
 from msgspec import UNSET, UnsetType
 from nats.aio.client import Client
+from nats.js import JetStreamContext
 
 from ingestion.sources import Source
 from ingestion.stream.background import background, unless_stopped
@@ -28,6 +29,7 @@ logger = logging.getLogger(__name__)
 # unread, so that the stream's bound never drops one.
 MAX_UNREAD: Final = 500
 _STATE_EVERY_S: Final = 1.0
+_READ_S: Final = 3.0
 
 
 async def run_ingest(source: Source, client: Client, stop: asyncio.Event) -> None:
@@ -62,11 +64,30 @@ async def _next(batches: AsyncIterator[CandleBatch]) -> CandleBatch | None:
     return await anext(batches, None)
 
 
-async def restart_candles(source: Source, client: Client) -> None:
-    """Delete the candles of the last run of a simulated or replayed market: a new run does not continue them."""
-    if source.kind is not SourceKind.LIVE and await has_jetstream(client):
-        with contextlib.suppress(nats.js.errors.NotFoundError):
-            await client.jetstream().purge_stream(CANDLES, subject=f"candles.{source.venue}.{source.interval}")
+async def restart_candles(source: Source, client: Client, *, readers: int = 0) -> None:
+    """Delete the candles of the last run of a simulated or replayed market: a new run does not continue them.
+
+    Those who read the stream, `readers` of whom start just now, have `_READ_S` seconds to read them first: after a
+    crash the time series still lacks the last few seconds, and would count them as lost.
+    """
+    if source.kind is SourceKind.LIVE or not await has_jetstream(client):
+        return
+    context = client.jetstream()
+    with contextlib.suppress(nats.js.errors.NotFoundError):
+        if (await context.stream_info(CANDLES)).state.messages:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(_until_read(context, readers), _READ_S)
+            await context.purge_stream(CANDLES, subject=f"candles.{source.venue}.{source.interval}")
+
+
+async def _until_read(context: JetStreamContext, readers: int) -> None:
+    """Wait until so many readers of the candle stream are there, and none has anything left to read."""
+    while True:
+        # A reader that is there has asked for more; that of a killed process stays listed for a while.
+        behind = [info.num_pending or 0 for info in await context.consumers_info(CANDLES) if info.num_waiting]
+        if len(behind) >= readers and not any(behind):
+            return
+        await asyncio.sleep(0.05)
 
 
 @dataclass(slots=True)

@@ -5,14 +5,20 @@ import time
 from collections.abc import AsyncIterator
 
 import pytest
+from channels.db import database_sync_to_async
 from nats.aio.client import Client
+from prometheus_client import REGISTRY
 
+from ingestion import feed
 from ingestion.analysis.analysis import Analysis
-from ingestion.feed import FeedHealth, run_ingest
+from ingestion.feed import FeedHealth, restart_candles, run_ingest
+from ingestion.models import TIME_BITS, Candle
 from ingestion.sources import SourceError
 from ingestion.sources.live import LiveSource
 from ingestion.sources.simulated import SimulatedSource
 from ingestion.sources.venues import venue_named
+from ingestion.stream.nats import CANDLES, Publisher
+from ingestion.timeseries.writer import run_history
 from market.detectors.panel import SILENCE_MS
 from market.wire.decoding import decode_feed
 from market.wire.messages import Alert, Anomaly, CandleBatch, FeedState, encode
@@ -118,6 +124,51 @@ async def test_what_a_source_fails_with_ends_its_feed(client: Client) -> None:
 
     with pytest.raises(SourceError, match="it has nothing"):
         await run_ingest(Failing(symbols=1, seed=1), client, asyncio.Event())
+
+
+def closes() -> set[int]:
+    """The close times of all stored candles, in seconds after `NOW`."""
+    return {((key & (1 << TIME_BITS) - 1) - NOW) // 1_000 for key in Candle.objects.values_list("id", flat=True)}
+
+
+@pytest.mark.system
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("unread", [0, 30])
+async def test_what_the_last_run_left_is_stored_before_it_is_deleted(client: Client, unread: int) -> None:
+    """As after a crash of `up`: 10 candles were stored, the others were not."""
+    source, stop = SimulatedSource(symbols=12, seed=1), asyncio.Event()
+    publisher = await Publisher.open(client, run="last")
+
+    async def publish(first: int, last: int) -> None:
+        await publisher.publish(*(batch(NOW + second * 1_000, venue=source.venue) for second in range(first, last)))
+
+    lost = {"sink": "candles:table", "outcome": "lost"}
+    before = REGISTRY.get_sample_value("anomalies_history_total", lost) or 0.0
+    await publish(0, 10)
+    stop.set()  # the last run's time series: it stores what there is, and ends
+    await run_history(client, stop)
+    await publish(10, 10 + unread)
+    stop.clear()
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(run_history(client, stop))
+        await restart_candles(source, client, readers=1)
+        assert not (await client.jetstream().stream_info(CANDLES)).state.messages
+        await publish(100, 105)
+        stop.set()
+    assert {*range(10 + unread), *range(100, 105)} <= await database_sync_to_async(closes)()
+    assert (REGISTRY.get_sample_value("anomalies_history_total", lost) or 0.0) == before
+
+
+@pytest.mark.system
+async def test_candles_that_nobody_reads_are_deleted_all_the_same(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(feed, "_READ_S", 0.1)
+    source = SimulatedSource(symbols=12, seed=1)
+    await restart_candles(source, client, readers=1)  # there is no stream yet
+    await (await Publisher.open(client)).publish(batch(NOW, venue=source.venue), batch(NOW, venue="binance"))
+    await restart_candles(source, client, readers=1)
+    assert (await client.jetstream().stream_info(CANDLES)).state.messages == 1
 
 
 def analysed(analysis: Analysis, batches: list[CandleBatch]) -> list[Anomaly]:
