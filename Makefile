@@ -8,7 +8,7 @@ WORKERS ?= 3
 HAS_UV := $(shell command -v uv 2>/dev/null)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check bench component panel format lock clean
+.PHONY: help run test check chaos soak bench component panel format lock clean
 
 help:  ## show this list
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 18
@@ -27,6 +27,12 @@ check: $(VENV)/dev.stamp  ## check format, lint, types, import rules and missing
 	@$(BIN)/lint-imports --no-logo
 	@$(BIN)/python manage.py makemigrations --check --dry-run
 	@$(BIN)/python manage.py check
+
+chaos: $(VENV)/dev.stamp  ## break every part under load, one line for each fault (half an hour; a part: ARGS="--only storm_up --seed 7")
+	@$(BIN)/python -m tests.system.chaos $(ARGS)
+
+soak: $(VENV)/dev.stamp  ## run under load for DURATION (40m) and report what grows; samples go to soak.json
+	@$(BIN)/python -m tests.system.chaos.soak --duration $(or $(DURATION),40m) $(ARGS)
 
 bench: $(VENV)/dev.stamp  ## measure the cost of a delivered frame against other servers (needs cc, node, npm; takes minutes)
 	@$(BIN)/python -m benchmarks.fanout $(ARGS)
