@@ -16,7 +16,6 @@ import asyncio
 import contextlib
 import json
 import os
-import re
 import sqlite3
 import statistics
 import subprocess
@@ -32,7 +31,6 @@ from nats.aio.client import Client
 
 from benchmarks.servers import ROOT, process, progress
 from benchmarks.workload import alert
-from ingestion.stream import nats_server
 from ingestion.stream.nats import ANOMALIES, Publisher, connection
 from ingestion.stream.nats_server import NatsServer
 from market.wire.messages import Alert, encode
@@ -75,8 +73,7 @@ def _percentiles(prefix: str, took_s: list[float]) -> dict[str, float]:
 @contextlib.asynccontextmanager
 async def broker(folder: Path, sync: str) -> AsyncIterator[tuple[str, Client]]:
     """A nats-server with this `sync_interval`, and a connection to it."""
-    nats_server._CONFIG = re.sub('sync_interval: "[a-z0-9]+"', f'sync_interval: "{sync}"', nats_server._CONFIG)
-    async with NatsServer.running(folder) as server, connection(server.url, name="durability") as client:
+    async with NatsServer.running(folder, sync=sync) as server, connection(server.url, name="durability") as client:
         yield server.url, client
 
 

@@ -1,4 +1,4 @@
-"""The faults, each a small function on a `World`; docs/operations.md lists them ("What happens when something fails")."""
+"""The faults, each a small function on a `World`. The table is in docs/operations.md, "What happens when it fails"."""
 
 import asyncio
 import contextlib
