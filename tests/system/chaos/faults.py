@@ -11,6 +11,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import traceback
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -59,7 +60,8 @@ async def run_row(name: str, folder: Path, seed: int, *, short: bool = False) ->
         except Skipped as reason:
             verdict.skipped = str(reason)
         except (Wrong, TimeoutError, OSError) as error:
-            verdict.problems.append(str(error) or type(error).__name__)
+            [*_, where] = [frame for frame in traceback.extract_tb(error.__traceback__) if "/chaos/" in frame.filename]
+            verdict.problems.append(f"{error or type(error).__name__} ({where.name}: {where.line})")
             verdict.acked = len(of.published())
     return verdict
 
