@@ -407,13 +407,15 @@ class World:
         client = await _connect(self.nats_url)
         found: list[dict[str, Any]] = []
         try:
-            reader = await client.jetstream().pull_subscribe("", stream="ANOMALIES")
-            with contextlib.suppress(nats.errors.TimeoutError):
-                while True:
-                    for message in await reader.fetch(500, timeout=2):
-                        with contextlib.suppress(ValueError):
-                            found.append(json.loads(message.data))
-                        await message.ack()
+            context = client.jetstream(timeout=20)
+            left = (await context.stream_info("ANOMALIES")).state.messages
+            reader = await context.pull_subscribe("", stream="ANOMALIES")
+            while left > 0:
+                for message in await reader.fetch(min(left, 500), timeout=20):
+                    left -= 1
+                    with contextlib.suppress(ValueError):
+                        found.append(json.loads(message.data))
+                    await message.ack()
         finally:
             await _closed(client)
         return found
