@@ -3,7 +3,7 @@
     python -m benchmarks.whole_path [--seconds 25] [--sockets 1000]
 
 `end_to_end`: `manage.py up --only nats,bridge,web` with selective sockets, on SQLite and on a temporary PostgreSQL.
-It measures the latency at 500 alerts a second, then publishes at full speed for `--seconds`, with at most `_IN_FLIGHT`
+`nats_sync` is the setting NATS_SYNC of the run. It measures the latency at 500 alerts a second, then publishes at full speed for `--seconds`, with at most `_IN_FLIGHT`
 alerts undelivered. The frames of every socket are compared with what was published, by offset and id, in order:
 `lost` counts missing frames, `wrong` describes any other difference. `slow_clients`: 30 sockets at 3,000 messages a
 second, first all reading, then 10 of them stalled. It measures the effect on the other sockets and on the server's
@@ -47,7 +47,9 @@ from ingestion.stream.nats_server import NatsServer
 from market.wire.messages import encode
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "anomaly_site.settings")
-_NO_LIMITS: Final = {"WS_MAX_CONNECTIONS_PER_ADDRESS": "100000", "LOG_LEVEL": "WARNING"}
+# What an acknowledgement means (docs/operations.md); set NATS_SYNC to measure with another.
+SYNC: Final = os.environ.get("NATS_SYNC", "1s")
+_NO_LIMITS: Final = {"WS_MAX_CONNECTIONS_PER_ADDRESS": "100000", "LOG_LEVEL": "WARNING", "NATS_SYNC": SYNC}
 # Alerts published and not yet with every socket, at most.
 _IN_FLIGHT: Final = 12 * CYCLE
 _POSTGRES: Final = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
@@ -150,6 +152,7 @@ async def sustained(system: System, clients: Load, sockets: int, first: int, sec
     expected = expected_dump("selective", sockets, frames, first)
     got = await clients.dump(sockets)
     return {
+        "nats_sync": SYNC,
         "sockets": sockets,
         "alerts": count,
         "seconds": round(took, 1),
