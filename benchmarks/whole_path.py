@@ -3,11 +3,12 @@
     python -m benchmarks.whole_path [--seconds 25] [--sockets 1000]
 
 `end_to_end`: `manage.py up --only nats,bridge,web` with selective sockets, on SQLite and on a temporary PostgreSQL.
-`nats_sync` is the setting NATS_SYNC of the run. It measures the latency at 500 alerts a second, then publishes at full speed for `--seconds`, with at most `_IN_FLIGHT`
-alerts undelivered. The frames of every socket are compared with what was published, by offset and id, in order:
-`lost` counts missing frames, `wrong` describes any other difference. `slow_clients`: 30 sockets at 3,000 messages a
-second, first all reading, then 10 of them stalled. It measures the effect on the other sockets and on the server's
-memory, how the ten are closed, and whether they get the missed frames when they resume with their cursor.
+`nats_sync` is the setting NATS_SYNC of the run. It measures the latency at 500 alerts a second, then publishes at full
+speed for `--seconds`, with at most `_IN_FLIGHT` alerts undelivered. The frames of every socket are compared with what
+was published, by offset and id, in order: `lost` counts missing frames, `wrong` describes any other difference.
+`slow_clients`: 30 sockets at 3,000 messages a second, first all reading, then 10 of them stalled. It measures the
+effect on the other sockets and on the server's memory, how the ten are closed, and whether they get the missed frames
+when they resume with their cursor.
 """
 
 import argparse

@@ -508,8 +508,8 @@ class World:
         while time.monotonic() - started < PROMPT_S:
             with contextlib.suppress(OSError, ValueError):
                 seen = await self._problems(pattern)
-                if re.search(pattern, "\n".join(seen)):
-                    self.verdict.remarks.append(f"named after {time.monotonic() - started:.1f} s")
+                if match := next((text for text in seen if re.search(pattern, text)), None):
+                    self.verdict.remarks.append(f"{time.monotonic() - started:.1f} s until {match[:90]!r}")
                     return
             await asyncio.sleep(0.25)
         self.verdict.late.append(f"status does not say {pattern!r}: {seen}")
