@@ -480,18 +480,21 @@ class World:
             if one.resets and not resets:
                 problems.append(f"client {number} was reset {one.resets} times")
             latest = {id: (offset, id, revision) for offset, id, revision in one.frames}
-            after = await self._changed(one)
+            after = await self._changed(one, rows if resets else [])
             if missed := after - set(latest.values()):
                 problems.append(f"client {number} misses {len(missed)} of {len(after)}, first {min(missed)}")
 
-    async def _changed(self, one: Follower) -> set[tuple[int, str, int]]:
-        """What REST says has changed since the client began, or began anew."""
+    async def _changed(self, one: Follower, instead: list[dict[str, Any]]) -> set[tuple[int, str, int]]:
+        """What REST says has changed since the client began, or began anew; `instead` if there is a gap since then."""
         if not one.since:
             self.verdict.problems.append("a client never connected")
             return set()
-        path, found = f"/alerts?limit=1000&since={one.since['epoch']}:{one.since['offset']}", set()
+        begun = one.since["offset"]
+        path, found = f"/alerts?limit=1000&since={one.since['epoch']}:{begun}", set()
         while path:
             page = await self.get(path, 60)
+            if not page["recovered"] and instead:
+                return {(row["offset"], row["id"], row["revision"]) for row in instead if row["offset"] > begun}
             if not page["recovered"]:
                 self.verdict.problems.append(f"REST does not know the cursor {one.since} of a client")
                 return set()
