@@ -174,6 +174,8 @@ class Follower:
     def __init__(self, url: Callable[[], str]) -> None:
         self.cursor: dict[str, int] = {}
         self.frames: list[tuple[int, str, int]] = []  # since the last reset
+        # A message that is read again after a reset has another offset, and is not sent to those who may have it.
+        self.seen: set[tuple[str, int]] = set()
         self.since: dict[str, int] = {}  # the cursor of the last reset
         self.resets = self.losses = 0
         self.codes: Counter[int] = Counter()
@@ -214,6 +216,7 @@ class Follower:
                 self.wrong.append(f"offset {offset} came after {self.cursor['offset']}")
             self.cursor["offset"] = offset
             self.frames.append((offset, frame["data"]["id"], frame["data"]["revision"]))
+            self.seen.add((frame["data"]["id"], frame["data"]["revision"]))
 
 
 @dataclass
@@ -479,9 +482,8 @@ class World:
             problems += [f"client {number}: {text}" for text in one.wrong[:1]]
             if one.resets and not resets:
                 problems.append(f"client {number} was reset {one.resets} times")
-            latest = {id: (offset, id, revision) for offset, id, revision in one.frames}
             after = await self._changed(one, rows if resets else [])
-            if missed := after - set(latest.values()):
+            if missed := {row for row in after if row[1:] not in one.seen}:
                 problems.append(f"client {number} misses {len(missed)} of {len(after)}, first {min(missed)}")
 
     async def _changed(self, one: Follower, instead: list[dict[str, Any]]) -> set[tuple[int, str, int]]:

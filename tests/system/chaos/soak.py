@@ -43,6 +43,7 @@ async def visitor(of: World) -> None:
                 await follower.run()
         follower.stalled.clear()
         follower.frames.clear()
+        follower.seen.clear()
         await asyncio.sleep(of.random.uniform(0, 2))
 
 
@@ -103,6 +104,7 @@ async def soak(duration_s: float, out: Path) -> dict[str, Any]:
                     out.write_text(json.dumps(samples))  # noqa: ASYNC240 - small
                 for follower in of.followers:  # compared by offset below; the frames of forty minutes are not needed
                     del follower.frames[:-1000]
+                    follower.seen.clear()
                 await asyncio.sleep(_EVERY_S)
             for task in visitors:
                 task.cancel()
