@@ -572,8 +572,10 @@ async def stalled_clients(of: World) -> None:
 
 
 def kill(pid: int) -> None:
+    """kill -9; nothing for 0, which would be our own process group."""
     with contextlib.suppress(ProcessLookupError):
-        os.kill(pid, signal.SIGKILL)
+        if pid > 0:
+            os.kill(pid, signal.SIGKILL)
 
 
 async def ends(of: World, name: str) -> None:

@@ -27,7 +27,7 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake
 
 from benchmarks.servers import free_port
-from ingestion.stream.nats_server import find_binary
+from ingestion.stream.nats_server import _die_with_parent, find_binary
 from tests.system.postgresql import postgresql
 
 ROOT: Final = Path(__file__).resolve().parents[3]
@@ -83,7 +83,13 @@ class Service:
             await self._wanted.wait()
             with self.log.open("ab") as log:
                 self._process = await asyncio.create_subprocess_exec(
-                    *self._arguments, cwd=ROOT, env=self._env, stdout=log, stderr=log, start_new_session=True
+                    *self._arguments,
+                    cwd=ROOT,
+                    env=self._env,
+                    stdout=log,
+                    stderr=log,
+                    start_new_session=True,
+                    preexec_fn=_die_with_parent,
                 )
             self.starts += 1
             await self._process.wait()
