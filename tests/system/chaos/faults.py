@@ -259,10 +259,10 @@ async def absent_at_start(of: World) -> None:
         await of.judge()
 
 
-@fault(in_test=True)
+@fault()
 async def sigterm_under_load(of: World) -> None:
     """SIGTERM to each role and to `up` under load: each ends in five seconds with exit code 0."""
-    names = ("bridge", "web") if of.short else ("ingest", "analyze", "history", "bridge", "web")
+    names = ("ingest", "analyze", "history", "bridge", "web")
     await of.roles(*names)
     of.load(rate=100)
     await of.acknowledged(100)
