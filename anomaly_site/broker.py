@@ -8,13 +8,12 @@ from typing import Final
 
 import nats.errors
 import nats.js.errors
-from django.utils.module_loading import import_string
 from nats.aio.client import Client
 
 from anomaly_site.lag import Place, Streams, StreamState, streams
 from anomaly_site.probes import DEADLINE_S, Probe
 from ingestion.stream.health import ProcessReport, ask, text_of
-from ingestion.stream.nats import TRANSIENT, connect
+from ingestion.stream.nats import TRANSIENT, connect, jetstream_health
 
 logger = logging.getLogger(__name__)
 
@@ -75,8 +74,8 @@ async def _unwritable(client: Client) -> str | None:
     """A sentence if JetStream cannot write, as after a full disk."""
     try:
         async with asyncio.timeout(0.4):
-            found: str | None = await import_string("ingestion.stream.nats.jetstream_health")(client)
-    except (ImportError, TimeoutError):
+            found = await jetstream_health(client)
+    except TimeoutError:
         return None
     return found.removeprefix("NATS ") if found else None
 
