@@ -9,6 +9,7 @@ import msgspec
 
 from ingestion.analysis.clock import TOLERANCE_MS, VenueClock
 from ingestion.engine.engine import Engine
+from ingestion.stream.health import note
 from ingestion.stream.metrics import ANALYSIS_LEFT_OUT, ANALYSIS_REFUSED
 from market.detectors.overview import overview
 from market.detectors.snapshot import Snapshot
@@ -163,6 +164,7 @@ class Analysis:
         """Note for the operator that the analysis of a venue started over. `at_ms`: epoch ms."""
         self.reset_count += 1
         self.resets.append(Reset(venue, interval, reason, at_ms))
+        note("analyze", f"The analysis of {venue} {interval} started over, because {reason}; it warms up again.")
 
     def stress(self) -> list[StressIndex]:
         """The index of every venue that has one, as of its last batch, with the market at a glance.

@@ -17,6 +17,7 @@ from anomaly_site import __version__, metrics, status
 from anomaly_site.lag import Streams, StreamState, lags, stored_places, streams
 from anomaly_site.status import Rates, problems
 from anomaly_site.trends import Trends
+from ingestion.stream import health
 from ingestion.stream.nats import ANOMALIES, CANDLES, REJECTED, Publisher, connection, stream_created
 from ingestion.stream.nats_server import NatsServer
 from market.coingecko import Coin
@@ -31,6 +32,7 @@ DAY_MS = 86_400_000
 def _nothing_known(monkeypatch: pytest.MonkeyPatch, settings: Settings) -> None:
     monkeypatch.setattr(status, "_latest", None)
     monkeypatch.setattr(status, "trends", Trends())
+    monkeypatch.setattr(health, "_events", {})
     settings.NATS_URL = "nats://127.0.0.1:9"
 
 

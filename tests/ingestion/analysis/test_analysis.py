@@ -11,6 +11,7 @@ from prometheus_client import REGISTRY
 from ingestion.analysis.analysis import SILENCE_MS, Analysis
 from ingestion.analysis.role import run_analyze
 from ingestion.engine.engine import Engine
+from ingestion.stream.health import this_process
 from ingestion.stream.nats import Publisher
 from market.detectors.snapshot import pack, unpack
 from market.wire.messages import Anomaly, CandleBatch, InvalidMessage, Lifecycle, Severity
@@ -229,3 +230,9 @@ def test_every_engine_that_starts_over_is_noted() -> None:
     last = analysis.resets[-1]
     assert (last.venue, last.interval, last.at_ms) == (batches[0].venue, batches[0].interval, batches[0].close_time)
     assert "time went back" in last.reason
+
+
+def test_a_reset_stands_in_the_report_of_this_process() -> None:
+    Analysis().note_reset("okx", "1m", "its time went back", 5)
+    events = [event for part in this_process().parts if part.name == "analyze" for event in part.events]
+    assert "The analysis of okx 1m started over, because its time went back; it warms up again." in events
