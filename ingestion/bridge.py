@@ -152,11 +152,14 @@ async def _new_incarnation(stored: Position, reader: Reader) -> Position:
 async def _stand_by(reader: Reader, stop: asyncio.Event) -> Position:
     """Another bridge stores the stream: wait until its position has not moved for some seconds, then continue there."""
     logger.info("Another bridge writes to this database; standing by")
-    position, unmoved_s = await _stored_position(), 0.0
+    position, unmoved_s = Position(), 0.0
     while unmoved_s < _TAKE_OVER_S and not stop.is_set():
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(stop.wait(), _STAND_BY_S)
-        latest = await _stored_position()
+        try:
+            latest = await _stored_position()
+        except DatabaseError:
+            continue  # neither bridge can store now; the other one reports it
         unmoved_s = unmoved_s + _STAND_BY_S if latest == position else 0.0
         position = latest
     await reader.seek(position)

@@ -135,13 +135,8 @@ async def _analyse(analysis: Analysis, message: Received, rejects: Rejects, repe
         batch = decode_batch(message.data)
         if repeated and analysis.knows(batch):
             return ()
-        resets = analysis.reset_count
         with ANALYSIS_SECONDS.time():
-            found = analysis.update(batch, now_ms(), time.monotonic() * 1000)
-        if analysis.reset_count > resets:
-            reset = analysis.resets[-1]
-            note("analyze", f"The analysis of {reset.venue} {reset.interval} started over: {reset.reason}.")
-        return found
+            return analysis.update(batch, now_ms(), time.monotonic() * 1000)
     except InvalidMessage as error:
         await rejects.reject(message, str(error))
     except (ArithmeticError, ValueError) as error:

@@ -78,7 +78,7 @@ async def connect(url: str | None = None, *, name: str, timeout_s: float = 5.0) 
     url = url or server_url()
 
     async def on_error(error: Exception) -> None:
-        logger.warning("NATS (%s): %s", name, error or type(error).__name__)
+        logger.warning("NATS (%s): %s", name, str(error) or type(error).__name__)
 
     async def on_reconnect() -> None:
         logger.info("NATS (%s): connected again", name)
