@@ -27,7 +27,7 @@ from market.wire.filters import Channel  # noqa: E402
 logger = logging.getLogger(__name__)
 
 # How long the hub may take to close its clients and leave the channel layer, which may be away.
-_STOP_S = 2.0
+_STOP_S = 2.5
 
 
 async def refuse(scope: Any, receive: Any, send: Any) -> None:

@@ -29,7 +29,7 @@ _REQUESTS_S: Final = 2
 # How long threads may take then; one that waits for a database that hangs is given up.
 _THREADS_S: Final = 0.5
 # How long a web process may take to end, with its hub; requests and threads are given up before that.
-_STOP_S: Final = 5.0
+_STOP_S: Final = 3.0
 # Whether the kernel deals connections out evenly among sockets on one port; elsewhere SO_REUSEPORT does not spread.
 _DEALS: Final = platform.system() == "Linux"
 

@@ -65,6 +65,8 @@ def stopped_by_signals(*, within_s: float | None = None) -> Iterator[asyncio.Eve
     finally:
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.remove_signal_handler(number)
+            if stop.is_set():
+                signal.signal(number, signal.SIG_DFL)  # Python's handler of SIGINT would end with a traceback
 
 
 def end_within(seconds: float) -> None:
