@@ -1,6 +1,7 @@
 """The bridge against a real server and the real tables: what the database refuses stops nothing else."""
 
 import asyncio
+from collections.abc import Iterator
 
 import pytest
 from channels.db import database_sync_to_async
@@ -17,12 +18,16 @@ from tests.ingestion.stream.test_nats import make_alert
 pytestmark = [pytest.mark.system, pytest.mark.django_db(transaction=True)]
 
 
-def _refuse_the_third_alert() -> None:
+@pytest.fixture
+def third_alert_refused(transactional_db: None) -> Iterator[None]:
     with database.cursor() as cursor:
         cursor.execute(
             "CREATE TRIGGER refuse BEFORE INSERT ON alerts_alert WHEN NEW.id = 'a3' "
             "BEGIN SELECT RAISE(ABORT, 'a3 is not welcome'); END"
         )
+    yield
+    with database.cursor() as cursor:
+        cursor.execute("DROP TRIGGER refuse")
 
 
 async def _bridge_until_idle(client: Client) -> None:
@@ -31,8 +36,8 @@ async def _bridge_until_idle(client: Client) -> None:
     await asyncio.wait_for(run_bridge(client, stop), 30)
 
 
+@pytest.mark.usefixtures("third_alert_refused")
 async def test_what_the_database_refuses_is_rejected_alone(client: Client) -> None:
-    await database_sync_to_async(_refuse_the_third_alert)()
     rejected: asyncio.Queue[bytes] = asyncio.Queue()
 
     async def take(message: object) -> None:
