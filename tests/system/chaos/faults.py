@@ -75,12 +75,13 @@ async def storm_up(of: World) -> None:
     await of.up("nats,bridge,web")
     of.load()
     await of.acknowledged(50)
-    for _ in range(of.kills(100)):
-        up, broker = of.services["up"], of.nats_child()
+    up, kills = of.services["up"], 0
+    while kills < of.kills(100):
+        broker = of.nats_child()
         for pid in of.random.choice(([up.pid], [broker], [up.pid, broker], [broker, up.pid])):
-            kill(pid)
+            kills += kill(pid)
         await of.some_moments()
-        await up.start()
+    of.verdict.remarks.append(f"{kills} kills")
     await of.answers()
     await of.judge()
 
@@ -92,17 +93,16 @@ async def storm_roles(of: World) -> None:
         await of.roles("bridge", "web")
         of.load()
         await of.acknowledged(50)
-        for _ in range(of.kills(120)):
+        kills = 0
+        while kills < of.kills(120):
             who = of.random.choice(["bridge", "bridge", "nats", "nats", "web", "child", "child", "valkey"])
             if who == "valkey":
                 valkey.stop()
                 valkey.start()
-            elif who == "child":
-                for pid in of.children("web")[:1]:
-                    kill(pid)
-            else:
-                of.services[who].send(signal.SIGKILL)
+            for pid in of.children("web")[:1] if who == "child" else [of.services[who].pid] if who != "valkey" else []:
+                kills += kill(pid)
             await of.some_moments()
+        of.verdict.remarks.append(f"{kills} kills")
         await of.answers()
         await of.judge()
 
@@ -571,11 +571,13 @@ async def stalled_clients(of: World) -> None:
 # --- What the rows share ----------------------------------------------------------------------------------------------
 
 
-def kill(pid: int) -> None:
-    """kill -9; nothing for 0, which would be our own process group."""
+def kill(pid: int) -> bool:
+    """kill -9: whether the process was there. 0 is none (it would be our own process group)."""
     with contextlib.suppress(ProcessLookupError):
         if pid > 0:
             os.kill(pid, signal.SIGKILL)
+            return True
+    return False
 
 
 async def ends(of: World, name: str) -> None:
