@@ -170,11 +170,12 @@ class WebProcess:
 
 @contextlib.asynccontextmanager
 async def serving_in_processes(reserved: socket.socket, count: int) -> AsyncIterator[None]:
-    """`count` web processes for the length of a block. Raises `PortUnavailable`."""
+    """`count` web processes for the length of a block. Raises `PortUnavailable` when none of them starts."""
     processes = [WebProcess(reserved) for _ in range(count)]
     try:
-        if not all(await asyncio.gather(*(process.start() for process in processes))):
-            raise PortUnavailable("A web process did not start; the log above says why.")
+        # One that was killed while it started is started again by its owner.
+        if not any(await asyncio.gather(*(process.start() for process in processes))):
+            raise PortUnavailable("No web process started; the log above has the cause.")
         async with contextlib.AsyncExitStack() as stack:
             for process in processes:
                 owner = background("web process", process.live, first_s=0.2, cap_s=10.0, expected=(OSError,))

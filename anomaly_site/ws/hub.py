@@ -34,6 +34,7 @@ from anomaly_site.ws.protocol.frames import (
     message_frame,
 )
 from anomaly_site.ws.protocol.routing import Index
+from ingestion.stream.background import is_cancelled
 from market.installation import installation_id
 from market.wire.filters import CHANNELS, Channel, Filter, alert_route, market_route
 
@@ -268,6 +269,8 @@ class Hub:
                     attempt = 0
                     await self._receive(event)
             except Exception as error:
+                if is_cancelled():  # a library may turn the cancellation into an error of its own
+                    raise
                 self.counters["listener_errors"] += 1
                 pause = _RETRY_S[min(attempt, len(_RETRY_S) - 1)]
                 attempt += 1
@@ -420,6 +423,8 @@ class Hub:
                     self._flush()
                     self._broadcast(self._heartbeat(), tuple(self._index))
             except Exception:
+                if is_cancelled():  # a library may turn the cancellation into an error of its own
+                    raise
                 self.counters["listener_errors"] += 1
                 logger.exception("A heartbeat failed; the next one follows")
 
@@ -449,6 +454,8 @@ class Hub:
                     # Memberships expire in some layers (in-memory: a day, or a message unread for a minute).
                     await self._join_groups()
             except Exception as error:
+                if is_cancelled():  # a library may turn the cancellation into an error of its own
+                    raise
                 self.counters["listener_errors"] += 1
                 self.log.failure("Could not compare the stream with the database; trying again in a second", error)
 

@@ -68,7 +68,7 @@ async def keep_running(
             except fatal:
                 raise
             except (Exception, asyncio.CancelledError) as error:
-                if _is_cancelled():
+                if is_cancelled():
                     raise
                 if _now_s() - started_s >= 2 * cap_s:
                     delays, in_a_row = backoff(first_s=first_s, cap_s=cap_s), 0
@@ -121,7 +121,7 @@ async def finish(name: str, task: asyncio.Task[None], within_s: float) -> None:
         task.result()
 
 
-def _is_cancelled() -> bool:
+def is_cancelled() -> bool:
     """Whether the owner of the current task has asked it to end."""
     task = asyncio.current_task()
     return task is not None and task.cancelling() > 0
