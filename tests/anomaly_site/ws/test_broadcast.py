@@ -274,8 +274,11 @@ async def test_a_ping_without_an_answer_does_not_cut_off_the_close_frame(hub: Hu
         (client,) = hub.clients
         assert isinstance(client.sink, TransportSink)
         protocol: Any = client.sink._protocol
-        while client.sink.stalled_since is None or protocol.pong_timer is None:
-            await publish_much(world, hub, 1)
+        async with asyncio.timeout(10):
+            while client.sink.stalled_since is None:
+                await publish_much(world, hub, 1)
+            while protocol.pong_timer is None:  # a ping is out, and its answer is not in
+                await asyncio.sleep(0.005)
         hub.close(client, CloseCode.SLOW_CONSUMER, "too slow")
         assert (protocol.pong_timer, protocol.ping_timer) == (None, None)
         writer.transport.resume_reading()  # type: ignore[attr-defined]
