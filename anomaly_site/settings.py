@@ -28,7 +28,7 @@ DATA_DIR = env.path("DATA_DIR", BASE_DIR / "var")
 # Empty: `manage.py up` starts its own server, and the other commands find it through DATA_DIR.
 NATS_URL = env.str("NATS_URL", "")
 # How often that server flushes its files to the disk: `always` (before it acknowledges a message), or a duration.
-NATS_SYNC = env.str("NATS_SYNC", "1s")
+NATS_SYNC = env.str("NATS_SYNC", "always")
 if not re.fullmatch(r"always|[1-9][0-9]*(ms|s|m|h)", NATS_SYNC):
     raise SystemExit(f"NATS_SYNC={NATS_SYNC} is unknown; expected always, or a duration such as 1s or 1m.")
 # Credentials file or token, if the NATS server requires one.
