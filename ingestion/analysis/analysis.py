@@ -158,6 +158,11 @@ class Analysis:
                 *key,
                 ahead_ms // 1000,
             )
+            note(
+                "analyze",
+                f"Candles of {key[0]} {key[1]} close {ahead_ms // 1000} s ahead of this machine's clock: check both "
+                "clocks. They are analysed.",
+            )
         self.ahead[key] = ahead_ms
 
     def note_reset(self, venue: str, interval: str, reason: str, at_ms: int) -> None:
