@@ -189,6 +189,10 @@ class Follower:
         self.stalled = asyncio.Event()
         self._url = url
 
+    def has_come_to(self, head: dict[str, int]) -> bool:
+        """Whether the client has everything up to this cursor."""
+        return self.cursor.get("epoch") == head["epoch"] and self.cursor["offset"] >= head["offset"]
+
     async def run(self) -> None:
         while True:
             with contextlib.suppress(*_CLIENT_ERRORS):
@@ -478,9 +482,9 @@ class World:
         return rows
 
     async def _judge_clients(self, rows: list[dict[str, Any]], resets: bool) -> None:
-        head = max((row["offset"] for row in rows), default=0)
+        head = (await self.get("/alerts?limit=1", 60))["cursor"]
         with contextlib.suppress(Wrong):
-            await until(lambda: all(one.cursor.get("offset", -1) >= head for one in self.followers), "clients", 30)
+            await until(lambda: all(one.has_come_to(head) for one in self.followers), "clients", 30)
         problems = self.verdict.problems
         for number, one in enumerate(self.followers):
             repeated = len(one.frames) - len(set(one.frames))
