@@ -122,7 +122,9 @@ async def run_bridge(client: Client, stop: asyncio.Event) -> None:
                 batch = await _sort(received, reader, stored.offset, rejects)
                 if await _pass_on(batch, groups, rejects, state, stop):
                     stored = batch.position
-                elif not stop.is_set():
+                elif stop.is_set():
+                    return  # reading on would pass over this batch
+                else:
                     stored = await _stand_by(reader, stop)
     finally:
         await reader.close()

@@ -95,6 +95,9 @@ class StreamReader:
             received = await pull.take(limit, timeout_s)
             if not received and pull.idle():
                 await self._compare()
+        except asyncio.CancelledError:
+            await self.close()  # it may have handed messages over that nobody got: the next fetch reads them again
+            raise
         except (*TRANSIENT, nats.errors.Error, ConsumerLost) as error:
             await self.close()
             delay = next(self._retries)

@@ -6,11 +6,14 @@ from collections.abc import Iterator
 import pytest
 from channels.db import database_sync_to_async
 from channels.layers import get_channel_layer
+from django.db import OperationalError
 from django.db import connection as database
 from nats.aio.client import Client
 
 from alerts.models import Alert
+from ingestion import bridge
 from ingestion.bridge import run_bridge
+from ingestion.models import StreamFault
 from ingestion.stream.nats import ANOMALIES, Publisher
 from market.selectors import reaches, stream_head
 from tests.ingestion.stream.test_nats import make_alert
@@ -52,6 +55,27 @@ async def test_what_the_database_refuses_is_rejected_alone(client: Client) -> No
     head = await database_sync_to_async(stream_head)()
     assert head is not None
     assert head[1] == 5
+
+
+async def test_a_bridge_stopped_while_the_database_is_away_passes_over_nothing(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stop, store = asyncio.Event(), bridge._store_in_one_transaction
+
+    def away_once(batch: bridge.Batch) -> set[int] | None:
+        if stop.is_set():
+            return store(batch)
+        stop.set()
+        raise OperationalError("the database is away")
+
+    monkeypatch.setattr(bridge, "_store_in_one_transaction", away_once)
+    monkeypatch.setattr(bridge, "FETCH", 2)
+    await (await Publisher.open(client)).publish(*(make_alert(number) for number in range(6)))
+    await asyncio.wait_for(run_bridge(client, stop), 30)
+    monkeypatch.undo()
+    await _bridge_until_idle(client)
+    assert await database_sync_to_async(Alert.objects.count)() == 6
+    assert not await database_sync_to_async(StreamFault.objects.exists)()
 
 
 async def test_what_the_stream_forgot_before_it_was_stored_is_not_passed_over_in_silence(client: Client) -> None:

@@ -85,6 +85,27 @@ async def test_a_killed_server_costs_no_message(nats_server: NatsServer, client:
     assert [message.offset for message in received] == list(range(1, 201))
 
 
+async def test_a_fetch_that_is_cancelled_passes_over_nothing(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    publisher = await Publisher.open(client)
+    await publisher.publish(*(make_alert(number) for number in range(20)))
+    reader = StreamReader(client, ANOMALIES)
+    received = await reader.fetch(5)
+    assert reader._pull is not None
+    asking = asyncio.Event()
+
+    async def never() -> None:
+        asking.set()
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(reader._pull, "_ask", never)
+    fetching = asyncio.create_task(reader.fetch(5))
+    await asyncio.wait_for(asking.wait(), 5)
+    fetching.cancel()
+    await asyncio.gather(fetching, return_exceptions=True)
+    received += await read_all(reader, 20 - len(received))
+    assert [message.offset for message in received] == list(range(1, 21))
+
+
 async def test_a_stream_made_anew_is_read_from_its_start_under_another_epoch(client: Client) -> None:
     publisher = await Publisher.open(client)
     await publisher.publish(*(make_alert(number) for number in range(5)))
