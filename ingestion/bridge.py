@@ -54,7 +54,7 @@ _MAX_LIVE_KEYS: Final = 100
 # A second bridge looks at the position so often, and takes over when it has not moved for so long.
 _STAND_BY_S: Final = 1.0
 _TAKE_OVER_S: Final = 3.0
-# How long a bridge that is stopped goes on storing what has arrived.
+# How long a stopped bridge still stores messages that have arrived.
 _LAST_S: Final = 2.0
 
 # By venue: the latest stress index, and its JSON.

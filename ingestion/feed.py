@@ -34,7 +34,7 @@ _READ_S: Final = 3.0
 
 async def run_ingest(source: Source, client: Client, stop: asyncio.Event) -> None:
     """Play `source` until it ends or `stop` is set."""
-    # Live candles are the same whoever ingests them, so their message ids are, too. A simulated or replayed market, and
+    # Live candles are the same from every process, so their message ids are, too. A simulated or replayed market, and
     # the history of a live one, has new ids in each run.
     run = uuid.uuid4().hex
     publisher = await Publisher.open(client, run=run)

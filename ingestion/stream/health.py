@@ -30,7 +30,7 @@ from msgspec import Meta
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 
-# Whoever publishes on NATS may ask and answer. No stream has this subject.
+# Every NATS client may ask and answer. No stream has this subject.
 ASK: Final = "health.ask"
 
 # A role's work that lasts longer than this is reported, with what it waits for.

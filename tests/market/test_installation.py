@@ -1,4 +1,4 @@
-"""An installation has one identity, whoever asks first."""
+"""An installation has one identity, whichever process asks first."""
 
 import os
 import subprocess

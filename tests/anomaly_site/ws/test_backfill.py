@@ -105,7 +105,7 @@ async def test_the_search_for_a_snapshot_is_bounded(monkeypatch: pytest.MonkeyPa
 
 
 async def test_a_database_that_hangs_is_given_up_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Though its thread hangs on, and whoever asks next waits for the same thread."""
+    """Its thread hangs on, and the next caller waits for the same thread."""
     answers = threading.Event()
     calls: list[int] = []
 
