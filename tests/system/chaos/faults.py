@@ -161,7 +161,7 @@ async def storm_analysis(of: World) -> None:
     stopped_web=("web", ""),
     stopped_analyze=("analyze", "analy"),
     stopped_history=("history", "history"),
-    stopped_ingest=("ingest", "[Ff]eed"),
+    stopped_ingest=("ingest", "ingest role has not answered|Feed"),
     stopped_nats=("nats", "NATS"),
     stopped_valkey=("valkey", "[Cc]hannel layer"),
     hung_database=("postgresql", "[Dd]atabase"),
@@ -172,6 +172,8 @@ async def stopped(of: World, who: str, sentence: str) -> None:
         await of.roles("bridge", "web", *({who} & {"analyze", "history", "ingest"}))
         if who in {"analyze", "history"}:
             await of.role("ingest").start()
+        if who == "ingest":
+            await of.role("analyze").start()  # candles without a reader are a problem of their own
         of.load()
         await of.acknowledged(50)
         if sentence:
