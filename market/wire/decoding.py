@@ -16,6 +16,7 @@ from typing import Any, Final, cast
 import msgspec
 
 from market.wire.messages import (
+    VENUE,
     Alert,
     Anomaly,
     CandleBatch,
@@ -27,6 +28,7 @@ from market.wire.messages import (
     MarketType,
     Method,
     Severity,
+    SourceKind,
     StressIndex,
     unify_symbol,
 )
@@ -35,18 +37,31 @@ DEEPEST: Final = 16
 # JSON that is nested a thousand levels deep is as unreadable as any other.
 _UNREADABLE: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 
+
+class _BatchOfOthers(CandleBatch, frozen=True, kw_only=True):
+    """Candles whose `source` is none of ours: the field was added later, and may hold anything."""
+
+    source: Any = None
+
+
 _alert_decoder: Final = msgspec.json.Decoder(Alert)
 _market_decoder: Final = msgspec.json.Decoder(MarketAnomaly)
 _batch_decoder: Final = msgspec.json.Decoder(CandleBatch)
+_batch_of_others_decoder: Final = msgspec.json.Decoder(_BatchOfOthers)
 _feed_decoder: Final = msgspec.json.Decoder(Feed)
 _stress_decoder: Final = msgspec.json.Decoder(StressIndex)
 
 
 def decode_batch(payload: bytes) -> CandleBatch:
+    """Candles of any publisher, in the canonical shape. Raises `InvalidMessage`."""
     try:
         return _batch_decoder.decode(payload)
     except _UNREADABLE as error:
-        raise InvalidMessage(str(error)) from error
+        try:
+            others = _batch_of_others_decoder.decode(payload)
+            return CandleBatch(**{name: getattr(others, name) for name in others.__struct_fields__ if name != "source"})
+        except _UNREADABLE:
+            raise InvalidMessage(str(error)) from error
 
 
 def decode_feed(payload: bytes) -> Feed:
@@ -156,6 +171,7 @@ _TYPE_WORDS: Final = {
     "SYNCHRONIZED": "SYNCHRONIZED_MOVEMENT", "SYNCHRONISED_MOVEMENT": "SYNCHRONIZED_MOVEMENT",
     "SYNCHRONIZED_MOVE": "SYNCHRONIZED_MOVEMENT", "STRESS": "MARKET_STRESS", "SECTOR": "SECTOR_ANOMALY",
 }  # fmt: skip
+_SOURCES: Final = frozenset(SourceKind)
 _CAMEL: Final = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 
 
@@ -203,6 +219,17 @@ def _normalise_common(fields: dict[str, Any], received_at: int) -> None:
     fields.setdefault("detected_at", max(received_at, fields["timestamp"]))
     fields.setdefault("revision", 1)
     fields.setdefault("state", Lifecycle.OPEN)
+    _drop_strange(fields)
+
+
+def _drop_strange(fields: dict[str, Any]) -> None:
+    """Fields that were added later: a publisher that uses their names for something else is still accepted."""
+    if fields.get("source") not in _SOURCES:
+        fields.pop("source", None)
+    for name, least in (("excess_pct", -math.inf), ("rarity_days", 0.0)):
+        value = fields.get(name)
+        if not (isinstance(value, (int, float)) and not isinstance(value, bool) and least <= value < math.inf):
+            fields.pop(name, None)
 
 
 def _normalise_alert(fields: dict[str, Any], received_at: int, subject_token: str) -> dict[str, Any]:
@@ -251,6 +278,8 @@ def _normalise_market(fields: dict[str, Any], received_at: int, subject_token: s
     if not (isinstance(given, list) and all(type(one) in (int, float) for one in given)):
         fields.pop("changes_pct", None)
     fields.setdefault("window", "")
+    venue = snake_case(fields["venue"]) if isinstance(fields.get("venue"), str) else ""
+    fields["venue"] = venue if re.fullmatch(VENUE, venue) else None
     _MARKET_DEFAULTS[MarketType(fields["type"])](fields)
     fields.setdefault("universe", len(fields.get("affected_symbols", ())))
     fields.setdefault("id", _content_id(fields, "type", "direction", "metric", "sector", "timestamp"))

@@ -16,12 +16,14 @@ from msgspec import Meta, Struct
 TimestampMs = Annotated[int, Meta(ge=1_000_000_000_000, lt=10_000_000_000_000)]
 Identifier = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.:\-]{0,79}$")]
 Symbol = Annotated[str, Meta(pattern=r"^[A-Z0-9]{1,40}$")]
-Venue = Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9_\-]{0,39}$")]
+VENUE: Final = r"^[a-z0-9][a-z0-9_\-]{0,39}$"
+Venue = Annotated[str, Meta(pattern=VENUE)]
 Interval = Annotated[str, Meta(pattern=r"^[1-9][0-9]{0,3}[smhd]$")]
 Label = Annotated[str, Meta(min_length=1, max_length=80)]
 Count = Annotated[int, Meta(ge=0)]
 Revision = Annotated[int, Meta(ge=1, lt=2**31)]
 Ratio = Annotated[float, Meta(ge=0, le=1)]
+RarityDays = Annotated[float, Meta(ge=0)]
 Symbols = Annotated[list[Symbol], Meta(max_length=10_000)]
 
 
@@ -118,6 +120,14 @@ class Explanation(Struct, frozen=True, kw_only=True, omit_defaults=True):
     parameters: dict[str, Any] = {}
 
 
+class SourceKind(StrEnum):
+    """Where prices come from: a venue, a recording, or the simulated market."""
+
+    LIVE = "live"
+    REPLAY = "replay"
+    SIMULATED = "simulated"
+
+
 class HistoryPoint(Struct, frozen=True):
     """One candle of an alert's chart: the close and the band it was expected in."""
 
@@ -132,8 +142,11 @@ class Alert(Struct, frozen=True, kw_only=True):
     """A per-symbol anomaly. `id` is stable for the episode; `revision` counts its changes from 1.
 
     `score` is signed and in robust standard deviations unless the method says otherwise; for VOLUME and VOLATILITY it
-    is the surge (≥ 0) and `direction` is the price's. `history` travels with the first revision only: it is frozen
-    when the episode opens, stored, served by `GET /alerts/<id>`, and left out of the frames to browsers.
+    is the surge (≥ 0). `direction` is the sign of the price's move over its window when the episode opened or turned.
+    `excess_pct`: `change_pct` less the market's over the same window, in percentage points. `rarity_days`: a finding as
+    strong comes once in so many days for one symbol. Both are null where unknown, as is `source` from foreign
+    publishers. `history` travels with the first revision only: it is frozen when the episode opens, stored, served by
+    `GET /alerts/<id>`, and left out of the frames to browsers.
     """
 
     id: Identifier
@@ -157,10 +170,15 @@ class Alert(Struct, frozen=True, kw_only=True):
     spark: Annotated[list[float], Meta(max_length=60)]
     explanation: Explanation
     incident: Identifier | None
+    excess_pct: float | None = None
+    rarity_days: RarityDays | None = None
+    source: SourceKind | None = None
     history: Annotated[list[HistoryPoint], Meta(max_length=60)] | msgspec.UnsetType = msgspec.UNSET
 
 
 class _MarketFields(Struct, frozen=True, kw_only=True):
+    """`venue`: null of an anomaly over all venues. `rarity_days`: as strong comes once in so many days."""
+
     id: Identifier
     revision: Revision
     severity: Severity
@@ -169,6 +187,9 @@ class _MarketFields(Struct, frozen=True, kw_only=True):
     state: Lifecycle
     window: str
     universe: Count
+    venue: Venue | None = None
+    rarity_days: RarityDays | None = None
+    source: SourceKind | None = None
 
 
 class SynchronizedMovement(
@@ -233,7 +254,8 @@ class CandleBatch(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The candles of one venue and interval that closed together, as columns of equal length.
 
     Prices are in quote units, `volume` in base units. A symbol without a trade in the interval is absent. `history`:
-    the batch is of the time before the source started; a reader that has candles of that time skips it.
+    the batch is of the time before the source started; a reader that has candles of that time skips it. `source` is
+    null, and left out, from foreign publishers.
     """
 
     venue: Venue
@@ -246,6 +268,7 @@ class CandleBatch(Struct, frozen=True, kw_only=True, omit_defaults=True):
     close: list[float]
     volume: list[float]
     history: bool = False
+    source: SourceKind | None = None
 
     def __post_init__(self) -> None:
         size = len(self.symbols)
@@ -261,12 +284,6 @@ class CandleBatch(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 # The columns of a CandleBatch that hold numbers, in this order.
 OHLCV: Final = ("open", "high", "low", "close", "volume")
-
-
-class SourceKind(StrEnum):
-    LIVE = "live"
-    REPLAY = "replay"
-    SIMULATED = "simulated"
 
 
 class FeedState(StrEnum):
@@ -313,10 +330,23 @@ class SectorMove(Struct, frozen=True):
     members: Count
 
 
+class WindowMove(Struct, frozen=True, kw_only=True):
+    """The market over one window: `return_pct` is the median symbol's change; `breadth`; `sectors`, largest first.
+
+    `majors`: the change in percent of BTC and ETH, by base asset; one without a price is left out.
+    """
+
+    return_pct: float
+    breadth: Breadth
+    sectors: Annotated[list[SectorMove], Meta(max_length=100)] = []
+    majors: Annotated[dict[Symbol, float], Meta(max_length=10)] = {}
+
+
 class StressIndex(Struct, frozen=True, kw_only=True):
     """The live index of a venue: 0–100, and the components whose points add up to it.
 
-    Beside it the market at a glance, over the last `window`: `breadth`, and `sectors`, largest first.
+    Beside it the market at a glance, over the last `window`: `breadth`, and `sectors`, largest first. `windows` has the
+    same for `1m`, `5m`, `15m` and `1h`; a window shorter than the interval is absent.
     """
 
     venue: Venue
@@ -329,6 +359,7 @@ class StressIndex(Struct, frozen=True, kw_only=True):
     window: Interval | msgspec.UnsetType = msgspec.UNSET
     breadth: Breadth | msgspec.UnsetType = msgspec.UNSET
     sectors: Annotated[list[SectorMove], Meta(max_length=100)] | msgspec.UnsetType = msgspec.UNSET
+    windows: Annotated[dict[Interval, WindowMove], Meta(max_length=10)] | msgspec.UnsetType = msgspec.UNSET
 
 
 class InvalidMessage(ValueError):

@@ -269,3 +269,23 @@ def test_columns_of_a_batch_have_one_length() -> None:
     assert decode_batch(encode(CandleBatch(**fields, **columns))).symbols == ["A"]  # type: ignore[arg-type]
     with pytest.raises(InvalidMessage, match="one value per symbol"):
         decode_batch(json.dumps({**fields, **columns, "close": []}).encode())
+
+
+# Names of fields that were added later, with what somebody else may have sent under them.
+STRANGE = {"source": "my-bot", "excess_pct": "12", "rarity_days": -1, "venue": "Not A Venue!"}
+
+
+def test_later_fields_that_mean_something_else_are_dropped_and_the_message_is_accepted() -> None:
+    one = alert({"symbol": "BTCUSDT", "severity": "HIGH", "method": "MAD", "score": 9, **STRANGE, "venue": "binance"})
+    assert (one.source, one.excess_pct, one.rarity_days) == (None, None, None)
+    other = market({"type": "MARKET_STRESS", "severity": "LOW", "metric": "breadth", **STRANGE})
+    assert (other.source, other.rarity_days, other.venue) == (None, None, None)
+
+
+def test_candles_with_a_strange_source_are_accepted_without_it() -> None:
+    columns = {name: [1.0] for name in ("open", "high", "low", "close", "volume")}
+    given = {"venue": "binance", "interval": "1m", "close_time": RECEIVED_AT, "symbols": ["BTCUSDT"], **columns}
+    assert decode_batch(json.dumps(given | {"source": "my-bot"}).encode()).source is None
+    assert decode_batch(json.dumps(given | {"source": "replay"}).encode()).source == "replay"
+    with pytest.raises(InvalidMessage, match="close_time"):
+        decode_batch(json.dumps(given | {"source": "my-bot", "close_time": "noon"}).encode())
