@@ -4,7 +4,8 @@ d_k is the mean over a sector's live members of their residual r_k − m_k, with
 their sum, so that one pump is not a sector; zero where the others went the other way. Its scale is the exponentially
 weighted rms of the 1-min d without that zero (half-life 6 h), scaled to k by √k. The deviation is the largest |d_k| /
 scale; HIGH and CRITICAL also need a move worth a trade.
-Membership may overlap; a sector needs three live members, most of them moving its way.
+Membership may overlap; a sector needs three live members, most of them moving its way. One that is most of the live
+symbols is the market itself, and has no anomalies of its own.
 
 The part of a symbol's return that its sector explains (`beyond`) is d_k of the narrowest sector it is in, shrunk for
 chance: times n / (n + 3), of n live members.
@@ -117,7 +118,7 @@ class Sectors(Stateful):
         columns = self.flat[self.starts[i] : self.starts[i] + self.sizes[i]]
         columns = columns[panel.live[columns]]
         moving = columns[residual[horizon, columns] * np.sign(excess) > abs(excess) / 3]
-        together = len(moving) >= MINIMUM_MOVING * len(columns)
+        together = len(moving) >= MINIMUM_MOVING * len(columns) and 2 * len(columns) <= panel.live.sum()
         return SectorView(
             sector=self.names[i],
             rank=Rank(int((strength >= 1.0).sum()) - 1) if together else Rank.NONE,

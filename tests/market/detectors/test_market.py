@@ -223,6 +223,19 @@ def test_a_sector_that_parts_from_the_market() -> None:
     assert len(last["meme"].moving) == 6
 
 
+def test_a_sector_that_is_most_of_the_market_is_no_anomaly() -> None:
+    """Against the few others everything moves at once: these are the ones that part."""
+
+    def part(returns: Returns, volumes: Returns) -> None:
+        returns[EVENT_AT : EVENT_AT + 5, 12:] += 0.01
+
+    halves = names(20)[:12]
+    seen = play(recording(20, EVENT_AT + 10, inject=part), lambda symbol: ("big",) if symbol in halves else ("small",))
+    ranks = {view.sector: view.rank for view in seen[EVENT_AT + 4][2]}
+    assert ranks["small"] >= Rank.LOW
+    assert ranks.get("big", Rank.NONE) is Rank.NONE
+
+
 def test_one_pump_is_not_a_sector() -> None:
     def pump(returns: Returns, volumes: Returns) -> None:
         returns[EVENT_AT : EVENT_AT + 5, 0] += 0.05
