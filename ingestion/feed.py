@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Final
 
+import msgspec
 import nats.js.errors
 from django.conf import settings
 from msgspec import UNSET, UnsetType
@@ -45,7 +46,7 @@ async def run_ingest(source: Source, client: Client, stop: asyncio.Event) -> Non
             while (batch := await unless_stopped(stop, _next(batches))) is not None:
                 live = source.kind is SourceKind.LIVE and not source.warming
                 publisher.run = "" if live else run
-                await publisher.publish(batch)
+                await publisher.publish(msgspec.structs.replace(batch, source=source.kind))
                 health.took(batch)
                 if health.batches % (MAX_UNREAD // 5) == 0 and publisher.jetstream and not live:
                     await _wait_for_readers(client, stop)

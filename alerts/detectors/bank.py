@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from alerts.detectors.base import SMALLEST_SIGMA, Detector, Scores
-from alerts.detectors.calibration import USUAL_SIZES, Calibration
+from alerts.detectors.calibration import USUAL_SIZES, Calibration, rarity_days
 from alerts.detectors.cusum import Cusum
 from alerts.detectors.ewma import Ewma
 from alerts.detectors.mad import Mad
@@ -81,7 +81,9 @@ class Finding:
     From HIGH on it is RESIDUAL's finding over the horizon that S is projected from, and `threshold` is the score of a
     move that would just be large enough. `move`: the price's own log return in the window. `sigma`: what the symbol's
     shortest return usually is, before this batch (MAD as a standard deviation), whatever the method. `evidence`: what
-    else it takes to compute the score again, and to know why it is HIGH.
+    else it takes to compute the score again, and to know why it is HIGH. `rarity_days` as in `calibration.rarity_days`,
+    of the method's strength (from HIGH on, of S / θ), from `rarity`: its `strength`, the points of the `tail` around
+    it, and `most_days`. None while nothing has been observed.
     """
 
     method: Method
@@ -98,6 +100,8 @@ class Finding:
     sigma: float
     against_market: bool
     evidence: dict[str, Any]
+    rarity_days: float | None
+    rarity: dict[str, Any]
 
 
 class Bank:
@@ -124,6 +128,7 @@ class Bank:
         self.against_market = False
         self.limits = self.calibration.limits
         self.sizes = self.calibration.sizes
+        self.tail = self.calibration.tail()
 
     def widen(self, columns: int) -> None:
         for detector in self.detectors:
@@ -160,6 +165,7 @@ class Bank:
         view = BankView(own=self._assess(own, size, surge), shared=self._assess(shared))
         self.deviation, self.against_market = self.mad.samples.deviation.copy(), market is not None
         self.limits, self.sizes = self.calibration.limits.copy(), self.calibration.sizes.copy()
+        self.tail = self.calibration.tail()
         self.calibration.learn(own, np.where(surge >= SURGES[0], size, 0.0))
         for detector in self.detectors:
             detector.learn(panel, market)
@@ -233,6 +239,13 @@ class Bank:
             evidence = {"size": size, "size_threshold": multiple, "surge": surge, "surge_threshold": least}
         elif drifts:
             evidence = self.cusum.path_of(column)
+        rarity_row, strength = leading, float(self.scores[leading].strength[column])
+        if rank >= Rank.HIGH:
+            rarity_row, strength = len(self.methods), float(assessment.size[column])
+        rarity: dict[str, Any] = {}
+        if self.tail.most_days > 0.0:
+            tail = self.tail.around(rarity_row, strength)
+            rarity = {"strength": strength, "tail": tail, "most_days": self.tail.most_days}
         methods = [
             MethodScore(method, round(score if row == leading else float(s.score[column]), 3))
             for row, (method, s) in enumerate(zip(self.methods, self.scores, strict=True))
@@ -255,4 +268,6 @@ class Bank:
             sigma=max(sigma, SMALLEST_SIGMA) if sigma >= 0.0 else SMALLEST_SIGMA,
             against_market=self.against_market,
             evidence=evidence,
+            rarity_days=rarity_days(strength, rarity["tail"], rarity["most_days"]) if rarity else None,
+            rarity=rarity,
         )

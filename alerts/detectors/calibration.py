@@ -16,14 +16,16 @@ Sources: Coles (2001), An Introduction to Statistical Modeling of Extreme Values
 tails); Robbins & Monro (1951), A Stochastic Approximation Method (the gain).
 """
 
+import math
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from market.detectors.panel import Floats, Panel, widened
-from market.detectors.snapshot import Stateful
+from market.detectors.snapshot import Snapshot, Stateful
 from market.wire.messages import SEVERITIES, Rank, Severity
 
 BLOCK_MS: Final = 30 * 60_000
@@ -49,6 +51,37 @@ RARITIES: Final = (Severity.LOW, Severity.MEDIUM)
 # S / θ from which a move is HIGH, CRITICAL, and how often a symbol has one of θ in a day.
 USUAL_SIZES: Final = (1.0, 1.7)
 PRIOR_SIZE_RATE: Final = 0.03
+
+
+@dataclass(frozen=True, slots=True)
+class Tail:
+    """How often strengths come, as of the last block that ended.
+
+    `rates` (methods + 1, bins): blocks of one symbol in a day with a strength of `EDGES` or more; the last row is of
+    S / θ. `most_days`: how many symbol-days have been observed. Nothing rarer than that is known.
+    """
+
+    rates: Floats
+    most_days: float
+
+    def around(self, row: int, strength: float) -> list[list[float]]:
+        """The two points (strength, rate) of a row's tail that `strength` lies between."""
+        i = int(np.clip(np.searchsorted(EDGES, strength, side="right") - 1, 0, BINS - 2))
+        return [[float(EDGES[j]), float(self.rates[row, j])] for j in (i, i + 1)]
+
+
+def rarity_days(strength: float, points: list[list[float]], most_days: float) -> float:
+    """As strong comes once in so many days for one symbol, at most `most_days`.
+
+    Both axes of the tail are logarithmic: it is a straight line between, and beyond, its two `points`.
+
+    >>> rarity_days(2.0, [[1.0, 0.5], [4.0, 0.125]], 14.0)
+    4.0
+    """
+    (low, often), (high, seldom) = points
+    slope = math.log(seldom / often) / math.log(high / low)
+    exponent = -math.log(often) - slope * math.log(strength / low)
+    return min(math.exp(min(exponent, 700.0)), most_days)
 
 
 class Calibration(Stateful):
@@ -81,6 +114,8 @@ class Calibration(Stateful):
         self.listed = -1
         self.limits: Floats = np.ones((len(RARITIES), methods))
         self.sizes: Floats = np.array(USUAL_SIZES)
+        # Made when it is asked for, once a block.
+        self._tail: Tail | None = None
 
     def widen(self, columns: int) -> None:
         self.highest = widened(self.highest, columns)
@@ -100,6 +135,16 @@ class Calibration(Stateful):
         self.seen[self.panel.fresh] = self.panel.close_time
         np.maximum(self.highest[:-1], strengths, out=self.highest[:-1])
         np.maximum(self.highest[-1], size, out=self.highest[-1])
+
+    def tail(self) -> Tail:
+        """Of the blocks that have ended."""
+        if self._tail is None:
+            self._tail = Tail(self._rates(self.listed), self.days)
+        return self._tail
+
+    def restore(self, state: Snapshot) -> None:
+        super().restore(state)
+        self._tail = None
 
     def prepare(self) -> None:
         """Before a batch is judged: limits are those of the budgets, and until half an hour has shown who trades, of
@@ -128,6 +173,7 @@ class Calibration(Stateful):
         for row, seen in enumerate(bins):
             self.counts[row] += np.bincount(seen[seen >= 0], minlength=BINS)
         self.days = self.days * self.keep + listed * BLOCK_MS / DAY_MS
+        self._tail = None
         self.highest[:] = 0.0
         for rank, severity in enumerate(SEVERITIES):
             asked = self._budget(severity, listed)
@@ -156,12 +202,16 @@ class Calibration(Stateful):
 
     def _solve(self, rate: float, listed: int) -> NDArray[np.float64]:
         """(methods + 1,): the strength beyond which there are `rate` blocks per symbol-day."""
+        # Rates fall along the edges; both axes are logarithmic, so the tail is a straight line between them.
+        logs = np.log(self._rates(listed))
+        return np.array([np.exp(np.interp(-np.log(rate), -row, np.log(EDGES))) for row in logs])
+
+    def _rates(self, listed: int) -> Floats:
+        """(methods + 1, bins): blocks with a strength of `EDGES` or more, per symbol-day."""
         weight = PRIOR_DAYS * max(listed, 1)
         rows = np.full((len(self.counts), 1), PRIOR_RATE / (len(self.counts) - 1))
         rows[-1] = PRIOR_SIZE_RATE
         prior = rows * BLOCKS_PER_ALERT * EDGES**-PRIOR_TAIL
         survivors = np.cumsum(self.counts[:, ::-1], axis=1)[:, ::-1]
-        rates = (weight * prior + survivors) / (weight + self.days)
-        # Rates fall along the edges; both axes are logarithmic, so the tail is a straight line between them.
-        logs = np.log(rates)
-        return np.array([np.exp(np.interp(-np.log(rate), -row, np.log(EDGES))) for row in logs])
+        rates: Floats = (weight * prior + survivors) / (weight + self.days)
+        return rates

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from alerts.detectors.bank import VERSION, Finding
+from alerts.detectors.calibration import rarity_days
 from alerts.detectors.cusum import stepped
 from market.detectors.panel import CHART_CANDLES, Panel
 from market.wire.messages import Alert, Explanation, HistoryPoint, Method, Severity, interval_ms, interval_name
@@ -89,26 +90,52 @@ def moved(share: float) -> str:
     return f"{'rose' if share > 0 else 'fell'} {percent(share)}"
 
 
-def sentence(symbol: str, finding: Finding, price: float, turnover: float, width: float) -> str:
-    """Who did what, how much, against what. `width` is the usual range's half as a log return."""
+def beside(move: float, market: float | None) -> str:
+    """What a sentence adds about the market: log returns over the same window. Empty if it stood still, or is unknown.
+
+    >>> beside(-0.257, -0.326).replace(NO_BREAK, " ")
+    ', 5.1 pp less than the market'
+    >>> beside(0.02, -0.03).replace(NO_BREAK, " ")
+    ', while the market fell 2.96 %'
+    """
+    if market is None or abs(share(market)) < 5e-5:
+        return ""
+    if move * market <= 0.0 or abs(share(move)) < 5e-5:
+        return f", while the market {moved(share(market))}"
+    points = f"{abs(excess_pct(move, market)):.1f}"
+    if points == "0.0":
+        return ", as the market did"
+    return f", {points}{NO_BREAK}pp {'more' if abs(move) > abs(market) else 'less'} than the market"
+
+
+def excess_pct(move: float, market: float) -> float:
+    """The change of a price beyond the market's, in percentage points; both are log returns over the same window."""
+    return 100 * (share(move) - share(market))
+
+
+def sentence(
+    symbol: str, finding: Finding, price: float, turnover: float, width: float, market: float | None = None
+) -> str:
+    """Who did what, how much, against what. `width` is the usual range's half as a log return.
+
+    `market`: the market's log return over the same window.
+    """
     window = window_text(finding.window_ms)
     change = share(finding.move)
     usual = f"Usual {window} range: ±{percent(share(width))}."
+    also = beside(finding.move, market)
     match finding.method:
         case Method.VOLUME:
             traded = f"{finding.score:.1f}× its usual volume in {window} ({money_text(turnover, symbol)})"
-            return f"{symbol} traded {traded}; the price {moved(change)}, to {price_text(price)}."
+            return f"{symbol} traded {traded}; the price {moved(change)}{also}, to {price_text(price)}."
         case Method.VOLATILITY:
             spread = f"{percent(share(finding.observed))} within {window}, {finding.score:.1f}× its usual range"
-            return f"{symbol} swung by {spread}; the price {moved(change)}, to {price_text(price)}."
+            return f"{symbol} swung by {spread}; the price {moved(change)}{also}, to {price_text(price)}."
         case Method.CUSUM:
             drifted = f"drifted {'up' if finding.observed >= 0 else 'down'} {percent(share(finding.observed))}"
-            against = f" against the market; the price {moved(change)}" if finding.against_market else ""
+            against = f" against the market; the price {moved(change)}{also}" if finding.against_market else ""
             return f"{symbol} {drifted} over {window}{against}, to {price_text(price)}. {usual}"
-    also = ""
-    if finding.method is Method.RESIDUAL and finding.against_market:
-        also = f", while its market and sector {moved(share(finding.expected))}"
-    return f"{symbol} {moved(change)} in {window}, to {price_text(price)}{also}. {usual}"
+    return f"{symbol} {moved(change)} in {window}{also}, to {price_text(price)}. {usual}"
 
 
 def width_of(panel: Panel, finding: Finding, sigma: float) -> float | None:
@@ -127,10 +154,13 @@ def _width(sigma: float, window_ms: int, bar_ms: int) -> float:
     return min(BAND_SIGMAS * sigma * math.sqrt(window_ms / shortest_ms), FURTHEST)
 
 
-def fill(panel: Panel, column: int, finding: Finding, sigma: float) -> tuple[dict[str, Any], Explanation]:
+def fill(
+    panel: Panel, column: int, finding: Finding, sigma: float, market: float | None
+) -> tuple[dict[str, Any], Explanation]:
     """The fields of an `Alert` that describe the finding (price, band, change, spark), and its explanation.
 
-    Enough to recompute the score (`checks`). `sigma`: `Finding.sigma` when the episode opened.
+    Enough to recompute the score (`checks`). `sigma`: `Finding.sigma` when the episode opened. `market`: the market's
+    log return over the finding's window; None if there is no market, or it is longer than the panel.
     """
     closes = panel.closes(column, CHART_CANDLES)
     price = significant(closes[-1], _PRICE_DIGITS)
@@ -141,7 +171,7 @@ def fill(panel: Panel, column: int, finding: Finding, sigma: float) -> tuple[dic
         lower, upper = expected * math.exp(-width), expected * math.exp(width)
     turnover = float(panel.turnover[finding.horizon, column])
     explanation = Explanation(
-        sentence=sentence(panel.symbols[column], finding, price, turnover, width or 0.0),
+        sentence=sentence(panel.symbols[column], finding, price, turnover, width or 0.0, market),
         window=interval_name(finding.window_ms),
         baseline_size=finding.baseline,
         observed=finding.observed,
@@ -155,6 +185,7 @@ def fill(panel: Panel, column: int, finding: Finding, sigma: float) -> tuple[dic
             "window_ms": finding.window_ms,
             "sigma": sigma,
             **finding.evidence,
+            **({"rarity": finding.rarity} if finding.rarity else {}),
         },
     )
     fields = {
@@ -166,6 +197,8 @@ def fill(panel: Panel, column: int, finding: Finding, sigma: float) -> tuple[dic
         "lower": lower,
         "upper": upper,
         "change_pct": 100 * share(finding.move),
+        "excess_pct": None if market is None else excess_pct(finding.move, market),
+        "rarity_days": finding.rarity_days,
         "spark": [significant(close) for close in closes.tolist()],
     }
     return fields, explanation
@@ -222,7 +255,7 @@ def checks(alert: Alert) -> list[Check]:
         # Earlier versions gave another limit than the one the alert was judged by.
         if ours:
             found += [_threshold_check(alert), _methods_check(alert), *_severity_checks(alert), *_band_checks(alert)]
-        return found + _price_checks(alert) + _size_checks(alert, ours)
+        return found + _price_checks(alert) + _size_checks(alert, ours) + _rarity_checks(alert)
     except (ArithmeticError, LookupError, TypeError, ValueError) as error:
         return (
             [Check("figures", f"a figure is missing or invalid ({type(error).__name__}: {error})", False)]
@@ -318,3 +351,17 @@ def _size_checks(alert: Alert, ours: bool) -> list[Check]:
         Check("size", f"{size:.3g} times what is worth a trade, against {needed:.3g}", size >= needed),
         Check("volume", f"{surge:.3g} times the usual, against {traded:.3g}", surge >= traded),
     ]
+
+
+def _rarity_checks(alert: Alert) -> list[Check]:
+    # Alerts of earlier versions, and those of the first half hour, have none.
+    if not (given := alert.explanation.parameters.get("rarity")):
+        return []
+    days = rarity_days(given["strength"], given["tail"], given["most_days"])
+    [[low, often], [high, seldom]] = given["tail"]
+    text = (
+        f"once in {days:.3g} days: strength {given['strength']:.4g}, between {low:.4g} ({often:.3g} a day) and "
+        f"{high:.4g} ({seldom:.3g} a day), of {given['most_days']:.4g} symbol-days observed"
+    )
+    same = alert.rarity_days is not None and math.isclose(days, alert.rarity_days, rel_tol=_EXACT)
+    return [Check("rarity", text, same)]

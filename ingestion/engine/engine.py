@@ -115,6 +115,7 @@ class Engine:
         found: list[Anomaly] = self.close(detected_at) if self.panel.interrupted(batch.close_time) else []
         if not self.panel.push(batch):
             return []
+        self.messages.source = batch.source
         if self.panel.capacity > columns:
             self.bank.widen(self.panel.capacity)
             self.stress.widen(self.panel.capacity)

@@ -13,7 +13,7 @@ from ingestion.engine.ids import anomaly_id, sector_subject
 from market.detectors.panel import Panel
 from market.detectors.sector import SectorView
 from market.detectors.stress import StressView
-from market.detectors.synchronized import MarketView
+from market.detectors.synchronized import MINIMUM_UNIVERSE, MarketView, middle
 from market.wire.messages import (
     Alert,
     Anomaly,
@@ -23,6 +23,7 @@ from market.wire.messages import (
     MarketStress,
     MarketType,
     SectorAnomaly,
+    SourceKind,
     StressIndex,
     SynchronizedMovement,
     interval_name,
@@ -46,6 +47,9 @@ class Messages:
         self._interval = interval
         self._panel = panel
         self._bank = bank
+        # Of the last batch.
+        self.source: SourceKind | None = None
+        self._market_moves: tuple[int, dict[int, float | None]] = (0, {})
 
     def alert(self, episode: AlertEpisode, assessment: Assessment, part: str, detected_at: int) -> Alert:
         """`part`: what the subject of a new id ends with (`MARKET_PART`, `SECTOR_PART`, or empty)."""
@@ -53,7 +57,8 @@ class Messages:
         finding = self._bank.finding(column, assessment)
         # The band is what was usual when it opened: its own move must not widen it.
         opened = episode.message.explanation.parameters if episode.message else {}
-        fields, explanation = fill(self._panel, column, finding, opened.get("sigma", finding.sigma))
+        market = self._market_move(finding.window_ms)
+        fields, explanation = fill(self._panel, column, finding, opened.get("sigma", finding.sigma), market)
         symbol = self._panel.symbols[column]
         return Alert(
             # An alert that an incident adopts keeps the id it began with.
@@ -62,9 +67,11 @@ class Messages:
             symbol=symbol,
             venue=self._venue,
             interval=self._interval,
-            direction=_direction(episode.up),
+            # A price that stands still has the side that the finding is on.
+            direction=_direction(finding.move > 0 or (finding.move == 0 and episode.up)),
             explanation=msgspec.structs.replace(explanation, escalations=list(episode.escalations)),
             incident=incident or None,
+            source=self.source,
             history=history(self._panel, column, finding, fields["expected"])
             if episode.revision == 1
             else msgspec.UNSET,
@@ -73,10 +80,11 @@ class Messages:
 
     def synchronized(self, episode: MarketEpisode, market: MarketView, detected_at: int) -> SynchronizedMovement:
         """`alert_count` is 0: the symbols are judged after the market (see `counted`)."""
-        changes = 100 * np.expm1((self._panel.returns - market.stale_returns)[market.horizon, market.members])
+        changes = 100 * np.expm1(self._panel.returns[market.horizon, market.members])
         return SynchronizedMovement(
             id=self._id(MarketType.SYNCHRONIZED_MOVEMENT, episode.opened_at),
             **self._life(episode, detected_at),
+            **self._origin(),
             window=self._window(market.horizon),
             universe=market.universe,
             direction=_direction(episode.up),
@@ -92,6 +100,7 @@ class Messages:
         return MarketStress(
             id=self._id(MarketType.MARKET_STRESS, episode.opened_at),
             **self._life(episode, detected_at),
+            **self._origin(),
             window=self._window(market.horizon),
             universe=market.universe,
             metric=stress.metric,
@@ -104,6 +113,7 @@ class Messages:
         return SectorAnomaly(
             id=self._id(sector_subject(view.sector), episode.opened_at),
             **self._life(episode, detected_at),
+            **self._origin(),
             window=self._window(view.horizon),
             universe=int(self._panel.live.sum()),
             sector=view.sector,
@@ -134,6 +144,25 @@ class Messages:
             "detected_at": detected_at,
             "state": episode.state,
         }
+
+    def _origin(self) -> dict[str, Any]:
+        """The fields that every market anomaly has of its venue."""
+        return {"venue": self._venue, "source": self.source}
+
+    def _market_move(self, window_ms: int) -> float | None:
+        """The market's log return over a window; None if there is no market, or the panel is shorter.
+
+        It is of prices as they are: a candle that is missing counts as one without a change.
+        """
+        panel = self._panel
+        if self._market_moves[0] != panel.close_time:
+            self._market_moves = panel.close_time, {}
+        known, bars = self._market_moves[1], window_ms // panel.bar_ms
+        if bars not in known:
+            returns = panel.log_close[panel.slot] - panel.log_close[(panel.slot - bars) % panel.rows]
+            enough = bars < panel.rows and panel.live.sum() >= MINIMUM_UNIVERSE
+            known[bars] = float(middle(returns[None, panel.live])[0]) if enough else None
+        return known[bars]
 
     def _id(self, subject: str, opened_at: int) -> str:
         return anomaly_id(subject, self._interval, opened_at, self._venue)

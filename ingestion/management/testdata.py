@@ -23,6 +23,7 @@ from market.wire.messages import (
     MethodScore,
     SectorAnomaly,
     Severity,
+    SourceKind,
     StressComponent,
     StressMetric,
     SynchronizedMovement,
@@ -142,6 +143,9 @@ def _alert(rng: random.Random, identifier: str, timestamp: int) -> Alert:
         spark=closes,
         explanation=_explanation(symbol, method, move, usual, size),
         incident=None,
+        excess_pct=round(100 * move, 3),
+        rarity_days=round(size**2 / 6, 1),
+        source=SourceKind.SIMULATED,
         history=[
             HistoryPoint(
                 timestamp=timestamp - (_CHART_POINTS - 1 - index) * INTERVAL_MS,
@@ -220,6 +224,8 @@ def _opened(identifier: str, timestamp: int, severity: Severity) -> dict[str, An
         "detected_at": timestamp,
         "state": Lifecycle.OPEN,
         "universe": len(SYMBOLS),
+        "venue": VENUE,
+        "source": SourceKind.SIMULATED,
     }
 
 

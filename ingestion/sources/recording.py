@@ -17,7 +17,7 @@ import pyarrow.parquet
 from numpy.typing import NDArray
 
 from ingestion.sources.base import SourceError
-from market.wire.messages import OHLCV, CandleBatch, interval_ms, interval_name, unify_symbol
+from market.wire.messages import OHLCV, CandleBatch, SourceKind, interval_ms, interval_name, unify_symbol
 
 COLUMNS: Final = ("ts", "symbol", *OHLCV)
 SUFFIXES: Final = (".parquet", ".csv", ".csv.gz")
@@ -69,6 +69,7 @@ class Recording:
             close_time=int(self.close_time[index]),
             symbols=[self.symbols[code] for code in self.code[rows].tolist()],
             **columns,
+            source=SourceKind.REPLAY,
         )
 
 

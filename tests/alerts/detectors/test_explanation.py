@@ -16,8 +16,10 @@ def said(method: Method, change: float, **given: Any) -> str:
         method=method, score=given.get("score", 9.0), threshold=5.0, observed=given.get("observed", move), usual=0.001,
         expected=given.get("expected", 0.0), horizon=0, window_ms=given.get("window_ms", 60_000), baseline=240,
         methods=[], move=move, sigma=0.0015, against_market=given.get("against_market", True), evidence={},
+        rarity_days=None, rarity={},
     )  # fmt: skip
-    return sentence("BTCUSDT", finding, 43_251.26, 21_300_000.0, 0.003).replace(NO_BREAK, " ")
+    market = math.log1p(given["market"]) if "market" in given else None
+    return sentence("BTCUSDT", finding, 43_251.26, 21_300_000.0, 0.003, market).replace(NO_BREAK, " ")
 
 
 @pytest.mark.parametrize("method", [Method.Z_SCORE, Method.MAD, Method.EWMA])
@@ -25,12 +27,26 @@ def test_a_move_is_told_against_the_usual_range(method: Method) -> None:
     assert said(method, -0.0214) == "BTCUSDT fell 2.14 % in 1 min, to 43,251.3. Usual 1 min range: ±0.30 %."
 
 
-def test_a_move_of_its_own_is_told_against_the_market() -> None:
-    end = ". Usual 1 min range: ±0.30 %."
-    start = "BTCUSDT rose 4.00 % in 1 min, to 43,251.3"
-    assert said(Method.RESIDUAL, 0.04, expected=0.002) == f"{start}, while its market and sector rose 0.20 %{end}"
-    assert said(Method.RESIDUAL, 0.04, expected=-0.00001) == f"{start}, while its market and sector stood still{end}"
-    assert said(Method.RESIDUAL, 0.04, against_market=False) == f"{start}{end}"
+@pytest.mark.parametrize(
+    ("change", "market", "clause"),
+    [
+        (0.04, 0.002, ", 3.8 pp more than the market"),
+        (-0.227, -0.278, ", 5.1 pp less than the market"),
+        (-0.02, -0.0199999, ", as the market did"),
+        (0.04, -0.03, ", while the market fell 3.00 %"),
+        (-0.04, 0.03, ", while the market rose 3.00 %"),
+        (0.04, 0.00001, ""),
+    ],
+)
+def test_a_move_is_set_beside_the_markets(change: float, market: float, clause: str) -> None:
+    text = said(Method.RESIDUAL, change, market=market)
+    move = f"{'rose' if change > 0 else 'fell'} {abs(change):.2%}".replace("%", " %")
+    assert text == f"BTCUSDT {move} in 1 min{clause}, to 43,251.3. Usual 1 min range: ±0.30 %."
+
+
+def test_a_price_that_stood_still_is_set_beside_the_markets_move() -> None:
+    text = said(Method.VOLUME, 0.0, score=12.0, market=-0.03)
+    assert text.endswith("; the price stood still, while the market fell 3.00 %, to 43,251.3.")
 
 
 def test_a_surge_is_told_as_a_multiple_with_what_the_price_did() -> None:

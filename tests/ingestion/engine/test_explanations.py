@@ -2,13 +2,17 @@
 
 import math
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from alerts.detectors.explanation import checks
+from ingestion.backtest.run import analyse as analysed
+from ingestion.sources.recording import load_recording
+from market.detectors.synchronized import middle
 from market.wire.decoding import decode_alert
-from market.wire.messages import Alert, CandleBatch, Direction, Lifecycle, Method, Severity, encode
+from market.wire.messages import Alert, CandleBatch, Direction, Lifecycle, Method, Severity, SourceKind, encode
 from tests.ingestion.engine.events import SYMBOLS, WARM_UP, analyse, crash, drift, pump, wick, without
 from tests.market.recordings import START_MS, Returns, recording
 
@@ -29,13 +33,21 @@ def test_an_alert_explains_itself() -> None:
     assert history[-1].upper == pytest.approx(alert.upper)
 
 
-def raw(batches: Sequence[CandleBatch], alert: Alert, name: str) -> Returns:
+def of_window(batches: Sequence[CandleBatch], alert: Alert, symbol: str) -> tuple[float, float]:
+    """The first and the last close of the alert's window, of any symbol."""
+    close = raw(batches, alert, "close", symbol)
+    return close[0], close[-1]
+
+
+def raw(batches: Sequence[CandleBatch], alert: Alert, name: str, symbol: str | None = None) -> Returns:
     """The symbol's candles of the alert's window, and the one before it; one that is missing is the one before."""
     last = next(i for i, batch in enumerate(batches) if batch.close_time == alert.timestamp)
     count = alert.explanation.parameters["window_ms"] // 60_000
     values = [math.nan]
     for batch in batches[: last + 1]:
-        values.append(dict(zip(batch.symbols, getattr(batch, name), strict=True)).get(alert.symbol, values[-1]))
+        values.append(
+            dict(zip(batch.symbols, getattr(batch, name), strict=True)).get(symbol or alert.symbol, values[-1])
+        )
     return np.array(values[-count - 1 :])
 
 
@@ -73,10 +85,16 @@ def test_what_an_alert_says_is_what_the_candles_say() -> None:
             assert observed == pytest.approx(spread)
         elif alert.method is not Method.CUSUM:
             assert observed == pytest.approx(np.log(close[-1] / close[0]))
-        if alert.severity.rank >= Severity.HIGH.rank:
-            assert (alert.score > 0) == (alert.direction is Direction.UP) == (close[-1] > close[0])
-        if alert.method is Method.CUSUM:
-            assert (alert.score > 0) == (alert.direction is Direction.UP)
+        if close[-1] != close[0]:
+            assert (alert.direction is Direction.UP) == (close[-1] > close[0])
+        closes = [of_window(batches, alert, symbol) for symbol in batches[-1].symbols]
+        market = float(middle(np.log([[last / first for first, last in closes]]))[0])
+        assert alert.change_pct is not None
+        assert alert.excess_pct == pytest.approx(alert.change_pct - 100 * math.expm1(market), abs=0.05)
+    # One drifts up against a market that falls: its price fell less.
+    less = [a for a in alerts if a.score > 0 and a.direction is Direction.DOWN and a.method is Method.CUSUM]
+    assert less
+    assert all("less than the market" in a.explanation.sentence for a in less)
     drifting = {a.symbol: a.explanation.parameters for a in alerts if a.method is Method.CUSUM}
     assert drifting.keys() >= {"C005USDT", "C006USDT"}
     # The one that trades seldom takes a step in three minutes.
@@ -112,7 +130,7 @@ def test_what_an_alert_says_is_enough_to_compute_its_score_again() -> None:
     assert all(told.values())
     assert [(found, check) for found, made in told.items() for check in made if not check.holds] == []
     assert {check.name for made in told.values() for check in made} == {
-        "score", "threshold", "price", "change", "observed", "size", "volume", "band", "methods", "severity",
+        "score", "threshold", "price", "change", "observed", "size", "volume", "band", "methods", "severity", "rarity",
     }  # fmt: skip
 
 
@@ -150,3 +168,22 @@ def test_the_band_is_what_was_usual_before_the_event() -> None:
         half = math.log(alert.upper / alert.expected) / math.sqrt(given["window_ms"] / 60_000)
         assert half == pytest.approx(2 * 0.78 * math.hypot(0.0005, 0.0008), rel=0.4)
         assert given["sigma"] == revisions[0].explanation.parameters["sigma"]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "binance_spot_1m_2021-05-12_2021-05-20",
+        "binance_spot_5m_2021-05-12_2021-05-23",
+        "binance_spot_5m_labelled_pumps",
+        "binance_spot_5m_quiet_2021-07-01_2021-07-05",
+    ],
+)
+def test_the_direction_is_the_sign_of_the_change_in_every_recording(shared_data: Path, name: str) -> None:
+    played = load_recording([shared_data / "klines" / f"{name}.parquet"])
+    alerts = [message for message in analysed(played) if isinstance(message, Alert)]
+    assert len(alerts) > 200
+    for alert in alerts:
+        assert alert.change_pct is not None
+        assert alert.change_pct == 0 or (alert.change_pct > 0) == (alert.direction is Direction.UP), alert.id
+        assert alert.source is SourceKind.REPLAY

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 import numpy as np
+import pytest
 
 from ingestion.analysis.analysis import Analysis
 from ingestion.engine.engine import Engine
@@ -83,7 +84,11 @@ def test_symbols_that_come_back_in_a_crash_are_judged_by_what_they_did_since() -
                 found.setdefault((message.direction, minute), message)
     fall = found["DOWN", 312]
     assert len(fall.affected_symbols) == 20
-    assert fall.average_change_pct < -5
+    # The figures are of prices, though: those of the ones that were away stand where they were when they left.
+    away, others = fall.changes_pct[:12], fall.changes_pct[12:]
+    assert max(map(abs, away)) < 1
+    assert max(others) < -5
+    assert fall.average_change_pct == pytest.approx(np.mean(fall.changes_pct), abs=0.01)
 
 
 def test_what_is_usual_is_not_told_before_it_is_known() -> None:

@@ -7,7 +7,7 @@ import pytest
 from ingestion.sources import SourceError
 from ingestion.sources.recorder import Recorder
 from ingestion.sources.recording import load_recording
-from market.wire.messages import CandleBatch
+from market.wire.messages import CandleBatch, SourceKind
 
 T0 = 1_760_000_000_000 // 3_600_000 * 3_600_000
 
@@ -17,6 +17,7 @@ def batch(second: int, symbols: tuple[str, ...] = ("BTCUSDT", "ETHUSDT")) -> Can
     return CandleBatch(
         venue="replay", interval="1s", close_time=T0 + second * 1_000, symbols=list(symbols), open=[1.0] * count,
         high=[3.0] * count, low=[0.5] * count, close=[2.0 + second] * count, volume=[float(second)] * count,
+        source=SourceKind.REPLAY,
     )  # fmt: skip
 
 
