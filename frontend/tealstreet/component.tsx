@@ -136,6 +136,19 @@ export interface ChartPoint {
   upper: number | null;
 }
 
+/** How many anomalies of symbols the server has: of each severity, and of how many symbols. */
+export interface Counts {
+  alerts: number;
+  symbols: number;
+  severities: Record<string, number>;
+}
+
+/** `GET /alerts/summary`, with the filters of the list. `severities` ignores the filter on severities. */
+export interface ServerCounts {
+  open: Counts;
+  last24h: Counts;
+}
+
 // --- 2 Normalise ------------------------------------------------------------------------------------------------------
 // Any publisher may send to the stream. A message becomes something that can be shown, or null, which is counted.
 
@@ -477,9 +490,53 @@ export function span(interval: string): string {
   return match ? `${match[1]}${NBSP}${match[2] === "m" ? "min" : match[2]}` : interval;
 }
 const pad2 = (value: number) => String(value).padStart(2, "0");
-function clock(timestamp: number, seconds = false): string {
-  const date = new Date(timestamp);
-  return `${pad2(date.getHours())}:${pad2(date.getMinutes())}${seconds ? `:${pad2(date.getSeconds())}` : ""}`;
+
+/** The zone that times are written in: one choice for every page of this origin, the server's own pages included. */
+export type Timezone = "utc" | "local";
+const TIMEZONE_KEY = "anomaly-timezone";
+function storedTimezone(): Timezone {
+  try {
+    return localStorage.getItem(TIMEZONE_KEY) === "utc" ? "utc" : "local";
+  } catch {
+    return "local";
+  }
+}
+const time = {
+  zone: storedTimezone(),
+  /** Milliseconds from the browser's clock to the one whose day is "today": a replay has a day of its own. */
+  aheadMs: 0,
+};
+const MONTHS = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+
+/** A moment shifted so that the UTC fields of the date are those of the chosen zone. */
+const inZone = (timestamp: number, zone: Timezone) =>
+  new Date(zone === "utc" ? timestamp : timestamp - new Date(timestamp).getTimezoneOffset() * 60_000);
+
+/** `UTC`, or the offset that the local zone has at that moment: `UTC+2`, `UTC−3:30`. */
+export function zoneName(timestamp: number, zone = time.zone): string {
+  const minutes = zone === "utc" ? 0 : -new Date(timestamp).getTimezoneOffset();
+  if (minutes === 0) return "UTC";
+  const [hours, rest] = [Math.floor(Math.abs(minutes) / 60), Math.abs(minutes) % 60];
+  return `UTC${minutes < 0 ? "−" : "+"}${hours}${rest ? `:${pad2(rest)}` : ""}`;
+}
+
+/**
+ * Every time the panel writes: `12:53`; with date and zone where it is not today: `19 May 12:53 UTC`, and with the year
+ * where it is not this year's. `full` always has the date, the year and the zone.
+ */
+export function clock(
+  timestamp: number,
+  seconds = false,
+  { full = false, zone = time.zone, today = NaN } = {},
+): string {
+  if (!Number.isFinite(timestamp) || Math.abs(timestamp) > 8.64e15 - 864e5) return "–";
+  const date = inZone(timestamp, zone);
+  const now = inZone(Number.isNaN(today) ? Date.now() + time.aheadMs : today, zone);
+  const text = `${pad2(date.getUTCHours())}:${pad2(date.getUTCMinutes())}${seconds ? `:${pad2(date.getUTCSeconds())}` : ""}`;
+  const sameYear = !full && date.getUTCFullYear() === now.getUTCFullYear();
+  if (sameYear && date.getUTCMonth() === now.getUTCMonth() && date.getUTCDate() === now.getUTCDate()) return text;
+  const day = `${date.getUTCDate()} ${MONTHS[date.getUTCMonth()]}${sameYear ? "" : ` ${date.getUTCFullYear()}`}`;
+  return `${day} ${text} ${zoneName(timestamp, zone)}`;
 }
 const titled = (name: string) => name.charAt(0).toUpperCase() + name.slice(1);
 
@@ -662,6 +719,8 @@ export class Pad {
   stressSeries: { timestamp: number; index: number }[] = [];
   sectors = new Map<string, string[]>();
   status: Status = { online: false, loaded: false, attempt: 0, lostAt: null, retryAt: null, error: "" };
+  /** The server's counts for the filters in use; null until it has answered, and from servers without a summary. */
+  summary: ServerCounts | null = null;
   skewMs = 0;
   version = 0;
   /** Counts changes of what the market views show, so that alerts alone do not render them again. */
@@ -1088,10 +1147,16 @@ const olderCursor = (a: Cursor | null, b: Cursor | null): Cursor | null =>
 
 export type Layout = "compact" | "cards" | "table";
 export type SortKey = "age" | "symbol" | "change" | "score" | "price";
+export const WINDOWS = ["1m", "5m", "15m", "1h"] as const;
+/** The window of the market strip, breadth and sectors. */
+export type MarketWindow = (typeof WINDOWS)[number];
+export type Theme = "system" | "dark" | "light";
 export interface Settings {
   server: string;
   layout: Layout;
   sort: { key: SortKey; down: boolean };
+  window: MarketWindow;
+  theme: Theme;
   hiddenSeverities: string[];
   methods: string[];
   channels: string[];
@@ -1131,6 +1196,8 @@ export const INITIAL: Settings = {
   server: "http://localhost:3001",
   layout: "compact",
   sort: { key: "age", down: true },
+  window: "15m",
+  theme: "system",
   hiddenSeverities: [],
   methods: [],
   channels: [],
