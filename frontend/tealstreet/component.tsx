@@ -391,6 +391,22 @@ export function normaliseFeed(raw: unknown, now: number): Feed | null {
   };
 }
 
+/** `GET /alerts/summary`; null if the answer is not one. */
+export function normaliseCounts(raw: unknown): ServerCounts | null {
+  const counts = (value: unknown): Counts | null => {
+    const [alerts, symbols] = isRecord(value) ? [toNumber(value.alerts), toNumber(value.symbols)] : [null, null];
+    if (!isRecord(value) || alerts === null || symbols === null) return null;
+    const found = isRecord(value.severities) ? value.severities : {};
+    return {
+      alerts,
+      symbols,
+      severities: Object.fromEntries(SEVERITIES.map((severity) => [severity, toNumber(found[severity]) ?? 0])),
+    };
+  };
+  const [open, last24h] = isRecord(raw) ? [counts(raw.open), counts(pick(raw, "last_24h", "last24h"))] : [null, null];
+  return open && last24h ? { open, last24h } : null;
+}
+
 export function normaliseChart(raw: unknown): ChartPoint[] {
   return toList(isRecord(raw) ? raw.history : null)
     .filter(isRecord)
@@ -612,14 +628,19 @@ export interface Entry {
 export class Store {
   entries: Entry[] = [];
   readonly byId = new Map<string, Entry>();
+  /** Every symbol that had an alert. */
+  readonly symbols = new Set<string>();
   readonly market = new Map<string, MarketAnomaly>();
   seq = 0;
   skipped = 0;
   dropped = 0;
   newest = 0;
 
-  /** "news" is what the panel announces: a new alert, or a known one with a higher severity or the opposite direction. */
-  addAlert(alert: Alert, arrived = 0): "news" | "updated" | "old" {
+  /**
+   * "news" is what the panel announces: a new alert, or a known one with a higher severity or the opposite direction.
+   * What the reader asked for (`older`) does not wait behind the pill.
+   */
+  addAlert(alert: Alert, arrived = 0, older = false): "news" | "updated" | "old" {
     this.newest = Math.max(this.newest, alert.timestamp);
     const known = this.byId.get(alert.id);
     if (known) {
@@ -631,8 +652,9 @@ export class Store {
       known.alert = alert.review ? alert : { ...alert, review: known.alert.review };
       return news ? "news" : "updated";
     }
-    const entry: Entry = { alert, at: alert.timestamp, seq: (this.seq += 1), arrived };
+    const entry: Entry = { alert, at: alert.timestamp, seq: older ? 0 : (this.seq += 1), arrived };
     this.byId.set(alert.id, entry);
+    this.symbols.add(alert.symbol);
     let place = this.entries.length;
     while (place > 0 && this.entries[place - 1]!.at > entry.at) place -= 1;
     if (place === this.entries.length) this.entries.push(entry);
@@ -683,6 +705,29 @@ export interface Status {
   lostAt: number | null;
   retryAt: number | null;
   error: string;
+  /** Whether the server answered at all when `error` arose: an error of its own is not silence. */
+  answered?: boolean;
+}
+
+/** Where the market's clock is: a replay has a past date, and may run many times faster than the wall clock. */
+export interface Replay {
+  timestamp: number;
+  /** Market seconds per second; null until two frames are known. */
+  speed: number | null;
+}
+
+/** The older alerts of a list that are still on the server. */
+export interface Older {
+  /** False: there are none, or the server has not answered yet. */
+  more: boolean;
+  loading: boolean;
+  error: string;
+}
+
+/** The filters of the list as REST knows them: `query` without the severities, which are counted whatever is hidden. */
+export interface Wanted {
+  query: string;
+  severities: string[];
 }
 
 const TIMING = {
@@ -690,11 +735,18 @@ const TIMING = {
   closeAfterMs: 30_000,
   firstBackoffMs: 500,
   mostBackoffMs: 30_000,
+  /** Of silence: an answer that still arrives is waited for. */
   fetchMs: 10_000,
   lingerMs: 2_000,
+  countEveryMs: 5_000,
 };
 export type Timing = typeof TIMING;
-const BACKFILL = 500;
+/** Rows per request. */
+export const PAGE = 100;
+/** The fields of an alert that the panel draws. The page at `/` loads the same address ahead of the script. */
+export const FIELDS =
+  "id,revision,symbol,venue,interval,method,severity,direction,score,threshold,price,expected,lower,upper,change_pct," +
+  "excess_pct,rarity_days,source,timestamp,detected_at,state,spark,explanation,incident,review_state";
 const SERIES_POINTS = 240;
 const SERIES_EVERY_MS = 15_000;
 const CHARTS_KEPT = 40;
@@ -712,13 +764,65 @@ const covers = (wide: string[], narrow: string[]) =>
 const coversScope = (wide: Scope, narrow: Scope) =>
   (Object.keys(narrow) as (keyof Scope)[]).every((name) => covers(wide[name], narrow[name]));
 
+/** An error of the server, or its silence (status 0). */
+class ServerError extends Error {
+  constructor(
+    message: string,
+    readonly status: number,
+  ) {
+    super(message);
+  }
+}
+
+/** The text of an answer. It is given up after `silenceMs` without a byte, however long it takes as a whole. */
+export async function fetchText(address: string, path: string, silenceMs: number): Promise<string> {
+  const control = new AbortController();
+  let [timer, received, answered]: [ReturnType<typeof setTimeout> | undefined, number, boolean] = [undefined, 0, false];
+  const wait = () => {
+    clearTimeout(timer);
+    timer = setTimeout(() => control.abort(), silenceMs);
+  };
+  const name = path.split("?")[0]!;
+  try {
+    wait();
+    const answer = await fetch(address, { headers: { Accept: "application/json" }, signal: control.signal });
+    answered = true;
+    if (!answer.ok) throw new ServerError(`${name} returned ${answer.status}`, answer.status);
+    const reader = answer.body?.getReader();
+    if (!reader) return await answer.text();
+    const decoder = new TextDecoder();
+    let text = "";
+    for (;;) {
+      wait();
+      const { done, value } = await reader.read();
+      if (done) return text + decoder.decode();
+      received += value.length;
+      text += decoder.decode(value, { stream: true });
+    }
+  } catch (error) {
+    if (error instanceof ServerError) throw error;
+    if (answered) throw new ServerError(`${name} stopped after ${plain(received / 1000, 0)} kB`, 200);
+    const why = control.signal.aborted ? `for ${longAge(silenceMs)}` : `to ${name}`;
+    throw new ServerError(`no answer ${why}`, 0);
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
 export class Pad {
   readonly store = new Store();
   feed: (Feed & { receivedAt: number }) | null = null;
   stress: Stress | null = null;
   stressSeries: { timestamp: number; index: number }[] = [];
   sectors = new Map<string, string[]>();
-  status: Status = { online: false, loaded: false, attempt: 0, lostAt: null, retryAt: null, error: "" };
+  status: Status = {
+    online: false,
+    loaded: false,
+    attempt: 0,
+    lostAt: null,
+    retryAt: null,
+    error: "",
+  };
   /** The server's counts for the filters in use; null until it has answered, and from servers without a summary. */
   summary: ServerCounts | null = null;
   skewMs = 0;
@@ -750,6 +854,16 @@ export class Pad {
   private queue: Raw[] = [];
   private flushing = false;
   private flushedAt = 0;
+  /** Until a server of another version refuses it. */
+  private selects = true;
+  private wanted: Wanted | null = null;
+  private counts = true;
+  private countedAt = 0;
+  private countTimer: ReturnType<typeof setTimeout> | undefined;
+  private recount = false;
+  /** Of each list that was read on: the address of its next page, and what is going on. */
+  private older = new Map<string, Older & { next: string | null }>();
+  private clocks: { at: number; timestamp: number }[] = [];
 
   constructor(
     readonly server: string,
@@ -761,10 +875,10 @@ export class Pad {
    * changes with the public members of Pad.
    */
   static of(server: string): Pad {
-    const page = globalThis as { __anomalyPads2?: Map<string, Pad> };
-    page.__anomalyPads2 ??= new Map();
-    let pad = page.__anomalyPads2.get(server);
-    if (!pad) page.__anomalyPads2.set(server, (pad = new Pad(server)));
+    const page = globalThis as { __anomalyPads3?: Map<string, Pad> };
+    page.__anomalyPads3 ??= new Map();
+    let pad = page.__anomalyPads3.get(server);
+    if (!pad) page.__anomalyPads3.set(server, (pad = new Pad(server)));
     return pad;
   }
 
@@ -845,7 +959,65 @@ export class Pad {
 
   /** The clock ages are measured by: the server's, and for a replay the newest candle seen. */
   marketNow(now = Date.now()): number {
-    return this.feed?.source === "replay" ? this.store.newest : now + this.skewMs;
+    return this.replay?.timestamp ?? now + this.skewMs;
+  }
+
+  /** The clock of a replay; null for other sources. */
+  get replay(): Replay | null {
+    if (this.feed?.source !== "replay") return null;
+    const timestamp = Math.max(this.store.newest, this.stress?.timestamp ?? 0);
+    return timestamp > 0 ? { timestamp, speed: speedOf(this.clocks) } : null;
+  }
+
+  /** What to count and read on, from now on: `summary` and `olderOf` are of these filters. */
+  want(wanted: Wanted | null): void {
+    if (JSON.stringify(wanted) === JSON.stringify(this.wanted)) return;
+    this.wanted = wanted;
+    this.countedAt = 0;
+    if (this.summary) {
+      this.summary = null;
+      this.changed();
+    }
+    this.countSoon();
+  }
+
+  /** Whether the server has alerts older than those of a list; `listQuery` is made by `queryOf`. */
+  olderOf(listQuery: string): Older {
+    return this.older.get(listQuery) ?? { more: this.older.get("")?.more ?? false, loading: false, error: "" };
+  }
+
+  /** Load older alerts of a list: pages from where it ends, until one has an alert that is not here yet. */
+  async loadOlder(listQuery: string): Promise<void> {
+    const known = this.older.get(listQuery);
+    if (known?.loading || this.store.entries.length >= KEPT_ALERTS) return;
+    let next = known?.next ?? `/alerts?limit=${PAGE}${listQuery && `&${listQuery}`}`;
+    const before = this.store.entries.length;
+    try {
+      for (;;) {
+        this.older.set(listQuery, { next, more: true, loading: true, error: "" });
+        this.changed();
+        const answer = await this.select(next);
+        const now = Date.now() + this.skewMs;
+        for (const raw of resultsOf(answer).reverse()) this.add("alert", raw, now, "older");
+        this.readOn(listQuery, answer);
+        const read = this.older.get(listQuery);
+        if (!read?.next || this.store.entries.length > before) break;
+        next = read.next;
+      }
+    } catch (error) {
+      this.older.set(listQuery, { next, more: true, loading: false, error: messageOf(error) });
+    }
+    this.changed();
+  }
+
+  /** Fetch one alert that is not among the newest; false if the server has none of this id. */
+  async load(id: string): Promise<boolean> {
+    if (!this.store.byId.has(id)) {
+      const answer = await this.fetchJson(`/alerts/${encodeURIComponent(id)}`).catch(() => null);
+      if (isRecord(answer)) this.add("alert", answer, Date.now() + this.skewMs, "older");
+      this.changed();
+    }
+    return this.store.byId.has(id);
   }
 
   // -- connection --
@@ -855,6 +1027,7 @@ export class Pad {
     this.generation += 1;
     this.watchTimer = setInterval(() => this.watch(), Math.min(5_000, this.timing.pingAfterMs / 2));
     globalThis.addEventListener?.("online", this.wake);
+    globalThis.document?.addEventListener("visibilitychange", this.seen);
     void this.connect();
   }
 
@@ -864,6 +1037,9 @@ export class Pad {
     clearTimeout(this.retryTimer);
     clearInterval(this.watchTimer);
     globalThis.removeEventListener?.("online", this.wake);
+    globalThis.document?.removeEventListener("visibilitychange", this.seen);
+    clearTimeout(this.countTimer);
+    this.countTimer = undefined;
     const socket = this.socket;
     this.socket = null;
     this.connecting = false;
@@ -873,13 +1049,82 @@ export class Pad {
 
   private wake = (): void => this.retryNow();
 
+  /** A page that comes back to sight: its timers slept, and its connection may have died meanwhile. */
+  private seen = (): void => {
+    if (globalThis.document?.hidden) return;
+    this.watch();
+    this.retryNow();
+    this.countSoon();
+  };
+
   private async fetchJson(path: string): Promise<unknown> {
-    const answer = await fetch(this.server + path, {
-      headers: { Accept: "application/json" },
-      signal: AbortSignal.timeout(this.timing.fetchMs),
-    });
-    if (!answer.ok) throw new Error(`${path.split("?")[0]} returned ${answer.status}`);
-    return answer.json();
+    const text = await fetchText(this.server + path, path, this.timing.fetchMs);
+    try {
+      return JSON.parse(text);
+    } catch {
+      throw new ServerError(`${path.split("?")[0]} returned no JSON`, 200);
+    }
+  }
+
+  /** A list with the fields that are drawn; whole rows from a server that does not know `fields`. */
+  private async select(path: string): Promise<unknown> {
+    if (!this.selects || path.includes("fields=")) return this.fetchJson(path);
+    try {
+      return await this.fetchJson(`${path}&fields=${FIELDS}`);
+    } catch (error) {
+      if (!(error instanceof ServerError) || error.status !== 400) throw error;
+      this.selects = false;
+      return this.fetchJson(path);
+    }
+  }
+
+  private readOn(listQuery: string, answer: unknown): void {
+    // Behind a proxy the link may name another host: only its query counts.
+    const link = isRecord(answer) && typeof answer.next === "string" ? answer.next.split("?")[1] : undefined;
+    const next = link ? `/alerts?${link}` : null;
+    this.older.set(listQuery, { next, more: next !== null, loading: false, error: "" });
+  }
+
+  /** Count at most once in `countEveryMs`, and not while nobody looks. */
+  private countSoon(): void {
+    this.recount = true;
+    if (this.countTimer !== undefined || !this.counts || !this.wanted || !this.status.loaded) return;
+    if (globalThis.document?.hidden) return;
+    const wait = Math.max(0, this.countedAt + this.timing.countEveryMs - Date.now());
+    this.countTimer = setTimeout(() => void this.count(), Math.max(wait, this.timing.countEveryMs / 20));
+  }
+
+  private async count(): Promise<void> {
+    const wanted = this.wanted;
+    this.countedAt = Date.now();
+    this.recount = false;
+    const generation = this.generation;
+    const ask = async (severities: string[]) => {
+      const named = severities.length ? `severities=${severities.join(",")}` : "";
+      const query = [wanted?.query, named].filter(Boolean).join("&");
+      return normaliseCounts(await this.fetchJson(`/alerts/summary${query && `?${query}`}`));
+    };
+    try {
+      const all = wanted && (await ask([]));
+      const shown = wanted?.severities.length ? await ask(wanted.severities) : all;
+      if (generation !== this.generation || wanted !== this.wanted) return;
+      if (all && shown)
+        this.summary = {
+          open: { ...shown.open, severities: all.open.severities },
+          last24h: { ...shown.last24h, severities: all.last24h.severities },
+        };
+      this.changed();
+    } catch (error) {
+      // A server of before has no summary: the loaded rows are counted, and marked as such.
+      if (error instanceof ServerError && (error.status === 404 || error.status === 400)) this.counts = false;
+      else if (this.summary) {
+        this.summary = null;
+        this.changed();
+      }
+    } finally {
+      this.countTimer = undefined;
+      if (this.recount) this.countSoon();
+    }
   }
 
   private async connect(): Promise<void> {
@@ -893,7 +1138,8 @@ export class Pad {
       }
       if (generation === this.generation) this.open();
     } catch (error) {
-      if (generation === this.generation) this.lost(error instanceof Error ? error.message : String(error));
+      if (generation === this.generation)
+        this.lost(messageOf(error), error instanceof ServerError ? error.status > 0 : true);
     } finally {
       if (generation === this.generation) this.connecting = false;
     }
@@ -902,19 +1148,31 @@ export class Pad {
   /** Fetch the newest anomalies of what the panels want; returns the cursor they end at. */
   private async backfill(): Promise<Cursor | null> {
     const scope = (this.complete = unionOf(this.panels.values()));
+    this.older.clear();
     const [alerts, market] = await Promise.all([
-      covers(scope.channels, ["alerts"]) ? this.fetchJson(`/alerts?limit=${BACKFILL}`) : null,
-      covers(scope.channels, ["market"]) ? this.fetchJson("/market?limit=200") : null,
+      covers(scope.channels, ["alerts"]) ? this.fill("alert", this.select(`/alerts?limit=${PAGE}`)) : null,
+      covers(scope.channels, ["market"]) ? this.fill("market", this.fetchJson(`/market?limit=${PAGE}`)) : null,
     ]).catch((error: unknown) => {
       this.complete = null;
       throw error;
     });
-    const now = Date.now() + this.skewMs;
-    for (const raw of resultsOf(alerts).reverse()) this.add("alert", raw, now, true);
-    for (const raw of resultsOf(market).reverse()) this.add("market", raw, now, true);
     this.status = { ...this.status, loaded: true };
     this.changed();
+    this.countSoon();
     return olderCursor(cursorOf(alerts), cursorOf(market));
+  }
+
+  /** Show a page as soon as it is here: on a slow link the alerts do not wait for the market. */
+  private async fill(kind: "alert" | "market", page: Promise<unknown>): Promise<unknown> {
+    const answer = await page;
+    const now = Date.now() + this.skewMs;
+    for (const raw of resultsOf(answer).reverse()) this.add(kind, raw, now, "past");
+    if (kind === "alert") {
+      this.status = { ...this.status, loaded: true };
+      if (!this.older.has("")) this.readOn("", answer);
+    }
+    this.changed();
+    return answer;
   }
 
   private open(): void {
@@ -939,7 +1197,7 @@ export class Pad {
     socket.onclose = (event: CloseEvent) => {
       if (this.socket !== socket) return;
       this.socket = null;
-      this.lost(event.reason || `connection closed (code ${event.code})`);
+      this.lost(event.reason || `connection closed (code ${event.code})`, event.code !== 1006);
     };
   }
 
@@ -998,12 +1256,14 @@ export class Pad {
     // After `since` the missed frames are still to come: our cursor moves with them, not ahead of them.
     if (!this.sentSince || frame.recovered === false) this.cursor = cursorOf(frame);
     this.refusals = 0;
-    this.status = { online: true, loaded: true, attempt: 0, lostAt: null, retryAt: null, error: "" };
+    this.counts = this.selects = true;
+    this.status = { online: true, loaded: true, attempt: 0, lostAt: null, retryAt: null, error: "", answered: true };
     this.changed();
     this.catchUp();
+    this.countSoon();
   }
 
-  private lost(error: string): void {
+  private lost(error: string, answered: boolean): void {
     const attempt = this.status.attempt + 1;
     const most = Math.min(this.timing.mostBackoffMs, this.timing.firstBackoffMs * 2 ** (attempt - 1));
     const delay = most * (0.5 + Math.random() / 2);
@@ -1013,6 +1273,7 @@ export class Pad {
       online: false,
       attempt,
       error,
+      answered,
       lostAt: this.status.lostAt ?? now,
       retryAt: now + delay,
     };
@@ -1030,7 +1291,7 @@ export class Pad {
     if (silence > this.timing.closeAfterMs) {
       this.socket = null;
       socket.close();
-      this.lost("the server stopped responding");
+      this.lost("the server stopped responding", false);
     } else if (silence > this.timing.pingAfterMs) this.send({ type: "ping" });
   }
 
@@ -1066,7 +1327,7 @@ export class Pad {
   }
 
   private apply(frame: Raw, now: number): void {
-    if (frame.type === "alert" || frame.type === "market") this.add(frame.type, frame.data, now + this.skewMs, false);
+    if (frame.type === "alert" || frame.type === "market") this.add(frame.type, frame.data, now + this.skewMs, "news");
     else if (frame.type === "feed") {
       const feed = normaliseFeed(frame.data, now);
       if (!feed) return void (this.store.skipped += 1);
@@ -1079,6 +1340,8 @@ export class Pad {
       if (!this.stress) void this.loadStressSeries(now);
       if (stress.sectors.length > 0 && !this.stress?.sectors.length) void this.loadSectors();
       this.stress = stress;
+      if (this.feed?.source === "replay")
+        this.clocks = [...this.clocks.slice(1 - CLOCKS), { at: now, timestamp: stress.timestamp }];
       const last = this.stressSeries[this.stressSeries.length - 1];
       if (!last || stress.timestamp - last.timestamp >= SERIES_EVERY_MS)
         this.stressSeries = [
@@ -1108,12 +1371,16 @@ export class Pad {
     this.changed();
   }
 
-  private add(kind: "alert" | "market", raw: unknown, now: number, past: boolean): void {
+  private add(kind: "alert" | "market", raw: unknown, now: number, age: "news" | "past" | "older"): void {
     if (kind === "alert") {
       const alert = normaliseAlert(raw, now);
       if (!alert) this.store.skipped += 1;
-      else if (this.store.addAlert(alert, past ? 0 : Date.now()) === "news" && !past)
+      else if (
+        this.store.addAlert(alert, age === "news" ? Date.now() : 0, age === "older") === "news" &&
+        age === "news"
+      )
         for (const announce of this.onNews) announce(alert);
+      if (age === "news") this.countSoon();
     } else {
       const item = normaliseMarket(raw, now);
       if (!item) this.store.skipped += 1;
@@ -1123,10 +1390,21 @@ export class Pad {
 
   private changed(): void {
     this.version += 1;
+    time.aheadMs = this.marketNow() - Date.now();
     for (const listener of [...this.listeners]) listener();
   }
 }
 
+const messageOf = (error: unknown) => (error instanceof Error ? error.message : String(error));
+const CLOCKS = 20;
+/** How many times faster than the wall clock a replay runs, from what its clock showed when; null while unknown. */
+export function speedOf(clocks: { at: number; timestamp: number }[]): number | null {
+  const [first, last] = [clocks[0], clocks[clocks.length - 1]];
+  const wall = first && last ? last.at - first.at : 0;
+  if (!first || !last || wall < 900 || last.timestamp <= first.timestamp) return null;
+  const speed = (last.timestamp - first.timestamp) / wall;
+  return speed >= 10 ? Math.round(speed) : Math.round(speed * 10) / 10;
+}
 export function intervalMs(interval: string): number {
   const match = /^(\d+)([smhd])$/.exec(interval);
   return match ? Number(match[1]) * { s: 1e3, m: 6e4, h: 36e5, d: 864e5 }[match[2] as "s"] : 1e3;

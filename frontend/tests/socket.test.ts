@@ -12,6 +12,7 @@ const TIMING: Timing = {
   mostBackoffMs: 40,
   fetchMs: 2_000,
   lingerMs: 20,
+  countEveryMs: 40,
 };
 const ALL: Scope = { channels: [], severities: [], symbols: [] };
 
