@@ -1,7 +1,7 @@
 import msgspec
 from django.db import models
 
-from market.models import Anomaly, enum_choices
+from market.models import IS_OPEN, Anomaly, enum_choices
 from market.wire.messages import Direction, HistoryPoint, Method
 
 _chart_decoder = msgspec.json.Decoder(list[HistoryPoint])
@@ -24,7 +24,9 @@ class Alert(Anomaly):
     class Meta:
         ordering = ["-timestamp", "-id"]
         indexes = [
-            models.Index(fields=["-timestamp", "-id"], name="alert_newest"),
+            # Severity and symbol make it cover what `alerts.selectors.summary` counts.
+            models.Index(fields=["-timestamp", "-id", "severity", "symbol"], name="alert_newest"),
+            models.Index(fields=["-timestamp", "-id", "severity", "symbol"], name="alert_open", condition=IS_OPEN),
             models.Index(fields=["symbol", "-timestamp"], name="alert_symbol_newest"),
             models.Index(fields=["severity", "-timestamp"], name="alert_severity_newest"),
             models.Index(fields=["incident", "-timestamp"], name="alert_incident_newest"),

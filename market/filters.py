@@ -12,9 +12,9 @@ from drf_spectacular.utils import extend_schema_field
 from rest_framework.exceptions import ValidationError
 from rest_framework.request import Request
 
-from market.models import Anomaly, ReviewState
+from market.models import IS_OPEN, Anomaly, ReviewState
 from market.wire.decoding import time_ms
-from market.wire.messages import SEVERITIES, Direction, InvalidMessage, Lifecycle, MarketType, Severity
+from market.wire.messages import SEVERITIES, Direction, InvalidMessage, Lifecycle, MarketType, Severity, SourceKind
 from market.wire.times import moment
 
 Found = QuerySet[Anomaly]
@@ -96,6 +96,19 @@ class SeverityFilter(WordsFilter):
         return found
 
 
+class StateFilter(WordsFilter):
+    """Open and escalated anomalies are found by the index of those that are not closed."""
+
+    def __init__(self) -> None:
+        super().__init__("state", allowed=list(Lifecycle))
+
+    def filter(self, qs: Found, value: list[str]) -> Found:
+        if value and Lifecycle.CLOSED not in value:
+            qs = qs.filter(IS_OPEN)
+        found: Found = super().filter(qs, value)
+        return found
+
+
 class _MomentField(forms.CharField):
     def clean(self, value: Any) -> datetime | None:
         try:
@@ -124,7 +137,8 @@ class AnomalyFilter(django_filters.FilterSet):
     severity = SeverityFilter(plural="severities")
     min_severity = SeverityFilter(at_least=True)
     direction = WordsFilter("direction", allowed=list(Direction))
-    state = WordsFilter("state", allowed=list(Lifecycle))
+    state = StateFilter()
+    source = WordsFilter("source", plural="sources", allowed=list(SourceKind), spelling=str.lower)
     review_state = WordsFilter("review_state", allowed=ReviewState.values, spelling=str.lower)
 
     @classmethod
@@ -135,6 +149,7 @@ class AnomalyFilter(django_filters.FilterSet):
 class MarketAnomalyFilter(AnomalyFilter):
     type = WordsFilter("type", plural="types", allowed=list(MarketType))
     sector = WordsFilter("sector", plural="sectors", spelling=str)
+    venue = WordsFilter("venue", plural="venues", spelling=str.lower)
 
 
 class StressFilter(django_filters.FilterSet):

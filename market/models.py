@@ -3,11 +3,16 @@
 An anomaly is stored as its wire message, with the columns that filters use and its review.
 """
 
+from typing import Final
+
 from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.db import models
 
-from market.wire.messages import SEVERITIES, Direction, Lifecycle, MarketType, unify_symbol
+from market.wire.messages import SEVERITIES, Direction, Lifecycle, MarketType, SourceKind, unify_symbol
+
+# The condition of the indexes of open anomalies. A query uses them only if it has this very condition.
+IS_OPEN: Final = ~models.Q(state=Lifecycle.CLOSED.value)
 
 
 class ReviewState(models.TextChoices):
@@ -17,7 +22,9 @@ class ReviewState(models.TextChoices):
     FALSE_POSITIVE = "false_positive", "False positive"
 
 
-def enum_choices(values: type[Direction] | type[Lifecycle] | type[MarketType]) -> list[tuple[str, str]]:
+def enum_choices(
+    values: type[Direction] | type[Lifecycle] | type[MarketType] | type[SourceKind],
+) -> list[tuple[str, str]]:
     """(stored value, label) of each member, as a model field's `choices`."""
     return [(value.value, value.value.replace("_", " ").capitalize()) for value in values]
 
@@ -38,6 +45,8 @@ class Anomaly(models.Model):
     epoch = models.BigIntegerField()
     offset = models.BigIntegerField()
     payload = models.TextField()
+    # Null, as in the message, and so that adding it to a table of a million rows rewrites none of them.
+    source = models.CharField(max_length=9, null=True, blank=True, choices=enum_choices(SourceKind))  # noqa: DJ001
     review_state = models.CharField(max_length=16, choices=ReviewState, default=ReviewState.NEW, db_index=True)
     review_note = models.TextField(blank=True, default="")
     reviewed_by = models.ForeignKey(
@@ -56,12 +65,15 @@ class MarketAnomaly(Anomaly):
     type = models.CharField(max_length=24, choices=enum_choices(MarketType))
     direction = models.CharField(max_length=4, choices=enum_choices(Direction), blank=True)
     sector = models.CharField(max_length=80, blank=True)
+    # Null: over all venues, or stored by version 0.1.
+    venue = models.CharField(max_length=40, null=True, blank=True)  # noqa: DJ001
 
     class Meta:
         verbose_name_plural = "market anomalies"
         ordering = ["-timestamp", "-id"]
         indexes = [
-            models.Index(fields=["-timestamp", "-id"], name="market_newest"),
+            models.Index(fields=["-timestamp", "-id", "severity"], name="market_newest"),
+            models.Index(fields=["-timestamp", "-id", "severity"], name="market_open", condition=IS_OPEN),
             models.Index(fields=["type", "-timestamp"], name="market_type_newest"),
             models.Index(fields=["severity", "-timestamp"], name="market_severity_newest"),
             models.Index(fields=["epoch", "offset"], name="market_cursor"),

@@ -49,7 +49,7 @@ def sequenced(epoch: int, offset: int, message: MessageT) -> Sequenced[MessageT]
 
 def store(messages: Sequence[Sequenced[MarketAnomaly]]) -> int:
     """Insert market anomalies, or update stored ones with newer revisions. Returns the number of rows changed."""
-    return upsert(row(item) for item in newest_of_each(messages))
+    return upsert((row(item) for item in newest_of_each(messages)), fill_once={"venue"})
 
 
 def record_stress(sample: StressIndex, payload: bytes, *, keep: timedelta) -> None:
@@ -201,6 +201,7 @@ def shared_columns(item: Sequenced[Anomaly]) -> dict[str, Any]:
         "epoch": item.epoch,
         "offset": item.offset,
         "payload": item.payload.decode(),
+        "source": message.source,
     }
 
 
@@ -213,6 +214,7 @@ def row(item: Sequenced[MarketAnomaly]) -> models.MarketAnomaly:
         direction=message.direction if isinstance(message, SynchronizedMovement) else "",
         # PostgreSQL stores no NUL, and JSON may carry one.
         sector=message.sector.replace("\0", "") if isinstance(message, SectorAnomaly) else "",
+        venue=message.venue,
     )
 
 
@@ -225,9 +227,9 @@ def repeated(model: type[models.Anomaly], messages: Sequence[Sequenced[MessageT]
 def upsert(rows: Iterable[models.Anomaly], *, fill_once: Collection[str] = ()) -> int:
     """Insert new rows and update those with an older revision. Returns the number of rows changed.
 
-    No id may occur twice in `rows`. `fill_once` names text columns that keep their first non-empty value. The statement
-    itself compares revisions, so two writers never undo each other. The ORM's `bulk_create(update_conflicts=True)` has
-    no such condition. SQLite and PostgreSQL accept the same SQL.
+    No id may occur twice in `rows`. `fill_once` names text columns that keep their first value that is neither empty
+    nor null. The statement itself compares revisions, so two writers never undo each other. The ORM's
+    `bulk_create(update_conflicts=True)` has no such condition. SQLite and PostgreSQL accept the same SQL.
     """
     batch = list(rows)
     if not batch:
@@ -247,7 +249,7 @@ def _upsert_sql(model: type[models.Anomaly], fill_once: Collection[str], quote: 
     table = quote(model._meta.db_table)
     columns = [str(field.column) for field in model._meta.concrete_fields]
     changes = [
-        f"{name} = CASE WHEN {table}.{name} = '' THEN excluded.{name} ELSE {table}.{name} END"
+        f"{name} = CASE WHEN COALESCE({table}.{name}, '') = '' THEN excluded.{name} ELSE {table}.{name} END"
         if column in fill_once
         else f"{name} = excluded.{name}"
         for column, name in zip(columns, map(quote, columns), strict=True)

@@ -12,7 +12,7 @@ from pytest_django import DjangoAssertNumQueries
 from alerts.models import Alert
 from alerts.services import store
 from market.services import advance, forget, sequenced
-from market.wire.messages import Direction, Lifecycle, Method, Severity, encode
+from market.wire.messages import Direction, Lifecycle, Method, Severity, SourceKind, encode
 from tests.samples import EPOCH, HISTORY, T0, an_alert
 
 pytestmark = pytest.mark.django_db
@@ -73,6 +73,8 @@ def test_the_newest_comes_first(client: Client) -> None:
         ("state=CLOSED", "d"),
         ("venue=kraken", "b"),
         ("interval=5m", "d"),
+        ("source=simulated", "d"),
+        ("state=OPEN,ESCALATED", "cba"),
         ("incident=m1", "a"),
         ("review_state=resolved", "c"),
         (f"from={T0 + 1000}", "dcb"),
@@ -86,7 +88,15 @@ def test_filters(client: Client, query: str, found: str) -> None:
     put(1, "a", incident="m1")
     put(2, "b", symbol="ETHUSDT", venue="kraken", severity=Severity.LOW, direction=Direction.UP, timestamp=T0 + 1000)
     put(3, "c", symbol="SOLUSDT", method=Method.VOLUME, severity=Severity.CRITICAL, timestamp=T0 + 2000)
-    put(4, "d", method=Method.MAD, state=Lifecycle.CLOSED, interval="5m", timestamp=T0 + 3000)
+    put(
+        4,
+        "d",
+        method=Method.MAD,
+        state=Lifecycle.CLOSED,
+        interval="5m",
+        timestamp=T0 + 3000,
+        source=SourceKind.SIMULATED,
+    )
     Alert.objects.filter(id="c").update(review_state="resolved")
     assert "".join(ids(get(client, f"/alerts?{query}"))) == found
 
@@ -99,6 +109,7 @@ def test_filters(client: Client, query: str, found: str) -> None:
         ("min_severity=5", "min_severity", "5 is unknown; expected one of LOW, MEDIUM, HIGH, CRITICAL."),
         ("method=MAGIC", "method", "Z_SCORE, MAD, EWMA, CUSUM, VOLUME, VOLATILITY, RESIDUAL"),
         ("direction=SIDEWAYS", "direction", "UP, DOWN"),
+        ("source=paper", "source", "paper is unknown; expected one of live, replay, simulated."),
         ("state=GONE", "state", "OPEN, ESCALATED, CLOSED"),
         ("review_state=done", "review_state", "new, acknowledged, resolved, false_positive"),
         ("from=yesterday", "from", "epoch milliseconds"),

@@ -5,16 +5,16 @@ import pytest
 from django.test import Client
 
 from market.services import advance, sequenced, store
-from market.wire.messages import Direction, MarketAnomaly, Severity, encode
+from market.wire.messages import Direction, Lifecycle, MarketAnomaly, Severity, SourceKind, encode
 from tests.samples import EPOCH, a_movement, a_sector, a_stress
 
 pytestmark = pytest.mark.django_db
 
 GIVEN: list[MarketAnomaly] = [
-    a_movement("m1", direction=Direction.UP),
+    a_movement("m1", direction=Direction.UP, venue="binance", source=SourceKind.LIVE),
     a_stress("m2", severity=Severity.MEDIUM),
     a_sector("m3"),
-    a_sector("m4", sector="Layer 1", severity=Severity.LOW),
+    a_sector("m4", sector="Layer 1", severity=Severity.LOW, state=Lifecycle.CLOSED, source=SourceKind.REPLAY),
 ]
 
 
@@ -33,6 +33,11 @@ def history() -> None:
         ("sector=Layer 1", ["m4"]),
         ("sectors=Layer 1,DeFi", ["m4", "m3"]),
         ("direction=UP", ["m1"]),
+        ("venue=Binance", ["m1"]),
+        ("source=live", ["m1"]),
+        ("sources=LIVE,replay", ["m4", "m1"]),
+        ("state=OPEN", ["m3", "m2", "m1"]),
+        ("state=OPEN,CLOSED", ["m4", "m3", "m2", "m1"]),
         ("min_severity=MEDIUM&limit=2", ["m3", "m2"]),
         (f"since={EPOCH}:2", ["m3", "m4"]),
     ],

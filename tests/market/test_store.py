@@ -5,7 +5,7 @@ import pytest
 from market import selectors, services
 from market.models import MarketAnomaly as Row
 from market.services import Sequenced, advance, forget, sequenced, store
-from market.wire.messages import MarketAnomaly, Severity, encode
+from market.wire.messages import MarketAnomaly, Severity, SourceKind, encode
 from tests.samples import EPOCH, a_movement, a_sector, a_stress
 
 pytestmark = pytest.mark.django_db
@@ -30,6 +30,18 @@ def test_a_later_revision_replaces_an_earlier_one() -> None:
     store([at(1, a_movement())])
     assert store([at(2, a_movement(revision=2, severity=Severity.LOW)), at(1, a_movement())]) == 1
     assert Row.objects.get().severity == Severity.LOW.rank
+
+
+def test_source_and_venue_are_stored() -> None:
+    store([at(1, a_movement(source=SourceKind.REPLAY, venue="binance")), at(2, a_stress())])
+    assert list(Row.objects.order_by("offset").values_list("source", "venue")) == [("replay", "binance"), (None, None)]
+
+
+def test_a_missing_venue_is_filled_once() -> None:
+    """As of a row of 0.1, whose message had no venue."""
+    for revision, venue in enumerate([None, "binance", None, "kraken"], start=1):
+        store([at(revision, a_movement(revision=revision, venue=venue))])
+    assert list(Row.objects.values_list("revision", "venue")) == [(4, "binance")]
 
 
 def test_a_character_the_database_cannot_hold_does_not_stop_the_stream() -> None:
