@@ -1,14 +1,32 @@
 from typing import Any
 
 import msgspec
+from rest_framework import serializers
 
 from alerts.models import Alert
-from market.serializers import AnomalySerializer, ReviewedSerializer
+from market.serializers import AnomalySerializer, ReviewedSerializer, SeveritiesSerializer
 from market.wire import messages
+
+
+class AlertCountsSerializer(serializers.Serializer[Any]):
+    alerts = serializers.IntegerField()
+    symbols = serializers.IntegerField(help_text="Number of different symbols.")
+    severities = SeveritiesSerializer()
+
+
+class AlertSummarySerializer(serializers.Serializer[Any]):
+    timestamp = serializers.IntegerField(help_text="Server time, epoch milliseconds.")
+    as_of = serializers.IntegerField(help_text="End of the 24 hours, epoch milliseconds.")
+    open = AlertCountsSerializer(help_text="What is open or escalated now.")
+    last_24h = AlertCountsSerializer()
 
 
 class StoredAlertSerializer(AnomalySerializer[Alert]):
     message = messages.Alert
+
+    @classmethod
+    def names(cls) -> list[str]:
+        return [name for name in super().names() if name != "history"]
 
 
 class ReviewedAlertSerializer(ReviewedSerializer[Alert]):

@@ -1,18 +1,32 @@
 """Stored alerts over HTTP."""
 
+from typing import Any
+
+from django.db.models import Q, QuerySet
 from rest_framework import generics
 
+import market.selectors
 from alerts import selectors
 from alerts.filters import AlertFilter
 from alerts.models import Alert
-from alerts.serializers import ReviewedAlertSerializer, StoredAlertSerializer
-from market.views import AnomalyList, Review
+from alerts.serializers import AlertSummarySerializer, ReviewedAlertSerializer, StoredAlertSerializer
+from market.views import AnomalyList, AnomalySummary, Review
 
 
 class AlertList(AnomalyList[Alert]):
     queryset = selectors.alerts().defer("history")
     serializer_class = StoredAlertSerializer
     filterset_class = AlertFilter
+
+
+class AlertSummary(AnomalySummary[Alert]):
+    queryset = selectors.alerts()
+    serializer_class = AlertSummarySerializer
+    filterset_class = AlertFilter
+
+    def counts(self, found: QuerySet[Alert], condition: Q) -> dict[str, Any]:
+        counted = market.selectors.counts(found, condition, symbols="symbol")
+        return {"alerts": counted.pop("total"), **counted}
 
 
 class AlertDetail(generics.RetrieveAPIView[Alert]):

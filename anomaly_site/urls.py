@@ -5,7 +5,7 @@ from django.urls.converters import StringConverter
 from django.views.generic import RedirectView
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
 
-from alerts.views import AlertDetail, AlertList, AlertReview
+from alerts.views import AlertDetail, AlertList, AlertReview, AlertSummary
 from anomaly_site import health
 from anomaly_site.metrics import metrics
 from anomaly_site.status import status_json, status_page
@@ -15,6 +15,7 @@ from market.views import (
     MarketAnomalyDetail,
     MarketAnomalyList,
     MarketAnomalyReview,
+    MarketSummary,
     SectorList,
     StressHistory,
     SymbolList,
@@ -45,10 +46,12 @@ urlpatterns = [
     path("admin/status/", admin.site.admin_view(status_page), name="admin-status"),
     path("admin/", admin.site.urls),
     path("alerts", alert_list, name="alerts"),
+    path("alerts/summary", AlertSummary.as_view(), name="alert-summary"),
     path("alerts/<id:pk>", AlertDetail.as_view(), name="alert"),
     path("alerts/<id:pk>/review", AlertReview.as_view(), name="alert-review"),
     path("market", market_list, name="market"),
     path("market/stress", StressHistory.as_view(), name="stress"),
+    path("market/summary", MarketSummary.as_view(), name="market-summary"),
     path("market/<id:pk>", MarketAnomalyDetail.as_view(), name="market-anomaly"),
     path("market/<id:pk>/review", MarketAnomalyReview.as_view(), name="market-anomaly-review"),
     path("sectors", SectorList.as_view(), name="sectors"),

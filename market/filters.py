@@ -109,14 +109,22 @@ class StateFilter(WordsFilter):
         return found
 
 
+def read_moment(text: str) -> datetime:
+    """A time as `/alerts` takes it. Raises `ValueError` with a sentence."""
+    try:
+        return moment(time_ms(text))
+    except (InvalidMessage, OverflowError) as error:
+        raise ValueError(
+            f"{text} is not a time; expected epoch milliseconds or ISO 8601, like 2024-05-01T12:00Z."
+        ) from error
+
+
 class _MomentField(forms.CharField):
     def clean(self, value: Any) -> datetime | None:
         try:
-            return moment(time_ms(value)) if value else None
-        except (InvalidMessage, OverflowError) as error:
-            raise forms.ValidationError(
-                f"{value} is not a time; expected epoch milliseconds or ISO 8601, like 2024-05-01T12:00Z."
-            ) from error
+            return read_moment(value) if value else None
+        except ValueError as error:
+            raise forms.ValidationError(str(error)) from error
 
 
 @extend_schema_field(
@@ -170,12 +178,17 @@ def refuse_unknown(request: Request, known: Set[str]) -> None:
 
 
 class StrictFilterBackend(DjangoFilterBackend):
-    """Rejects unknown parameters: a misspelt filter would otherwise silently match everything."""
+    """Rejects unknown parameters: a misspelt filter would otherwise silently match everything.
+
+    Known are the filters, the parameters of the pages, and those that the view names in `parameters`.
+    """
 
     def filter_queryset(self, request: Request, queryset: Found, view: Any) -> Found:
         filters = view.filterset_class.base_filters
         known = {"format", *filters, *(name for each in filters.values() for name in getattr(each, "names", ()))}
-        known |= {parameter["name"] for parameter in view.paginator.get_schema_operation_parameters(view)}
+        known |= set(getattr(view, "parameters", ()))
+        if view.paginator:
+            known |= {parameter["name"] for parameter in view.paginator.get_schema_operation_parameters(view)}
         refuse_unknown(request, known)
         found: Found = super().filter_queryset(request, queryset, view)
         return found

@@ -5,9 +5,10 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final, TypeVar
 
 from django.conf import settings
-from django.db.models import Q, QuerySet
+from django.db.models import Count, Q, QuerySet
 
 from market.models import (
+    IS_OPEN,
     Anomaly,
     MarketAnomaly,
     SectorMember,
@@ -16,7 +17,7 @@ from market.models import (
     StreamHead,
     StressSample,
 )
-from market.wire.messages import Severity
+from market.wire.messages import SEVERITIES, Severity
 from market.wire.sectors import BUILT_IN, SectorMap, built_in_map, known_base
 from market.wire.times import epoch_ms
 
@@ -191,6 +192,46 @@ def changed_before(found: QuerySet[AnomalyT], place: tuple[int, int] | None) -> 
         return found
     epoch, offset = place
     return found.filter(Q(epoch__lt=epoch) | Q(epoch=epoch, offset__lt=offset))
+
+
+class Conditions(QuerySet[AnomalyT]):
+    """Collects what filters ask for as one `condition`, without reading anything.
+
+    Counts put it beside the aggregates instead of into WHERE. There SQLite, which knows nothing about the number of
+    rows, would leave the index of open anomalies for one of severities, with all rows of years.
+    """
+
+    condition: Q = Q()
+
+    def filter(self, *args: Any, **kwargs: Any) -> "Conditions[AnomalyT]":
+        found: Conditions[AnomalyT] = self._clone()
+        found.condition = self.condition & Q(*args, **kwargs)
+        return found
+
+    def _clone(self) -> "Conditions[AnomalyT]":
+        found: Conditions[AnomalyT] = super()._clone()  # type: ignore[misc]
+        found.condition = self.condition
+        return found
+
+
+def counts(found: QuerySet[AnomalyT], condition: Q, **distinct: str) -> dict[str, Any]:
+    """Of the rows that meet `condition`: the total, the number of values of columns (name → column), per severity."""
+    ranks = {str(name): Count("severity", filter=condition & Q(severity=name.rank)) for name in SEVERITIES}
+    wanted = condition or None
+    columns = {name: Count(column, distinct=True, filter=wanted) for name, column in distinct.items()}
+    counted = found.order_by().aggregate(total=Count("severity", filter=wanted), **columns, **ranks)
+    severities = {name: counted.pop(name) for name in ranks}
+    return {**counted, "severities": severities}
+
+
+def is_open(found: QuerySet[AnomalyT]) -> QuerySet[AnomalyT]:
+    """Those that are not closed, by the index of open anomalies."""
+    return found.filter(IS_OPEN)
+
+
+def day_until(found: QuerySet[AnomalyT], end: datetime) -> QuerySet[AnomalyT]:
+    """Those of the 24 hours up to and including `end`."""
+    return found.filter(timestamp__gt=end - timedelta(days=1), timestamp__lte=end)
 
 
 def older(found: QuerySet[AnomalyT], than: Place | None) -> QuerySet[AnomalyT]:

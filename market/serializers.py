@@ -1,6 +1,7 @@
 """Anomalies over HTTP: the stored wire message, plus fields that only the database has."""
 
-from typing import Any, ClassVar, TypeVar
+from collections.abc import Collection
+from typing import Any, ClassVar, TypeVar, get_args
 
 import msgspec
 from drf_spectacular.extensions import OpenApiSerializerExtension
@@ -26,7 +27,17 @@ class AnomalySerializer(serializers.BaseSerializer[AnomalyT]):
 
     def to_representation(self, instance: AnomalyT) -> dict[str, Any]:
         message: dict[str, Any] = msgspec.json.decode(instance.payload)
-        return message | {"offset": instance.offset, "review_state": instance.review_state}
+        item = message | {"offset": instance.offset, "review_state": instance.review_state}
+        wanted: Collection[str] = self.context.get("fields", ())
+        return {name: value for name, value in item.items() if name in wanted} if wanted else item
+
+    @classmethod
+    def names(cls) -> list[str]:
+        """The names of the fields that an item may have."""
+        kinds = get_args(cls.message) or (cls.message,)
+        tags = [kind.__struct_config__.tag_field for kind in kinds if kind.__struct_config__.tag_field]
+        fields = [field.encode_name for kind in kinds for field in msgspec.structs.fields(kind)]
+        return list(dict.fromkeys([*tags, *fields, *cls.added]))
 
 
 class ReviewedSerializer(AnomalySerializer[AnomalyT]):
@@ -53,6 +64,27 @@ class ReviewSerializer(serializers.Serializer[Any]):
     review_note = serializers.CharField(
         required=False, allow_blank=True, max_length=4_000, help_text="Without it, the stored note stays."
     )
+
+
+class SeveritiesSerializer(serializers.Serializer[Any]):
+    """Number of anomalies per severity."""
+
+    LOW = serializers.IntegerField()
+    MEDIUM = serializers.IntegerField()
+    HIGH = serializers.IntegerField()
+    CRITICAL = serializers.IntegerField()
+
+
+class MarketCountsSerializer(serializers.Serializer[Any]):
+    anomalies = serializers.IntegerField()
+    severities = SeveritiesSerializer()
+
+
+class MarketSummarySerializer(serializers.Serializer[Any]):
+    timestamp = serializers.IntegerField(help_text="Server time, epoch milliseconds.")
+    as_of = serializers.IntegerField(help_text="End of the 24 hours, epoch milliseconds.")
+    open = MarketCountsSerializer(help_text="What is open or escalated now.")
+    last_24h = MarketCountsSerializer()
 
 
 class StoredMarketAnomalySerializer(AnomalySerializer[MarketAnomaly]):

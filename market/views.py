@@ -3,8 +3,9 @@
 from typing import Any, Final, TypeVar, cast
 
 from django.contrib.auth.models import User
+from django.db.models import Q, QuerySet
 from django.utils import timezone
-from drf_spectacular.utils import OpenApiParameter, extend_schema
+from drf_spectacular.utils import OpenApiParameter, extend_schema, extend_schema_view
 from rest_framework import generics
 from rest_framework.authentication import SessionAuthentication
 from rest_framework.exceptions import ValidationError
@@ -16,10 +17,12 @@ from rest_framework.views import APIView
 
 from market import selectors, services
 from market.clock import now_ms
-from market.filters import MarketAnomalyFilter, StressFilter, StrictFilterBackend, refuse_unknown
+from market.filters import MarketAnomalyFilter, StressFilter, StrictFilterBackend, read_moment, refuse_unknown
 from market.models import Anomaly, MarketAnomaly, ReviewState, StressSample
 from market.pagination import StreamPagination
 from market.serializers import (
+    AnomalySerializer,
+    MarketSummarySerializer,
     ReviewedMarketAnomalySerializer,
     ReviewSerializer,
     SectorsSerializer,
@@ -28,15 +31,77 @@ from market.serializers import (
     SymbolsSerializer,
 )
 from market.wire.messages import unify_symbol
+from market.wire.times import epoch_ms
 
 AnomalyT = TypeVar("AnomalyT", bound=Anomaly)
 
 
+_FIELDS = OpenApiParameter(
+    "fields",
+    str,
+    description="Only these fields of each item: names separated by commas, or repeated. `id` is always included.",
+)
+
+
+@extend_schema_view(get=extend_schema(parameters=[_FIELDS]))
 class AnomalyList(generics.ListAPIView[AnomalyT]):
     """Stored anomalies, newest first; with `since`, those changed after a stream cursor. All filters must match."""
 
     filter_backends = [StrictFilterBackend]
     pagination_class = StreamPagination
+    parameters = frozenset({"fields"})
+
+    def get_serializer_context(self) -> dict[str, Any]:
+        return {**super().get_serializer_context(), "fields": self._fields()}
+
+    def _fields(self) -> set[str]:
+        """The wanted fields; empty: all. Raises `ValidationError`."""
+        given = {name.strip() for text in self.request.query_params.getlist("fields") for name in text.split(",")}
+        wanted = given - {""}
+        known = cast(type[AnomalySerializer[Any]], self.get_serializer_class()).names()
+        if unknown := sorted(wanted - set(known)):
+            raise ValidationError(
+                {"fields": [f"{unknown[0]} is not a field of an item; expected some of {', '.join(known)}."]}
+            )
+        return wanted | {"id"} if wanted else wanted
+
+
+_AS_OF = OpenApiParameter(
+    "as_of",
+    str,
+    description="End of the 24 hours: epoch milliseconds or an ISO 8601 time (UTC if it names no zone). Default: now.",
+)
+
+
+class AnomalySummary(generics.GenericAPIView[AnomalyT]):
+    """Counts of what is open now and of the last 24 hours, by severity. Takes the filters of the list."""
+
+    filter_backends = [StrictFilterBackend]
+    pagination_class = None
+    parameters = frozenset({"as_of"})
+
+    def counts(self, found: QuerySet[AnomalyT], condition: Q) -> dict[str, Any]:
+        """The counts of those rows that meet the condition."""
+        raise NotImplementedError
+
+    @extend_schema(parameters=[_AS_OF])
+    def get(self, request: Request) -> Response:
+        now = now_ms()
+        try:
+            end = read_moment(request.query_params.get("as_of") or str(now))
+        except ValueError as error:
+            raise ValidationError({"as_of": [str(error)]}) from None
+        found = self.get_queryset()
+        filtered = self.filter_queryset(selectors.Conditions(found.model))
+        condition = cast(selectors.Conditions[AnomalyT], filtered).condition
+        return Response(
+            {
+                "timestamp": now,
+                "as_of": epoch_ms(end),
+                "open": self.counts(selectors.is_open(found), condition),
+                "last_24h": self.counts(selectors.day_until(found, end), condition),
+            }
+        )
 
 
 class _MayReview(BasePermission):
@@ -79,6 +144,16 @@ class MarketAnomalyList(AnomalyList[MarketAnomaly]):
     queryset = selectors.market_anomalies()
     serializer_class = StoredMarketAnomalySerializer
     filterset_class = MarketAnomalyFilter
+
+
+class MarketSummary(AnomalySummary[MarketAnomaly]):
+    queryset = selectors.market_anomalies()
+    serializer_class = MarketSummarySerializer
+    filterset_class = MarketAnomalyFilter
+
+    def counts(self, found: QuerySet[MarketAnomaly], condition: Q) -> dict[str, Any]:
+        counted = selectors.counts(found, condition)
+        return {"anomalies": counted.pop("total"), **counted}
 
 
 class MarketAnomalyDetail(generics.RetrieveAPIView[MarketAnomaly]):

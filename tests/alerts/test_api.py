@@ -5,6 +5,7 @@ from typing import Any
 import msgspec
 import pytest
 from django.contrib.auth.models import User
+from django.db import connection
 from django.test import Client
 from django.utils import timezone
 from pytest_django import DjangoAssertNumQueries
@@ -12,7 +13,7 @@ from pytest_django import DjangoAssertNumQueries
 from alerts.models import Alert
 from alerts.services import store
 from market.services import advance, forget, sequenced
-from market.wire.messages import Direction, Lifecycle, Method, Severity, SourceKind, encode
+from market.wire.messages import SEVERITIES, Direction, Lifecycle, Method, Severity, SourceKind, encode
 from tests.samples import EPOCH, HISTORY, T0, an_alert
 
 pytestmark = pytest.mark.django_db
@@ -132,6 +133,71 @@ def test_filters(client: Client, query: str, found: str) -> None:
 def test_what_nobody_could_mean_is_refused_in_words(client: Client, query: str, name: str, sentence: str) -> None:
     answer = get(client, f"/alerts?{query}", status=400)
     assert sentence in str(answer[name])
+
+
+def test_fields_choose_what_an_item_has(client: Client) -> None:
+    put(1, "a1")
+    put(2, "a2")
+    assert get(client, "/alerts?fields=symbol,review_state")["results"][1] == {
+        "id": "a1",
+        "symbol": "BTCUSDT",
+        "review_state": "new",
+    }
+    first = get(client, "/alerts?fields=severity&fields=offset&limit=1")
+    assert first["results"] == [{"id": "a2", "severity": "HIGH", "offset": 2}]
+    assert get(client, first["next"])["results"] == [{"id": "a1", "severity": "HIGH", "offset": 1}]
+    assert len(get(client, "/alerts?fields=")["results"][0]) > 20
+
+
+@pytest.mark.parametrize("name", ["colour", "history", "explanation.sentence"])
+def test_an_unknown_field_is_refused_with_the_known_ones(client: Client, name: str) -> None:
+    answer = get(client, f"/alerts?fields=symbol,{name}", status=400)
+    assert f"{name} is not a field of an item" in answer["fields"][0]
+    assert "symbol, venue, interval" in answer["fields"][0]
+
+
+def counts(alerts: int, symbols: int, **severities: int) -> dict[str, Any]:
+    return {"alerts": alerts, "symbols": symbols, "severities": dict.fromkeys(SEVERITIES, 0) | severities}
+
+
+def test_the_summary_counts_what_is_open_and_the_last_24_hours(client: Client) -> None:
+    day = 86_400_000
+    put(1, "old", timestamp=T0 - day)
+    put(2, "b", symbol="ETHUSDT", severity=Severity.LOW, state=Lifecycle.ESCALATED, timestamp=T0 - day + 1)
+    put(3, "c", symbol="ETHUSDT", state=Lifecycle.CLOSED)
+    put(4, "later", timestamp=T0 + 1)
+    answer = get(client, f"/alerts/summary?as_of={T0}")
+    assert answer["as_of"] == T0
+    assert answer["timestamp"] > T0
+    assert answer["open"] == counts(3, 2, LOW=1, HIGH=2)
+    assert answer["last_24h"] == counts(2, 1, LOW=1, HIGH=1)
+    filtered = get(client, f"/alerts/summary?as_of={T0}&symbol=eth-usdt&min_severity=HIGH")
+    assert (filtered["open"], filtered["last_24h"]) == (counts(0, 0), counts(1, 1, HIGH=1))
+
+
+def test_the_summary_is_as_of_now_unless_told(client: Client) -> None:
+    put(1, "a")
+    answer = get(client, "/alerts/summary")
+    assert answer["as_of"] == answer["timestamp"]
+    assert (answer["open"], answer["last_24h"]) == (counts(1, 1, HIGH=1), counts(0, 0))
+
+
+@pytest.mark.parametrize(
+    ("query", "name"), [("as_of=yesterday", "as_of"), ("severity=HUGE", "severity"), ("limit=5", "limit")]
+)
+def test_a_summary_of_nothing_known_is_refused(client: Client, query: str, name: str) -> None:
+    assert name in get(client, f"/alerts/summary?{query}", status=400)
+
+
+def test_a_summary_costs_two_queries(client: Client, django_assert_num_queries: DjangoAssertNumQueries) -> None:
+    with django_assert_num_queries(2) as queries:
+        get(client, "/alerts/summary?severity=HIGH,CRITICAL")
+    is_open, day = (
+        " ".join(row[3] for row in connection.cursor().execute(f"EXPLAIN QUERY PLAN {query['sql']}").fetchall())
+        for query in queries.captured_queries
+    )
+    assert "INDEX alert_open" in is_open
+    assert "COVERING INDEX alert_newest" in day
 
 
 def test_pages_lead_down_and_up_again_while_anomalies_come_in(client: Client) -> None:

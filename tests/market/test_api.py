@@ -6,7 +6,7 @@ from django.test import Client
 
 from market.services import advance, sequenced, store
 from market.wire.messages import Direction, Lifecycle, MarketAnomaly, Severity, SourceKind, encode
-from tests.samples import EPOCH, a_movement, a_sector, a_stress
+from tests.samples import EPOCH, T0, a_movement, a_sector, a_stress
 
 pytestmark = pytest.mark.django_db
 
@@ -62,3 +62,17 @@ def test_the_detail_is_the_wire_message_with_the_review(client: Client) -> None:
         "reviewed_by": None,
         "reviewed_at": None,
     }
+
+
+def test_the_summary_counts_anomalies(client: Client) -> None:
+    answer = client.get(f"/market/summary?as_of={T0}&type=SECTOR_ANOMALY").json()
+    assert answer["open"] == {"anomalies": 1, "severities": {"LOW": 0, "MEDIUM": 0, "HIGH": 0, "CRITICAL": 1}}
+    assert answer["last_24h"] == {"anomalies": 2, "severities": {"LOW": 1, "MEDIUM": 0, "HIGH": 0, "CRITICAL": 1}}
+
+
+def test_fields_choose_what_an_item_has(client: Client) -> None:
+    answer = client.get("/market?fields=type,sector&types=MARKET_STRESS,SECTOR_ANOMALY&limit=2&to=2030-01-01").json()
+    assert answer["results"] == [
+        {"id": "m4", "type": "SECTOR_ANOMALY", "sector": "Layer 1"},
+        {"id": "m3", "type": "SECTOR_ANOMALY", "sector": "DeFi"},
+    ]
