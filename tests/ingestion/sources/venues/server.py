@@ -1,6 +1,7 @@
 """An exchange on loopback: answers over HTTP and WebSocket, says what a test tells it to say, and fails on demand."""
 
 import asyncio
+import contextlib
 import json
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
@@ -42,7 +43,8 @@ class FakeVenue:
         for frame in frames:
             text = frame if isinstance(frame, str) else json.dumps(frame)
             for socket in list(self.sockets):
-                await socket.send_str(text)
+                with contextlib.suppress(ConnectionResetError):  # this connection is being closed
+                    await socket.send_str(text)
 
     def cut(self) -> None:
         """Every connection breaks without a goodbye."""
