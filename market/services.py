@@ -5,6 +5,7 @@ from datetime import datetime, timedelta
 from operator import attrgetter
 from typing import Any, Final, Generic, NamedTuple, TypeVar
 
+import msgspec
 from django.contrib.admin.models import CHANGE, LogEntry
 from django.contrib.auth.models import User
 from django.db import DEFAULT_DB_ALIAS, connections, transaction
@@ -14,7 +15,15 @@ from django.utils import timezone
 
 from market import coingecko, models
 from market.models import ReviewState
-from market.wire.messages import Anomaly, MarketAnomaly, SectorAnomaly, StressIndex, SynchronizedMovement, frame_data
+from market.wire.messages import (
+    Anomaly,
+    MarketAnomaly,
+    SectorAnomaly,
+    StressIndex,
+    SynchronizedMovement,
+    encode,
+    frame_data,
+)
 from market.wire.times import moment
 
 MessageT = TypeVar("MessageT", bound=Anomaly)
@@ -53,8 +62,13 @@ def store(messages: Sequence[Sequenced[MarketAnomaly]]) -> int:
 
 
 def record_stress(sample: StressIndex, payload: bytes, *, keep: timedelta) -> None:
-    """Store a sample of the stress index, and delete the venue's samples older than `keep` before it."""
+    """Store a sample of the stress index, and delete the venue's samples older than `keep` before it.
+
+    Without its `windows`: they are of the moment, and three quarters of its size.
+    """
     at = moment(sample.timestamp)
+    if sample.windows is not msgspec.UNSET:
+        payload = encode(msgspec.structs.replace(sample, windows=msgspec.UNSET))
     models.StressSample.objects.create(venue=sample.venue, timestamp=at, payload=payload.decode())
     models.StressSample.objects.filter(venue=sample.venue, timestamp__lt=at - keep).delete()
 

@@ -2,12 +2,13 @@
 
 from datetime import timedelta
 
+import msgspec
 import pytest
 from rest_framework.test import APIClient
 
 from market.services import record_stress
 from market.wire.decoding import decode_stress
-from market.wire.messages import StressComponent, StressIndex, StressMetric, encode
+from market.wire.messages import Breadth, StressComponent, StressIndex, StressMetric, WindowMove, encode
 
 pytestmark = pytest.mark.django_db
 
@@ -38,6 +39,14 @@ def test_the_history_is_newest_first_in_the_wire_format() -> None:
     assert [point["stress_index"] for point in results] == [4.0, 3.0, 2.0]
     assert decode_stress(encode(an_index(4))) == an_index(4)
     assert results[0]["components"]["breadth"]["points"] == 4.0
+
+
+def test_the_windows_of_a_frame_are_not_kept() -> None:
+    window = WindowMove(return_pct=-1.2, breadth=Breadth(up=1, flat=2, down=30))
+    record(msgspec.structs.replace(an_index(0), window="15m", breadth=window.breadth, windows={"15m": window}))
+    (point,) = APIClient().get("/market/stress").json()["results"]
+    assert "windows" not in point
+    assert (point["window"], point["breadth"]) == ("15m", {"up": 1, "flat": 2, "down": 30})
 
 
 def test_it_is_chosen_by_venue_and_time() -> None:
