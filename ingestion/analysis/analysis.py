@@ -8,10 +8,10 @@ from typing import Final, NamedTuple
 import msgspec
 
 from ingestion.analysis.clock import TOLERANCE_MS, VenueClock
+from ingestion.analysis.glance import Glance
 from ingestion.engine.engine import Engine
 from ingestion.stream.health import note
 from ingestion.stream.metrics import ANALYSIS_LEFT_OUT, ANALYSIS_REFUSED
-from market.detectors.overview import overview
 from market.detectors.snapshot import Snapshot
 from market.wire.decoding import decode_batch
 from market.wire.messages import (
@@ -67,6 +67,7 @@ class Analysis:
         self._sectors = built_in_map()
         self._max_sector_age_ms = max_sector_age_ms
         self._engines: dict[tuple[str, str], Engine] = {}
+        self._glances: dict[tuple[str, str], Glance] = {}
         self._closed_at: dict[tuple[str, str], int] = {}
         self._heard_at: dict[tuple[str, str], int] = {}
         # Of each venue: when the last batch closed.
@@ -126,8 +127,9 @@ class Analysis:
         self._latest[batch.venue] = batch.close_time
         engine = self._engines.get(key)
         if engine is None:
-            engine = self._engines[key] = self._engine(*key)
+            engine = self._start(key)
         found += engine.update(batch, detected_at)
+        self._glances[key].hour.update()
         return self._marked(found, detected_at)
 
     def _admitted(self, clock: VenueClock, batch: CandleBatch, at_ms: float) -> list[CandleBatch]:
@@ -174,19 +176,17 @@ class Analysis:
     def stress(self) -> list[StressIndex]:
         """The index of every venue that has one, as of its last batch, with the market at a glance.
 
-        A venue that sends candles of several intervals has the index of the shortest that still comes. Only asked for
-        once a second, however many candles arrive, so it costs nothing per batch.
+        A venue that sends candles of several intervals has the index of the shortest that still comes. The glance is
+        computed when this is called, once a second, and once per index: not with every batch.
         """
-        chosen: dict[str, Engine] = {}
+        found: dict[str, StressIndex] = {}
         for key in sorted(self._engines, key=lambda key: interval_ms(key[1])):
             venue, interval = key
             apart = abs(self._latest[venue] - self._closed_at[key])
-            comes = apart <= _STILL_COMES * interval_ms(interval)
-            if comes and self._engines[key].stress_index is not None:
-                chosen.setdefault(venue, self._engines[key])
-        return [
-            _at_a_glance(engine, engine.stress_index) for engine in chosen.values() if engine.stress_index is not None
-        ]
+            index = self._engines[key].stress_index
+            if venue not in found and index is not None and apart <= _STILL_COMES * interval_ms(interval):
+                found[venue] = self._glances[key].at(index)
+        return list(found.values())
 
     def close(self, detected_at: int) -> list[Anomaly]:
         """Close all open anomalies: their prices are no longer watched."""
@@ -207,7 +207,8 @@ class Analysis:
     def snapshots(self) -> list[Snapshot]:
         """Of every engine; to be written down before the next update."""
         return [
-            engine.snapshot() | {"closed_at": self._closed_at[key], "held": self._held(key)}
+            engine.snapshot()
+            | {"closed_at": self._closed_at[key], "held": self._held(key), "hour": self._glances[key].hour.snapshot()}
             for key, engine in self._engines.items()
         ]
 
@@ -229,13 +230,15 @@ class Analysis:
                 self._clocks[key] = VenueClock(interval_ms(key[1]), reached, held=held)
             except (KeyError, TypeError, AttributeError, InvalidMessage) as error:
                 raise ValueError(f"the saved state is incomplete: {error}") from error
-            engine = self._engines[key] = self._engine(*key)
-            engine.restore(saved)
+            self._start(key).restore(saved)
+            # Not in what older versions saved.
+            self._glances[key].hour.restore(saved.get("hour"))
 
     def forget(self) -> None:
         """Start over, without closing open anomalies. Does not change what is noted for the operator."""
-        for known in (self._engines, self._closed_at, self._heard_at, self._latest, self._clocks, self.ahead):
+        for known in (self._engines, self._glances, self._closed_at, self._heard_at, self._latest, self._clocks):
             known.clear()
+        self.ahead.clear()
         self._full.clear()
 
     def _make_room(self, batch: CandleBatch, detected_at: int) -> list[Anomaly]:
@@ -249,7 +252,7 @@ class Analysis:
             key = min(silent, key=lambda known: self._heard_at[known])
             logger.info("%s %s: silent; its analysis makes room for another venue", *key)
             found += self._engines.pop(key).close(detected_at)
-            del self._closed_at[key], self._heard_at[key]
+            del self._glances[key], self._closed_at[key], self._heard_at[key]
             self._clocks.pop(key, None)
             self.ahead.pop(key, None)
             self._full.discard(key)
@@ -301,8 +304,10 @@ class Analysis:
         known = engine.panel.columns if engine else {}
         return [row for row, symbol in enumerate(batch.symbols) if symbol not in known][room:]
 
-    def _engine(self, venue: str, interval: str) -> Engine:
-        return Engine(venue, interval, self._sectors_for, self._alerts_per_day)
+    def _start(self, key: tuple[str, str]) -> Engine:
+        engine = self._engines[key] = Engine(*key, self._sectors_for, self._alerts_per_day)
+        self._glances[key] = Glance(engine)
+        return engine
 
     def _sectors_for(self, symbol: str) -> tuple[str, ...]:
         return self._sectors.sectors_for(symbol)
@@ -314,10 +319,3 @@ class Analysis:
             msgspec.structs.replace(anomaly, degraded=True) if isinstance(anomaly, SectorAnomaly) else anomaly
             for anomaly in found
         ]
-
-
-def _at_a_glance(engine: Engine, index: StressIndex) -> StressIndex:
-    view = overview(engine.panel, engine.sectors) if index.timestamp == engine.panel.close_time else None
-    if view is None:
-        return index
-    return msgspec.structs.replace(index, window=view.window, breadth=view.breadth, sectors=view.sectors)
