@@ -24,6 +24,17 @@ function toast(message: string): void {
   setTimeout(() => (place.hidden = true), 4_000);
 }
 
+/** Also on a page without HTTPS, where browsers have no clipboard for scripts. */
+async function copyText(text: string): Promise<void> {
+  if (navigator.clipboard) return navigator.clipboard.writeText(text);
+  const area = document.createElement("textarea");
+  area.value = text;
+  document.body.append(area);
+  area.select();
+  document.execCommand("copy");
+  area.remove();
+}
+
 // The chart of a symbol: where it trades. Without an account there is nothing else to open.
 const chartAddress = (symbol: string) => `https://www.tradingview.com/chart/?symbol=${encodeURIComponent(symbol)}`;
 const NOTHING: never[] = [];
@@ -69,7 +80,7 @@ async function copyForTealStreet(): Promise<void> {
       new URL("../component-ready.tsx", document.querySelector<HTMLScriptElement>("script[type=module]")?.src),
     )
   ).text();
-  await navigator.clipboard.writeText(source);
+  await copyText(source);
   toast("Copied. Paste it into a custom module in TealStreet.");
 }
 
@@ -78,6 +89,17 @@ Object.assign(globalThis, {
   React,
   __anomalyDefaults: {
     server: location.origin,
+    address: {
+      read: () => location.search,
+      write: (query: string) => {
+        const search = query && `?${query}`;
+        if (search !== location.search) history.replaceState(history.state, "", location.pathname + search);
+      },
+      subscribe: (changed: () => void) => {
+        addEventListener("popstate", changed);
+        return () => removeEventListener("popstate", changed);
+      },
+    },
     reviewing: {
       server: location.origin,
       user: document.getElementById("root")?.dataset.reviewer ?? null,

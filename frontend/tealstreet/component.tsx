@@ -467,6 +467,8 @@ export function scoreText(score: number | null, unit: "×" | "σ" = "σ"): strin
   if (score === null) return "–";
   return `${(unit === "×" ? plain : signed)(score, Math.abs(score) >= 1000 ? 0 : 1)}${unit}`;
 }
+/** A count with its thousands grouped; `+` marks that there are more than those counted. */
+export const countText = (count: number, more = false): string => `${plain(count, 0)}${more ? "+" : ""}`;
 /** A share in whole percent; 319 of 320 is 99 %, 1 of 320 is <1 %. */
 export function share(ratio: number | null): string {
   if (ratio === null) return "–";
@@ -861,6 +863,7 @@ export class Pad {
   private countedAt = 0;
   private countTimer: ReturnType<typeof setTimeout> | undefined;
   private recount = false;
+  private sectorsAsked = false;
   /** Of each list that was read on: the address of its next page, and what is going on. */
   private older = new Map<string, Older & { next: string | null }>();
   private clocks: { at: number; timestamp: number }[] = [];
@@ -1365,8 +1368,12 @@ export class Pad {
     this.changed();
   }
 
-  private async loadSectors(): Promise<void> {
+  /** The symbols of every sector, once: for the tiles, and for a link to a sector. */
+  async loadSectors(): Promise<void> {
+    if (this.sectors.size > 0 || this.sectorsAsked) return;
+    this.sectorsAsked = true;
     this.sectors = normaliseSectors(await this.fetchJson("/sectors").catch(() => null));
+    this.sectorsAsked = false;
     this.marketVersion += 1;
     this.changed();
   }
@@ -1462,13 +1469,24 @@ export interface Reviewing {
   acknowledge: (id: string) => Promise<unknown>;
 }
 
+/** The address of a page that is the panel's own: it holds what a link restores. The keys work without a click first. */
+export interface Address {
+  /** The query, with or without its question mark. */
+  read: () => string;
+  write: (query: string) => void;
+  subscribe: (changed: () => void) => () => void;
+}
+
 /** What a host or the optional global module may preset for every panel of the page. */
 export interface Defaults extends Partial<Settings> {
   reviewing?: Reviewing;
+  address?: Address;
   links?: { label: string; href: string }[];
   actions?: { label: string; run: () => unknown }[];
 }
 const defaults = (): Defaults => (globalThis as { __anomalyDefaults?: Defaults }).__anomalyDefaults ?? {};
+
+const CHANNELS = ["alerts", "market"];
 
 export const INITIAL: Settings = {
   server: "http://localhost:3001",
@@ -1503,13 +1521,176 @@ const NO_FILTERS = {
 };
 const MUTE_MS = 3_600_000;
 
-const settingsAtom = api.jotai.createStorageAtom<Partial<Settings>>("anomaly-panel", {});
+/** What a link restores. Mutes, sounds and the server are of this browser. */
+const VIEW_KEYS = [
+  ...(Object.keys(NO_FILTERS) as (keyof typeof NO_FILTERS)[]),
+  "channels",
+  "layout",
+  "sort",
+  "window",
+] as const;
+type ViewSettings = Partial<Pick<Settings, (typeof VIEW_KEYS)[number]>>;
+export type Tab = "alerts" | "market";
+/** A view as a link has it; `settings` is null where the link has none, so that one's own stay. */
+export interface View {
+  settings: ViewSettings | null;
+  tab: Tab;
+  alert: string | null;
+}
 
+const listed = (query: URLSearchParams, ...names: string[]) =>
+  names
+    .flatMap((name) => query.getAll(name))
+    .flatMap((value) => value.split(","))
+    .map((value) => value.trim())
+    .filter(Boolean);
+const isOneOf = <T extends string>(values: readonly T[], value: unknown): value is T => values.includes(value as T);
+const searchedIn = (search: string) =>
+  search
+    .split(/[\s,]+/)
+    .map(canonical)
+    .filter(Boolean);
+
+/** The view of a query. Names are those of the REST lists where these have one; a symbol is searched for. */
+export function viewOf(text: string): View {
+  const query = new URLSearchParams(text);
+  const [tab, alert] = [query.get("tab") === "market" ? "market" : "alerts", query.get("alert")] as const;
+  const severities = listed(query, "severity", "severities").map((word) => word.toUpperCase());
+  const [sector, group] = [query.get("sector"), query.get("group")];
+  const named = listed(query, "symbol", "symbols").map(canonical).filter(Boolean);
+  const states = listed(query, "state").map((word) => word.toUpperCase());
+  const only = listed(query, "only");
+  const [, minus, key] = /^(-?)(\w+)$/.exec(query.get("sort") ?? "") ?? [];
+  const [layout, window] = [query.get("layout"), query.get("window")];
+  const found: ViewSettings = {
+    ...NO_FILTERS,
+    channels: listed(query, "channels").filter((channel) => CHANNELS.includes(channel)),
+    hiddenSeverities: severities.length ? SEVERITIES.filter((severity) => !severities.includes(severity)) : [],
+    methods: listed(query, "method", "methods").map((word) => toWord(word, "")),
+    search: group === null ? named.join(", ") : "",
+    group: sector
+      ? { label: sector.slice(0, 60), symbols: [] }
+      : group
+        ? { label: group.slice(0, 60), symbols: named }
+        : null,
+    onlyActive: only.includes("active"),
+    onlyPositions: only.includes("positions"),
+    hideClosed: states.length > 0 && !states.includes("CLOSED"),
+    ...(LAYOUTS.some((other) => other.layout === layout) && { layout: layout as Layout }),
+    ...(isOneOf(WINDOWS, window) && { window }),
+    ...(key && key in SORTS && { sort: { key: key as SortKey, down: minus === "-" } }),
+  };
+  const known = [
+    "symbol",
+    "symbols",
+    "severity",
+    "severities",
+    "method",
+    "methods",
+    "sector",
+    "group",
+    "state",
+    "only",
+  ];
+  const has = [...known, "channels", "layout", "window", "sort", "alert", "tab"].some((name) => query.has(name));
+  return { settings: has ? found : null, tab, alert: alert?.slice(0, 200) || null };
+}
+
+/** The query that restores a view; empty for the view of a fresh panel. */
+export function queryOf(
+  settings: Settings,
+  { tab = "alerts", alert = null, sectors = new Map() }: ViewPlace = {},
+): string {
+  const shown = SEVERITIES.filter((severity) => !settings.hiddenSeverities.includes(severity));
+  const { group, sort } = settings;
+  const isSector = group !== null && (group.symbols.length === 0 || sectors.has(group.label));
+  const query: [string, string][] = [
+    ["symbol", group === null || isSector ? searchedIn(settings.search).join() : ""],
+    ["sector", isSector ? group.label : ""],
+    ["group", group && !isSector ? group.label : ""],
+    ["symbols", group && !isSector ? group.symbols.join() : ""],
+    ["severity", settings.hiddenSeverities.length ? shown.join() || "NONE" : ""],
+    ["method", settings.methods.join()],
+    ["state", settings.hideClosed ? "OPEN,ESCALATED" : ""],
+    ["only", [settings.onlyActive ? "active" : "", settings.onlyPositions ? "positions" : ""].filter(Boolean).join()],
+    ["channels", settings.channels.join()],
+    ["tab", tab === "market" ? tab : ""],
+    ["alert", alert ?? ""],
+  ];
+  const isInitial =
+    settings.layout === INITIAL.layout &&
+    settings.window === INITIAL.window &&
+    sort.key === INITIAL.sort.key &&
+    sort.down === INITIAL.sort.down;
+  const given = query.filter(([, value]) => value !== "");
+  // With anything else in it a link also has what is as usual: the reader's own layout may be another.
+  if (given.length || !isInitial)
+    given.push(
+      ["layout", settings.layout],
+      ["window", settings.window],
+      ["sort", `${sort.down ? "-" : ""}${sort.key}`],
+    );
+  return given
+    .map(([name, value]) => `${name}=${encodeURIComponent(value).replace(/%2C/g, ",").replace(/%20/g, "+")}`)
+    .join("&");
+}
+interface ViewPlace {
+  tab?: Tab;
+  alert?: string | null;
+  sectors?: ReadonlyMap<string, string[]>;
+}
+
+const settingsAtom = api.jotai.createStorageAtom<Partial<Settings>>("anomaly-panel", {});
+const viewIn = (settings: Partial<Settings>): ViewSettings =>
+  Object.fromEntries(VIEW_KEYS.filter((key) => key in settings).map((key) => [key, settings[key]]));
+
+/** On a page with an address of its own, what a link restores is of this page; the last choice is where the next starts. */
 function useSettings(): [Settings, (change: Partial<Settings>) => void] {
   const [stored, setStored] = api.jotai.useAtom(settingsAtom);
-  const settings = React.useMemo(() => ({ ...INITIAL, ...defaults(), ...(isRecord(stored) ? stored : {}) }), [stored]);
-  const change = React.useCallback((next: Partial<Settings>) => setStored((old) => ({ ...old, ...next })), [setStored]);
+  const { address } = defaults();
+  const own = React.useMemo(() => ({ ...INITIAL, ...defaults(), ...(isRecord(stored) ? stored : {}) }), [stored]);
+  const here = (): ViewSettings | null => (address ? { ...viewIn(own), ...viewOf(address.read()).settings } : null);
+  const [view, setView] = React.useState(here);
+  React.useEffect(
+    () => address?.subscribe(() => setView((old) => ({ ...old, ...viewOf(address.read()).settings }))),
+    [address],
+  );
+  const settings = React.useMemo(() => ({ ...own, ...view }), [own, view]);
+  const change = React.useCallback(
+    (next: Partial<Settings>) => {
+      setStored((old) => ({ ...old, ...next }));
+      setView((old) => old && { ...old, ...viewIn(next) });
+    },
+    [setStored],
+  );
   return [settings, change];
+}
+
+const ZONE_CHANGED = "anomaly-timezone";
+/** The zone of all times, and its switch; a change in another panel or tab arrives as an event. */
+function useTimezone(): [Timezone, (zone: Timezone) => void] {
+  const subscribe = React.useCallback((changed: () => void) => {
+    const read = (event: Event) => {
+      time.zone = event instanceof CustomEvent ? (event.detail as Timezone) : storedTimezone();
+      changed();
+    };
+    globalThis.addEventListener("storage", read);
+    globalThis.addEventListener(ZONE_CHANGED, read);
+    return () => {
+      globalThis.removeEventListener("storage", read);
+      globalThis.removeEventListener(ZONE_CHANGED, read);
+    };
+  }, []);
+  const zone = React.useSyncExternalStore(subscribe, () => time.zone);
+  const change = React.useCallback((next: Timezone) => {
+    try {
+      localStorage.setItem(TIMEZONE_KEY, next);
+    } catch {
+      // Without storage the choice lasts as long as the page.
+    }
+    globalThis.dispatchEvent(new CustomEvent(ZONE_CHANGED, { detail: next }));
+  }, []);
+  return [zone, change];
 }
 
 // --- 7 Host -----------------------------------------------------------------------------------------------------------
@@ -1598,6 +1779,63 @@ const REVIEW_LABELS: Record<ReviewMode, string> = {
   open: "Review",
 };
 
+/** Copy a text, also where the browser has no clipboard for scripts (a page without HTTPS). */
+async function copyText(text: string): Promise<boolean> {
+  try {
+    await navigator.clipboard.writeText(text);
+    return true;
+  } catch {
+    const area = document.createElement("textarea");
+    area.value = text;
+    area.style.position = "fixed";
+    document.body.append(area);
+    area.select();
+    const done = document.execCommand?.("copy") ?? false;
+    area.remove();
+    return done;
+  }
+}
+const copied = (text: string, what: string) =>
+  void copyText(text).then((done) =>
+    done ? api.toast.success(what) : api.toast.error("The browser did not allow copying."),
+  );
+
+/**
+ * The filters as REST has them, for counts and older pages. A search is for parts of symbols, REST's filter for whole
+ * ones: it gets the known symbols that match. Null where the server cannot apply a filter.
+ */
+export function wantedOf(
+  settings: Settings,
+  host: { active: string; positions: Set<string> },
+  known: Iterable<string>,
+): Wanted | null {
+  const searched = searchedIn(settings.search);
+  const { group } = settings;
+  const coins = group && new Set(group.symbols.map(coinOf));
+  const query: string[] = [];
+  if (searched.length || group || settings.onlyActive || settings.onlyPositions) {
+    const whole = [...searched.filter((word) => splitSymbol(word)[1] !== ""), ...(group?.symbols ?? [])];
+    const symbols = [...new Set([...known, ...whole, host.active, ...host.positions])].filter(
+      (symbol) =>
+        symbol !== "" &&
+        (searched.length === 0 || searched.some((word) => symbol.includes(word))) &&
+        (!coins || coins.has(coinOf(symbol))) &&
+        (!settings.onlyActive || symbol === host.active) &&
+        (!settings.onlyPositions || host.positions.has(symbol)),
+    );
+    if (symbols.length === 0 || symbols.length > 400) return null;
+    query.push(`symbols=${symbols.sort().map(encodeURIComponent).join()}`);
+  }
+  if (settings.methods.length) query.push(`methods=${settings.methods.map(encodeURIComponent).join()}`);
+  if (settings.hideClosed) query.push("state=OPEN,ESCALATED");
+  const severities = SEVERITIES.filter((severity) => !settings.hiddenSeverities.includes(severity));
+  if (severities.length === 0) return null;
+  return { query: query.join("&"), severities: settings.hiddenSeverities.length ? severities : [] };
+}
+/** The query of the list itself: with the severities that are shown. */
+const listQueryOf = ({ query, severities }: Wanted) =>
+  [query, severities.length ? `severities=${severities.join()}` : ""].filter(Boolean).join("&");
+
 function themeOf(theme: unknown): "dark" | "light" {
   const name = isRecord(theme) ? (theme.name ?? theme.mode ?? theme.type) : theme;
   return String(name).toLowerCase().includes("light") ? "light" : "dark";
@@ -1621,6 +1859,7 @@ function mayAnnounce(kind: string): boolean {
   return true;
 }
 
+const canSound = () => typeof AudioContext !== "undefined";
 const TONES: Record<string, number[]> = { CRITICAL: [880, 660, 880], HIGH: [740, 880] };
 let audio: AudioContext | null = null;
 /** Browsers mute a page until its first click; sounds requested before it are dropped. */
@@ -1827,6 +2066,9 @@ const ICONS: Record<string, string> = {
   plug: "M5.5 2.2v3M10.5 2.2v3M3.8 5.2h8.4v2.4a4.2 4.2 0 0 1-8.4 0ZM8 11.8v2.4",
   warning: "M8 2.2 14.2 13.3H1.8ZM8 6.3v3.2M8 11.2v.6",
   sectors: "M2.5 2.5h4.6v4.6H2.5ZM8.9 2.5h4.6v4.6H8.9ZM2.5 8.9h4.6v4.6H2.5ZM8.9 8.9h4.6v4.6H8.9Z",
+  more: "M3 8h.01M8 8h.01M13 8h.01",
+  link: "M6.8 9.2a2.6 2.6 0 0 0 3.7 0l2.2-2.2a2.6 2.6 0 0 0-3.7-3.7l-.8.8M9.2 6.8a2.6 2.6 0 0 0-3.7 0L3.3 9a2.6 2.6 0 0 0 3.7 3.7l.8-.8",
+  keys: "M1.8 4h12.4v8H1.8ZM4.2 6.6h.01M6.7 6.6h.01M9.2 6.6h.01M11.7 6.6h.01M5 9.4h6",
   user: "M8 2.6a2.6 2.6 0 1 1 0 5.2 2.6 2.6 0 0 1 0-5.2ZM3 13.6c.4-2.9 2.3-4.2 5-4.2s4.6 1.3 5 4.2",
 };
 
@@ -3563,9 +3805,17 @@ export function badgeOf(
 }
 const BADGE_ICONS: Record<string, string> = { SIMULATED: "flask", REPLAY: "replay", STALE: "clock", OFFLINE: "plug" };
 
-function Badge({ state, reason }: { state: BadgeState; reason: string }) {
+function Badge({
+  state,
+  reason,
+  badgeRef,
+}: {
+  state: BadgeState;
+  reason: string;
+  badgeRef: React.Ref<HTMLSpanElement>;
+}) {
   return (
-    <span className={`badge ${state.tone}`} role="status" title={reason || undefined}>
+    <span ref={badgeRef} className={`badge ${state.tone}`} role="status" title={reason || undefined}>
       {state.tone === "LIVE" ? (
         <span className="dotlive" />
       ) : (
@@ -3578,31 +3828,66 @@ function Badge({ state, reason }: { state: BadgeState; reason: string }) {
   );
 }
 
+/** What is not the live market has a line of its own: a replay its date, clock, speed and place, the simulation why. */
+export function sourceLine(feed: Feed | null, replay: Replay | null, brief: boolean): string {
+  if (feed?.source === "replay") {
+    return [
+      replay && clock(replay.timestamp, !brief, { full: true }),
+      replay?.speed && feed.state === "ok" && `${replay.speed}×`,
+      feed.state === "ended" ? "ended" : feed.progress !== null && `${Math.round(feed.progress * 100)}${NBSP}%`,
+      `replay of ${feed.venue}`,
+    ]
+      .filter(Boolean)
+      .join(" · ");
+  }
+  if (feed?.source !== "simulated") return "";
+  const reason = feed.reason.trim();
+  return `Simulated market: these are not real prices.${reason && ` ${titled(reason)}${/[.!?]$/.test(reason) ? "" : "."}`}`;
+}
+
+function SourceLine({ feed, replay, width }: { feed: Feed | null; replay: Replay | null; width: number }) {
+  const text = sourceLine(feed, replay, width < 360);
+  if (!text) return null;
+  return (
+    <p className={`source ${feed!.source === "simulated" ? "sim num-wrap" : "num"}`} aria-label="Source of the prices">
+      {text}
+      {feed!.source === "replay" && feed!.progress !== null && (
+        <i aria-hidden="true" style={{ width: `${Math.min(100, Math.max(0, feed!.progress * 100))}%` }} />
+      )}
+    </p>
+  );
+}
+
 function SeverityToggles({
   counts,
+  more,
   hidden,
   onToggle,
 }: {
   counts: Record<string, number>;
+  more: boolean;
   hidden: string[];
   onToggle: (severity: string) => void;
 }) {
   return (
     <span className="sevt" role="group" aria-label="Severities shown">
-      {SEVERITIES.map((severity) => (
-        <button
-          key={severity}
-          type="button"
-          className={hidden.includes(severity) ? "off" : ""}
-          aria-pressed={!hidden.includes(severity)}
-          aria-label={`${words(severity)}, ${counts[severity] ?? 0} open`}
-          title={words(severity)}
-          onClick={() => onToggle(severity)}
-        >
-          <Severity severity={severity} size={12} />
-          <span className="num">{counts[severity] ?? "–"}</span>
-        </button>
-      ))}
+      {SEVERITIES.map((severity) => {
+        const count = counts[severity] === undefined ? "–" : countText(counts[severity], more);
+        return (
+          <button
+            key={severity}
+            type="button"
+            className={hidden.includes(severity) ? "off" : ""}
+            aria-pressed={!hidden.includes(severity)}
+            aria-label={`${words(severity)}, ${count} open`}
+            title={`${words(severity)}: ${count} open`}
+            onClick={() => onToggle(severity)}
+          >
+            <Severity severity={severity} size={12} />
+            <span className="num">{count}</span>
+          </button>
+        );
+      })}
     </span>
   );
 }
@@ -3660,10 +3945,40 @@ function Toggle({
   );
 }
 
-/** A menu below the header, a sheet at the bottom of a narrow panel. Escape and a click beside it close it. */
+const FOCUSABLE = "a[href],button:not(:disabled),input:not(:disabled),select,textarea,[tabindex='0']";
+
+/**
+ * A menu below the header, a sheet at the bottom of a narrow panel. Escape and a click beside it close it. Tab stays
+ * inside; the focus returns to what had it before.
+ */
 function Overlay({ title, onClose, children }: { title: string; onClose: () => void; children: React.ReactNode }) {
   const box = React.useRef<HTMLDivElement>(null);
-  React.useEffect(() => box.current?.querySelector<HTMLElement>("input,button:not(.x)")?.focus(), []);
+  React.useEffect(() => {
+    const [opener, root] = [document.activeElement, box.current?.closest<HTMLElement>(".aa")];
+    box.current?.querySelector<HTMLElement>("input,button:not(.x)")?.focus();
+    return () => {
+      // Only if the focus went down with the dialog: a choice in it may have moved the focus on purpose.
+      if (document.activeElement !== document.body && document.activeElement !== root) return;
+      const back = opener instanceof HTMLElement && opener.isConnected && opener !== document.body ? opener : root;
+      back?.focus({ preventScroll: true });
+    };
+  }, []);
+  const onKeyDown = (event: React.KeyboardEvent) => {
+    if (event.key === "Escape") {
+      event.stopPropagation();
+      onClose();
+    }
+    if (event.key !== "Tab" || !box.current) return;
+    const stops = [...box.current.querySelectorAll<HTMLElement>(FOCUSABLE)].filter(
+      (element) => element.getClientRects().length > 0,
+    );
+    const [first, last] = [stops[0], stops[stops.length - 1]];
+    const at = document.activeElement;
+    const leaves = event.shiftKey ? at === first : at === last;
+    if (!first || !last || !(leaves || !box.current.contains(at) || at === box.current)) return;
+    event.preventDefault();
+    (event.shiftKey ? last : first).focus();
+  };
   return (
     <>
       <div className="scrim" onClick={onClose} />
@@ -3671,8 +3986,10 @@ function Overlay({ title, onClose, children }: { title: string; onClose: () => v
         ref={box}
         className="menu"
         role="dialog"
+        aria-modal="true"
         aria-label={title}
-        onKeyDown={(event) => event.key === "Escape" && (event.stopPropagation(), onClose())}
+        tabIndex={-1}
+        onKeyDown={onKeyDown}
       >
         <div className="menuhd">
           <b>{title}</b>
@@ -3725,12 +4042,13 @@ function LayoutMenu({
   );
 }
 
-const PRESETS: { label: string; change: Partial<Settings> }[] = [
+/** `needs` is what only a terminal has: a symbol on its chart, an account. */
+const PRESETS: { label: string; change: Partial<Settings>; needs?: "active" | "account" }[] = [
   { label: "All alerts", change: NO_FILTERS },
   { label: "High and critical", change: { ...NO_FILTERS, hiddenSeverities: ["MEDIUM", "LOW"] } },
   { label: "Open alerts", change: { ...NO_FILTERS, hideClosed: true } },
-  { label: "Active symbol", change: { ...NO_FILTERS, onlyActive: true } },
-  { label: "My positions", change: { ...NO_FILTERS, onlyPositions: true } },
+  { label: "Active symbol", change: { ...NO_FILTERS, onlyActive: true }, needs: "active" },
+  { label: "My positions", change: { ...NO_FILTERS, onlyPositions: true }, needs: "account" },
 ];
 const flip = (list: string[], value: string) =>
   list.includes(value) ? list.filter((other) => other !== value) : [...list, value];
@@ -3740,6 +4058,7 @@ function FilterMenu({
   change,
   host,
   counts,
+  more,
   sectors,
   shown,
   onClose,
@@ -3748,6 +4067,7 @@ function FilterMenu({
   change: SettingsChange;
   host: Host;
   counts: Record<string, number>;
+  more: boolean;
   sectors: Map<string, string[]>;
   shown: number;
   onClose: () => void;
@@ -3758,7 +4078,7 @@ function FilterMenu({
       <div className="fld">
         <span className="lbl">Presets</span>
         <div className="cks">
-          {PRESETS.map(({ label, change: preset }) => (
+          {PRESETS.filter(({ needs }) => !needs || host[needs]).map(({ label, change: preset }) => (
             <button key={label} type="button" className="ctl" onClick={() => change(preset)}>
               {label}
             </button>
@@ -3769,6 +4089,7 @@ function FilterMenu({
         <span className="lbl">Severity</span>
         <SeverityToggles
           counts={counts}
+          more={more}
           hidden={settings.hiddenSeverities}
           onToggle={(severity) => change({ hiddenSeverities: flip(settings.hiddenSeverities, severity) })}
         />
@@ -3805,18 +4126,20 @@ function FilterMenu({
       <div className="fld">
         <span className="lbl">Only</span>
         <div className="cks">
-          <Toggle
-            on={settings.onlyActive}
-            label="Active symbol"
-            disabled={!host.active}
-            onClick={() => change({ onlyActive: !settings.onlyActive })}
-          />
-          <Toggle
-            on={settings.onlyPositions}
-            label="My positions"
-            disabled={!host.account}
-            onClick={() => change({ onlyPositions: !settings.onlyPositions })}
-          />
+          {(host.active || settings.onlyActive) && (
+            <Toggle
+              on={settings.onlyActive}
+              label="Active symbol"
+              onClick={() => change({ onlyActive: !settings.onlyActive })}
+            />
+          )}
+          {(host.account || settings.onlyPositions) && (
+            <Toggle
+              on={settings.onlyPositions}
+              label="My positions"
+              onClick={() => change({ onlyPositions: !settings.onlyPositions })}
+            />
+          )}
           <Toggle
             on={settings.hideClosed}
             label="Open alerts"
@@ -3834,25 +4157,23 @@ function FilterMenu({
       <div className="fld">
         <span className="lbl">Channels</span>
         <div className="cks">
-          {["alerts", "market"].map((channel) => {
+          {CHANNELS.map((channel) => {
             const on = settings.channels.length === 0 || settings.channels.includes(channel);
             return (
               <Toggle
                 key={channel}
                 on={on}
                 label={words(channel)}
-                onClick={() =>
-                  change({ channels: on ? ["alerts", "market"].filter((other) => other !== channel) : [] })
-                }
+                onClick={() => change({ channels: on ? CHANNELS.filter((other) => other !== channel) : [] })}
               />
             );
           })}
         </div>
       </div>
       <div className="acts">
-        <Button label="Reset" onClick={() => change(NO_FILTERS)} />
+        <Button label="Reset filters" onClick={() => change(NO_FILTERS)} />
         <span className="grow" />
-        <Button primary label={`Show ${shown} ${shown === 1 ? "alert" : "alerts"}`} onClick={onClose} />
+        <Button primary label={`Show ${countText(shown)} ${shown === 1 ? "alert" : "alerts"}`} onClick={onClose} />
       </div>
     </Overlay>
   );
@@ -3866,23 +4187,39 @@ const LEVELS = [
   ["LOW", "All"],
 ] as const;
 
+const THEMES: [Theme, string][] = [
+  ["system", "System"],
+  ["dark", "Dark"],
+  ["light", "Light"],
+];
+const ZONES_OF_TIME: [Timezone, string][] = [
+  ["local", "Local"],
+  ["utc", "UTC"],
+];
+
 function SettingsMenu({
   settings,
   change,
+  host,
+  zone,
+  now,
+  onZone,
+  onCopyLink,
   onClose,
 }: {
   settings: Settings;
   change: SettingsChange;
+  host: Host;
+  zone: Timezone;
+  now: number;
+  onZone: (zone: Timezone) => void;
+  onCopyLink: () => void;
   onClose: () => void;
 }) {
   const [server, setServer] = React.useState(settings.server);
   const { links = [], actions = [] } = defaults();
   const allowNotifications = async (level: string) => {
-    if (
-      level !== "OFF" &&
-      typeof Notification !== "undefined" &&
-      (await Notification.requestPermission()) !== "granted"
-    ) {
+    if (level !== "OFF" && (await Notification.requestPermission()) !== "granted") {
       api.toast.warning("The browser does not allow notifications from this page.");
       return;
     }
@@ -3909,38 +4246,69 @@ function SettingsMenu({
         </span>
       </form>
       <div className="fld">
-        <span className="lbl">Sound on new alerts</span>
-        <Levels
-          value={settings.sound}
-          onChange={(sound) =>
-            sound === "OFF" ? change({ sound }) : (void beep(sound), change({ sound, soundOn: sound }))
-          }
-        />
+        <span className="lbl">Theme</span>
+        <div className="cks" role="group" aria-label="Theme">
+          {THEMES.map(([theme, label]) => (
+            <Toggle key={theme} on={settings.theme === theme} label={label} onClick={() => change({ theme })} />
+          ))}
+        </div>
       </div>
       <div className="fld">
-        <span className="lbl">Browser notifications</span>
-        <Levels value={settings.notify} onChange={(level) => void allowNotifications(level)} />
+        <span className="lbl">Times (now {clock(now, false, { full: true, zone })})</span>
+        <div className="cks" role="group" aria-label="Times">
+          {ZONES_OF_TIME.map(([name, label]) => (
+            <Toggle key={name} on={zone === name} label={label} onClick={() => onZone(name)} />
+          ))}
+        </div>
       </div>
-      <div className="fld">
-        <span className="lbl">Order buttons (real money, asks first)</span>
-        <span className="inl">
-          <Toggle
-            on={settings.orders}
-            label={settings.orders ? "On" : "Off"}
-            onClick={() => change({ orders: !settings.orders })}
+      {canSound() && (
+        <div className="fld">
+          <span className="lbl">Sound on new alerts</span>
+          <Levels
+            value={settings.sound}
+            onChange={(sound) =>
+              sound === "OFF" ? change({ sound }) : (void beep(sound), change({ sound, soundOn: sound }))
+            }
           />
-          {settings.orders && (
-            <label className="inl">
-              USD{" "}
-              <input
-                type="number"
-                min={1}
-                value={settings.orderUsd}
-                onChange={(event) => change({ orderUsd: Math.max(1, Number(event.target.value) || 1) })}
-              />
-            </label>
-          )}
-        </span>
+        </div>
+      )}
+      {typeof Notification !== "undefined" && (
+        <div className="fld">
+          <span className="lbl">Browser notifications</span>
+          <Levels value={settings.notify} onChange={(level) => void allowNotifications(level)} />
+        </div>
+      )}
+      {host.account && (
+        <div className="fld">
+          <span className="lbl">Order buttons (real money, asks first)</span>
+          <span className="inl">
+            <Toggle
+              on={settings.orders}
+              label={settings.orders ? "On" : "Off"}
+              onClick={() => change({ orders: !settings.orders })}
+            />
+            {settings.orders && (
+              <label className="inl">
+                USD{" "}
+                <input
+                  type="number"
+                  min={1}
+                  value={settings.orderUsd}
+                  onChange={(event) => change({ orderUsd: Math.max(1, Number(event.target.value) || 1) })}
+                />
+              </label>
+            )}
+          </span>
+        </div>
+      )}
+      <div className="fld">
+        <span className="lbl">This view: filters, layout, window and selection</span>
+        <div className="cks">
+          <button type="button" className="ctl" onClick={onCopyLink}>
+            <Icon name="link" />
+            Copy link
+          </button>
+        </div>
       </div>
       {(links.length > 0 || actions.length > 0) && (
         <div className="fld">
@@ -3975,23 +4343,28 @@ function Levels({ value, onChange }: { value: string; onChange: (level: string) 
 
 const KEYS = [
   ["J K", "next, previous"],
-  ["Enter", "expand"],
-  ["Esc", "close"],
+  ["↓ ↑", "the same, on a row"],
+  ["Enter", "expand, collapse"],
+  ["Esc", "close, leave"],
   ["O", "chart"],
   ["C", "copy"],
   ["M", "mute 1 h"],
   ["A", "acknowledge"],
   ["/", "search"],
-  ["1–4", "severity"],
+  ["1–4", "hide a severity"],
   ["L", "layout"],
-  ["P", "pause"],
+  ["P", "pause, resume"],
   ["G", "go to newest"],
   ["?", "keys"],
 ];
 
-function KeysMenu({ onClose }: { onClose: () => void }) {
+function KeysMenu({ everywhere, onClose }: { everywhere: boolean; onClose: () => void }) {
   return (
     <Overlay title="Keys" onClose={onClose}>
+      <p className="t2">
+        {everywhere ? "They work anywhere on this page." : "They work while the panel has the focus: click it first."}{" "}
+        O, C, M and A act on the row that has the focus.
+      </p>
       <dl className="keys">
         {KEYS.map(([key, what]) => (
           <React.Fragment key={key}>
@@ -4003,6 +4376,262 @@ function KeysMenu({ onClose }: { onClose: () => void }) {
         ))}
       </dl>
     </Overlay>
+  );
+}
+
+const CONTROL_WIDTHS = { filter: 34, pause: 34, layout: 46, settings: 34, sound: 34 };
+export type Control = keyof typeof CONTROL_WIDTHS;
+export type Extra = "search" | "severities" | "title" | "layoutName" | "active" | "positions" | "source";
+
+/**
+ * What the header has room for. The controls that do not fit go into the ⋯ menu; extras are elsewhere as well, so that
+ * they may be left out.
+ */
+export function headerOf(
+  available: number,
+  controls: Control[],
+  extras: [Extra, number][],
+): { controls: Set<Control>; extras: Set<Extra>; more: boolean } {
+  const needed = controls.reduce((sum, name) => sum + CONTROL_WIDTHS[name], 0);
+  const more = needed > available;
+  let left = available - (more ? CONTROL_WIDTHS.filter : 0);
+  const shown = new Set<Control>();
+  for (const name of controls) {
+    left -= CONTROL_WIDTHS[name];
+    if (left < 0) break;
+    shown.add(name);
+  }
+  const added = new Set<Extra>();
+  for (const [name, width] of more ? [] : extras) {
+    if (width > left) continue;
+    left -= width;
+    added.add(name);
+  }
+  return { controls: shown, extras: added, more };
+}
+
+interface HeaderProps {
+  width: number;
+  badge: BadgeState;
+  reason: string;
+  source: string;
+  settings: Settings;
+  change: SettingsChange;
+  host: Host;
+  counts: Record<string, number>;
+  /** The counts are of the loaded rows, and there are more. */
+  uncounted: boolean;
+  filters: number;
+  paused: boolean;
+  onPause: () => void;
+  menu: string | null;
+  onMenu: (menu: Menu) => void;
+  searchRef: React.Ref<HTMLInputElement>;
+}
+type Menu = "filter" | "layout" | "settings" | "keys" | "more" | null;
+
+function Header(props: HeaderProps) {
+  const { width, badge, settings, change, host, counts, uncounted, paused, menu, onMenu } = props;
+  const [badgeRef, { width: badgeWidth }] = useSize<HTMLSpanElement>();
+  const wide = width >= WIDE;
+  const toggles = SEVERITIES.reduce(
+    (sum, severity) => sum + Math.max(35, 32 + 7 * countText(counts[severity] ?? 0, uncounted).length),
+    12,
+  );
+  const extras: [Extra, number][] = [
+    ...(wide ? ([["search", 160]] as [Extra, number][]) : []),
+    ["severities", toggles],
+    ["title", 78],
+    ["layoutName", 60],
+    ...(wide && host.active ? ([["active", 84]] as [Extra, number][]) : []),
+    ...(wide && host.account ? ([["positions", 96]] as [Extra, number][]) : []),
+    ...(wide && props.source ? ([["source", 200]] as [Extra, number][]) : []),
+  ];
+  const all: Control[] = ["filter", "pause", "layout", "settings", ...(canSound() ? (["sound"] as const) : [])];
+  // Before the first measurement nothing is left out.
+  const room = width === 0 ? Infinity : width - badgeWidth - (width < 360 ? 14 : 30);
+  const { controls, extras: shown, more } = headerOf(room, all, extras);
+  const sound = () =>
+    settings.sound === "OFF"
+      ? (void beep(settings.soundOn), change({ sound: settings.soundOn }))
+      : change({ sound: "OFF" });
+  const labels: Record<Control, string> = {
+    filter: "Filters",
+    pause: paused ? "Resume (P)" : "Pause (P)",
+    layout: `Layout: ${settings.layout}`,
+    settings: "Settings",
+    sound: settings.sound === "OFF" ? "Sound is off" : `Sound: ${settings.sound.toLowerCase()} and up`,
+  };
+  const icons: Record<Control, string> = {
+    filter: "filter",
+    pause: paused ? "play" : "pause",
+    layout: settings.layout,
+    settings: "gear",
+    sound: settings.sound === "OFF" ? "mute" : "sound",
+  };
+  const runs: Record<Control, () => void> = {
+    filter: () => onMenu("filter"),
+    pause: props.onPause,
+    layout: () => onMenu("layout"),
+    settings: () => onMenu("settings"),
+    sound,
+  };
+  const on: Record<Control, boolean> = {
+    filter: menu === "filter",
+    pause: paused,
+    layout: menu === "layout",
+    settings: menu === "settings",
+    sound: settings.sound !== "OFF",
+  };
+  const control = (name: Control) =>
+    controls.has(name) && (
+      <IconButton
+        key={name}
+        icon={icons[name]}
+        label={labels[name]}
+        on={on[name]}
+        {...(name === "filter" && { count: props.filters })}
+        onClick={runs[name]}
+      />
+    );
+  return (
+    <header className="hd">
+      {shown.has("title") && <span className="title">Anomalies</span>}
+      <span className="badgebox">
+        <Badge state={badge} reason={props.reason} badgeRef={badgeRef} />
+      </span>
+      {shown.has("source") && (
+        <span className="t2 ell src" title={props.source}>
+          {props.source}
+        </span>
+      )}
+      {shown.has("search") ? (
+        <>
+          <span className="sep" />
+          <Search value={settings.search} inputRef={props.searchRef} onChange={(search) => change({ search })} />
+        </>
+      ) : (
+        <span className="grow" />
+      )}
+      {shown.has("severities") && (
+        <SeverityToggles
+          counts={counts}
+          more={uncounted}
+          hidden={settings.hiddenSeverities}
+          onToggle={(severity) => change({ hiddenSeverities: flip(settings.hiddenSeverities, severity) })}
+        />
+      )}
+      {control("filter")}
+      {shown.has("active") && (
+        <Toggle
+          on={settings.onlyActive}
+          label={
+            <>
+              <Icon name="chart" />
+              Active
+            </>
+          }
+          onClick={() => change({ onlyActive: !settings.onlyActive })}
+        />
+      )}
+      {shown.has("positions") && (
+        <Toggle
+          on={settings.onlyPositions}
+          label={
+            <>
+              <Icon name="user" />
+              Positions
+            </>
+          }
+          onClick={() => change({ onlyPositions: !settings.onlyPositions })}
+        />
+      )}
+      {shown.has("search") && <span className="grow" />}
+      {controls.has("layout") && (
+        <button
+          type="button"
+          className="ctl lay"
+          aria-label={labels.layout}
+          aria-haspopup="dialog"
+          onClick={runs.layout}
+        >
+          <Icon name={settings.layout} />
+          {shown.has("layoutName") && <span>{words(settings.layout)}</span>}
+          <Icon name="down" size={10} />
+        </button>
+      )}
+      {control("sound")}
+      {control("pause")}
+      {control("settings")}
+      {more && <IconButton icon="more" label="More controls" on={menu === "more"} onClick={() => onMenu("more")} />}
+      {more && menu === "more" && (
+        <Overlay title="More" onClose={() => onMenu(null)}>
+          {all
+            .filter((name) => !controls.has(name))
+            .map((name) => (
+              <button
+                key={name}
+                type="button"
+                className={`mi${on[name] ? " on" : ""}`}
+                aria-pressed={on[name]}
+                onClick={() => (onMenu(null), runs[name]())}
+              >
+                <Icon name={icons[name]} />
+                <span className="grow">{labels[name]}</span>
+                {name === "filter" && props.filters > 0 && <span className="num t2">{props.filters} on</span>}
+              </button>
+            ))}
+          <button type="button" className="mi" onClick={() => onMenu("keys")}>
+            <Icon name="keys" />
+            <span className="grow">Keys</span>
+          </button>
+        </Overlay>
+      )}
+    </header>
+  );
+}
+
+/** What hides rows, one by one: each chip is removed by itself. */
+function Chips({
+  chips,
+  hidden,
+  change,
+  onCopyLink,
+}: {
+  chips: Chip[];
+  hidden: number;
+  change: SettingsChange;
+  onCopyLink: () => void;
+}) {
+  const filters = chips.filter(({ mute }) => !mute);
+  return (
+    <div className="chipbar" role="group" aria-label="What hides rows">
+      {chips.map(({ key, label, remove, mute }) => (
+        <button
+          key={key}
+          type="button"
+          className={`fchip${mute ? " mute" : ""}`}
+          aria-label={`${mute ? "Unmute" : "Remove the filter"}: ${label}`}
+          title={mute ? "Unmute" : "Remove this filter"}
+          onClick={() => change(remove)}
+        >
+          {mute && <Icon name="bell" size={12} />}
+          <span className="ell">{label}</span>
+          <Icon name="close" size={10} />
+        </button>
+      ))}
+      {filters.length > 1 && (
+        <button type="button" className="lnk und tgt" onClick={() => change(NO_FILTERS)}>
+          Reset filters
+        </button>
+      )}
+      {filters.length > 0 && (
+        <button type="button" className="lnk und tgt" onClick={onCopyLink}>
+          Copy link
+        </button>
+      )}
+      {hidden > 0 && <span className="t3 num">{countText(hidden)} hidden</span>}
+    </div>
   );
 }
 
@@ -4064,6 +4693,68 @@ function usePad(settings: Settings): Pad {
   return pad;
 }
 
+/** Something that hides rows, as the chip that removes it. */
+export interface Chip {
+  key: string;
+  label: string;
+  remove: Partial<Settings>;
+  mute: boolean;
+}
+const MUTES_NAMED = 3;
+
+/** One chip for everything that hides rows: filters first, then mutes with the time they end. */
+export function chipsOf(settings: Settings, now: number): Chip[] {
+  const searched = searchedIn(settings.search);
+  const shown = SEVERITIES.filter((severity) => !settings.hiddenSeverities.includes(severity));
+  const filters: [boolean, string, string, Partial<Settings>][] = [
+    [
+      settings.hiddenSeverities.length > 0,
+      "severity",
+      shown.length ? shown.map(words).join(", ") : "No severity",
+      { hiddenSeverities: [] },
+    ],
+    [settings.methods.length > 0, "method", settings.methods.map(methodName).join(", "), { methods: [] }],
+    [searched.length > 0, "search", `“${searched.join(", ")}”`, { search: "" }],
+    [settings.group !== null, "group", settings.group?.label ?? "", { group: null }],
+    [settings.onlyActive, "active", "Active symbol", { onlyActive: false }],
+    [settings.onlyPositions, "positions", "My positions", { onlyPositions: false }],
+    [settings.hideClosed, "open", "Open alerts", { hideClosed: false }],
+  ];
+  const muted = Object.entries(unexpired(settings.muted, now)).sort(([a], [b]) => (a < b ? -1 : 1));
+  const last = Math.max(...muted.map(([, until]) => until));
+  const rest = settings.restMuted && settings.restMuted.until > now ? settings.restMuted : null;
+  return [
+    ...filters.filter(([on]) => on).map(([, key, label, remove]) => ({ key, label, remove, mute: false })),
+    ...(muted.length > MUTES_NAMED
+      ? [
+          {
+            key: "muted",
+            label: `${muted.length} symbols muted until ${clockOfBrowser(last)}`,
+            remove: { muted: {} },
+            mute: true,
+          },
+        ]
+      : muted.map(([symbol, until]) => ({
+          key: `muted:${symbol}`,
+          label: `${symbol} muted until ${clockOfBrowser(until)}`,
+          remove: { muted: Object.fromEntries(muted.filter(([other]) => other !== symbol)) },
+          mute: true,
+        }))),
+    ...(rest
+      ? [
+          {
+            key: "rest",
+            label: `All but ${rest.symbols.length} symbols muted until ${clockOfBrowser(rest.until)}`,
+            remove: { restMuted: null },
+            mute: true,
+          },
+        ]
+      : []),
+  ];
+}
+/** A mute ends by the browser's clock, also during a replay. */
+const clockOfBrowser = (timestamp: number) => clock(timestamp, false, { today: Date.now() });
+
 /** The predicate of the filters, and their names for the empty state. */
 export function acceptOf(
   settings: Settings,
@@ -4072,20 +4763,10 @@ export function acceptOf(
 ): { accepts: (alert: Alert) => boolean; names: string[] } {
   const group = settings.group ? new Set(settings.group.symbols.map(coinOf)) : null;
   const rest = settings.restMuted && settings.restMuted.until > now ? new Set(settings.restMuted.symbols) : null;
-  const searched = settings.search
-    .split(/[\s,]+/)
-    .map(canonical)
-    .filter(Boolean);
-  const names = [
-    ...(settings.hiddenSeverities.length ? [`not ${settings.hiddenSeverities.map(words).join(", ")}`] : []),
-    ...(settings.methods.length ? [`Method ${settings.methods.map(methodName).join(", ")}`] : []),
-    ...(searched.length ? [`“${searched.join(", ")}”`] : []),
-    ...(settings.group ? [settings.group.label] : []),
-    ...(settings.onlyActive ? ["Active symbol"] : []),
-    ...(settings.onlyPositions ? ["My positions"] : []),
-    ...(settings.hideClosed ? ["Open alerts"] : []),
-    ...(rest ? ["other symbols muted"] : []),
-  ];
+  const searched = searchedIn(settings.search);
+  const names = chipsOf(settings, now)
+    .filter(({ mute }) => !mute)
+    .map(({ label }) => label);
   const accepts = (alert: Alert) =>
     !settings.hiddenSeverities.includes(alert.severity) &&
     (settings.methods.length === 0 || settings.methods.includes(alert.method)) &&
@@ -4105,6 +4786,137 @@ const toggled = (set: Set<string>, value: string) => {
   return next;
 };
 
+/** A link to a sector has its name alone: its symbols come from the server. */
+function useSectorOf(settings: Settings, pad: Pad): Settings {
+  const { group } = settings;
+  const unresolved = group !== null && group.symbols.length === 0;
+  const { sectors, status } = pad;
+  React.useEffect(() => {
+    if (unresolved && status.loaded) void pad.loadSectors();
+  }, [pad, unresolved, status.loaded]);
+  return React.useMemo(
+    () =>
+      group && unresolved ? { ...settings, group: { ...group, symbols: sectors.get(group.label) ?? [] } } : settings,
+    [settings, group, unresolved, sectors],
+  );
+}
+
+/** The query of the link to what is on screen. On a page of its own it is in the address, and followed from there. */
+function useLink(
+  settings: Settings,
+  pad: Pad,
+  {
+    tab,
+    setTab,
+    expanded,
+    setExpanded,
+  }: {
+    tab: Tab;
+    setTab: (tab: Tab) => void;
+    expanded: string | null;
+    setExpanded: (id: string | null) => void;
+  },
+): string {
+  const { address } = defaults();
+  const [linked, setLinked] = React.useState(() => viewOf(address?.read() ?? "").alert);
+  const { loaded } = pad.status;
+  React.useEffect(() => {
+    if (linked === null || !loaded) return;
+    let mounted = true;
+    void pad.load(linked).then((found) => {
+      if (!mounted) return;
+      setLinked(null);
+      if (found) setExpanded(linked);
+      else api.toast.warning("The server does not have the alert of this link.");
+    });
+    return () => {
+      mounted = false;
+    };
+  }, [pad, linked, loaded, setExpanded]);
+  React.useEffect(
+    () =>
+      address?.subscribe(() => {
+        const view = viewOf(address.read());
+        setTab(view.tab);
+        setExpanded(null);
+        setLinked(view.alert);
+      }),
+    [address, setTab, setExpanded],
+  );
+  const alert = expanded ?? linked;
+  const query = React.useMemo(
+    () => queryOf(settings, { tab, alert, sectors: pad.sectors }),
+    [settings, tab, alert, pad.sectors],
+  );
+  React.useEffect(() => {
+    // Browsers limit how often a script may change the address.
+    const timer = setTimeout(() => address?.write(query), 200);
+    return () => clearTimeout(timer);
+  }, [address, query]);
+  return query;
+}
+
+/** On a page of its own the panel has the keys before anything has the focus. */
+function useKeysOfPage(onKeyDown: (event: KeyboardEvent) => void): void {
+  const run = React.useRef(onKeyDown);
+  React.useLayoutEffect(() => {
+    run.current = onKeyDown;
+  });
+  React.useEffect(() => {
+    if (!defaults().address) return;
+    const listen = (event: KeyboardEvent) => event.target === document.body && run.current(event);
+    document.addEventListener("keydown", listen);
+    return () => document.removeEventListener("keydown", listen);
+  }, []);
+}
+
+const DAY_MS = 86_400_000;
+/**
+ * The counts of open alerts: the server's, with the filters of the list. Without them those of the loaded rows, which
+ * are marked (`uncounted`) if the server has more.
+ */
+function useCounts(settings: Settings, host: Host, pad: Pad, shown: number) {
+  const { store, sectors, summary } = pad;
+  const symbols = store.symbols.size;
+  const wanted = React.useMemo(
+    () => (symbols < 0 ? null : wantedOf(settings, host, new Set([...store.symbols, ...[...sectors.values()].flat()]))),
+    [settings, host, store, symbols, sectors],
+  );
+  React.useEffect(() => pad.want(wanted), [pad, wanted]);
+  const matches = React.useMemo(
+    () => acceptOf({ ...settings, hiddenSeverities: [], muted: {}, restMuted: null }, host, 0).accepts,
+    [settings, host],
+  );
+  const since = pad.marketNow() - DAY_MS;
+  const { left, loaded } = React.useMemo(() => {
+    const isShown = (alert: Alert) => !settings.hiddenSeverities.includes(alert.severity) && matches(alert);
+    const of24h = summary ? store.entries.filter(({ at, alert }) => at >= since && isShown(alert)).length : 0;
+    return { left: summary && shown >= 0 ? Math.max(0, summary.last24h.alerts - of24h) : null, loaded: isShown };
+    // eslint-disable-next-line react-hooks/exhaustive-deps -- the clock alone does not recount
+  }, [settings.hiddenSeverities, matches, store, summary, shown]);
+  const listQuery = wanted ? listQueryOf(wanted) : "";
+  if (summary)
+    return {
+      counts: summary.open.severities,
+      open: summary.open.alerts,
+      openSymbols: summary.open.symbols,
+      uncounted: false,
+      left,
+      listQuery,
+    };
+  const counts: Record<string, number> = pad.status.loaded ? { CRITICAL: 0, HIGH: 0, MEDIUM: 0, LOW: 0 } : {};
+  const seen = new Set<string>();
+  let open = 0;
+  for (const { alert } of store.entries) {
+    if (isClosed(alert) || !matches(alert)) continue;
+    counts[alert.severity] = (counts[alert.severity] ?? 0) + 1;
+    if (!loaded(alert)) continue;
+    open += 1;
+    seen.add(alert.symbol);
+  }
+  return { counts, open, openSymbols: seen.size, uncounted: pad.olderOf("").more, left, listQuery };
+}
+
 /** Why new alerts wait behind the pill: the list is being read. */
 interface Reading {
   scrolled: boolean;
@@ -4113,15 +4925,19 @@ interface Reading {
 }
 
 function Component(): React.ReactElement {
-  const [settings, change] = useSettings();
+  const [chosen, change] = useSettings();
   const host = useHost();
-  const pad = usePad(settings);
+  const pad = usePad(chosen);
+  const settings = useSectorOf(chosen, pad);
   const now = useNow();
-  const theme = themeOf(api.hooks.useTheme());
+  const [zone, setZone] = useTimezone();
+  const hostTheme = themeOf(api.hooks.useTheme());
+  const theme = settings.theme === "system" ? hostTheme : settings.theme;
   const [rootRef, { width }] = useSize<HTMLElement>();
-  const [menu, setMenu] = React.useState<"filter" | "layout" | "settings" | "keys" | null>(null);
-  const [tab, setTab] = React.useState<"alerts" | "market">("alerts");
+  const [menu, setMenu] = React.useState<Menu>(null);
+  const [tab, setTab] = React.useState<Tab>(() => viewOf(defaults().address?.read() ?? "").tab);
   const [expanded, setExpanded] = React.useState<string | null>(null);
+  const query = useLink(settings, pad, { tab, setTab, expanded, setExpanded });
   const [expandedHeight, setExpandedHeight] = React.useState(340);
   const [focused, setFocused] = React.useState<string | null>(null);
   const [folded, setFolded] = React.useState(new Set<string>());
@@ -4168,13 +4984,7 @@ function Component(): React.ReactElement {
   });
   const expandedIsGone = expanded !== null && !list.items.some((item) => item.kind === "alert" && item.expanded);
   if (expandedIsGone) setExpanded(null);
-  const counts: Record<string, number> = status.loaded ? { CRITICAL: 0, HIGH: 0, MEDIUM: 0, LOW: 0 } : {};
-  let open = 0;
-  for (const { alert } of store.entries) {
-    if (isClosed(alert)) continue;
-    open += 1;
-    counts[alert.severity] = (counts[alert.severity] ?? 0) + 1;
-  }
+  const { counts, open, openSymbols, uncounted, left, listQuery } = useCounts(settings, host, pad, list.shown);
   const flash = !((store.entries[store.entries.length - FLASH_AT_MOST]?.arrived ?? 0) > now - 1_000);
   const stale = pad.isStale(now);
   const frozen = stale || !status.online;
@@ -4195,6 +5005,7 @@ function Component(): React.ReactElement {
     scrollTo(0);
   };
   const { mode: reviewMode, review } = useReviewing(pad);
+  const copyLink = () => copied(`${pad.server}/${query && `?${query}`}`, "Link copied.");
   const present = { settings, host, change, accepts, paused, review, list };
   const latest = React.useRef(present);
   React.useLayoutEffect(() => {
@@ -4217,10 +5028,7 @@ function Component(): React.ReactElement {
       chart: (symbol) => latest.current.host.openChart(symbol),
       copy: (alert) => {
         const text = `${alertSentence(alert)} ${words(alert.severity)}, ${methodName(alert.method)} ${scoreText(alert.score, unitOf(alert.method))}, ${new Date(alert.timestamp).toISOString()}`;
-        void navigator.clipboard?.writeText(text).then(
-          () => api.toast.success("Copied."),
-          () => api.toast.error("The browser did not allow copying."),
-        );
+        copied(text, "Copied.");
       },
       mute: (symbol) => {
         const { settings: current, change: set } = latest.current;
@@ -4236,7 +5044,11 @@ function Component(): React.ReactElement {
   const marketAct = React.useMemo<MarketActions>(
     () => ({
       show: (label, symbols) => (
-        latest.current.change({ ...NO_FILTERS, group: { label, symbols } }),
+        latest.current.change({
+          ...NO_FILTERS,
+          // The sector that is shown already: show all again.
+          group: latest.current.settings.group?.label === label ? null : { label, symbols },
+        }),
         setTab("alerts"),
         listRef.current?.scrollTo(0, 0)
       ),
@@ -4294,13 +5106,15 @@ function Component(): React.ReactElement {
     );
   };
 
-  const onKeyDown = (event: React.KeyboardEvent) => {
+  const onKeyDown = (event: React.KeyboardEvent | KeyboardEvent) => {
     if (event.ctrlKey || event.metaKey || event.altKey) return;
     const target = event.target as HTMLElement;
     if (target.matches("input,select,textarea")) {
-      if (event.key === "Escape") target.blur();
+      if (event.key === "Escape") rootRef.current?.focus({ preventScroll: true });
       return;
     }
+    // A dialog has its own keys: nothing moves behind it.
+    if (menu !== null && event.key !== "Escape") return;
     const alert = focused === null ? null : (store.byId.get(focused)?.alert ?? null);
     const severity = SEVERITIES[Number(event.key) - 1];
     const key = event.key.length === 1 ? event.key.toLowerCase() : event.key;
@@ -4310,7 +5124,8 @@ function Component(): React.ReactElement {
       ArrowDown: target.matches("article") ? () => move(1) : null,
       ArrowUp: target.matches("article") ? () => move(-1) : null,
       Enter: target.matches("article") && alert ? () => act.toggle(alert.id) : null,
-      Escape: () => (menu ? setMenu(null) : expanded !== null ? setExpanded(null) : target.blur()),
+      Escape: () =>
+        menu ? setMenu(null) : expanded !== null ? setExpanded(null) : rootRef.current?.focus({ preventScroll: true }),
       o: alert && (() => act.chart(alert.symbol)),
       c: alert && (() => act.copy(alert)),
       m: alert && (() => act.mute(alert.symbol)),
@@ -4330,9 +5145,9 @@ function Component(): React.ReactElement {
     event.preventDefault();
     action();
   };
+  useKeysOfPage(onKeyDown);
 
-  const mutedCount =
-    Object.keys(unexpired(settings.muted, now)).length + (settings.restMuted && settings.restMuted.until > now ? 1 : 0);
+  const chips = chipsOf(settings, now);
   const pill =
     list.waiting > 0 || paused ? (
       <button
@@ -4358,102 +5173,38 @@ function Component(): React.ReactElement {
         )}
       </button>
     ) : null;
-  const activeFilters = names.length;
   const sourceText = pad.feed
     ? `${titled(pad.feed.venue)} · ${span(pad.feed.interval)} · ${pad.feed.symbols} symbols`
     : "";
-  const toggleSeverity = (severity: string) => change({ hiddenSeverities: flip(settings.hiddenSeverities, severity) });
-
   return (
     <section
       ref={rootRef}
       className={`aa${frozen ? " frozen" : ""}`}
+      dir="ltr"
       data-theme={theme}
       aria-label="Anomalies"
       tabIndex={-1}
       onKeyDown={onKeyDown}
       onFocus={(event) => event.target === event.currentTarget && onReading({ focusedIn: false })}
     >
-      <header className="hd">
-        <span className="title only-t">Anomalies</span>
-        <Badge state={badge} reason={pad.feed?.reason ?? ""} />
-        <span className="t2 ell src only-l" title={sourceText}>
-          {sourceText}
-        </span>
-        {wide && (
-          <>
-            <span className="sep" />
-            <Search value={settings.search} inputRef={searchRef} onChange={(search) => change({ search })} />
-          </>
-        )}
-        <span className="grow only-s" />
-        <span className="only-m">
-          <SeverityToggles counts={counts} hidden={settings.hiddenSeverities} onToggle={toggleSeverity} />
-        </span>
-        <IconButton
-          icon="filter"
-          label="Filters"
-          on={menu === "filter"}
-          count={activeFilters}
-          onClick={() => setMenu("filter")}
-        />
-        {wide && host.active && (
-          <Toggle
-            className="only-xl"
-            on={settings.onlyActive}
-            label={
-              <>
-                <Icon name="chart" />
-                Active
-              </>
-            }
-            onClick={() => change({ onlyActive: !settings.onlyActive })}
-          />
-        )}
-        {wide && host.account && (
-          <Toggle
-            className="only-xl"
-            on={settings.onlyPositions}
-            label={
-              <>
-                <Icon name="user" />
-                Positions
-              </>
-            }
-            onClick={() => change({ onlyPositions: !settings.onlyPositions })}
-          />
-        )}
-        <span className="grow only-l" />
-        <button
-          type="button"
-          className="ctl lay"
-          aria-label={`Layout: ${settings.layout}`}
-          aria-haspopup="dialog"
-          onClick={() => setMenu("layout")}
-        >
-          <Icon name={settings.layout} />
-          <span className="lay-tx">{words(settings.layout)}</span>
-          <Icon name="down" size={10} />
-        </button>
-        <IconButton
-          icon={settings.sound === "OFF" ? "mute" : "sound"}
-          label={settings.sound === "OFF" ? "Sound is off" : `Sound: ${settings.sound.toLowerCase()} and up`}
-          on={settings.sound !== "OFF"}
-          className="k-sound"
-          onClick={() =>
-            settings.sound === "OFF"
-              ? (void beep(settings.soundOn), change({ sound: settings.soundOn }))
-              : change({ sound: "OFF" })
-          }
-        />
-        <IconButton
-          icon={paused ? "play" : "pause"}
-          label={paused ? "Resume (P)" : "Pause (P)"}
-          on={paused}
-          onClick={() => (paused ? release() : setPaused(true))}
-        />
-        <IconButton icon="gear" label="Settings" on={menu === "settings"} onClick={() => setMenu("settings")} />
-      </header>
+      <Header
+        width={width}
+        badge={badge}
+        reason={pad.feed?.reason ?? ""}
+        source={sourceText}
+        settings={settings}
+        change={change}
+        host={host}
+        counts={counts}
+        uncounted={uncounted}
+        filters={names.length}
+        paused={paused}
+        onPause={() => (paused ? release() : setPaused(true))}
+        menu={menu}
+        onMenu={setMenu}
+        searchRef={searchRef}
+      />
+      <SourceLine feed={pad.feed} replay={pad.replay} width={width} />
       {wide ? (
         <Summary market={market} act={marketAct} />
       ) : market.known || status.error ? (
@@ -4477,7 +5228,7 @@ function Component(): React.ReactElement {
               >
                 {words(name)}
                 {name === "alerts"
-                  ? status.loaded && <span className="cnt num">{open}</span>
+                  ? status.loaded && <span className="cnt num">{countText(open, uncounted)}</span>
                   : market.worst && <Severity severity={market.worst} size={10} mute={frozen} />}
               </button>
             ))}
@@ -4485,14 +5236,20 @@ function Component(): React.ReactElement {
           {pill}
         </div>
       )}
-      <Banner pad={pad} stale={stale} now={now} />
-      <div className="body">
+      <Banner pad={pad} stale={stale} now={now} channels={settings.channels} change={change} />
+      {chips.length > 0 && <Chips chips={chips} hidden={list.hidden} change={change} onCopyLink={copyLink} />}
+      <div key={zone} className="body">
         {(wide || tab === "alerts") && (
           <div className="col-list" style={wide ? undefined : { flex: "1 1 0" }}>
             {wide && (
               <div className="listhd">
                 <b className="t1">Alerts</b>
-                {status.loaded && <span className="num">{open} open</span>}
+                {status.loaded && (
+                  <span className="num ell">
+                    {countText(openSymbols, uncounted)} {openSymbols === 1 ? "symbol" : "symbols"},{" "}
+                    {countText(open, uncounted)} open {open === 1 ? "alert" : "alerts"}
+                  </span>
+                )}
                 {list.folded > 0 && <span>{list.folded} grouped by incident</span>}
                 {pill}
               </div>
@@ -4517,6 +5274,7 @@ function Component(): React.ReactElement {
                 act={act}
                 onHeight={setExpandedHeight}
                 onReading={onReading}
+                foot={<OlderRow pad={pad} listQuery={listQuery} left={left} />}
               />
             ) : (
               <EmptyState
@@ -4524,7 +5282,9 @@ function Component(): React.ReactElement {
                 names={names}
                 hidden={list.hidden}
                 waiting={list.waiting}
-                onReset={() => change({ ...NO_FILTERS, muted: {}, restMuted: null })}
+                listQuery={listQuery}
+                onReset={() => change(NO_FILTERS)}
+                onUnmute={() => change({ muted: {}, restMuted: null })}
                 onEdit={() => setMenu("filter")}
                 onSettings={() => setMenu("settings")}
               />
@@ -4546,17 +5306,10 @@ function Component(): React.ReactElement {
         <span className="ell grow num">
           {status.loaded ? (
             <>
-              {open} open<span className="only-n"> · {store.entries.length - open} closed</span>
-              {list.hidden > 0 && ` · ${list.hidden} hidden`}
-              {mutedCount > 0 && (
-                <>
-                  {" "}
-                  · {mutedCount} muted{" "}
-                  <button type="button" className="lnk und" onClick={() => change({ muted: {}, restMuted: null })}>
-                    unmute
-                  </button>
-                </>
-              )}
+              {countText(open, uncounted)} open
+              {pad.summary && <span className="only-n"> · {countText(pad.summary.last24h.alerts)} in 24 h</span>}
+              <span className="only-n"> · {countText(store.entries.length)} loaded</span>
+              {list.hidden > 0 && ` · ${countText(list.hidden)} hidden`}
               {store.skipped > 0 && ` · ${store.skipped} invalid messages skipped`}
             </>
           ) : status.error ? (
@@ -4564,7 +5317,6 @@ function Component(): React.ReactElement {
           ) : (
             "Loading…"
           )}
-          {pad.feed?.source === "simulated" && <span className="only-n"> · simulated market: not real prices</span>}
         </span>
         <span className="only-t keyhints">
           <kbd>J</kbd>
@@ -4583,14 +5335,26 @@ function Component(): React.ReactElement {
           change={change}
           host={host}
           counts={counts}
+          more={uncounted}
           sectors={pad.sectors}
           shown={list.shown}
           onClose={() => setMenu(null)}
         />
       )}
       {menu === "layout" && <LayoutMenu settings={settings} change={change} onClose={() => setMenu(null)} />}
-      {menu === "settings" && <SettingsMenu settings={settings} change={change} onClose={() => setMenu(null)} />}
-      {menu === "keys" && <KeysMenu onClose={() => setMenu(null)} />}
+      {menu === "settings" && (
+        <SettingsMenu
+          settings={settings}
+          change={change}
+          host={host}
+          zone={zone}
+          now={now}
+          onZone={setZone}
+          onCopyLink={copyLink}
+          onClose={() => setMenu(null)}
+        />
+      )}
+      {menu === "keys" && <KeysMenu everywhere={defaults().address !== undefined} onClose={() => setMenu(null)} />}
     </section>
   );
 }
@@ -4615,6 +5379,8 @@ interface AlertListProps {
   act: Actions;
   onHeight: (height: number) => void;
   onReading: (part: Partial<Reading>) => void;
+  /** Below the last item. */
+  foot: React.ReactNode;
 }
 
 /** A virtual list: only the visible items (and a margin) are in the document. */
@@ -4634,6 +5400,7 @@ function AlertList({
   act,
   onHeight,
   onReading,
+  foot,
 }: AlertListProps) {
   const [view, setView] = React.useState({ top: 0, height: 900 });
   const hover = React.useRef<ReturnType<typeof setTimeout>>();
@@ -4694,7 +5461,33 @@ function AlertList({
           </div>
         ))}
       </div>
+      {foot}
     </div>
+  );
+}
+
+/** The way to older alerts, with how many the server still has of the last day. */
+function OlderRow({ pad, listQuery, left }: { pad: Pad; listQuery: string; left: number | null }) {
+  const { more, loading, error } = pad.olderOf(listQuery);
+  if (!pad.status.loaded || !more) return <p className="older t3">No older alerts.</p>;
+  if (pad.store.entries.length >= KEPT_ALERTS)
+    return (
+      <p className="older t3">
+        The panel holds {countText(KEPT_ALERTS)} alerts. Older ones:{" "}
+        <a className="lnk und tgt" href={`${pad.server}/alerts`}>
+          history
+        </a>
+      </p>
+    );
+  return (
+    <p className="older">
+      <Button
+        label={loading ? "Loading…" : "Load older"}
+        disabled={loading}
+        onClick={() => void pad.loadOlder(listQuery)}
+      />
+      <span className="t3 num">{error || (left ? `${countText(left)} more in the last 24 h` : "")}</span>
+    </p>
   );
 }
 
@@ -4712,7 +5505,7 @@ function ListItem({
   width,
   act,
   onHeight,
-}: Omit<AlertListProps, "list" | "listRef" | "onReading" | "focused"> & { item: Item; focused: boolean }) {
+}: Omit<AlertListProps, "list" | "listRef" | "onReading" | "focused" | "foot"> & { item: Item; focused: boolean }) {
   if (item.kind === "incident")
     return <IncidentRow item={item} age={age(marketNow - item.anomaly.timestamp)} act={act} />;
   if (item.kind === "more") {
@@ -4765,34 +5558,63 @@ function ListItem({
   );
 }
 
-function Banner({ pad, stale, now }: { pad: Pad; stale: boolean; now: number }) {
-  const { status } = pad;
-  if (!status.online && status.lostAt !== null && status.loaded) {
-    const wait = status.retryAt === null ? 0 : Math.max(0, Math.ceil((status.retryAt - now) / 1000));
-    return (
-      <div className="banner off" role="status">
-        <Icon name="plug" />
-        <span>
-          Connection lost {clock(status.lostAt, true)}. {wait > 0 ? `Retrying in ${wait} s.` : "Reconnecting…"}{" "}
-          <span className="only-m t2">Missed alerts load after reconnecting.</span>
-        </span>
-        <span className="x">
-          <Button label="Retry now" onClick={() => pad.retryNow()} />
-        </span>
-      </div>
-    );
-  }
-  if (stale && pad.feed)
-    return (
-      <div className="banner" role="status">
-        <Icon name="clock" />
-        <span>
-          No prices from {titled(pad.feed.venue)} for {longAge(pad.feedAgeMs(now) ?? 0)}. No new alerts until prices
-          resume.
-        </span>
-      </div>
-    );
-  return null;
+function Banner({
+  pad,
+  stale,
+  now,
+  channels,
+  change,
+}: {
+  pad: Pad;
+  stale: boolean;
+  now: number;
+  channels: string[];
+  change: SettingsChange;
+}) {
+  const { status, feed } = pad;
+  const off = channels.length ? CHANNELS.filter((channel) => !channels.includes(channel)) : [];
+  const wait = status.retryAt === null ? 0 : Math.max(0, Math.ceil((status.retryAt - now) / 1000));
+  return (
+    <>
+      {!status.online && status.lostAt !== null && status.loaded ? (
+        <div className="banner off" role="status">
+          <Icon name="plug" />
+          <span>
+            Connection lost {clock(status.lostAt, true, { today: now })}.{" "}
+            {wait > 0 ? `Retrying in ${wait} s.` : "Reconnecting…"}{" "}
+            <span className="only-m t2">Missed alerts load after reconnecting.</span>
+          </span>
+          <span className="x">
+            <Button label="Retry now" onClick={() => pad.retryNow()} />
+          </span>
+        </div>
+      ) : (
+        stale &&
+        feed && (
+          <div className="banner" role="status">
+            <Icon name="clock" />
+            <span>
+              No prices from {titled(feed.venue)} for {longAge(pad.feedAgeMs(now) ?? 0)}. No new alerts until prices
+              resume.
+            </span>
+          </div>
+        )
+      )}
+      {off.map((channel) => (
+        <div key={channel} className="banner off" role="status">
+          <Icon name="mute" />
+          <span>
+            {channel === "alerts"
+              ? "Alerts are off: no new ones arrive."
+              : "Market anomalies are off: no new ones arrive."}
+          </span>
+          <span className="x">
+            <Button label="Switch on" onClick={() => change({ channels: [] })} />
+          </span>
+        </div>
+      ))}
+    </>
+  );
 }
 
 function EmptyState({
@@ -4800,7 +5622,9 @@ function EmptyState({
   names,
   hidden,
   waiting,
+  listQuery,
   onReset,
+  onUnmute,
   onEdit,
   onSettings,
 }: {
@@ -4808,7 +5632,9 @@ function EmptyState({
   names: string[];
   hidden: number;
   waiting: number;
+  listQuery: string;
   onReset: () => void;
+  onUnmute: () => void;
   onEdit: () => void;
   onSettings: () => void;
 }) {
@@ -4836,9 +5662,16 @@ function EmptyState({
         <span className="ic">
           <Icon name="warning" size={18} />
         </span>
-        <h2>Cannot reach the alert server</h2>
+        <h2>{status.answered ? "The alert server answered with an error" : "Cannot reach the alert server"}</h2>
         <p>
-          {pad.server}: {status.error}. Start the server with <b>manage.py up</b>, or change the address.
+          {pad.server}: {status.error}.{" "}
+          {status.answered ? (
+            "The panel tries again."
+          ) : (
+            <>
+              Start the server with <b>manage.py up</b>, or change the address.
+            </>
+          )}
         </p>
         <div className="acts">
           <Button label="Retry" primary onClick={() => pad.retryNow()} />
@@ -4846,8 +5679,9 @@ function EmptyState({
           <Button
             label="Copy details"
             onClick={() =>
-              void navigator.clipboard?.writeText(
+              copied(
                 `${pad.server}: ${status.error}, attempt ${status.attempt}, ${new Date().toISOString()}`,
+                "Copied.",
               )
             }
           />
@@ -4855,7 +5689,8 @@ function EmptyState({
       </div>
     );
   }
-  if (hidden > 0 && (names.length > 0 || waiting === 0)) {
+  if (names.length > 0 || (hidden > 0 && waiting === 0)) {
+    const { more, loading } = pad.olderOf(listQuery);
     return (
       <div className="state">
         <span className="ic">
@@ -4863,11 +5698,26 @@ function EmptyState({
         </span>
         <h2>No alert matches the filters</h2>
         <p>
-          {hidden} {hidden === 1 ? "alert is" : "alerts are"} hidden by: {names.join(" · ") || "muted symbols"}.
+          {hidden > 0
+            ? `${countText(hidden)} loaded ${hidden === 1 ? "alert is" : "alerts are"} hidden by: ${names.join(" · ") || "muted symbols"}.`
+            : `Filters: ${names.join(" · ")}.`}
         </p>
         <div className="acts">
-          <Button label="Reset filters" primary onClick={onReset} />
-          <Button label="Edit filters" onClick={onEdit} />
+          {names.length > 0 ? (
+            <>
+              <Button label="Reset filters" primary onClick={onReset} />
+              <Button label="Edit filters" onClick={onEdit} />
+            </>
+          ) : (
+            <Button label="Unmute all" primary onClick={onUnmute} />
+          )}
+          {more && (
+            <Button
+              label={loading ? "Loading…" : "Search older alerts"}
+              disabled={loading}
+              onClick={() => void pad.loadOlder(listQuery)}
+            />
+          )}
         </div>
       </div>
     );
@@ -4928,7 +5778,11 @@ const STYLE = `
   .ax{fill:var(--t3);font-size:11px} .ax.on{fill:var(--t2)} .ax.usual{fill:var(--accent)} .ax.boxed{fill:var(--onfill);font-weight:600}
 
   .hd{display:flex;align-items:center;gap:6px;height:40px;padding:0 10px;background:var(--bg2);border-bottom:1px solid var(--line);flex:none;min-width:0}
-  .hd .sep{margin:0 4px} .hd .title{font-weight:600;font-size:13px;margin-right:4px}
+  .hd .sep{margin:0 4px} .hd .title{font-weight:600;font-size:13px;margin-right:4px} .badgebox{flex:0 1 auto;min-width:0;overflow:hidden}
+  .source{padding:3px 10px;font-size:11px;line-height:16px;background:var(--bg2);border-bottom:1px solid var(--line);color:var(--t2);flex:none;position:relative;overflow:hidden;text-overflow:ellipsis} .source.sim{color:var(--t1);background:repeating-linear-gradient(135deg,color-mix(in srgb,var(--med) 8%,var(--bg2)) 0 4px,var(--bg2) 4px 8px)} .source>i{position:absolute;left:0;bottom:0;height:2px;background:var(--accent)}
+  .chipbar{display:flex;flex-wrap:wrap;align-items:center;gap:4px 6px;padding:3px 10px;background:var(--bg1);border-bottom:1px solid var(--line);flex:none;max-height:96px;overflow:auto}
+  .fchip{display:inline-flex;align-items:center;gap:6px;height:24px;padding:0 8px;border-radius:12px;border:1px solid var(--accent);background:var(--sel);max-width:100%;min-width:0} .fchip:hover{background:var(--hover)} .fchip.mute{border-color:var(--ctl);background:var(--bg2);color:var(--t2)}
+  .tgt{min-height:24px;align-items:center;padding:0 2px} .older{display:flex;align-items:center;justify-content:center;flex-wrap:wrap;gap:4px 10px;padding:8px 10px;min-height:42px}
   .badge{display:inline-flex;align-items:center;gap:5px;height:22px;padding:0 8px;border-radius:11px;border:1px solid var(--ctl);font-weight:600;font-size:11px;letter-spacing:.04em;white-space:nowrap;flex:none}
   .badge .age{font-weight:500;letter-spacing:0;color:var(--t2)}
   .badge.LIVE{color:var(--accent);border-color:color-mix(in srgb,var(--accent) 45%,transparent);background:color-mix(in srgb,var(--accent) 10%,transparent)}
@@ -5042,9 +5896,8 @@ const STYLE = `
 
   @container aa (max-width:899px){.only-l{display:none!important} .col-list{border-right:0} .summary{display:grid;min-height:auto;gap:8px;border:1px solid var(--line);border-radius:6px}}
   @container aa (min-width:900px){.only-s{display:none!important}}
-  @container aa (max-width:1180px){.src,.only-xl{display:none!important}}
   @container aa (max-width:639px){.only-t{display:none!important} .trow{grid-template-columns:16px minmax(70px,1fr) 78px 76px 54px 62px 54px 40px} .trow>.c-exp{display:none}}
-  @container aa (max-width:559px){.lay-tx,.only-m{display:none!important} .ctl.lay{padding:0 6px;gap:2px} .row{grid-template-columns:20px minmax(0,1fr) 78px 56px 34px;column-gap:6px} .row :is(.sp,.me,.cv),.row>.sp,.row>.me,.row>.cv{display:none}
+  @container aa (max-width:559px){.only-m{display:none!important} .ctl.lay{padding:0 6px;gap:2px} .row{grid-template-columns:20px minmax(0,1fr) 78px 56px 34px;column-gap:6px} .row :is(.sp,.me,.cv),.row>.sp,.row>.me,.row>.cv{display:none}
     .trow{grid-template-columns:16px minmax(56px,1fr) 78px 68px 56px 54px 40px} .trow :is(.c-exp,.c-band),.trow>.c-exp,.trow>.c-band{display:none}}
   @container aa (max-width:359px){.only-n{display:none!important} .hd{padding:0 6px;gap:2px} .ctl.lay{border-color:transparent;background:none} .ctl.lay>svg:last-child{display:none}
     .row{grid-template-columns:16px minmax(0,1fr) 74px 52px 28px;column-gap:5px;padding:0 6px 0 8px} .in .row{padding-left:20px} .in .row:not(.sel)::before,.in .morerow::before{left:10px} .sym i{display:none}
@@ -5053,7 +5906,7 @@ const STYLE = `
     .comp{grid-template-columns:72px minmax(0,1fr) 32px;gap:0 6px} .comp .pc{display:none} .heat{grid-template-columns:repeat(2,minmax(0,1fr))} .strip{padding:4px 8px;gap:6px} .mini{width:40px}
     .exp{padding:8px 8px 10px 10px} .facts{grid-template-columns:1fr 1fr} .acts .btn{flex:1 1 auto;justify-content:center;padding:0 6px} .tabl>[role=tab]{padding:0 10px} .pill{padding:0 8px!important;gap:5px} .ft{padding:0 8px} .col-mkt{padding:6px}
     .scrim{background:rgba(5,7,10,.6)} .menu{top:auto;bottom:0;left:0;right:0;width:auto;border-radius:8px 8px 0 0;max-height:86%}}
-  @container aa (max-width:269px){.badge .age,.k-sound{display:none!important} .row{grid-template-columns:16px minmax(0,1fr) 74px 28px} .row>.sc,.trow>.c-sc{display:none} .trow{grid-template-columns:14px minmax(0,1fr) 74px 28px} .mini{width:28px}}
+  @container aa (max-width:269px){.badge .age{display:none!important} .row{grid-template-columns:16px minmax(0,1fr) 74px 28px} .row>.sc,.trow>.c-sc{display:none} .trow{grid-template-columns:14px minmax(0,1fr) 74px 28px} .mini{width:28px}}
   @media (prefers-reduced-motion:no-preference){
     .dotlive{animation:aa-beat 2s ease-in-out infinite} .sk{animation:aa-sk 1.4s ease-in-out infinite} .still .sk{animation:none} .fresh{animation:aa-new .6s ease-out}
   }
