@@ -4379,8 +4379,7 @@ function KeysMenu({ everywhere, onClose }: { everywhere: boolean; onClose: () =>
   );
 }
 
-const CONTROL_WIDTHS = { filter: 34, pause: 34, layout: 46, settings: 34, sound: 34 };
-export type Control = keyof typeof CONTROL_WIDTHS;
+export type Control = "filter" | "pause" | "layout" | "settings" | "sound";
 export type Extra = "search" | "severities" | "title" | "layoutName" | "active" | "positions" | "source";
 
 /**
@@ -4389,15 +4388,14 @@ export type Extra = "search" | "severities" | "title" | "layoutName" | "active" 
  */
 export function headerOf(
   available: number,
-  controls: Control[],
+  controls: [Control, number][],
   extras: [Extra, number][],
 ): { controls: Set<Control>; extras: Set<Extra>; more: boolean } {
-  const needed = controls.reduce((sum, name) => sum + CONTROL_WIDTHS[name], 0);
-  const more = needed > available;
-  let left = available - (more ? CONTROL_WIDTHS.filter : 0);
+  const more = controls.reduce((sum, [, width]) => sum + width, 0) > available;
+  let left = available - (more ? controls[0]![1] : 0);
   const shown = new Set<Control>();
-  for (const name of controls) {
-    left -= CONTROL_WIDTHS[name];
+  for (const [name, width] of controls) {
+    left -= width;
     if (left < 0) break;
     shown.add(name);
   }
@@ -4449,8 +4447,18 @@ function Header(props: HeaderProps) {
   ];
   const all: Control[] = ["filter", "pause", "layout", "settings", ...(canSound() ? (["sound"] as const) : [])];
   // Before the first measurement nothing is left out.
-  const room = width === 0 ? Infinity : width - badgeWidth - (width < 360 ? 14 : 30);
-  const { controls, extras: shown, more } = headerOf(room, all, extras);
+  const tight = width < 360;
+  const room = width === 0 ? Infinity : width - badgeWidth - (tight ? 14 : 30);
+  const icon = tight ? 30 : 34;
+  const {
+    controls,
+    extras: shown,
+    more,
+  } = headerOf(
+    room,
+    all.map((name) => [name, name === "layout" && !tight ? 52 : icon]),
+    extras,
+  );
   const sound = () =>
     settings.sound === "OFF"
       ? (void beep(settings.soundOn), change({ sound: settings.soundOn }))
@@ -4563,7 +4571,15 @@ function Header(props: HeaderProps) {
       {control("sound")}
       {control("pause")}
       {control("settings")}
-      {more && <IconButton icon="more" label="More controls" on={menu === "more"} onClick={() => onMenu("more")} />}
+      {more && (
+        <IconButton
+          className="dots"
+          icon="more"
+          label="More controls"
+          on={menu === "more"}
+          onClick={() => onMenu("more")}
+        />
+      )}
       {more && menu === "more" && (
         <Overlay title="More" onClose={() => onMenu(null)}>
           {all
@@ -5760,6 +5776,10 @@ const STYLE = `
   --hight:#9c3d00;--onhigh:#131a24;--accent:#0a5fbf;--onfill:#fff;--band:rgba(10,95,191,.10);--bandline:rgba(10,95,191,.38);
   --shadow:0 8px 24px rgba(20,30,45,.18);color-scheme:light
 }
+@media (forced-colors:active){.aa.aa{
+  --bg0:Canvas;--bg1:Canvas;--bg2:Canvas;--hover:Canvas;--sel:Canvas;--line:CanvasText;--line2:CanvasText;--ctl:CanvasText;--t1:CanvasText;--t2:CanvasText;--t3:CanvasText;
+  --up:CanvasText;--down:CanvasText;--low:CanvasText;--med:CanvasText;--high:CanvasText;--hight:CanvasText;--crit:CanvasText;--accent:Highlight;--onfill:Canvas;--onhigh:Canvas;--band:transparent;--bandline:Highlight
+}}
 .aa{
   *,*::before,*::after{box-sizing:border-box}
   svg{display:block;flex:none}
@@ -5782,7 +5802,7 @@ const STYLE = `
   .source{padding:3px 10px;font-size:11px;line-height:16px;background:var(--bg2);border-bottom:1px solid var(--line);color:var(--t2);flex:none;position:relative;overflow:hidden;text-overflow:ellipsis} .source.sim{color:var(--t1);background:repeating-linear-gradient(135deg,color-mix(in srgb,var(--med) 8%,var(--bg2)) 0 4px,var(--bg2) 4px 8px)} .source>i{position:absolute;left:0;bottom:0;height:2px;background:var(--accent)}
   .chipbar{display:flex;flex-wrap:wrap;align-items:center;gap:4px 6px;padding:3px 10px;background:var(--bg1);border-bottom:1px solid var(--line);flex:none;max-height:96px;overflow:auto}
   .fchip{display:inline-flex;align-items:center;gap:6px;height:24px;padding:0 8px;border-radius:12px;border:1px solid var(--accent);background:var(--sel);max-width:100%;min-width:0} .fchip:hover{background:var(--hover)} .fchip.mute{border-color:var(--ctl);background:var(--bg2);color:var(--t2)}
-  .tgt{min-height:24px;align-items:center;padding:0 2px} .older{display:flex;align-items:center;justify-content:center;flex-wrap:wrap;gap:4px 10px;padding:8px 10px;min-height:42px}
+  .dots svg{stroke-width:2.6} .tgt{min-height:24px;align-items:center;padding:0 2px} .older{display:flex;align-items:center;justify-content:center;flex-wrap:wrap;gap:4px 10px;padding:8px 10px;min-height:42px}
   .badge{display:inline-flex;align-items:center;gap:5px;height:22px;padding:0 8px;border-radius:11px;border:1px solid var(--ctl);font-weight:600;font-size:11px;letter-spacing:.04em;white-space:nowrap;flex:none}
   .badge .age{font-weight:500;letter-spacing:0;color:var(--t2)}
   .badge.LIVE{color:var(--accent);border-color:color-mix(in srgb,var(--accent) 45%,transparent);background:color-mix(in srgb,var(--accent) 10%,transparent)}
@@ -5839,6 +5859,7 @@ const STYLE = `
   .row .sc,.row .ag{text-align:right} .sc,.me{color:var(--t2)} .me{font-size:11px} .ag,.cv{color:var(--t3)}
   .chg{display:inline-flex;align-items:center;justify-content:flex-end;gap:4px;font-weight:600;white-space:nowrap} .chg.big{font-size:16px;line-height:20px;font-weight:650;justify-content:flex-start}
   .frozen & .ag,&.frozen .ag{color:var(--hight)}
+  &.frozen :is(.sevt .num,.tabs .cnt,.listhd>.num){color:var(--t3)} &.frozen .sevt svg{color:var(--t3)}
 
   .inc .inc-hd{display:flex;align-items:center;gap:8px;height:40px;padding:4px 4px 4px 9px;min-width:0;background:var(--bg2);border-bottom:1px solid var(--line)} .inc-hd::before{content:"";position:absolute;left:0;top:0;bottom:0}
   .incic{color:var(--t2)} .inc-tx{min-width:0;flex:1 1 0}
@@ -5907,6 +5928,11 @@ const STYLE = `
     .exp{padding:8px 8px 10px 10px} .facts{grid-template-columns:1fr 1fr} .acts .btn{flex:1 1 auto;justify-content:center;padding:0 6px} .tabl>[role=tab]{padding:0 10px} .pill{padding:0 8px!important;gap:5px} .ft{padding:0 8px} .col-mkt{padding:6px}
     .scrim{background:rgba(5,7,10,.6)} .menu{top:auto;bottom:0;left:0;right:0;width:auto;border-radius:8px 8px 0 0;max-height:86%}}
   @container aa (max-width:269px){.badge .age{display:none!important} .row{grid-template-columns:16px minmax(0,1fr) 74px 28px} .row>.sc,.trow>.c-sc{display:none} .trow{grid-template-columns:14px minmax(0,1fr) 74px 28px} .mini{width:28px}}
+  @media (forced-colors:active){
+    :is(.on,.sel,[aria-selected=true],[aria-pressed=true]):is(.ib,.ctl,.mi,.tile,.row,.card,.trow,[role=tab]){outline:2px solid Highlight;outline-offset:-2px}
+    .sevt .off{text-decoration:line-through}
+    :is(.breadth,.mini,.bar,.stack,.ramp,.tile,.source>i,.sk,.pill,.dotlive,.cnt){forced-color-adjust:none} :is(.breadth,.bar,.stack,.mini,.tile,.ramp){outline:1px solid CanvasText}
+  }
   @media (prefers-reduced-motion:no-preference){
     .dotlive{animation:aa-beat 2s ease-in-out infinite} .sk{animation:aa-sk 1.4s ease-in-out infinite} .still .sk{animation:none} .fresh{animation:aa-new .6s ease-out}
   }
