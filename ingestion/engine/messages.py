@@ -12,8 +12,9 @@ from ingestion.engine.episodes import Episode
 from ingestion.engine.ids import anomaly_id, sector_subject
 from market.detectors.panel import Panel
 from market.detectors.sector import SectorView
+from market.detectors.statistics import median
 from market.detectors.stress import StressView
-from market.detectors.synchronized import MINIMUM_UNIVERSE, MarketView, middle
+from market.detectors.synchronized import MINIMUM_UNIVERSE, MarketView
 from market.wire.messages import (
     Alert,
     Anomaly,
@@ -152,7 +153,7 @@ class Messages:
     def _market_move(self, window_ms: int) -> float | None:
         """The market's log return over a window; None if there is no market, or the panel is shorter.
 
-        It is of prices as they are: a candle that is missing counts as one without a change.
+        It is that of the median symbol, by prices as they are: a candle that is missing counts as one without a change.
         """
         panel = self._panel
         if self._market_moves[0] != panel.close_time:
@@ -161,7 +162,7 @@ class Messages:
         if bars not in known:
             returns = panel.log_close[panel.slot] - panel.log_close[(panel.slot - bars) % panel.rows]
             enough = bars < panel.rows and panel.live.sum() >= MINIMUM_UNIVERSE
-            known[bars] = float(middle(returns[None, panel.live])[0]) if enough else None
+            known[bars] = median(returns[panel.live]) if enough else None
         return known[bars]
 
     def _id(self, subject: str, opened_at: int) -> str:
