@@ -1259,7 +1259,6 @@ export class Pad {
     // After `since` the missed frames are still to come: our cursor moves with them, not ahead of them.
     if (!this.sentSince || frame.recovered === false) this.cursor = cursorOf(frame);
     this.refusals = 0;
-    this.counts = this.selects = true;
     this.status = { online: true, loaded: true, attempt: 0, lostAt: null, retryAt: null, error: "", answered: true };
     this.changed();
     this.catchUp();
@@ -1267,6 +1266,8 @@ export class Pad {
   }
 
   private lost(error: string, answered: boolean): void {
+    // What comes back may be another version.
+    this.counts = this.selects = true;
     const attempt = this.status.attempt + 1;
     const most = Math.min(this.timing.mostBackoffMs, this.timing.firstBackoffMs * 2 ** (attempt - 1));
     const delay = most * (0.5 + Math.random() / 2);

@@ -1,6 +1,6 @@
 // A real HTTP and WebSocket server that speaks docs/protocol.md.
 
-import { type IncomingHttpHeaders, type Server, createServer } from "node:http";
+import { type IncomingHttpHeaders, type Server, type ServerResponse, createServer } from "node:http";
 import type { AddressInfo } from "node:net";
 import { type WebSocket, WebSocketServer } from "ws";
 
@@ -26,6 +26,14 @@ export class Peer {
   /** What `POST …/review` answers: the status, and the requests it was asked with. */
   reviewStatus = 200;
   reviews: { url: string; headers: IncomingHttpHeaders }[] = [];
+  /** The addresses of all requests. */
+  urls: string[] = [];
+  /** What `/alerts/summary` answers; null as from a server of before, which has no such alert. */
+  summary: object | null = null;
+  /** False as from a server of before: 400. */
+  knowsFields = true;
+  /** How a list is sent: at once, unless a test has its own way. */
+  deliver: (response: ServerResponse, text: string) => void = (response, text) => void response.end(text);
   deaf = false;
   /** Runs between the backfill and the answer to `subscribe`: what happens there must not be lost. */
   beforeSubscribed: () => void = () => undefined;
@@ -35,6 +43,7 @@ export class Peer {
   constructor() {
     this.http = createServer((request, response) => {
       this.fetches += 1;
+      this.urls.push(request.url!);
       if (request.method === "POST") {
         this.reviews.push({ url: request.url!, headers: request.headers });
         response.statusCode = this.reviewStatus;
@@ -43,8 +52,26 @@ export class Peer {
       response.statusCode = this.restStatus;
       if (request.url === "/sectors")
         return response.end('{"results":[{"sector":"Meme","size":2,"symbols":["DOGEUSDT","PEPEUSDT"]}]}');
-      const results = request.url!.startsWith("/alerts?") ? this.latest() : [];
-      response.setHeader("content-type", "application/json").end(JSON.stringify({ results, cursor: this.cursor }));
+      const { pathname, searchParams: query } = new URL(request.url!, "http://peer");
+      response.setHeader("content-type", "application/json");
+      const known =
+        pathname === "/alerts/summary" ? this.summary : this.latest().find(({ id }) => pathname === `/alerts/${id}`);
+      if (/^\/alerts\/./.test(pathname)) {
+        if (!known) response.statusCode = 404;
+        return response.end(JSON.stringify(known ?? { detail: "Not found." }));
+      }
+      if (query.has("fields") && !this.knowsFields) {
+        response.statusCode = 400;
+        return response.end('{"fields":["Unknown parameter."]}');
+      }
+      // A page begins after the row `before` names.
+      const rows = pathname === "/alerts" ? this.latest() : [];
+      const from = rows.findIndex(({ id }) => id === query.get("before")) + 1;
+      const results = rows.slice(from, from + Number(query.get("limit") ?? 100));
+      const isLast = from + results.length >= rows.length;
+      query.set("before", results.at(-1)?.id ?? "");
+      const next = isLast ? null : `http://behind-a-proxy${pathname}?${query.toString()}`;
+      this.deliver(response, JSON.stringify({ results, next, cursor: this.cursor }));
     });
     this.ws = new WebSocketServer({ server: this.http });
     this.ws.on("connection", (socket) => {

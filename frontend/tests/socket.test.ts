@@ -1,7 +1,7 @@
 // The PAD socket against a real HTTP and WebSocket server that speaks docs/protocol.md.
 
 import { afterEach, beforeEach, expect, test, vi } from "vitest";
-import { Pad, type Scope, type Timing } from "../tealstreet/component";
+import { FIELDS, PAGE, Pad, type Scope, type Timing } from "../tealstreet/component";
 import { eventually } from "./eventually";
 import { Peer, alertOf } from "./peer";
 
@@ -204,4 +204,164 @@ test("what is not JSON or means nothing is skipped and counted", async () => {
   peer.publish(alertOf("good"));
   await eventually(() => expect(known()).toEqual(["good"]));
   expect(pad.store.skipped).toBe(4);
+});
+
+const counts = (alerts: number) => {
+  const part = { alerts, symbols: 3, severities: { LOW: 0, MEDIUM: 0, HIGH: alerts, CRITICAL: 0 } };
+  return { timestamp: Date.now(), open: part, last_24h: part };
+};
+const summaries = () => peer.urls.filter((url) => url.startsWith("/alerts/summary"));
+
+test("it asks for one page and for the fields it draws", async () => {
+  mount();
+  await eventually(() => expect(pad.status.online).toBe(true));
+  expect(peer.urls).toContain(`/alerts?limit=${PAGE}&fields=${FIELDS}`);
+});
+
+test("a server that does not know the fields is asked for whole rows", async () => {
+  peer.knowsFields = false;
+  peer.publish(alertOf("a"));
+  mount();
+  await eventually(() => expect(known()).toEqual(["a"]));
+  expect(peer.urls).toContain(`/alerts?limit=${PAGE}`);
+  await eventually(() => expect(pad.status.online).toBe(true));
+});
+
+test("counts are the server's, with the filters of the list; the severities are counted without theirs", async () => {
+  peer.summary = counts(1240);
+  mount();
+  pad.want({ query: "methods=MAD", severities: ["HIGH"] });
+  await eventually(() => expect(pad.summary?.open).toMatchObject({ alerts: 1240, symbols: 3 }));
+  expect(summaries().sort()).toEqual(["/alerts/summary?methods=MAD", "/alerts/summary?methods=MAD&severities=HIGH"]);
+});
+
+test("it counts again after new alerts, and at once for other filters", async () => {
+  peer.summary = counts(1);
+  mount();
+  pad.want({ query: "", severities: [] });
+  await eventually(() => expect(pad.summary?.open.alerts).toBe(1));
+  peer.summary = counts(2);
+  for (let i = 0; i < 20; i += 1) peer.publish(alertOf(`a${i}`));
+  await eventually(() => expect(pad.summary?.open.alerts).toBe(2));
+  expect(summaries().length).toBeLessThan(6);
+  pad.want({ query: "methods=MAD", severities: [] });
+  expect(pad.summary).toBeNull();
+  await eventually(() => expect(pad.summary?.open.alerts).toBe(2));
+  pad.want(null);
+  expect(pad.summary).toBeNull();
+});
+
+test("a server without a summary is asked once a connection", async () => {
+  mount();
+  pad.want({ query: "", severities: [] });
+  await eventually(() => expect(summaries()).toHaveLength(1));
+  peer.publish(alertOf("a"));
+  await eventually(() => expect(known()).toEqual(["a"]));
+  peer.publish(alertOf("b"));
+  await eventually(() => expect(known()).toEqual(["a", "b"]));
+  expect(summaries()).toHaveLength(1);
+  expect(pad.summary).toBeNull();
+});
+
+test("older alerts come page by page, to the last, and never wait behind the pill", async () => {
+  for (let i = 0; i < 2 * PAGE + 7; i += 1) peer.publish(alertOf(`a${i}`));
+  mount();
+  await eventually(() => expect(pad.status.online).toBe(true));
+  expect(pad.store.entries).toHaveLength(PAGE);
+  expect(pad.olderOf("")).toMatchObject({ more: true, loading: false, error: "" });
+  const newest = pad.store.seq;
+  await pad.loadOlder("");
+  expect(pad.store.entries).toHaveLength(2 * PAGE);
+  await pad.loadOlder("");
+  expect(pad.store.entries).toHaveLength(2 * PAGE + 7);
+  expect(pad.olderOf("").more).toBe(false);
+  expect(Math.max(...pad.store.entries.map(({ seq }) => seq))).toBe(newest);
+});
+
+test("a list with filters is read from its newest row on, past what is here already", async () => {
+  for (let i = 0; i < PAGE + 3; i += 1) peer.publish(alertOf(`a${i}`));
+  mount();
+  await eventually(() => expect(pad.status.online).toBe(true));
+  await pad.loadOlder("methods=MAD");
+  expect(peer.urls).toContain(`/alerts?limit=${PAGE}&methods=MAD&fields=${FIELDS}`);
+  expect(pad.store.entries).toHaveLength(PAGE + 3);
+  expect(pad.olderOf("methods=MAD").more).toBe(false);
+  expect(pad.olderOf("").more).toBe(true);
+});
+
+test("a page of older alerts that fails can be asked for again", async () => {
+  for (let i = 0; i < PAGE + 1; i += 1) peer.publish(alertOf(`a${i}`));
+  mount();
+  await eventually(() => expect(pad.status.online).toBe(true));
+  peer.restStatus = 503;
+  peer.deliver = (response) => void response.end("{}");
+  await pad.loadOlder("");
+  expect(pad.olderOf("")).toMatchObject({ more: true, loading: false, error: "/alerts returned 503" });
+  peer.restStatus = 200;
+  peer.deliver = (response, text) => void response.end(text);
+  await pad.loadOlder("");
+  expect(pad.store.entries).toHaveLength(PAGE + 1);
+});
+
+test("the alert of a link is fetched if it is not among the newest", async () => {
+  for (let i = 0; i < PAGE + 1; i += 1) peer.publish(alertOf(`a${i}`));
+  mount();
+  await eventually(() => expect(pad.status.online).toBe(true));
+  expect(await pad.load("a0")).toBe(true);
+  expect(await pad.load("none")).toBe(false);
+  expect(pad.store.byId.get("a0")!.alert.symbol).toBe("BTCUSDT");
+});
+
+test("an answer that still arrives is waited for, one that stops is not; only silence is called no answer", async () => {
+  pad = new Pad(pad.server, { ...TIMING, fetchMs: 150 });
+  peer.publish(alertOf("a"));
+  // Longer than the limit as a whole, but never silent for that long.
+  peer.deliver = (response, text) => {
+    const parts = text.match(/[^]{1,40}/g)!;
+    const timer = setInterval(
+      () => (parts.length ? response.write(parts.shift()) : (clearInterval(timer), response.end())),
+      25,
+    );
+  };
+  mount();
+  await eventually(() => expect(known()).toEqual(["a"]));
+  await eventually(() => expect(pad.status.online).toBe(true));
+  panels.splice(0).forEach((panel) => panel.release());
+  await eventually(() => expect(pad.status.online).toBe(false));
+
+  pad = new Pad(pad.server, { ...TIMING, fetchMs: 150 });
+  peer.deliver = (response, text) => void response.write(text.slice(0, 30));
+  mount();
+  await eventually(() => expect(`${pad.status.answered} ${pad.status.error}`).toMatch(/^true .* stopped after/));
+  panels.splice(0).forEach((panel) => panel.release());
+
+  pad = new Pad(pad.server, { ...TIMING, fetchMs: 150 });
+  peer.deliver = () => undefined;
+  mount();
+  await eventually(() => expect(`${pad.status.answered} ${pad.status.error}`).toMatch(/^false no answer for/));
+});
+
+test("an answer that is not JSON is an answer", async () => {
+  peer.deliver = (response) => void response.end("<html>Sign in to the network</html>");
+  mount();
+  await eventually(() => expect(pad.status).toMatchObject({ error: "/alerts returned no JSON", answered: true }));
+});
+
+test("a page that comes back to sight connects at once", async () => {
+  const page = Object.assign(new EventTarget(), { hidden: false });
+  vi.stubGlobal("document", page);
+  await peer.close();
+  pad = new Pad(pad.server, { ...TIMING, firstBackoffMs: 60_000, mostBackoffMs: 60_000 });
+  const port = Number(new URL(pad.server).port);
+  mount();
+  await eventually(() => expect(pad.status.attempt).toBe(1));
+  peer = new Peer();
+  await peer.listen(port);
+  page.hidden = true;
+  page.dispatchEvent(new Event("visibilitychange"));
+  expect(peer.fetches).toBe(0);
+  page.hidden = false;
+  page.dispatchEvent(new Event("visibilitychange"));
+  await eventually(() => expect(pad.status.online).toBe(true));
+  vi.unstubAllGlobals();
 });
