@@ -77,7 +77,7 @@ async def feed() -> str:
     if hub is None:
         return "The hub of /ws does not run in this process: serve anomaly_site.asgi:application."
     feeds = {venue: (decode_feed(frame.data), frame.received_at) for venue, frame in hub.feeds.items()}
-    state = feeds_state(feeds, time.time(), settings.FEED_STALE_AFTER_S)
+    state = feeds_state(feeds, time.monotonic(), settings.FEED_STALE_AFTER_S)
     if state == OK or not (causes := [role["problem"] for role in await _bridge()]):
         return state
     return f"No feed reports arrive. {' '.join(causes)}"
@@ -91,8 +91,8 @@ async def _bridge() -> list[dict[str, Any]]:
 def feeds_state(feeds: Mapping[str, tuple[Feed, float]], now: float, stale_after_s: float) -> str:
     """Return "ok" if at least one venue is fresh or its replay has ended, else a sentence that names the stale venues.
 
-    One fresh venue is enough, because one of several may be down for hours. `now` and the times in `feeds` are epoch
-    seconds.
+    One fresh venue is enough, because one of several may be down for hours. `now` and the times in `feeds` are
+    monotonic seconds.
     """
     if not feeds:
         return "No feed has reported yet: check that the ingest and bridge roles run."

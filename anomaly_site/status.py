@@ -164,7 +164,7 @@ def _feeds(hub: Hub | None) -> list[dict[str, Any]]:
     for venue, frame in sorted(hub.feeds.items() if hub else ()):
         with contextlib.suppress(InvalidMessage):
             feed = msgspec.to_builtins(decode_feed(frame.data))
-            silent_ms = max(0, round((time.time() - frame.received_at) * 1000))
+            silent_ms = max(0, round((time.monotonic() - frame.received_at) * 1000))
             limit_ms = max(settings.FEED_STALE_AFTER_S * 1000, 3 * interval_ms(feed["interval"]))
             feed |= {"venue": venue, "age_ms": feed["age_ms"] + silent_ms, "silent_ms": silent_ms}
             found.append(feed | {"silent": silent_ms > limit_ms and feed["state"] != FeedState.ENDED})

@@ -52,7 +52,7 @@ _RETRY_S: Final = (0.2, 0.5, 1, 2, 5)
 
 
 class LiveFrame(NamedTuple):
-    """The latest value of something not stored. `data` is its JSON, `received_at` when it arrived (epoch seconds)."""
+    """The latest value of something not stored, as JSON, and when it arrived (monotonic seconds)."""
 
     data: bytes
     received_at: float
@@ -331,7 +331,7 @@ class Hub:
         if (kind, key) not in self.live and len(self.live) >= MAX_LIVE_KEYS:
             self.live.pop(min(self.live, key=lambda known: self.live[known].received_at))
         frame = live_frame(kind, data)
-        self.live[kind, key] = LiveFrame(data, self._clock(), frame)
+        self.live[kind, key] = LiveFrame(data, time.monotonic(), frame)
         self._broadcast(frame, self._index.market_members())
 
     async def _take_part(self, epoch: int, part: _Part) -> None:

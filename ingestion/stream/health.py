@@ -42,6 +42,8 @@ IN_A_ROW_S: Final = 90.0
 # How long and how many events of one kind stay in `problems`.
 EVENT_S: Final = 3_600.0
 _MAX_EVENTS: Final = 20
+# The wall clock is corrected by less than this without being set.
+CLOCK_STEP_S: Final = 10.0
 _MAX_TEXT: Final = 300
 _MAX_PARTS: Final = 100
 
@@ -157,8 +159,49 @@ def note(name: str, sentence: str) -> None:
     _events.setdefault(name, deque(maxlen=_MAX_EVENTS)).append((_now_s(), _public(sentence)))
 
 
+class WallClock:
+    """Whether somebody set the wall clock: it then moves apart from the clock that nobody can set."""
+
+    def __init__(self) -> None:
+        self._apart_s: float | None = None
+        self._set_at: float | None = None
+
+    def step_s(self, wall_s: float, running_s: float) -> float:
+        """By how many seconds the wall clock is ahead of where it would be if nobody had set it; 0 if nobody has.
+
+        What is not set back within an hour counts as right.
+        """
+        apart_s = wall_s - running_s
+        step_s = 0.0 if self._apart_s is None else apart_s - self._apart_s
+        if abs(step_s) < CLOCK_STEP_S:
+            self._set_at = None
+        elif self._set_at is None:
+            self._set_at = running_s
+        if self._set_at is None or running_s - self._set_at > EVENT_S:
+            self._apart_s, step_s = apart_s, 0.0
+        return step_s
+
+
+def _clock_events() -> list[str]:
+    step_s = _wall_clock.step_s(*_clocks())
+    if not step_s:
+        return []
+    size, direction = f"{abs(round(step_s, -1)):.0f} s", "ahead" if step_s > 0 else "back"
+    return [f"The system clock was set {size} {direction}: check it. Anomalies detected since then have its times."]
+
+
+def _clocks() -> tuple[float, float]:
+    """The wall clock and one that nobody can set, which goes on while the machine is suspended, in seconds."""
+    return time.time(), time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
+
+
+_wall_clock: Final = WallClock()
+
+
 def this_process() -> ProcessReport:
     parts = [part.report() for part in tuple(_parts)]
+    if clock := _clock_events():
+        parts.append(PartReport("clock", events=clock))
     oldest = _now_s() - EVENT_S
     for name, events in tuple(_events.items()):
         if recent := [text for at, text in tuple(events) if at > oldest]:

@@ -1,6 +1,7 @@
 """The conversation on `/ws`, through the real ASGI application, the real hub and the real channel layer."""
 
 import asyncio
+import time
 from typing import Any
 
 import pytest
@@ -220,7 +221,7 @@ async def test_live_frames_latest_first_thing_after_market_is_subscribed(
     assert await alerts_only.receive_nothing()
     assert current_hub() is hub
     assert hub.feeds["binance"].data == b'{"venue":"binance","age_ms":2}'
-    assert hub.feeds["binance"].received_at > 1_700_000_000
+    assert 0 <= time.monotonic() - hub.feeds["binance"].received_at < 60  # whatever becomes of the wall clock
 
 
 async def test_a_restart_is_announced(connect: Connect, hub: Hub, world: World) -> None:

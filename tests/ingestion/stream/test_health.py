@@ -55,6 +55,27 @@ def test_events_stay_for_an_hour(clock: Clock) -> None:
     assert reported("engines") == []
 
 
+def test_a_wall_clock_that_was_set_is_named_until_it_is_set_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    wall_s = running_s = 1_000.0
+    monkeypatch.setattr(health, "_wall_clock", health.WallClock())
+    monkeypatch.setattr(health, "_clocks", lambda: (wall_s, running_s))
+
+    def found(wall: float, running: float) -> list[str]:
+        nonlocal wall_s, running_s
+        wall_s, running_s = wall_s + wall, running_s + running
+        return [event for part in reported("clock") for event in part.events]
+
+    assert found(0, 0) == found(60, 60) == found(65, 60) == []  # a small correction
+    [ahead] = found(3_605.2, 5)
+    assert ahead.startswith("The system clock was set 3600 s ahead: check it.")
+    assert found(1, 1) == [ahead]
+    [back] = found(-7_195.0, 5)
+    assert back.startswith("The system clock was set 3600 s back: check it.")
+    assert found(3_601, 1) == []
+    assert len(found(-100, 0)) == len(found(3_599, 3_599)) == 1
+    assert found(2, 2) == []  # it is right, then
+
+
 async def test_a_crash_loop_is_reported_until_a_run_lasts(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(background, "backoff", lambda **_: iter([0.0] * 10))
     reports = []
