@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.system.conftest import System, receive_until, wait_until
+from tests.system.conftest import System, receive_until, wait_for_status, wait_until
 
 pytestmark = pytest.mark.system
 
@@ -102,3 +102,15 @@ def test_a_database_without_tables_is_one_clear_sentence(system: System, tmp_pat
     done = system.run("up", "--port", "0")
     assert done.returncode != 0
     assert "manage.py migrate" in done.stderr
+
+
+def test_with_the_database_server_away_it_starts_and_names_it(system: System) -> None:
+    """SQLite that cannot be opened ends it: nobody else mends that."""
+    system.env["DATABASE_URL"] = "postgres://nobody@127.0.0.1:1/nothing"
+    up = system.up("--only", "nats,web")
+    wait_for_status(system, lambda status: "Database: The database does not answer." in status["problems"], "the cause")
+    assert up.stop() == 0, up.output
+    system.env["DATABASE_URL"] = "sqlite:////nowhere/at/all.sqlite3"
+    done = system.run("up", "--port", "0", "--only", "nats,web")
+    assert done.returncode != 0
+    assert "(DATABASE_URL)" in done.stderr

@@ -1,15 +1,20 @@
 import argparse
+import logging
 from typing import Any
 
 from django.conf import settings
 from django.core.management import call_command
 from django.core.management.base import CommandError, CommandParser
+from django.db import OperationalError, connection
 
 from anomaly_site.supervisor import FATAL, Plan, Role, run
 from anomaly_site.web import PortUnavailable
 from ingestion.daemon import run_in_loop
 from ingestion.management.base import ExamplesCommand
 from ingestion.management.source_options import add_source_options, sources_from_options
+from ingestion.stream.health import text_of
+
+logger = logging.getLogger(__name__)
 
 
 class Command(ExamplesCommand):
@@ -53,12 +58,7 @@ history, the sector refresh and the web server. Open http://localhost:3001. Stop
                 f"--web {options['web']} needs Redis or Valkey between the bridge and the web processes: set "
                 "CHANNEL_REDIS_URL (redis://localhost:6379/0), or leave out --web."
             )
-        try:
-            call_command("migrate", check_unapplied=True, verbosity=0)
-        except SystemExit:
-            raise CommandError(
-                "The database lacks migrations: run `manage.py migrate`, or start with `make run`, which does it."
-            ) from None
+        _check_migrations(has_status=Role.WEB in roles)
         try:
             sources = sources_from_options(options, self._say) if Role.INGEST in roles else ()
             run_in_loop(run(Plan(roles, options["host"], options["port"], sources, options["web"], self._say)))
@@ -68,6 +68,24 @@ history, the sector refresh and the web server. Open http://localhost:3001. Stop
     def _say(self, line: str) -> None:
         self.stdout.write(line)
         self.stdout.flush()
+
+
+def _check_migrations(*, has_status: bool) -> None:
+    """Raises `CommandError` if migrations are missing.
+
+    A database server that does not answer yet is no reason to end if there will be a status: that names it, and checks
+    the migrations again.
+    """
+    try:
+        call_command("migrate", check_unapplied=True, verbosity=0)
+    except SystemExit:
+        raise CommandError(
+            "The database lacks migrations: run `manage.py migrate`, or start with `make run`, which does it."
+        ) from None
+    except OperationalError as error:
+        if not has_status or connection.vendor == "sqlite":
+            raise
+        logger.warning("The database does not answer (%s); starting without it", text_of(error))
 
 
 def _count(text: str) -> int:
