@@ -11,7 +11,7 @@ import platform
 import time
 import weakref
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any, Final
 
@@ -20,7 +20,7 @@ import msgspec
 import nats.errors
 import nats.js.errors
 from asgiref.sync import async_to_sync
-from channels.layers import get_channel_layer
+from channels.layers import InMemoryChannelLayer, get_channel_layer
 from django.conf import settings
 from django.contrib import admin
 from django.db import connection
@@ -48,6 +48,10 @@ Status = dict[str, Any]
 # Answers are cached for this long, however many clients ask.
 FRESH_S: Final = 1.0
 NO_ANSWER: Final = "no answer; the server log has the cause."
+OUT_OF_REACH: Final = (
+    "it is in memory, but the bridge role runs in another process: set CHANNEL_REDIS_URL for both. Until then, "
+    "anomalies arrive late here, and feed reports and the stress index not at all."
+)
 LAYER_S: Final = 1.0
 RATES_OVER_S: Final = 60.0
 # A reader with a greater lag (messages) needs more than a second to catch up; `problems` then names it.
@@ -84,6 +88,8 @@ async def _look() -> Status:
     (of_nats, seen), (of_database, stored), layer = await asyncio.gather(_broker(), _stored(), _layer())
     lag = lags(seen.streams, stored.places | seen.places)
     processes = [this_process()] if seen.processes is None else seen.processes
+    if bridge_is_out_of_reach(layer, processes):
+        layer["error"] = OUT_OF_REACH
     found: Status = {
         "timestamp": now,
         "problems": [],
@@ -145,7 +151,8 @@ def _feed_problems(found: Mapping[str, Any]) -> list[str]:
     bridge_works = all(role["problem"] is None for role in bridges)
     check = "check that the ingest role runs." if bridges else "check that the ingest and bridge roles run."
     if not found["feeds"]:
-        return [f"No feed has reported to this process: {check}"] if bridge_works else []
+        named = not bridge_works or found.get("channel_layer", {}).get("error")
+        return [] if named else [f"No feed has reported to this process: {check}"]
     sentences = []
     for feed in found["feeds"]:
         if feed["state"] == FeedState.STALE:
@@ -179,6 +186,13 @@ def _stress(hub: Hub | None) -> list[dict[str, Any]]:
                 index = decode_stress(frame.data)
                 found.append({"venue": venue, "interval": index.interval, "stress_index": index.stress_index})
     return found
+
+
+def bridge_is_out_of_reach(layer: Status, processes: Sequence[ProcessReport]) -> bool:
+    """Whether all bridges run in other processes, while the channel layer is in the memory of this one."""
+    bridges = {report.process for report in processes if any(part.name == "bridge" for part in report.parts)}
+    apart = bool(bridges) and this_process().process not in bridges
+    return layer["kind"] == InMemoryChannelLayer.__name__ and apart
 
 
 async def _broker() -> tuple[Status, Seen]:

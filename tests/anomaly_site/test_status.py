@@ -97,10 +97,22 @@ WELL: dict[str, Any] = {
             {"channel_layer": {"error": "no answer."}, "stream_faults": ["G.", "G."]},
             ["Channel layer: no answer.", "G."],
         ),
+        ({"channel_layer": {"error": "in memory."}, "feeds": []}, ["Channel layer: in memory."]),
     ],
 )
 def test_problems_are_sentences(change: dict[str, Any], said: list[str]) -> None:
     assert problems(WELL | change) == said
+
+
+def test_a_bridge_in_another_process_needs_a_server_between_them() -> None:
+    memory, redis = {"kind": "InMemoryChannelLayer"}, {"kind": "InstallationLayer"}
+    here, elsewhere = health.this_process(), health.ProcessReport("other", [health.PartReport("bridge")])
+    with health.health("bridge"):
+        beside = health.this_process()
+    assert status.bridge_is_out_of_reach(memory, [here, elsewhere])
+    assert not status.bridge_is_out_of_reach(memory, [here])
+    assert not status.bridge_is_out_of_reach(memory, [beside, elsewhere])
+    assert not status.bridge_is_out_of_reach(redis, [here, elsewhere])
 
 
 def test_rates_are_over_the_last_minute() -> None:
