@@ -219,9 +219,9 @@ async def full_database(of: World) -> None:
     pid = of.services["bridge"].pid
     hard = resource.prlimit(pid, resource.RLIMIT_FSIZE)[1]
     resource.prlimit(pid, resource.RLIMIT_FSIZE, (8_192, hard))
-    await of.named("[Dd]atabase|bridge")
+    await of.named("[Dd]atabase|The bridge role")
     resource.prlimit(pid, resource.RLIMIT_FSIZE, (hard, hard))
-    await of.no_longer_named("[Dd]atabase|bridge")
+    await of.no_longer_named("[Dd]atabase|The bridge role")
     await of.acknowledged(50)
     await of.judge()
 
@@ -251,13 +251,17 @@ async def absent_at_start(of: World) -> None:
         for name in ("bridge", "web", "analyze", "history", "ingest"):
             await of.role(name).start()
         of.load()
-        await asyncio.sleep(of.random.uniform(2, 6))
+        await of.answers()
+        for part in ("NATS: ", "Database: ", "Channel layer: "):
+            await of.named(part)
         valkey.start()
         await of.services["nats"].start()
-        await asyncio.sleep(of.random.uniform(1, 3))
+        for part in ("NATS: ", "Channel layer: "):
+            await of.no_longer_named(part)
+        await of.named("Database: ")
         start_postgres(command)
-        await of.answers()
         await of.acknowledged(200)
+        await of.no_longer_named("Database: |role has|feed|hub")
         await of.judge()
 
 
@@ -269,8 +273,16 @@ async def sigterm_under_load(of: World) -> None:
     of.load(rate=100)
     await of.acknowledged(100)
     for name in names:
+        if name == "web":
+            await ends(of, name)
+            await of.services[name].start()
+            continue
+        sentence = f"The {name} role has not answered"
+        await of.no_longer_named(sentence)
         await ends(of, name)
+        await of.named(sentence)
         await of.services[name].start()
+        await of.no_longer_named(sentence)
     await of.answers()
     await of.acknowledged(50)
     await of.judge()
@@ -282,14 +294,17 @@ async def sigterm_without_nats(of: World) -> None:
     await of.roles("bridge", "analyze", "history", "web", "ingest")
     of.load()
     await of.acknowledged(100)
+    await of.no_longer_named("NATS: ")
     await of.services["nats"].stop(signal.SIGKILL)
-    await asyncio.sleep(1)
-    for name in ("ingest", "analyze", "history", "bridge", "web"):
+    await of.named("NATS: ")
+    names = ("ingest", "analyze", "history", "bridge", "web")
+    for name in names:
         await ends(of, name)
-    for name in ("nats", "bridge", "web"):
+    for name in ("nats", *names):
         await of.services[name].start()
     await of.answers()
     await of.acknowledged(50)
+    await of.no_longer_named("NATS: |role has")
     await of.judge()
 
 
@@ -300,15 +315,18 @@ async def sigterm_without_database(of: World) -> None:
         await of.roles("bridge", "history", "web", "ingest")
         of.load()
         await of.acknowledged(100)
+        await of.no_longer_named("Database: ")
         command = stop_postgres(of)
-        await asyncio.sleep(2)
-        for name in ("history", "bridge", "web"):
+        await of.named("Database: ")
+        names = ("history", "bridge", "web")
+        for name in names:
             await ends(of, name)
         start_postgres(command)
-        for name in ("bridge", "web"):
+        for name in names:
             await of.services[name].start()
         await of.answers()
         await of.acknowledged(50)
+        await of.no_longer_named("Database: |role has|feed")
         await of.judge()
 
 
@@ -345,7 +363,9 @@ async def wiped_nats(of: World) -> None:
     shutil.rmtree(of.folder / "nats")
     await of.services["nats"].start()
     of.load(followers=0)
+    await of.named("ANOMALIES")
     await of.acknowledged(100)
+    await of.no_longer_named("NATS: ")
     await of.judge(resets=True)
 
 
@@ -417,27 +437,27 @@ async def candles_back(of: World) -> None:
 
         await until(there, f"{batches} batches of candles")
 
+    of.load()
     await read_so_many(200)
     await of.services["nats"].stop()
     shutil.copytree(of.folder / "nats", of.folder / "copy")
     await of.services["nats"].start()
+    await of.acknowledged(50)
     await read_so_many(await read() + 25)
+    await of.settled()
     await of.services["nats"].stop(signal.SIGKILL)
     shutil.rmtree(of.folder / "nats")
     (of.folder / "copy").rename(of.folder / "nats")
     await of.services["nats"].start()
+    of.load(followers=0)
+    await of.named("CANDLES")
     newest = newest_candle(of)
     await until(lambda: newest_candle(of) > newest + 5_000, "history to store new candles", 30)
-    client = await _connect(of.nats_url)
-    try:
-        stress = await client.subscribe("stress.*")
-        with contextlib.suppress(TimeoutError):
-            while True:
-                message = await asyncio.wait_for(stress.next_msg(timeout=20), 20)
-                if json.loads(message.data)["timestamp"] > newest + 5_000:
-                    return
-    finally:
-        await _closed(client)
+    await until(lambda: stress_is_after(of, newest + 5_000), "the stress index of new candles", 30)
+    await of.acknowledged(70)
+    await of.no_longer_named("NATS: |role has|started over")
+    await of.judge(stream_lost=True, resets=True)
+    of.all_reset()
 
 
 @fault(
@@ -527,7 +547,11 @@ async def clock(of: World) -> None:
         raise Skipped("libfaketime is not installed (on Debian: apt install faketime)")
     step = of.folder / "step"
     step.write_text("+0")
-    of.env |= {"FAKETIME_TIMESTAMP_FILE": str(step), "FAKETIME_NO_CACHE": "1", "FAKETIME_DONT_FAKE_MONOTONIC": "1"}
+    of.env |= {
+        "FAKETIME_TIMESTAMP_FILE": str(step),
+        "FAKETIME_CACHE_DURATION": "1",
+        "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+    }
     await of.broker().start()
     await of.migrate()
     preload = {"LD_PRELOAD": str(libraries[0])}
@@ -536,9 +560,14 @@ async def clock(of: World) -> None:
     await of.answers()
     of.load()
     await of.acknowledged(50)
-    for offset in ("+3600", "-3600", "+0"):
+    await of.no_longer_named("clock")
+    for offset, sentence in (("+3600", "clock was set 3600 s ahead"), ("-3600", "clock was set 3600 s back")):
         step.write_text(offset)
+        await of.named(sentence)
         await of.acknowledged(200)
+    step.write_text("+0")
+    await of.acknowledged(200)
+    await of.no_longer_named("clock was set")
     await of.judge()
 
 
@@ -636,6 +665,19 @@ def newest_candle(of: World) -> int:
     """The close time of the newest stored candle, epoch ms."""
     bits = (1 << 44) - 1
     return int(sql(of, f"SELECT coalesce(max(id & {bits}), 0) FROM ingestion_candle")[0][0])
+
+
+async def stress_is_after(of: World, time_ms: int) -> bool:
+    """Whether the stress index that the analysis publishes once a second is of later candles."""
+    client = await _connect(of.nats_url)
+    try:
+        stress = await client.subscribe("stress.*")
+        message = await stress.next_msg(timeout=5)
+    except TimeoutError:
+        return False
+    finally:
+        await _closed(client)
+    return bool(json.loads(message.data)["timestamp"] > time_ms)
 
 
 def flip(block: Path) -> None:
