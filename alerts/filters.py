@@ -1,8 +1,41 @@
+from typing import Any
+
+import django_filters
+from django import forms
+from django.db.models import QuerySet
+from drf_spectacular.utils import extend_schema_field
+
+from alerts.models import Alert
+from alerts.selectors import search
 from market.filters import AnomalyFilter, WordsFilter
 from market.wire.messages import Method, unify_symbol
 
 
+class _SearchField(forms.CharField):
+    def clean(self, value: Any) -> str:
+        words = str(value or "").strip()
+        if not words.isprintable():
+            raise forms.ValidationError(f"{words!r} contains unprintable characters; expected the start of a symbol.")
+        return words
+
+
+@extend_schema_field(
+    {"type": "string", "description": "The start of a symbol (BTC), an alert's id, or the id of its incident."}
+)
+class SearchFilter(django_filters.Filter):
+    field_class = _SearchField
+
+    def filter(self, qs: QuerySet[Alert], value: str) -> QuerySet[Alert]:
+        return search(qs, value) if value else qs
+
+    def matches(self, row: Any, value: str) -> bool:
+        """Whether `filter` would find this row."""
+        symbol = unify_symbol(value)
+        return bool(symbol and row.symbol.startswith(symbol)) or value in {row.pk, row.incident}
+
+
 class AlertFilter(AnomalyFilter):
+    search = SearchFilter("symbol")
     symbol = WordsFilter("symbol", plural="symbols", spelling=unify_symbol)
     venue = WordsFilter("venue", plural="venues", spelling=str.lower)
     interval = WordsFilter("interval", plural="intervals", spelling=str.lower)

@@ -1,22 +1,42 @@
 """Stored alerts over HTTP."""
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, ClassVar, Final
 
 from django.db.models import Q, QuerySet
-from rest_framework import generics
 
 import market.selectors
 from alerts import selectors
 from alerts.filters import AlertFilter
 from alerts.models import Alert
+from alerts.pages import alert_page, alert_row
 from alerts.serializers import AlertSummarySerializer, ReviewedAlertSerializer, StoredAlertSerializer
-from market.views import AnomalyList, AnomalySummary, Review
+from market.clock import now_ms
+from market.pages import list_page
+from market.views import AnomalyDetail, AnomalyList, AnomalySummary, Review
+
+_FORM: Final = {
+    "search": "Symbol starts with",
+    "venue": "Venue",
+    "from": "From (UTC)",
+    "to": "To (UTC)",
+    "severity": "Severity",
+    "method": "Method",
+    "state": "State",
+    "review_state": "Review",
+    "source": "Source of prices",
+}
 
 
 class AlertList(AnomalyList[Alert]):
     queryset = selectors.alerts().defer("history")
     serializer_class = StoredAlertSerializer
     filterset_class = AlertFilter
+    distinct: ClassVar[Mapping[str, str]] = {"symbols": "symbol"}
+
+    def page(self, data: Any) -> tuple[str, dict[str, Any]]:
+        words = {"title": "Alerts", "noun": "alert", "nouns": "alerts"}
+        return "market/pages/list.html", words | list_page(self, data, _FORM, alert_row)
 
 
 class AlertSummary(AnomalySummary[Alert]):
@@ -29,13 +49,17 @@ class AlertSummary(AnomalySummary[Alert]):
         return {"alerts": counted.pop("total"), **counted}
 
 
-class AlertDetail(generics.RetrieveAPIView[Alert]):
+class AlertDetail(AnomalyDetail[Alert]):
     """One alert with its review and the chart up to its opening. 404 if no alert has this id."""
 
     queryset = selectors.alerts().select_related("reviewed_by")
     serializer_class = ReviewedAlertSerializer
 
+    def page(self, data: Any) -> tuple[str, dict[str, Any]]:
+        return "market/page.html", alert_page(self.anomaly, self.request, self.closes, now_ms())
+
 
 class AlertReview(Review[Alert]):
+    detail = "alert"
     queryset = AlertDetail.queryset
     serializer_class = ReviewedAlertSerializer

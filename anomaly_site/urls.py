@@ -10,6 +10,7 @@ from anomaly_site import health
 from anomaly_site.metrics import metrics
 from anomaly_site.status import status_json, status_page
 from anomaly_site.ws.asyncapi import asyncapi
+from ingestion.timeseries.closes import closes
 from ingestion.timeseries.views import CandleList
 from market.views import (
     MarketAnomalyDetail,
@@ -47,12 +48,12 @@ urlpatterns = [
     path("admin/", admin.site.urls),
     path("alerts", alert_list, name="alerts"),
     path("alerts/summary", AlertSummary.as_view(), name="alert-summary"),
-    path("alerts/<id:pk>", AlertDetail.as_view(), name="alert"),
+    path("alerts/<id:pk>", AlertDetail.as_view(closes=closes), name="alert"),
     path("alerts/<id:pk>/review", AlertReview.as_view(), name="alert-review"),
     path("market", market_list, name="market"),
     path("market/stress", StressHistory.as_view(), name="stress"),
     path("market/summary", MarketSummary.as_view(), name="market-summary"),
-    path("market/<id:pk>", MarketAnomalyDetail.as_view(), name="market-anomaly"),
+    path("market/<id:pk>", MarketAnomalyDetail.as_view(closes=closes), name="market-anomaly"),
     path("market/<id:pk>/review", MarketAnomalyReview.as_view(), name="market-anomaly-review"),
     path("sectors", SectorList.as_view(), name="sectors"),
     path("symbols", SymbolList.as_view(), name="symbols"),

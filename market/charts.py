@@ -1,12 +1,14 @@
 """Charts as inline SVG: no script, coloured by the page's style sheet. Times are any ascending numbers."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from math import isfinite
 
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from market.wire.messages import HistoryPoint
+from market.wire.times import moment
 
 Point = tuple[float, float]  # (time, value)
 
@@ -16,7 +18,7 @@ class Chart:
     """One picture: maps times and values to its pixels and makes its shapes. The highest value is at the top.
 
     width, height: pixels. times, values: first and last, smallest and largest. margin: pixels left free on every side;
-    foot: further ones at the bottom.
+    foot, right: further ones at the bottom and on the right.
     """
 
     width: int
@@ -25,10 +27,12 @@ class Chart:
     values: Point
     margin: int = 8
     foot: int = 0
+    right: int = 0
 
     def x(self, time: float) -> float:
         first, last = self.times
-        return round(self.margin + (self.width - 2 * self.margin) * (time - first) / ((last - first) or 1), 1)
+        space = self.width - 2 * self.margin - self.right
+        return round(self.margin + space * (time - first) / ((last - first) or 1), 1)
 
     def y(self, value: float) -> float:
         low, high = self.values
@@ -56,6 +60,18 @@ class Chart:
     def text(self, x: int, y: int, text: str, *, to_the_left: bool = False) -> SafeString:
         anchor = SafeString(' text-anchor="end"' if to_the_left else "")
         return format_html('<text x="{}" y="{}"{}>{}</text>', x, y, anchor, text)
+
+    def upright(self, time: float, kind: str) -> SafeString:
+        return format_html(
+            '<line class="{}" x1="{}" x2="{}" y1="0" y2="{}"/>', kind, self.x(time), self.x(time), self.height - 24
+        )
+
+    def time(self, time: float, anchor: str) -> SafeString:
+        """A time at the foot, in UTC; `static/market/timezone.js` rewrites it for those who prefer local time."""
+        return format_html(
+            '<text x="{}" y="{}" text-anchor="{}" data-time="{}">{}</text>',
+            self.x(time), self.height - 6, anchor, round(time), f"{moment(round(time)):%H:%M}",
+        )  # fmt: skip
 
     def svg(self, shapes: Iterable[SafeString], label: str, *, stretched: bool = False) -> SafeString:
         """The picture; `label` is its text for screen readers. `stretched`: it fills its box in both directions."""
@@ -93,6 +109,50 @@ def band_chart(history: Sequence[HistoryPoint], width: int = 640, height: int = 
         chart.dot(closes[-1], 3),
     ]
     return chart.svg(shapes, "Closes before the alert, over the expected band")
+
+
+def event_chart(
+    course: Sequence[Point],
+    *,
+    event: Point,
+    label: str,
+    value: Callable[[float], str],
+    band: Sequence[HistoryPoint] = (),
+    opened: int | None = None,
+    width: int = 960,
+    height: int = 300,
+) -> SafeString:
+    """Draw a course by time (epoch ms), the band it was expected in, and the event: shaded, its opening marked.
+
+    `value` writes a number at the axis. Empty for fewer than two points.
+    """
+    course = [point for point in course if isfinite(point[1])]
+    if len(course) < 2:
+        return SafeString("")
+    times = (course[0][0], course[-1][0])
+    band = [point for point in band if times[0] <= point.timestamp <= times[1]]
+    lower: list[Point] = [(point.timestamp, point.lower) for point in band if point.lower is not None]
+    upper: list[Point] = [(point.timestamp, point.upper) for point in band if point.upper is not None]
+    expected = [(point.timestamp, point.expected) for point in band if point.expected is not None]
+    values = [number for _, number in (*course, *lower, *upper)]
+    chart = Chart(width, height, times, (min(values), max(values)), margin=12, foot=18, right=72)
+    start, end = (min(max(time, times[0]), times[1]) for time in event)
+    shapes = [chart.bar((start, end), 0, height - 24, "event", "The window of the change", 2)]
+    for share in (0.0, 1 / 3, 2 / 3, 1.0):
+        level = chart.values[0] + share * (chart.values[1] - chart.values[0])
+        shapes += [
+            chart.line([(times[0], level), (times[1], level)], "grid"),
+            chart.text(width - 76, round(chart.y(level)) + 4, value(level)),
+        ]
+    shapes += [chart.band(upper, lower), chart.line(expected, "expected"), chart.line(course, "close")]
+    if opened is not None and times[0] <= opened <= times[1]:
+        shapes.append(chart.upright(opened, "opened"))
+    shapes.append(chart.dot(course[-1], 3))
+    span = times[1] - times[0]
+    for share in (0.0, 1 / 3, 2 / 3, 1.0):
+        time = times[0] + share * span
+        shapes.append(chart.time(time, "start" if share == 0 else "end" if share == 1 else "middle"))
+    return chart.svg(shapes, label)
 
 
 def _by_candle(prices: Sequence[float], candles: int, width: int, height: int) -> Chart:

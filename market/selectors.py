@@ -4,6 +4,7 @@ from collections.abc import Callable, Collection
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, TypeVar
 
+import msgspec
 from django.conf import settings
 from django.db.models import Count, Q, QuerySet
 
@@ -54,6 +55,12 @@ def market_anomalies() -> QuerySet[MarketAnomaly]:
 def stress_samples() -> QuerySet[StressSample]:
     """Samples of the stress index, newest first."""
     return StressSample.objects.order_by("-timestamp", "venue")
+
+
+def stress_course(found: QuerySet[StressSample]) -> list[tuple[int, float]]:
+    """(epoch ms, index) of samples, oldest first."""
+    rows = found.order_by("timestamp").values_list("timestamp", "payload")
+    return [(epoch_ms(at), float(msgspec.json.decode(payload)["stress_index"])) for at, payload in rows]
 
 
 def changed_since(epoch: int, offset: int, *, until: int | None = None, limit: int) -> list[tuple[int, bytes]]:

@@ -1,9 +1,13 @@
 """Stored market anomalies, the stress index and sectors over HTTP, and the base views of all anomalies."""
 
-from typing import Any, Final, TypeVar, cast
+from collections.abc import Mapping
+from typing import Any, ClassVar, Final, TypeVar, cast
 
 from django.contrib.auth.models import User
 from django.db.models import Q, QuerySet
+from django.http import HttpResponseRedirect
+from django.http.response import HttpResponseBase
+from django.urls import reverse
 from django.utils import timezone
 from drf_spectacular.utils import OpenApiParameter, extend_schema, extend_schema_view
 from rest_framework import generics
@@ -16,9 +20,12 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from market import selectors, services
+from market.aftermath import ReadCourse
 from market.clock import now_ms
+from market.detail_page import market_page, market_row
 from market.filters import MarketAnomalyFilter, StressFilter, StrictFilterBackend, read_moment, refuse_unknown
 from market.models import Anomaly, MarketAnomaly, ReviewState, StressSample
+from market.pages import MOST_COUNTED, HasPage, PageRenderer, list_page
 from market.pagination import StreamPagination
 from market.serializers import (
     AnomalySerializer,
@@ -44,15 +51,45 @@ _FIELDS = OpenApiParameter(
 
 
 @extend_schema_view(get=extend_schema(parameters=[_FIELDS]))
-class AnomalyList(generics.ListAPIView[AnomalyT]):
+class AnomalyList(HasPage, generics.ListAPIView[AnomalyT]):
     """Stored anomalies, newest first; with `since`, those changed after a stream cursor. All filters must match."""
 
     filter_backends = [StrictFilterBackend]
     pagination_class = StreamPagination
     parameters = frozenset({"fields"})
+    # Of the page: a refused filter is shown at its field.
+    shows_errors = True
+    # Name of a count → column whose different values it counts.
+    distinct: ClassVar[Mapping[str, str]] = {}
+
+    def paginate_queryset(self, queryset: Any) -> Any:
+        self.found = queryset
+        return super().paginate_queryset(queryset)
+
+    def page(self, data: Any) -> tuple[str, dict[str, Any]]:
+        """Template and context of the history page."""
+        raise NotImplementedError
+
+    def count(self) -> int | None:
+        """The number of rows of all pages, at most one above `MOST_COUNTED`; None if the database has not got them."""
+        if not isinstance(self.found, QuerySet):
+            return None
+        return int(self.found.order_by().values("timestamp")[: MOST_COUNTED + 1].count())
+
+    def overview(self) -> dict[str, Any]:
+        """What is open now and the last 24 hours, with the filters of the page."""
+        found = self.get_queryset()
+        filtered = StrictFilterBackend().filter_queryset(self.request, selectors.Conditions(found.model), self)
+        condition = cast(selectors.Conditions[AnomalyT], filtered).condition
+        open_now = selectors.counts(selectors.is_open(found), condition, **self.distinct)
+        severities = [(name, count) for name, count in reversed(open_now["severities"].items()) if count]
+        day = selectors.counts(selectors.day_until(found, timezone.now()), condition, **self.distinct)
+        return {"open": open_now | {"severities": severities}, "day": day}
 
     def get_serializer_context(self) -> dict[str, Any]:
-        return {**super().get_serializer_context(), "fields": self._fields()}
+        wanted = self._fields()
+        whole = isinstance(self.request.accepted_renderer, PageRenderer)
+        return {**super().get_serializer_context(), "fields": set() if whole else wanted}
 
     def _fields(self) -> set[str]:
         """The wanted fields; empty: all. Raises `ValidationError`."""
@@ -114,18 +151,39 @@ class _MayReview(BasePermission):
         return bool(user.is_staff and user.has_perm(f"{meta.app_label}.change_{meta.model_name}"))
 
 
-class Review(generics.GenericAPIView[AnomalyT]):
+class _SeeOther(HttpResponseRedirect):
+    status_code = 303
+
+
+class AnomalyDetail(HasPage, generics.RetrieveAPIView[AnomalyT]):
+    """One anomaly. `closes` reads stored candles for the page; without it the page says that there are none."""
+
+    closes: ReadCourse | None = None
+
+    def get_object(self) -> AnomalyT:
+        self.anomaly = super().get_object()
+        return self.anomaly
+
+    def page(self, data: Any) -> tuple[str, dict[str, Any]]:
+        """Template and context of the page."""
+        raise NotImplementedError
+
+
+class Review(HasPage, generics.GenericAPIView[AnomalyT]):
     """Set the review of an anomaly. Repeating a review changes nothing: the first reviewer and time stay.
 
     For pages of our own origin: it needs the session of the admin and its CSRF token. No other credentials are
-    accepted, because a browser would also send them with a form of another site.
+    accepted, because a browser would also send them with a form of another site. A form of a page leads back to it.
     """
+
+    # Name of the anomaly's own address.
+    detail: ClassVar[str]
 
     authentication_classes = [SessionAuthentication]
     permission_classes = [_MayReview]
 
     @extend_schema(request=ReviewSerializer)
-    def post(self, request: Request, pk: str) -> Response:
+    def post(self, request: Request, pk: str) -> HttpResponseBase:
         said = ReviewSerializer(data=request.data)
         said.is_valid(raise_exception=True)
         anomaly = self.get_object()
@@ -137,13 +195,33 @@ class Review(generics.GenericAPIView[AnomalyT]):
             at=timezone.now(),
             note=said.validated_data.get("review_note"),
         )
+        if isinstance(request.accepted_renderer, PageRenderer):
+            return _SeeOther(f"{reverse(self.detail, args=[anomaly.pk])}#review")
         return Response(self.get_serializer(self.get_object()).data)
+
+
+_MARKET_FORM: Final = {
+    "sector": "Sector",
+    "venue": "Venue",
+    "from": "From (UTC)",
+    "to": "To (UTC)",
+    "severity": "Severity",
+    "type": "Type",
+    "state": "State",
+    "review_state": "Review",
+    "source": "Source of prices",
+}
 
 
 class MarketAnomalyList(AnomalyList[MarketAnomaly]):
     queryset = selectors.market_anomalies()
     serializer_class = StoredMarketAnomalySerializer
     filterset_class = MarketAnomalyFilter
+
+    def page(self, data: Any) -> tuple[str, dict[str, Any]]:
+        words = {"title": "Market anomalies", "noun": "market anomaly", "nouns": "market anomalies"}
+        known = {"sector": sorted({name for names in selectors.sector_map().sectors.values() for name in names})}
+        return "market/pages/list.html", words | list_page(self, data, _MARKET_FORM, market_row, known)
 
 
 class MarketSummary(AnomalySummary[MarketAnomaly]):
@@ -156,14 +234,18 @@ class MarketSummary(AnomalySummary[MarketAnomaly]):
         return {"anomalies": counted.pop("total"), **counted}
 
 
-class MarketAnomalyDetail(generics.RetrieveAPIView[MarketAnomaly]):
+class MarketAnomalyDetail(AnomalyDetail[MarketAnomaly]):
     """One market anomaly with its review. 404 if none has this id."""
 
     queryset = selectors.market_anomalies().select_related("reviewed_by")
     serializer_class = ReviewedMarketAnomalySerializer
 
+    def page(self, data: Any) -> tuple[str, dict[str, Any]]:
+        return "market/page.html", market_page(self.anomaly, self.request, self.closes, now_ms())
+
 
 class MarketAnomalyReview(Review[MarketAnomaly]):
+    detail = "market-anomaly"
     queryset = MarketAnomalyDetail.queryset
     serializer_class = ReviewedMarketAnomalySerializer
 

@@ -17,6 +17,7 @@ from rest_framework.exceptions import ValidationError
 
 import alerts.services
 import market.services
+from alerts.filters import SearchFilter
 from alerts.views import AlertList
 from ingestion.timeseries.influx.anomalies import ALERTS, CHUNK, MARKET
 from ingestion.timeseries.store import StoreUnavailable
@@ -86,6 +87,10 @@ class Selection:
             if chosen in EMPTY_VALUES:
                 continue
             rule = self.filters.filters[name]
+            if isinstance(rule, SearchFilter):
+                if not rule.matches(row, chosen):
+                    return False
+                continue
             value = getattr(row, rule.field_name)
             if isinstance(rule, MomentFilter):
                 passes = value >= chosen if rule.lookup_expr == "gte" else value < chosen

@@ -99,7 +99,8 @@ QUERIES = [
     f"/alerts?from={T0 + 1000}&to={T0 + 2000}", f"/market?from={T0 + 1000}&to={T0 + 2000}&limit=2",
     "/market?type=SECTOR_ANOMALY", "/market?types=MARKET_STRESS,SYNCHRONIZED_MOVEMENT", "/market?sector=DeFi",
     "/market?sectors=DeFi,Layer 1", "/market?direction=DOWN", f"/alerts?since={EPOCH}:20", "/alerts?since=5:1",
-    *REFUSED,
+    "/alerts?search=b&limit=5", "/alerts?search=x'--", "/alerts?source=live", "/market?venue=nowhere&source=replay",
+    "/alerts?fields=symbol,offset", *REFUSED,
     "/alerts?symbol=$symbol", "/alerts?incident=x' OR '1'='1", "/market?sector=DeFi\") |> drop()",
     "/market?sector=' OR 1=1 --", "/alerts?venue=test' OR \"a\"='a",
 ]  # fmt: skip

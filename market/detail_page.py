@@ -1,0 +1,357 @@
+"""The page of one anomaly: what every kind has, and the pages of market anomalies."""
+
+import re
+from collections.abc import Sequence
+from typing import Any, Final, NamedTuple
+
+import msgspec
+from django.urls import reverse
+from django.utils.html import format_html
+from django.utils.http import urlencode
+from django.utils.safestring import SafeString
+from rest_framework.request import Request
+
+from market import selectors
+from market.aftermath import (
+    MINUTE_MS,
+    MOST_MEMBERS,
+    STEPS,
+    After,
+    Course,
+    ReadCourse,
+    aftermath_of_many,
+    close_at,
+    median_course,
+    remembered,
+)
+from market.charts import event_chart
+from market.models import Anomaly, MarketAnomaly
+from market.pages import label_of, review_form
+from market.templatetags.anomalies import grouped, percent, percent_change, rarity, signed, span
+from market.wire import messages
+from market.wire.decoding import decode_market
+from market.wire.messages import Lifecycle, MarketStress, SectorAnomaly, SynchronizedMovement, interval_ms
+from market.wire.times import moment
+
+# Members that are listed.
+_MOST_LISTED: Final = 60
+_OPENED: Final = re.compile(r"\.([0-9]{13})\.[A-Za-z0-9_\-]+")
+_ZONES: Final = ((40, "Calm"), (60, "Elevated"), (80, "High"), (101, "Extreme"))
+# A chart shows three times the window, but of no longer one than this: that would be too many candles.
+LONGEST_MS: Final = 720 * MINUTE_MS
+NB: Final = "\N{NO-BREAK SPACE}"
+
+
+class Figure(NamedTuple):
+    """One figure: what, how much, over which window, as of when (epoch ms)."""
+
+    what: str
+    value: SafeString | str
+    window: str
+    at: int
+    note: str = ""
+
+
+class Step(NamedTuple):
+    """One step of an anomaly's life; `at` in epoch ms, None if not recorded."""
+
+    what: str
+    at: int | None
+    severity: str = ""
+    note: str = ""
+
+
+class Link(NamedTuple):
+    before: str
+    url: str
+    text: str
+    after: str = ""
+
+
+class Member(NamedTuple):
+    name: str
+    url: str
+    change: float | None
+
+
+def window_ms(window: str | None) -> int:
+    """The length of a window in milliseconds; 0 if it is unknown.
+
+    >>> window_ms("5m"), window_ms("a while"), window_ms(None)
+    (300000, 0, 0)
+    """
+    return interval_ms(window) if window and re.fullmatch(r"[1-9][0-9]{0,3}[smhd]", window) else 0
+
+
+def opened_at(message: messages.Anomaly) -> int | None:
+    """When the anomaly opened (epoch ms): the time in an id of our own engine, or that of its first revision."""
+    if match := _OPENED.search(message.id):
+        return int(match[1])
+    return message.timestamp if message.revision == 1 else None
+
+
+def standing(message: messages.Anomaly) -> str:
+    """What the anomaly's state is, before the time it is of."""
+    return "Closed. Last seen at" if message.state is Lifecycle.CLOSED else "Open. Last seen at"
+
+
+def life(message: messages.Anomaly, opened: int | None, escalations: Sequence[messages.Escalation] = ()) -> list[Step]:
+    """When it opened, escalated and closed."""
+    steps = [Step("Opened", opened, note="" if opened else "when is not recorded")]
+    steps += [Step("Escalated to", each.timestamp, str(each.severity)) for each in escalations]
+    if message.state is Lifecycle.CLOSED:
+        return [*steps, Step("Closed", message.detected_at)]
+    if message.state is Lifecycle.ESCALATED and not escalations:
+        steps.append(Step("Escalated to", None, str(message.severity), "when is not recorded"))
+    return [*steps, Step("Still open. Last message", message.detected_at)]
+
+
+def last_message(message: messages.Anomaly) -> Figure:
+    """The revision that the page shows."""
+    return Figure("Last message", f"revision {message.revision}", "", message.detected_at)
+
+
+def source_of(message: messages.Anomaly) -> str:
+    """Where the prices came from, in words; empty if unknown."""
+    words = {"live": "live prices", "replay": "replayed prices", "simulated": "simulated prices"}
+    return words.get(str(message.source), "")
+
+
+def how_rare(days: float | None, window: str, at: int, *, of: str, most: float | None = None) -> list[Figure]:
+    """The figure of the rarity, if it is known. `most`: the data cannot tell what is rarer than that many days."""
+    if not (text := rarity(days)):
+        return []
+    capped = most is not None and days is not None and abs(days - most) < 1e-6 * most
+    return [Figure("How rare", f"rarer than {text}" if capped else text, window, at, f"as strong, for {of}")]
+
+
+def review(row: Anomaly, request: Request, url_name: str) -> dict[str, Any]:
+    """The stored review, and its form."""
+    form = review_form(request, reverse(url_name, args=[row.pk]), row.review_state, row.review_note)
+    return {
+        "label": row.get_review_state_display(),
+        "by": row.reviewed_by.get_username() if row.reviewed_by else "",
+        "at": row.reviewed_at,
+        "note": row.review_note,
+        "form": form,
+    }
+
+
+def charts(course: Course, **options: Any) -> SafeString:
+    """The chart twice: one drawn for wide screens, and one for narrow ones; the style sheet shows one of them."""
+    wide, narrow = event_chart(course, **options), event_chart(course, width=360, height=240, **options)
+    return format_html('<div class="wide">{}</div><div class="narrow">{}</div>', wide, narrow) if wide else wide
+
+
+def address(name: str, **query: str) -> str:
+    """The address of a list with filters."""
+    return f"{reverse(name)}?{urlencode(query)}"
+
+
+# --- Market anomalies ------------------------------------------------------------------------------------------------
+
+_MarketMessage = SynchronizedMovement | MarketStress | SectorAnomaly
+
+
+def zone(index: float) -> str:
+    """The name of a stress index, from the rounded figure that is shown.
+
+    >>> zone(39.4), zone(39.6), zone(100)
+    ('Calm', 'Elevated', 'Extreme')
+    """
+    return next(name for end, name in _ZONES if round(index) < end)
+
+
+def headline(message: _MarketMessage) -> str:
+    """What kind of anomaly it is, of what."""
+    match message:
+        case SynchronizedMovement():
+            return "Synchronized move"
+        case MarketStress():
+            return f"Market stress {message.stress_index:.0f} of 100"
+        case SectorAnomaly():
+            return f"Sector {message.sector}"
+
+
+def change_of(message: _MarketMessage) -> float | None:
+    """The change in percent that the anomaly is about; None of stress."""
+    match message:
+        case SynchronizedMovement():
+            return message.average_change_pct
+        case SectorAnomaly():
+            return message.performance_pct
+        case MarketStress():
+            return None
+
+
+def sentence(message: _MarketMessage) -> str:
+    """Who did what, how much, against what."""
+    window = span(message.window)
+    within = f" in {window}" if window else ""
+    match message:
+        case SynchronizedMovement():
+            count = len(message.affected_symbols) or round(message.synchronization_ratio * message.universe)
+            usual = "" if message.usual_ratio is None else f" Usual: {percent(message.usual_ratio)}."
+            return (
+                f"{grouped(count)} of {grouped(message.universe)} symbols ({percent(message.synchronization_ratio)}) "
+                f"{_verb(message.direction == 'UP')} together{within}, {signed(message.average_change_pct)}{NB}% "
+                f"on average.{usual}"
+            )
+        case MarketStress():
+            return (
+                f"{zone(message.stress_index)} stress {message.stress_index:.0f} of 100, led by {message.metric}, "
+                f"over {grouped(message.universe)} symbols."
+            )
+        case SectorAnomaly():
+            side = "better" if message.deviation > 0 else "worse"
+            old = " The sector map had expired." if message.degraded else ""
+            return (
+                f"{message.sector} {_verb(message.performance_pct > 0)} {abs(message.performance_pct):.2f}{NB}%"
+                f"{within}, {abs(message.deviation):.1f}σ {side} than the market.{old}"
+            )
+
+
+def _verb(rose: bool) -> str:
+    return "rose" if rose else "fell"
+
+
+def _figures(message: _MarketMessage) -> list[Figure]:
+    window, at = span(message.window), message.timestamp
+    shared = how_rare(message.rarity_days, window, at, of="the market")
+    universe = Figure("Universe", f"{grouped(message.universe)} symbols", window, at, "considered in all")
+    match message:
+        case SynchronizedMovement():
+            usual = "" if message.usual_ratio is None else f"usual: {percent(message.usual_ratio)}"
+            return [
+                Figure("Average change", percent_change(message.average_change_pct), window, at, "of the members"),
+                Figure("Moving together", percent(message.synchronization_ratio), window, at, usual),
+                *shared,
+                Figure("Alerts", grouped(message.alert_count), window, at, "of its members, when it was published"),
+                universe,
+                last_message(message),
+            ]
+        case MarketStress():
+            parts = [
+                Figure(
+                    label_of(name),
+                    f"{part.points:.1f} points",
+                    window,
+                    at,
+                    f"higher than {part.percentile:.0f}{NB}% of its past",
+                )
+                for name, part in message.components.items()
+            ]
+            index = Figure("Stress index", f"{message.stress_index:.0f} of 100", window, at, "the sum of the points")
+            return [index, *parts, *shared, universe, last_message(message)]
+        case SectorAnomaly():
+            deviation = f"{signed(message.deviation)}σ"
+            return [
+                Figure("Change", percent_change(message.performance_pct), window, at, "of the sector"),
+                Figure("Against the market", deviation, window, at, "in the sector's own robust standard deviations"),
+                Figure("Moving", f"{message.members_moving} of {message.members}", window, at, "members"),
+                *shared,
+                universe,
+                last_message(message),
+            ]
+
+
+def market_row(item: dict[str, Any]) -> dict[str, Any]:
+    """A row of the list, from its JSON."""
+    message = decode_market(msgspec.json.encode(item), received_at=0)
+    move = change_of(message)
+    within = span(message.window)
+    return {
+        "url": reverse("market-anomaly", args=[message.id]),
+        "severity": message.severity,
+        "name": headline(message),
+        "move": move,
+        "window": within,
+        "why": sentence(message),
+        "detail": " · ".join(filter(None, [message.venue or "", source_of(message), rarity(message.rarity_days)])),
+        "timestamp": message.timestamp,
+        "state": str(message.state).lower(),
+        "review": label_of(item["review_state"]).lower(),
+    }
+
+
+def market_page(row: MarketAnomaly, request: Request, read: ReadCourse | None, now: int) -> dict[str, Any]:
+    """The context of `market/page.html` for a market anomaly."""
+    message = decode_market(row.payload.encode(), received_at=0)
+    at, length = message.timestamp, min(window_ms(message.window), LONGEST_MS)
+    opened = opened_at(message)
+    start, end = min(opened or at, at) - max(3 * length, 60 * MINUTE_MS), at + max(length, 60 * MINUTE_MS)
+    symbols = [] if isinstance(message, MarketStress) else message.affected_symbols
+    venue = message.venue or row.venue or ""
+    course: Course = []
+    after: list[After] = []
+    if isinstance(message, MarketStress):
+        course, after = _stress_course(venue, start, end), _stress_after(venue, at, now)
+    elif read and symbols:
+        read = remembered(read, start, end)
+        course = median_course(read, symbols, venue, start=start, end=end, at=at)
+        after = aftermath_of_many(read, symbols, venue, at=at, now=now)
+    stress = isinstance(message, MarketStress)
+    read_members = min(len(symbols), MOST_MEMBERS)
+    of = f"the {read_members} first of {len(symbols):,} members" if len(symbols) > read_members else "its members"
+    text = (lambda value: f"{value:.0f}") if stress else (lambda value: f"{signed(value)} %")
+    changes = message.changes_pct if isinstance(message, SynchronizedMovement) else []
+    related = [] if stress else [Link("", address("alerts", incident=row.pk), "Alerts of its members")]
+    if isinstance(message, SectorAnomaly):
+        related.append(Link("", address("market", sector=message.sector), f"All anomalies of {message.sector}"))
+    return {
+        "headline": headline(message),
+        "severity": message.severity,
+        "move": change_of(message),
+        "window": message.window,
+        "sentence": sentence(message),
+        "standing": standing(message),
+        "timestamp": at,
+        "place": " · ".join(filter(None, [venue or "over all venues", source_of(message)])),
+        "chart_title": "Stress index" if stress else "Median change of the members",
+        "chart": charts(
+            course, event=(at - length, at), opened=opened, value=text,
+            label="Stress index around the anomaly" if stress else "Median change of the members around the anomaly",
+        ),
+        "chart_caption": _caption(message.window, opened)
+        + ("" if stress else f" Change of {of} since the anomaly was last seen, from stored candles of one minute."),
+        "chart_missing": "Not recorded: no samples of the stress index of that time are stored."
+        if stress
+        else "Not recorded: no candles of that time are stored.",
+        "figures": _figures(message),
+        "life": life(message, opened),
+        "related": related,
+        "members": [
+            Member(symbol, address("alerts", symbol=symbol), changes[place] if changes else None)
+            for place, symbol in enumerate(symbols[:_MOST_LISTED])
+        ],
+        "more_members": max(len(symbols) - _MOST_LISTED, 0),
+        "after": after,
+        "after_has_price": False,
+        "after_in_points": stress,
+        "after_change": "Stress index" if stress else "Median change",
+        "after_caption": f"{'The index' if stress else f'Change of {of}'} after the anomaly was last seen.",
+        "after_missing": "stored candles are not available." if symbols or stress else "no members are listed.",
+        "review": review(row, request, "market-anomaly-review"),
+        "admin_url": reverse("admin:market_marketanomaly_change", args=[row.pk]),
+    }  # fmt: skip
+
+
+def _caption(window: str | None, opened: int | None) -> str:
+    shaded = f"Shaded: the {span(window)} of the change." if window_ms(window) else ""
+    return f"{shaded}{' Dashed: when it opened.' if opened else ''}".strip()
+
+
+def _stress_course(venue: str, start: int, end: int) -> Course:
+    samples = selectors.stress_samples().filter(timestamp__gte=moment(start), timestamp__lte=moment(end))
+    found = samples.filter(venue=venue) if venue else samples
+    return selectors.stress_course(found)
+
+
+def _stress_after(venue: str, at: int, now: int) -> list[After]:
+    found = []
+    for after, delay in STEPS:
+        then = at + delay
+        index = close_at(_stress_course(venue, then - 2 * MINUTE_MS, then), then) if then <= now else None
+        missing = "Not yet." if then > now else "Not recorded: no sample of that time is stored."
+        found.append(After(after, then, index, None, "" if index is not None else missing))
+    return found

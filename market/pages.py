@@ -1,0 +1,232 @@
+"""Pages for people at the addresses of the REST API: HTML if `Accept` prefers it, else the same answer as JSON."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Final, NamedTuple
+
+from django.middleware.csrf import get_token
+from django.template import loader
+from django.urls import reverse
+from django.utils.http import urlencode
+from rest_framework.negotiation import DefaultContentNegotiation
+from rest_framework.renderers import BaseRenderer, BrowsableAPIRenderer, JSONRenderer
+from rest_framework.request import Request
+from rest_framework.views import APIView
+
+from market.filters import WordsFilter
+
+# Nothing inline and nothing from elsewhere.
+CONTENT_SECURITY_POLICY: Final = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; font-src 'self'; "
+    "base-uri 'none'; form-action 'self'; frame-ancestors 'self'"
+)
+# Counting goes no further: it would take longer than reading the page.
+MOST_COUNTED: Final = 10_000
+_TYPES: Final = ("application/json", "text/html")  # the first one where both are equally welcome
+# Parameters that choose a page, not rows.
+_PLACES: Final = ("before", "after", "since", "limit", "format", "fields")
+
+
+def prefers_html(request: Any) -> bool:
+    """Whether `Accept` prefers a page to JSON. `*/*` and a missing header do not."""
+    return bool(request.get_preferred_type(_TYPES) == "text/html")
+
+
+class PageRenderer(BaseRenderer):
+    """Renders the template and context that the view gives by `page(data)`; errors in words."""
+
+    media_type = "text/html"
+    format = "html"
+    charset = "utf-8"
+
+    def render(
+        self, data: Any, accepted_media_type: str | None = None, renderer_context: Mapping[str, Any] | None = None
+    ) -> str:
+        context = renderer_context or {}
+        view, request, response = context["view"], context["request"], context["response"]
+        response.headers["Content-Security-Policy"] = CONTENT_SECURITY_POLICY
+        if response.status_code < 400 or (response.status_code == 400 and getattr(view, "shows_errors", False)):
+            template, shown = view.page(data)
+        else:
+            template = "market/pages/error.html"
+            detail = data.get("detail", "") if isinstance(data, Mapping) else ""
+            shown = {"status": response.status_code, "detail": detail}
+        return loader.render_to_string(template, frame(request, view) | shown, request=request)
+
+
+class PageNegotiation(DefaultContentNegotiation):
+    """Chooses `PageRenderer` for those who prefer HTML, and never for others; `?format=` decides over both."""
+
+    def select_renderer(self, request: Request, renderers: Iterable[Any], format_suffix: str | None = None) -> Any:
+        if request.query_params.get("format") or format_suffix:
+            return super().select_renderer(request, renderers, format_suffix)
+        renderers = list(renderers)
+        pages = [renderer for renderer in renderers if isinstance(renderer, PageRenderer)]
+        if pages and prefers_html(request):
+            return pages[0], "text/html"
+        return super().select_renderer(request, [r for r in renderers if r not in pages], format_suffix)
+
+
+class HasPage(APIView):
+    """A view that is also a page."""
+
+    renderer_classes = (JSONRenderer, PageRenderer, BrowsableAPIRenderer)
+    content_negotiation_class = PageNegotiation
+
+
+def frame(request: Request, view: Any) -> dict[str, Any]:
+    """What every page shows around its content."""
+    model = view.queryset.model
+    path = request.get_full_path()
+    query = request.query_params.copy()
+    query.pop("format", None)
+    meta = model._meta
+    user = request.user
+    may_review = bool(user.is_staff and user.has_perm(f"{meta.app_label}.change_{meta.model_name}"))
+    return {
+        "section": "alerts" if meta.app_label == "alerts" else "market",
+        "signed_in": user.get_username() if user.is_authenticated else "",
+        "may_review": may_review,
+        "sign_in": f"{reverse('admin:login')}?{urlencode({'next': path})}",
+        "json_url": _with(request, query, "json"),
+        "api_url": _with(request, query, "api"),
+    }
+
+
+def _with(request: Request, query: Any, format: str) -> str:
+    query = query.copy()
+    query["format"] = format
+    return f"{request.path}?{query.urlencode()}"
+
+
+def review_form(request: Request, url: str, state: str, note: str) -> dict[str, Any]:
+    """What the review form of a page needs. Sees to it that the browser has the CSRF cookie."""
+    return {"url": url, "token": get_token(request._request), "state": state, "note": note}
+
+
+# --- Lists -----------------------------------------------------------------------------------------------------------
+
+
+class Choice(NamedTuple):
+    value: str
+    label: str
+    chosen: bool
+
+
+class FieldOfForm(NamedTuple):
+    """One filter as a group of check boxes, or as an input if `choices` is empty; `known` are suggestions for it."""
+
+    name: str
+    label: str
+    value: str
+    choices: list[Choice]
+    error: str
+    known: Sequence[str]
+
+
+class Chip(NamedTuple):
+    """A filter that is set, and the address without it."""
+
+    label: str
+    value: str
+    url: str
+
+
+def label_of(word: str) -> str:
+    """`FALSE_POSITIVE` → `False positive`, `Z_SCORE` → `Z score`, `EWMA` as it is."""
+    short = {"MAD", "EWMA", "CUSUM"}
+    return word if word in short else word.replace("_", " ").capitalize()
+
+
+def fields(
+    request: Request,
+    filters: Mapping[str, Any],
+    shown: Mapping[str, str],
+    errors: Mapping[str, str],
+    known: Mapping[str, Sequence[str]],
+) -> list[FieldOfForm]:
+    """The filters `shown` (name → label) as form fields, with what was asked for and what is wrong with it."""
+    found = []
+    for name, label in shown.items():
+        rule = filters[name]
+        words = _given(request, name, rule)
+        allowed = rule.extra.get("allowed", ()) if isinstance(rule, WordsFilter) else ()
+        chosen = {word.upper() for word in words}
+        choices = [Choice(str(word), label_of(str(word)), str(word).upper() in chosen) for word in allowed]
+        found.append(FieldOfForm(name, label, ", ".join(words), choices, errors.get(name, ""), known.get(name, ())))
+    return found
+
+
+def chips(request: Request, filters: Mapping[str, Any]) -> list[Chip]:
+    """What hides rows: one chip per parameter that is set."""
+    found = []
+    plural = {extra: name for name, rule in filters.items() for extra in getattr(rule, "names", ())}
+    for name in sorted({plural.get(name, name) for name in request.query_params} - set(_PLACES)):
+        aliases = [name, *(extra for extra, of in plural.items() if of == name)]
+        words = [word for alias in aliases for word in request.query_params.getlist(alias) if word]
+        if words:
+            query = request.query_params.copy()
+            for alias in (*aliases, "before", "after", "since", "format"):
+                query.pop(alias, None)
+            url = f"{request.path}?{query.urlencode()}" if query else request.path
+            found.append(Chip(label_of(name), ", ".join(words).replace(",", ", ").replace(",  ", ", "), url))
+    return found
+
+
+def hidden(request: Request, shown: Mapping[str, str], filters: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """The filters that are set and that the form does not show: it keeps them. What is unknown is dropped."""
+    kept = {alias for name in filters if name not in shown for alias in (name, *getattr(filters[name], "names", ()))}
+    known = {*kept, "limit"}
+    return [(name, value) for name, values in request.query_params.lists() if name in known for value in values]
+
+
+def errors_of(data: Any) -> dict[str, str]:
+    """A 400's answer: parameter → sentence."""
+    if not isinstance(data, Mapping):
+        return {"detail": str(data)}
+    return {
+        str(name): " ".join(map(str, text)) if isinstance(text, list | tuple) else str(text)
+        for name, text in data.items()
+    }
+
+
+def _given(request: Request, name: str, rule: Any) -> list[str]:
+    texts = [text for alias in (name, *getattr(rule, "names", ())) for text in request.query_params.getlist(alias)]
+    if not isinstance(rule, WordsFilter):
+        return [text for text in texts if text]
+    return [word.strip() for text in texts for word in text.split(",") if word.strip()]
+
+
+def list_page(
+    view: Any,
+    data: Any,
+    shown: Mapping[str, str],
+    row: Callable[[dict[str, Any]], dict[str, Any]],
+    known: Mapping[str, Sequence[str]] | None = None,
+) -> dict[str, Any]:
+    """The context of a history page: form, chips, rows, counts and the links to other pages.
+
+    `shown`: the filters of the form (name → label). `known`: suggestions for inputs.
+    """
+    request: Request = view.request
+    filters = view.filterset_class.base_filters
+    failed = not (isinstance(data, Mapping) and "results" in data)
+    errors = errors_of(data) if failed else {}
+    form = fields(request, filters, shown, errors, known or {})
+    rows = [] if failed else [row(item) for item in data["results"]]
+    count = None if failed else view.count()
+    return {
+        "form": form,
+        "hidden": hidden(request, shown, filters),
+        "chips": chips(request, filters),
+        "errors": {name: text for name, text in errors.items() if name not in shown},
+        "failed": failed,
+        "rows": rows,
+        "count": count,
+        "counted_all": count is not None and count <= MOST_COUNTED,
+        "most_counted": MOST_COUNTED,
+        "more_set": any(field.error or field.value for field in form if field.choices),
+        "next": None if failed else data["next"],
+        "previous": None if failed else data["previous"],
+        "path": request.path,
+        "summary": None if failed else view.overview(),
+    }
