@@ -1120,7 +1120,7 @@ export class Pad {
     } catch (error) {
       // A server of before has no summary: the loaded rows are counted, and marked as such.
       if (error instanceof ServerError && (error.status === 404 || error.status === 400)) this.counts = false;
-      else if (this.summary) {
+      if (this.summary) {
         this.summary = null;
         this.changed();
       }
