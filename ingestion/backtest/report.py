@@ -7,12 +7,14 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from math import ceil, floor, log10
+from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 import numpy as np
+from django.contrib.staticfiles import finders
 from django.template.loader import render_to_string
 from django.utils.html import format_html
-from django.utils.safestring import SafeString
+from django.utils.safestring import SafeString, mark_safe
 from numpy.typing import NDArray
 
 from alerts.detectors.explanation import price_text
@@ -85,8 +87,16 @@ class Table(NamedTuple):
 
 
 def render(findings: Iterable[Findings]) -> str:
-    """Return the page, made by the templates in `ingestion/templates/ingestion/backtest`. They escape every text."""
-    return render_to_string("ingestion/backtest/report.html", {"recordings": [_section(one) for one in findings]})
+    """Return the page, made by the templates in `ingestion/templates/ingestion/backtest`. They escape every text.
+
+    It is one file, so the script of the time zone's switch is in it.
+    """
+    script = finders.find("market/timezone.js")
+    context = {
+        "recordings": [_section(one) for one in findings],
+        "script": mark_safe(Path(script).read_text()) if isinstance(script, str) else "",  # noqa: S308 (a file of ours)
+    }
+    return render_to_string("ingestion/backtest/report.html", context)
 
 
 def _section(found: Findings) -> dict[str, Any]:
@@ -96,11 +106,17 @@ def _section(found: Findings) -> dict[str, Any]:
     alerts = [life for life in lives if isinstance(life.first, Alert) and not life.first.incident]
     gravest = sorted(alerts, key=_gravity, reverse=True)[:MOST_ALERTS]
     closes = _Closes(recording)
-    begun, ended = _when(recording.close_time[0]), _when(recording.close_time[-1])
+    begun, ended = _time(recording.close_time[0]), _time(recording.close_time[-1])
     return {
         "name": found.name,
-        "summary": f"{len(recording.symbols)} symbols, {recording.rows:,} candles of {recording.interval}, "
-        f"{begun} to {ended} UTC",
+        "summary": format_html(
+            "{} symbols, {} candles of {}, {} to {}",
+            len(recording.symbols),
+            f"{recording.rows:,}",
+            recording.interval,
+            begun,
+            ended,
+        ),
         "counts": _counts(lives),
         "scores": _scores(found.scores) if found.scores else None,
         "has_market_events": any(event.symbol is None for event in found.events),
@@ -176,14 +192,14 @@ def _market_table(lives: Sequence[Life]) -> Table:
         )
         rows.append(
             [
-                _course(life),
+                _course_of(life),
                 kind_of(peak),
                 about,
                 f"{move_pct:+.2f} % in {peak.window}",
                 f"{(life.last.detected_at - life.first.detected_at) / 60_000:.0f} min",
             ]
         )
-    return Table(["opened → highest severity (UTC)", "what", "who", "move", "lasted"], rows)
+    return Table(["opened → highest severity", "what", "who", "move", "lasted"], rows)
 
 
 def _figure(value: float | None, form: str) -> str:
@@ -197,8 +213,23 @@ def _when(time_ms: float, since_ms: float | None = None) -> str:
     return f"{at:{'%H:%M:%S' if same_day else '%Y-%m-%d %H:%M:%S'}}".removesuffix(":00")
 
 
+def _time(time_ms: float, since_ms: float | None = None) -> SafeString:
+    """Return `_when` as an element that the page's switch shows in local time, too."""
+    text = _when(time_ms, since_ms)
+    return format_html('<time datetime="{}">{} UTC</time>', f"{moment(int(time_ms)):%Y-%m-%dT%H:%M:%SZ}", text)
+
+
+def _course_of(life: Life) -> SafeString:
+    """Return `_course` with its times as elements."""
+    first, peak = life.first, life.peak
+    opened = format_html("{} {}", _time(first.timestamp), first.severity)
+    if peak is first:
+        return opened
+    return format_html("{} → {} {}", opened, _time(peak.timestamp, first.timestamp), peak.severity)
+
+
 def _course(life: Life) -> str:
-    """Return when it opened and with which severity; if it escalated, also when and to which."""
+    """Return when it opened and with which severity; if it escalated, also when and to which. Times are in UTC."""
     first, peak = life.first, life.peak
     opened = f"{_when(first.timestamp)} {first.severity}"
     return opened if peak is first else f"{opened} → {_when(peak.timestamp, first.timestamp)} {peak.severity}"
@@ -314,14 +345,14 @@ def _tick(time_ms: float, step_ms: int) -> str:
     return f"{at:%d %b}" if time_ms % DAY_MS == 0 else f"{at:%H:%M:%S}".removesuffix(":00")
 
 
-def _card(life: Life, closes: _Closes) -> dict[str, str]:
+def _card(life: Life, closes: _Closes) -> dict[str, SafeString | str]:
     first, peak = life.first, life.peak
     if not (isinstance(first, Alert) and isinstance(peak, Alert)):
         raise TypeError("a card shows an alert")
     return {
         "severity": peak.severity.lower(),
         "symbol": first.symbol,
-        "course": _course(life),
+        "course": _course_of(life),
         "picture": _alert_chart(first, peak, closes),
         "sentence": peak.explanation.sentence,
         "methods": ", ".join(f"{one.method} {one.score:.1f}" for one in peak.explanation.methods),
