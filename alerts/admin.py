@@ -4,11 +4,12 @@ from django.contrib import admin
 from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.template.loader import render_to_string
+from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from alerts.models import Alert
 from alerts.selectors import search
-from market.admin import AnomalyAdmin
+from market.admin import AnomalyAdmin, within_window
 from market.charts import band_chart, sparkline
 from market.templatetags.anomalies import change, signed
 from market.wire.decoding import decode_alert
@@ -17,9 +18,10 @@ from market.wire.messages import Alert as Message
 
 @admin.register(Alert)
 class AlertAdmin(AnomalyAdmin):
-    list_display = ["time", "severity_chip", "review", "symbol", "move", "course", "method", "signed_score", "state"]
+    page = "alert"
+    list_display = ["time", "severity_chip", "symbol", "move", "course", "life", "review", "method", "signed_score"]
     list_display_links = ["time", "symbol"]
-    list_filter = ["severity", "method", "direction", "state", "review_state"]
+    list_filter = ["severity", "method", "direction", "state", "review_state", "source"]
     search_fields = ["symbol", "id", "incident"]
     search_help_text = "Start of a symbol (BTC), id of an alert, or id of the market anomaly it belongs to"
 
@@ -34,7 +36,7 @@ class AlertAdmin(AnomalyAdmin):
 
     @admin.display(description="Change", ordering="change_pct")
     def move(self, row: Alert) -> SafeString | str:
-        return change(row.change_pct)
+        return format_html("{}{}", change(row.change_pct), within_window(_decoded(row).explanation.window))
 
     @admin.display(description="Score", ordering="score")
     def signed_score(self, row: Alert) -> str:

@@ -1,14 +1,16 @@
 """The admin pages of market anomalies and sector maps, and the base class of both anomaly admins."""
 
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 import msgspec
 from django.contrib import admin, messages
 from django.contrib.auth.models import User
 from django.core.paginator import Paginator
 from django.db.models import QuerySet
+from django.forms.widgets import Script
 from django.http import HttpRequest
 from django.template.loader import render_to_string
+from django.urls import reverse
 from django.utils import timezone
 from django.utils.functional import cached_property
 from django.utils.html import format_html
@@ -16,9 +18,14 @@ from django.utils.safestring import SafeString
 
 from market import selectors, services
 from market.models import Anomaly, MarketAnomaly, ReviewState, SectorMember, SectorOverride, StoredSectorMap
-from market.templatetags.anomalies import change, chip, clock, percent
+from market.templatetags.anomalies import change, chip, percent, span, when
 from market.wire.decoding import decode_market
 from market.wire.messages import SEVERITIES, MarketStress, SectorAnomaly, SynchronizedMovement
+
+
+def within_window(window: str | None) -> SafeString | str:
+    """A change's window, to stand behind it; empty if unknown."""
+    return format_html(' <span class="window">· {}</span>', span(window)) if window else ""
 
 
 class CappedPaginator(Paginator):  # type: ignore[type-arg]
@@ -64,6 +71,13 @@ class AnomalyAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
 
     class Media:
         css = {"all": ["market/admin.css"]}
+        js = [Script("market/timezone.js", type="module")]
+
+    # Address of the anomaly's own page.
+    page: ClassVar[str]
+
+    def view_on_site(self, obj: Anomaly) -> str:
+        return reverse(self.page, args=[obj.pk])
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
         return selectors.calendar(self.model)
@@ -90,9 +104,13 @@ class AnomalyAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
             at=timezone.now(),
         )
 
-    @admin.display(description="Time (UTC)", ordering="timestamp")
-    def time(self, row: Anomaly) -> str:
-        return clock(row.timestamp)
+    @admin.display(description="Time", ordering="timestamp")
+    def time(self, row: Anomaly) -> SafeString:
+        return when(row.timestamp)
+
+    @admin.display(description="State", ordering="state")
+    def life(self, row: Anomaly) -> SafeString:
+        return format_html('<span class="state {}">{}</span>', row.state, row.get_state_display())
 
     @admin.display(description="Severity", ordering="severity")
     def severity_chip(self, row: Anomaly) -> SafeString:
@@ -112,9 +130,10 @@ class AnomalyAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
 
 @admin.register(MarketAnomaly)
 class MarketAnomalyAdmin(AnomalyAdmin):
-    list_display = ["time", "severity_chip", "review", "what", "move", "state"]
+    page = "market-anomaly"
+    list_display = ["time", "severity_chip", "what", "move", "life", "review"]
     list_display_links = ["time", "what"]
-    list_filter = ["severity", "type", "state", "direction", "review_state"]
+    list_filter = ["severity", "type", "state", "direction", "review_state", "source"]
     search_fields = ["sector__istartswith", "id__exact"]
     search_help_text = "Start of a sector's name, or id of a market anomaly"
 
@@ -124,16 +143,19 @@ class MarketAnomalyAdmin(AnomalyAdmin):
 
     @admin.display(description="Move")
     def move(self, row: MarketAnomaly) -> SafeString | str:
-        match _decoded(row):
+        message = _decoded(row)
+        within = within_window(message.window)
+        match message:
             case SynchronizedMovement() as moved:
                 return format_html(
-                    "{} {} of {}",
+                    "{}{}, {} of {}",
                     change(moved.average_change_pct),
+                    within,
                     percent(moved.synchronization_ratio),
                     moved.universe,
                 )
             case SectorAnomaly() as sector:
-                return change(sector.performance_pct)
+                return format_html("{}{}", change(sector.performance_pct), within)
             case MarketStress() as stress:
                 return f"{stress.metric}, index {stress.stress_index:.0f}"
 

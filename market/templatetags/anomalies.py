@@ -149,13 +149,6 @@ def percent(ratio: float | None) -> str:
 
 
 @register.filter
-def clock(time: int | datetime) -> str:
-    """Date and time in UTC, from epoch milliseconds or an aware datetime."""
-    time = moment(time) if isinstance(time, int) else time
-    return f"{time:%Y-%m-%d %H:%M:%S}"
-
-
-@register.filter
 def listed(symbols: Sequence[str]) -> str:
     """The first 60 symbols, and the number of the others."""
     shown = ", ".join(symbols[:60])

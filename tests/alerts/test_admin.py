@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import msgspec
 import pytest
 from django.contrib.auth.models import Permission, User
 from django.test import Client
@@ -11,7 +12,7 @@ from alerts.models import Alert
 from alerts.services import store
 from market.selectors import reaches
 from market.services import advance, sequenced
-from market.wire.messages import Direction, Escalation, Explanation, Method, MethodScore, Severity
+from market.wire.messages import Direction, Escalation, Explanation, Lifecycle, Method, MethodScore, Severity
 from tests.samples import EPOCH, HISTORY, T0, an_alert
 
 pytestmark = pytest.mark.django_db
@@ -48,6 +49,17 @@ def test_the_list_shows_severity_as_a_word_and_change_with_its_arrow(client: Cli
     assert '<span class="change up">▲ +2.00 %</span>' in html
     assert "+5.50" in html
     assert '<polyline class="close"' in html
+
+
+@pytest.mark.usefixtures("reviewer")
+def test_the_list_shows_the_window_of_a_change_the_state_and_a_time_with_its_zone(client: Client) -> None:
+    explanation = msgspec.structs.replace(an_alert().explanation, window="35m")
+    put(1, "a1", explanation=explanation, state=Lifecycle.ESCALATED)
+    html = page(client, LIST)
+    assert '<span class="change down">▼ −3.40 %</span> <span class="window">· 35\xa0min</span>' in html
+    assert '<span class="state ESCALATED">Escalated</span>' in html
+    assert '<time datetime="2025-10-09T08:54:20Z">2025-10-09 08:54:20 UTC</time>' in html
+    assert 'market/timezone.js" type="module"' in html
 
 
 @pytest.mark.usefixtures("reviewer")
@@ -114,7 +126,8 @@ def test_the_explanation_is_readable(client: Client) -> None:
         "0.2 over 240 candles",
         "−6.10 (threshold 3)",
         "MAD −8.04",
-        '<span class="severity CRITICAL">CRITICAL</span> 2025-10-09 08:54:22',
+        '<span class="severity CRITICAL">CRITICAL</span> <time datetime="2025-10-09T08:54:22Z">',
+        'href="/alerts/a1" class="viewsitelink"',
         "/admin/market/marketanomaly/m1/change/",
         '<polygon class="band" points="4.0,80.0 ',
     ):

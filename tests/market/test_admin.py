@@ -22,7 +22,7 @@ def history() -> None:
 
 def test_the_list_tells_each_type_in_its_own_terms(admin_client: Client) -> None:
     html = admin_client.get(LIST).content.decode()
-    assert "−4.20 %</span> 90 % of 200" in html
+    assert '−4.20 %</span> <span class="window">· 5\xa0min</span>, 90 % of 200' in html
     assert "volatility, index 82" in html
     assert "Sector anomaly: DeFi" in html
 
@@ -49,3 +49,7 @@ def test_review_by_bulk_action(admin_client: Client, admin_user: User) -> None:
 def test_search(admin_client: Client, words: str, found: list[str]) -> None:
     response = admin_client.get(f"{LIST}?q={words}")
     assert [row.id for row in response.context["cl"].result_list] == found
+
+
+def test_view_on_site_opens_the_page(admin_client: Client) -> None:
+    assert 'href="/market/m1" class="viewsitelink"' in admin_client.get(f"{LIST}m1/change/").content.decode()
