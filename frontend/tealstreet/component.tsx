@@ -1104,7 +1104,9 @@ export class Pad {
     const generation = this.generation;
     const ask = async (severities: string[]) => {
       const named = severities.length ? `severities=${severities.join(",")}` : "";
-      const query = [wanted?.query, named].filter(Boolean).join("&");
+      // The last day of a replay ends at its own clock.
+      const asOf = this.replay ? `as_of=${Math.round(this.replay.timestamp) + 1}` : "";
+      const query = [wanted?.query, named, asOf].filter(Boolean).join("&");
       return normaliseCounts(await this.fetchJson(`/alerts/summary${query && `?${query}`}`));
     };
     try {
@@ -1407,9 +1409,10 @@ const messageOf = (error: unknown) => (error instanceof Error ? error.message : 
 const CLOCKS = 20;
 /** How many times faster than the wall clock a replay runs, from what its clock showed when; null while unknown. */
 export function speedOf(clocks: { at: number; timestamp: number }[]): number | null {
-  const [first, last] = [clocks[0], clocks[clocks.length - 1]];
+  // The first frame of a connection is the server's latest, of some time before.
+  const [first, last] = [clocks[1], clocks[clocks.length - 1]];
   const wall = first && last ? last.at - first.at : 0;
-  if (!first || !last || wall < 900 || last.timestamp <= first.timestamp) return null;
+  if (!first || !last || wall < 2_500 || last.timestamp <= first.timestamp) return null;
   const speed = (last.timestamp - first.timestamp) / wall;
   return speed >= 10 ? Math.round(speed) : Math.round(speed * 10) / 10;
 }
@@ -3833,10 +3836,10 @@ function Badge({
 export function sourceLine(feed: Feed | null, replay: Replay | null, brief: boolean): string {
   if (feed?.source === "replay") {
     return [
-      replay && clock(replay.timestamp, !brief, { full: true }),
+      replay && clock(replay.timestamp, !brief && intervalMs(feed.interval) < 60_000, { full: true }),
       replay?.speed && feed.state === "ok" && `${replay.speed}×`,
       feed.state === "ended" ? "ended" : feed.progress !== null && `${Math.round(feed.progress * 100)}${NBSP}%`,
-      `replay of ${feed.venue}`,
+      feed.venue === "replay" ? "replay" : `replay of ${feed.venue}`,
     ]
       .filter(Boolean)
       .join(" · ");
@@ -5933,6 +5936,7 @@ const STYLE = `
     :is(.on,.sel,[aria-selected=true],[aria-pressed=true]):is(.ib,.ctl,.mi,.tile,.row,.card,.trow,[role=tab]){outline:2px solid Highlight;outline-offset:-2px}
     .sevt .off{text-decoration:line-through}
     :is(.breadth,.mini,.bar,.stack,.ramp,.tile,.source>i,.sk,.pill,.dotlive,.cnt){forced-color-adjust:none} :is(.breadth,.bar,.stack,.mini,.tile,.ramp){outline:1px solid CanvasText}
+    .bar,.mini,.stack,.stack .rest,.breadth :is(.f,.u){background:Canvas!important} .breadth .u{border-left:1px solid CanvasText} .breadth .u b{color:CanvasText}
   }
   @media (prefers-reduced-motion:no-preference){
     .dotlive{animation:aa-beat 2s ease-in-out infinite} .sk{animation:aa-sk 1.4s ease-in-out infinite} .still .sk{animation:none} .fresh{animation:aa-new .6s ease-out}

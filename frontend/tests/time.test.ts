@@ -41,12 +41,14 @@ test("what is not a moment is unknown, whatever a publisher sends", () => {
 });
 
 test("the speed of a replay is its clock against the wall clock", () => {
-  const clocks = (speed: number) => [0, 1_000, 2_000].map((at) => ({ at, timestamp: AT + at * speed }));
+  const clocks = (speed: number) => [-900, 0, 1_000, 2_000, 3_000].map((at) => ({ at, timestamp: AT + at * speed }));
   expect(speedOf(clocks(60))).toBe(60);
   expect(speedOf(clocks(0.5))).toBe(0.5);
   expect(speedOf(clocks(0))).toBeNull();
   expect(speedOf([])).toBeNull();
-  expect(speedOf(clocks(60).slice(0, 1))).toBeNull();
+  expect(speedOf(clocks(60).slice(0, 3))).toBeNull();
+  // What the server had when the panel connected is older than it looks.
+  expect(speedOf([{ at: -10, timestamp: AT - 900_000 }, ...clocks(60).slice(1)])).toBe(60);
 });
 
 test("a replay has its date, clock, speed and place; the simulation has its reason; the live market has no line", () => {
@@ -54,7 +56,7 @@ test("a replay has its date, clock, speed and place; the simulation has its reas
     venue: "binance",
     source: "replay",
     state: "ok",
-    interval: "1m",
+    interval: "1s",
     symbols: 29,
     ageMs: 10,
     timestamp: Date.now(),
@@ -65,6 +67,7 @@ test("a replay has its date, clock, speed and place; the simulation has its reas
   expect(sourceLine(feed, replay, false)).toMatch(
     /^19 May 2021 \d\d:\d\d:07 UTC\S* · 60× · 43\u00a0% · replay of binance$/,
   );
+  expect(sourceLine({ ...feed, interval: "1m", venue: "replay" }, replay, false)).toMatch(/ \d\d:53 UTC.* · replay$/);
   expect(sourceLine({ ...feed, state: "ended" }, replay, true)).toMatch(/ · ended · replay of binance$/);
   expect(sourceLine(feed, null, false)).toBe("43\u00a0% · replay of binance");
   const simulated = { ...feed, source: "simulated", progress: null };
