@@ -83,6 +83,12 @@ export interface MarketAnomaly {
   deviation: number | null;
   members: number | null;
   membersMoving: number | null;
+  /** How far a sector is from the market over `window`, in percentage points. */
+  excessPct: number | null;
+  /** Null: over all venues. */
+  venue: string | null;
+  rarityDays: number | null;
+  source: string | null;
 }
 
 export interface SectorMove {
@@ -98,14 +104,28 @@ export interface Breadth {
   down: number;
 }
 
-/** The live index, and the market at a glance over the last `window`; older servers send the index alone. */
+/** The market over one window: `returnPct` is the change of the median symbol, `majors` those of BTC and ETH. */
+export interface WindowMove {
+  window: string;
+  returnPct: number | null;
+  breadth: Breadth | null;
+  sectors: SectorMove[];
+  majors: { base: string; changePct: number }[];
+}
+
+/**
+ * The live index, and the market at a glance over the last `window`; older servers send the index alone. `windows`,
+ * shortest first, has whatever the server sends of every window, the one called `window` included.
+ */
 export interface Stress {
   index: number;
   parts: StressPart[];
   timestamp: number;
+  interval: string;
   window: string;
   breadth: Breadth | null;
   sectors: SectorMove[];
+  windows: WindowMove[];
 }
 
 /** The review of an alert: its state (such as ACKNOWLEDGED), by whom and when. */
@@ -331,40 +351,87 @@ export function normaliseMarket(raw: unknown, now: number): MarketAnomaly | null
     deviation: toNumber(pick(raw, "deviation")),
     members: toNumber(pick(raw, "members")),
     membersMoving: toNumber(pick(raw, "members_moving")),
+    excessPct: toNumber(pick(raw, "excess_pct")),
+    venue: toText(pick(raw, "venue")) || null,
+    rarityDays: toNumber(pick(raw, "rarity_days")),
+    source: toText(pick(raw, "source")).toLowerCase() || null,
   };
+}
+
+const SOME_WINDOW = /^[1-9]\d{0,3}[smhd]$/;
+const MOST_SYMBOLS = 1e6;
+const MOST_WINDOWS = 6;
+
+function normaliseBreadth(value: unknown): Breadth | null {
+  if (!isRecord(value)) return null;
+  const [up, flat, down] = ["up", "flat", "down"].map((way) =>
+    Math.min(MOST_SYMBOLS, Math.max(0, Math.round(toNumber(value[way]) ?? 0))),
+  );
+  return up! + flat! + down! > 0 ? { up: up!, flat: flat!, down: down! } : null;
+}
+
+const normaliseMoves = (value: unknown): SectorMove[] =>
+  toList(value)
+    .filter(isRecord)
+    .flatMap((sector) => {
+      const [name, performancePct] = [
+        toText(pick(sector, "sector", "name")),
+        toNumber(pick(sector, "performance_pct", "performance")),
+      ];
+      return name && performancePct !== null
+        ? [
+            {
+              sector: name,
+              performancePct,
+              deviation: toNumber(pick(sector, "deviation")),
+              members: toNumber(pick(sector, "members")),
+            },
+          ]
+        : [];
+    })
+    .slice(0, 60);
+
+function normaliseWindow(window: string, raw: Raw): WindowMove | null {
+  const majors = isRecord(raw.majors) ? Object.entries(raw.majors) : [];
+  const move = {
+    window,
+    returnPct: toNumber(pick(raw, "return_pct")),
+    breadth: normaliseBreadth(raw.breadth),
+    sectors: normaliseMoves(raw.sectors),
+    majors: majors
+      .flatMap(([name, change]) => {
+        const [base, changePct] = [canonical(name), toNumber(change)];
+        return base && changePct !== null ? [{ base, changePct }] : [];
+      })
+      .slice(0, 4),
+  };
+  return move.returnPct !== null || move.breadth || move.sectors.length || move.majors.length ? move : null;
 }
 
 export function normaliseStress(raw: unknown, now: number): Stress | null {
   if (!isRecord(raw)) return null;
   const index = toNumber(pick(raw, "stress_index", "index", "value"));
   if (index === null) return null;
-  const counts = isRecord(raw.breadth) ? ["up", "flat", "down"].map((way) => toNumber((raw.breadth as Raw)[way])) : [];
-  const [up, flat, down] = counts.map((count) => Math.max(0, count ?? 0));
+  const window = toText(pick(raw, "window"));
+  const windows = Object.entries(isRecord(raw.windows) ? raw.windows : {}).flatMap(([name, move]) =>
+    SOME_WINDOW.test(name) && isRecord(move) ? (normaliseWindow(name, move) ?? []) : [],
+  );
+  // Servers of 0.1 send one window, beside the index.
+  const beside = normaliseWindow(SOME_WINDOW.test(window) ? window : "15m", {
+    breadth: raw.breadth,
+    sectors: raw.sectors,
+  });
+  if (beside && !windows.some((move) => move.window === beside.window)) windows.push(beside);
+  const glance = beside ?? windows.find((move) => move.window === "15m");
   return {
     index: Math.min(100, Math.max(0, index)),
     parts: normaliseParts(raw.components),
     timestamp: toTime(pick(raw, "timestamp", "time", "ts")) ?? now,
-    window: toText(pick(raw, "window")),
-    breadth: up! + flat! + down! > 0 ? { up: up!, flat: flat!, down: down! } : null,
-    sectors: toList(raw.sectors)
-      .filter(isRecord)
-      .flatMap((sector) => {
-        const [name, performancePct] = [
-          toText(pick(sector, "sector", "name")),
-          toNumber(pick(sector, "performance_pct", "performance")),
-        ];
-        return name && performancePct !== null
-          ? [
-              {
-                sector: name,
-                performancePct,
-                deviation: toNumber(pick(sector, "deviation")),
-                members: toNumber(pick(sector, "members")),
-              },
-            ]
-          : [];
-      })
-      .slice(0, 60),
+    interval: toText(pick(raw, "interval"), "1m"),
+    window: window || (glance?.window ?? ""),
+    breadth: glance?.breadth ?? null,
+    sectors: glance?.sectors ?? [],
+    windows: windows.sort((a, b) => intervalMs(a.window) - intervalMs(b.window)).slice(0, MOST_WINDOWS),
   };
 }
 
@@ -579,21 +646,185 @@ export const ZONES = [
   { below: 80, name: "High", severity: "HIGH" },
   { below: 101, name: "Extreme", severity: "CRITICAL" },
 ];
-export const zoneOf = (index: number) => ZONES.find((zone) => index < zone.below) ?? ZONES[3]!;
+/** Of the index as it is shown, which is rounded: 39.6 is shown as 40, so it is Elevated. */
+export const zoneOf = (index: number) => ZONES.find((zone) => Math.round(index) < zone.below) ?? ZONES[3]!;
 
 const besideMarket = (deviation: number | null) =>
   `${plain(deviation === null ? null : Math.abs(deviation), 1)}σ ${(deviation ?? 0) < 0 ? "below" : "above"} market`;
 
+/** The sign of a number as it is shown: null of what is unknown, and of what rounds to zero. */
+export const wayOf = (value: number | null, text = percent(value)): Direction =>
+  value === null || !/[1-9]/.test(text) ? null : value < 0 ? "DOWN" : "UP";
+const toneOf = (way: Direction): string => (way === null ? "t2" : way === "DOWN" ? "down" : "up");
+const verbOf = (way: Direction): string => (way === null ? "moved" : way === "DOWN" ? "fell" : "rose");
+
+/** A window where room is short: `15m` → `15 m`. */
+export const brief = (window: string): string => window.replace(/^(\d+)(\w)$/, `$1${NBSP}$2`);
+/** The window of a figure and the time it ends at: `15 min to 12:44`. */
+const till = (window: string, timestamp: number): string =>
+  window ? `${span(window)} to ${clock(timestamp)}` : `at ${clock(timestamp)}`;
+
+/** A distance from the market in words: `2.1 pp below`; `level with` where it rounds to nothing. */
+export function gapText(points: number): string {
+  const size = plain(Math.abs(points), 1);
+  return /[1-9]/.test(size) ? `${size}${NBSP}pp ${points < 0 ? "below" : "above"}` : "level with";
+}
+
+/**
+ * The way more than half of the symbols went. Null when neither way has as many, and when the median is not of the same
+ * sign: then both are given as figures, and neither as a statement.
+ */
+export function sideOf({ breadth, returnPct }: Pick<WindowMove, "breadth" | "returnPct">): Direction {
+  const way = wayOf(returnPct);
+  if (!breadth) return way;
+  const half = (breadth.up + breadth.flat + breadth.down) / 2;
+  const side = breadth.up > half ? "UP" : breadth.down > half ? "DOWN" : null;
+  return returnPct === null || way === side ? side : null;
+}
+
+/** How many went which way: `27 of 29 fell`. */
+export function breadthText(move: Pick<WindowMove, "breadth" | "returnPct">): string {
+  if (!move.breadth) return "";
+  const { up, flat, down } = move.breadth;
+  const total = up + flat + down;
+  const side = sideOf(move);
+  if (side) return `${plain(side === "UP" ? up : down, 0)} of ${plain(total, 0)} ${verbOf(side)}`;
+  if (flat > total / 2) return `${plain(flat, 0)} of ${plain(total, 0)} unchanged`;
+  return `${plain(up, 0)} of ${plain(total, 0)} rose, ${plain(down, 0)} fell`;
+}
+
+/** How the market stands: `29 of 29 fell in 15 min, −1.20 % median`. */
+export function nowSentence(move: WindowMove): string {
+  const median = move.returnPct === null ? "" : `${percent(move.returnPct, NBSP)} median`;
+  if (!move.breadth) return median && `${median} in ${span(move.window)}`;
+  return `${breadthText(move)} in ${span(move.window)}${median && `, ${median}`}`;
+}
+
+/** The window a figure is judged beside: the one asked for, else the nearest by ratio, of two the shorter. */
+export function nearestWindow(windows: WindowMove[], window: string): WindowMove | null {
+  const distance = (move: WindowMove) => Math.abs(Math.log(intervalMs(move.window) / intervalMs(window)));
+  return windows.reduce<WindowMove | null>(
+    (best, move) => (best && distance(best) <= distance(move) ? best : move),
+    null,
+  );
+}
+
+/** The way of a synchronized movement: the sign of the change it is shown with; its direction where it has none. */
+export const incidentWay = (item: MarketAnomaly): Direction =>
+  item.averageChangePct === null ? item.direction : wayOf(item.averageChangePct);
+
+/** Why a synchronized movement is not happening any more; empty while it is. */
+export type Over = "" | "closed" | "silent" | "reversed" | "few";
+export interface IncidentState {
+  over: Over;
+  /** What the market does now over the window that is nearest to its own. */
+  beside: WindowMove | null;
+}
+
+/**
+ * Whether a synchronized movement is happening at `now`, the market's time. It is over when it was closed, when it has
+ * had no news for its own window, when the market's return over that window has the other sign, and when fewer than
+ * half of the symbols move its way.
+ */
+export function incidentState(item: MarketAnomaly, windows: WindowMove[], now: number): IncidentState {
+  const window = SOME_WINDOW.test(item.window) ? item.window : "15m";
+  const beside = nearestWindow(windows, window);
+  const way = incidentWay(item);
+  const marketWay = wayOf(beside?.returnPct ?? null);
+  const { up, flat, down } = beside?.breadth ?? { up: 0, flat: 0, down: 0 };
+  const going = way === "UP" ? up : way === "DOWN" ? down : 0;
+  const over =
+    item.state === "CLOSED"
+      ? "closed"
+      : now - item.timestamp > intervalMs(window)
+        ? "silent"
+        : marketWay !== null && marketWay !== way
+          ? "reversed"
+          : way === null || going < (up + flat + down) / 2
+            ? "few"
+            : "";
+  return { over, beside };
+}
+
+export interface Incident extends IncidentState {
+  item: MarketAnomaly;
+}
+
+/** The newest synchronized movement that is happening; null when none is. */
+export function leadingIncident(items: MarketAnomaly[], windows: WindowMove[], now: number): Incident | null {
+  let lead: Incident | null = null;
+  for (const item of items) {
+    if (item.type !== "SYNCHRONIZED_MOVEMENT" || (lead && lead.item.timestamp >= item.timestamp)) continue;
+    const state = incidentState(item, windows, now);
+    if (!state.over) lead = { item, ...state };
+  }
+  return lead;
+}
+
+const incidentTitle = (item: MarketAnomaly) => `${titled(verbOf(incidentWay(item)))} together`;
+/** `29 of 29`; without the symbols, the share of them. */
+function incidentSize({ symbols, universe, ratio }: MarketAnomaly): string {
+  const moved = symbols.length || (ratio !== null && universe !== null ? Math.round(ratio * universe) : 0);
+  if (!moved) return ratio === null ? "" : `${share(ratio)} of symbols`;
+  return universe === null ? `${plain(moved, 0)} symbols` : `${plain(moved, 0)} of ${plain(universe, 0)}`;
+}
+const inWindow = (window: string) => (window ? ` in ${span(window)}` : "");
+const ago = (ms: number) => `${longAge(ms)} ago`;
+
+/** `Fell together · 12:53, 7 min ago · −23.60 % in 10 min · 29 of 29`. */
+export function incidentSentence(item: MarketAnomaly, now: number): string {
+  return [
+    incidentTitle(item),
+    `${clock(item.timestamp)}, ${ago(now - item.timestamp)}`,
+    `${percent(item.averageChangePct, NBSP)}${inWindow(item.window)}`,
+    incidentSize(item),
+  ]
+    .filter(Boolean)
+    .join(" · ");
+}
+
+/** How far a sector is from the market: in percentage points, else in its own standard deviations. */
+function sectorGap(item: MarketAnomaly): string {
+  if (item.excessPct !== null) return `${gapText(item.excessPct)} the market`;
+  return item.deviation === null ? "" : `${besideMarket(item.deviation).replace(/market$/, "the market")}`;
+}
+/** `Meme 2.1 pp below the market, 5 min to 12:44`. */
+export function sectorSentence(item: MarketAnomaly): string {
+  return `${item.sector ?? "A sector"} ${sectorGap(item) || "apart from the market"}, ${till(item.window, item.timestamp)}`;
+}
+
+/** One line of a list that has the time beside it. */
 export function marketSentence(item: MarketAnomaly): string {
-  const verb = item.direction === "UP" ? "rose" : item.direction === "DOWN" ? "fell" : "moved";
   if (item.type === "SYNCHRONIZED_MOVEMENT")
-    return `${share(item.ratio)} ${verb} together · ${percent(item.averageChangePct, NBSP)} avg`;
+    return [incidentTitle(item), `${percent(item.averageChangePct, NBSP)}${inWindow(item.window)}`, incidentSize(item)]
+      .filter(Boolean)
+      .join(" · ");
   if (item.type === "SECTOR_ANOMALY") {
-    return `${item.sector ?? "A sector"} ${verb} ${plain(item.performancePct === null ? null : Math.abs(item.performancePct), 2)}${NBSP}% · ${besideMarket(item.deviation)}`;
+    const own = item.performancePct === null ? "" : ` · ${percent(item.performancePct, NBSP)}`;
+    return `${item.sector ?? "A sector"} ${sectorGap(item)}${own}${inWindow(item.window)}`.replace(/ {2,}/g, " ");
   }
   if (item.type === "MARKET_STRESS")
     return `${item.stressIndex === null ? "Market" : zoneOf(item.stressIndex).name} stress ${item.stressIndex === null ? "" : Math.round(item.stressIndex)}${item.metric ? ` · led by ${item.metric}` : ""}`;
   return words(item.type);
+}
+
+const SAME_EVENT_MS = 60_000;
+/** Market anomalies as a list shows them: a synchronized move and the stress reading of the same time are one entry. */
+export function marketEvents(items: MarketAnomaly[]): { item: MarketAnomaly; stress: MarketAnomaly | null }[] {
+  const readings = items.filter((item) => item.type === "MARKET_STRESS");
+  const taken = new Set<MarketAnomaly>();
+  const stressOf = new Map<MarketAnomaly, MarketAnomaly>();
+  for (const item of items) {
+    if (item.type !== "SYNCHRONIZED_MOVEMENT") continue;
+    const distance = (reading: MarketAnomaly) => Math.abs(reading.timestamp - item.timestamp);
+    const near = readings
+      .filter((reading) => !taken.has(reading) && distance(reading) <= SAME_EVENT_MS)
+      .sort((a, b) => distance(a) - distance(b))[0];
+    if (!near) continue;
+    taken.add(near);
+    stressOf.set(item, near);
+  }
+  return items.filter((item) => !taken.has(item)).map((item) => ({ item, stress: stressOf.get(item) ?? null }));
 }
 
 /** Whole or one-decimal parts that add up to the total they are shown beside (largest remainder). */
@@ -960,7 +1191,7 @@ export class Pad {
     return this.feed.state === "stale" || (this.feed.state === "ok" && quiet);
   }
 
-  /** The clock ages are measured by: the server's, and for a replay the newest candle seen. */
+  /** The market's time, by which ages are measured: the server's clock, and in a replay that of the newest stress frame. */
   marketNow(now = Date.now()): number {
     return this.replay?.timestamp ?? now + this.skewMs;
   }
@@ -968,7 +1199,8 @@ export class Pad {
   /** The clock of a replay; null for other sources. */
   get replay(): Replay | null {
     if (this.feed?.source !== "replay") return null;
-    const timestamp = Math.max(this.store.newest, this.stress?.timestamp ?? 0);
+    // Anomalies may be of a later time: of another run of the replay, or of another publisher.
+    const timestamp = this.stress?.timestamp ?? this.store.newest;
     return timestamp > 0 ? { timestamp, speed: speedOf(this.clocks) } : null;
   }
 
@@ -2152,6 +2384,21 @@ function Change({
   );
 }
 
+/** A change with the arrow and the colour of its sign, which are of the number as it is shown. */
+function Move({ value, text = percent(value), big = false }: { value: number | null; text?: string; big?: boolean }) {
+  const way = wayOf(value, text);
+  return (
+    <span className={`chg ${toneOf(way)}${big ? " big" : ""}`}>
+      {way !== null && (
+        <svg width={8} height={8} viewBox="0 0 8 8" aria-hidden="true">
+          <path d={way === "DOWN" ? "M.8 1.6h6.4L4 7Z" : "M.8 6.4h6.4L4 1Z"} fill="currentColor" />
+        </svg>
+      )}
+      {text}
+    </span>
+  );
+}
+
 /** Vertical scale that shows the prices whole and as much of the band as fits beside them. */
 function scale(values: number[], height: number, margin: number): (value: number) => number {
   let [low, high] = [Infinity, -Infinity];
@@ -2364,7 +2611,7 @@ function Chart({
 function Ring({ ratio, usual, tone, size }: { ratio: number; usual: number | null; tone: string; size: number }) {
   const radius = size / 2 - size * 0.06;
   const circumference = 2 * Math.PI * radius;
-  const angle = (usual ?? 0) * 2 * Math.PI - Math.PI / 2;
+  const angle = Math.min(1, Math.max(0, usual ?? 0)) * 2 * Math.PI - Math.PI / 2;
   const point = (r: number) => `${size / 2 + r * Math.cos(angle)} ${size / 2 + r * Math.sin(angle)}`;
   const big = size > 50;
   return (
@@ -2450,15 +2697,21 @@ function Gauge({ index, mute }: { index: number; mute: boolean }) {
   );
 }
 
-function StressChart({
-  points,
-  index,
-  mute,
-}: {
-  points: { timestamp: number; index: number }[];
+interface StressPoint {
+  timestamp: number;
   index: number;
-  mute: boolean;
-}) {
+}
+const CURVE_MS = 4 * 3_600_000;
+/**
+ * The curve of the index: up to the reading shown beside it, and no more than the hours before. The server's samples may
+ * be of a later time: of another run of a replay.
+ */
+export function stressCurve(series: StressPoint[], { timestamp, index }: StressPoint): StressPoint[] {
+  const before = series.filter((point) => point.timestamp < timestamp && point.timestamp >= timestamp - CURVE_MS);
+  return [...before, { timestamp, index }];
+}
+
+function StressChart({ points, live, mute }: { points: StressPoint[]; live: boolean; mute: boolean }) {
   const [ref, { width }] = useSize<HTMLDivElement>();
   return (
     <div ref={ref} className="hist">
@@ -2467,44 +2720,48 @@ function StressChart({
           <Bones widths={[90, 150, 120]} />
         </div>
       ) : (
-        width > 0 && <StressCurve points={points} index={index} width={width} mute={mute} />
+        width > 0 && <StressCurve points={points} width={width} live={live} mute={mute} />
       )}
     </div>
   );
 }
 
+/** `live`: the curve ends now. Otherwise the axis has the times. */
 function StressCurve({
   points,
-  index,
   width,
+  live,
   mute,
 }: {
-  points: { timestamp: number; index: number }[];
-  index: number;
+  points: StressPoint[];
   width: number;
+  live: boolean;
   mute: boolean;
 }) {
   const height = 112;
-  const [start, end] = [points[0]!.timestamp, points[points.length - 1]!.timestamp];
+  const [first, last] = [points[0]!, points[points.length - 1]!];
+  const [start, end] = [first.timestamp, last.timestamp];
   const top = Math.max(80, ...points.map((point) => point.index));
-  const x = (timestamp: number) => ((timestamp - start) / (end - start || 1)) * (width - 30);
+  const plotWidth = Math.max(30, width - 30);
+  const x = (timestamp: number) => ((timestamp - start) / (end - start || 1)) * plotWidth;
   const y = (value: number) => 6 + ((top - value) / top) * (height - 26);
   const line = points.map((point) => `${x(point.timestamp).toFixed(1)} ${y(point.index).toFixed(1)}`).join("L");
   const tone = mute
     ? "var(--t3)"
-    : `var(--${{ LOW: "low", MEDIUM: "med", HIGH: "high", CRITICAL: "crit" }[zoneOf(index).severity as "LOW"]})`;
+    : `var(--${{ LOW: "low", MEDIUM: "med", HIGH: "high", CRITICAL: "crit" }[zoneOf(last.index).severity as "LOW"]})`;
+  const [from, to] = live ? [`${longAge(end - start)} ago`, "now"] : [clock(start, false, { today: end }), clock(end)];
   return (
     <svg
       width={width}
       height={height}
       viewBox={`0 0 ${width} ${height}`}
       role="img"
-      aria-label="Market stress chart"
+      aria-label={`Market stress, ${longAge(end - start)} to ${clock(end)}`}
       fill="none"
     >
       {[40, 60, 80].map((value) => (
         <g key={value}>
-          <path d={`M0 ${y(value)}H${width - 28}`} stroke="var(--line2)" strokeDasharray="1 3" />
+          <path d={`M0 ${y(value)}H${plotWidth + 2}`} stroke="var(--line2)" strokeDasharray="1 3" />
           <text x={width} y={y(value) + 4} textAnchor="end" className="ax">
             {value}
           </text>
@@ -2512,12 +2769,12 @@ function StressCurve({
       ))}
       <path d={`M${line}L${x(end)} ${y(0)}L0 ${y(0)}Z`} fill={tone} opacity={0.13} />
       <path d={`M${line}`} stroke={tone} strokeWidth={1.5} strokeLinejoin="round" />
-      <circle cx={x(end)} cy={y(points[points.length - 1]!.index)} r={3} fill={tone} />
+      <circle cx={x(end)} cy={y(last.index)} r={3} fill={tone} />
       <text x={0} y={height - 4} className="ax">
-        {longAge(end - start)} ago
+        {from}
       </text>
-      <text x={width - 30} y={height - 4} textAnchor="end" className="ax">
-        now
+      <text x={plotWidth} y={height - 4} textAnchor="end" className="ax">
+        {to}
       </text>
     </svg>
   );
@@ -3020,10 +3277,12 @@ function Orders({ alert, host, usd }: { alert: Alert; host: Host; usd: number })
 
 // --- 11 Market views --------------------------------------------------------------------------------------------------
 
-/** A tile of the heat map: the performance of a sector now, and its open (or last) anomaly. */
+/** A tile of the heat map: the performance of a sector over the window in use, and its open (or last) anomaly. */
 interface Tile {
   sector: string;
   performancePct: number | null;
+  /** Percentage points from the market's median; null while the server does not send that. */
+  gap: number | null;
   deviation: number | null;
   members: number | null;
   anomaly: MarketAnomaly | null;
@@ -3035,12 +3294,15 @@ interface MarketState {
   /** False until the server has sent something about the market: until then placeholders are shown. */
   known: boolean;
   stress: Stress | null;
+  /** What is shown is of the present, as far as connection and feed know. */
   live: boolean;
-  stale: boolean;
+  /** In grey: connection or feed is lost, or there is no live index. */
+  past: boolean;
   delta: number | null;
-  sync: MarketAnomaly | null;
-  breadth: Breadth | null;
-  tiles: Tile[];
+  /** Synchronized movements, newest first. */
+  syncs: MarketAnomaly[];
+  /** The last anomaly of every sector. */
+  bySector: Map<string, MarketAnomaly>;
   /** Open sector anomalies, the worst first. */
   hit: MarketAnomaly[];
   items: MarketAnomaly[];
@@ -3055,9 +3317,10 @@ interface MarketInputs {
   status: Status;
   hasFeed: boolean;
   stale: boolean;
+  ended: boolean;
 }
 
-function marketState(pad: Pad, { version, status, hasFeed, stale }: MarketInputs): MarketState {
+function marketState(pad: Pad, { version, status, hasFeed, stale, ended }: MarketInputs): MarketState {
   const items = [...pad.store.market.values()].sort((a, b) => b.timestamp - a.timestamp);
   const open = items.filter((item) => item.state !== "CLOSED");
   const lastStress = items.find((item) => item.type === "MARKET_STRESS" && item.stressIndex !== null);
@@ -3069,9 +3332,11 @@ function marketState(pad: Pad, { version, status, hasFeed, stale }: MarketInputs
           index: lastStress.stressIndex!,
           parts: lastStress.components,
           timestamp: lastStress.timestamp,
+          interval: "1m",
           window: "",
           breadth: null,
           sectors: [],
+          windows: [],
         }
       : null);
   const before = stress && pad.stressSeries.find((point) => point.timestamp >= stress.timestamp - DELTA_MS);
@@ -3083,12 +3348,11 @@ function marketState(pad: Pad, { version, status, hasFeed, stale }: MarketInputs
     version,
     known: status.loaded && (hasFeed || pad.stress !== null || !status.online),
     stress,
-    live: pad.stress !== null && !stale,
-    stale,
+    live: pad.stress !== null && !stale && !ended,
+    past: pad.stress === null || stale,
     delta: known ? Math.round(stress.index) - Math.round(before.index) : null,
-    sync: open.find((item) => item.type === "SYNCHRONIZED_MOVEMENT") ?? null,
-    breadth: stress?.breadth ?? null,
-    tiles: tilesOf(stress?.sectors ?? [], bySector),
+    syncs: items.filter((item) => item.type === "SYNCHRONIZED_MOVEMENT"),
+    bySector,
     hit: [...bySector.values()]
       .filter(isOpen)
       .sort(
@@ -3099,15 +3363,25 @@ function marketState(pad: Pad, { version, status, hasFeed, stale }: MarketInputs
     worst: SEVERITIES.find((severity) => open.some((item) => item.severity === severity)) ?? null,
   };
 }
+
+const SAME_SECTORS: SectorMove[] = [];
 /**
  * Largest sector first, so that a tile keeps its place. If the server sends no live sectors: those that had an anomaly.
  */
-function tilesOf(live: SectorMove[], anomalies: Map<string, MarketAnomaly>): Tile[] {
-  if (live.length > 0) return live.map((sector) => ({ ...sector, anomaly: anomalies.get(sector.sector) ?? null }));
+export function tilesOf(move: WindowMove | null, anomalies: ReadonlyMap<string, MarketAnomaly>): Tile[] {
+  const live = move?.sectors ?? SAME_SECTORS;
+  const market = move?.returnPct ?? null;
+  if (live.length > 0)
+    return live.map((sector) => ({
+      ...sector,
+      gap: market === null ? null : sector.performancePct - market,
+      anomaly: anomalies.get(sector.sector) ?? null,
+    }));
   return [...anomalies.values()]
     .map((anomaly) => ({
       sector: anomaly.sector!,
       performancePct: anomaly.performancePct,
+      gap: anomaly.excessPct,
       deviation: anomaly.deviation,
       members: anomaly.members,
       anomaly,
@@ -3116,11 +3390,51 @@ function tilesOf(live: SectorMove[], anomalies: Map<string, MarketAnomaly>): Til
 }
 const isOpen = (item: MarketAnomaly) => item.state !== "CLOSED";
 
+/** The market at one moment, over one window. */
+interface Glance {
+  /** The market's time, in whole seconds. */
+  now: number;
+  /** The figures are of now; otherwise they are shown with their time alone. */
+  current: boolean;
+  /** The window in use: the one chosen, else the nearest the server sends. */
+  move: WindowMove | null;
+  /** The synchronized movement that is happening. */
+  lead: Incident | null;
+  /** The newest one that is not happening any more, of the last hour. */
+  earlier: Incident | null;
+  tiles: Tile[];
+}
+
+const EARLIER_MS = 3_600_000;
+
+function glanceOf(market: MarketState, window: string, now: number): Glance {
+  const windows = market.stress?.windows ?? [];
+  const move = nearestWindow(windows, window);
+  const lead = leadingIncident(market.syncs, windows, now);
+  const last = market.syncs.find((item) => item !== lead?.item && now - item.timestamp < EARLIER_MS);
+  return {
+    now,
+    current:
+      market.live &&
+      market.stress !== null &&
+      now - market.stress.timestamp <= 2 * intervalMs(market.stress.interval) + 60_000,
+    move,
+    lead,
+    earlier: last ? { item: last, ...incidentState(last, windows, now) } : null,
+    tiles: tilesOf(move, market.bySector),
+  };
+}
+
+/** When the figures are of: with seconds where candles are shorter than a minute. */
+const asOf = ({ timestamp, interval }: Stress) => clock(timestamp, intervalMs(interval) < 60_000);
 const quietStress = ({ lastStress }: MarketState) =>
   lastStress ? `last ${Math.round(lastStress.stressIndex!)} at ${clock(lastStress.timestamp)}` : "none so far";
+const deltaText = (delta: number | null) => (delta === null ? "" : `${signed(delta, 0)} in 15 min`);
 
-function StressLine({ market, onOpen }: { market: MarketState; onOpen: () => void }) {
-  const { stress, sync, breadth } = market;
+/** The market now, in one line, for panels without a market column: time, direction, breadth, stress. */
+function StressLine({ market, glance, onOpen }: { market: MarketState; glance: Glance; onOpen: () => void }) {
+  const { stress } = market;
+  const { move, lead, current } = glance;
   if (!stress)
     return (
       <div className="strip">
@@ -3130,46 +3444,42 @@ function StressLine({ market, onOpen }: { market: MarketState; onOpen: () => voi
       </div>
     );
   const zone = zoneOf(stress.index);
-  const tone = market.live ? `s-${zone.severity}` : "t3";
   return (
-    <button type="button" className="strip" title={`${zone.name} stress. Show the market`} onClick={onOpen}>
-      <Severity severity={zone.severity} mute={!market.live} />
-      <span className="lbl">Stress</span>
-      <b className={`idx num ${tone}`}>{Math.round(stress.index)}</b>
-      <span className={`mini ${tone}`}>
-        <i style={{ width: `${stress.index}%` }} />
+    <button
+      type="button"
+      className={`strip${market.past ? " past" : ""}`}
+      title={`${move ? `${nowSentence(move)}. ` : ""}${zone.name} stress. Show the market`}
+      onClick={onOpen}
+    >
+      <span className={`asof num ${current ? "t2" : "t3"}`}>
+        {current ? <b className="only-n">Now </b> : <span className="only-n">at </span>}
+        {asOf(stress)}
       </span>
-      <span className="t2 ell grow">
-        {market.live ? (
-          market.delta === null ? (
-            zone.name
-          ) : (
+      {move && (
+        <span className="figs ell grow">
+          {move.returnPct !== null && (
             <>
-              {signed(market.delta, 0)}
-              <span className="only-n"> in 15 min</span>
+              <Move value={move.returnPct} /> <span className="t3 only-m">median</span>
             </>
-          )
-        ) : (
-          <>
-            <span className="only-n">at </span>
-            {clock(stress.timestamp, true)}
-          </>
-        )}
-      </span>
-      {!sync && breadth && <span className={`nw ${market.stale ? "t3" : "t2"}`}>{breadthText(breadth)}</span>}
-      {sync && (
-        <b className={`nw ${market.stale ? "t3" : sync.direction === "UP" ? "up" : "down"}`}>
-          {sync.direction === "UP" ? "▲" : "▼"} {share(sync.ratio)} <span className="only-n">together</span>
+          )}
+          {move.breadth && <span className="t2 only-n"> {breadthText(move)}</span>}
+          <span className="t3"> · {brief(move.window)}</span>
+        </span>
+      )}
+      {lead && (
+        <b className={`nw only-m ${toneOf(incidentWay(lead.item))}`}>
+          {incidentTitle(lead.item)} {clock(lead.item.timestamp)}
         </b>
       )}
+      {!move && <span className="grow" />}
+      <span className="nw">
+        <span className="lbl only-n">Stress </span>
+        <b className={`idx num ${market.past ? "t3" : `s-${zone.severity}`}`}>{Math.round(stress.index)}</b>
+      </span>
+      <Severity severity={zone.severity} mute={market.past} />
       <Icon name="right" size={12} />
     </button>
   );
-}
-
-/** The share of the larger side: `51 % rise`. */
-function breadthText({ up, flat, down }: Breadth): string {
-  return `${share(Math.max(up, down) / (up + flat + down))} ${up >= down ? "rise" : "fall"}`;
 }
 
 interface MarketActions {
@@ -3188,24 +3498,147 @@ const Bones = ({ widths }: { widths: number[] }) => (
   </>
 );
 
-const Summary = React.memo(function Summary({ market, act }: { market: MarketState; act: MarketActions }) {
+/** The figures of now: the median over every window, which are also the switch, majors and breadth of the chosen one. */
+function NowLine({
+  market,
+  glance,
+  onWindow,
+}: {
+  market: MarketState;
+  glance: Glance;
+  onWindow: (window: string) => void;
+}) {
+  const { stress } = market;
+  const { move, current } = glance;
+  if (!stress) return null;
+  return (
+    <div className="nowline" data-window={move?.window}>
+      <span className={`asof ${current ? "t1" : "t3"}`}>
+        {current ? <b>Now</b> : "at"} <time className="num t2">{asOf(stress)}</time>
+      </span>
+      {stress.windows.length > 0 && (
+        <span className="wins" role="group" aria-label="Window of the market figures">
+          {stress.windows.map((other) => (
+            <button
+              key={other.window}
+              type="button"
+              aria-pressed={other === move}
+              className={other === move ? "on" : ""}
+              title={`${nowSentence(other)}. Show this window in breadth and sectors`}
+              onClick={() => onWindow(other.window)}
+            >
+              <span className="t2">{brief(other.window)}</span>{" "}
+              {other.returnPct !== null && <Move value={other.returnPct} />}
+            </button>
+          ))}
+        </span>
+      )}
+      {move && move.majors.length > 0 && (
+        <span className="majors">
+          {move.majors.map(({ base, changePct }) => (
+            <span key={base} className="nw">
+              <span className="t2">{base}</span> <Move value={changePct} />
+            </span>
+          ))}
+          <span className="t3 nw">· {brief(move.window)}</span>
+        </span>
+      )}
+      {move?.breadth && (
+        <span className="nw">
+          <span className="t1">{breadthText(move)}</span> <span className="t3">· {brief(move.window)}</span>
+        </span>
+      )}
+    </div>
+  );
+}
+
+/** The median symbol and how many went its way; the change has its colour, the rest has none. */
+function NowText({ move }: { move: WindowMove }) {
+  const text = nowSentence(move);
+  const change = percent(move.returnPct, NBSP);
+  const at = move.returnPct === null ? -1 : text.lastIndexOf(change);
+  if (at < 0) return <>{text}</>;
+  return (
+    <>
+      {text.slice(0, at)}
+      <span className={toneOf(wayOf(move.returnPct))}>{change}</span>
+      {text.slice(at + change.length)}
+    </>
+  );
+}
+
+/**
+ * What `nowSentence` amounts to, where the detectors judge it: they look back 15 min, and an open anomaly is judgement
+ * enough.
+ */
+export function verdict(move: WindowMove, index: number | null, open: boolean): string {
+  if (index === null || intervalMs(move.window) > DELTA_MS) return "";
+  const zone = zoneOf(index);
+  if (zone !== ZONES[0]) return `: ${zone.name.toLowerCase()} stress, ${Math.round(index)} of 100`;
+  return open ? "" : ": within the usual";
+}
+
+/** A dated fact. The change has the colour of its sign. */
+function IncidentText({ item, now, bold = false }: { item: MarketAnomaly; now: number; bold?: boolean }) {
+  const text = incidentSentence(item, now);
+  const change = percent(item.averageChangePct, NBSP);
+  const at = text.indexOf(change);
+  const parts = (
+    <>
+      {text.slice(0, at)}
+      <span className={toneOf(incidentWay(item))}>{change}</span>
+      {text.slice(at + change.length)}
+    </>
+  );
+  return bold ? <b>{parts}</b> : parts;
+}
+
+/** `Meme 2.1 pp below the market, 5 min to 12:44; now −2.40 % in 15 min`. */
+function SectorText({ item, glance }: { item: MarketAnomaly; glance: Glance }) {
+  const tile = glance.move?.sectors.find(({ sector }) => sector === item.sector);
+  return (
+    <>
+      {sectorSentence(item)}
+      {tile && glance.move && (
+        <>
+          {glance.current ? "; now " : "; "}
+          <span className={toneOf(wayOf(tile.performancePct))}>{percent(tile.performancePct, NBSP)}</span> in{" "}
+          {span(glance.move.window)}
+        </>
+      )}
+    </>
+  );
+}
+
+const Summary = React.memo(function Summary({
+  market,
+  glance,
+  act,
+  onWindow,
+}: {
+  market: MarketState;
+  glance: Glance;
+  act: MarketActions;
+  onWindow: (window: string) => void;
+}) {
   if (!market.known)
     return (
       <div className="summary">
         <Bones widths={[110, 380]} />
       </div>
     );
-  const { stress, sync } = market;
+  const { stress, hit } = market;
+  const { move, lead, earlier, now } = glance;
   const zone = stress ? zoneOf(stress.index) : null;
-  const lead = stress?.parts[0];
-  const hit = market.hit[0];
+  const worst = hit[0];
+  const unusual = lead !== null || (earlier !== null && isOpen(earlier.item));
   return (
-    <div className="summary">
+    <div className={`summary${market.past ? " past" : ""}`} role="region" aria-label="Market now">
       <span className="sumidx">
         {zone && stress ? (
           <>
-            <Severity severity={zone.severity} size={18} mute={!market.live} />
-            <b className={`num ${market.live ? `s-${zone.severity}` : "t3"}`}>{Math.round(stress.index)}</b>
+            <Severity severity={zone.severity} size={18} mute={market.past} />
+            <b className={`num ${market.past ? "t3" : `s-${zone.severity}`}`}>{Math.round(stress.index)}</b>
           </>
         ) : (
           <b className="t3">–</b>
@@ -3215,72 +3648,73 @@ const Summary = React.memo(function Summary({ market, act }: { market: MarketSta
           <span className="t2">
             {!stress
               ? quietStress(market)
-              : !market.live
-                ? `at ${clock(stress.timestamp, true)}`
-                : market.delta === null
-                  ? "of 100"
-                  : `${signed(market.delta, 0)} in 15 min`}
+              : !glance.current
+                ? `at ${asOf(stress)}`
+                : deltaText(market.delta) || "of 100"}
           </span>
         </span>
       </span>
       <span className="sep tall only-l" />
-      <p className="say">
-        {sync ? (
-          <>
-            <b>
-              {sync.symbols.length} of {sync.universe ?? "–"} symbols ({share(sync.ratio)}){" "}
-              {sync.direction === "UP" ? "rose" : "fell"} together{sync.window ? ` in ${span(sync.window)}` : ""},{" "}
-              <span className={sync.direction === "UP" ? "up" : "down"}>{percent(sync.averageChangePct, NBSP)}</span> on
-              average.
-            </b>{" "}
-            {sync.usualRatio !== null && `Usual: ${share(sync.usualRatio)}. `}
-          </>
-        ) : (
-          <>
-            No synchronized move right now
-            {market.breadth && stress ? (
+      <div className="sumtx">
+        <NowLine market={market} glance={glance} onWindow={onWindow} />
+        <div className="sumsay">
+          <p className="say" data-lead={lead ? lead.item.id : undefined}>
+            {lead ? (
               <>
-                : {market.breadth.up} of {market.breadth.up + market.breadth.flat + market.breadth.down} symbols rose
-                and {market.breadth.down} fell in {span(stress.window)}
+                <IncidentText item={lead.item} now={now} bold />.{" "}
+                {lead.beside && (
+                  <>
+                    {glance.current ? "Now: " : "Then: "}
+                    <NowText move={lead.beside} />.{" "}
+                  </>
+                )}
+                {lead.item.usualRatio !== null && `Usual: ${share(lead.item.usualRatio)} together. `}
+              </>
+            ) : move ? (
+              <>
+                <b>
+                  <NowText move={move} />
+                </b>
+                {verdict(move, stress?.index ?? null, unusual)}.{" "}
               </>
             ) : (
-              ""
+              market.stress && !lead && "No figures of the whole market. "
             )}
-            .{" "}
-          </>
-        )}
-        {lead && stress && stress.index >= 40 && `Led by ${lead.name}. `}
-        {hit && hit.performancePct !== null && (
-          <>
-            {hit.sector} deviates from the market:{" "}
-            <span className={hit.performancePct < 0 ? "down" : "up"}>{percent(hit.performancePct, NBSP)}</span>
-            {hit.window ? ` in ${span(hit.window)}` : ""}, {plain(Math.abs(hit.deviation ?? 0), 1)}σ{" "}
-            {(hit.deviation ?? 0) < 0 ? "below" : "above"}.
-          </>
-        )}
-      </p>
-      {(sync ?? hit) && (
-        <span className="acts">
-          {sync && sync.symbols.length > 0 && (
-            <Button
-              icon="filter"
-              label={`Show ${sync.symbols.length} symbols`}
-              primary
-              onClick={() => act.show("Synchronized move", sync.symbols)}
-            />
+            {earlier && (
+              <span className="earlier">
+                Earlier: <IncidentText item={earlier.item} now={now} />.{" "}
+              </span>
+            )}
+            {worst && (
+              <>
+                <SectorText item={worst} glance={glance} />.
+              </>
+            )}
+          </p>
+          {(lead ?? worst) && (
+            <span className="acts">
+              {lead && lead.item.symbols.length > 0 && (
+                <Button
+                  icon="filter"
+                  label={`Show ${lead.item.symbols.length} symbols`}
+                  primary
+                  onClick={() => act.show("Synchronized move", lead.item.symbols)}
+                />
+              )}
+              {lead && lead.item.symbols.length > 0 && (
+                <Button icon="bell" label="Mute others 1 h" onClick={() => act.muteRest(lead.item.symbols)} />
+              )}
+              {worst && worst.symbols.length > 0 && (
+                <Button
+                  icon="sectors"
+                  label={`Show ${worst.sector}`}
+                  onClick={() => act.show(worst.sector ?? "Sector", worst.symbols)}
+                />
+              )}
+            </span>
           )}
-          {sync && sync.symbols.length > 0 && (
-            <Button icon="bell" label="Mute others 1 h" onClick={() => act.muteRest(sync.symbols)} />
-          )}
-          {hit && hit.symbols.length > 0 && (
-            <Button
-              icon="sectors"
-              label={`Show ${hit.sector}`}
-              onClick={() => act.show(hit.sector ?? "Sector", hit.symbols)}
-            />
-          )}
-        </span>
-      )}
+        </div>
+      </div>
     </div>
   );
 });
@@ -3307,7 +3741,7 @@ function Card({
   );
 }
 
-function StressCard({ market, pad }: { market: MarketState; pad: Pad }) {
+function StressCard({ market, glance, pad }: { market: MarketState; glance: Glance; pad: Pad }) {
   const { stress } = market;
   if (!stress)
     return (
@@ -3322,17 +3756,12 @@ function StressCard({ market, pad }: { market: MarketState; pad: Pad }) {
   return (
     <Card
       title="Market stress"
-      note={
-        market.live
-          ? market.delta === null
-            ? "0–100"
-            : `${signed(market.delta, 0)} in 15 min`
-          : `at ${clock(stress.timestamp, true)}`
-      }
+      note={glance.current ? deltaText(market.delta) || "0–100" : `at ${asOf(stress)}`}
+      className={market.past ? "past" : ""}
     >
       <div className="gauge">
-        <Gauge index={stress.index} mute={!market.live} />
-        <StressChart points={pad.stressSeries} index={stress.index} mute={!market.live} />
+        <Gauge index={stress.index} mute={market.past} />
+        <StressChart points={stressCurve(pad.stressSeries, stress)} live={glance.current} mute={market.past} />
       </div>
     </Card>
   );
@@ -3376,34 +3805,21 @@ export function ordinal(n: number): string {
   return `${n}${teen ? "th" : last === 1 ? "st" : last === 2 ? "nd" : last === 3 ? "rd" : "th"}`;
 }
 
-/** How many symbols rose and fell; if the server does not count them, those of an open synchronized move. */
-function BreadthCard({ market, width }: { market: MarketState; width: number }) {
-  const { sync, stress } = market;
-  const universe = sync?.universe ?? null;
-  const counts =
-    market.breadth ??
-    (sync?.ratio && universe
-      ? {
-          up: 0,
-          flat: universe - Math.round(sync.ratio * universe),
-          down: 0,
-          [sync.direction === "UP" ? "up" : "down"]: Math.round(sync.ratio * universe),
-        }
-      : null);
-  if (!counts) return null;
-  const { up, flat, down } = counts;
+/** How many symbols rose and fell over the window in use. */
+function BreadthCard({ market, glance, width }: { market: MarketState; glance: Glance; width: number }) {
+  const { stress } = market;
+  const { move } = glance;
+  if (!move?.breadth || !stress) return null;
+  const { up, flat, down } = move.breadth;
   const total = up + flat + down;
-  const window = market.breadth ? (stress?.window ?? "") : (sync?.window ?? "");
-  const note = market.live
-    ? `${total} symbols${window && ` · ${span(window)}`}`
-    : `at ${clock(stress?.timestamp ?? sync!.timestamp, true)}`;
   const roomy = (count: number) => (count / total) * (width - 40) > 56;
   return (
-    <Card title="Breadth" note={note}>
+    <Card title="Breadth" note={`${plain(total, 0)} symbols · ${till(move.window, stress.timestamp)}`}>
       <div
-        className={`breadth${market.live ? "" : " past"}`}
+        className={`breadth${market.past ? " past" : ""}`}
         role="img"
         aria-label={`${down} fell, ${flat} unchanged, ${up} rose`}
+        data-window={move.window}
       >
         {down > 0 && (
           <span className="d" style={{ flexGrow: down }}>
@@ -3419,9 +3835,7 @@ function BreadthCard({ market, width }: { market: MarketState; width: number }) 
       </div>
       <div className="bl">
         <span>{share(down / total)} fell</span>
-        <span>
-          {share(flat / total)} {market.breadth ? "flat" : "other"}
-        </span>
+        <span>{share(flat / total)} flat</span>
         <span>{share(up / total)} rose</span>
       </div>
     </Card>
@@ -3437,57 +3851,86 @@ function changesIn(pad: Pad, incident: MarketAnomaly): ReadonlyMap<string, numbe
   return changes;
 }
 
-function SyncCard({ item, pad, now, act }: { item: MarketAnomaly; pad: Pad; now: number; act: MarketActions }) {
+const OVER: Record<Over, string> = {
+  "": "",
+  closed: "Over.",
+  silent: "No news of it for longer than its window.",
+  reversed: "The market has turned since.",
+  few: "Fewer than half of the symbols move this way now.",
+};
+
+/** A synchronized movement that is open: as a fact of its time, and how the market stands beside it. */
+function SyncCard({
+  incident: { item, over, beside },
+  pad,
+  glance: { now, current },
+  act,
+}: {
+  incident: Incident;
+  pad: Pad;
+  glance: Glance;
+  act: MarketActions;
+}) {
   const [all, setAll] = React.useState(false);
   const changes = changesIn(pad, item);
   const size = (symbol: string) => Math.abs(changes.get(symbol) ?? 0);
   const furthest = [...item.symbols].sort((a, b) => size(b) - size(a));
   const shown = all ? furthest.slice(0, 400) : furthest.slice(0, 6);
+  const way = incidentWay(item);
   return (
     <Card
-      className={`f-${item.severity}`}
+      className={over ? "" : `f-${item.severity}`}
       title={
         <>
-          <Severity severity={item.severity} />
-          Synchronized move
+          <Severity severity={item.severity} mute={over !== ""} />
+          {over ? `Earlier: ${incidentTitle(item).toLowerCase()}` : incidentTitle(item)}
         </>
       }
-      note={age(now - item.timestamp)}
+      note={`${clock(item.timestamp)}, ${ago(now - item.timestamp)}`}
     >
       <div className="sync">
         <Ring
           ratio={item.ratio ?? 0}
           usual={item.usualRatio}
-          tone={item.direction === "UP" ? "var(--up)" : "var(--down)"}
+          tone={over || way === null ? "var(--t3)" : way === "UP" ? "var(--up)" : "var(--down)"}
           size={84}
         />
         <div>
-          <Change value={item.averageChangePct} direction={item.direction} big /> <span className="t2">avg</span>
+          <Move value={item.averageChangePct} big /> <span className="t2">average{inWindow(item.window)}</span>
           <div className="t2">
-            {item.symbols.length} of {item.universe ?? "–"}
-            {item.window ? ` in ${span(item.window)}` : ""}
+            {incidentSize(item)} to {clock(item.timestamp)}
           </div>
           {item.usualRatio !== null && <div className="t3">Usual: {share(item.usualRatio)} (mark on the ring)</div>}
         </div>
       </div>
+      {(over || beside) && (
+        <p className="t2 since">
+          {OVER[over]}{" "}
+          {beside && (
+            <>
+              {current ? "Now: " : "Last: "}
+              <NowText move={beside} />.
+            </>
+          )}
+        </p>
+      )}
       <div className={`chips${all ? " all" : ""}`}>
-        {shown.map((symbol) => (
-          <button
-            key={symbol}
-            type="button"
-            className="chip"
-            title={`Show only ${symbol}`}
-            onClick={() => act.filterSymbol(symbol)}
-          >
-            {splitSymbol(symbol)[0]}
-            {changes.has(symbol) && (
-              <span className={`num ${changes.get(symbol)! < 0 ? "down" : "up"}`}>
-                {" "}
-                {signed(changes.get(symbol)!, 1)}%
-              </span>
-            )}
-          </button>
-        ))}
+        {shown.map((symbol) => {
+          const change = changes.get(symbol) ?? null;
+          const text = `${signed(change, 1)}%`;
+          return (
+            <button
+              key={symbol}
+              type="button"
+              className="chip"
+              title={`Show only ${symbol}`}
+              onClick={() => act.filterSymbol(symbol)}
+            >
+              {splitSymbol(symbol)[0]}
+              {change !== null && <span className={`num ${toneOf(wayOf(change, text))}`}> {text}</span>}
+            </button>
+          );
+        })}
         {!all && item.symbols.length > shown.length && (
           <button type="button" className="chip" onClick={() => setAll(true)}>
             +{item.symbols.length - shown.length}
@@ -3506,15 +3949,18 @@ function Earlier({ items }: { items: MarketAnomaly[] }) {
   return (
     <Card title="Earlier market anomalies">
       {items.length === 0 && <p className="t2">None yet.</p>}
-      {items.map((item) => (
-        <div key={item.id} className="mrow">
-          <Severity severity={item.severity} size={12} />
-          <span className="ell" title={marketSentence(item)}>
-            {marketSentence(item)}
-          </span>
-          <time className="num t3">{clock(item.timestamp)}</time>
-        </div>
-      ))}
+      {marketEvents(items).map(({ item, stress }) => {
+        const text = `${marketSentence(item)}${stress ? ` · ${marketSentence({ ...stress, metric: null }).toLowerCase()}` : ""}`;
+        return (
+          <div key={item.id} className="mrow">
+            <Severity severity={item.severity} size={12} />
+            <span className="ell" title={text}>
+              {text}
+            </span>
+            <time className="num t3">{clock(item.timestamp)}</time>
+          </div>
+        );
+      })}
     </Card>
   );
 }
@@ -3526,38 +3972,60 @@ function heat(change: number): string {
   return `color-mix(in srgb, var(--${change < 0 ? "down" : "up"}) ${Math.round(amount * 40)}%, var(--bg1))`;
 }
 
+/** What 1σ is stands wherever σ is shown. */
+const SIGMA = "1σ is the usual distance of this sector from the market";
+
 const HeatMap = React.memo(function HeatMap({
   market,
+  glance,
   pad,
-  now,
   act,
 }: {
   market: MarketState;
+  glance: Glance;
   pad: Pad;
-  now: number;
   act: MarketActions;
 }) {
-  const { tiles, stress } = market;
+  const { stress, hit } = market;
+  const { tiles, move, now, current } = glance;
+  const live = move !== null && move.sectors.length > 0 && stress !== null;
   const note =
-    tiles.length === 0
-      ? undefined
-      : stress && !market.live
-        ? `at ${clock(stress.timestamp, true)}`
-        : stress?.window
-          ? `${span(stress.window)} · largest first`
-          : undefined;
+    tiles.length === 0 ? undefined : live ? `${till(move.window, stress.timestamp)} · largest first` : "last anomalies";
+  const gaps = tiles.some(({ gap }) => gap !== null);
   return (
     <Card title="Sectors" note={note}>
       {tiles.length === 0 && <p className="t2">Sectors appear with the first prices.</p>}
+      {hit.length > 0 && (
+        <ul className="apart">
+          {hit.slice(0, 4).map((item) => (
+            <li key={item.id}>
+              <Severity severity={item.severity} size={12} />
+              <span>
+                <SectorText item={item} glance={glance} />
+                {item.deviation !== null && item.excessPct !== null && (
+                  <span className="t3" title={SIGMA}>
+                    {" "}
+                    · {plain(Math.abs(item.deviation), 1)} times its usual distance
+                  </span>
+                )}
+              </span>
+            </li>
+          ))}
+          {hit.length > 4 && <li className="t3">and {hit.length - 4} more, marked below</li>}
+        </ul>
+      )}
       <div className="heat">
-        {tiles.map(({ sector, performancePct, deviation, members, anomaly }) => {
+        {tiles.map(({ sector, performancePct, gap, deviation, members, anomaly }) => {
           const open = anomaly !== null && isOpen(anomaly);
           const symbols = pad.sectors.get(sector) ?? anomaly?.symbols ?? [];
-          const about = open
-            ? marketSentence(anomaly)
-            : anomaly
-              ? `Last anomaly ${age(now - anomaly.timestamp)} ago`
-              : "Moves with the market";
+          const about = [
+            open ? sectorSentence(anomaly) : anomaly ? `Last anomaly ${ago(now - anomaly.timestamp)}` : "No anomaly",
+            gap === null || deviation === null
+              ? ""
+              : `${scoreText(deviation)} over ${span(move?.window ?? "")}: ${SIGMA}`,
+          ]
+            .filter(Boolean)
+            .join(". ");
           return (
             <button
               key={sector}
@@ -3572,9 +4040,11 @@ const HeatMap = React.memo(function HeatMap({
                 <span className="ell grow">{sector}</span>
                 {open && <Severity severity={anomaly.severity} size={11} />}
               </span>
-              <span className="p num">{percent(performancePct)}</span>
+              <span className="p num">{gap === null ? percent(performancePct) : gapText(gap)}</span>
               <span className="d num">
-                <span>{scoreText(deviation)}</span>
+                <span>
+                  {gap === null ? scoreText(deviation) : `${current && live ? "now " : ""}${percent(performancePct)}`}
+                </span>
                 <span>
                   {open && anomaly.membersMoving !== null
                     ? `${anomaly.membersMoving}/${anomaly.members ?? "–"}`
@@ -3594,7 +4064,11 @@ const HeatMap = React.memo(function HeatMap({
             ))}
           </span>
           <span className="r">+{HEAT_FULL}%</span>
-          <span>σ: deviation from the market</span>
+          <span>
+            {gaps
+              ? "pp: percentage points above or below the median of the market"
+              : "σ: distance from the market; 1σ is usual for the sector"}
+          </span>
           <span className="only-n">11/14: symbols that move with the sector</span>
         </div>
       )}
@@ -3649,42 +4123,43 @@ function MarketBones({ wide, summary, still }: { wide: boolean; summary: React.R
 
 const MarketColumn = React.memo(function MarketColumn({
   market,
+  glance,
   pad,
   width,
-  now,
   act,
   summary,
 }: {
   market: MarketState;
+  glance: Glance;
   pad: Pad;
   width: number;
-  now: number;
   act: MarketActions;
-  summary: boolean;
+  /** The summary, where it is not above the list. */
+  summary: React.ReactNode;
 }) {
-  const syncs = market.items.filter((item) => item.type === "SYNCHRONIZED_MOVEMENT" && isOpen(item)).slice(0, 2);
+  if (!market.known) return <MarketBones wide={width >= 700} summary={summary} still={pad.status.error !== ""} />;
+  const windows = market.stress?.windows ?? [];
+  const { lead } = glance;
+  // The one that is happening comes first.
+  const syncs = [...(lead ? [lead.item] : []), ...market.syncs.filter((item) => isOpen(item) && item !== lead?.item)]
+    .slice(0, 2)
+    .map((item) => ({ item, ...incidentState(item, windows, glance.now) }));
   // Open anomalies have a place of their own: the cards of moves, the gauge, the tiles.
   const hasItsPlace = (item: MarketAnomaly) =>
-    syncs.includes(item) ||
+    syncs.some((sync) => sync.item === item) ||
     (isOpen(item) && (item.type === "SECTOR_ANOMALY" || (item.type === "MARKET_STRESS" && market.stress !== null)));
-  const earlier = market.items.filter((item) => !hasItsPlace(item)).slice(0, syncs.length ? 7 : 9);
-  if (!market.known)
-    return (
-      <MarketBones
-        wide={width >= 700}
-        summary={summary && <Summary market={market} act={act} />}
-        still={pad.status.error !== ""}
-      />
-    );
-  const stress = <StressCard market={market} pad={pad} />;
+  const earlier = market.items.filter((item) => !hasItsPlace(item)).slice(0, syncs.length ? 9 : 12);
+  const stress = <StressCard market={market} glance={glance} pad={pad} />;
   const components = market.stress && <ComponentsCard stress={market.stress} />;
-  const moves = syncs.map((item) => <SyncCard key={item.id} item={item} pad={pad} now={now} act={act} />);
+  const moves = syncs.map((incident) => (
+    <SyncCard key={incident.item.id} incident={incident} pad={pad} glance={glance} act={act} />
+  ));
   const past = <Earlier items={earlier} />;
-  const sectors = <HeatMap market={market} pad={pad} now={now} act={act} />;
+  const sectors = <HeatMap market={market} glance={glance} pad={pad} act={act} />;
   // Open anomalies come before earlier ones.
   return (
     <div className="col-mkt" tabIndex={-1} role="region" aria-label="Market">
-      {summary && <Summary market={market} act={act} />}
+      {summary}
       {width >= 700 ? (
         <div className="mg2">
           {stress}
@@ -3699,7 +4174,7 @@ const MarketColumn = React.memo(function MarketColumn({
           </div>
         </>
       )}
-      <BreadthCard market={market} width={width} />
+      <BreadthCard market={market} glance={glance} width={width} />
       {width >= 700 && moves.length > 0 ? (
         <>
           <div className="mg2">
@@ -5008,12 +5483,14 @@ function Component(): React.ReactElement {
   const flash = !((store.entries[store.entries.length - FLASH_AT_MOST]?.arrived ?? 0) > now - 1_000);
   const stale = pad.isStale(now);
   const frozen = stale || !status.online;
-  const [version, hasFeed] = [pad.marketVersion, pad.feed !== null];
+  const [version, hasFeed, ended] = [pad.marketVersion, pad.feed !== null, pad.feed?.state === "ended"];
   const market = React.useMemo(
-    () => marketState(pad, { version, status, hasFeed, stale: frozen }),
-    [pad, version, status, hasFeed, frozen],
+    () => marketState(pad, { version, status, hasFeed, stale: frozen, ended }),
+    [pad, version, status, hasFeed, frozen, ended],
   );
   const marketNow = pad.marketNow(now);
+  const second = Math.floor(marketNow / 1_000) * 1_000;
+  const glance = React.useMemo(() => glanceOf(market, settings.window, second), [market, settings.window, second]);
   const badge = badgeOf(status, pad.feed, pad.feedAgeMs(now), stale, now);
 
   const scrollTo = (top: number) => listRef.current && (listRef.current.scrollTop = top);
@@ -5196,6 +5673,12 @@ function Component(): React.ReactElement {
   const sourceText = pad.feed
     ? `${titled(pad.feed.venue)} · ${span(pad.feed.interval)} · ${pad.feed.symbols} symbols`
     : "";
+  const chooseWindow = React.useCallback(
+    (window: string) => change({ window: window as Settings["window"] }),
+    [change],
+  );
+  const summary = <Summary market={market} glance={glance} act={marketAct} onWindow={chooseWindow} />;
+
   return (
     <section
       ref={rootRef}
@@ -5226,9 +5709,9 @@ function Component(): React.ReactElement {
       />
       <SourceLine feed={pad.feed} replay={pad.replay} width={width} />
       {wide ? (
-        <Summary market={market} act={marketAct} />
+        summary
       ) : market.known || status.error ? (
-        <StressLine market={market} onOpen={() => setTab("market")} />
+        <StressLine market={market} glance={glance} onOpen={() => setTab("market")} />
       ) : (
         <div className="strip">
           <Bones widths={[14, 48, 28]} />
@@ -5314,11 +5797,11 @@ function Component(): React.ReactElement {
         {(wide || tab === "market") && (
           <MarketColumn
             market={market}
+            glance={glance}
             pad={pad}
             width={wide ? width - LIST_WIDTH : width}
-            now={marketNow}
             act={marketAct}
-            summary={!wide}
+            summary={wide ? null : summary}
           />
         )}
       </div>
@@ -5831,10 +6314,14 @@ const STYLE = `
   .tabl{display:flex} .tabl>[role=tab]{display:inline-flex;align-items:center;gap:6px;padding:0 12px;color:var(--t2);border-bottom:2px solid transparent;font-weight:500;white-space:nowrap}
   .tabl>.on{color:var(--t1);border-color:var(--accent)} .tabs .cnt{font-size:11px;color:var(--t3)}
   .strip{display:flex;width:100%;align-items:center;gap:8px;height:36px;padding:4px 10px;background:var(--bg1);border-bottom:1px solid var(--line);flex:none;min-width:0;white-space:nowrap;overflow:hidden} button.strip:hover{background:var(--hover)} .strip>svg:last-child{color:var(--t3)}
-  .strip .idx{font-size:16px;font-weight:650;line-height:20px}
-  .mini{width:56px;height:6px;border-radius:3px;background:var(--line);overflow:hidden;flex:none} .mini>i{display:block;height:100%;border-radius:3px;background:currentColor}
-  .summary{display:flex;align-items:center;gap:14px;padding:8px 12px;min-height:52px;background:var(--bg1);border-bottom:1px solid var(--line);flex:none;min-width:0}
-  .summary .say{font-size:13px;line-height:18px;min-width:0;flex:1 1 0;color:var(--t2)} .summary .say b{color:var(--t1);font-weight:600}
+  .strip .idx{font-size:16px;font-weight:650;line-height:20px} .strip .chg{vertical-align:bottom}
+  .past :is(.up,.down){color:var(--t3)}
+  .summary{display:flex;align-items:center;gap:14px;padding:8px 12px;min-height:66px;background:var(--bg1);border-bottom:1px solid var(--line);flex:none;min-width:0}
+  .sumtx{flex:1 1 0;min-width:0;display:grid;gap:4px} .sumsay{display:flex;flex-wrap:wrap;align-items:center;gap:6px 14px}
+  .summary .say{font-size:13px;line-height:18px;min-width:0;flex:1 1 380px;color:var(--t2)} .summary .say b{color:var(--t1);font-weight:600}
+  .nowline{display:flex;flex-wrap:wrap;align-items:center;gap:4px 14px;white-space:nowrap} .asof b{font-weight:600} .majors{display:inline-flex;gap:8px}
+  .wins{display:inline-flex;border:1px solid var(--line2);border-radius:4px;overflow:hidden} .wins button{display:inline-flex;align-items:center;gap:6px;height:24px;padding:0 8px;border-right:1px solid var(--line2)} .wins button:last-child{border:0} .wins button:hover{background:var(--hover)}
+  .wins .on{background:var(--sel);box-shadow:inset 0 -2px var(--accent)} .wins .on>.t2{color:var(--t1);font-weight:600} .wins button:focus-visible{outline-offset:-2px}
   .sumidx{display:flex;align-items:center;gap:10px;white-space:nowrap} .sumidx>b{font-size:22px;line-height:28px;font-weight:650}
   .btn{display:inline-flex;align-items:center;gap:6px;height:26px;padding:0 10px;border-radius:4px;border:1px solid var(--ctl);color:var(--t1);font-weight:500;white-space:nowrap;background:var(--bg1)}
   .btn:hover{background:var(--hover)} .btn.pri{background:var(--accent);border-color:var(--accent);color:var(--onfill);font-weight:600} .btn:disabled{color:var(--t3);border-color:var(--line2);cursor:default}
@@ -5900,6 +6387,7 @@ const STYLE = `
   .breadth{display:flex;height:20px;gap:2px;border-radius:3px;overflow:hidden} .breadth>span{display:flex;flex:1 1 0;align-items:center;overflow:hidden;min-width:3px} .breadth b{padding:0 6px;font-weight:600;font-size:11px;white-space:nowrap;color:var(--onfill)} .breadth .d{background:var(--down)} .breadth .u{background:var(--up);justify-content:flex-end} .breadth .f{background:var(--line2)} .breadth.past>:is(.d,.u){background:var(--t3)}
   .bl{display:flex;justify-content:space-between;gap:8px;margin-top:4px;font-size:11px;color:var(--t3)}
   .sync{display:grid;grid-template-columns:84px minmax(0,1fr);gap:4px 12px;align-items:center;margin-bottom:8px}
+  .since{margin-bottom:8px} .apart{list-style:none;margin:0 0 8px;padding:0;display:grid;gap:4px} .apart li{display:flex;gap:6px;line-height:16px} .apart svg{margin-top:2px}
   .chips{display:flex;flex-wrap:wrap;gap:4px} .chips.all{max-height:132px;overflow:auto} .chip{min-height:20px;padding:0 6px!important;border-radius:3px;border:1px solid var(--line2)!important;background:var(--bg2);font-size:11px;line-height:18px;white-space:nowrap} .chip:hover{border-color:var(--accent)!important}
   .mrow{display:grid;grid-template-columns:12px minmax(0,1fr) auto;gap:8px;align-items:center;height:24px;border-top:1px solid var(--line)} h2+.mrow{border-top:0}
   .f-LOW{border-color:var(--low)} .f-MEDIUM{border-color:var(--med)} .f-HIGH{border-color:var(--high)} .f-CRITICAL{border-color:var(--crit)}
@@ -5928,15 +6416,16 @@ const STYLE = `
     .row{grid-template-columns:16px minmax(0,1fr) 74px 52px 28px;column-gap:5px;padding:0 6px 0 8px} .in .row{padding-left:20px} .in .row:not(.sel)::before,.in .morerow::before{left:10px} .sym i{display:none}
     .trow{grid-template-columns:14px minmax(0,1fr) 74px 54px 34px;column-gap:5px;padding:0 6px} .trow>.c-price,.trow>.c-me{display:none}
     .card{grid-template-columns:96px minmax(0,1fr)} .gauge{flex-direction:column;gap:6px;align-items:stretch} .gauge>svg{align-self:center} .gauge .hist{flex:none}
-    .comp{grid-template-columns:72px minmax(0,1fr) 32px;gap:0 6px} .comp .pc{display:none} .heat{grid-template-columns:repeat(2,minmax(0,1fr))} .strip{padding:4px 8px;gap:6px} .mini{width:40px}
+    .comp{grid-template-columns:72px minmax(0,1fr) 32px;gap:0 6px} .comp .pc{display:none} .heat{grid-template-columns:repeat(2,minmax(0,1fr))} .strip{padding:4px 8px;gap:6px} .nowline{gap:4px 10px} .wins{width:100%} .wins button{flex:1 1 auto;justify-content:center;padding:0 3px;gap:3px;flex-wrap:wrap;height:38px;line-height:14px;align-content:center}
     .exp{padding:8px 8px 10px 10px} .facts{grid-template-columns:1fr 1fr} .acts .btn{flex:1 1 auto;justify-content:center;padding:0 6px} .tabl>[role=tab]{padding:0 10px} .pill{padding:0 8px!important;gap:5px} .ft{padding:0 8px} .col-mkt{padding:6px}
     .scrim{background:rgba(5,7,10,.6)} .menu{top:auto;bottom:0;left:0;right:0;width:auto;border-radius:8px 8px 0 0;max-height:86%}}
-  @container aa (max-width:269px){.badge .age{display:none!important} .row{grid-template-columns:16px minmax(0,1fr) 74px 28px} .row>.sc,.trow>.c-sc{display:none} .trow{grid-template-columns:14px minmax(0,1fr) 74px 28px} .mini{width:28px}}
+  @container aa (max-width:269px){.badge .age{display:none!important} .row{grid-template-columns:16px minmax(0,1fr) 74px 28px} .row>.sc,.trow>.c-sc{display:none} .trow{grid-template-columns:14px minmax(0,1fr) 74px 28px}}
   @media (forced-colors:active){
     :is(.on,.sel,[aria-selected=true],[aria-pressed=true]):is(.ib,.ctl,.mi,.tile,.row,.card,.trow,[role=tab]){outline:2px solid Highlight;outline-offset:-2px}
     .sevt .off{text-decoration:line-through}
     :is(.breadth,.mini,.bar,.stack,.ramp,.tile,.source>i,.sk,.pill,.dotlive,.cnt){forced-color-adjust:none} :is(.breadth,.bar,.stack,.mini,.tile,.ramp){outline:1px solid CanvasText}
     .bar,.mini,.stack,.stack .rest,.breadth :is(.f,.u){background:Canvas!important} .breadth .u{border-left:1px solid CanvasText} .breadth .u b{color:CanvasText}
+    .tile,.tile *{color:var(--t1)} .wins .on{outline:2px solid Highlight;outline-offset:-2px}
   }
   @media (prefers-reduced-motion:no-preference){
     .dotlive{animation:aa-beat 2s ease-in-out infinite} .sk{animation:aa-sk 1.4s ease-in-out infinite} .still .sk{animation:none} .fresh{animation:aa-new .6s ease-out}
