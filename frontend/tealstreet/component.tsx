@@ -768,6 +768,9 @@ function incidentSize({ symbols, universe, ratio }: MarketAnomaly): string {
   if (!moved) return ratio === null ? "" : `${share(ratio)} of symbols`;
   return universe === null ? `${plain(moved, 0)} symbols` : `${plain(moved, 0)} of ${plain(universe, 0)}`;
 }
+/** `−23.60 % in 10 min`. */
+const incidentChange = ({ averageChangePct, window }: MarketAnomaly) =>
+  averageChangePct === null ? "" : `${percent(averageChangePct, NBSP)}${inWindow(window)}`;
 const inWindow = (window: string) => (window ? ` in ${span(window)}` : "");
 const ago = (ms: number) => `${longAge(ms)} ago`;
 
@@ -776,7 +779,7 @@ export function incidentSentence(item: MarketAnomaly, now: number): string {
   return [
     incidentTitle(item),
     `${clock(item.timestamp)}, ${ago(now - item.timestamp)}`,
-    `${percent(item.averageChangePct, NBSP)}${inWindow(item.window)}`,
+    incidentChange(item),
     incidentSize(item),
   ]
     .filter(Boolean)
@@ -796,9 +799,7 @@ export function sectorSentence(item: MarketAnomaly): string {
 /** One line of a list that has the time beside it. */
 export function marketSentence(item: MarketAnomaly): string {
   if (item.type === "SYNCHRONIZED_MOVEMENT")
-    return [incidentTitle(item), `${percent(item.averageChangePct, NBSP)}${inWindow(item.window)}`, incidentSize(item)]
-      .filter(Boolean)
-      .join(" · ");
+    return [incidentTitle(item), incidentChange(item), incidentSize(item)].filter(Boolean).join(" · ");
   if (item.type === "SECTOR_ANOMALY") {
     const own = item.performancePct === null ? "" : ` · ${percent(item.performancePct, NBSP)}`;
     return `${item.sector ?? "A sector"} ${sectorGap(item)}${own}${inWindow(item.window)}`.replace(/ {2,}/g, " ");
@@ -3552,20 +3553,23 @@ function NowLine({
   );
 }
 
-/** The median symbol and how many went its way; the change has its colour, the rest has none. */
-function NowText({ move }: { move: WindowMove }) {
-  const text = nowSentence(move);
-  const change = percent(move.returnPct, NBSP);
-  const at = move.returnPct === null ? -1 : text.lastIndexOf(change);
+/** A text in which the change has the colour of its sign, and the rest has none. */
+function Coloured({ text, value }: { text: string; value: number | null }) {
+  const change = percent(value, NBSP);
+  const at = value === null ? -1 : text.lastIndexOf(change);
   if (at < 0) return <>{text}</>;
   return (
     <>
       {text.slice(0, at)}
-      <span className={toneOf(wayOf(move.returnPct))}>{change}</span>
+      <span className={toneOf(wayOf(value))}>{change}</span>
       {text.slice(at + change.length)}
     </>
   );
 }
+const NowText = ({ move }: { move: WindowMove }) => <Coloured text={nowSentence(move)} value={move.returnPct} />;
+const IncidentText = ({ item, now }: { item: MarketAnomaly; now: number }) => (
+  <Coloured text={incidentSentence(item, now)} value={item.averageChangePct} />
+);
 
 /**
  * What `nowSentence` amounts to, where the detectors judge it: they look back 15 min, and an open anomaly is judgement
@@ -3576,21 +3580,6 @@ export function verdict(move: WindowMove, index: number | null, open: boolean): 
   const zone = zoneOf(index);
   if (zone !== ZONES[0]) return `: ${zone.name.toLowerCase()} stress, ${Math.round(index)} of 100`;
   return open ? "" : ": within the usual";
-}
-
-/** A dated fact. The change has the colour of its sign. */
-function IncidentText({ item, now, bold = false }: { item: MarketAnomaly; now: number; bold?: boolean }) {
-  const text = incidentSentence(item, now);
-  const change = percent(item.averageChangePct, NBSP);
-  const at = text.indexOf(change);
-  const parts = (
-    <>
-      {text.slice(0, at)}
-      <span className={toneOf(incidentWay(item))}>{change}</span>
-      {text.slice(at + change.length)}
-    </>
-  );
-  return bold ? <b>{parts}</b> : parts;
 }
 
 /** `Meme 2.1 pp below the market, 5 min to 12:44; now −2.40 % in 15 min`. */
@@ -3661,7 +3650,10 @@ const Summary = React.memo(function Summary({
           <p className="say" data-lead={lead ? lead.item.id : undefined}>
             {lead ? (
               <>
-                <IncidentText item={lead.item} now={now} bold />.{" "}
+                <b>
+                  <IncidentText item={lead.item} now={now} />
+                </b>
+                .{" "}
                 {lead.beside && (
                   <>
                     {glance.current ? "Now: " : "Then: "}
