@@ -3299,6 +3299,8 @@ interface MarketState {
   live: boolean;
   /** In grey: connection or feed is lost, or there is no live index. */
   past: boolean;
+  /** The market's time is that of the stress frame: an anomaly of a later time has not happened yet. */
+  replay: boolean;
   delta: number | null;
   /** Synchronized movements, newest first. */
   syncs: MarketAnomaly[];
@@ -3351,6 +3353,7 @@ function marketState(pad: Pad, { version, status, hasFeed, stale, ended }: Marke
     stress,
     live: pad.stress !== null && !stale && !ended,
     past: pad.stress === null || stale,
+    replay: pad.feed?.source === "replay",
     delta: known ? Math.round(stress.index) - Math.round(before.index) : null,
     syncs: items.filter((item) => item.type === "SYNCHRONIZED_MOVEMENT"),
     bySector,
@@ -3397,22 +3400,50 @@ interface Glance {
   now: number;
   /** The figures are of now; otherwise they are shown with their time alone. */
   current: boolean;
-  /** The window in use: the one chosen, else the nearest the server sends. */
+  /** The window in use. */
   move: WindowMove | null;
   /** The synchronized movement that is happening. */
   lead: Incident | null;
-  /** The newest one that is not happening any more, of the last hour. */
+  /** The newest other one of the last hour. */
   earlier: Incident | null;
+  /** Synchronized movements up to now, newest first. */
+  syncs: MarketAnomaly[];
+  /** Open sector anomalies up to now, the worst first. */
+  hit: MarketAnomaly[];
   tiles: Tile[];
 }
 
 const EARLIER_MS = 3_600_000;
+const USUAL_WINDOW = "15m";
 
-function glanceOf(market: MarketState, window: string, now: number): Glance {
+/** Whether the figures of a window support what an incident states: the same sign, and at least half of the symbols. */
+export const confirms = (move: WindowMove, item: MarketAnomaly): boolean =>
+  incidentState({ ...item, state: "OPEN", window: move.window }, [move], item.timestamp).over === "";
+
+/**
+ * The window in use and the incident that leads. `window` is the one chosen, or the nearest the server sends. While an
+ * incident leads, the usual window gives way to that of the incident, unless the user holds on to it; any other choice
+ * stays. Under figures that do not confirm it, an incident does not lead: headline, strip and breadth are of one window.
+ */
+export function headline(
+  items: MarketAnomaly[],
+  windows: WindowMove[],
+  now: number,
+  window: string,
+  held: string | null = null,
+): { move: WindowMove | null; lead: Incident | null } {
+  const lead = leadingIncident(items, windows, now);
+  const follows = lead !== null && window === USUAL_WINDOW && lead.item.id !== held;
+  const move = (follows && lead.beside) || nearestWindow(windows, window);
+  return { move, lead: lead && (!move || confirms(move, lead.item)) ? lead : null };
+}
+
+function glanceOf(market: MarketState, window: string, now: number, held: string | null): Glance {
   const windows = market.stress?.windows ?? [];
-  const move = nearestWindow(windows, window);
-  const lead = leadingIncident(market.syncs, windows, now);
-  const last = market.syncs.find((item) => item !== lead?.item && now - item.timestamp < EARLIER_MS);
+  const happened = (item: MarketAnomaly) => !market.replay || item.timestamp <= now;
+  const syncs = market.syncs.filter(happened);
+  const { move, lead } = headline(syncs, windows, now, window, held);
+  const last = syncs.find((item) => item !== lead?.item && now - item.timestamp < EARLIER_MS);
   return {
     now,
     current:
@@ -3422,6 +3453,8 @@ function glanceOf(market: MarketState, window: string, now: number): Glance {
     move,
     lead,
     earlier: last ? { item: last, ...incidentState(last, windows, now) } : null,
+    syncs,
+    hit: market.hit.filter(happened),
     tiles: tilesOf(move, market.bySector),
   };
 }
@@ -3463,7 +3496,7 @@ function StressLine({ market, glance, onOpen }: { market: MarketState; glance: G
               <Move value={move.returnPct} /> <span className="t3 only-m">median</span>
             </>
           )}
-          {move.breadth && <span className="t2 only-n"> {breadthText(move)}</span>}
+          {move.breadth && <span className="t2 only-n"> · {breadthText(move)}</span>}
           <span className="t3"> · {brief(move.window)}</span>
         </span>
       )}
@@ -3516,6 +3549,7 @@ function NowLine({
     <div className="nowline" data-window={move?.window}>
       <span className={`asof ${current ? "t1" : "t3"}`}>
         {current ? <b>Now</b> : "at"} <time className="num t2">{asOf(stress)}</time>
+        {move && move.returnPct !== null && <span className="t3 only-n"> · median</span>}
       </span>
       {stress.windows.length > 0 && (
         <span className="wins" role="group" aria-label="Window of the market figures">
@@ -3616,10 +3650,10 @@ const Summary = React.memo(function Summary({
         <Bones widths={[110, 380]} />
       </div>
     );
-  const { stress, hit } = market;
-  const { move, lead, earlier, now } = glance;
+  const { stress } = market;
+  const { move, lead, earlier, hit, now } = glance;
   const zone = stress ? zoneOf(stress.index) : null;
-  const worst = hit[0];
+  const worst = hit.find((item) => now - item.timestamp < DELTA_MS) ?? null;
   const unusual = lead !== null || (earlier !== null && isOpen(earlier.item));
   return (
     <div className={`summary${market.past ? " past" : ""}`} role="region" aria-label="Market now">
@@ -3672,14 +3706,15 @@ const Summary = React.memo(function Summary({
             ) : (
               market.stress && !lead && "No figures of the whole market. "
             )}
-            {earlier && (
-              <span className="earlier">
-                Earlier: <IncidentText item={earlier.item} now={now} />.{" "}
-              </span>
-            )}
             {worst && (
               <>
-                <SectorText item={worst} glance={glance} />.
+                <SectorText item={worst} glance={glance} />.{" "}
+              </>
+            )}
+            {earlier && (
+              <>
+                {earlier.over && "Earlier: "}
+                <IncidentText item={earlier.item} now={now} />.
               </>
             )}
           </p>
@@ -3889,9 +3924,7 @@ function SyncCard({
         />
         <div>
           <Move value={item.averageChangePct} big /> <span className="t2">average{inWindow(item.window)}</span>
-          <div className="t2">
-            {incidentSize(item)} to {clock(item.timestamp)}
-          </div>
+          <div className="t2">{incidentSize(item)}</div>
           {item.usualRatio !== null && <div className="t3">Usual: {share(item.usualRatio)} (mark on the ring)</div>}
         </div>
       </div>
@@ -3942,13 +3975,17 @@ function Earlier({ items }: { items: MarketAnomaly[] }) {
     <Card title="Earlier market anomalies">
       {items.length === 0 && <p className="t2">None yet.</p>}
       {marketEvents(items).map(({ item, stress }) => {
-        const text = `${marketSentence(item)}${stress ? ` · ${marketSentence({ ...stress, metric: null }).toLowerCase()}` : ""}`;
+        const text = `${marketSentence(item)}${
+          stress
+            ? ` · ${marketSentence({ ...stress, metric: null })
+                .trim()
+                .toLowerCase()}`
+            : ""
+        }`;
         return (
           <div key={item.id} className="mrow">
             <Severity severity={item.severity} size={12} />
-            <span className="ell" title={text}>
-              {text}
-            </span>
+            <span>{text}</span>
             <time className="num t3">{clock(item.timestamp)}</time>
           </div>
         );
@@ -3978,8 +4015,8 @@ const HeatMap = React.memo(function HeatMap({
   pad: Pad;
   act: MarketActions;
 }) {
-  const { stress, hit } = market;
-  const { tiles, move, now, current } = glance;
+  const { stress } = market;
+  const { tiles, move, hit, now, current } = glance;
   const live = move !== null && move.sectors.length > 0 && stress !== null;
   const note =
     tiles.length === 0 ? undefined : live ? `${till(move.window, stress.timestamp)} · largest first` : "last anomalies";
@@ -4008,10 +4045,12 @@ const HeatMap = React.memo(function HeatMap({
       )}
       <div className="heat">
         {tiles.map(({ sector, performancePct, gap, deviation, members, anomaly }) => {
+          const moving = anomaly?.membersMoving ?? null;
           const open = anomaly !== null && isOpen(anomaly);
           const symbols = pad.sectors.get(sector) ?? anomaly?.symbols ?? [];
           const about = [
             open ? sectorSentence(anomaly) : anomaly ? `Last anomaly ${ago(now - anomaly.timestamp)}` : "No anomaly",
+            open && moving !== null ? `${moving} of ${anomaly.members ?? "–"} symbols moved with it` : "",
             gap === null || deviation === null
               ? ""
               : `${scoreText(deviation)} over ${span(move?.window ?? "")}: ${SIGMA}`,
@@ -4032,16 +4071,14 @@ const HeatMap = React.memo(function HeatMap({
                 <span className="ell grow">{sector}</span>
                 {open && <Severity severity={anomaly.severity} size={11} />}
               </span>
-              <span className="p num">{gap === null ? percent(performancePct) : gapText(gap)}</span>
+              <span className="p num">
+                {gap === null ? percent(performancePct) : gapText(gap).replace(" with", "")}
+              </span>
               <span className="d num">
                 <span>
                   {gap === null ? scoreText(deviation) : `${current && live ? "now " : ""}${percent(performancePct)}`}
                 </span>
-                <span>
-                  {open && anomaly.membersMoving !== null
-                    ? `${anomaly.membersMoving}/${anomaly.members ?? "–"}`
-                    : (members ?? "–")}
-                </span>
+                <span>{members ?? "–"}</span>
               </span>
             </button>
           );
@@ -4061,7 +4098,7 @@ const HeatMap = React.memo(function HeatMap({
               ? "pp: percentage points above or below the median of the market"
               : "σ: distance from the market; 1σ is usual for the sector"}
           </span>
-          <span className="only-n">11/14: symbols that move with the sector</span>
+          <span className="only-n">Right: number of symbols</span>
         </div>
       )}
     </Card>
@@ -4133,14 +4170,15 @@ const MarketColumn = React.memo(function MarketColumn({
   const windows = market.stress?.windows ?? [];
   const { lead } = glance;
   // The one that is happening comes first.
-  const syncs = [...(lead ? [lead.item] : []), ...market.syncs.filter((item) => isOpen(item) && item !== lead?.item)]
+  const syncs = [...(lead ? [lead.item] : []), ...glance.syncs.filter((item) => isOpen(item) && item !== lead?.item)]
     .slice(0, 2)
     .map((item) => ({ item, ...incidentState(item, windows, glance.now) }));
   // Open anomalies have a place of their own: the cards of moves, the gauge, the tiles.
   const hasItsPlace = (item: MarketAnomaly) =>
     syncs.some((sync) => sync.item === item) ||
     (isOpen(item) && (item.type === "SECTOR_ANOMALY" || (item.type === "MARKET_STRESS" && market.stress !== null)));
-  const earlier = market.items.filter((item) => !hasItsPlace(item)).slice(0, syncs.length ? 9 : 12);
+  const happened = (item: MarketAnomaly) => !market.replay || item.timestamp <= glance.now;
+  const earlier = market.items.filter((item) => happened(item) && !hasItsPlace(item)).slice(0, syncs.length ? 9 : 12);
   const stress = <StressCard market={market} glance={glance} pad={pad} />;
   const components = market.stress && <ComponentsCard stress={market.stress} />;
   const moves = syncs.map((incident) => (
@@ -5432,6 +5470,8 @@ function Component(): React.ReactElement {
   const [paused, setPaused] = React.useState(false);
   const [reading, setReading] = React.useState<Reading>({ scrolled: false, hovered: false, focusedIn: false });
   const [announcement, setAnnouncement] = React.useState("");
+  /** The incident during which the user chose the window of the market: it does not change the window. */
+  const [heldFor, setHeldFor] = React.useState<string | null>(null);
   const searchRef = React.useRef<HTMLInputElement>(null);
   const listRef = React.useRef<HTMLDivElement>(null);
   const [cutoff, setCutoff] = React.useState(Infinity);
@@ -5482,7 +5522,10 @@ function Component(): React.ReactElement {
   );
   const marketNow = pad.marketNow(now);
   const second = Math.floor(marketNow / 1_000) * 1_000;
-  const glance = React.useMemo(() => glanceOf(market, settings.window, second), [market, settings.window, second]);
+  const glance = React.useMemo(
+    () => glanceOf(market, settings.window, second, heldFor),
+    [market, settings.window, second, heldFor],
+  );
   const badge = badgeOf(status, pad.feed, pad.feedAgeMs(now), stale, now);
 
   const scrollTo = (top: number) => listRef.current && (listRef.current.scrollTop = top);
@@ -5665,9 +5708,10 @@ function Component(): React.ReactElement {
   const sourceText = pad.feed
     ? `${titled(pad.feed.venue)} · ${span(pad.feed.interval)} · ${pad.feed.symbols} symbols`
     : "";
+  const newestSync = glance.syncs[0]?.id ?? null;
   const chooseWindow = React.useCallback(
-    (window: string) => change({ window: window as Settings["window"] }),
-    [change],
+    (window: string) => (setHeldFor(newestSync), change({ window: window as Settings["window"] })),
+    [change, newestSync],
   );
   const summary = <Summary market={market} glance={glance} act={marketAct} onWindow={chooseWindow} />;
 
@@ -6311,6 +6355,7 @@ const STYLE = `
   .summary{display:flex;align-items:center;gap:14px;padding:8px 12px;min-height:66px;background:var(--bg1);border-bottom:1px solid var(--line);flex:none;min-width:0}
   .sumtx{flex:1 1 0;min-width:0;display:grid;gap:4px} .sumsay{display:flex;flex-wrap:wrap;align-items:center;gap:6px 14px}
   .summary .say{font-size:13px;line-height:18px;min-width:0;flex:1 1 380px;color:var(--t2)} .summary .say b{color:var(--t1);font-weight:600}
+  @container aa (min-width:900px){.summary .say{height:36px;display:-webkit-box;-webkit-box-orient:vertical;-webkit-line-clamp:2;overflow:hidden}}
   .nowline{display:flex;flex-wrap:wrap;align-items:center;gap:4px 14px;white-space:nowrap} .asof b{font-weight:600} .majors{display:inline-flex;gap:8px}
   .wins{display:inline-flex;border:1px solid var(--line2);border-radius:4px;overflow:hidden} .wins button{display:inline-flex;align-items:center;gap:6px;height:24px;padding:0 8px;border-right:1px solid var(--line2)} .wins button:last-child{border:0} .wins button:hover{background:var(--hover)}
   .wins .on{background:var(--sel);box-shadow:inset 0 -2px var(--accent)} .wins .on>.t2{color:var(--t1);font-weight:600} .wins button:focus-visible{outline-offset:-2px}
@@ -6381,9 +6426,9 @@ const STYLE = `
   .sync{display:grid;grid-template-columns:84px minmax(0,1fr);gap:4px 12px;align-items:center;margin-bottom:8px}
   .since{margin-bottom:8px} .apart{list-style:none;margin:0 0 8px;padding:0;display:grid;gap:4px} .apart li{display:flex;gap:6px;line-height:16px} .apart svg{margin-top:2px}
   .chips{display:flex;flex-wrap:wrap;gap:4px} .chips.all{max-height:132px;overflow:auto} .chip{min-height:20px;padding:0 6px!important;border-radius:3px;border:1px solid var(--line2)!important;background:var(--bg2);font-size:11px;line-height:18px;white-space:nowrap} .chip:hover{border-color:var(--accent)!important}
-  .mrow{display:grid;grid-template-columns:12px minmax(0,1fr) auto;gap:8px;align-items:center;height:24px;border-top:1px solid var(--line)} h2+.mrow{border-top:0}
+  .mrow{display:grid;grid-template-columns:12px minmax(0,1fr) auto;gap:8px;align-items:center;min-height:24px;padding:3px 0;border-top:1px solid var(--line)} h2+.mrow{border-top:0}
   .f-LOW{border-color:var(--low)} .f-MEDIUM{border-color:var(--med)} .f-HIGH{border-color:var(--high)} .f-CRITICAL{border-color:var(--crit)}
-  .heat{display:grid;grid-template-columns:repeat(auto-fill,minmax(104px,1fr));gap:3px}
+  .heat{display:grid;grid-template-columns:repeat(auto-fill,minmax(112px,1fr));gap:3px}
   .tile{min-height:62px;border-radius:3px;padding:5px 7px!important;min-width:0;border:1px solid transparent!important;display:flex;flex-direction:column;justify-content:center} .tile.flag{border-color:currentColor!important} .tile.f-LOW{border-color:var(--low)!important} .tile.f-MEDIUM{border-color:var(--med)!important} .tile.f-HIGH{border-color:var(--high)!important} .tile.f-CRITICAL{border-color:var(--crit)!important} .tile:hover{outline:1px solid var(--accent)} .tile:disabled{cursor:default}
   .tile .n{font-size:11px;line-height:14px;display:flex;gap:4px;align-items:center} .tile .p{font-weight:600;font-size:13px;line-height:18px} .tile .d{display:flex;justify-content:space-between;gap:4px;font-size:11px;line-height:14px}
   .legend{display:flex;align-items:center;gap:2px 6px;font-size:11px;color:var(--t3);margin-top:6px;flex-wrap:wrap} .legend .r{margin-right:6px} .ramp{display:flex;height:8px;width:96px;border-radius:2px;overflow:hidden} .ramp i{flex:1}
@@ -6401,6 +6446,7 @@ const STYLE = `
 
   @container aa (max-width:899px){.only-l{display:none!important} .col-list{border-right:0} .summary{display:grid;min-height:auto;gap:8px;border:1px solid var(--line);border-radius:6px}}
   @container aa (min-width:900px){.only-s{display:none!important}}
+  @container aa (min-width:900px) and (max-width:1180px){.sumsay .btn+.btn{display:none}}
   @container aa (max-width:639px){.only-t{display:none!important} .trow{grid-template-columns:16px minmax(70px,1fr) 78px 76px 54px 62px 54px 40px} .trow>.c-exp{display:none}}
   @container aa (max-width:559px){.only-m{display:none!important} .ctl.lay{padding:0 6px;gap:2px} .row{grid-template-columns:20px minmax(0,1fr) 78px 56px 34px;column-gap:6px} .row :is(.sp,.me,.cv),.row>.sp,.row>.me,.row>.cv{display:none}
     .trow{grid-template-columns:16px minmax(56px,1fr) 78px 68px 56px 54px 40px} .trow :is(.c-exp,.c-band),.trow>.c-exp,.trow>.c-band{display:none}}

@@ -14,7 +14,9 @@ import {
   ZONES,
   breadthText,
   brief,
+  confirms,
   gapText,
+  headline,
   incidentSentence,
   incidentState,
   incidentWay,
@@ -143,6 +145,30 @@ describe("for whatever the server sends", () => {
     );
   });
 
+  it("headline, strip and breadth are of one window, and agree", () => {
+    const held = fc.option(fc.constantFrom("a", "b"), { nil: null });
+    const named = fc
+      .array(incidents, { maxLength: 4 })
+      .map((items) => items.map((item, i) => ({ ...item, id: "ab"[i % 2]! })));
+    fc.assert(
+      fc.property(named, stresses, nows, fc.constantFrom(...WINDOWS), held, (items, { windows }, now, window, id) => {
+        const { move, lead } = headline(items, windows, now, window, id);
+        expect(move === null).toBe(windows.length === 0);
+        if (move && window !== "15m") expect(move).toBe(nearestWindow(windows, window));
+        if (!move || !lead) return;
+        expect(confirms(move, lead.item)).toBe(true);
+        const way = incidentWay(lead.item);
+        expect([way, null]).toContain(wayOf(move.returnPct));
+        expect([way, null]).toContain(sideOf(move));
+        if (move.breadth) {
+          const { up, flat, down } = move.breadth;
+          expect(2 * (way === "UP" ? up : down)).toBeGreaterThanOrEqual(up + flat + down);
+        }
+      }),
+      { numRuns: 2_000 },
+    );
+  });
+
   it("a statement about the market agrees with its own figures, and every figure has its window", () => {
     fc.assert(
       fc.property(stresses, ({ windows }) => {
@@ -257,6 +283,22 @@ describe("an incident", () => {
     expect(over(fall(), market(null, { up: 15, flat: 0, down: 14 }))).toBe("few");
     expect(over(fall(), market(0, down))).toBe("");
     expect(over(fall(), [])).toBe("");
+  });
+
+  it("takes the usual window with it while it leads, but no window that was chosen", () => {
+    const bounce = fall({ id: "bounce", window: "5m", average_change_pct: 19, direction: "UP" });
+    const up = moveOf("5m", { returnPct: 7.3, breadth: { up: 27, flat: 0, down: 2 } });
+    const down = moveOf("15m", { returnPct: -11.7, breadth: { up: 0, flat: 0, down: 29 } });
+    const at = (window: string, held: string | null = null) => {
+      const { move, lead } = headline([bounce], [up, down], CRASH, window, held);
+      return [move?.window, lead?.item.id ?? null];
+    };
+    expect(at("15m")).toEqual(["5m", "bounce"]);
+    // Below "29 of 29 fell in 15 min" nothing rises in the headline.
+    expect(at("15m", "bounce")).toEqual(["15m", null]);
+    expect(at("1h")).toEqual(["15m", null]);
+    expect(at("5m")).toEqual(["5m", "bounce"]);
+    expect(at("15m", "another")).toEqual(["5m", "bounce"]);
   });
 
   it("goes by the sign of its change, whatever direction it was sent with", () => {
@@ -428,7 +470,7 @@ describe("in the panel", () => {
   it("one switch drives strip, breadth and sectors", async () => {
     feed();
     stress();
-    await eventually(() => expect(text(".strip")).toContain(`−18.20% median 28 of 29 fell · 15${NBSP}m`));
+    await eventually(() => expect(text(".strip")).toContain(`−18.20% median · 28 of 29 fell · 15${NBSP}m`));
     openMarket();
     await eventually(() => expect(text(".nowline")).toContain(`28 of 29 fell · 15${NBSP}m`));
     expect(text(".majors")).toBe(`BTC −1.50%ETH +0.25%· 15${NBSP}m`);
@@ -438,7 +480,7 @@ describe("in the panel", () => {
     await eventually(() => expect(text(".nowline")).toContain(`19 of 29 rose · 1${NBSP}m`));
     expect(document.querySelector<HTMLElement>(".breadth")!.dataset.window).toBe("1m");
     expect(text(".tile")).toContain("now −1.60%");
-    expect(text(".strip")).toContain(`+0.40% median 19 of 29 rose · 1${NBSP}m`);
+    expect(text(".strip")).toContain(`+0.40% median · 19 of 29 rose · 1${NBSP}m`);
     expect(document.querySelector(".wins [aria-pressed=true]")!.textContent).toContain(`1${NBSP}m`);
   });
 
