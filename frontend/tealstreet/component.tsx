@@ -2727,6 +2727,9 @@ function StressChart({ points, live, mute }: { points: StressPoint[]; live: bool
   );
 }
 
+/** About how wide a character of an axis label is, in pixels. */
+const AXIS_CHARACTER = 6;
+
 /** `live`: the curve ends now. Otherwise the axis has the times. */
 function StressCurve({
   points,
@@ -2771,9 +2774,11 @@ function StressCurve({
       <path d={`M${line}L${x(end)} ${y(0)}L0 ${y(0)}Z`} fill={tone} opacity={0.13} />
       <path d={`M${line}`} stroke={tone} strokeWidth={1.5} strokeLinejoin="round" />
       <circle cx={x(end)} cy={y(last.index)} r={3} fill={tone} />
-      <text x={0} y={height - 4} className="ax">
-        {from}
-      </text>
+      {(from.length + to.length + 2) * AXIS_CHARACTER < plotWidth && (
+        <text x={0} y={height - 4} className="ax">
+          {from}
+        </text>
+      )}
       <text x={plotWidth} y={height - 4} textAnchor="end" className="ax">
         {to}
       </text>
@@ -3781,11 +3786,7 @@ function StressCard({ market, glance, pad }: { market: MarketState; glance: Glan
       </Card>
     );
   return (
-    <Card
-      title="Market stress"
-      note={glance.current ? deltaText(market.delta) || "0–100" : `at ${asOf(stress)}`}
-      className={market.past ? "past" : ""}
-    >
+    <Card title="Market stress" note={glance.current ? deltaText(market.delta) || "0–100" : `at ${asOf(stress)}`}>
       <div className="gauge">
         <Gauge index={stress.index} mute={market.past} />
         <StressChart points={stressCurve(pad.stressSeries, stress)} live={glance.current} mute={market.past} />
@@ -3843,7 +3844,7 @@ function BreadthCard({ market, glance, width }: { market: MarketState; glance: G
   return (
     <Card title="Breadth" note={`${plain(total, 0)} symbols · ${till(move.window, stress.timestamp)}`}>
       <div
-        className={`breadth${market.past ? " past" : ""}`}
+        className="breadth"
         role="img"
         aria-label={`${down} fell, ${flat} unchanged, ${up} rose`}
         data-window={move.window}
@@ -4021,6 +4022,7 @@ const HeatMap = React.memo(function HeatMap({
   const note =
     tiles.length === 0 ? undefined : live ? `${till(move.window, stress.timestamp)} · largest first` : "last anomalies";
   const gaps = tiles.some(({ gap }) => gap !== null);
+  const sigmas = !gaps || hit.some((item) => item.excessPct === null);
   return (
     <Card title="Sectors" note={note}>
       {tiles.length === 0 && <p className="t2">Sectors appear with the first prices.</p>}
@@ -4093,11 +4095,8 @@ const HeatMap = React.memo(function HeatMap({
             ))}
           </span>
           <span className="r">+{HEAT_FULL}%</span>
-          <span>
-            {gaps
-              ? "pp: percentage points above or below the median of the market"
-              : "σ: distance from the market; 1σ is usual for the sector"}
-          </span>
+          {gaps && <span>pp: percentage points above or below the median of the market</span>}
+          {sigmas && <span>σ: distance from the market; 1σ is usual for the sector</span>}
           <span className="only-n">Right: number of symbols</span>
         </div>
       )}
@@ -4188,7 +4187,7 @@ const MarketColumn = React.memo(function MarketColumn({
   const sectors = <HeatMap market={market} glance={glance} pad={pad} act={act} />;
   // Open anomalies come before earlier ones.
   return (
-    <div className="col-mkt" tabIndex={-1} role="region" aria-label="Market">
+    <div className={`col-mkt${market.past ? " past" : ""}`} tabIndex={-1} role="region" aria-label="Market">
       {summary}
       {width >= 700 ? (
         <div className="mg2">
@@ -6351,7 +6350,7 @@ const STYLE = `
   .tabl>.on{color:var(--t1);border-color:var(--accent)} .tabs .cnt{font-size:11px;color:var(--t3)}
   .strip{display:flex;width:100%;align-items:center;gap:8px;height:36px;padding:4px 10px;background:var(--bg1);border-bottom:1px solid var(--line);flex:none;min-width:0;white-space:nowrap;overflow:hidden} button.strip:hover{background:var(--hover)} .strip>svg:last-child{color:var(--t3)}
   .strip .idx{font-size:16px;font-weight:650;line-height:20px} .strip .chg{vertical-align:bottom}
-  .past :is(.up,.down){color:var(--t3)}
+  .past{--up:var(--t3);--down:var(--t3)} .past :is(.comp.lead .bar,.stack)>i:first-child{background:var(--t3)}
   .summary{display:flex;align-items:center;gap:14px;padding:8px 12px;min-height:66px;background:var(--bg1);border-bottom:1px solid var(--line);flex:none;min-width:0}
   .sumtx{flex:1 1 0;min-width:0;display:grid;gap:4px} .sumsay{display:flex;flex-wrap:wrap;align-items:center;gap:6px 14px}
   .summary .say{font-size:13px;line-height:18px;min-width:0;flex:1 1 380px;color:var(--t2)} .summary .say b{color:var(--t1);font-weight:600}
@@ -6421,7 +6420,7 @@ const STYLE = `
   .comp{min-width:0;display:grid;grid-template-columns:78px minmax(0,1fr) 34px 32px;gap:0 8px;align-items:center;height:21px} .comp .bar{height:8px;background:var(--line);border-radius:2px;position:relative} .comp .bar i{position:absolute;inset:0 auto 0 0;border-radius:2px;background:var(--t3)}
   .comp.lead .bar i{background:var(--accent)} .comp .nm{color:var(--t2)} .comp.lead .nm{color:var(--t1);font-weight:600} .comp .bar u{position:absolute;left:50%;top:-2px;bottom:-2px;width:1px;background:var(--ctl)} .comp .num{text-align:right} .comp b{font-weight:600}
   .stack{display:flex;height:12px;gap:1px;margin:2px 0 4px} .stack i{display:block;height:100%;background:var(--t3)} .stack i:first-child{border-radius:2px 0 0 2px;background:var(--accent)} .stack .rest{background:var(--line);flex:1}
-  .breadth{display:flex;height:20px;gap:2px;border-radius:3px;overflow:hidden} .breadth>span{display:flex;flex:1 1 0;align-items:center;overflow:hidden;min-width:3px} .breadth b{padding:0 6px;font-weight:600;font-size:11px;white-space:nowrap;color:var(--onfill)} .breadth .d{background:var(--down)} .breadth .u{background:var(--up);justify-content:flex-end} .breadth .f{background:var(--line2)} .breadth.past>:is(.d,.u){background:var(--t3)}
+  .breadth{display:flex;height:20px;gap:2px;border-radius:3px;overflow:hidden} .breadth>span{display:flex;flex:1 1 0;align-items:center;overflow:hidden;min-width:3px} .breadth b{padding:0 6px;font-weight:600;font-size:11px;white-space:nowrap;color:var(--onfill)} .breadth .d{background:var(--down)} .breadth .u{background:var(--up);justify-content:flex-end} .breadth .f{background:var(--line2)}
   .bl{display:flex;justify-content:space-between;gap:8px;margin-top:4px;font-size:11px;color:var(--t3)}
   .sync{display:grid;grid-template-columns:84px minmax(0,1fr);gap:4px 12px;align-items:center;margin-bottom:8px}
   .since{margin-bottom:8px} .apart{list-style:none;margin:0 0 8px;padding:0;display:grid;gap:4px} .apart li{display:flex;gap:6px;line-height:16px} .apart svg{margin-top:2px}

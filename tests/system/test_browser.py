@@ -21,7 +21,8 @@ def test_a_person_sees_alerts_and_market_anomalies_come_by_themselves(system: Sy
     row = alerts.locator("article[data-key]").first
     expect(row).to_be_visible()
     market = page.get_by_role("region", name="Market", exact=True)
-    expect(market.get_by_text("Synchronized move")).to_be_visible()
+    moved = re.compile("(fell|rose) together", re.IGNORECASE)
+    expect(market.get_by_role("heading", name=moved)).to_be_visible()
 
     row.click()
     details = alerts.get_by_role("article", name=re.compile("^Details of "))
