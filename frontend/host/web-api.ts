@@ -62,12 +62,12 @@ const api = {
 const csrfToken = () => /(?:^|; )csrftoken=([^;]*)/.exec(document.cookie)?.[1] ?? "";
 
 /** With the session of whoever is signed in on this page; rejects with the HTTP status, 0 for no answer. */
-async function acknowledge(id: string): Promise<unknown> {
+async function review(id: string, change: { review_state: string; review_note?: string }): Promise<unknown> {
   const headers = { "Content-Type": "application/json", "X-CSRFToken": csrfToken() };
   const answer = await fetch(`${location.origin}/alerts/${encodeURIComponent(id)}/review`, {
     method: "POST",
     headers,
-    body: '{"review_state":"acknowledged"}',
+    body: JSON.stringify(change),
   }).catch(() => null);
   // eslint-disable-next-line @typescript-eslint/only-throw-error -- `Reviewing` in component.tsx wants the bare status
   if (!answer?.ok) throw answer?.status ?? 0;
@@ -104,7 +104,8 @@ Object.assign(globalThis, {
       server: location.origin,
       user: document.getElementById("root")?.dataset.reviewer ?? null,
       signIn: "/admin/login/?next=/",
-      acknowledge,
+      acknowledge: (id: string) => review(id, { review_state: "acknowledged" }),
+      review,
     },
     actions: [{ label: "Copy for TealStreet", run: copyForTealStreet }],
     links: [

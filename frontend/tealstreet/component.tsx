@@ -38,6 +38,15 @@ export interface Alert {
   lower: number | null;
   upper: number | null;
   changePct: number | null;
+  /** What `changePct` is over, such as `35m`. */
+  window: string;
+  /** `changePct` less the market's over the same window, in percentage points. */
+  excessPct: number | null;
+  /** As strong a move comes once in so many days; `rarityCapped`: rarer than that. */
+  rarityDays: number | null;
+  rarityCapped: boolean;
+  source: string;
+  /** The candle that these figures are of. */
   timestamp: number;
   detectedAt: number | null;
   state: string;
@@ -128,11 +137,12 @@ export interface Stress {
   windows: WindowMove[];
 }
 
-/** The review of an alert: its state (such as ACKNOWLEDGED), by whom and when. */
+/** The review of an alert: its state (such as ACKNOWLEDGED), by whom and when. NEW: only a note was written. */
 export interface Review {
   state: string;
   by: string;
   at: number | null;
+  note: string;
 }
 
 export interface Feed {
@@ -230,6 +240,8 @@ function toDirection(raw: Raw, ...hints: (number | null)[]): Direction {
 const toList = (value: unknown): unknown[] => (Array.isArray(value) ? value : []);
 const toSymbols = (value: unknown): string[] => toList(value).map(canonical).filter(Boolean).slice(0, 10_000);
 
+const INTERVAL = /^\d{1,5}[smhd]$/;
+
 export function normaliseAlert(raw: unknown, now: number): Alert | null {
   if (!isRecord(raw)) return null;
   const symbol = canonical(pick(raw, "symbol", "pair", "market"));
@@ -239,12 +251,16 @@ export function normaliseAlert(raw: unknown, now: number): Alert | null {
   const method = toWord(pick(raw, "method", "detector"), "UNKNOWN");
   const changePct = toNumber(pick(raw, "change_pct", "change_percent", "change"));
   const score = toNumber(pick(raw, "score", "z_score"));
+  const interval = toText(pick(raw, "interval", "timeframe"), "1m");
+  const rarityDays = toNumber(pick(raw, "rarity_days"));
+  const rarity = isRecord(why.parameters) && isRecord(why.parameters.rarity) ? why.parameters.rarity : {};
+  const most = toNumber(pick(rarity, "most_days"));
   return {
     id: toText(pick(raw, "id")) || `${symbol}:${method}:${timestamp}`,
     revision: Math.max(1, toNumber(pick(raw, "revision")) ?? 1),
     symbol,
     venue: toText(pick(raw, "venue", "exchange")),
-    interval: toText(pick(raw, "interval", "timeframe"), "1m"),
+    interval,
     method,
     severity: toWord(pick(raw, "severity", "level"), "LOW"),
     direction: toDirection(raw, changePct, score),
@@ -255,6 +271,11 @@ export function normaliseAlert(raw: unknown, now: number): Alert | null {
     lower: toNumber(pick(raw, "lower")),
     upper: toNumber(pick(raw, "upper")),
     changePct,
+    window: [toText(pick(why, "window")), interval].find((text) => INTERVAL.test(text)) ?? "1m",
+    excessPct: toNumber(pick(raw, "excess_pct")),
+    rarityDays: rarityDays !== null && rarityDays >= 0 ? rarityDays : null,
+    rarityCapped: rarityDays !== null && most !== null && rarityDays >= most,
+    source: toText(pick(raw, "source")).toLowerCase(),
     timestamp,
     detectedAt: toTime(pick(raw, "detected_at")),
     state: toWord(pick(raw, "state"), "OPEN"),
@@ -283,11 +304,12 @@ export function normaliseAlert(raw: unknown, now: number): Alert | null {
   };
 }
 
-/** Null for an alert without a review, and for frames of the stream, which carry none. */
+/** Null for an alert without a review or note, and for frames of the stream, which carry none. */
 export function normaliseReview(raw: unknown): Review | null {
-  const state = isRecord(raw) ? toWord(pick(raw, "review_state"), "NEW") : "NEW";
-  return isRecord(raw) && state !== "NEW"
-    ? { state, by: toText(pick(raw, "reviewed_by")), at: toTime(pick(raw, "reviewed_at")) }
+  if (!isRecord(raw)) return null;
+  const [state, note] = [toWord(pick(raw, "review_state"), "NEW"), toText(pick(raw, "review_note"))];
+  return state !== "NEW" || note
+    ? { state, by: toText(pick(raw, "reviewed_by")), at: toTime(pick(raw, "reviewed_at")), note }
     : null;
 }
 
@@ -492,6 +514,11 @@ export function normaliseChart(raw: unknown): ChartPoint[] {
     });
 }
 
+/** `GET /candles`: closes, without a band. */
+export function normaliseCandles(raw: unknown): ChartPoint[] {
+  return normaliseChart({ history: isRecord(raw) ? raw.candles : null });
+}
+
 // --- 3 Wording --------------------------------------------------------------------------------------------------------
 // Minus is U+2212; a change always has a sign; `–` is an unknown value. `%` follows the number directly in cells, and
 // after a no-break space in sentences.
@@ -507,7 +534,10 @@ const METHOD_NAMES: Record<string, string> = {
   CUSUM: "CUSUM",
 };
 export const METHODS = Object.keys(METHOD_NAMES);
-const QUOTES = ["FDUSD", "USDT", "USDC", "BUSD", "TUSD", "USD", "EUR", "BTC", "ETH", "BNB"];
+const QUOTES = [
+  ...["FDUSD", "USDT", "USDC", "BUSD", "TUSD", "USD", "DAI", "EUR", "GBP", "CHF", "AUD", "CAD", "BRL", "TRY"],
+  ...["JPY", "KRW", "BTC", "ETH", "BNB"],
+];
 
 export function words(name: string): string {
   const text = name.replace(/_/g, " ").toLowerCase();
@@ -528,6 +558,16 @@ export function signed(value: number | null, digits: number): string {
 }
 export const percent = (value: number | null, gap = "") =>
   value === null ? "–" : `${signed(value, Math.abs(value) >= 100 ? 0 : 2)}${gap}%`;
+/** A difference of two percentages, in percentage points: `+5.1 pp`. */
+export const percentPoints = (value: number | null) =>
+  value === null ? "–" : `${signed(value, Math.abs(value) >= 100 ? 0 : 1)}${NBSP}pp`;
+export type Move = "up" | "down" | "flat";
+/** Where a change went, by the sign that is shown: colour and arrow beside a number follow it and nothing else. */
+export function moveOf(value: number | null): Move {
+  const sign = percent(value).charAt(0);
+  return sign === "+" ? "up" : sign === "−" ? "down" : "flat";
+}
+const verbOf = (value: number | null) => ({ up: "rose", down: "fell", flat: "moved" })[moveOf(value)];
 /** Volume and range scores are multiples of the usual value (×); all others are standard deviations (σ). */
 const unitOf = (method: string) => (method === "VOLUME" || method === "VOLATILITY" ? "×" : "σ");
 export function scoreText(score: number | null, unit: "×" | "σ" = "σ"): string {
@@ -633,11 +673,114 @@ export function splitSymbol(symbol: string): [base: string, quote: string] {
 /** The coin of a pair, without the quote currency and a multiple: `1000PEPEUSDC` → `PEPE`. */
 export const coinOf = (symbol: string): string => splitSymbol(symbol)[0].replace(/^(10{3,9}|1M)(?=[A-Z])/, "");
 
-export function alertSentence(alert: Alert): string {
-  if (alert.sentence) return alert.sentence;
-  const verb = alert.direction === "UP" ? "rose" : alert.direction === "DOWN" ? "fell" : "moved";
-  const by = alert.changePct === null ? "" : ` ${plain(Math.abs(alert.changePct), 2)}${NBSP}%`;
-  return `${alert.symbol} ${verb}${by} in ${span(alert.interval)}${alert.price === null ? "" : `, to ${price(alert.price)}`}.`;
+/** A window beside a change: `35m` → `35 m`. */
+export const windowText = (window: string): string => window.replace(/^(\d+)(\w)$/, `$1${NBSP}$2`);
+
+/** A length of time in one unit: `59 s`, `105 min`, `36 h`, `3 d`. */
+export function duration(ms: number): string {
+  const [size, unit] =
+    ms < 120e3 ? [1e3, "s"] : ms < 7200e3 ? [60e3, "min"] : ms < 172_800e3 ? [3600e3, "h"] : [86_400e3, "d"];
+  return `${plain(Math.round(ms / size), 0)}${NBSP}${unit}`;
+}
+
+/**
+ * How often as strong a move comes: `once in 12 days`; `rarer than …` where the calibration has seen none as strong.
+ * `brief` is for rows: `once in 90+ days`. Empty where unknown.
+ */
+export function rarityText(days: number | null, capped = false, brief = false): string {
+  if (days === null) return "";
+  const [wholeDays, wholeHours] = [Math.round(days), Math.round(days * 24)];
+  // More digits than two would be more than a tail of rare events can show.
+  const digits = 10 ** Math.max(0, Math.floor(Math.log10(Math.max(1, wholeDays))) - 1);
+  const number = plain(Math.round(wholeDays / digits) * digits, 0);
+  if (wholeHours >= 24) {
+    if (capped && brief) return wholeDays === 1 ? "once in 1+ day" : `once in ${number}+ days`;
+    return `${capped ? "rarer than " : ""}${wholeDays === 1 ? "once a day" : `once in ${number} days`}`;
+  }
+  if (wholeHours >= 8) return `${capped ? "rarer than " : ""}once in ${wholeHours} hours`;
+  const often = brief ? "several a" : "several times a";
+  return `${often}${wholeHours >= 1 ? " day" : "n hour"}`;
+}
+
+/** A move beside that of the market over the same window: `, 5.1 pp less than the market`. */
+function besideTheMarket({ changePct, excessPct }: Alert): string {
+  if (changePct === null || excessPct === null) return "";
+  const market = changePct - excessPct;
+  if (moveOf(market) === "flat") return ", while the market did not move";
+  if (moveOf(market) !== moveOf(changePct))
+    return `, while the market ${verbOf(market)} ${plain(Math.abs(market), 2)}${NBSP}%`;
+  const gap = percentPoints(Math.abs(excessPct));
+  if (!/[1-9]/.test(gap)) return ", like the market";
+  return `, ${gap.slice(1)} ${moveOf(excessPct) === moveOf(changePct) ? "more" : "less"} than the market`;
+}
+
+/** What happened. The server's own sentence comes first; its price is written as everywhere in the panel. */
+export function alertSentence(alert: Alert, step?: number): string {
+  const to = alert.price === null ? "" : `, to ${price(alert.price, step)}`;
+  if (alert.sentence) return to ? alert.sentence.replace(/, to \d[\d,]*(\.\d+)?(e-?\d+)?/, () => to) : alert.sentence;
+  const size = alert.changePct === null ? null : Math.abs(alert.changePct);
+  const by = size === null ? "" : ` ${plain(size, size >= 100 ? 0 : 2)}${NBSP}%`;
+  return `${alert.symbol} ${verbOf(alert.changePct)}${by} in ${span(alert.window)}${besideTheMarket(alert)}${to}.`;
+}
+
+/** What Copy puts on the clipboard: one line to paste into a chat, and the alert's page. */
+export function alertText(alert: Alert, server: string): string {
+  const facts = [
+    `${alert.symbol} ${percent(alert.changePct, NBSP)} in ${span(alert.window)}`,
+    alert.excessPct === null ? "" : `${percentPoints(alert.excessPct)} against the market`,
+    words(alert.severity).toLowerCase(),
+    rarityText(alert.rarityDays, alert.rarityCapped),
+    alert.price === null ? "" : `at ${price(alert.price)}`,
+  ];
+  const when = new Date(alert.timestamp).toISOString().replace("T", " ").slice(0, 19);
+  return `${facts.filter(Boolean).join(", ")}, ${when} UTC\n${pageOf(server, alert)}`;
+}
+const pageOf = (server: string, alert: Alert) => `${server}/alerts/${encodeURIComponent(alert.id)}`;
+
+// Exchange, its name at TradingView, whether the markets are perpetuals, and the page of a pair: `BTC`, `btc` stand for
+// its base and `USDT`, `usdt` for its quote. The venues of ingestion/sources/venues.py, and other large ones.
+const MARKET_PAGES: Record<string, readonly [exchange: string, prefix: string, swap: boolean, url: string]> = {
+  binance: ["Binance", "BINANCE", false, "https://www.binance.com/en/trade/BTC_USDT?type=spot"],
+  binanceusdm: ["Binance Futures", "BINANCE", true, "https://www.binance.com/en/futures/BTCUSDT"],
+  bybit: ["Bybit", "BYBIT", false, "https://www.bybit.com/en/trade/spot/BTC/USDT"],
+  "bybit-swap": ["Bybit Perpetuals", "BYBIT", true, "https://www.bybit.com/trade/usdt/BTCUSDT"],
+  okx: ["OKX", "OKX", false, "https://www.okx.com/trade-spot/btc-usdt"],
+  "okx-swap": ["OKX Perpetuals", "OKX", true, "https://www.okx.com/trade-swap/btc-usdt-swap"],
+  coinbase: ["Coinbase", "COINBASE", false, "https://www.coinbase.com/advanced-trade/spot/BTC-USDT"],
+  kraken: ["Kraken", "KRAKEN", false, "https://pro.kraken.com/app/trade/btc-usdt"],
+  hyperliquid: ["Hyperliquid", "HYPERLIQUID", true, "https://app.hyperliquid.xyz/trade/BTC"],
+  kucoin: ["KuCoin", "KUCOIN", false, "https://www.kucoin.com/trade/BTC-USDT"],
+  bitget: ["Bitget", "BITGET", false, "https://www.bitget.com/spot/BTCUSDT"],
+  "bitget-swap": ["Bitget Futures", "BITGET", true, "https://www.bitget.com/futures/usdt/BTCUSDT"],
+  gate: ["Gate", "GATE", false, "https://www.gate.com/trade/BTC_USDT"],
+  "gate-swap": ["Gate Futures", "GATE", true, "https://www.gate.com/futures/USDT/BTC_USDT"],
+  mexc: ["MEXC", "MEXC", false, "https://www.mexc.com/exchange/BTC_USDT"],
+};
+
+export interface MarketLinks {
+  exchange: { label: string; href: string } | null;
+  tradingView: string;
+}
+
+/** Where a pair trades: its page at the venue, if that is known, and its chart at TradingView. */
+export function marketLinks(venue: string, symbol: string): MarketLinks {
+  const page = Object.hasOwn(MARKET_PAGES, venue) ? MARKET_PAGES[venue] : undefined;
+  const name = `${page ? `${page[1]}:` : ""}${symbol}${page?.[2] ? ".P" : ""}`;
+  return {
+    exchange: page ? exchangePage(page[0], page[3], symbol) : null,
+    tradingView: `https://www.tradingview.com/chart/?symbol=${encodeURIComponent(name)}`,
+  };
+}
+function exchangePage(label: string, url: string, symbol: string): MarketLinks["exchange"] {
+  const [base, quote] = splitSymbol(symbol);
+  const at = url.search(/BTC|btc/);
+  // Before the pair, `usdt` is a section of the exchange, which lists no other quote.
+  if (!quote || (/usdt/i.test(url.slice(0, at)) && quote !== "USDT")) return null;
+  // Our symbols are upper case; thousands of a coin are kPEPE at Hyperliquid.
+  const coin = label === "Hyperliquid" ? base.replace(/^K(?=PEPE|SHIB|BONK|FLOKI|LUNC|NEIRO|DOGS)/, "k") : base;
+  const parts: Record<string, string> = { BTC: coin, btc: base.toLowerCase(), USDT: quote, usdt: quote.toLowerCase() };
+  const pair = url.slice(at).replace(/BTC|btc|USDT|usdt/g, (part) => encodeURIComponent(parts[part]!));
+  return { label, href: url.slice(0, at) + pair };
 }
 
 export const ZONES = [
@@ -655,7 +798,7 @@ const besideMarket = (deviation: number | null) =>
 /** The sign of a number as it is shown: null of what is unknown, and of what rounds to zero. */
 export const wayOf = (value: number | null, text = percent(value)): Direction =>
   value === null || !/[1-9]/.test(text) ? null : value < 0 ? "DOWN" : "UP";
-const toneOf = (way: Direction): string => (way === null ? "t2" : way === "DOWN" ? "down" : "up");
+const wayClass = (way: Direction): string => (way === null ? "t2" : way === "DOWN" ? "down" : "up");
 const verbOf = (way: Direction): string => (way === null ? "moved" : way === "DOWN" ? "fell" : "rose");
 
 /** A window where room is short: `15m` → `15 m`. */
@@ -1069,6 +1212,7 @@ export class Pad {
   private panels = new Map<symbol, Scope>();
   private listeners = new Set<() => void>();
   private charts = new Map<string, Promise<ChartPoint[]>>();
+  private candles = new Map<string, Promise<ChartPoint[]>>();
   private socket: WebSocket | null = null;
   private cursor: Cursor | null = null;
   /** What the connection is subscribed to. */
@@ -1172,6 +1316,38 @@ export class Pad {
       if (this.charts.size > CHARTS_KEPT) this.charts.delete(this.charts.keys().next().value!);
     }
     return chart;
+  }
+
+  /** Candles that reach back further than the closes of the alert; empty when those reach far enough. */
+  earlierOf(alert: Alert): Promise<ChartPoint[]> {
+    const ranges = chartRanges(alert);
+    if (ranges.length === 0) return Promise.resolve([]);
+    const key = `${alert.id}:${ranges[0]!.from}`;
+    let candles = this.candles.get(key);
+    if (!candles) {
+      candles = this.firstCandles(alert, ranges);
+      this.candles.set(key, candles);
+      if (this.candles.size > CHARTS_KEPT) this.candles.delete(this.candles.keys().next().value!);
+    }
+    return candles;
+  }
+
+  /** Of the first range that the server has candles of. */
+  private async firstCandles(alert: Alert, ranges: CandleRange[]): Promise<ChartPoint[]> {
+    for (const { interval, from, to } of ranges) {
+      const query = new URLSearchParams({
+        symbol: alert.symbol,
+        interval,
+        from: `${from}`,
+        to: `${to}`,
+        limit: "1000",
+      });
+      if (alert.venue) query.set("venue", alert.venue);
+      const answer = await this.fetchJson(`/candles?${query.toString()}`).catch(() => null);
+      const found = normaliseCandles(answer);
+      if (found.length > 1) return found;
+    }
+    return [];
   }
 
   reviewed(id: string, review: Review | null): void {
@@ -1668,7 +1844,7 @@ const olderCursor = (a: Cursor | null, b: Cursor | null): Cursor | null =>
 // --- 6 Settings -------------------------------------------------------------------------------------------------------
 
 export type Layout = "compact" | "cards" | "table";
-export type SortKey = "age" | "symbol" | "change" | "score" | "price";
+export type SortKey = "severity" | "age" | "symbol" | "change" | "rarity" | "score" | "price";
 export const WINDOWS = ["1m", "5m", "15m", "1h"] as const;
 /** The window of the market strip, breadth and sectors. */
 export type MarketWindow = (typeof WINDOWS)[number];
@@ -1698,12 +1874,20 @@ export interface Settings {
   orderUsd: number;
 }
 
-/** Reviewing on a page of the alert server, with its session. `acknowledge` rejects with the HTTP status. */
+/** What is sent to `POST /alerts/<id>/review`. */
+export interface ReviewChange {
+  review_state: string;
+  review_note?: string;
+}
+
+/** Reviewing on a page of the alert server, with its session. Both functions reject with the HTTP status. */
 export interface Reviewing {
   server: string;
   user: string | null;
   signIn: string;
   acknowledge: (id: string) => Promise<unknown>;
+  /** Hosts without it can acknowledge only. */
+  review?: (id: string, change: ReviewChange) => Promise<unknown>;
 }
 
 /** The address of a page that is the panel's own: it holds what a link restores. The keys work without a click first. */
@@ -1728,7 +1912,7 @@ const CHANNELS = ["alerts", "market"];
 export const INITIAL: Settings = {
   server: "http://localhost:3001",
   layout: "compact",
-  sort: { key: "age", down: true },
+  sort: { key: "severity", down: true },
   window: "15m",
   theme: "system",
   hiddenSeverities: [],
@@ -1815,7 +1999,7 @@ export function viewOf(text: string): View {
     hideClosed: states.length > 0 && !states.includes("CLOSED"),
     ...(LAYOUTS.some((other) => other.layout === layout) && { layout: layout as Layout }),
     ...(isOneOf(WINDOWS, window) && { window }),
-    ...(key && key in SORTS && { sort: { key: key as SortKey, down: minus === "-" } }),
+    ...(key && Object.hasOwn(SORT_LABELS, key) && { sort: { key: key as SortKey, down: minus === "-" } }),
   };
   const known = [
     "symbol",
@@ -1940,7 +2124,7 @@ interface Host {
   account: string;
   positions: Set<string>;
   priceStep: (symbol: string) => number | undefined;
-  openChart: (symbol: string) => void;
+  openChart: (alert: Alert) => void;
   marketOf: (symbol: string) => string | null;
 }
 
@@ -1966,42 +2150,44 @@ function useHost(): Host {
       positions: new Set(valuesOf(positions).map((position) => canonical(position?.symbol))),
       priceStep: (symbol: string) => bySymbol.get(symbol)?.step,
       marketOf: (symbol: string) => bySymbol.get(symbol)?.symbol ?? null,
-      openChart: (symbol: string) => {
+      openChart: ({ symbol, venue }: Alert) => {
         const market = bySymbol.get(symbol);
-        // Without an account (the page at `/`) there is no list of markets to be missing from.
-        if (!market && account) api.toast.warning(`${symbol} is not listed on ${account}.`);
-        else api.utils.setActiveSymbol(market?.symbol ?? symbol, account ?? undefined);
+        if (market) api.utils.setActiveSymbol(market.symbol, account ?? undefined);
+        else if (account) api.toast.warning(`${symbol} is not listed on ${account}.`);
+        // A host without markets (the page at `/`) has no chart of its own.
+        else window.open(marketLinks(venue, symbol).tradingView, "_blank", "noopener");
       },
     }),
     [activeSymbol, account, positions, bySymbol],
   );
 }
 
-// A page of another origin never gets the session of the server: there the button opens the server's review page.
+// A page of another origin never gets the session of the server: there the buttons open the alert's page.
 export type ReviewMode = "acknowledge" | "sign in" | "open";
-function useReviewing(pad: Pad): { mode: ReviewMode; review: (alert: Alert) => void } {
-  const [signedOut, setSignedOut] = React.useState(false);
+type Judge = (alert: Alert, change?: ReviewChange) => void;
+function useReviewing(pad: Pad): { mode: ReviewMode; review: Judge } {
   const { reviewing } = defaults();
   const here = reviewing?.server === pad.server ? reviewing : null;
-  const mode: ReviewMode = !here ? "open" : here.user === null || signedOut ? "sign in" : "acknowledge";
-  const review = React.useCallback(
-    (alert: Alert) => {
-      if (!here)
-        return void window.open(
-          `${pad.server}/admin/alerts/alert/?q=${encodeURIComponent(alert.id)}`,
-          "_blank",
-          "noopener",
-        );
-      if (mode === "sign in") return location.assign(here.signIn);
-      if (alert.review) return;
-      here.acknowledge(alert.id).then(
-        (answer) => pad.reviewed(alert.id, normaliseReview(answer)),
+  const [signedOut, setSignedOut] = React.useState(here?.user === null);
+  const mode: ReviewMode = !here ? "open" : signedOut ? "sign in" : "acknowledge";
+  const review = React.useCallback<Judge>(
+    (alert, change = { review_state: "acknowledged" }) => {
+      if (!here) return void window.open(pageOf(pad.server, alert), "_blank", "noopener");
+      if (mode === "sign in") {
+        // Signing in happens beside this page: once this page has the focus again, the session is tried.
+        window.addEventListener("focus", () => setSignedOut(false), { once: true });
+        return void window.open(here.signIn, "_blank", "noopener");
+      }
+      if (change.review_state === "acknowledged" && isReviewed(alert)) return;
+      const answer = here.review ? here.review(alert.id, change) : here.acknowledge(alert.id);
+      answer.then(
+        (item) => pad.reviewed(alert.id, normaliseReview(item)),
         (status) => {
           if (status === 403) setSignedOut(true);
           api.toast.error(
             status === 403
-              ? "You are signed out. Sign in to acknowledge."
-              : `${alert.symbol} could not be acknowledged (${String(status)}).`,
+              ? "You are signed out. Sign in to review."
+              : `${alert.symbol} could not be ${change.review_note === undefined ? "reviewed" : "noted"} (${String(status)}).`,
           );
         },
       );
@@ -2010,9 +2196,10 @@ function useReviewing(pad: Pad): { mode: ReviewMode; review: (alert: Alert) => v
   );
   return { mode, review };
 }
+const isReviewed = (alert: Alert) => alert.review !== null && alert.review.state !== "NEW";
 const REVIEW_LABELS: Record<ReviewMode, string> = {
   acknowledge: "Acknowledge",
-  "sign in": "Sign in to acknowledge",
+  "sign in": "Sign in to review",
   open: "Review",
 };
 
@@ -2132,13 +2319,30 @@ function notify(alert: Alert, open: () => void): void {
 }
 
 // --- 8 List layout ----------------------------------------------------------------------------------------------------
-// Heights are fixed per kind of item, so positions are sums; only the expanded alert is measured.
+// Heights are fixed per kind of item, so positions are sums; only the expanded alert is measured. One row per symbol: the
+// gravest of its alerts that are open, the others inside.
 
 export const HEIGHTS = { compact: 28, cards: 106, table: 24, incident: 40, more: 26 };
+/** A finger needs 44 px. */
+export const TOUCH_HEIGHTS: typeof HEIGHTS = { compact: 44, cards: 114, table: 44, incident: 48, more: 44 };
 const INCIDENT_TOP = 3;
+/** Critical alerts that are shown above the list while the order holds; the rest waits with the others. */
+const PINNED_MOST = 3;
 
 export type Item =
-  | { kind: "alert"; key: string; entry: Entry; nested: boolean; expanded: boolean; height: number }
+  | {
+      kind: "alert";
+      key: string;
+      entry: Entry;
+      /** Alerts of the symbol in the list, this one included. */
+      count: number;
+      /** When expanded: all of them, the gravest first, and the one whose details are open. */
+      all: Entry[];
+      shown: Entry;
+      nested: boolean;
+      expanded: boolean;
+      height: number;
+    }
   | { kind: "incident"; key: string; anomaly: MarketAnomaly; count: number; open: boolean; height: number }
   | {
       kind: "more";
@@ -2150,17 +2354,25 @@ export type Item =
       height: number;
     };
 
+/** The order of a list that is being read: the place of each alert, and the incident it was listed under. */
+export type Held = ReadonlyMap<string, { place: number; incident: string | null }>;
+
 export interface ListOptions {
   layout: Layout;
   sort: Settings["sort"];
   accepts: (alert: Alert) => boolean;
   /** Later entries are not listed but counted in the pill. */
   cutoff: number;
+  /** Whether critical entries after the cutoff are pinned above the list. */
+  pins: boolean;
+  /** What is listed keeps its place; null: the order is that of `sort`. */
+  held: Held | null;
   incidents: Map<string, MarketAnomaly>;
   unfolded: Set<string>;
   folded: Set<string>;
   expanded: string | null;
   expandedHeight: number;
+  touch: boolean;
 }
 
 export interface List {
@@ -2168,32 +2380,111 @@ export interface List {
   tops: number[];
   height: number;
   shown: number;
+  /** Of the accepted alerts those that are open, the waiting ones included, and of how many symbols. */
+  open: { alerts: number; symbols: number };
   hidden: number;
   waiting: number;
   waitingCritical: number;
   folded: number;
+  pinned: Entry[];
+  /** One per symbol in the order of the list, each with all alerts of the symbol. */
+  rows: SymbolRow[];
 }
+type SymbolRow = [top: Entry, ...others: Entry[]];
 
-const SORTS: Record<SortKey, (a: Entry, b: Entry) => number> = {
-  age: (a, b) => a.at - b.at,
-  symbol: (a, b) => (a.alert.symbol < b.alert.symbol ? -1 : a.alert.symbol > b.alert.symbol ? 1 : 0),
-  change: (a, b) => (a.alert.changePct ?? 0) - (b.alert.changePct ?? 0),
-  score: (a, b) => Math.abs(a.alert.score ?? 0) - Math.abs(b.alert.score ?? 0),
-  price: (a, b) => (a.alert.price ?? 0) - (b.alert.price ?? 0),
+type Order = (a: Alert, b: Alert) => number;
+const byNewest: Order = (a, b) => b.timestamp - a.timestamp || (a.id < b.id ? -1 : a.id > b.id ? 1 : 0);
+/** Severity, then rarity (unknown last), then the newest; what is closed comes after what is open. */
+export const byGravity: Order = (a, b) =>
+  Number(isClosed(a)) - Number(isClosed(b)) ||
+  rankOf(b.severity) - rankOf(a.severity) ||
+  (b.rarityDays ?? -1) - (a.rarityDays ?? -1) ||
+  byNewest(a, b);
+
+const SORTS: Record<Exclude<SortKey, "severity">, (alert: Alert) => number | string | null> = {
+  age: (alert) => alert.timestamp,
+  symbol: (alert) => alert.symbol,
+  change: (alert) => alert.changePct,
+  rarity: (alert) => alert.rarityDays,
+  score: (alert) => (alert.score === null ? null : Math.abs(alert.score)),
+  price: (alert) => alert.price,
 };
 
+/** The order of a sort setting: unknown values last, whichever way; equal ones by gravity. */
+export function orderOf({ key, down }: Settings["sort"]): Order {
+  if (key === "severity" || !Object.hasOwn(SORTS, key))
+    return down
+      ? byGravity
+      : (a, b) =>
+          Number(isClosed(a)) - Number(isClosed(b)) || rankOf(a.severity) - rankOf(b.severity) || byGravity(a, b);
+  const value = SORTS[key];
+  const sign = down ? -1 : 1;
+  return (a, b) => {
+    const [x, y] = [value(a), value(b)];
+    if (x === null || y === null) return Number(x === null) - Number(y === null) || byGravity(a, b);
+    return sign * (x < y ? -1 : x > y ? 1 : 0) || byGravity(a, b);
+  };
+}
+
+/** Whatever was listed when the reading began stays where it was; the others follow. */
+function heldOrder(held: Held | null, order: Order): Order {
+  if (!held) return order;
+  const place = (alert: Alert) => held.get(alert.id)?.place ?? Infinity;
+  return (a, b) => {
+    const [x, y] = [place(a), place(b)];
+    return x === y ? order(a, b) : x - y;
+  };
+}
+
+/** The order of a list as it is, to hold it. */
+export function holdOf(list: List): Held {
+  const held = new Map<string, { place: number; incident: string | null }>();
+  for (const row of list.rows)
+    for (const { alert } of row) held.set(alert.id, { place: held.size, incident: alert.incident });
+  return held;
+}
+
 export function layoutList(entries: Entry[], options: ListOptions): List {
-  const accepted: Entry[] = [];
-  let [hidden, waiting, waitingCritical] = [0, 0, 0];
+  const bySymbol = new Map<string, SymbolRow>();
+  const openSymbols = new Set<string>();
+  const [pinned, within] = [[] as Entry[], heldOrder(options.held, byGravity)];
+  let [shown, hidden, waiting, waitingCritical, openAlerts] = [0, 0, 0, 0, 0];
   for (let i = entries.length - 1; i >= 0; i -= 1) {
     const entry = entries[i]!;
-    if (!options.accepts(entry.alert)) hidden += 1;
-    else if (entry.seq > options.cutoff) {
+    const { alert } = entry;
+    if (!options.accepts(alert)) {
+      hidden += 1;
+      continue;
+    }
+    if (!isClosed(alert)) {
+      openAlerts += 1;
+      openSymbols.add(alert.symbol);
+    }
+    if (entry.seq > options.cutoff && alert.id !== options.expanded) {
+      const critical = alert.severity === "CRITICAL";
+      if (critical && options.pins && !isClosed(alert) && pinned.length < PINNED_MOST) {
+        pinned.push(entry);
+        continue;
+      }
       waiting += 1;
-      if (entry.alert.severity === "CRITICAL") waitingCritical += 1;
-    } else accepted.push(entry);
+      if (critical) waitingCritical += 1;
+      continue;
+    }
+    shown += 1;
+    const row = bySymbol.get(alert.symbol);
+    if (!row) {
+      bySymbol.set(alert.symbol, [entry]);
+      continue;
+    }
+    row.push(entry);
+    // The top of a row is its first; the others are sorted when they are looked at.
+    const [top] = row;
+    if (within(alert, top.alert) < 0) [row[0], row[row.length - 1]] = [entry, top];
   }
-  const items = options.layout === "table" ? flatItems(accepted, options) : foldedItems(accepted, options);
+  const order = heldOrder(options.held, orderOf(options.sort));
+  const rows = [...bySymbol.values()].sort((a, b) => order(a[0].alert, b[0].alert));
+  const items =
+    options.layout === "table" ? rows.map((row) => alertItem(row, false, options)) : foldedItems(rows, options);
   const tops: number[] = [];
   let height = 0;
   for (const item of items) {
@@ -2201,62 +2492,76 @@ export function layoutList(entries: Entry[], options: ListOptions): List {
     height += item.height;
   }
   const folded = items.reduce((sum, item) => sum + (item.kind === "incident" ? item.count : 0), 0);
-  return { items, tops, height, shown: accepted.length, hidden, waiting, waitingCritical, folded };
+  const open = { alerts: openAlerts, symbols: openSymbols.size };
+  return { items, tops, height, shown, open, hidden, waiting, waitingCritical, folded, pinned, rows };
 }
 
-function alertItem(entry: Entry, nested: boolean, { layout, expanded, expandedHeight }: ListOptions): Item {
-  const isExpanded = entry.alert.id === expanded;
-  const height = HEIGHTS[nested ? "compact" : layout] + (isExpanded ? expandedHeight : 0);
-  return { kind: "alert", key: entry.alert.id, entry, nested, expanded: isExpanded, height };
+const heightsOf = ({ touch }: ListOptions) => (touch ? TOUCH_HEIGHTS : HEIGHTS);
+
+function alertItem(row: SymbolRow, nested: boolean, options: ListOptions): Item {
+  const { layout, held, expanded, expandedHeight } = options;
+  const [entry] = row;
+  const shown = expanded === null ? undefined : row.find(({ alert }) => alert.id === expanded);
+  return {
+    kind: "alert",
+    key: entry.alert.id,
+    entry,
+    count: row.length,
+    all: shown ? sortedRow(row, held) : [],
+    shown: shown ?? entry,
+    nested,
+    expanded: shown !== undefined,
+    height: heightsOf(options)[nested ? "compact" : layout] + (shown ? expandedHeight : 0),
+  };
+}
+function sortedRow(row: Entry[], held: Held | null): Entry[] {
+  const order = heldOrder(held, byGravity);
+  return [...row].sort((a, b) => order(a.alert, b.alert));
 }
 
-function flatItems(entries: Entry[], options: ListOptions): Item[] {
-  const compare = SORTS[options.sort.key];
-  const sign = options.sort.down ? -1 : 1;
-  const sorted =
-    options.sort.key === "age" && options.sort.down ? entries : [...entries].sort((a, b) => sign * compare(a, b));
-  return sorted.map((entry) => alertItem(entry, false, options));
-}
-
-/** Alerts of a market incident are listed under it, at the place of the newest of them. */
-function foldedItems(entries: Entry[], options: ListOptions): Item[] {
-  const adopted = new Map<string, Entry[]>();
-  for (const entry of entries) {
-    const incident = entry.alert.incident;
-    if (!incident || !options.incidents.has(incident)) continue;
-    const known = adopted.get(incident);
-    if (known) known.push(entry);
-    else adopted.set(incident, [entry]);
+/** Rows of a market incident are listed under it, at the place of the first of them. */
+function foldedItems(rows: SymbolRow[], options: ListOptions): Item[] {
+  const incidentOf = ([{ alert }]: SymbolRow): string | null => {
+    const was = options.held?.get(alert.id);
+    const id = was ? was.incident : alert.incident;
+    return id && options.incidents.has(id) ? id : null;
+  };
+  const adopted = new Map<string, SymbolRow[]>();
+  for (const row of rows) {
+    const id = incidentOf(row);
+    if (!id) continue;
+    const known = adopted.get(id);
+    if (known) known.push(row);
+    else adopted.set(id, [row]);
   }
   const items: Item[] = [];
   const placed = new Set<string>();
-  for (const entry of entries) {
-    const id = entry.alert.incident;
-    const members = id ? adopted.get(id) : undefined;
-    if (!id || !members) {
-      items.push(alertItem(entry, false, options));
+  for (const row of rows) {
+    const id = incidentOf(row);
+    if (!id) {
+      items.push(alertItem(row, false, options));
       continue;
     }
     if (placed.has(id)) continue;
     placed.add(id);
+    const members = adopted.get(id)!;
     const open = !options.folded.has(id);
     items.push({
       kind: "incident",
       key: `incident:${id}`,
       anomaly: options.incidents.get(id)!,
-      count: members.length,
+      count: members.flat().filter(({ alert }) => alert.incident === id).length,
       open,
-      height: HEIGHTS.incident,
+      height: heightsOf(options).incident,
     });
     if (!open) continue;
-    const ranked = [...members].sort((a, b) => Math.abs(b.alert.score ?? 0) - Math.abs(a.alert.score ?? 0));
-    const visible = options.unfolded.has(id) ? ranked : ranked.slice(0, INCIDENT_TOP);
+    const visible = options.unfolded.has(id) ? members : members.slice(0, INCIDENT_TOP);
     for (const member of visible) items.push(alertItem(member, true, options));
-    const rest = ranked.length - visible.length;
-    const changes = ranked.map((member) => member.alert.changePct).filter((change) => change !== null);
+    const rest = members.length - visible.length;
+    const changes = members.map(([{ alert }]) => alert.changePct).filter((change) => change !== null);
     const [from, to] = changes.length ? [Math.max(...changes), Math.min(...changes)] : [null, null];
-    if (ranked.length > INCIDENT_TOP)
-      items.push({ kind: "more", key: `more:${id}`, incident: id, rest, from, to, height: HEIGHTS.more });
+    if (members.length > INCIDENT_TOP)
+      items.push({ kind: "more", key: `more:${id}`, incident: id, rest, from, to, height: heightsOf(options).more });
   }
   return items;
 }
@@ -2292,6 +2597,9 @@ const ICONS: Record<string, string> = {
   down: "M4 6l4 4 4-4",
   right: "M6 4l4 4-4 4",
   up: "M8 13V3.5M4.2 7 8 3.2 11.8 7",
+  falling: "M8 3v9.5M4.2 9 8 12.8 11.8 9",
+  page: "M3.5 2h6l3 3v9h-9ZM9.5 2v3h3M5.5 8h5M5.5 10.8h5",
+  note: "M2.5 11V13.5H5L13.2 5.3 10.7 2.8ZM9 4.5 11.5 7",
   close: "M4 4l8 8M12 4l-8 8",
   open: "M6.5 3.5h-3v9h9v-3M9 3h4v4M13 3 7.5 8.5",
   escalated: "M4.5 8 8 4.5 11.5 8M4.5 12 8 8.5 11.5 12",
@@ -2361,57 +2669,59 @@ const Severity = React.memo(function Severity({
   );
 });
 
+/** A change, the window it is over, and an arrow. Colour and arrow follow the sign that is shown. */
 function Change({
   value,
-  direction,
+  window = "",
   big = false,
   gap = "",
 }: {
   value: number | null;
-  direction: Direction;
+  window?: string;
   big?: boolean;
   gap?: string;
 }) {
-  const down = direction === "DOWN";
+  const move = moveOf(value);
   return (
-    <span className={`chg ${direction === null ? "t2" : down ? "down" : "up"}${big ? " big" : ""}`}>
-      {direction !== null && (
-        <svg width={8} height={8} viewBox="0 0 8 8" aria-hidden="true">
-          <path d={down ? "M.8 1.6h6.4L4 7Z" : "M.8 6.4h6.4L4 1Z"} fill="currentColor" />
+    <span className={`chg ${move === "flat" ? "t2" : move}${big ? " big" : ""}`} data-move={move}>
+      {move !== "flat" && (
+        <svg width={8} height={8} viewBox="0 0 8 8" aria-hidden="true" data-arrow={move}>
+          <path d={move === "down" ? "M.8 1.6h6.4L4 7Z" : "M.8 6.4h6.4L4 1Z"} fill="currentColor" />
         </svg>
       )}
       {percent(value, gap)}
+      {window && value !== null && <span className="win">{` · ${windowText(window)}`}</span>}
     </span>
   );
 }
+const toneOf = (move: Move) => (move === "flat" ? "var(--t2)" : `var(--${move})`);
 
-/** A change with the arrow and the colour of its sign, which are of the number as it is shown. */
-function Move({ value, text = percent(value), big = false }: { value: number | null; text?: string; big?: boolean }) {
-  const way = wayOf(value, text);
-  return (
-    <span className={`chg ${toneOf(way)}${big ? " big" : ""}`}>
-      {way !== null && (
-        <svg width={8} height={8} viewBox="0 0 8 8" aria-hidden="true">
-          <path d={way === "DOWN" ? "M.8 1.6h6.4L4 7Z" : "M.8 6.4h6.4L4 1Z"} fill="currentColor" />
-        </svg>
-      )}
-      {text}
-    </span>
-  );
-}
-
-/** Vertical scale that shows the prices whole and as much of the band as fits beside them. */
+/** Vertical scale from the highest value to the lowest. Halves, because the range of two numbers may be none. */
 function scale(values: number[], height: number, margin: number): (value: number) => number {
   let [low, high] = [Infinity, -Infinity];
   for (const value of values) {
     if (value < low) low = value;
     if (value > high) high = value;
   }
-  const range = high - low || Math.abs(high) || 1;
-  return (value) => margin + ((high - value) * (height - 2 * margin)) / range;
+  const half = high / 2 - low / 2;
+  if (!(half > 0 && Number.isFinite(half))) return () => height / 2;
+  return (value) => margin + (Math.min(1, Math.max(0, (high / 2 - value / 2) / half)) * (height - 2 * margin) || 0);
+}
+/** The closes, and of the bands as much as fits beside them: a wide band must not flatten the prices. */
+function visible(closes: number[], bands: number[]): number[] {
+  let [low, high] = [Infinity, -Infinity];
+  for (const close of closes) {
+    if (close < low) low = close;
+    if (close > high) high = close;
+  }
+  const range = high - low;
+  return [...closes, ...bands.map((value) => Math.min(high + range, Math.max(low - range, value)))].filter(
+    Number.isFinite,
+  );
 }
 
-const Spark = React.memo(function Spark({
+/** The closes of the frame, the time of the change shaded, and the band beside the one price it belongs to: the last. */
+export const Spark = React.memo(function Spark({
   alert,
   width,
   height,
@@ -2422,22 +2732,19 @@ const Spark = React.memo(function Spark({
   height: number;
   mute: boolean;
 }) {
-  const points = alert.spark;
-  if (points.length < 2) return <svg width={width} height={height} aria-hidden="true" />;
-  const band = alert.lower !== null && alert.upper !== null ? ([alert.lower, alert.upper] as const) : null;
-  const y = scale(band ? [...points, ...band] : points, height, 2);
-  const x = (i: number) => 1 + (i * (width - 5)) / (points.length - 1);
-  const line = (from: number, to: number) =>
-    points
-      .slice(from, to + 1)
-      .map((value, i) => `${i ? "L" : "M"}${x(from + i).toFixed(1)} ${y(value).toFixed(1)}`)
+  const closes = alert.spark;
+  if (closes.length < 2) return <svg width={width} height={height} aria-hidden="true" />;
+  const last = closes.length - 1;
+  const band = alert.lower !== null && alert.upper !== null ? [alert.lower, alert.upper] : null;
+  const y = scale(visible(closes, band ?? []), height, 2);
+  const x = (i: number) => 1 + (i * (width - 8)) / last;
+  const from = Math.max(0, last - Math.round(intervalMs(alert.window) / intervalMs(alert.interval)));
+  const line = (first: number, end: number) =>
+    closes
+      .slice(first, end + 1)
+      .map((value, i) => `${i ? "L" : "M"}${x(first + i).toFixed(1)} ${y(value).toFixed(1)}`)
       .join("");
-  // The band is the present one: it applies to the end of the line alone.
-  const last = points.length - 1;
-  const side = !band ? 0 : points[last]! > band[1] ? 1 : points[last]! < band[0] ? -1 : 0;
-  let from = last;
-  while (band && from > 0 && (side > 0 ? points[from]! > band[1] : side < 0 && points[from]! < band[0])) from -= 1;
-  const tone = mute ? "var(--t3)" : side > 0 ? "var(--up)" : side < 0 ? "var(--down)" : "var(--t2)";
+  const tone = mute ? "var(--t3)" : toneOf(moveOf(alert.changePct));
   return (
     <svg
       width={width}
@@ -2446,121 +2753,157 @@ const Spark = React.memo(function Spark({
       preserveAspectRatio="none"
       aria-hidden="true"
       fill="none"
+      data-move={moveOf(alert.changePct)}
     >
-      {band && (
-        <rect x={0} width={width - 3} y={y(band[1])} height={Math.max(1, y(band[0]) - y(band[1]))} fill="var(--band)" />
+      <rect x={x(from)} y={0} width={x(last) - x(from)} height={height} fill="var(--shade)" />
+      {from > 0 && (
+        <path d={line(0, from)} stroke={mute ? "var(--t3)" : "var(--t2)"} strokeWidth={1} strokeLinejoin="round" />
       )}
-      <path d={line(0, last)} stroke={mute ? "var(--t3)" : "var(--t2)"} strokeWidth={1} strokeLinejoin="round" />
-      {side !== 0 && <path d={line(from, last)} stroke={tone} strokeWidth={1.5} strokeLinejoin="round" />}
-      <circle cx={x(last)} cy={y(points[last]!)} r={1.8} fill={tone} />
+      <path d={line(from, last)} stroke={tone} strokeWidth={1.5} strokeLinejoin="round" />
+      {band && (
+        <rect
+          x={width - 5}
+          y={y(band[1]!)}
+          width={4}
+          height={Math.max(1, y(band[0]!) - y(band[1]!))}
+          fill="var(--bandline)"
+        />
+      )}
+      <circle cx={x(last)} cy={y(closes[last]!)} r={1.8} fill={tone} />
     </svg>
   );
 });
-
-const CHART_HEIGHT = 150;
-
-/** The stored candles end where the alert opened; the closes since then come from the alert, with its frozen band. */
-export function chartPoints(alert: Alert, candles: ChartPoint[]): ChartPoint[] {
-  const band = { expected: alert.expected, lower: alert.lower, upper: alert.upper };
-  const closes = alert.spark.map((close, i) => ({
-    close,
-    timestamp: alert.timestamp - (alert.spark.length - 1 - i) * intervalMs(alert.interval),
-    ...band,
-  }));
-  if (candles.length < 2) return closes;
-  const until = candles[candles.length - 1]!.timestamp;
-  return [...candles, ...closes.filter((point) => point.timestamp > until)].slice(-60);
+/** What a sparkline spans: `Last 59 min; shaded: the 15 min of the change`. */
+export function sparkTitle(alert: Alert): string {
+  if (alert.spark.length < 2) return "";
+  const spans = (alert.spark.length - 1) * intervalMs(alert.interval);
+  const window = intervalMs(alert.window);
+  return window < spans
+    ? `Last ${duration(spans)}; shaded: the ${duration(window)} of the change`
+    : `Last ${duration(spans)} of the ${duration(window)} of the change`;
 }
 
-/** 60 closes and the band each was expected in, on one scale; only what left the band is coloured. */
-function Chart({
+const CHART_HEIGHT = 150;
+/** A chart shows at least three times the window of the change; more is fetched, so that the start is seen as well. */
+const CHART_WINDOWS = 3;
+const FETCHED_WINDOWS = 4;
+const MOST_CANDLES = 600;
+
+export interface CandleRange {
+  interval: string;
+  from: number;
+  to: number;
+}
+/** The candles to ask for, the finest first; none if the closes of the frame reach back three windows. */
+export function chartRanges(alert: Alert): CandleRange[] {
+  const [window, interval] = [intervalMs(alert.window), intervalMs(alert.interval)];
+  if ((alert.spark.length - 1) * interval >= CHART_WINDOWS * window) return [];
+  const range = FETCHED_WINDOWS * window;
+  const from = Math.max(0, alert.timestamp - range);
+  return [...new Set([alert.interval, interval < 60_000 ? "1m" : alert.interval])]
+    .filter((name) => range / intervalMs(name) <= MOST_CANDLES)
+    .map((name) => ({ interval: name, from, to: alert.timestamp }));
+}
+
+/**
+ * What is known of the price up to the alert: fetched candles, the closes of the alert and the stored candles it opened
+ * on. Only those have bands, each of its own time; the alert's band is that of its last close.
+ */
+export function chartPoints(alert: Alert, candles: ChartPoint[], earlier: ChartPoint[] = []): ChartPoint[] {
+  const interval = intervalMs(alert.interval);
+  const none = { expected: null, lower: null, upper: null };
+  const last = alert.spark.length - 1;
+  const closes = alert.spark.map((close, i) => ({
+    close,
+    timestamp: alert.timestamp - (last - i) * interval,
+    ...(i === last ? { expected: alert.expected, lower: alert.lower, upper: alert.upper } : none),
+  }));
+  const points = new Map<number, ChartPoint>();
+  for (const point of [...earlier, ...candles]) points.set(point.timestamp, point);
+  for (const point of closes)
+    if (point.lower !== null || !points.has(point.timestamp)) points.set(point.timestamp, point);
+  const start = alert.timestamp - Math.max(FETCHED_WINDOWS * intervalMs(alert.window), 60 * interval);
+  return [...points.values()]
+    .filter(({ timestamp }) => timestamp >= start && timestamp <= alert.timestamp)
+    .sort((a, b) => a.timestamp - b.timestamp);
+}
+
+interface BandPoint {
+  timestamp: number;
+  lower: number;
+  upper: number;
+  expected: number | null;
+}
+/** Neighbours that have a band, together. */
+function bandRuns(points: ChartPoint[]): BandPoint[][] {
+  const runs: BandPoint[][] = [[]];
+  for (const { timestamp, lower, upper, expected } of points) {
+    if (lower !== null && upper !== null) runs[runs.length - 1]!.push({ timestamp, lower, upper, expected });
+    else if (runs[runs.length - 1]!.length) runs.push([]);
+  }
+  return runs.filter((run) => run.length);
+}
+
+/** Closes over time, and each known band beside the prices it belongs to, on one scale. The time of the change is shaded. */
+export function Chart({
   alert,
   candles,
+  earlier,
   width,
   step,
 }: {
   alert: Alert;
   candles: ChartPoint[];
+  earlier: ChartPoint[];
   width: number;
   step: number | undefined;
 }) {
-  const points = chartPoints(alert, candles);
-  if (points.length < 2) return null;
+  const points = chartPoints(alert, candles, earlier);
+  if (points.length < 2) return <p className="t3">No candles of this time are stored.</p>;
   // The axis is as wide as its longest price: a step size may need many digits.
-  const longest = Math.max(
-    ...[alert.price, alert.upper, points[points.length - 1]!.close].map((value) => price(value, step).length),
-  );
-  const axis = Math.max(62, 14 + longest * 6.6);
+  const lastPoint = points[points.length - 1]!;
+  const longest = Math.max(...[alert.price, alert.upper, lastPoint.close].map((value) => price(value, step).length));
+  const axis = Math.min(width / 2, Math.max(62, 14 + longest * 6.6));
   const [plotWidth, plotHeight] = [Math.max(60, width - axis), CHART_HEIGHT - 22];
-  const closes = points.map((point) => point.close);
-  const banded = points.filter((point) => point.lower !== null && point.upper !== null);
-  const shown = [...closes, ...banded.flatMap((point) => [point.lower!, point.upper!])];
+  const runs = bandRuns(points);
+  const shown = visible(
+    points.map((point) => point.close),
+    runs.flat().flatMap(({ lower, upper }) => [lower, upper]),
+  );
   const y = scale(shown, plotHeight, 8);
-  const x = (i: number) => 2 + (i * (plotWidth - 8)) / (points.length - 1);
-  const at = (i: number, value: number) => `${x(i).toFixed(1)} ${y(value).toFixed(1)}`;
-  const known = points
-    .map((point, i) => [point, i] as const)
-    .filter(([point]) => point.lower !== null && point.upper !== null);
-  const area =
-    known.length > 1
-      ? `M${known.map(([point, i]) => at(i, point.upper!)).join("L")}L${[...known]
-          .reverse()
-          .map(([point, i]) => at(i, point.lower!))
-          .join("L")}Z`
-      : "";
-  const expected = points.map((point, i) => [point, i] as const).filter(([point]) => point.expected !== null);
-  // Without stored candles the only band is the present one: it applies to the end of the line alone.
-  let judged = candles.length > 1 ? 1 : points.length - 1;
-  const left = (point: ChartPoint) =>
-    (point.upper !== null && point.close > point.upper) || (point.lower !== null && point.close < point.lower);
-  while (judged > 1 && left(points[judged - 1]!)) judged -= 1;
-  const outside = points.slice(1).flatMap((point, i) => {
-    if (i + 1 < judged) return [];
-    const side =
-      point.upper !== null && point.close > point.upper
-        ? "up"
-        : point.lower !== null && point.close < point.lower
-          ? "down"
-          : "";
-    return side
-      ? [
-          <path
-            key={i}
-            d={`M${at(i, closes[i]!)}L${at(i + 1, point.close)}`}
-            stroke={`var(--${side})`}
-            strokeWidth={2}
-            strokeLinecap="round"
-          />,
-        ]
-      : [];
-  });
-  const last = points.length - 1;
-  const brief = points[last]!.timestamp - points[0]!.timestamp < 600_000;
+  const [start, end] = [points[0]!.timestamp, lastPoint.timestamp];
+  const x = (timestamp: number) => 2 + (Math.max(0, timestamp - start) / (end - start || 1)) * (plotWidth - 10);
+  const at = (timestamp: number, value: number) => `${x(timestamp).toFixed(1)} ${y(value).toFixed(1)}`;
+  const line = (some: ChartPoint[]) => `M${some.map((point) => at(point.timestamp, point.close)).join("L")}`;
+  const windowMs = intervalMs(alert.window);
+  const begun = Math.max(start, alert.timestamp - windowMs);
+  const first = points.findIndex((point) => point.timestamp >= begun);
   const opened = alert.escalations[0]?.timestamp ?? alert.timestamp;
-  const openedAt = points.findIndex((point) => point.timestamp >= Math.min(opened, alert.timestamp));
-  // The label goes above or below, away from the prices just before it.
-  const beside = closes.slice(Math.max(0, openedAt - 24), openedAt + 1);
-  const before = y(beside.reduce((sum, close) => sum + close, 0) / beside.length);
   const [low, high] = [Math.min(...shown), Math.max(...shown)];
-  const usual = points[last]!.expected;
-  const box = Math.min(Math.max(y(closes[last]!), 9), plotHeight - 9);
+  const usual = lastPoint.expected;
+  const lastY = y(lastPoint.close);
+  const box = Math.min(Math.max(lastY, 9), plotHeight - 9);
   // Labels on the right leave room for the boxed price and for the expected one.
   const apart = (a: number, b: number) => Math.abs(a - b) > 15;
-  const marked = usual !== null && apart(y(usual), box) ? usual : null;
-  const ticks = [high, high - (high - low) / 3, low + (high - low) / 3, low].filter(
+  const marked = usual !== null && usual >= low && usual <= high && apart(y(usual), box) ? usual : null;
+  const third = high / 3 - low / 3;
+  const ticks = [high, high - third, low + third, low].filter(
     (value) => apart(y(value), box) && (marked === null || apart(y(value), y(marked))),
   );
-  const tone = alert.direction === "UP" ? "var(--up)" : alert.direction === "DOWN" ? "var(--down)" : "var(--t2)";
+  const move = moveOf(alert.changePct);
+  const tone = toneOf(move);
   return (
     <svg
       width="100%"
       height={CHART_HEIGHT}
       viewBox={`0 0 ${width} ${CHART_HEIGHT}`}
       role="img"
-      aria-label={`${alert.symbol}, last ${points.length} candles`}
+      aria-label={`${alert.symbol}, ${duration(end - start)} up to ${clock(end)}; shaded: the ${duration(windowMs)} of the change`}
       fill="none"
+      data-move={move}
     >
-      {ticks.map((value) => (
+      <rect x={x(begun)} y={0} width={x(end) - x(begun)} height={plotHeight} fill="var(--shade)" />
+      {[...new Set(ticks)].map((value) => (
         <g key={value}>
           <path d={`M2 ${y(value)}H${plotWidth}`} stroke="var(--line)" />
           <text x={plotWidth + 6} y={y(value) + 4} className="ax">
@@ -2568,29 +2911,28 @@ function Chart({
           </text>
         </g>
       ))}
-      {area && <path d={area} fill="var(--band)" stroke="var(--bandline)" strokeWidth={0.75} />}
-      {expected.length > 1 && (
-        <path
-          d={`M${expected.map(([point, i]) => at(i, point.expected!)).join("L")}`}
-          stroke="var(--bandline)"
-          strokeDasharray="3 3"
-        />
+      {runs.map((run) => (
+        <Band key={run[0]!.timestamp} run={run} at={at} x={x} y={y} />
+      ))}
+      {first > 0 && (
+        <path d={line(points.slice(0, first + 1))} stroke="var(--t2)" strokeWidth={1.4} strokeLinejoin="round" />
       )}
-      <path
-        d={`M${closes.map((close, i) => at(i, close)).join("L")}`}
-        stroke="var(--t2)"
-        strokeWidth={1.4}
-        strokeLinejoin="round"
-      />
-      {outside}
-      {openedAt > 0 && <path d={`M${x(openedAt)} 4V${plotHeight - 2}`} stroke="var(--crit)" strokeDasharray="3 3" />}
-      {openedAt > 6 && (
-        <text x={x(openedAt) - 5} y={before < plotHeight / 2 ? plotHeight - 6 : 13} textAnchor="end" className="ax on">
-          opened {clock(points[openedAt]!.timestamp, brief)}
-        </text>
+      <path d={line(points.slice(first))} stroke={tone} strokeWidth={2} strokeLinejoin="round" />
+      {opened > start && opened <= end && (
+        <>
+          <path d={`M${x(opened)} 4V${plotHeight - 2}`} stroke="var(--crit)" strokeDasharray="3 3" />
+          <text
+            x={x(opened) + (x(opened) > 90 ? -5 : 5)}
+            y={13}
+            textAnchor={x(opened) > 90 ? "end" : "start"}
+            className="ax on"
+          >
+            opened
+          </text>
+        </>
       )}
-      <path d={`M2 ${y(closes[last]!)}H${plotWidth}`} stroke={tone} strokeDasharray="1 3" />
-      <circle cx={x(last)} cy={y(closes[last]!)} r={2.6} fill={tone} />
+      <path d={`M2 ${lastY}H${plotWidth}`} stroke={tone} strokeDasharray="1 3" />
+      <circle cx={x(end)} cy={lastY} r={2.6} fill={tone} />
       {marked !== null && (
         <text x={plotWidth + 6} y={y(marked) + 4} className="ax usual">
           {price(marked, step)}
@@ -2598,14 +2940,56 @@ function Chart({
       )}
       <rect x={plotWidth + 1} y={box - 8} width={axis - 2} height={16} rx={2} fill={tone} />
       <text x={plotWidth + 6} y={box + 4} className="ax boxed">
-        {price(closes[last]!, step)}
+        {price(lastPoint.close, step)}
       </text>
-      {[0, last].map((i) => (
-        <text key={i} x={i ? plotWidth - 4 : 2} y={CHART_HEIGHT - 5} textAnchor={i ? "end" : "start"} className="ax">
-          {clock(points[i]!.timestamp, brief)}
-        </text>
-      ))}
+      <text x={2} y={CHART_HEIGHT - 5} className="ax">
+        −{duration(end - start)}
+      </text>
+      <text x={plotWidth - 4} y={CHART_HEIGHT - 5} textAnchor="end" className="ax">
+        {clock(end, end - start < 600_000)}
+      </text>
     </svg>
+  );
+}
+
+/** The band of neighbouring prices as an area; that of a single one as a bar beside it. */
+function Band({
+  run,
+  at,
+  x,
+  y,
+}: {
+  run: BandPoint[];
+  at: (timestamp: number, value: number) => string;
+  x: (timestamp: number) => number;
+  y: (value: number) => number;
+}) {
+  const [one] = run;
+  if (run.length === 1 && one)
+    return (
+      <rect
+        x={x(one.timestamp) - 3}
+        y={y(one.upper)}
+        width={6}
+        height={Math.max(1, y(one.lower) - y(one.upper))}
+        fill="var(--band)"
+        stroke="var(--bandline)"
+        strokeWidth={0.75}
+      />
+    );
+  const upper = run.map((point) => at(point.timestamp, point.upper));
+  const lower = run.map((point) => at(point.timestamp, point.lower)).reverse();
+  const expected = run.flatMap((point) => (point.expected === null ? [] : [at(point.timestamp, point.expected)]));
+  return (
+    <>
+      <path
+        d={`M${upper.join("L")}L${lower.join("L")}Z`}
+        fill="var(--band)"
+        stroke="var(--bandline)"
+        strokeWidth={0.75}
+      />
+      {expected.length > 1 && <path d={`M${expected.join("L")}`} stroke="var(--bandline)" strokeDasharray="3 3" />}
+    </>
   );
 }
 
@@ -2789,18 +3173,23 @@ function StressCurve({
 // --- 10 Alert views ---------------------------------------------------------------------------------------------------
 
 interface Actions {
+  /** Expand or collapse the row of the alert's symbol. */
   toggle: (id: string) => void;
+  /** Show the details of this alert in the row of its symbol. */
+  open: (id: string) => void;
   focus: (key: string) => void;
-  chart: (symbol: string) => void;
+  chart: (alert: Alert) => void;
   copy: (alert: Alert) => void;
   mute: (symbol: string) => void;
-  review: (alert: Alert) => void;
+  review: Judge;
   fold: (incident: string) => void;
   unfold: (incident: string) => void;
 }
 
 interface RowProps {
   alert: Alert;
+  /** Alerts of the symbol in the list. */
+  count: number;
   reviewMode: ReviewMode;
   age: string;
   nested: boolean;
@@ -2808,6 +3197,8 @@ interface RowProps {
   focused: boolean;
   fresh: boolean;
   step: number | undefined;
+  /** The host has a market of its own for the symbol. */
+  listed: boolean;
   act: Actions;
 }
 
@@ -2819,19 +3210,20 @@ const isClosed = (alert: Alert) => alert.state === "CLOSED";
 const rowClass = (base: string, { alert, expanded, fresh, nested }: RowProps) =>
   `${base} r-${alert.severity in RANK ? alert.severity : "LOW"}${isClosed(alert) ? " closed" : ""}${expanded ? " sel" : ""}${fresh ? " fresh" : ""}${nested ? " nested" : ""}`;
 
-function utcTitle(alert: Alert): string {
+function timeTitle(alert: Alert): string {
   const delay =
     alert.detectedAt === null
       ? ""
       : `, detected ${plain((alert.detectedAt - alert.timestamp) / 1000, 2)} s after the candle closed`;
-  return `${new Date(alert.timestamp).toISOString().replace("T", " ").slice(0, 19)} UTC${delay}`;
+  return `${clock(alert.timestamp, true, { full: true })}${delay}`;
 }
 
 const REVIEW_TAGS: Record<string, string> = { ACKNOWLEDGED: "ack", FALSE_POSITIVE: "false pos." };
 const reviewText = ({ state, by, at }: Review) =>
   `${words(state)}${by && ` by ${by}`}${at === null ? "" : `, ${clock(at)}`}`;
+const others = (count: number) => `${plain(count - 1, 0)} more ${count === 2 ? "alert" : "alerts"}`;
 
-function SymbolCell({ alert, act }: { alert: Alert; act: Actions }) {
+function SymbolCell({ alert, count, act }: { alert: Alert; count: number; act: Actions }) {
   const [base, quote] = splitSymbol(alert.symbol);
   return (
     <span className="sym">
@@ -2840,17 +3232,22 @@ function SymbolCell({ alert, act }: { alert: Alert; act: Actions }) {
         tabIndex={-1}
         className="lnk"
         title={`Open the chart of ${alert.symbol}`}
-        onClick={stop(() => act.chart(alert.symbol))}
+        onClick={stop(() => act.chart(alert))}
       >
         <b>{base}</b>
         <i>{quote}</i>
       </button>
+      {count > 1 && (
+        <span className="tag" title={`${others(count)} of ${alert.symbol}`}>
+          +{plain(count - 1, 0)}
+        </span>
+      )}
       {alert.state === "ESCALATED" && (
         <span className="tag esc only-n" title="Escalated">
           <Icon name="escalated" size={11} />
         </span>
       )}
-      {alert.review && (
+      {alert.review && isReviewed(alert) && (
         <span className="tag" title={reviewText(alert.review)}>
           <Icon name="check" size={10} />
           <span className="only-n">{REVIEW_TAGS[alert.review.state] ?? words(alert.review.state).toLowerCase()}</span>
@@ -2861,54 +3258,97 @@ function SymbolCell({ alert, act }: { alert: Alert; act: Actions }) {
   );
 }
 
+/** A link to another site, in a new tab. */
+function IconLink({ icon, label, href }: { icon: string; label: string; href: string }) {
+  return (
+    <a
+      className="ib"
+      href={href}
+      target="_blank"
+      rel="noopener"
+      aria-label={label}
+      title={label}
+      onClick={(event) => event.stopPropagation()}
+    >
+      <Icon name={icon} />
+    </a>
+  );
+}
+
 /** What a row of every layout shares: one focusable article that a click or Enter expands, and its actions on hover. */
 function Row({ base, row, children }: { base: string; row: RowProps; children: React.ReactNode }) {
-  const { alert, act } = row;
+  const { alert, count, act } = row;
   const [hovered, setHovered] = React.useState(false);
+  const sentence = alertSentence(alert, row.step);
   return (
     <article
       className={rowClass(base, row)}
       data-key={alert.id}
+      data-symbol={alert.symbol}
+      data-severity={alert.severity}
+      data-rarity={alert.rarityDays ?? ""}
       tabIndex={row.focused ? 0 : -1}
-      aria-label={`${words(alert.severity)}. ${alertSentence(alert)} ${row.age} ago.`}
+      aria-label={`${words(alert.severity)}. ${sentence} ${row.age} ago.${count > 1 ? ` ${others(count)}.` : ""}`}
       onFocus={() => act.focus(alert.id)}
       onClick={() => act.toggle(alert.id)}
       onMouseEnter={() => setHovered(true)}
       onMouseLeave={() => setHovered(false)}
     >
       {children}
-      {hovered && (
-        <span className="qa only-m">
-          <IconButton icon="chart" label="Open chart (O)" onClick={() => act.chart(alert.symbol)} />
-          <IconButton icon="copy" label="Copy (C)" onClick={() => act.copy(alert)} />
-          <IconButton icon="bell" label="Mute for 1 h (M)" onClick={() => act.mute(alert.symbol)} />
-          <IconButton
-            icon={row.reviewMode === "open" ? "open" : "check"}
-            label={alert.review ? reviewText(alert.review) : `${REVIEW_LABELS[row.reviewMode]} (A)`}
-            on={alert.review !== null}
-            onClick={() => act.review(alert)}
-          />
-        </span>
-      )}
+      {hovered && <QuickActions row={row} />}
     </article>
   );
 }
 
-const CompactRow = React.memo(function CompactRow(props: RowProps) {
+function QuickActions({ row: { alert, act, listed, reviewMode } }: { row: RowProps }) {
+  const { exchange } = marketLinks(alert.venue, alert.symbol);
+  return (
+    <span className="qa only-m">
+      {exchange && !listed && (
+        <IconLink icon="open" label={`${alert.symbol} at ${exchange.label}`} href={exchange.href} />
+      )}
+      <IconButton
+        icon="chart"
+        label={listed ? "Open chart (O)" : "Chart at TradingView (O)"}
+        onClick={() => act.chart(alert)}
+      />
+      <IconButton icon="copy" label="Copy (C)" onClick={() => act.copy(alert)} />
+      <IconButton icon="bell" label="Mute for 1 h (M)" onClick={() => act.mute(alert.symbol)} />
+      <IconButton
+        icon={reviewMode === "acknowledge" ? "check" : "page"}
+        label={alert.review && isReviewed(alert) ? reviewText(alert.review) : `${REVIEW_LABELS[reviewMode]} (A)`}
+        on={isReviewed(alert)}
+        onClick={() => act.review(alert)}
+      />
+    </span>
+  );
+}
+
+function Rarity({ alert, className = "" }: { alert: Alert; className?: string }) {
+  const full = rarityText(alert.rarityDays, alert.rarityCapped);
+  return (
+    <span className={`ra ell ${className}`} title={full && `As strong a move of one symbol comes ${full}`}>
+      {rarityText(alert.rarityDays, alert.rarityCapped, true)}
+    </span>
+  );
+}
+const vsMarket = (alert: Alert) => (alert.excessPct === null ? "" : `vs market ${percentPoints(alert.excessPct)}`);
+
+export const CompactRow = React.memo(function CompactRow(props: RowProps) {
   const { alert, act } = props;
   return (
     <Row base="row" row={props}>
       <span title={words(alert.severity)}>
         <Severity severity={alert.severity} mute={isClosed(alert)} />
       </span>
-      <SymbolCell alert={alert} act={act} />
-      <span className="sp">
+      <SymbolCell alert={alert} count={props.count} act={act} />
+      <span className="sp" title={sparkTitle(alert)}>
         <Spark alert={alert} width={72} height={20} mute={isClosed(alert)} />
       </span>
-      <Change value={alert.changePct} direction={alert.direction} />
-      <span className="num sc">{scoreText(alert.score, unitOf(alert.method))}</span>
-      <span className="me ell">{methodName(alert.method)}</span>
-      <time className="num ag" title={utcTitle(alert)}>
+      <Change value={alert.changePct} window={alert.window} />
+      <span className="vm num">{vsMarket(alert)}</span>
+      <Rarity alert={alert} />
+      <time className="num ag" title={timeTitle(alert)}>
         {props.age}
       </time>
       <button
@@ -2933,53 +3373,48 @@ function cardSentence(alert: Alert): string {
   return titled(text);
 }
 
-const CardRow = React.memo(function CardRow(props: RowProps & { width: number }) {
+const CARD_NUMBERS = 132;
+export const CardRow = React.memo(function CardRow(props: RowProps & { width: number }) {
   const { alert, act } = props;
   return (
     <Row base="card" row={props}>
       <span className="c-hd">
         <Severity severity={alert.severity} mute={isClosed(alert)} />
-        <SymbolCell alert={alert} act={act} />
+        <SymbolCell alert={alert} count={props.count} act={act} />
         <span className="grow" />
-        <span className="tag only-n">{methodName(alert.method)}</span>
-        <time className="num ag" title={utcTitle(alert)}>
+        <Rarity alert={alert} className="only-n" />
+        <span className="tag only-m">{methodName(alert.method)}</span>
+        <time className="num ag" title={timeTitle(alert)}>
           {props.age}
         </time>
       </span>
       <span className="c-nums">
-        <Change value={alert.changePct} direction={alert.direction} big />
+        <Change value={alert.changePct} window={alert.window} big />
+        <span className="vm num">{vsMarket(alert)}</span>
         <span className="num">{price(alert.price, props.step)}</span>
-        <span className="num t3">{scoreText(alert.score, unitOf(alert.method))}</span>
       </span>
-      <span className="spk">
-        <Spark alert={alert} width={Math.max(80, props.width - 160)} height={52} mute={isClosed(alert)} />
+      <span className="spk" title={sparkTitle(alert)}>
+        <Spark alert={alert} width={Math.max(80, props.width - CARD_NUMBERS - 36)} height={52} mute={isClosed(alert)} />
       </span>
-      <span className="say ell" title={alertSentence(alert)}>
+      <span className="say ell" title={alertSentence(alert, props.step)}>
         {cardSentence(alert)}
       </span>
     </Row>
   );
 });
 
-const bandPct = (alert: Alert) =>
-  alert.lower === null || alert.upper === null || !alert.expected
-    ? null
-    : Math.abs(((alert.upper - alert.lower) / 2 / alert.expected) * 100);
-
-const TableRow = React.memo(function TableRow(props: RowProps) {
+export const TableRow = React.memo(function TableRow(props: RowProps) {
   const { alert, act } = props;
-  const band = bandPct(alert);
   return (
     <Row base="trow" row={props}>
       <Severity severity={alert.severity} size={12} mute={isClosed(alert)} />
-      <SymbolCell alert={alert} act={act} />
-      <Change value={alert.changePct} direction={alert.direction} />
+      <SymbolCell alert={alert} count={props.count} act={act} />
+      <Change value={alert.changePct} window={alert.window} />
+      <span className="num c-vm">{percentPoints(alert.excessPct)}</span>
       <span className="num c-price">{price(alert.price, props.step)}</span>
-      <span className="num t3 c-exp">{price(alert.expected, props.step)}</span>
-      <span className="num t3 c-band">{band === null ? "–" : `±${plain(band, 2)}%`}</span>
-      <span className="num c-sc">{scoreText(alert.score, unitOf(alert.method))}</span>
+      <Rarity alert={alert} className="c-ra" />
       <span className="me ell c-me">{methodName(alert.method)}</span>
-      <time className="num ag" title={utcTitle(alert)}>
+      <time className="num ag" title={timeTitle(alert)}>
         {props.age}
       </time>
     </Row>
@@ -2989,13 +3424,16 @@ const TableRow = React.memo(function TableRow(props: RowProps) {
 const COLUMNS: { key: SortKey | null; label: string; className: string }[] = [
   { key: "symbol", label: "Symbol", className: "l" },
   { key: "change", label: "Change", className: "" },
+  { key: null, label: "vs market", className: "c-vm" },
   { key: "price", label: "Price", className: "c-price" },
-  { key: null, label: "Expected", className: "c-exp" },
-  { key: null, label: "Band", className: "c-band" },
-  { key: "score", label: "Score", className: "c-sc" },
+  { key: "rarity", label: "Rarity", className: "l c-ra" },
   { key: null, label: "Method", className: "l c-me" },
   { key: "age", label: "Age", className: "" },
 ];
+const sortedBy = (key: SortKey, sort: Settings["sort"]): Settings["sort"] => ({
+  key,
+  down: sort.key === key ? !sort.down : key !== "symbol",
+});
 
 function TableHead({ sort, onSort }: { sort: Settings["sort"]; onSort: (sort: Settings["sort"]) => void }) {
   return (
@@ -3012,7 +3450,7 @@ function TableHead({ sort, onSort }: { sort: Settings["sort"]; onSort: (sort: Se
             type="button"
             className={`${className}${sort.key === key ? " sorted" : ""}`}
             aria-pressed={sort.key === key}
-            onClick={() => onSort({ key, down: sort.key === key ? !sort.down : true })}
+            onClick={() => onSort(sortedBy(key, sort))}
           >
             {label}
             {sort.key === key ? (sort.down === (key === "age") ? " ↑" : " ↓") : ""}
@@ -3021,6 +3459,98 @@ function TableHead({ sort, onSort }: { sort: Settings["sort"]; onSort: (sort: Se
       )}
     </div>
   );
+}
+
+const SORT_LABELS: Record<SortKey, [label: string, down: string, up: string]> = {
+  severity: ["Severity", "most severe first", "least severe first"],
+  age: ["Age", "newest first", "oldest first"],
+  symbol: ["Symbol", "Z to A", "A to Z"],
+  change: ["Change", "largest rise first", "largest fall first"],
+  rarity: ["Rarity", "rarest first", "most usual first"],
+  score: ["Score", "highest first", "lowest first"],
+  price: ["Price", "highest first", "lowest first"],
+};
+const sortLabel = ({ key, down }: Settings["sort"]) => {
+  const [label, falling, rising] = SORT_LABELS[key] ?? SORT_LABELS.severity;
+  return `${label.toLowerCase()}, ${down ? falling : rising}`;
+};
+
+const alertsText = (count: number) => `${countText(count)} ${count === 1 ? "alert" : "alerts"}`;
+/** What is open, by the server's counts: `18 symbols, 24 alerts`; and how many of them the list can sort. */
+export function listCounts(
+  open: List["open"],
+  { symbols, alerts, more }: { symbols: number; alerts: number; more: boolean },
+): [counts: string, part: string] {
+  const counted = (count: number, noun: string) =>
+    `${countText(count, more)} ${count === 1 && !more ? noun : `${noun}s`}`;
+  // The server's counts are a little older than the stream.
+  const [allSymbols, all] = alerts >= open.alerts ? [symbols, alerts] : [open.symbols, open.alerts];
+  return [
+    `${counted(allSymbols, "symbol")}, ${counted(all, "alert")}`,
+    all > open.alerts ? `${countText(open.alerts)} newest of ${countText(all)}` : "",
+  ];
+}
+
+/** The heading of the list, in every layout: what is open, how much of it is sorted here, and the order. */
+function ListHead({
+  list,
+  loaded,
+  counts,
+  sort,
+  onSort,
+  children,
+}: {
+  list: List;
+  loaded: boolean;
+  counts: Parameters<typeof listCounts>[1];
+  sort: Settings["sort"];
+  onSort: (sort: Settings["sort"]) => void;
+  children?: React.ReactNode;
+}) {
+  const [text, part] = listCounts(list.open, counts);
+  return (
+    <div className="listhd">
+      <b className="t1 only-l">Alerts</b>
+      {loaded && (
+        <span className="num ell lh-n" title={`Open now: ${text}${part && `; this list has the ${part}`}`}>
+          {text}
+          {part && <span className="t3"> · {part}</span>}
+          {list.folded > 0 && <span className="t3 only-m"> · {plain(list.folded, 0)} in incidents</span>}
+        </span>
+      )}
+      <span className="grow" />
+      <select
+        className="sortby"
+        aria-label="Sort by"
+        title={`Sorted by ${sortLabel(sort)}`}
+        value={sort.key in SORT_LABELS ? sort.key : "severity"}
+        onChange={({ target }) => onSort({ key: target.value as SortKey, down: target.value !== "symbol" })}
+      >
+        {Object.entries(SORT_LABELS).map(([key, [label]]) => (
+          <option key={key} value={key}>
+            {label}
+          </option>
+        ))}
+      </select>
+      <button
+        type="button"
+        className="ib sm"
+        aria-label={`Sorted by ${sortLabel(sort)}. Turn the order around`}
+        title={`Sorted by ${sortLabel(sort)}`}
+        onClick={() => onSort({ ...sort, down: !sort.down })}
+      >
+        <Icon name={sort.down ? "falling" : "up"} size={12} />
+      </button>
+      {children}
+    </div>
+  );
+}
+
+function incidentTitle(anomaly: MarketAnomaly): string {
+  if (anomaly.type === "SECTOR_ANOMALY") return `${anomaly.sector} sector`;
+  if (anomaly.type === "MARKET_STRESS") return "Market stress";
+  if (anomaly.type !== "SYNCHRONIZED_MOVEMENT") return words(anomaly.type);
+  return `${titled(verbOf(anomaly.averageChangePct))} together`;
 }
 
 function IncidentRow({
@@ -3033,64 +3563,61 @@ function IncidentRow({
   act: Actions;
 }) {
   const { anomaly } = item;
-  const title =
-    anomaly.type === "SECTOR_ANOMALY"
-      ? `${anomaly.sector} sector`
-      : anomaly.type === "MARKET_STRESS"
-        ? "Market stress"
-        : "Synchronized move";
+  const title = incidentTitle(anomaly);
   const size = anomaly.symbols.length || anomaly.members;
   const change = anomaly.averageChangePct ?? anomaly.performancePct;
-  // For a sector show the deviation from the market: it may fall, and still be far above a falling market.
+  const move = moveOf(change);
+  const ended = !isOpen(anomaly);
+  // For a sector show its side of the market: it may fall, and still be far above a falling market.
   const how =
     anomaly.type === "SECTOR_ANOMALY" ? (
-      ` · ${besideMarket(anomaly.deviation)}`
+      anomaly.deviation === null ? null : (
+        ` · ${anomaly.deviation < 0 ? "below" : "above"} the market`
+      )
     ) : size && anomaly.universe ? (
       <>
         {" "}
-        · {size} of {anomaly.universe}
+        · {plain(size, 0)} of {plain(anomaly.universe, 0)}
         <span className="only-n"> symbols</span>
       </>
     ) : null;
   return (
     <article
-      className={`inc-hd r-${anomaly.severity}${isOpen(anomaly) ? "" : " closed"}`}
-      aria-label={`Incident: ${title}, ${item.count} alerts`}
+      className={`inc-hd r-${anomaly.severity}${ended ? " closed" : ""}`}
+      aria-label={`Incident: ${title}, ${ageText} ago, ${alertsText(item.count)}`}
     >
-      <Severity severity={anomaly.severity} mute={!isOpen(anomaly)} />
-      <span className="incic">
+      <Severity severity={anomaly.severity} mute={ended} />
+      <span className="incic only-n">
         <Icon name="incident" />
       </span>
       <span className="inc-tx">
         <span className="ell blk">
           <b>{title}</b>
           <span className="t3">
-            <span className="only-n"> · {clock(anomaly.timestamp)}</span>
-            {!isOpen(anomaly) && " · closed"}
+            <span className="only-n"> · {clock(anomaly.timestamp)}</span> · {ageText} ago
+            {ended && " · closed"}
           </span>
         </span>
         <span className="ell blk t2">
-          <b className={anomaly.direction === "UP" ? "up" : "down"}>{percent(change)}</b>{" "}
-          {anomaly.averageChangePct === null ? "median" : "avg"}
+          {change !== null && (
+            <>
+              <b className={move === "flat" ? "" : move} data-move={move}>
+                {percent(change)}
+              </b>
+              {anomaly.window && ` · ${windowText(anomaly.window)}`}{" "}
+              {anomaly.averageChangePct === null ? "median" : "avg"}
+            </>
+          )}
           {how}
-          <span className="only-n">
-            {" "}
-            · {item.count} {item.count === 1 ? "alert" : "alerts"}
-          </span>
+          <span className="only-n"> · {alertsText(item.count)}</span>
           <span className="only-m"> grouped</span>
         </span>
       </span>
       {anomaly.ratio !== null && (
         <span className="only-n">
-          <Ring
-            ratio={anomaly.ratio}
-            usual={null}
-            tone={!isOpen(anomaly) ? "var(--t3)" : anomaly.direction === "UP" ? "var(--up)" : "var(--down)"}
-            size={30}
-          />
+          <Ring ratio={anomaly.ratio} usual={null} tone={ended ? "var(--t3)" : toneOf(move)} size={30} />
         </span>
       )}
-      <time className="num ag only-n">{ageText}</time>
       <button
         type="button"
         className="ib sm"
@@ -3104,72 +3631,250 @@ function IncidentRow({
   );
 }
 
-function Facts({ alert, step }: { alert: Alert; step: number | undefined }) {
-  const others = alert.methods.filter((other) => other.method !== alert.method);
-  const facts: [string, React.ReactNode][] = [
-    ["Price", <b key="p">{price(alert.price, step)}</b>],
-    ["Expected", price(alert.expected, step)],
+/** What a score counts, where it stands: σ and × are no measure to compare alerts by. */
+export function scoreWords(alert: Alert): string {
+  const window = span(alert.window);
+  const counts =
+    alert.method === "VOLUME"
+      ? `times its usual volume in ${window}`
+      : alert.method === "VOLATILITY"
+        ? `times its usual range in ${window}`
+        : alert.method === "RESIDUAL"
+          ? `σ: its usual deviations from its market and sector in ${window}`
+          : alert.method === "CUSUM"
+            ? `σ: its usual deviations, added up over ${window}`
+            : alert.method in METHOD_NAMES
+              ? `σ: its usual deviations in ${window}`
+              : "in the units of its publisher";
+  const from = alert.threshold === null ? "" : `; alerts from ${plain(alert.threshold, 1)}${unitOf(alert.method)}`;
+  return `${counts}${from}`;
+}
+
+function Facts({ alert, step, age: ageText }: { alert: Alert; step: number | undefined; age: string }) {
+  const also = alert.methods.filter((other) => other.method !== alert.method);
+  const [lower, upper] = [price(alert.lower, step), price(alert.upper, step)];
+  const facts: [name: string, value: React.ReactNode, about: string][] = [
     [
-      "Band",
-      alert.lower === null || alert.upper === null ? "–" : `${price(alert.lower, step)}–${price(alert.upper, step)}`,
+      "Change",
+      <Change key="c" value={alert.changePct} window={alert.window} />,
+      `up to ${clock(alert.timestamp)}, ${ageText} ago`,
     ],
     [
-      "Score / threshold",
-      <span key="s">
-        <b>{scoreText(alert.score, unitOf(alert.method))}</b> /{" "}
-        {alert.threshold === null ? "–" : `${plain(alert.threshold, 1)}${unitOf(alert.method)}`}
-      </span>,
+      "Against the market",
+      percentPoints(alert.excessPct),
+      `the change less the market’s over the same ${span(alert.window)}`,
     ],
     [
-      "Also detected by",
-      others.length
-        ? others
-            .map((other) => `${methodName(other.method)} ${scoreText(other.score, unitOf(other.method))}`)
-            .join(", ")
-        : "–",
+      "How unusual",
+      rarityText(alert.rarityDays, alert.rarityCapped) || "–",
+      "how often one symbol makes as strong a move",
     ],
-    ["Baseline", alert.baselineSize === null ? "–" : `${plain(alert.baselineSize, 0)} candles`],
+    [
+      "Price",
+      <b key="p">{price(alert.price, step)}</b>,
+      alert.expected === null ? "" : `${price(alert.expected, step)} was expected`,
+    ],
+    [
+      "Usual range",
+      alert.lower === null || alert.upper === null ? "–" : `${lower}–${upper}`,
+      `where 19 of 20 moves of ${span(alert.window)} end`,
+    ],
+    ["Score", <b key="s">{scoreText(alert.score, unitOf(alert.method))}</b>, scoreWords(alert)],
+    [
+      "Detected by",
+      methodName(alert.method),
+      also.length
+        ? `also ${also.map((other) => `${methodName(other.method)} ${scoreText(other.score, unitOf(other.method))}`).join(", ")}`
+        : "",
+    ],
+    [
+      "Baseline",
+      alert.baselineSize === null ? "–" : `${plain(alert.baselineSize, 0)} candles`,
+      "what is usual is measured on these",
+    ],
   ];
   return (
     <dl className="facts">
-      {facts.map(([name, value]) => (
+      {facts.map(([name, value, about]) => (
         <div key={name}>
           <dt className="lbl">{name}</dt>
-          <dd className="wrap">{value}</dd>
+          <dd className="wrap">
+            {value}
+            {about && <small>{about}</small>}
+          </dd>
         </div>
       ))}
     </dl>
   );
 }
 
+const OTHERS_SHOWN = 12;
+/** All alerts of the symbol in the list, the gravest first; one of them has its details below. */
+function SameSymbol({ all, shown, now, act }: { all: Entry[]; shown: Alert; now: number; act: Actions }) {
+  if (all.length < 2) return null;
+  return (
+    <div className="same" role="group" aria-label={`Alerts of ${shown.symbol}`}>
+      {all.slice(0, OTHERS_SHOWN).map(({ alert }) => (
+        <button
+          key={alert.id}
+          type="button"
+          className={`sm-row${isClosed(alert) ? " closed" : ""}`}
+          aria-pressed={alert.id === shown.id}
+          onClick={stop(() => act.open(alert.id))}
+        >
+          <Severity severity={alert.severity} size={12} mute={isClosed(alert)} />
+          <Change value={alert.changePct} window={alert.window} />
+          <span className="t2 ell only-n">{methodName(alert.method)}</span>
+          <span className="grow" />
+          {isClosed(alert) && <span className="only-n">closed</span>}
+          <span className="num only-n">{clock(alert.timestamp)}</span>
+          <time className="num ag" title={timeTitle(alert)}>
+            {age(now - alert.timestamp)}
+          </time>
+        </button>
+      ))}
+      {all.length > OTHERS_SHOWN && <span className="t3">and {plain(all.length - OTHERS_SHOWN, 0)} more</span>}
+    </div>
+  );
+}
+
+/** Acknowledge, false positive and note: here with a session of this server, else where the label says. */
+function ReviewActions({ alert, mode, act }: { alert: Alert; mode: ReviewMode; act: Actions }) {
+  const [note, setNote] = React.useState<string | null>(null);
+  if (mode !== "acknowledge")
+    return (
+      <Button icon={mode === "open" ? "open" : "user"} label={REVIEW_LABELS[mode]} onClick={() => act.review(alert)} />
+    );
+  const state = alert.review?.state ?? "NEW";
+  const whole = defaults().reviewing?.review !== undefined;
+  return (
+    <>
+      {!isReviewed(alert) && <Button icon="check" label={REVIEW_LABELS[mode]} onClick={() => act.review(alert)} />}
+      {whole && state !== "FALSE_POSITIVE" && (
+        <Button
+          icon="close"
+          label="False positive"
+          onClick={() => act.review(alert, { review_state: "false_positive" })}
+        />
+      )}
+      {whole && note === null && <Button icon="note" label="Note" onClick={() => setNote(alert.review?.note ?? "")} />}
+      {note !== null && (
+        <form
+          className="note"
+          onSubmit={(event) => {
+            event.preventDefault();
+            act.review(alert, { review_state: state.toLowerCase(), review_note: note.trim() });
+            setNote(null);
+          }}
+        >
+          <textarea
+            autoFocus
+            aria-label={`Note on ${alert.symbol}`}
+            rows={2}
+            maxLength={400}
+            value={note}
+            onChange={(event) => setNote(event.target.value)}
+          />
+          <button type="submit" className="btn pri">
+            Save note
+          </button>
+          <Button label="Cancel" onClick={() => setNote(null)} />
+        </form>
+      )}
+    </>
+  );
+}
+
+/** One click to the market: in TealStreet its own, elsewhere the exchange's page of the pair and TradingView. */
+function MarketButtons({
+  alert,
+  listed,
+  server,
+  act,
+}: {
+  alert: Alert;
+  listed: boolean;
+  server: string;
+  act: Actions;
+}) {
+  const { exchange, tradingView } = marketLinks(alert.venue, alert.symbol);
+  return (
+    <>
+      {listed && <Button icon="chart" label="Open chart" primary onClick={() => act.chart(alert)} />}
+      {exchange && !listed && <LinkButton icon="open" label={exchange.label} href={exchange.href} primary />}
+      <LinkButton icon="chart" label="TradingView" href={tradingView} primary={!listed && !exchange} />
+      <LinkButton icon="page" label="Open page" href={pageOf(server, alert)} />
+    </>
+  );
+}
+
+function LinkButton({
+  icon,
+  label,
+  href,
+  primary = false,
+}: {
+  icon: string;
+  label: string;
+  href: string;
+  primary?: boolean;
+}) {
+  return (
+    <a
+      className={`btn${primary ? " pri" : ""}`}
+      href={href}
+      target="_blank"
+      rel="noopener"
+      onClick={(event) => event.stopPropagation()}
+    >
+      <Icon name={icon} />
+      {label}
+    </a>
+  );
+}
+
+const NO_CANDLES: ChartPoint[] = [];
+
 function Details({
   alert,
+  all,
   reviewMode,
   pad,
   host,
   settings,
   width,
+  marketNow,
   act,
   onHeight,
 }: {
   alert: Alert;
+  all: Entry[];
   reviewMode: ReviewMode;
   pad: Pad;
   host: Host;
   settings: Settings;
   width: number;
+  marketNow: number;
   act: Actions;
   onHeight: (height: number) => void;
 }) {
   const box = React.useRef<HTMLDivElement>(null);
-  const [candles, setCandles] = React.useState<ChartPoint[]>([]);
+  const [fetched, setFetched] = React.useState({ id: "", candles: NO_CANDLES, earlier: NO_CANDLES });
+  const asked = React.useRef(alert);
+  React.useLayoutEffect(() => {
+    asked.current = alert;
+  });
+  // A revision has a time and a window of its own.
   React.useEffect(() => {
     let mounted = true;
-    void pad.chartOf(alert.id).then((points) => mounted && setCandles(points));
+    const { id } = asked.current;
+    void Promise.all([pad.chartOf(id), pad.earlierOf(asked.current)]).then(
+      ([candles, earlier]) => mounted && setFetched({ id, candles, earlier }),
+    );
     return () => {
       mounted = false;
     };
-  }, [pad, alert.id]);
+  }, [pad, alert.id, alert.timestamp, alert.window]);
   React.useLayoutEffect(() => {
     const element = box.current;
     if (!element) return;
@@ -3177,6 +3882,7 @@ function Details({
     observer.observe(element);
     return () => observer.disconnect();
   }, [onHeight]);
+  const { candles, earlier } = fetched.id === alert.id ? fetched : { candles: NO_CANDLES, earlier: NO_CANDLES };
   const steps = alert.escalations.length
     ? alert.escalations
     : [{ severity: alert.severity, timestamp: alert.timestamp }];
@@ -3188,11 +3894,12 @@ function Details({
       aria-label={`Details of ${alert.symbol}`}
       className={`exp r-${alert.severity in RANK ? alert.severity : "LOW"}`}
     >
-      <p className="say">{alertSentence(alert)}</p>
+      <SameSymbol all={all} shown={alert} now={marketNow} act={act} />
+      <p className="say">{alertSentence(alert, step)}</p>
       <div className="chart">
-        <Chart alert={alert} candles={candles} width={Math.max(180, width - 38)} step={step} />
+        <Chart alert={alert} candles={candles} earlier={earlier} width={Math.max(180, width - 38)} step={step} />
       </div>
-      <Facts alert={alert} step={step} />
+      <Facts alert={alert} step={step} age={age(marketNow - alert.timestamp)} />
       <div className="tl">
         {steps.map((escalation, i) => (
           <span key={i}>
@@ -3208,7 +3915,7 @@ function Details({
             closed
           </span>
         )}
-        {alert.review && (
+        {alert.review && isReviewed(alert) && (
           <span className="t1">
             <Icon name="check" size={11} />
             {reviewText(alert.review)}
@@ -3220,17 +3927,14 @@ function Details({
             .join(" · ")}
         </span>
       </div>
+      {alert.review?.note && <p className="t2 wrap">Note: {alert.review.note}</p>}
       <div className="acts">
-        <Button icon="chart" label="Open chart" primary onClick={() => act.chart(alert.symbol)} />
+        <MarketButtons alert={alert} listed={host.marketOf(alert.symbol) !== null} server={pad.server} act={act} />
+      </div>
+      <div className="acts">
         <Button icon="copy" label="Copy" onClick={() => act.copy(alert)} />
         <Button icon="bell" label="Mute 1 h" onClick={() => act.mute(alert.symbol)} />
-        {(!alert.review || reviewMode === "open") && (
-          <Button
-            icon={reviewMode === "open" ? "open" : "check"}
-            label={REVIEW_LABELS[reviewMode]}
-            onClick={() => act.review(alert)}
-          />
-        )}
+        <ReviewActions key={alert.id} alert={alert} mode={reviewMode} act={act} />
       </div>
       {settings.orders && host.account && <Orders alert={alert} host={host} usd={settings.orderUsd} />}
     </div>
@@ -3498,7 +4202,7 @@ function StressLine({ market, glance, onOpen }: { market: MarketState; glance: G
         <span className="figs ell grow">
           {move.returnPct !== null && (
             <>
-              <Move value={move.returnPct} /> <span className="t3 only-m">median</span>
+              <Change value={move.returnPct} /> <span className="t3 only-m">median</span>
             </>
           )}
           {move.breadth && <span className="t2 only-n"> · {breadthText(move)}</span>}
@@ -3506,7 +4210,7 @@ function StressLine({ market, glance, onOpen }: { market: MarketState; glance: G
         </span>
       )}
       {lead && (
-        <b className={`nw only-m ${toneOf(incidentWay(lead.item))}`}>
+        <b className={`nw only-m ${wayClass(incidentWay(lead.item))}`}>
           {incidentTitle(lead.item)} {clock(lead.item.timestamp)}
         </b>
       )}
@@ -3568,7 +4272,7 @@ function NowLine({
               onClick={() => onWindow(other.window)}
             >
               <span className="t2">{brief(other.window)}</span>{" "}
-              {other.returnPct !== null && <Move value={other.returnPct} />}
+              {other.returnPct !== null && <Change value={other.returnPct} />}
             </button>
           ))}
         </span>
@@ -3577,7 +4281,7 @@ function NowLine({
         <span className="majors">
           {move.majors.map(({ base, changePct }) => (
             <span key={base} className="nw">
-              <span className="t2">{base}</span> <Move value={changePct} />
+              <span className="t2">{base}</span> <Change value={changePct} />
             </span>
           ))}
           <span className="t3 nw">· {brief(move.window)}</span>
@@ -3600,7 +4304,7 @@ function Coloured({ text, value }: { text: string; value: number | null }) {
   return (
     <>
       {text.slice(0, at)}
-      <span className={toneOf(wayOf(value))}>{change}</span>
+      <span className={wayClass(wayOf(value))}>{change}</span>
       {text.slice(at + change.length)}
     </>
   );
@@ -3630,7 +4334,7 @@ function SectorText({ item, glance }: { item: MarketAnomaly; glance: Glance }) {
       {tile && glance.move && (
         <>
           {glance.current ? "; now " : "; "}
-          <span className={toneOf(wayOf(tile.performancePct))}>{percent(tile.performancePct, NBSP)}</span> in{" "}
+          <span className={wayClass(wayOf(tile.performancePct))}>{percent(tile.performancePct, NBSP)}</span> in{" "}
           {span(glance.move.window)}
         </>
       )}
@@ -3924,7 +4628,7 @@ function SyncCard({
           size={84}
         />
         <div>
-          <Move value={item.averageChangePct} big /> <span className="t2">average{inWindow(item.window)}</span>
+          <Change value={item.averageChangePct} window={item.window} big /> <span className="t2">average</span>
           <div className="t2">{incidentSize(item)}</div>
           {item.usualRatio !== null && <div className="t3">Usual: {share(item.usualRatio)} (mark on the ring)</div>}
         </div>
@@ -3953,7 +4657,7 @@ function SyncCard({
               onClick={() => act.filterSymbol(symbol)}
             >
               {splitSymbol(symbol)[0]}
-              {change !== null && <span className={`num ${toneOf(wayOf(change, text))}`}> {text}</span>}
+              {change !== null && <span className={`num ${wayClass(wayOf(change, text))}`}> {text}</span>}
             </button>
           );
         })}
@@ -5184,6 +5888,21 @@ function useSize<T extends HTMLElement>(): [React.RefObject<T>, { width: number;
   return [ref, size];
 }
 
+/** Whether rows are touched by a finger: the style sheet asks the same. */
+function useTouch(): boolean {
+  const subscribe = React.useCallback((changed: () => void) => {
+    const query = matchMedia(COARSE);
+    query.addEventListener("change", changed);
+    return () => query.removeEventListener("change", changed);
+  }, []);
+  return React.useSyncExternalStore(
+    subscribe,
+    () => matchMedia(COARSE).matches,
+    () => false,
+  );
+}
+const COARSE = "(pointer: coarse)";
+
 /** The browser clock, updated once a second. */
 function useNow(): number {
   const [now, setNow] = React.useState(Date.now);
@@ -5474,6 +6193,8 @@ function Component(): React.ReactElement {
   const searchRef = React.useRef<HTMLInputElement>(null);
   const listRef = React.useRef<HTMLDivElement>(null);
   const [cutoff, setCutoff] = React.useState(Infinity);
+  const [held, setHeld] = React.useState<{ order: Held; of: string } | null>(null);
+  const touch = useTouch();
   React.useLayoutEffect(installStyle, []);
 
   const { store, status } = pad;
@@ -5497,17 +6218,24 @@ function Component(): React.ReactElement {
   const { accepts, names } = React.useMemo(() => acceptOf(settings, host, now), [settings, host, now]);
   const wide = width >= WIDE;
   const listWidth = wide ? LIST_WIDTH : width;
+  // The order holds until the reading ends, or the reader asks for another one.
+  const ordered = JSON.stringify([settings.server, settings.sort, names]);
   const list = layoutList(store.entries, {
     layout: settings.layout,
     sort: settings.sort,
     accepts,
     cutoff,
+    pins: !paused,
+    held: held?.of === ordered ? held.order : null,
     incidents: store.market,
     unfolded,
     folded,
     expanded,
     expandedHeight,
+    touch,
   });
+  if (isReading ? held?.of !== ordered : held !== null)
+    setHeld(isReading ? { order: holdOf(list), of: ordered } : null);
   const expandedIsGone = expanded !== null && !list.items.some((item) => item.kind === "alert" && item.expanded);
   if (expandedIsGone) setExpanded(null);
   const { counts, open, openSymbols, uncounted, left, listQuery } = useCounts(settings, host, pad, list.shown);
@@ -5530,6 +6258,7 @@ function Component(): React.ReactElement {
   const scrollTo = (top: number) => listRef.current && (listRef.current.scrollTop = top);
   const release = () => {
     setCutoff(store.seq);
+    setHeld(null);
     setPaused(false);
     setExpanded(null);
     setReading((old) => ({ ...old, scrolled: false }));
@@ -5554,23 +6283,27 @@ function Component(): React.ReactElement {
 
   const act = React.useMemo<Actions>(
     () => ({
-      toggle: (id) => setExpanded((old) => (old === id ? null : id)),
+      toggle: (id) =>
+        setExpanded((old) => {
+          const symbolOf = (key: string | null) => (key === null ? null : pad.store.byId.get(key)?.alert.symbol);
+          return old !== null && symbolOf(old) === symbolOf(id) ? null : id;
+        }),
+      open: setExpanded,
       focus: setFocused,
-      chart: (symbol) => latest.current.host.openChart(symbol),
+      chart: (alert) => latest.current.host.openChart(alert),
       copy: (alert) => {
-        const text = `${alertSentence(alert)} ${words(alert.severity)}, ${methodName(alert.method)} ${scoreText(alert.score, unitOf(alert.method))}, ${new Date(alert.timestamp).toISOString()}`;
-        copied(text, "Copied.");
+        copied(alertText(alert, pad.server), "Copied.");
       },
       mute: (symbol) => {
         const { settings: current, change: set } = latest.current;
         set({ muted: { ...unexpired(current.muted), [symbol]: Date.now() + MUTE_MS } });
         api.toast.info(`${symbol} is muted for 1 h in this browser.`);
       },
-      review: (alert) => latest.current.review(alert),
+      review: (alert, reviewed) => latest.current.review(alert, reviewed),
       fold: (incident) => setFolded((old) => toggled(old, incident)),
       unfold: (incident) => setUnfolded((old) => toggled(old, incident)),
     }),
-    [],
+    [pad],
   );
   const marketAct = React.useMemo<MarketActions>(
     () => ({
@@ -5657,7 +6390,7 @@ function Component(): React.ReactElement {
       Enter: target.matches("article") && alert ? () => act.toggle(alert.id) : null,
       Escape: () =>
         menu ? setMenu(null) : expanded !== null ? setExpanded(null) : rootRef.current?.focus({ preventScroll: true }),
-      o: alert && (() => act.chart(alert.symbol)),
+      o: alert && (() => act.chart(alert)),
       c: alert && (() => act.copy(alert)),
       m: alert && (() => act.mute(alert.symbol)),
       a: alert && (() => act.review(alert)),
@@ -5779,19 +6512,15 @@ function Component(): React.ReactElement {
       <div key={zone} className="body">
         {(wide || tab === "alerts") && (
           <div className="col-list" style={wide ? undefined : { flex: "1 1 0" }}>
-            {wide && (
-              <div className="listhd">
-                <b className="t1">Alerts</b>
-                {status.loaded && (
-                  <span className="num ell">
-                    {countText(openSymbols, uncounted)} {openSymbols === 1 ? "symbol" : "symbols"},{" "}
-                    {countText(open, uncounted)} open {open === 1 ? "alert" : "alerts"}
-                  </span>
-                )}
-                {list.folded > 0 && <span>{list.folded} grouped by incident</span>}
-                {pill}
-              </div>
-            )}
+            <ListHead
+              list={list}
+              loaded={status.loaded}
+              counts={{ alerts: open, symbols: openSymbols, more: uncounted }}
+              sort={settings.sort}
+              onSort={(sort) => change({ sort })}
+            >
+              {wide && pill}
+            </ListHead>
             {settings.layout === "table" && list.items.length > 0 && (
               <TableHead sort={settings.sort} onSort={(sort) => change({ sort })} />
             )}
@@ -5800,6 +6529,7 @@ function Component(): React.ReactElement {
                 list={list}
                 listRef={listRef}
                 layout={settings.layout}
+                touch={touch}
                 reviewMode={reviewMode}
                 focused={focused}
                 marketNow={marketNow}
@@ -5904,6 +6634,7 @@ interface AlertListProps {
   list: List;
   listRef: React.RefObject<HTMLDivElement>;
   layout: Layout;
+  touch: boolean;
   reviewMode: ReviewMode;
   focused: string | null;
   marketNow: number;
@@ -5926,6 +6657,7 @@ function AlertList({
   list,
   listRef,
   layout,
+  touch,
   reviewMode,
   focused,
   marketNow,
@@ -5958,49 +6690,79 @@ function AlertList({
   const to = Math.min(list.items.length, itemAt(list.tops, view.top + view.height + OVERSCAN_PX) + 1);
   const hasFocus = list.items.slice(from, to).some((item) => item.key === focused);
   const firstAlert = list.items.slice(from, to).find((item) => item.kind === "alert")?.key;
+  // Rows pinned above the list make it shorter from above: scrolled by as much, its rows stay where they are read.
+  const pinnedHeight = list.pinned.length * (touch ? TOUCH_HEIGHTS : HEIGHTS).compact;
+  const pushed = React.useRef(0);
+  React.useLayoutEffect(() => {
+    const box = listRef.current;
+    if (box) box.scrollTop += pinnedHeight - pushed.current;
+    pushed.current = pinnedHeight;
+  }, [listRef, pinnedHeight]);
   return (
-    <div
-      ref={listRef}
-      className="list"
-      role="feed"
-      aria-label="Alerts, newest first"
-      onScroll={(event) => {
-        const box = event.currentTarget;
-        setView({ top: box.scrollTop, height: box.clientHeight });
-        onReading({ scrolled: box.scrollTop > 4 });
-      }}
-      onMouseEnter={() => (hover.current = setTimeout(() => onReading({ hovered: true }), HOVER_READS_MS))}
-      onMouseLeave={() => (clearTimeout(hover.current), onReading({ hovered: false }))}
-      onFocus={() => onReading({ focusedIn: true })}
-      onBlur={(event) => !event.currentTarget.contains(event.relatedTarget) && onReading({ focusedIn: false })}
-    >
-      <div style={{ height: list.height, position: "relative" }}>
-        {list.items.slice(from, to).map((item, i) => (
-          <div
-            key={item.key}
-            className={`slot${item.kind === "incident" ? ` inc r-${item.anomaly.severity}${isOpen(item.anomaly) ? "" : " closed"}` : item.kind === "more" || item.nested ? " in" : ""}`}
-            style={{ transform: `translateY(${list.tops[from + i]}px)` }}
-          >
-            <ListItem
-              item={item}
-              layout={layout}
+    <>
+      {list.pinned.length > 0 && (
+        <div className="pinned" role="group" aria-label="New critical alerts">
+          {list.pinned.map((entry) => (
+            <CompactRow
+              key={entry.alert.id}
+              alert={entry.alert}
+              count={1}
               reviewMode={reviewMode}
-              focused={item.key === focused || (!hasFocus && item.key === firstAlert)}
-              marketNow={marketNow}
-              now={now}
-              flash={flash}
-              host={host}
-              settings={settings}
-              pad={pad}
-              width={width}
+              age={age(marketNow - entry.alert.timestamp)}
+              nested={false}
+              expanded={false}
+              focused
+              fresh={false}
+              step={host.priceStep(entry.alert.symbol)}
+              listed={host.marketOf(entry.alert.symbol) !== null}
               act={act}
-              onHeight={onHeight}
             />
-          </div>
-        ))}
+          ))}
+        </div>
+      )}
+      <div
+        ref={listRef}
+        className="list"
+        role="feed"
+        aria-label={`Alerts by ${sortLabel(settings.sort)}`}
+        onScroll={(event) => {
+          const box = event.currentTarget;
+          setView({ top: box.scrollTop, height: box.clientHeight });
+          onReading({ scrolled: box.scrollTop > 4 + pushed.current });
+        }}
+        onMouseEnter={() => (hover.current = setTimeout(() => onReading({ hovered: true }), HOVER_READS_MS))}
+        onMouseLeave={() => (clearTimeout(hover.current), onReading({ hovered: false }))}
+        onFocus={() => onReading({ focusedIn: true })}
+        onBlur={(event) => !event.currentTarget.contains(event.relatedTarget) && onReading({ focusedIn: false })}
+      >
+        <div style={{ height: list.height, position: "relative" }}>
+          {list.items.slice(from, to).map((item, i) => (
+            <div
+              key={item.key}
+              className={`slot${item.kind === "incident" ? ` inc r-${item.anomaly.severity}${isOpen(item.anomaly) ? "" : " closed"}` : item.kind === "more" || item.nested ? " in" : ""}`}
+              style={{ transform: `translateY(${list.tops[from + i]}px)` }}
+            >
+              <ListItem
+                item={item}
+                layout={layout}
+                reviewMode={reviewMode}
+                focused={item.key === focused || (!hasFocus && item.key === firstAlert)}
+                marketNow={marketNow}
+                now={now}
+                flash={flash}
+                host={host}
+                settings={settings}
+                pad={pad}
+                width={width}
+                act={act}
+                onHeight={onHeight}
+              />
+            </div>
+          ))}
+        </div>
+        {foot}
       </div>
-      {foot}
-    </div>
+    </>
   );
 }
 
@@ -6043,17 +6805,17 @@ function ListItem({
   width,
   act,
   onHeight,
-}: Omit<AlertListProps, "list" | "listRef" | "onReading" | "focused" | "foot"> & { item: Item; focused: boolean }) {
+}: Omit<AlertListProps, "list" | "listRef" | "touch" | "onReading" | "focused" | "foot"> & {
+  item: Item;
+  focused: boolean;
+}) {
   if (item.kind === "incident")
     return <IncidentRow item={item} age={age(marketNow - item.anomaly.timestamp)} act={act} />;
   if (item.kind === "more") {
     return (
       <div role="article">
         <button type="button" className="morerow" onClick={() => act.unfold(item.incident)}>
-          <span className="grow ell">
-            {item.rest ? `Show ${item.rest} more` : "Show fewer"}
-            <span className="only-n"> · sorted by |score|</span>
-          </span>
+          <span className="grow ell">{item.rest ? `Show ${plain(item.rest, 0)} more` : "Show fewer"}</span>
           <span className="num only-n">{item.from === null ? "" : `${percent(item.from)} to ${percent(item.to)}`}</span>
         </button>
       </div>
@@ -6062,6 +6824,7 @@ function ListItem({
   const { alert } = item.entry;
   const props: RowProps = {
     alert,
+    count: item.count,
     reviewMode,
     age: age(marketNow - alert.timestamp),
     nested: item.nested,
@@ -6069,6 +6832,7 @@ function ListItem({
     focused,
     fresh: flash && now - item.entry.arrived < FLASH_MS,
     step: host.priceStep(alert.symbol),
+    listed: host.marketOf(alert.symbol) !== null,
     act,
   };
   return (
@@ -6082,7 +6846,9 @@ function ListItem({
       )}
       {item.expanded && (
         <Details
-          alert={alert}
+          alert={item.shown.alert}
+          all={item.all}
+          marketNow={marketNow}
           reviewMode={reviewMode}
           pad={pad}
           host={host}
@@ -6287,7 +7053,7 @@ const STYLE = `
   --bg0:#0a0d12;--bg1:#10141b;--bg2:#161b24;--hover:#1b212c;--sel:#1d2634;
   --line:#232a36;--line2:#323b4a;--ctl:#677487;--t1:#e7ebf1;--t2:#adb7c5;--t3:#8a96a7;
   --up:#4fd6a5;--down:#ff5f6b;--low:#93a0b3;--med:#f3df7f;--high:#f28a33;--crit:#d68cff;--hight:#f28a33;--onhigh:#0a0d12;
-  --accent:#63b3ff;--onfill:#0a0d12;--band:rgba(99,179,255,.18);--bandline:rgba(99,179,255,.42);--shadow:0 8px 24px rgba(0,0,0,.5);
+  --accent:#63b3ff;--onfill:#0a0d12;--band:rgba(99,179,255,.18);--bandline:rgba(99,179,255,.42);--shade:rgba(138,150,167,.14);--shadow:0 8px 24px rgba(0,0,0,.5);
   container:aa/inline-size;color-scheme:dark;background:var(--bg0);color:var(--t1);
   font:400 12px/16px "Inter Variable",Inter,system-ui,-apple-system,"Segoe UI",sans-serif;font-variant-numeric:tabular-nums lining-nums;
   display:flex;flex-direction:column;width:100%;height:100%;min-height:0;overflow:hidden;position:relative;outline:0;text-align:left;-webkit-font-smoothing:antialiased
@@ -6295,7 +7061,7 @@ const STYLE = `
 .aa[data-theme="light"]{
   --bg0:#eef1f5;--bg1:#fff;--bg2:#f6f8fa;--hover:#f0f3f7;--sel:#e6f0fc;--line:#dde3ea;--line2:#c3ccd7;--ctl:#7a8797;
   --t1:#131a24;--t2:#3f4b5b;--t3:#566272;--up:#0b7556;--down:#b5102e;--low:#566272;--med:#6b5700;--high:#d65f00;--crit:#8b22cc;
-  --hight:#9c3d00;--onhigh:#131a24;--accent:#0a5fbf;--onfill:#fff;--band:rgba(10,95,191,.10);--bandline:rgba(10,95,191,.38);
+  --hight:#9c3d00;--onhigh:#131a24;--accent:#0a5fbf;--onfill:#fff;--band:rgba(10,95,191,.10);--bandline:rgba(10,95,191,.38);--shade:rgba(86,98,114,.11);
   --shadow:0 8px 24px rgba(20,30,45,.18);color-scheme:light
 }
 @media (forced-colors:active){.aa.aa{
@@ -6307,7 +7073,7 @@ const STYLE = `
   svg{display:block;flex:none}
   button{font:inherit;color:inherit;background:none;border:0;padding:0;margin:0;cursor:pointer;text-align:inherit;letter-spacing:inherit}
   p,h2,dl,dd{margin:0}
-  input,select{font:inherit;color:var(--t1);background:var(--bg1);border:1px solid var(--ctl);border-radius:4px;height:26px;padding:0 8px;min-width:0}
+  input,select,textarea{font:inherit;color:var(--t1);background:var(--bg1);border:1px solid var(--ctl);border-radius:4px;height:26px;padding:0 8px;min-width:0}
   :focus-visible{outline:2px solid var(--accent);outline-offset:1px}
   article:focus-visible,.strip:focus-visible,.morerow:focus-visible,.tabs button:focus-visible{outline-offset:-2px}
   .vh{position:absolute;width:1px;height:1px;overflow:hidden;clip-path:inset(50%);white-space:nowrap}
@@ -6316,7 +7082,7 @@ const STYLE = `
   .s-LOW{color:var(--low)} .s-MEDIUM{color:var(--med)} .s-HIGH{color:var(--high)} .s-CRITICAL{color:var(--crit)} b.s-HIGH{color:var(--hight)}
   .ell{overflow:hidden;text-overflow:ellipsis;white-space:nowrap;min-width:0} .grow{flex:1 1 0;min-width:0}
   .lbl{font-size:11px;line-height:14px;color:var(--t3);font-weight:500}
-  .lnk{display:inline-flex;align-items:baseline;gap:1px;min-width:0} .lnk:hover b{text-decoration:underline} .und{text-decoration:underline;color:var(--t2)}
+  .lnk{display:inline-flex;align-items:baseline;gap:1px;min-width:0} .sym .lnk{min-width:24px;line-height:24px;overflow:hidden} .lnk:hover b{text-decoration:underline} .und{text-decoration:underline;color:var(--t2)}
   .ax{fill:var(--t3);font-size:11px} .ax.on{fill:var(--t2)} .ax.usual{fill:var(--accent)} .ax.boxed{fill:var(--onfill);font-weight:600}
 
   .hd{display:flex;align-items:center;gap:6px;height:40px;padding:0 10px;background:var(--bg2);border-bottom:1px solid var(--line);flex:none;min-width:0}
@@ -6360,31 +7126,32 @@ const STYLE = `
   .wins .on{background:var(--sel);box-shadow:inset 0 -2px var(--accent)} .wins .on>.t2{color:var(--t1);font-weight:600} .wins button:focus-visible{outline-offset:-2px}
   .sumidx{display:flex;align-items:center;gap:10px;white-space:nowrap} .sumidx>b{font-size:22px;line-height:28px;font-weight:650}
   .btn{display:inline-flex;align-items:center;gap:6px;height:26px;padding:0 10px;border-radius:4px;border:1px solid var(--ctl);color:var(--t1);font-weight:500;white-space:nowrap;background:var(--bg1)}
-  .btn:hover{background:var(--hover)} .btn.pri{background:var(--accent);border-color:var(--accent);color:var(--onfill);font-weight:600} .btn:disabled{color:var(--t3);border-color:var(--line2);cursor:default}
+  .btn{text-decoration:none} .btn:hover{background:var(--hover)} .btn.pri{background:var(--accent);border-color:var(--accent);color:var(--onfill);font-weight:600} .btn:disabled{color:var(--t3);border-color:var(--line2);cursor:default}
   .acts{display:flex;gap:6px;flex-wrap:wrap;align-items:center} .orders{border-top:1px solid var(--line2);padding-top:8px}
 
   .body{display:flex;flex:1 1 0;min-height:0;min-width:0}
   .col-list{display:flex;flex-direction:column;flex:0 0 628px;min-width:0;border-right:1px solid var(--line);background:var(--bg1);position:relative}
   .col-mkt{flex:1 1 0;min-width:0;overflow:hidden auto;padding:8px;display:grid;gap:8px;align-content:start;grid-template-columns:minmax(0,1fr);outline:0}
   .col-mkt,.list{scrollbar-width:thin;scrollbar-color:var(--line2) transparent}
-  .listhd{display:flex;align-items:center;gap:8px;height:32px;padding:0 4px 0 10px;border-bottom:1px solid var(--line);flex:none;color:var(--t2);min-width:0}
+  .sortby{height:24px;padding:0 2px 0 4px;border-color:var(--line2);flex:0 1 auto;max-width:96px} .pinned{flex:none;border-bottom:2px solid var(--crit)} .lh-n{flex:0 1 auto}
+  .listhd{display:flex;align-items:center;gap:6px;height:32px;padding:0 4px 0 10px;border-bottom:1px solid var(--line);flex:none;color:var(--t2);min-width:0}
   .list{flex:1 1 0;min-height:0;overflow:hidden auto;position:relative;background:var(--bg1);overflow-anchor:none;contain:strict} .list.skel{overflow:hidden}
   .slot{position:absolute;left:0;right:0;top:0;contain:layout style}
   .ft{display:flex;align-items:center;gap:12px;height:24px;padding:0 10px;background:var(--bg2);border-top:1px solid var(--line);color:var(--t3);font-size:11px;flex:none;white-space:nowrap;overflow:hidden} .keyhints kbd{margin:0 1px 0 6px}
 
-  .row{display:grid;grid-template-columns:20px minmax(84px,1fr) 72px 78px 58px 58px 34px 14px;column-gap:8px;align-items:center;height:28px;padding:0 8px 0 9px;border-bottom:1px solid var(--line);position:relative;background:var(--bg1);cursor:pointer}
+  .row{display:grid;grid-template-columns:20px minmax(84px,1fr) 72px 118px 98px 96px 34px 14px;column-gap:8px;align-items:center;height:28px;padding:0 8px 0 9px;border-bottom:1px solid var(--line);position:relative;background:var(--bg1);cursor:pointer}
   :is(.row,.card,.trow,.exp)::before{content:"";position:absolute;left:0;top:0;bottom:0;width:0}
   .r-MEDIUM::before{width:2px!important;background:var(--med)} .r-HIGH::before{width:3px!important;background:var(--high)} .r-CRITICAL::before{width:4px!important;background:var(--crit)}
   :is(.row,.card,.trow).r-CRITICAL{background:color-mix(in srgb,var(--crit) 10%,var(--bg1))}
   :is(.row,.card,.trow):not(.th):hover{background:var(--hover)} :is(.row,.card,.trow).sel{background:var(--sel)!important}
   :is(.row,.card,.trow).closed{background:var(--bg1)} .closed::before{width:0!important}
-  .closed,.closed :is(.chg,.sym b,.sc,.me,.big,.num,.say,.inc-tx b,.inc-tx .t2){color:var(--t3);font-weight:400}
-  .qa{position:absolute;right:0;top:0;height:27px;width:130px;padding-right:4px;display:flex;align-items:center;justify-content:flex-end;background:inherit} .qa .ib{width:28px;height:24px} .card .qa{top:4px} .trow .qa{width:112px;height:23px} .trow .qa .ib{width:26px}
+  .closed,.closed :is(.chg,.sym b,.ra,.me,.big,.num,.say,.inc-tx b,.inc-tx .t2){color:var(--t3);font-weight:400}
+  .qa{position:absolute;right:0;top:0;height:calc(100% - 1px);max-height:43px;width:150px;padding-right:4px;display:flex;align-items:center;justify-content:flex-end;background:inherit} .qa .ib{width:28px;height:24px} .card .qa{top:4px;height:27px} .trow .qa .ib{width:26px}
   .sym{display:flex;align-items:center;min-width:0;overflow:hidden;white-space:nowrap} .sym b{font-weight:600;overflow:hidden;text-overflow:ellipsis} .sym i{font-style:normal;color:var(--t3);font-size:11px}
   .sym .tag{margin-left:5px}
   .tag{display:inline-flex;align-items:center;gap:3px;height:16px;padding:0 5px;border-radius:3px;font-size:11px;color:var(--t2);background:var(--bg2);border:1px solid var(--line2);white-space:nowrap;flex:none}
-  .row .sc,.row .ag{text-align:right} .sc,.me{color:var(--t2)} .me{font-size:11px} .ag,.cv{color:var(--t3)}
-  .chg{display:inline-flex;align-items:center;justify-content:flex-end;gap:4px;font-weight:600;white-space:nowrap} .chg.big{font-size:16px;line-height:20px;font-weight:650;justify-content:flex-start}
+  .ag,.vm{text-align:right} .ra,.me,.vm{color:var(--t2);font-size:11px} .ag,.cv{color:var(--t3)}
+  .chg{display:inline-flex;align-items:center;justify-content:flex-end;gap:4px;font-weight:600;white-space:nowrap} .chg.big{font-size:16px;line-height:20px;font-weight:650;justify-content:flex-start} .win{font-weight:400;color:var(--t2);font-size:11px;white-space:pre;margin-left:-4px}
   .frozen & .ag,&.frozen .ag{color:var(--hight)}
   &.frozen :is(.sevt .num,.tabs .cnt,.listhd>.num){color:var(--t3)} &.frozen .sevt svg{color:var(--t3)}
 
@@ -6397,17 +7164,19 @@ const STYLE = `
   .exp{padding:8px 12px 10px 14px;background:var(--sel);border-bottom:1px solid var(--line);position:relative;display:grid;grid-template-columns:minmax(0,1fr);gap:8px}
   .exp .say{font-size:13px;line-height:19px;max-width:66ch}
   .chart{background:var(--bg1);border:1px solid var(--line);border-radius:4px;padding:4px;min-height:160px}
-  .facts{display:grid;grid-template-columns:repeat(3,minmax(0,1fr));gap:4px 12px} .facts b{font-weight:600} .wrap{overflow-wrap:anywhere}
+  .facts{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(100%,170px),1fr));gap:6px 12px} .facts b{font-weight:600} .facts small{display:block;font-size:11px;line-height:14px;color:var(--t3)} .facts .chg{justify-content:flex-start}
+  .same{display:grid;background:var(--bg1);border:1px solid var(--line);border-radius:4px} .sm-row{display:flex;align-items:center;gap:8px;min-height:26px;padding:0 8px!important;min-width:0} .sm-row:hover{background:var(--hover)} .sm-row[aria-pressed=true]{background:var(--sel);box-shadow:inset 2px 0 var(--accent)} .same>.t3{padding:4px 8px} .sm-row .chg{min-width:112px;justify-content:flex-start}
+  .note{display:flex;gap:6px;flex:1 1 100%;align-items:flex-end;flex-wrap:wrap} .note textarea{flex:1 1 180px;height:auto;min-height:44px;padding:4px 8px;resize:vertical} .wrap{overflow-wrap:anywhere}
   .tl{display:flex;flex-wrap:wrap;gap:2px 10px;color:var(--t2);font-size:11px;align-items:center} .tl>span{display:inline-flex;align-items:center;gap:4px}
   .pill{flex:none;margin:auto 6px auto auto;height:24px;padding:0 10px!important;border-radius:12px;background:var(--accent);color:var(--onfill);font-weight:600;display:inline-flex;align-items:center;gap:6px;white-space:nowrap}
   .pill em{font-style:normal;display:inline-flex;align-items:center;gap:3px;border-left:1px solid color-mix(in srgb,var(--onfill) 35%,transparent);padding-left:6px} .pill em svg{color:var(--onfill);--bg1:var(--accent)}
   .pill.paused{background:var(--bg1);color:var(--t1);border:1px solid var(--ctl)} .pill.paused em svg{color:var(--crit);--bg1:#10141b}
 
-  .card{display:grid;grid-template-columns:124px minmax(0,1fr);grid-template-rows:18px 52px 16px;gap:2px 10px;height:106px;padding:8px 10px 8px 12px;border-bottom:1px solid var(--line);position:relative;background:var(--bg1);cursor:pointer}
-  .c-hd{grid-column:1/-1;display:flex;align-items:center;gap:6px;min-width:0} .c-hd .sym{font-size:13px} .c-nums{display:flex;flex-direction:column;min-width:0} .spk{min-width:0;overflow:hidden} .spk svg{width:100%}
+  .card{display:grid;grid-template-columns:132px minmax(0,1fr);grid-template-rows:18px 52px 16px;gap:2px 10px;height:106px;padding:8px 10px 8px 12px;border-bottom:1px solid var(--line);position:relative;background:var(--bg1);cursor:pointer}
+  .c-hd{grid-column:1/-1;display:flex;align-items:center;gap:6px;min-width:0} .c-hd .sym{font-size:13px} .c-nums{display:flex;flex-direction:column;min-width:0} .c-nums .vm{text-align:left} .spk{min-width:0;overflow:hidden} .spk svg{width:100%}
   .card .say{grid-column:1/-1;color:var(--t2)}
 
-  .trow{display:grid;grid-template-columns:16px minmax(70px,1fr) 78px 76px 76px 54px 62px 54px 40px;column-gap:8px;align-items:center;height:24px;padding:0 10px 0 8px;border-bottom:1px solid var(--line);position:relative;background:var(--bg1);cursor:pointer;text-align:right} .trow>.chg,.trow>.num{justify-self:end} .trow .me{text-align:left}
+  .trow{display:grid;grid-template-columns:16px minmax(70px,1fr) 118px 64px 76px 96px 54px 34px;column-gap:8px;align-items:center;height:24px;padding:0 10px 0 8px;border-bottom:1px solid var(--line);position:relative;background:var(--bg1);cursor:pointer;text-align:right} .trow>.chg,.trow>.num{justify-self:end} .trow :is(.me,.ra){text-align:left} .c-vm{color:var(--t2)}
   .trow.th{height:26px;flex:none;background:var(--bg2);color:var(--t3);font-size:11px;font-weight:500;border-bottom-color:var(--line2);cursor:default} .th>button{text-align:right;height:24px;white-space:nowrap} .th>.l{text-align:left} .th .sorted,.th button:hover{color:var(--t1)}
 
   .mc{background:var(--bg1);border:1px solid var(--line);border-radius:6px;padding:8px 10px 10px;min-width:0}
@@ -6446,17 +7215,19 @@ const STYLE = `
   @container aa (max-width:899px){.only-l{display:none!important} .col-list{border-right:0} .summary{display:grid;min-height:auto;gap:8px;border:1px solid var(--line);border-radius:6px}}
   @container aa (min-width:900px){.only-s{display:none!important}}
   @container aa (min-width:900px) and (max-width:1180px){.sumsay .btn+.btn{display:none}}
-  @container aa (max-width:639px){.only-t{display:none!important} .trow{grid-template-columns:16px minmax(70px,1fr) 78px 76px 54px 62px 54px 40px} .trow>.c-exp{display:none}}
-  @container aa (max-width:559px){.only-m{display:none!important} .ctl.lay{padding:0 6px;gap:2px} .row{grid-template-columns:20px minmax(0,1fr) 78px 56px 34px;column-gap:6px} .row :is(.sp,.me,.cv),.row>.sp,.row>.me,.row>.cv{display:none}
-    .trow{grid-template-columns:16px minmax(56px,1fr) 78px 68px 56px 54px 40px} .trow :is(.c-exp,.c-band),.trow>.c-exp,.trow>.c-band{display:none}}
+  @container aa (max-width:639px){.only-t{display:none!important} .row{grid-template-columns:20px minmax(84px,1fr) 72px 118px 96px 34px 14px} .row .vm,.trow>.c-vm{display:none} .trow{grid-template-columns:16px minmax(70px,1fr) 118px 76px 96px 54px 34px}}
+  @container aa (max-width:559px){.only-m{display:none!important} .ctl.lay{padding:0 6px;gap:2px} .row{grid-template-columns:20px minmax(0,1fr) 114px 96px 34px;column-gap:6px} .row :is(.sp,.me,.cv),.row>.sp,.row>.me,.row>.cv{display:none}
+    .trow{grid-template-columns:16px minmax(56px,1fr) 114px 68px 96px 34px} .trow>.c-me{display:none}}
+  @container aa (max-width:459px){.row{grid-template-columns:20px minmax(0,1fr) 114px 34px} .row>.ra,.trow>.c-ra{display:none} .trow{grid-template-columns:16px minmax(56px,1fr) 114px 68px 34px}}
   @container aa (max-width:359px){.only-n{display:none!important} .hd{padding:0 6px;gap:2px} .ctl.lay{border-color:transparent;background:none} .ctl.lay>svg:last-child{display:none}
-    .row{grid-template-columns:16px minmax(0,1fr) 74px 52px 28px;column-gap:5px;padding:0 6px 0 8px} .in .row{padding-left:20px} .in .row:not(.sel)::before,.in .morerow::before{left:10px} .sym i{display:none}
-    .trow{grid-template-columns:14px minmax(0,1fr) 74px 54px 34px;column-gap:5px;padding:0 6px} .trow>.c-price,.trow>.c-me{display:none}
-    .card{grid-template-columns:96px minmax(0,1fr)} .gauge{flex-direction:column;gap:6px;align-items:stretch} .gauge>svg{align-self:center} .gauge .hist{flex:none}
+    .row{grid-template-columns:16px minmax(0,1fr) 106px 28px;column-gap:5px;padding:0 6px 0 8px} .in .row{padding-left:20px} .in .row:not(.sel)::before,.in .morerow::before{left:10px} .sym i{display:none}
+    .trow{grid-template-columns:14px minmax(0,1fr) 106px 28px;column-gap:5px;padding:0 6px} .trow>.c-price{display:none}
+    .card{grid-template-columns:118px minmax(0,1fr)} .chg.big{font-size:14px} .listhd{padding-left:8px;gap:3px} .sortby{max-width:78px} .gauge{flex-direction:column;gap:6px;align-items:stretch} .gauge>svg{align-self:center} .gauge .hist{flex:none}
     .comp{grid-template-columns:72px minmax(0,1fr) 32px;gap:0 6px} .comp .pc{display:none} .heat{grid-template-columns:repeat(2,minmax(0,1fr))} .strip{padding:4px 8px;gap:6px} .nowline{gap:4px 10px} .wins{width:100%} .wins button{flex:1 1 auto;justify-content:center;padding:0 3px;gap:3px;flex-wrap:wrap;height:38px;line-height:14px;align-content:center}
-    .exp{padding:8px 8px 10px 10px} .facts{grid-template-columns:1fr 1fr} .acts .btn{flex:1 1 auto;justify-content:center;padding:0 6px} .tabl>[role=tab]{padding:0 10px} .pill{padding:0 8px!important;gap:5px} .ft{padding:0 8px} .col-mkt{padding:6px}
+    .exp{padding:8px 8px 10px 10px} .acts .btn{flex:1 1 auto;justify-content:center;padding:0 6px} .tabl>[role=tab]{padding:0 10px} .pill{padding:0 8px!important;gap:5px} .ft{padding:0 8px} .col-mkt{padding:6px}
     .scrim{background:rgba(5,7,10,.6)} .menu{top:auto;bottom:0;left:0;right:0;width:auto;border-radius:8px 8px 0 0;max-height:86%}}
-  @container aa (max-width:269px){.badge .age{display:none!important} .row{grid-template-columns:16px minmax(0,1fr) 74px 28px} .row>.sc,.trow>.c-sc{display:none} .trow{grid-template-columns:14px minmax(0,1fr) 74px 28px}}
+  @container aa (max-width:269px){.badge .age{display:none!important}}
+  @media (pointer:coarse){:is(.row,.trow:not(.th)){height:44px} .card{height:114px;padding-top:12px} .inc .inc-hd{height:48px} .morerow{height:44px} .in .morerow::before{height:22px} .sm-row{min-height:44px} .acts .btn{min-height:32px} .qa{display:none} .sym .lnk{line-height:43px}}
   @media (forced-colors:active){
     :is(.on,.sel,[aria-selected=true],[aria-pressed=true]):is(.ib,.ctl,.mi,.tile,.row,.card,.trow,[role=tab]){outline:2px solid Highlight;outline-offset:-2px}
     .sevt .off{text-decoration:line-through}

@@ -152,7 +152,7 @@ test("the market at a glance, of those who send it", () => {
   ).toEqual(new Map([["Meme", ["DOGEUSDT", "7"]]]));
 });
 
-test("the chart goes on after the opening, against the band it froze", () => {
+test("the chart goes on after the opening; each band stays with the price it belongs to", () => {
   const alert = normaliseAlert(
     { symbol: "BTCUSDT", interval: "1m", timestamp: NOW, spark: [9, 10, 11, 12], lower: 8, upper: 10 },
     NOW,
@@ -167,10 +167,14 @@ test("the chart goes on after the opening, against the band it froze", () => {
   expect(chartPoints(alert, candles).map(({ close, upper }) => [close, upper])).toEqual([
     [7, 2],
     [8, 2],
-    [11, 10],
+    [11, null],
     [12, 10],
   ]);
   expect(chartPoints(alert, []).map(({ close }) => close)).toEqual([9, 10, 11, 12]);
+  const none = { expected: null, lower: null, upper: null };
+  const earlier = [90, 4, 3].map((back) => ({ timestamp: NOW - back * 60_000, close: back, ...none }));
+  // The stored candle of a time counts, and nothing that lies further back than the chart.
+  expect(chartPoints(alert, candles, earlier).map(({ close }) => close)).toEqual([4, 7, 8, 11, 12]);
 });
 
 test("symbols of the terminal and of the stream are one", () => {

@@ -25,7 +25,7 @@ export class Peer {
   restStatus = 200;
   /** What `POST …/review` answers: the status, and the requests it was asked with. */
   reviewStatus = 200;
-  reviews: { url: string; headers: IncomingHttpHeaders }[] = [];
+  reviews: { url: string; headers: IncomingHttpHeaders; body: string }[] = [];
   /** The addresses of all requests. */
   urls: string[] = [];
   /** What `/alerts/summary` answers; null as from a server of before, which has no such alert. */
@@ -45,9 +45,15 @@ export class Peer {
       this.fetches += 1;
       this.urls.push(request.url!);
       if (request.method === "POST") {
-        this.reviews.push({ url: request.url!, headers: request.headers });
-        response.statusCode = this.reviewStatus;
-        return response.end('{"review_state":"acknowledged","reviewed_by":"ann","reviewed_at":1621424220000}');
+        let body = "";
+        request.on("data", (part: Buffer) => (body += part.toString()));
+        request.on("end", () => {
+          this.reviews.push({ url: request.url!, headers: request.headers, body });
+          response.statusCode = this.reviewStatus;
+          const change = JSON.parse(body) as object;
+          response.end(JSON.stringify({ reviewed_by: "ann", reviewed_at: 1_621_424_220_000, ...change }));
+        });
+        return;
       }
       response.statusCode = this.restStatus;
       if (request.url === "/sectors")
