@@ -689,17 +689,15 @@ export function duration(ms: number): string {
  */
 export function rarityText(days: number | null, capped = false, brief = false): string {
   if (days === null) return "";
-  const [wholeDays, wholeHours] = [Math.round(days), Math.round(days * 24)];
+  const hours = Math.round(days * 24);
+  if (hours < 8 && !capped) return `several ${brief ? "" : "times "}${hours >= 1 ? "a day" : "an hour"}`;
+  const [count, unit] = hours >= 24 ? [Math.round(days), "day"] : [Math.max(1, hours), "hour"];
   // More digits than two would be more than a tail of rare events can show.
-  const digits = 10 ** Math.max(0, Math.floor(Math.log10(Math.max(1, wholeDays))) - 1);
-  const number = plain(Math.round(wholeDays / digits) * digits, 0);
-  if (wholeHours >= 24) {
-    if (capped && brief) return wholeDays === 1 ? "once in 1+ day" : `once in ${number}+ days`;
-    return `${capped ? "rarer than " : ""}${wholeDays === 1 ? "once a day" : `once in ${number} days`}`;
-  }
-  if (wholeHours >= 8) return `${capped ? "rarer than " : ""}once in ${wholeHours} hours`;
-  const often = brief ? "several a" : "several times a";
-  return `${often}${wholeHours >= 1 ? " day" : "n hour"}`;
+  const digits = 10 ** Math.max(0, Math.floor(Math.log10(count)) - 1);
+  const number = `${plain(Math.round(count / digits) * digits, 0)}${capped && brief ? "+" : ""}`;
+  const often =
+    number === "1" ? `once ${unit === "day" ? "a" : "an"} ${unit}` : `once in ${number} ${unit}${count > 1 ? "s" : ""}`;
+  return `${capped && !brief ? "rarer than " : ""}${often}`;
 }
 
 /** A move beside that of the market over the same window: `, 5.1 pp less than the market`. */
@@ -2354,6 +2352,12 @@ export type Item =
       height: number;
     };
 
+/** A row, or the rows listed under an incident. */
+interface Unit {
+  incident: string | null;
+  rows: SymbolRow[];
+}
+
 /** The order of a list that is being read: the place of each alert, and the incident it was listed under. */
 export type Held = ReadonlyMap<string, { place: number; incident: string | null }>;
 
@@ -2387,8 +2391,8 @@ export interface List {
   waitingCritical: number;
   folded: number;
   pinned: Entry[];
-  /** One per symbol in the order of the list, each with all alerts of the symbol. */
-  rows: SymbolRow[];
+  /** What is listed, in its order. */
+  units: Unit[];
 }
 type SymbolRow = [top: Entry, ...others: Entry[]];
 
@@ -2439,8 +2443,11 @@ function heldOrder(held: Held | null, order: Order): Order {
 /** The order of a list as it is, to hold it. */
 export function holdOf(list: List): Held {
   const held = new Map<string, { place: number; incident: string | null }>();
-  for (const row of list.rows)
-    for (const { alert } of row) held.set(alert.id, { place: held.size, incident: alert.incident });
+  for (const { incident, rows } of list.units) {
+    if (incident) held.set(leadId(incident), { place: held.size, incident });
+    for (const row of rows)
+      for (const { alert } of sortedRow(row, null)) held.set(alert.id, { place: held.size, incident });
+  }
   return held;
 }
 
@@ -2483,8 +2490,11 @@ export function layoutList(entries: Entry[], options: ListOptions): List {
   }
   const order = heldOrder(options.held, orderOf(options.sort));
   const rows = [...bySymbol.values()].sort((a, b) => order(a[0].alert, b[0].alert));
-  const items =
-    options.layout === "table" ? rows.map((row) => alertItem(row, false, options)) : foldedItems(rows, options);
+  const units =
+    options.layout === "table"
+      ? rows.map((row) => ({ incident: null, rows: [row] }))
+      : foldedUnits(rows, order, options);
+  const items = units.flatMap((unit) => itemsOf(unit, options));
   const tops: number[] = [];
   let height = 0;
   for (const item of items) {
@@ -2493,7 +2503,7 @@ export function layoutList(entries: Entry[], options: ListOptions): List {
   }
   const folded = items.reduce((sum, item) => sum + (item.kind === "incident" ? item.count : 0), 0);
   const open = { alerts: openAlerts, symbols: openSymbols.size };
-  return { items, tops, height, shown, open, hidden, waiting, waitingCritical, folded, pinned, rows };
+  return { items, tops, height, shown, open, hidden, waiting, waitingCritical, folded, pinned, units };
 }
 
 const heightsOf = ({ touch }: ListOptions) => (touch ? TOUCH_HEIGHTS : HEIGHTS);
@@ -2519,51 +2529,52 @@ function sortedRow(row: Entry[], held: Held | null): Entry[] {
   return [...row].sort((a, b) => order(a.alert, b.alert));
 }
 
-/** Rows of a market incident are listed under it, at the place of the first of them. */
-function foldedItems(rows: SymbolRow[], options: ListOptions): Item[] {
-  const incidentOf = ([{ alert }]: SymbolRow): string | null => {
-    const was = options.held?.get(alert.id);
-    const id = was ? was.incident : alert.incident;
-    return id && options.incidents.has(id) ? id : null;
-  };
-  const adopted = new Map<string, SymbolRow[]>();
+/** Rows of a market incident are listed under it. It has a severity and a time of its own to be sorted by. */
+function foldedUnits(rows: SymbolRow[], order: Order, { held, incidents, sort }: ListOptions): Unit[] {
+  const units: (Unit & { lead: Alert })[] = [];
+  const adopted = new Map<string, Unit>();
   for (const row of rows) {
-    const id = incidentOf(row);
-    if (!id) continue;
-    const known = adopted.get(id);
-    if (known) known.push(row);
-    else adopted.set(id, [row]);
-  }
-  const items: Item[] = [];
-  const placed = new Set<string>();
-  for (const row of rows) {
-    const id = incidentOf(row);
-    if (!id) {
-      items.push(alertItem(row, false, options));
-      continue;
+    const { alert } = row[0];
+    const was = held?.get(alert.id);
+    const incident = was ? was.incident : alert.incident;
+    const anomaly = incident ? incidents.get(incident) : undefined;
+    const known = incident ? adopted.get(incident) : undefined;
+    if (known) known.rows.push(row);
+    else if (!incident || !anomaly) units.push({ incident: null, rows: [row], lead: alert });
+    else {
+      const { severity, state, timestamp } = anomaly;
+      const own = sort.key === "severity" ? { severity, state, timestamp, rarityDays: null } : {};
+      const unit = { incident, rows: [row], lead: { ...alert, ...own, id: leadId(incident) } };
+      adopted.set(incident, unit);
+      units.push(unit);
     }
-    if (placed.has(id)) continue;
-    placed.add(id);
-    const members = adopted.get(id)!;
-    const open = !options.folded.has(id);
-    items.push({
-      kind: "incident",
-      key: `incident:${id}`,
-      anomaly: options.incidents.get(id)!,
-      count: members.flat().filter(({ alert }) => alert.incident === id).length,
-      open,
-      height: heightsOf(options).incident,
-    });
-    if (!open) continue;
-    const visible = options.unfolded.has(id) ? members : members.slice(0, INCIDENT_TOP);
-    for (const member of visible) items.push(alertItem(member, true, options));
-    const rest = members.length - visible.length;
-    const changes = members.map(([{ alert }]) => alert.changePct).filter((change) => change !== null);
-    const [from, to] = changes.length ? [Math.max(...changes), Math.min(...changes)] : [null, null];
-    if (members.length > INCIDENT_TOP)
-      items.push({ kind: "more", key: `more:${id}`, incident: id, rest, from, to, height: heightsOf(options).more });
   }
-  return items;
+  return units.sort((a, b) => order(a.lead, b.lead));
+}
+const leadId = (incident: string) => `incident:${incident}`;
+
+function itemsOf({ incident, rows }: Unit, options: ListOptions): Item[] {
+  if (!incident) return rows.map((row) => alertItem(row, false, options));
+  const open = !options.folded.has(incident);
+  const head: Item = {
+    kind: "incident",
+    key: leadId(incident),
+    anomaly: options.incidents.get(incident)!,
+    count: rows.flat().filter(({ alert }) => alert.incident === incident).length,
+    open,
+    height: heightsOf(options).incident,
+  };
+  if (!open) return [head];
+  const visible = options.unfolded.has(incident) ? rows : rows.slice(0, INCIDENT_TOP);
+  const items = [head, ...visible.map((row) => alertItem(row, true, options))];
+  if (rows.length <= INCIDENT_TOP) return items;
+  const changes = rows.map(([{ alert }]) => alert.changePct).filter((change) => change !== null);
+  const [from, to] = changes.length ? [Math.max(...changes), Math.min(...changes)] : [null, null];
+  const rest = rows.length - visible.length;
+  return [
+    ...items,
+    { kind: "more", key: `more:${incident}`, incident, rest, from, to, height: heightsOf(options).more },
+  ];
 }
 
 /** The first item that reaches below `y`. */
@@ -2882,6 +2893,7 @@ export function Chart({
   const [low, high] = [Math.min(...shown), Math.max(...shown)];
   const usual = lastPoint.expected;
   const lastY = y(lastPoint.close);
+  const [from, to] = [`−${duration(end - start)}`, clock(end, end - start < 600_000)];
   const box = Math.min(Math.max(lastY, 9), plotHeight - 9);
   // Labels on the right leave room for the boxed price and for the expected one.
   const apart = (a: number, b: number) => Math.abs(a - b) > 15;
@@ -2942,11 +2954,13 @@ export function Chart({
       <text x={plotWidth + 6} y={box + 4} className="ax boxed">
         {price(lastPoint.close, step)}
       </text>
-      <text x={2} y={CHART_HEIGHT - 5} className="ax">
-        −{duration(end - start)}
-      </text>
+      {(from.length + to.length + 2) * 6 < plotWidth && (
+        <text x={2} y={CHART_HEIGHT - 5} className="ax">
+          {from}
+        </text>
+      )}
       <text x={plotWidth - 4} y={CHART_HEIGHT - 5} textAnchor="end" className="ax">
-        {clock(end, end - start < 600_000)}
+        {to}
       </text>
     </svg>
   );
@@ -3238,7 +3252,7 @@ function SymbolCell({ alert, count, act }: { alert: Alert; count: number; act: A
         <i>{quote}</i>
       </button>
       {count > 1 && (
-        <span className="tag" title={`${others(count)} of ${alert.symbol}`}>
+        <span className="tag more" title={`${others(count)} of ${alert.symbol}`}>
           +{plain(count - 1, 0)}
         </span>
       )}
@@ -3479,15 +3493,13 @@ const alertsText = (count: number) => `${countText(count)} ${count === 1 ? "aler
 /** What is open, by the server's counts: `18 symbols, 24 alerts`; and how many of them the list can sort. */
 export function listCounts(
   open: List["open"],
-  { symbols, alerts, more }: { symbols: number; alerts: number; more: boolean },
+  { symbols, alerts, more, partial }: { symbols: number; alerts: number; more: boolean; partial: boolean },
 ): [counts: string, part: string] {
   const counted = (count: number, noun: string) =>
     `${countText(count, more)} ${count === 1 && !more ? noun : `${noun}s`}`;
-  // The server's counts are a little older than the stream.
-  const [allSymbols, all] = alerts >= open.alerts ? [symbols, alerts] : [open.symbols, open.alerts];
   return [
-    `${counted(allSymbols, "symbol")}, ${counted(all, "alert")}`,
-    all > open.alerts ? `${countText(open.alerts)} newest of ${countText(all)}` : "",
+    `${counted(symbols, "symbol")}, ${counted(alerts, "alert")}`,
+    partial && alerts > open.alerts ? `${countText(open.alerts)} newest of ${countText(alerts)}` : "",
   ];
 }
 
@@ -3650,60 +3662,52 @@ export function scoreWords(alert: Alert): string {
   return `${counts}${from}`;
 }
 
+/** The figures of an alert, each with what it means; unknown ones are left out. */
 function Facts({ alert, step, age: ageText }: { alert: Alert; step: number | undefined; age: string }) {
-  const also = alert.methods.filter((other) => other.method !== alert.method);
-  const [lower, upper] = [price(alert.lower, step), price(alert.upper, step)];
+  const also = alert.methods
+    .filter(({ method }) => method !== alert.method)
+    .map(({ method, score }) => `${methodName(method)} ${scoreText(score, unitOf(method))}`);
+  const banded = alert.lower !== null && alert.upper !== null;
   const facts: [name: string, value: React.ReactNode, about: string][] = [
     [
       "Change",
-      <Change key="c" value={alert.changePct} window={alert.window} />,
+      alert.changePct !== null && <Change key="c" value={alert.changePct} window={alert.window} />,
       `up to ${clock(alert.timestamp)}, ${ageText} ago`,
     ],
     [
       "Against the market",
-      percentPoints(alert.excessPct),
+      alert.excessPct !== null && percentPoints(alert.excessPct),
       `the change less the market’s over the same ${span(alert.window)}`,
     ],
-    [
-      "How unusual",
-      rarityText(alert.rarityDays, alert.rarityCapped) || "–",
-      "how often one symbol makes as strong a move",
-    ],
+    ["How unusual", rarityText(alert.rarityDays, alert.rarityCapped), "how often one symbol makes as strong a move"],
     [
       "Price",
-      <b key="p">{price(alert.price, step)}</b>,
+      alert.price !== null && price(alert.price, step),
       alert.expected === null ? "" : `${price(alert.expected, step)} was expected`,
     ],
     [
       "Usual range",
-      alert.lower === null || alert.upper === null ? "–" : `${lower}–${upper}`,
+      banded && `${price(alert.lower, step)}–${price(alert.upper, step)}`,
       `where 19 of 20 moves of ${span(alert.window)} end`,
     ],
-    ["Score", <b key="s">{scoreText(alert.score, unitOf(alert.method))}</b>, scoreWords(alert)],
-    [
-      "Detected by",
-      methodName(alert.method),
-      also.length
-        ? `also ${also.map((other) => `${methodName(other.method)} ${scoreText(other.score, unitOf(other.method))}`).join(", ")}`
-        : "",
-    ],
-    [
-      "Baseline",
-      alert.baselineSize === null ? "–" : `${plain(alert.baselineSize, 0)} candles`,
-      "what is usual is measured on these",
-    ],
+    ["Score", alert.score !== null && scoreText(alert.score, unitOf(alert.method)), scoreWords(alert)],
+    ["Detected by", methodName(alert.method), also.length ? `also ${also.join(", ")}` : ""],
+    ["Baseline", alert.baselineSize !== null && `${plain(alert.baselineSize, 0)} candles`, "that show what is usual"],
   ];
   return (
     <dl className="facts">
-      {facts.map(([name, value, about]) => (
-        <div key={name}>
-          <dt className="lbl">{name}</dt>
-          <dd className="wrap">
-            {value}
-            {about && <small>{about}</small>}
-          </dd>
-        </div>
-      ))}
+      {facts.map(
+        ([name, value, about]) =>
+          value && (
+            <div key={name}>
+              <dt className="lbl">{name}</dt>
+              <dd className="wrap">
+                <b>{value}</b>
+                {about && <small>{about}</small>}
+              </dd>
+            </div>
+          ),
+      )}
     </dl>
   );
 }
@@ -6219,7 +6223,7 @@ function Component(): React.ReactElement {
   const wide = width >= WIDE;
   const listWidth = wide ? LIST_WIDTH : width;
   // The order holds until the reading ends, or the reader asks for another one.
-  const ordered = JSON.stringify([settings.server, settings.sort, names]);
+  const ordered = JSON.stringify([settings.server, settings.sort, settings.layout, names]);
   const list = layoutList(store.entries, {
     layout: settings.layout,
     sort: settings.sort,
@@ -6515,7 +6519,12 @@ function Component(): React.ReactElement {
             <ListHead
               list={list}
               loaded={status.loaded}
-              counts={{ alerts: open, symbols: openSymbols, more: uncounted }}
+              counts={{
+                alerts: open,
+                symbols: openSymbols,
+                more: uncounted,
+                partial: pad.olderOf(listQuery).more,
+              }}
               sort={settings.sort}
               onSort={(sort) => change({ sort })}
             >
@@ -7146,12 +7155,12 @@ const STYLE = `
   :is(.row,.card,.trow):not(.th):hover{background:var(--hover)} :is(.row,.card,.trow).sel{background:var(--sel)!important}
   :is(.row,.card,.trow).closed{background:var(--bg1)} .closed::before{width:0!important}
   .closed,.closed :is(.chg,.sym b,.ra,.me,.big,.num,.say,.inc-tx b,.inc-tx .t2){color:var(--t3);font-weight:400}
-  .qa{position:absolute;right:0;top:0;height:calc(100% - 1px);max-height:43px;width:150px;padding-right:4px;display:flex;align-items:center;justify-content:flex-end;background:inherit} .qa .ib{width:28px;height:24px} .card .qa{top:4px;height:27px} .trow .qa .ib{width:26px}
+  .qa{position:absolute;right:0;top:0;height:calc(100% - 1px);max-height:43px;width:150px;padding-right:4px;display:flex;align-items:center;justify-content:flex-end;background:inherit} .qa .ib{width:28px;height:24px} .card .qa{top:4px;height:27px} :has(>.qa) :is(.ra,.tag.only-m){visibility:hidden} .trow .qa .ib{width:26px}
   .sym{display:flex;align-items:center;min-width:0;overflow:hidden;white-space:nowrap} .sym b{font-weight:600;overflow:hidden;text-overflow:ellipsis} .sym i{font-style:normal;color:var(--t3);font-size:11px}
   .sym .tag{margin-left:5px}
   .tag{display:inline-flex;align-items:center;gap:3px;height:16px;padding:0 5px;border-radius:3px;font-size:11px;color:var(--t2);background:var(--bg2);border:1px solid var(--line2);white-space:nowrap;flex:none}
   .ag,.vm{text-align:right} .ra,.me,.vm{color:var(--t2);font-size:11px} .ag,.cv{color:var(--t3)}
-  .chg{display:inline-flex;align-items:center;justify-content:flex-end;gap:4px;font-weight:600;white-space:nowrap} .chg.big{font-size:16px;line-height:20px;font-weight:650;justify-content:flex-start} .win{font-weight:400;color:var(--t2);font-size:11px;white-space:pre;margin-left:-4px}
+  .chg{display:inline-flex;align-items:center;justify-content:flex-end;gap:4px;font-weight:600;white-space:nowrap} .chg.big{font-size:16px;line-height:20px;font-weight:650;justify-content:flex-start} .win{font-weight:400;color:var(--t2);font-size:11px;white-space:pre;margin-left:-4px} .closed .win{color:var(--t3)}
   .frozen & .ag,&.frozen .ag{color:var(--hight)}
   &.frozen :is(.sevt .num,.tabs .cnt,.listhd>.num){color:var(--t3)} &.frozen .sevt svg{color:var(--t3)}
 
@@ -7224,9 +7233,9 @@ const STYLE = `
     .trow{grid-template-columns:14px minmax(0,1fr) 106px 28px;column-gap:5px;padding:0 6px} .trow>.c-price{display:none}
     .card{grid-template-columns:118px minmax(0,1fr)} .chg.big{font-size:14px} .listhd{padding-left:8px;gap:3px} .sortby{max-width:78px} .gauge{flex-direction:column;gap:6px;align-items:stretch} .gauge>svg{align-self:center} .gauge .hist{flex:none}
     .comp{grid-template-columns:72px minmax(0,1fr) 32px;gap:0 6px} .comp .pc{display:none} .heat{grid-template-columns:repeat(2,minmax(0,1fr))} .strip{padding:4px 8px;gap:6px} .nowline{gap:4px 10px} .wins{width:100%} .wins button{flex:1 1 auto;justify-content:center;padding:0 3px;gap:3px;flex-wrap:wrap;height:38px;line-height:14px;align-content:center}
-    .exp{padding:8px 8px 10px 10px} .acts .btn{flex:1 1 auto;justify-content:center;padding:0 6px} .tabl>[role=tab]{padding:0 10px} .pill{padding:0 8px!important;gap:5px} .ft{padding:0 8px} .col-mkt{padding:6px}
+    .exp{padding:8px 8px 10px 10px} .facts{grid-template-columns:1fr 1fr} .acts .btn{flex:1 1 auto;justify-content:center;padding:0 6px} .tabl>[role=tab]{padding:0 10px} .pill{padding:0 8px!important;gap:5px} .ft{padding:0 8px} .col-mkt{padding:6px}
     .scrim{background:rgba(5,7,10,.6)} .menu{top:auto;bottom:0;left:0;right:0;width:auto;border-radius:8px 8px 0 0;max-height:86%}}
-  @container aa (max-width:269px){.badge .age{display:none!important}}
+  @container aa (max-width:269px){.badge .age,.sym .more{display:none!important}}
   @media (pointer:coarse){:is(.row,.trow:not(.th)){height:44px} .card{height:114px;padding-top:12px} .inc .inc-hd{height:48px} .morerow{height:44px} .in .morerow::before{height:22px} .sm-row{min-height:44px} .acts .btn{min-height:32px} .qa{display:none} .sym .lnk{line-height:43px}}
   @media (forced-colors:active){
     :is(.on,.sel,[aria-selected=true],[aria-pressed=true]):is(.ib,.ctl,.mi,.tile,.row,.card,.trow,[role=tab]){outline:2px solid Highlight;outline-offset:-2px}

@@ -174,6 +174,13 @@ test("how rare it is has one wording", () => {
   expect(rarityText(90, true)).toBe("rarer than once in 90 days");
   expect(rarityText(90, true, true)).toBe("once in 90+ days");
   expect(rarityText(0.2, false, true)).toBe("several a day");
+  expect([0.01, 0.2, 0.5, 1].map((days) => rarityText(days, true, true))).toEqual([
+    "once in 1+ hour",
+    "once in 5+ hours",
+    "once in 12+ hours",
+    "once in 1+ day",
+  ]);
+  expect(rarityText(0.01, true)).toBe("rarer than once an hour");
 });
 
 test("a rarity that is the most the calibration can show is a bound", () => {

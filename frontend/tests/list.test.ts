@@ -129,7 +129,7 @@ describe("list", () => {
     );
   });
 
-  it("folds what an incident explains under it, in the order of the list, at the place of the first", () => {
+  it("folds what an incident explains under it, in the order of the list", () => {
     const store = filled(
       [1, 9, 3, 7, 5].map((rare, i) =>
         alert({ id: `s${rare}`, incident: "i1", rarity_days: rare, timestamp: NOW + i }),
@@ -137,8 +137,13 @@ describe("list", () => {
     );
     store.addAlert(alert({ id: "alone", rarity_days: 8 }));
     const incidents = new Map([["i1", incident("i1")]]);
-    expect(ids(store.entries, { incidents })).toEqual(["incident:i1", "s9", "s7", "s5", "more:i1", "alone"]);
-    expect(ids(store.entries, { incidents, folded: new Set(["i1"]) })).toEqual(["incident:i1", "alone"]);
+    const unfolded = ["incident:i1", "s9", "s7", "s5", "more:i1"];
+    // Its severity is sorted by, as everybody's; its rarity is unknown.
+    expect(ids(store.entries, { incidents })).toEqual(["alone", ...unfolded]);
+    expect(ids(store.entries, { incidents, sort: { key: "rarity", down: true } })).toEqual([...unfolded, "alone"]);
+    const critical = new Map([["i1", { ...incident("i1"), severity: "CRITICAL" }]]);
+    expect(ids(store.entries, { incidents: critical })).toEqual([...unfolded, "alone"]);
+    expect(ids(store.entries, { incidents, folded: new Set(["i1"]) })).toEqual(["alone", "incident:i1"]);
     expect(ids(store.entries, { incidents, layout: "table" })).toEqual(["s9", "alone", "s7", "s5", "s3", "s1"]);
     expect(ids(store.entries)).not.toContain("incident:i1");
   });
@@ -238,7 +243,7 @@ describe("list", () => {
         const rows = list.items.filter((item) => item.kind === "alert");
         expect(rows.reduce((sum, row) => sum + row.count, 0) + list.pinned.length + list.waiting).toBe(fields.length);
         expect(new Set(rows.map((row) => row.entry.alert.symbol)).size).toBe(rows.length);
-        for (const row of list.rows)
+        for (const row of list.units.flatMap((unit) => unit.rows))
           for (const { alert: other } of row) expect(byGravity(row[0].alert, other)).toBeLessThanOrEqual(0);
       }),
     );
@@ -252,7 +257,7 @@ describe("list", () => {
       alert({ id: "c2", symbol: "cUSDT", severity: "LOW", timestamp: NOW - 1 }),
     ]);
     const incidents = new Map([["i1", incident("i1")]]);
-    const held = holdOf(layoutList(store.entries, options()));
+    const held = holdOf(layoutList(store.entries, options({ incidents })));
     store.addAlert(alert({ id: "c", revision: 2, severity: "CRITICAL", incident: "i1" }));
     store.addAlert(alert({ id: "c2", symbol: "cUSDT", revision: 2, severity: "CRITICAL", timestamp: NOW + 9 }));
     store.addAlert(alert({ id: "a", revision: 2, state: "CLOSED" }));
@@ -260,6 +265,12 @@ describe("list", () => {
     expect(ids(store.entries, { held, incidents, cutoff: 4 })).toEqual(["a", "b", "c"]);
     expect(ids(store.entries, { held, incidents })).toEqual(["a", "b", "c", "d"]);
     expect(ids(store.entries, { incidents })).toEqual(["c2", "d", "b", "a"]);
+    // An incident holds its place as well, with those it had.
+    store.addAlert(alert({ id: "b", revision: 2, severity: "MEDIUM", incident: "i1" }));
+    const under = holdOf(layoutList(store.entries, options({ incidents })));
+    const ended = new Map([["i1", { ...incident("i1"), state: "CLOSED" }]]);
+    expect(ids(store.entries, { incidents: ended, held: under })).toEqual(["c2", "d", "incident:i1", "b", "a"]);
+    expect(ids(store.entries, { incidents: ended })).toEqual(["c2", "d", "a", "incident:i1", "b"]);
   });
 
   it("pins new critical alerts above a list that is being read, unless everything is paused", () => {
@@ -277,15 +288,21 @@ describe("list", () => {
   });
 
   it("says what is open by the server's counts, and how many of them it can sort", () => {
-    const counts = (symbols: number, alerts: number, more = false) => ({ symbols, alerts, more });
+    const counts = (symbols: number, alerts: number, more = false, partial = true) => ({
+      symbols,
+      alerts,
+      more,
+      partial,
+    });
     expect(listCounts({ alerts: 24, symbols: 18 }, counts(18, 24))).toEqual(["18 symbols, 24 alerts", ""]);
     expect(listCounts({ alerts: 1, symbols: 1 }, counts(1, 1))).toEqual(["1 symbol, 1 alert", ""]);
     expect(listCounts({ alerts: 100, symbols: 80 }, counts(310, 1240))).toEqual([
       "310 symbols, 1,240 alerts",
       "100 newest of 1,240",
     ]);
-    // The server's counts are a little older than the stream.
-    expect(listCounts({ alerts: 25, symbols: 19 }, counts(18, 24))).toEqual(["19 symbols, 25 alerts", ""]);
+    // The server's counts are a little older than the stream; the panel has the same ones everywhere.
+    expect(listCounts({ alerts: 25, symbols: 19 }, counts(18, 24))).toEqual(["18 symbols, 24 alerts", ""]);
+    expect(listCounts({ alerts: 23, symbols: 18 }, counts(18, 24, false, false))[1]).toBe("");
     // Without the server's counts, older alerts may be open as well.
     expect(listCounts({ alerts: 1, symbols: 1 }, counts(1, 1, true))).toEqual(["1+ symbols, 1+ alerts", ""]);
   });
