@@ -67,7 +67,7 @@ test("a link restores its view; what is changed then is in the address, and mute
   await eventually(() => expect(rows()).toEqual(["eth"]));
   expect(named("Layout: table")).toBeDefined();
   press("Remove the filter: “ETHUSDT”");
-  await eventually(() => expect(location.search).toBe("?layout=table&window=15m&sort=-age"));
+  await eventually(() => expect(location.search).toBe("?layout=table&window=15m&sort=-severity"));
   expect(location.search).not.toContain("BTC");
   // The stored settings changed by what was changed, not by the link that was opened.
   expect(JSON.parse(localStorage.getItem("anomaly-panel")!)).toMatchObject({ hiddenSeverities: ["LOW"] });
