@@ -567,7 +567,6 @@ export function moveOf(value: number | null): Move {
   const sign = percent(value).charAt(0);
   return sign === "+" ? "up" : sign === "−" ? "down" : "flat";
 }
-const verbOf = (value: number | null) => ({ up: "rose", down: "fell", flat: "moved" })[moveOf(value)];
 /** Volume and range scores are multiples of the usual value (×); all others are standard deviations (σ). */
 const unitOf = (method: string) => (method === "VOLUME" || method === "VOLATILITY" ? "×" : "σ");
 export function scoreText(score: number | null, unit: "×" | "σ" = "σ"): string {
@@ -706,7 +705,7 @@ function besideTheMarket({ changePct, excessPct }: Alert): string {
   const market = changePct - excessPct;
   if (moveOf(market) === "flat") return ", while the market did not move";
   if (moveOf(market) !== moveOf(changePct))
-    return `, while the market ${verbOf(market)} ${plain(Math.abs(market), 2)}${NBSP}%`;
+    return `, while the market ${verbOf(wayOf(market))} ${plain(Math.abs(market), 2)}${NBSP}%`;
   const gap = percentPoints(Math.abs(excessPct));
   if (!/[1-9]/.test(gap)) return ", like the market";
   return `, ${gap.slice(1)} ${moveOf(excessPct) === moveOf(changePct) ? "more" : "less"} than the market`;
@@ -718,7 +717,7 @@ export function alertSentence(alert: Alert, step?: number): string {
   if (alert.sentence) return to ? alert.sentence.replace(/, to \d[\d,]*(\.\d+)?(e-?\d+)?/, () => to) : alert.sentence;
   const size = alert.changePct === null ? null : Math.abs(alert.changePct);
   const by = size === null ? "" : ` ${plain(size, size >= 100 ? 0 : 2)}${NBSP}%`;
-  return `${alert.symbol} ${verbOf(alert.changePct)}${by} in ${span(alert.window)}${besideTheMarket(alert)}${to}.`;
+  return `${alert.symbol} ${verbOf(wayOf(alert.changePct))}${by} in ${span(alert.window)}${besideTheMarket(alert)}${to}.`;
 }
 
 /** What Copy puts on the clipboard: one line to paste into a chat, and the alert's page. */
@@ -799,8 +798,6 @@ export const wayOf = (value: number | null, text = percent(value)): Direction =>
 const wayClass = (way: Direction): string => (way === null ? "t2" : way === "DOWN" ? "down" : "up");
 const verbOf = (way: Direction): string => (way === null ? "moved" : way === "DOWN" ? "fell" : "rose");
 
-/** A window where room is short: `15m` → `15 m`. */
-export const brief = (window: string): string => window.replace(/^(\d+)(\w)$/, `$1${NBSP}$2`);
 /** The window of a figure and the time it ends at: `15 min to 12:44`. */
 const till = (window: string, timestamp: number): string =>
   window ? `${span(window)} to ${clock(timestamp)}` : `at ${clock(timestamp)}`;
@@ -3558,11 +3555,11 @@ function ListHead({
   );
 }
 
-function incidentTitle(anomaly: MarketAnomaly): string {
+function groupTitle(anomaly: MarketAnomaly): string {
   if (anomaly.type === "SECTOR_ANOMALY") return `${anomaly.sector} sector`;
   if (anomaly.type === "MARKET_STRESS") return "Market stress";
   if (anomaly.type !== "SYNCHRONIZED_MOVEMENT") return words(anomaly.type);
-  return `${titled(verbOf(anomaly.averageChangePct))} together`;
+  return incidentTitle(anomaly);
 }
 
 function IncidentRow({
@@ -3575,7 +3572,7 @@ function IncidentRow({
   act: Actions;
 }) {
   const { anomaly } = item;
-  const title = incidentTitle(anomaly);
+  const title = groupTitle(anomaly);
   const size = anomaly.symbols.length || anomaly.members;
   const change = anomaly.averageChangePct ?? anomaly.performancePct;
   const move = moveOf(change);
@@ -4210,7 +4207,7 @@ function StressLine({ market, glance, onOpen }: { market: MarketState; glance: G
             </>
           )}
           {move.breadth && <span className="t2 only-n"> · {breadthText(move)}</span>}
-          <span className="t3"> · {brief(move.window)}</span>
+          <span className="t3"> · {windowText(move.window)}</span>
         </span>
       )}
       {lead && (
@@ -4275,7 +4272,7 @@ function NowLine({
               title={`${nowSentence(other)}. Show this window in breadth and sectors`}
               onClick={() => onWindow(other.window)}
             >
-              <span className="t2">{brief(other.window)}</span>{" "}
+              <span className="t2">{windowText(other.window)}</span>{" "}
               {other.returnPct !== null && <Change value={other.returnPct} />}
             </button>
           ))}
@@ -4288,12 +4285,12 @@ function NowLine({
               <span className="t2">{base}</span> <Change value={changePct} />
             </span>
           ))}
-          <span className="t3 nw">· {brief(move.window)}</span>
+          <span className="t3 nw">· {windowText(move.window)}</span>
         </span>
       )}
       {move?.breadth && (
         <span className="nw">
-          <span className="t1">{breadthText(move)}</span> <span className="t3">· {brief(move.window)}</span>
+          <span className="t1">{breadthText(move)}</span> <span className="t3">· {windowText(move.window)}</span>
         </span>
       )}
     </div>

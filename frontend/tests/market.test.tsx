@@ -6,6 +6,7 @@ import React from "react";
 import { type Root, createRoot } from "react-dom/client";
 import { afterEach, beforeEach, describe, expect, it, test, vi } from "vitest";
 import {
+  windowText,
   type Breadth,
   type MarketAnomaly,
   type WindowMove,
@@ -13,7 +14,6 @@ import {
   WINDOWS,
   ZONES,
   breadthText,
-  brief,
   confirms,
   gapText,
   headline,
@@ -356,7 +356,7 @@ test("a window that is not there is replaced by the nearest that is", () => {
   expect(found(["15m"], "1m")).toBe("15m");
   expect(found(["15m", "1h"], "30m")).toBe("15m");
   expect(found([], "15m")).toBeUndefined();
-  expect(brief("15m")).toBe(`15${NBSP}m`);
+  expect(windowText("15m")).toBe(`15${NBSP}m`);
 });
 
 test("a sector is shown by its distance from the market, with its window and time", () => {

@@ -21,3 +21,7 @@ export const minimalApi = {
 };
 
 Object.assign(globalThis, { api: minimalApi, WebSocket });
+
+// Nor has jsdom media queries: this is a wide page in the light, with a mouse.
+const media = { matches: false, addEventListener: nothing, removeEventListener: nothing };
+if ("document" in globalThis) Object.assign(globalThis, { matchMedia: () => media });

@@ -16,7 +16,6 @@ class ResizeObserver {
 Object.assign(globalThis, {
   ResizeObserver,
   CSS: { escape: (text: string) => text },
-  matchMedia: () => ({ matches: false, addEventListener() {}, removeEventListener() {} }),
 });
 if (!("replaceSync" in CSSStyleSheet.prototype))
   Object.assign(CSSStyleSheet.prototype, { replaceSync: () => undefined });
