@@ -4715,11 +4715,13 @@ const HeatMap = React.memo(function HeatMap({
   glance,
   pad,
   act,
+  shown,
 }: {
   market: MarketState;
   glance: Glance;
   pad: Pad;
   act: MarketActions;
+  shown: string | null;
 }) {
   const { stress } = market;
   const { tiles, move, hit, now, current } = glance;
@@ -4768,8 +4770,9 @@ const HeatMap = React.memo(function HeatMap({
             <button
               key={sector}
               type="button"
-              className={`tile${open ? ` flag f-${anomaly.severity}` : ""}`}
-              title={`${about}. Show its alerts`}
+              className={`tile${open ? ` flag f-${anomaly.severity}` : ""}${sector === shown ? " on" : ""}`}
+              aria-pressed={sector === shown}
+              title={`${about}. ${sector === shown ? "Show all alerts again" : "Show its alerts"}`}
               disabled={symbols.length === 0}
               style={{ background: heat(performancePct ?? 0) }}
               onClick={() => act.show(sector, symbols)}
@@ -4860,6 +4863,7 @@ const MarketColumn = React.memo(function MarketColumn({
   pad,
   width,
   act,
+  shown,
   summary,
 }: {
   market: MarketState;
@@ -4867,6 +4871,8 @@ const MarketColumn = React.memo(function MarketColumn({
   pad: Pad;
   width: number;
   act: MarketActions;
+  /** The sector whose alerts alone are listed. */
+  shown: string | null;
   /** The summary, where it is not above the list. */
   summary: React.ReactNode;
 }) {
@@ -4889,7 +4895,7 @@ const MarketColumn = React.memo(function MarketColumn({
     <SyncCard key={incident.item.id} incident={incident} pad={pad} glance={glance} act={act} />
   ));
   const past = <Earlier items={earlier} />;
-  const sectors = <HeatMap market={market} glance={glance} pad={pad} act={act} />;
+  const sectors = <HeatMap market={market} glance={glance} pad={pad} act={act} shown={shown} />;
   // Open anomalies come before earlier ones.
   return (
     <div className={`col-mkt${market.past ? " past" : ""}`} tabIndex={-1} role="region" aria-label="Market">
@@ -6572,6 +6578,7 @@ function Component(): React.ReactElement {
             pad={pad}
             width={wide ? width - LIST_WIDTH : width}
             act={marketAct}
+            shown={settings.group?.label ?? null}
             summary={wide ? null : summary}
           />
         )}
@@ -7203,7 +7210,7 @@ const STYLE = `
   .mrow{display:grid;grid-template-columns:12px minmax(0,1fr) auto;gap:8px;align-items:center;min-height:24px;padding:3px 0;border-top:1px solid var(--line)} h2+.mrow{border-top:0}
   .f-LOW{border-color:var(--low)} .f-MEDIUM{border-color:var(--med)} .f-HIGH{border-color:var(--high)} .f-CRITICAL{border-color:var(--crit)}
   .heat{display:grid;grid-template-columns:repeat(auto-fill,minmax(112px,1fr));gap:3px}
-  .tile{min-height:62px;border-radius:3px;padding:5px 7px!important;min-width:0;border:1px solid transparent!important;display:flex;flex-direction:column;justify-content:center} .tile.flag{border-color:currentColor!important} .tile.f-LOW{border-color:var(--low)!important} .tile.f-MEDIUM{border-color:var(--med)!important} .tile.f-HIGH{border-color:var(--high)!important} .tile.f-CRITICAL{border-color:var(--crit)!important} .tile:hover{outline:1px solid var(--accent)} .tile:disabled{cursor:default}
+  .tile{min-height:62px;border-radius:3px;padding:5px 7px!important;min-width:0;border:1px solid transparent!important;display:flex;flex-direction:column;justify-content:center} .tile.flag{border-color:currentColor!important} .tile.f-LOW{border-color:var(--low)!important} .tile.f-MEDIUM{border-color:var(--med)!important} .tile.f-HIGH{border-color:var(--high)!important} .tile.f-CRITICAL{border-color:var(--crit)!important} .tile:hover{outline:1px solid var(--accent)} .tile.on{outline:2px solid var(--accent);outline-offset:-2px} .tile:disabled{cursor:default}
   .tile .n{font-size:11px;line-height:14px;display:flex;gap:4px;align-items:center} .tile .p{font-weight:600;font-size:13px;line-height:18px} .tile .d{display:flex;justify-content:space-between;gap:4px;font-size:11px;line-height:14px}
   .legend{display:flex;align-items:center;gap:2px 6px;font-size:11px;color:var(--t3);margin-top:6px;flex-wrap:wrap} .legend .r{margin-right:6px} .ramp{display:flex;height:8px;width:96px;border-radius:2px;overflow:hidden} .ramp i{flex:1}
 
