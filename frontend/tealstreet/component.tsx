@@ -7206,7 +7206,7 @@ const STYLE = `
   .bl{display:flex;justify-content:space-between;gap:8px;margin-top:4px;font-size:11px;color:var(--t3)}
   .sync{display:grid;grid-template-columns:84px minmax(0,1fr);gap:4px 12px;align-items:center;margin-bottom:8px}
   .since{margin-bottom:8px} .apart{list-style:none;margin:0 0 8px;padding:0;display:grid;gap:4px} .apart li{display:flex;gap:6px;line-height:16px} .apart svg{margin-top:2px}
-  .chips{display:flex;flex-wrap:wrap;gap:4px} .chips.all{max-height:132px;overflow:auto} .chip{min-height:20px;padding:0 6px!important;border-radius:3px;border:1px solid var(--line2)!important;background:var(--bg2);font-size:11px;line-height:18px;white-space:nowrap} .chip:hover{border-color:var(--accent)!important}
+  .chips{display:flex;flex-wrap:wrap;gap:4px} .chips.all{max-height:132px;overflow:auto} .chip{min-height:24px;padding:0 6px!important;border-radius:3px;border:1px solid var(--line2)!important;background:var(--bg2);font-size:11px;line-height:22px;white-space:nowrap} .chip:hover{border-color:var(--accent)!important}
   .mrow{display:grid;grid-template-columns:12px minmax(0,1fr) auto;gap:8px;align-items:center;min-height:24px;padding:3px 0;border-top:1px solid var(--line)} h2+.mrow{border-top:0}
   .f-LOW{border-color:var(--low)} .f-MEDIUM{border-color:var(--med)} .f-HIGH{border-color:var(--high)} .f-CRITICAL{border-color:var(--crit)}
   .heat{display:grid;grid-template-columns:repeat(auto-fill,minmax(112px,1fr));gap:3px}
