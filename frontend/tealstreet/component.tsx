@@ -1335,7 +1335,7 @@ export class Pad {
         interval,
         from: `${from}`,
         to: `${to}`,
-        limit: "1000",
+        limit: `${MOST_CANDLES}`,
       });
       if (alert.venue) query.set("venue", alert.venue);
       const answer = await this.fetchJson(`/candles?${query.toString()}`).catch(() => null);
@@ -2795,7 +2795,7 @@ const CHART_HEIGHT = 150;
 /** A chart shows at least three times the window of the change; more is fetched, so that the start is seen as well. */
 const CHART_WINDOWS = 3;
 const FETCHED_WINDOWS = 4;
-const MOST_CANDLES = 600;
+const MOST_CANDLES = 1000;
 
 export interface CandleRange {
   interval: string;

@@ -46,7 +46,7 @@ def test_axe_finds_nothing_serious(
 
         look("alerts")
         rows.first.click()
-        expect(page.get_by_role("img", name=re.compile("last 60 candles"))).to_be_visible()
+        expect(page.get_by_role("img", name=re.compile("shaded: the .* of the change"))).to_be_visible()
         look("an expanded alert", ".exp")
         page.keyboard.press("Escape")
         for opens, menu in (("Filters", "Filters"), (re.compile("^Layout"), "Layout"), ("Settings", "Settings")):

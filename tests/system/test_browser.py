@@ -26,8 +26,8 @@ def test_a_person_sees_alerts_and_market_anomalies_come_by_themselves(system: Sy
 
     row.click()
     details = alerts.get_by_role("article", name=re.compile("^Details of "))
-    expect(details.get_by_text("Usual")).to_be_visible()
-    expect(details.get_by_role("img", name=re.compile("last 60 candles"))).to_be_visible()
+    expect(details.get_by_text("Change", exact=True)).to_be_visible()
+    expect(details.get_by_role("img", name=re.compile("shaded: the .* of the change"))).to_be_visible()
     page.keyboard.press("Escape")
     expect(details).to_be_hidden()
     assert not problems
@@ -41,11 +41,17 @@ def test_filters_and_the_layout_hold_what_they_say_and_are_remembered(quiet: Sys
     expect(rows.first).to_be_visible()
     symbols = {alert["symbol"] for alert in quiet.get("/alerts?limit=500")["results"]}
     symbol = min(symbols)
-    wanted = [alert["id"] for alert in quiet.get(f"/alerts?symbols={symbol}")["results"]]
+    wanted = quiet.get(f"/alerts?symbols={symbol}")["results"]
+    shown = {name for name in symbols if symbol in name}
 
+    # One row per symbol, with all of its alerts inside.
     page.get_by_role("searchbox", name="Search a symbol").fill(symbol)
-    expect(rows).to_have_count(len(wanted))
-    assert {row.get_attribute("data-key") for row in rows.all()} == set(wanted)
+    expect(rows).to_have_count(len(shown))
+    assert {row.get_attribute("data-symbol") for row in rows.all()} == shown
+    row = alerts.locator(f'article[data-symbol="{symbol}"]')
+    if len(wanted) > 1:
+        expect(row.get_by_text(f"+{len(wanted) - 1}", exact=True)).to_be_visible()
+    assert row.get_attribute("data-key") in {alert["id"] for alert in wanted}
     page.get_by_role("searchbox", name="Search a symbol").fill("NOSUCHSYMBOL")
     expect(page.get_by_role("heading", name="No alert matches the filters")).to_be_visible()
     page.get_by_role("button", name="Reset filters").click()
@@ -53,7 +59,7 @@ def test_filters_and_the_layout_hold_what_they_say_and_are_remembered(quiet: Sys
 
     for now, then, proof in (
         ("compact", "Cards", alerts.locator("article.card").first),
-        ("cards", "Table", page.get_by_role("button", name=re.compile("^Score"))),
+        ("cards", "Table", page.get_by_role("button", name="Rarity", exact=True)),
     ):
         page.get_by_role("button", name=f"Layout: {now}").click()
         page.get_by_role("button", name=re.compile(f"^{then}")).click()

@@ -67,10 +67,10 @@ def test_two_pasted_panels_share_one_connection_and_filter_each_for_itself(syste
 
     page.get_by_text("2 panels").click()
     expect(panels).to_have_count(2)
-    newest = some_alerts(5, seed=2)
+    newest = [msgspec.structs.replace(alert, symbol="NEWESTUSDT") for alert in some_alerts(5, seed=2)]
     publish(system, newest)
     for panel in panels.all():
-        expect(panel.locator(f'article[data-key="{newest[-1].id}"]')).to_be_visible()
+        expect(panel.locator('article[data-symbol="NEWESTUSDT"]')).to_be_attached()
     wait_until(lambda: held(page) == stored(system), what="the page holding what REST holds")
     assert connections(system) == 1
 
@@ -94,7 +94,7 @@ def test_a_symbol_becomes_the_terminals_or_is_said_not_to_be_listed(system: Syst
     publish(system, [listed, unlisted])
     page.goto(f"{ORIGIN}/")
     with page.expect_console_message(lambda entry: "[faux setActiveSymbol]" in entry.text) as said:
-        page.locator(f'article[data-key="{listed.id}"]').press("o")
+        page.locator('article[data-symbol="BTCUSDT"]').press("o")
     assert said.value.text.endswith("BTC/USDT:USDT")
-    page.locator(f'article[data-key="{unlisted.id}"]').press("o")
+    page.locator('article[data-symbol="NEWUSDT"]').press("o")
     expect(page.get_by_text("NEWUSDT is not listed on binance:main.")).to_be_visible()
