@@ -93,7 +93,12 @@ Object.assign(globalThis, {
       read: () => location.search,
       write: (query: string) => {
         const search = query && `?${query}`;
-        if (search !== location.search) history.replaceState(history.state, "", location.pathname + search);
+        if (search === location.search) return;
+        try {
+          history.replaceState(history.state, "", location.pathname + search);
+        } catch {
+          // Browsers limit how often a script may change the address: the next change writes it.
+        }
       },
       subscribe: (changed: () => void) => {
         addEventListener("popstate", changed);

@@ -5174,7 +5174,7 @@ function Overlay({ title, onClose, children }: { title: string; onClose: () => v
   const box = React.useRef<HTMLDivElement>(null);
   React.useEffect(() => {
     const [opener, root] = [document.activeElement, box.current?.closest<HTMLElement>(".aa")];
-    box.current?.querySelector<HTMLElement>("input,button:not(.x)")?.focus();
+    (box.current?.querySelector<HTMLElement>("input,button:not(.x)") ?? box.current)?.focus();
     return () => {
       // Only if the focus went down with the dialog: a choice in it may have moved the focus on purpose.
       if (document.activeElement !== document.body && document.activeElement !== root) return;
@@ -6098,11 +6098,7 @@ function useLink(
     () => queryOf(settings, { tab, alert, sectors: pad.sectors }),
     [settings, tab, alert, pad.sectors],
   );
-  React.useEffect(() => {
-    // Browsers limit how often a script may change the address.
-    const timer = setTimeout(() => address?.write(query), 200);
-    return () => clearTimeout(timer);
-  }, [address, query]);
+  React.useEffect(() => address?.write(query), [address, query]);
   return query;
 }
 

@@ -4,7 +4,7 @@ import re
 import signal
 
 import pytest
-from playwright.sync_api import Locator, Page, expect
+from playwright.sync_api import Browser, Locator, Page, expect
 
 from tests.system.browser import PAD, held, problems_of, publish, some_alerts, stored
 from tests.system.conftest import System, wait_until
@@ -66,7 +66,75 @@ def test_filters_and_the_layout_hold_what_they_say_and_are_remembered(quiet: Sys
         expect(proof).to_be_visible()
     page.reload()
     expect(page.get_by_role("button", name="Layout: table")).to_be_visible()
+    # Without a query in the address, the last choice is where it starts.
+    page.goto(quiet.url + "/")
+    expect(page.get_by_role("button", name="Layout: table")).to_be_visible()
     assert not problems
+
+
+def test_a_link_shows_what_its_sender_saw(quiet: System, browser: Browser, page: Page) -> None:
+    newest = quiet.get("/alerts?limit=1")["results"][0]
+    page.goto(f"{quiet.url}/?symbol={newest['symbol']}&layout=cards&alert={newest['id']}")
+    details = page.get_by_role("article", name=f"Details of {newest['symbol']}")
+    expect(details).to_be_visible()
+    expect(page.get_by_role("button", name=f"Remove the filter: “{newest['symbol']}”")).to_be_visible()
+    page.get_by_role("button", name="Settings").click()
+    page.get_by_role("button", name="Light").click()
+    expect(page.locator(".aa[data-theme=light]")).to_be_visible()
+    page.keyboard.press("Escape")
+    page.wait_for_function("location.search.includes('alert=')")
+
+    with browser.new_context() as another:
+        theirs = another.new_page()
+        theirs.goto(page.url)
+        expect(theirs.get_by_role("article", name=f"Details of {newest['symbol']}")).to_be_visible()
+        expect(theirs.get_by_role("button", name="Layout: cards")).to_be_visible()
+        # The theme is of the reader's browser.
+        expect(theirs.locator(".aa[data-theme=dark], .aa[data-theme=light]")).to_be_visible()
+
+
+def test_the_header_keeps_every_control_at_any_width(quiet: System, browser: Browser) -> None:
+    with browser.new_context(viewport={"width": 1440, "height": 700}) as context:
+        page = context.new_page()
+        page.goto(quiet.url + "/")
+        expect(page.get_by_role("feed").locator("article[data-key]").first).to_be_visible()
+        context.set_offline(True)  # the widest badge: the source, OFFLINE and its age
+        page.evaluate(f"{PAD}.socket?.close()")
+        expect(page.get_by_text(re.compile("OFFLINE"))).to_be_visible()
+        for width in (1440, 900, 600, 360, 280, 240):
+            page.set_viewport_size({"width": width, "height": 700})
+            for name in ("Filters", re.compile("^Pause"), re.compile("^Layout"), "Settings", re.compile("^Sound")):
+                control = page.get_by_role("button", name=name).first
+                more = page.get_by_role("button", name="More controls")
+                expect(control.or_(more).first).to_be_visible()
+                if not control.count():
+                    more.click()
+                expect(control).to_be_visible()
+                box = control.bounding_box()
+                assert box is not None
+                assert box["x"] >= 0
+                assert box["x"] + box["width"] <= width
+                assert min(box["width"], box["height"]) >= 24
+                if page.get_by_role("dialog").count():
+                    page.keyboard.press("Escape")
+                    expect(page.get_by_role("dialog")).to_have_count(0)
+
+
+def test_the_keys_work_at_once_and_a_dialog_keeps_them(quiet: System, page: Page) -> None:
+    page.goto(quiet.url + "/")
+    rows = page.get_by_role("feed").locator("article[data-key]")
+    expect(rows.first).to_be_visible()
+    page.keyboard.press("j")
+    expect(rows.first).to_be_focused()
+    page.keyboard.press("?")
+    dialog = page.get_by_role("dialog", name="Keys")
+    expect(dialog).to_be_visible()
+    for _ in range(4):
+        page.keyboard.press("Tab")
+        assert dialog.evaluate("dialog => dialog.contains(document.activeElement)")
+    page.keyboard.press("Escape")
+    expect(dialog).to_be_hidden()
+    expect(rows.first).to_be_focused()
 
 
 def test_a_page_loses_nothing_when_its_server_is_killed(system: System, page: Page) -> None:
