@@ -2097,7 +2097,11 @@ function useTimezone(): [Timezone, (zone: Timezone) => void] {
       globalThis.removeEventListener(ZONE_CHANGED, read);
     };
   }, []);
-  const zone = React.useSyncExternalStore(subscribe, () => time.zone);
+  const zone = React.useSyncExternalStore(
+    subscribe,
+    () => time.zone,
+    () => time.zone,
+  );
   const change = React.useCallback((next: Timezone) => {
     try {
       localStorage.setItem(TIMEZONE_KEY, next);

@@ -1,6 +1,7 @@
 // component-ready.tsx, as it is committed, is what TealStreet can run.
 
 import { readFileSync } from "node:fs";
+import { gzipSync } from "node:zlib";
 import React from "react";
 import { renderToString } from "react-dom/server";
 import ts from "typescript";
@@ -47,5 +48,12 @@ test("strings that look like imports are left alone", () => {
     built(
       'import React from "react";\nexport const a = "import x from \'y\'; export default z";\nfunction Component() {}\nexport default Component;\n',
     ),
-  ).toBe("const a = \"import x from 'y'; export default z\";\nfunction Component() {}\n\nComponent\n");
+  ).toBe("const a = \"import x from 'y'; export default z\";\nfunction Component() { }\n\nComponent\n");
+});
+
+test("types and comments are left out, the head of the file stays, and it is small enough to load over a slow link", () => {
+  expect(
+    built("// Head.\n\n// Note.\ninterface A {\n  a: 1;\n}\nconst a: A = { a: 1 }; // why\nexport default a;\n"),
+  ).toBe("// Head.\nconst a = { a: 1 };\n\nComponent\n");
+  expect(gzipSync(pasted, { level: 9 }).length).toBeLessThan(70_000);
 });
