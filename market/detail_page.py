@@ -126,8 +126,8 @@ def how_rare(days: float | None, window: str, at: int, *, of: str, most: float |
 
 
 def review(row: Anomaly, request: Request, url_name: str) -> dict[str, Any]:
-    """The stored review, and its form."""
-    form = review_form(request, reverse(url_name, args=[row.pk]), row.review_state, row.review_note)
+    """The stored review, and its form (None for those who may not review)."""
+    form = review_form(request, type(row), reverse(url_name, args=[row.pk]))
     return {
         "label": row.get_review_state_display(),
         "by": row.reviewed_by.get_username() if row.reviewed_by else "",

@@ -79,13 +79,11 @@ def frame(request: Request, view: Any) -> dict[str, Any]:
     path = request.get_full_path()
     query = request.query_params.copy()
     query.pop("format", None)
-    meta = model._meta
     user = request.user
-    may_review = bool(user.is_staff and user.has_perm(f"{meta.app_label}.change_{meta.model_name}"))
     return {
-        "section": "alerts" if meta.app_label == "alerts" else "market",
+        "section": "alerts" if model._meta.app_label == "alerts" else "market",
         "signed_in": user.get_username() if user.is_authenticated else "",
-        "may_review": may_review,
+        "may_review": may_review(request, model),
         "sign_in": f"{reverse('admin:login')}?{urlencode({'next': path})}",
         "json_url": _with(request, query, "json"),
         "api_url": _with(request, query, "api"),
@@ -98,9 +96,15 @@ def _with(request: Request, query: Any, format: str) -> str:
     return f"{request.path}?{query.urlencode()}"
 
 
-def review_form(request: Request, url: str, state: str, note: str) -> dict[str, Any]:
-    """What the review form of a page needs. Sees to it that the browser has the CSRF cookie."""
-    return {"url": url, "token": get_token(request._request), "state": state, "note": note}
+def may_review(request: Any, model: Any) -> bool:
+    """Whether the user is staff and may change anomalies of this model."""
+    user, meta = request.user, model._meta
+    return bool(user.is_staff and user.has_perm(f"{meta.app_label}.change_{meta.model_name}"))
+
+
+def review_form(request: Request, model: Any, url: str) -> dict[str, str] | None:
+    """Address and CSRF token of the review form of a page, for those who may review; the browser gets the cookie."""
+    return {"url": url, "token": get_token(request._request)} if may_review(request, model) else None
 
 
 # --- Lists -----------------------------------------------------------------------------------------------------------

@@ -25,7 +25,7 @@ from market.clock import now_ms
 from market.detail_page import market_page, market_row
 from market.filters import MarketAnomalyFilter, StressFilter, StrictFilterBackend, read_moment, refuse_unknown
 from market.models import Anomaly, MarketAnomaly, ReviewState, StressSample
-from market.pages import MOST_COUNTED, HasPage, PageRenderer, list_page
+from market.pages import MOST_COUNTED, HasPage, PageRenderer, list_page, may_review
 from market.pagination import StreamPagination
 from market.serializers import (
     AnomalySerializer,
@@ -147,8 +147,7 @@ class _MayReview(BasePermission):
     message = "Reviewing needs a staff account with the change permission: sign in at /admin/ first."
 
     def has_permission(self, request: Request, view: Any) -> bool:
-        meta, user = view.queryset.model._meta, request.user
-        return bool(user.is_staff and user.has_perm(f"{meta.app_label}.change_{meta.model_name}"))
+        return may_review(request, view.queryset.model)
 
 
 class _SeeOther(HttpResponseRedirect):

@@ -142,6 +142,7 @@ def test_its_incident_and_its_other_alerts_are_linked(client: Client) -> None:
 def test_review_from_the_page(client: Client, admin_user: User) -> None:
     put(1, "a1")
     assert 'href="/admin/login/?next=%2Falerts%2Fa1">Sign in to review' in page(client, "/alerts/a1")
+    assert not client.cookies  # nobody but reviewers gets a CSRF cookie
     strict = Client(enforce_csrf_checks=True)
     strict.force_login(admin_user)
     html = page(strict, "/alerts/a1")
