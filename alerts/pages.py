@@ -20,6 +20,7 @@ from market.detail_page import (
     last_message,
     life,
     opened_at,
+    other_source,
     review,
     source_of,
     standing,
@@ -42,7 +43,7 @@ def alert_row(item: dict[str, Any]) -> dict[str, Any]:
     """A row of the list, from its JSON."""
     message = decode_alert(msgspec.json.encode(item), received_at=0)
     beside = "" if message.excess_pct is None else f"vs market {points(message.excess_pct)}"
-    detail = [label_of(message.method), message.venue, beside, rarity(message.rarity_days), source_of(message)]
+    detail = [label_of(message.method), message.venue, beside, rarity(message.rarity_days), other_source(message)]
     return {
         "url": reverse("alert", args=[message.id]),
         "severity": message.severity,
@@ -70,7 +71,10 @@ def alert_page(row: Alert, request: Request, read: ReadCourse | None, now: int) 
         after = aftermath(read, message.symbol, message.venue, price=message.price, at=message.timestamp, now=now)
     shaded = f"Shaded: the {span(window)} of the change." if length else ""
     dashed = " Dashed: when it opened." if opened else ""
-    band = " Band: where the price was expected; it ends where the alert opened." if history else ""
+    has_band = any(point.lower is not None for point in history)
+    band = " Band: where the price was expected; it ends where the alert opened." if has_band else ""
+    short = interval_ms(message.interval) < MINUTE_MS
+    coarse = f" Closes of {span(message.interval)} up to the alert; before and after them, of 1 min." if short else ""
     return {
         "headline": message.symbol,
         "severity": message.severity,
@@ -89,7 +93,7 @@ def alert_page(row: Alert, request: Request, read: ReadCourse | None, now: int) 
             value=price,
             label=f"Price of {message.symbol} around the alert",
         ),
-        "chart_caption": f"{shaded}{dashed}{band}".strip(),
+        "chart_caption": f"{shaded}{dashed}{band}{coarse}".strip(),
         "chart_missing": "Not recorded: the message has no closes, and no candles of that time are stored.",
         "figures": _figures(message),
         "life": life(message, opened, message.explanation.escalations),

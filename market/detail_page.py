@@ -117,6 +117,11 @@ def source_of(message: messages.Anomaly) -> str:
     return words.get(str(message.source), "")
 
 
+def other_source(message: messages.Anomaly) -> str:
+    """`source_of`, unless the venue's name says it already: `simulated`, `replay`."""
+    return "" if message.venue == message.source else source_of(message)
+
+
 def how_rare(days: float | None, window: str, at: int, *, of: str, most: float | None = None) -> list[Figure]:
     """The figure of the rarity, if it is known. `most`: the data cannot tell what is rarer than that many days."""
     if not (text := rarity(days)):
@@ -267,7 +272,7 @@ def market_row(item: dict[str, Any]) -> dict[str, Any]:
         "move": move,
         "window": within,
         "why": sentence(message),
-        "detail": " · ".join(filter(None, [message.venue or "", source_of(message), rarity(message.rarity_days)])),
+        "detail": " · ".join(filter(None, [message.venue or "", other_source(message), rarity(message.rarity_days)])),
         "timestamp": message.timestamp,
         "state": str(message.state).lower(),
         "review": label_of(item["review_state"]).lower(),

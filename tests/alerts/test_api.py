@@ -210,6 +210,8 @@ def test_a_filter_that_most_rows_meet_reads_from_the_newest_on(client: Client, q
 def test_a_summary_costs_two_queries(client: Client, django_assert_num_queries: DjangoAssertNumQueries) -> None:
     with django_assert_num_queries(2) as queries:
         get(client, "/alerts/summary?severity=HIGH,CRITICAL")
+    if connection.vendor != "sqlite":
+        return  # PostgreSQL chooses by its statistics
     is_open, day = (
         " ".join(row[3] for row in connection.cursor().execute(f"EXPLAIN QUERY PLAN {query['sql']}").fetchall())
         for query in queries.captured_queries
