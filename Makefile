@@ -8,10 +8,10 @@ WORKERS ?= 3
 HAS_UV := $(shell command -v uv 2>/dev/null)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check chaos soak bench component panel format lock clean
+.PHONY: help run test check chaos soak replay-check bench component panel format lock clean
 
 help:  ## show this list
-	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 18
+	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 21
 
 run: $(VENV)/run.stamp  ## install what is missing and start at http://localhost:3001 (options: ARGS="--port 8000")
 	@$(BIN)/python manage.py migrate --verbosity 0
@@ -33,6 +33,9 @@ chaos: $(VENV)/dev.stamp  ## break every part under load, one line for each faul
 
 soak: $(VENV)/dev.stamp  ## run under load for DURATION (40m) and report what grows; samples go to soak.json
 	@$(BIN)/python -m tests.system.chaos.soak --duration $(or $(DURATION),40m) $(ARGS)
+
+replay-check: $(VENV)/dev.stamp  ## replay the crash of 19 May 2021 at 60x and check the page every second (pictures: ARGS="--shots DIR")
+	@$(BIN)/python -m tests.system.replay_truth $(ARGS)
 
 bench: $(VENV)/dev.stamp  ## measure the cost of a delivered frame against other servers (needs cc, node, npm; takes minutes)
 	@$(BIN)/python -m benchmarks.fanout $(ARGS)

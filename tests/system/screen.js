@@ -140,7 +140,8 @@
   const STATEMENT = "article, .wins button, .majors, .nowline > span, .say, .since, .strip, .mrow, li, .morerow, .legend, .mc, .source";
   const statementOf = (element) => element.closest(STATEMENT) ?? element;
   const [changes, coloured, clocks, bad, beyond] = [[], [], [], [], []];
-  const edge = panel.getBoundingClientRect().right;
+  // What a text belongs into: its row, its card, its button, else the panel.
+  const edgeOf = (element) => (element.closest("article, .mc, .summary, button, .strip") ?? panel).getBoundingClientRect().right;
   // Cut off with an ellipsis, where a title has the whole of it.
   const shortened = (element) => {
     for (let box = element; box && box !== panel; box = box.parentElement)
@@ -158,7 +159,7 @@
     const range = document.createRange();
     range.selectNodeContents(walker.currentNode);
     const { right, width: wide } = range.getBoundingClientRect();
-    if (wide > 1 && right > edge + 1 && !parent.closest(".vh") && !shortened(parent)) beyond.push(text);
+    if (wide > 1 && right > Math.min(edgeOf(parent), innerWidth) + 1 && !parent.closest(".vh") && !shortened(parent)) beyond.push(text);
     const colour = toneOf(getComputedStyle(parent).color);
     const statement = statementOf(parent);
     const entry = () => ({

@@ -547,6 +547,10 @@ def places(screen: Screen) -> Iterator[Violation]:
     for place, text in (("tab", counts["tab"]), ("footer", re.sub(r" open.*", "", counts["footer"]))):
         if text and number(text) != alerts:
             yield Violation("count", place, f"{text}, but the heading says “{counts['heading']}”")
+    of_24h = re.search(r"([\d,]+) in 24 h", counts["footer"])
+    listed = sum(not row["age"].endswith("d") for row in screen["rows"] if not row["pinned"])
+    if of_24h and int(of_24h[1].replace(",", "")) < listed:
+        yield Violation("count", "footer", f"“{of_24h[0]}”, but {listed} rows are younger")
     if counts["toggles"]:
         shown = [number(label) or 0 for label in counts["toggles"]]
         if sum(shown) != alerts:
