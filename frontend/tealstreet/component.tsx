@@ -6125,9 +6125,11 @@ const DAY_MS = 86_400_000;
  * The counts of open alerts: the server's, with the filters of the list. Without them those of the loaded rows, which
  * are marked (`uncounted`) if the server has more.
  */
-function useCounts(settings: Settings, host: Host, pad: Pad, shown: number) {
+function useCounts(settings: Settings, host: Host, pad: Pad) {
   const { store, sectors, summary } = pad;
   const symbols = store.symbols.size;
+  // Older pages change the oldest row, new alerts the summary: only then are the rows of the last day counted again.
+  const oldest = store.entries[0]?.at ?? 0;
   const wanted = React.useMemo(
     () => (symbols < 0 ? null : wantedOf(settings, host, new Set([...store.symbols, ...[...sectors.values()].flat()]))),
     [settings, host, store, symbols, sectors],
@@ -6141,9 +6143,9 @@ function useCounts(settings: Settings, host: Host, pad: Pad, shown: number) {
   const { left, loaded } = React.useMemo(() => {
     const isShown = (alert: Alert) => !settings.hiddenSeverities.includes(alert.severity) && matches(alert);
     const of24h = summary ? store.entries.filter(({ at, alert }) => at >= since && isShown(alert)).length : 0;
-    return { left: summary && shown >= 0 ? Math.max(0, summary.last24h.alerts - of24h) : null, loaded: isShown };
+    return { left: summary && oldest >= 0 ? Math.max(0, summary.last24h.alerts - of24h) : null, loaded: isShown };
     // eslint-disable-next-line react-hooks/exhaustive-deps -- the clock alone does not recount
-  }, [settings.hiddenSeverities, matches, store, summary, shown]);
+  }, [settings.hiddenSeverities, matches, store, summary, oldest]);
   const listQuery = wanted ? listQueryOf(wanted) : "";
   if (summary)
     return {
@@ -6164,7 +6166,7 @@ function useCounts(settings: Settings, host: Host, pad: Pad, shown: number) {
     open += 1;
     seen.add(alert.symbol);
   }
-  return { counts, open, openSymbols: seen.size, uncounted: pad.olderOf("").more, left, listQuery };
+  return { counts, open, openSymbols: seen.size, uncounted: pad.olderOf(listQuery).more, left, listQuery };
 }
 
 /** Why new alerts wait behind the pill: the list is being read. */
@@ -6245,7 +6247,7 @@ function Component(): React.ReactElement {
     setHeld(isReading ? { order: holdOf(list), of: ordered } : null);
   const expandedIsGone = expanded !== null && !list.items.some((item) => item.kind === "alert" && item.expanded);
   if (expandedIsGone) setExpanded(null);
-  const { counts, open, openSymbols, uncounted, left, listQuery } = useCounts(settings, host, pad, list.shown);
+  const { counts, open, openSymbols, uncounted, left, listQuery } = useCounts(settings, host, pad);
   const flash = !((store.entries[store.entries.length - FLASH_AT_MOST]?.arrived ?? 0) > now - 1_000);
   const stale = pad.isStale(now);
   const frozen = stale || !status.online;
@@ -7150,7 +7152,7 @@ const STYLE = `
   .listhd{display:flex;align-items:center;gap:6px;height:32px;padding:0 4px 0 10px;border-bottom:1px solid var(--line);flex:none;color:var(--t2);min-width:0}
   .list{flex:1 1 0;min-height:0;overflow:hidden auto;position:relative;background:var(--bg1);overflow-anchor:none;contain:strict} .list.skel{overflow:hidden}
   .slot{position:absolute;left:0;right:0;top:0;contain:layout style}
-  .ft{display:flex;align-items:center;gap:12px;height:24px;padding:0 10px;background:var(--bg2);border-top:1px solid var(--line);color:var(--t3);font-size:11px;flex:none;white-space:nowrap;overflow:hidden} .keyhints kbd{margin:0 1px 0 6px}
+  .ft{display:flex;align-items:center;gap:12px;height:24px;padding:0 10px;background:var(--bg2);border-top:1px solid var(--line);color:var(--t3);font-size:11px;flex:none;white-space:nowrap;overflow:hidden} .keyhints kbd{margin:0 1px 0 6px} .ft .lnk{min-height:24px;align-items:center}
 
   .row{display:grid;grid-template-columns:20px minmax(84px,1fr) 72px 118px 98px 96px 34px 14px;column-gap:8px;align-items:center;height:28px;padding:0 8px 0 9px;border-bottom:1px solid var(--line);position:relative;background:var(--bg1);cursor:pointer}
   :is(.row,.card,.trow,.exp)::before{content:"";position:absolute;left:0;top:0;bottom:0;width:0}

@@ -33,6 +33,16 @@ def test_a_person_sees_alerts_and_market_anomalies_come_by_themselves(system: Sy
     assert not problems
 
 
+def test_the_first_rows_are_asked_for_once_and_beside_the_script(quiet: System, page: Page) -> None:
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.goto(quiet.url + "/")
+    expect(page.get_by_role("feed").locator("article[data-key]").first).to_be_visible()
+    lists = [url for url in asked if "/alerts?" in url]
+    assert len(lists) == 1
+    assert "limit=100&fields=id," in lists[0]
+
+
 def test_filters_and_the_layout_hold_what_they_say_and_are_remembered(quiet: System, page: Page) -> None:
     problems = problems_of(page)
     page.goto(quiet.url + "/")
