@@ -5056,7 +5056,7 @@ export function sourceLine(feed: Feed | null, replay: Replay | null, brief: bool
   if (feed?.source === "replay") {
     return [
       replay && clock(replay.timestamp, !brief && intervalMs(feed.interval) < 60_000, { full: true }),
-      replay?.speed && feed.state === "ok" && `${replay.speed}×`,
+      replay?.speed && feed.state === "ok" && `${plain(replay.speed, Number.isInteger(replay.speed) ? 0 : 1)}×`,
       feed.state === "ended" ? "ended" : feed.progress !== null && `${Math.round(feed.progress * 100)}${NBSP}%`,
       feed.venue === "replay" ? "replay" : `replay of ${feed.venue}`,
     ]
@@ -6147,15 +6147,6 @@ function useCounts(settings: Settings, host: Host, pad: Pad) {
     // eslint-disable-next-line react-hooks/exhaustive-deps -- the clock alone does not recount
   }, [settings.hiddenSeverities, matches, store, summary, oldest]);
   const listQuery = wanted ? listQueryOf(wanted) : "";
-  if (summary)
-    return {
-      counts: summary.open.severities,
-      open: summary.open.alerts,
-      openSymbols: summary.open.symbols,
-      uncounted: false,
-      left,
-      listQuery,
-    };
   const counts: Record<string, number> = pad.status.loaded ? { CRITICAL: 0, HIGH: 0, MEDIUM: 0, LOW: 0 } : {};
   const seen = new Set<string>();
   let open = 0;
@@ -6166,7 +6157,19 @@ function useCounts(settings: Settings, host: Host, pad: Pad) {
     open += 1;
     seen.add(alert.symbol);
   }
-  return { counts, open, openSymbols: seen.size, uncounted: pad.olderOf(listQuery).more, left, listQuery };
+  if (!summary)
+    return { counts, open, openSymbols: seen.size, uncounted: pad.olderOf(listQuery).more, left, listQuery };
+  // What opened since the server counted is in the list already.
+  for (const [severity, count] of Object.entries(summary.open.severities))
+    counts[severity] = Math.max(counts[severity] ?? 0, count);
+  return {
+    counts,
+    open: Math.max(open, summary.open.alerts),
+    openSymbols: Math.max(seen.size, summary.open.symbols),
+    uncounted: false,
+    left,
+    listQuery,
+  };
 }
 
 /** Why new alerts wait behind the pill: the list is being read. */

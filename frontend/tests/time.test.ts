@@ -68,6 +68,8 @@ test("a replay has its date, clock, speed and place; the simulation has its reas
     /^19 May 2021 \d\d:\d\d:07 UTC\S* · 60× · 43\u00a0% · replay of binance$/,
   );
   expect(sourceLine({ ...feed, interval: "1m", venue: "replay" }, replay, false)).toMatch(/ \d\d:53 UTC.* · replay$/);
+  expect(sourceLine(feed, { timestamp: AT, speed: 6_109 }, false)).toContain(" · 6,109× · ");
+  expect(sourceLine(feed, { timestamp: AT, speed: 0.5 }, false)).toContain(" · 0.5× · ");
   expect(sourceLine({ ...feed, state: "ended" }, replay, true)).toMatch(/ · ended · replay of binance$/);
   expect(sourceLine(feed, null, false)).toBe("43\u00a0% · replay of binance");
   const simulated = { ...feed, source: "simulated", progress: null };
