@@ -129,7 +129,7 @@ class Engine:
             stress = self.stress.update(market)
             self.stress_index = self.messages.stress_index(stress, market.universe)
             found += self._market(market, stress, detected_at)
-            found += self._sectors(sector_views, detected_at)
+            found += self._sectors(sector_views, market, detected_at)
         else:
             self.stress_index = None
         found += self._symbols(view, market, detected_at)
@@ -203,13 +203,13 @@ class Engine:
                 found.append(_publish(episode, detected_at, build))
         return found
 
-    def _sectors(self, views: Sequence[SectorView], detected_at: int) -> list[Anomaly]:
+    def _sectors(self, views: Sequence[SectorView], market: MarketView, detected_at: int) -> list[Anomaly]:
         now = self.panel.close_time
         found: list[Anomaly] = []
         for view in views:
             kept, up = view.strength >= EXIT, view.excess >= 0
             for episode in self.sector_episodes.observe(view.sector, view.rank, kept, up, now):
-                build = partial(self.messages.sector, episode, view, detected_at)
+                build = partial(self.messages.sector, episode, view, market, detected_at)
                 found.append(_publish(episode, detected_at, build))
         return found
 

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from alerts.detectors.bank import Assessment, Bank
-from alerts.detectors.explanation import fill, history
+from alerts.detectors.explanation import excess_pct, fill, history
 from ingestion.engine.episodes import Episode
 from ingestion.engine.ids import anomaly_id, sector_subject
 from market.detectors.panel import Panel
@@ -110,7 +110,8 @@ class Messages:
             components=stress.components,
         )
 
-    def sector(self, episode: SectorEpisode, view: SectorView, detected_at: int) -> SectorAnomaly:
+    def sector(self, episode: SectorEpisode, view: SectorView, market: MarketView, detected_at: int) -> SectorAnomaly:
+        move = float(market.returns[view.horizon])
         return SectorAnomaly(
             id=self._id(sector_subject(view.sector), episode.opened_at),
             **self._life(episode, detected_at),
@@ -120,6 +121,7 @@ class Messages:
             sector=view.sector,
             performance_pct=100 * view.performance,
             deviation=view.deviation,
+            excess_pct=excess_pct(move + view.excess, move),
             members=len(view.columns),
             members_moving=len(view.moving),
             affected_symbols=self._names(view.moving),

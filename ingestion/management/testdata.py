@@ -279,6 +279,7 @@ def _sector(
         sector=sector,
         performance_pct=performance_pct,
         deviation=deviation,
+        excess_pct=round(0.8 * performance_pct, 2),
         members=len(members),
         members_moving=len(members) - 1,
         affected_symbols=members[:-1],

@@ -234,6 +234,7 @@ class SectorAnomaly(
 ):
     """A sector departs from the market. `deviation` is signed, in the sector's own robust standard deviations.
 
+    `excess_pct`: by how much, in percentage points over the window, of the same sign as `deviation`.
     `degraded`: the sector map in use has expired. Left out when false.
     """
 
@@ -244,6 +245,7 @@ class SectorAnomaly(
     members_moving: Count
     affected_symbols: Symbols
     degraded: bool = False
+    excess_pct: float | None = None
 
 
 MarketAnomaly = SynchronizedMovement | MarketStress | SectorAnomaly

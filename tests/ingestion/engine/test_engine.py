@@ -191,6 +191,9 @@ def test_a_sector_that_falls_alone_is_a_sector_anomaly() -> None:
     assert second(sectors[0]) <= 30
     assert max(a.severity.rank for a in sectors) >= Severity.HIGH.rank
     assert sectors[-1].performance_pct < -2
+    for sector in sectors:
+        assert sector.excess_pct is not None
+        assert sector.excess_pct * sector.deviation > 0
     assert set(sectors[-1].affected_symbols) <= set(names(SYMBOLS)[12:20])
     parts = [a for a in found if isinstance(a, Alert) and a.incident == sectors[0].id]
     assert parts, "its members' alerts are parts of it"
