@@ -1,12 +1,12 @@
-// Times in UTC, as the server writes them, or in the zone of this computer. The choice holds for all pages of this
+// Times in the zone of this computer, or in UTC, as the server writes them. The choice holds for all pages of this
 // site: the panel, the history and the admin read the same key.
 const KEY = "anomaly-timezone";
 
 const zone = () => {
   try {
-    return localStorage.getItem(KEY) === "local" ? "local" : "utc";
+    return localStorage.getItem(KEY) === "utc" ? "utc" : "local";
   } catch {
-    return "utc"; // storage is blocked
+    return "local"; // storage is blocked
   }
 };
 
@@ -41,7 +41,7 @@ function choose(event) {
   try {
     localStorage.setItem(KEY, event.currentTarget.dataset.timezone);
   } catch {
-    return; // storage is blocked: UTC stays
+    return; // storage is blocked: local time stays
   }
   render();
 }
