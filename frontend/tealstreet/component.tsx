@@ -6457,7 +6457,11 @@ function Component(): React.ReactElement {
     (window: string) => (setHeldFor(newestSync), change({ window: window as Settings["window"] })),
     [change, newestSync],
   );
-  const summary = <Summary market={market} glance={glance} act={marketAct} onWindow={chooseWindow} />;
+  // The same element while nothing in it changes: the market column is drawn again only when its properties change.
+  const summary = React.useMemo(
+    () => <Summary market={market} glance={glance} act={marketAct} onWindow={chooseWindow} />,
+    [market, glance, marketAct, chooseWindow],
+  );
 
   return (
     <section

@@ -484,6 +484,23 @@ describe("in the panel", () => {
     expect(document.querySelector(".wins [aria-pressed=true]")!.textContent).toContain(`1${NBSP}m`);
   });
 
+  it("marks the tile of the sector that is listed, which lists all again", async () => {
+    feed();
+    stress();
+    openMarket();
+    const tile = () => document.querySelector<HTMLButtonElement>(".tile:not(.sk)")!;
+    await eventually(() => expect(tile().disabled).toBe(false));
+    expect(tile().getAttribute("aria-pressed")).toBe("false");
+    tile().click();
+    await eventually(() => expect(document.querySelector(".col-mkt")).toBeNull());
+    openMarket();
+    await eventually(() => expect(tile().getAttribute("aria-pressed")).toBe("true"));
+    tile().click();
+    await eventually(() => expect(document.querySelector(".col-mkt")).toBeNull());
+    openMarket();
+    await eventually(() => expect(tile().getAttribute("aria-pressed")).toBe("false"));
+  });
+
   it("an incident leads with its time, and steps back when the market turns", async () => {
     feed();
     stress();
