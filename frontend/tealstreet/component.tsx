@@ -3584,9 +3584,7 @@ function IncidentRow({
   // For a sector show its side of the market: it may fall, and still be far above a falling market.
   const how =
     anomaly.type === "SECTOR_ANOMALY" ? (
-      anomaly.deviation === null ? null : (
-        ` · ${anomaly.deviation < 0 ? "below" : "above"} the market`
-      )
+      sectorGap(anomaly) && ` · ${sectorGap(anomaly)}`
     ) : size && anomaly.universe ? (
       <>
         {" "}
@@ -5901,16 +5899,16 @@ function useSize<T extends HTMLElement>(): [React.RefObject<T>, { width: number;
 
 /** Whether rows are touched by a finger: the style sheet asks the same. */
 function useTouch(): boolean {
-  const subscribe = React.useCallback((changed: () => void) => {
-    const query = matchMedia(COARSE);
-    query.addEventListener("change", changed);
-    return () => query.removeEventListener("change", changed);
-  }, []);
-  return React.useSyncExternalStore(
-    subscribe,
-    () => matchMedia(COARSE).matches,
-    () => false,
+  const query = React.useMemo(() => globalThis.matchMedia?.(COARSE) ?? null, []);
+  const subscribe = React.useCallback(
+    (changed: () => void) => {
+      query?.addEventListener("change", changed);
+      return () => query?.removeEventListener("change", changed);
+    },
+    [query],
   );
+  const matches = () => query?.matches ?? false;
+  return React.useSyncExternalStore(subscribe, matches, matches);
 }
 const COARSE = "(pointer: coarse)";
 

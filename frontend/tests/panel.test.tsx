@@ -241,7 +241,7 @@ test("a sector's incident says on which side of the market it is, a move how man
     },
   });
   const incident = (title: string) => document.querySelector(`[aria-label^="Incident: ${title}"]`)?.textContent;
-  await eventually(() => expect(incident("DEX sector")).toContain("−2.15% median · above the market · 1 alert"));
+  await eventually(() => expect(incident("DEX sector")).toContain("−2.15% median · 20.4σ above the market · 1 alert"));
   await eventually(() =>
     expect(incident("Fell together")).toContain("−4.98% · 15\u00a0m avg · 2 of 320 symbols · 1 alert"),
   );
