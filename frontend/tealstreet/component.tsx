@@ -1232,6 +1232,7 @@ export class Pad {
   private wanted: Wanted | null = null;
   private counts = true;
   private countedAt = 0;
+  private countedReplay = false;
   private countTimer: ReturnType<typeof setTimeout> | undefined;
   private recount = false;
   private sectorsAsked = false;
@@ -1509,6 +1510,7 @@ export class Pad {
     const ask = async (severities: string[]) => {
       const named = severities.length ? `severities=${severities.join(",")}` : "";
       // The last day of a replay ends at its own clock.
+      this.countedReplay = this.replay !== null;
       const asOf = this.replay ? `as_of=${Math.round(this.replay.timestamp) + 1}` : "";
       const query = [wanted?.query, named, asOf].filter(Boolean).join("&");
       return normaliseCounts(await this.fetchJson(`/alerts/summary${query && `?${query}`}`));
@@ -1522,7 +1524,7 @@ export class Pad {
           open: { ...shown.open, severities: all.open.severities },
           last24h: { ...shown.last24h, severities: all.last24h.severities },
         };
-      this.changed();
+      this.flushSoon();
     } catch (error) {
       // A server of before has no summary: the loaded rows are counted, and marked as such.
       if (error instanceof ServerError && (error.status === 404 || error.status === 400)) this.counts = false;
@@ -1725,6 +1727,11 @@ export class Pad {
       this.queue = [];
       const now = Date.now();
       for (const frame of frames) this.apply(frame, now);
+      if (this.summary && (this.replay !== null) !== this.countedReplay) {
+        // The last 24 h of the counts end at another clock.
+        this.countedAt = 0;
+        this.countSoon();
+      }
       this.changed();
     };
     const draw = () =>
@@ -2348,8 +2355,6 @@ export type Item =
       key: string;
       incident: string;
       rest: number;
-      from: number | null;
-      to: number | null;
       height: number;
     };
 
@@ -2569,13 +2574,8 @@ function itemsOf({ incident, rows }: Unit, options: ListOptions): Item[] {
   const visible = options.unfolded.has(incident) ? rows : rows.slice(0, INCIDENT_TOP);
   const items = [head, ...visible.map((row) => alertItem(row, true, options))];
   if (rows.length <= INCIDENT_TOP) return items;
-  const changes = rows.map(([{ alert }]) => alert.changePct).filter((change) => change !== null);
-  const [from, to] = changes.length ? [Math.max(...changes), Math.min(...changes)] : [null, null];
   const rest = rows.length - visible.length;
-  return [
-    ...items,
-    { kind: "more", key: `more:${incident}`, incident, rest, from, to, height: heightsOf(options).more },
-  ];
+  return [...items, { kind: "more", key: `more:${incident}`, incident, rest, height: heightsOf(options).more }];
 }
 
 /** The first item that reaches below `y`. */
@@ -3358,7 +3358,7 @@ export const CompactRow = React.memo(function CompactRow(props: RowProps) {
       </span>
       <SymbolCell alert={alert} count={props.count} act={act} />
       <span className="sp" title={sparkTitle(alert)}>
-        <Spark alert={alert} width={72} height={20} mute={isClosed(alert)} />
+        <Spark alert={alert} width={52} height={20} mute={isClosed(alert)} />
       </span>
       <Change value={alert.changePct} window={alert.window} />
       <span className="vm num">{vsMarket(alert)}</span>
@@ -3527,7 +3527,7 @@ function ListHead({
       {loaded && (
         <span className="num ell lh-n" title={`Open now: ${text}${part && `; this list has the ${part}`}`}>
           {text}
-          {part && <span className="t3"> · {part}</span>}
+          {part && <span className="t3 only-n"> · {part}</span>}
           {list.folded > 0 && <span className="t3 only-m"> · {plain(list.folded, 0)} in incidents</span>}
         </span>
       )}
@@ -3566,17 +3566,20 @@ function groupTitle(anomaly: MarketAnomaly): string {
   return incidentTitle(anomaly);
 }
 
+/** `over`: a synchronized movement that is not happening any more (`incidentState`). */
 function IncidentRow({
   item,
+  over,
   age: ageText,
   act,
 }: {
   item: Extract<Item, { kind: "incident" }>;
+  over: boolean;
   age: string;
   act: Actions;
 }) {
   const { anomaly } = item;
-  const title = groupTitle(anomaly);
+  const title = over ? `Earlier: ${groupTitle(anomaly).toLowerCase()}` : groupTitle(anomaly);
   const size = anomaly.symbols.length || anomaly.members;
   const change = anomaly.averageChangePct ?? anomaly.performancePct;
   const move = moveOf(change);
@@ -3597,7 +3600,7 @@ function IncidentRow({
       className={`inc-hd r-${anomaly.severity}${ended ? " closed" : ""}`}
       aria-label={`Incident: ${title}, ${ageText} ago, ${alertsText(item.count)}`}
     >
-      <Severity severity={anomaly.severity} mute={ended} />
+      <Severity severity={anomaly.severity} mute={ended || over} />
       <span className="incic only-n">
         <Icon name="incident" />
       </span>
@@ -3626,7 +3629,7 @@ function IncidentRow({
       </span>
       {anomaly.ratio !== null && (
         <span className="only-n">
-          <Ring ratio={anomaly.ratio} usual={null} tone={ended ? "var(--t3)" : toneOf(move)} size={30} />
+          <Ring ratio={anomaly.ratio} usual={null} tone={ended || over ? "var(--t3)" : toneOf(move)} size={30} />
         </span>
       )}
       <button
@@ -6156,12 +6159,18 @@ function useCounts(settings: Settings, host: Host, pad: Pad) {
     seen.add(alert.symbol);
   }
   if (!summary)
-    return { counts, open, openSymbols: seen.size, uncounted: pad.olderOf(listQuery).more, left, listQuery };
-  // What opened since the server counted is in the list already.
-  for (const [severity, count] of Object.entries(summary.open.severities))
-    counts[severity] = Math.max(counts[severity] ?? 0, count);
+    return {
+      counts,
+      open,
+      openSymbols: seen.size,
+      uncounted: open > 0 && pad.olderOf(listQuery).more,
+      left,
+      listQuery,
+    };
+  // What opened since the server counted is in the list already: then all counts are the list's, else the server's.
+  const sum = (counted: Record<string, number>) => Object.values(counted).reduce((total, count) => total + count, 0);
   return {
-    counts,
+    counts: sum(counts) > sum(summary.open.severities) ? counts : { ...summary.open.severities },
     open: Math.max(open, summary.open.alerts),
     openSymbols: Math.max(seen.size, summary.open.symbols),
     uncounted: false,
@@ -6829,14 +6838,17 @@ function ListItem({
   item: Item;
   focused: boolean;
 }) {
-  if (item.kind === "incident")
-    return <IncidentRow item={item} age={age(marketNow - item.anomaly.timestamp)} act={act} />;
+  if (item.kind === "incident") {
+    const { anomaly } = item;
+    const isMove = anomaly.type === "SYNCHRONIZED_MOVEMENT";
+    const over = isMove && incidentState(anomaly, pad.stress?.windows ?? [], marketNow).over !== "";
+    return <IncidentRow item={item} over={over} age={age(marketNow - anomaly.timestamp)} act={act} />;
+  }
   if (item.kind === "more") {
     return (
       <div role="article">
         <button type="button" className="morerow" onClick={() => act.unfold(item.incident)}>
           <span className="grow ell">{item.rest ? `Show ${plain(item.rest, 0)} more` : "Show fewer"}</span>
-          <span className="num only-n">{item.from === null ? "" : `${percent(item.from)} to ${percent(item.to)}`}</span>
         </button>
       </div>
     );
@@ -7102,7 +7114,7 @@ const STYLE = `
   .s-LOW{color:var(--low)} .s-MEDIUM{color:var(--med)} .s-HIGH{color:var(--high)} .s-CRITICAL{color:var(--crit)} b.s-HIGH{color:var(--hight)}
   .ell{overflow:hidden;text-overflow:ellipsis;white-space:nowrap;min-width:0} .grow{flex:1 1 0;min-width:0}
   .lbl{font-size:11px;line-height:14px;color:var(--t3);font-weight:500}
-  .lnk{display:inline-flex;align-items:baseline;gap:1px;min-width:0} .sym .lnk{min-width:24px;line-height:24px;overflow:hidden} .lnk:hover b{text-decoration:underline} .und{text-decoration:underline;color:var(--t2)}
+  .lnk{display:inline-flex;align-items:baseline;gap:1px;min-width:0} .sym .lnk{min-width:24px;height:24px;line-height:24px;flex-wrap:wrap;overflow:hidden} .lnk:hover b{text-decoration:underline} .und{text-decoration:underline;color:var(--t2)}
   .ax{fill:var(--t3);font-size:11px} .ax.on{fill:var(--t2)} .ax.usual{fill:var(--accent)} .ax.boxed{fill:var(--onfill);font-weight:600}
 
   .hd{display:flex;align-items:center;gap:6px;height:40px;padding:0 10px;background:var(--bg2);border-bottom:1px solid var(--line);flex:none;min-width:0}
@@ -7159,7 +7171,7 @@ const STYLE = `
   .slot{position:absolute;left:0;right:0;top:0;contain:layout style}
   .ft{display:flex;align-items:center;gap:12px;height:24px;padding:0 10px;background:var(--bg2);border-top:1px solid var(--line);color:var(--t3);font-size:11px;flex:none;white-space:nowrap;overflow:hidden} .keyhints kbd{margin:0 1px 0 6px} .ft .lnk{min-height:24px;align-items:center}
 
-  .row{display:grid;grid-template-columns:20px minmax(84px,1fr) 72px 118px 98px 96px 34px 14px;column-gap:8px;align-items:center;height:28px;padding:0 8px 0 9px;border-bottom:1px solid var(--line);position:relative;background:var(--bg1);cursor:pointer}
+  .row{display:grid;grid-template-columns:20px minmax(84px,1fr) 52px 118px 98px 100px 34px 14px;column-gap:8px;align-items:center;height:28px;padding:0 8px 0 9px;border-bottom:1px solid var(--line);position:relative;background:var(--bg1);cursor:pointer}
   :is(.row,.card,.trow,.exp)::before{content:"";position:absolute;left:0;top:0;bottom:0;width:0}
   .r-MEDIUM::before{width:2px!important;background:var(--med)} .r-HIGH::before{width:3px!important;background:var(--high)} .r-CRITICAL::before{width:4px!important;background:var(--crit)}
   :is(.row,.card,.trow).r-CRITICAL{background:color-mix(in srgb,var(--crit) 10%,var(--bg1))}
@@ -7167,7 +7179,7 @@ const STYLE = `
   :is(.row,.card,.trow).closed{background:var(--bg1)} .closed::before{width:0!important}
   .closed,.closed :is(.chg,.sym b,.ra,.me,.big,.num,.say,.inc-tx b,.inc-tx .t2){color:var(--t3);font-weight:400}
   .qa{position:absolute;right:0;top:0;height:calc(100% - 1px);max-height:43px;width:150px;padding-right:4px;display:flex;align-items:center;justify-content:flex-end;background:inherit} .qa .ib{width:28px;height:24px} .card .qa{top:4px;height:27px} :has(>.qa) :is(.ra,.tag.only-m){visibility:hidden} .trow .qa .ib{width:26px}
-  .sym{display:flex;align-items:center;min-width:0;overflow:hidden;white-space:nowrap} .sym b{font-weight:600;overflow:hidden;text-overflow:ellipsis} .sym i{font-style:normal;color:var(--t3);font-size:11px}
+  .sym{display:flex;align-items:center;min-width:0;overflow:hidden;white-space:nowrap} .sym b{font-weight:600;flex:none} .sym .tag{flex:none} .sym i{font-style:normal;color:var(--t3);font-size:11px}
   .sym .tag{margin-left:5px}
   .tag{display:inline-flex;align-items:center;gap:3px;height:16px;padding:0 5px;border-radius:3px;font-size:11px;color:var(--t2);background:var(--bg2);border:1px solid var(--line2);white-space:nowrap;flex:none}
   .ag,.vm{text-align:right} .ra,.me,.vm{color:var(--t2);font-size:11px} .ag,.cv{color:var(--t3)}
@@ -7232,18 +7244,18 @@ const STYLE = `
   .banner{display:flex;align-items:center;gap:8px;padding:4px 10px;min-height:34px;border-bottom:1px solid var(--line);flex:none;background:color-mix(in srgb,var(--high) 12%,var(--bg1));line-height:16px} .banner.off{background:var(--bg2)} .banner .x{margin-left:auto;flex:none}
   .sk{background:var(--line);border-radius:3px;display:block;height:10px;max-width:100%} .tile.sk{background:var(--bg2)} .bones{display:flex;flex-direction:column;justify-content:space-evenly}
 
-  @container aa (max-width:899px){.only-l{display:none!important} .col-list{border-right:0} .summary{display:grid;min-height:auto;gap:8px;border:1px solid var(--line);border-radius:6px}}
+  @container aa (max-width:899px){.only-l{display:none!important} .col-list{border-right:0} .summary{display:grid;grid-template-columns:minmax(0,1fr);min-height:auto;gap:8px;border:1px solid var(--line);border-radius:6px}}
   @container aa (min-width:900px){.only-s{display:none!important}}
   @container aa (min-width:900px) and (max-width:1180px){.sumsay .btn+.btn{display:none}}
-  @container aa (max-width:639px){.only-t{display:none!important} .row{grid-template-columns:20px minmax(84px,1fr) 72px 118px 96px 34px 14px} .row .vm,.trow>.c-vm{display:none} .trow{grid-template-columns:16px minmax(70px,1fr) 118px 76px 96px 54px 34px}}
+  @container aa (max-width:639px){.only-t{display:none!important} .row{grid-template-columns:20px minmax(84px,1fr) 52px 118px 100px 34px 14px} .row .vm,.trow>.c-vm{display:none} .trow{grid-template-columns:16px minmax(70px,1fr) 118px 76px 96px 54px 34px}}
   @container aa (max-width:559px){.only-m{display:none!important} .ctl.lay{padding:0 6px;gap:2px} .row{grid-template-columns:20px minmax(0,1fr) 114px 96px 34px;column-gap:6px} .row :is(.sp,.me,.cv),.row>.sp,.row>.me,.row>.cv{display:none}
     .trow{grid-template-columns:16px minmax(56px,1fr) 114px 68px 96px 34px} .trow>.c-me{display:none}}
   @container aa (max-width:459px){.row{grid-template-columns:20px minmax(0,1fr) 114px 34px} .row>.ra,.trow>.c-ra{display:none} .trow{grid-template-columns:16px minmax(56px,1fr) 114px 68px 34px}}
   @container aa (max-width:359px){.only-n{display:none!important} .hd{padding:0 6px;gap:2px} .ctl.lay{border-color:transparent;background:none} .ctl.lay>svg:last-child{display:none}
     .row{grid-template-columns:16px minmax(0,1fr) 106px 28px;column-gap:5px;padding:0 6px 0 8px} .in .row{padding-left:20px} .in .row:not(.sel)::before,.in .morerow::before{left:10px} .sym i{display:none}
     .trow{grid-template-columns:14px minmax(0,1fr) 106px 28px;column-gap:5px;padding:0 6px} .trow>.c-price{display:none}
-    .card{grid-template-columns:118px minmax(0,1fr)} .chg.big{font-size:14px} .listhd{padding-left:8px;gap:3px} .sortby{max-width:78px} .gauge{flex-direction:column;gap:6px;align-items:stretch} .gauge>svg{align-self:center} .gauge .hist{flex:none}
-    .comp{grid-template-columns:72px minmax(0,1fr) 32px;gap:0 6px} .comp .pc{display:none} .heat{grid-template-columns:repeat(2,minmax(0,1fr))} .strip{padding:4px 8px;gap:6px} .nowline{gap:4px 10px} .wins{width:100%} .wins button{flex:1 1 auto;justify-content:center;padding:0 3px;gap:3px;flex-wrap:wrap;height:38px;line-height:14px;align-content:center}
+    .card{grid-template-columns:118px minmax(0,1fr)} .chg.big{font-size:14px} .listhd{padding-left:8px;gap:3px} .sortby{max-width:92px} .gauge{flex-direction:column;gap:6px;align-items:stretch} .gauge>svg{align-self:center} .gauge .hist{flex:none}
+    .comp{grid-template-columns:72px minmax(0,1fr) 32px;gap:0 6px} .comp .pc{display:none} .heat{grid-template-columns:repeat(2,minmax(0,1fr))} .strip{padding:4px 8px;gap:6px} .nowline{gap:4px 10px} .wins{width:100%} .wins svg{display:none} .wins button{flex:1 1 0;min-width:0;justify-content:center;padding:0 3px;gap:3px;flex-wrap:wrap;height:38px;line-height:14px;align-content:center}
     .exp{padding:8px 8px 10px 10px} .facts{grid-template-columns:1fr 1fr} .acts .btn{flex:1 1 auto;justify-content:center;padding:0 6px} .tabl>[role=tab]{padding:0 10px} .pill{padding:0 8px!important;gap:5px} .ft{padding:0 8px} .col-mkt{padding:6px}
     .scrim{background:rgba(5,7,10,.6)} .menu{top:auto;bottom:0;left:0;right:0;width:auto;border-radius:8px 8px 0 0;max-height:86%}}
   @container aa (max-width:269px){.badge .age,.sym .more{display:none!important}}

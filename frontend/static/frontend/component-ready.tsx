@@ -845,6 +845,7 @@ class Pad {
     wanted = null;
     counts = true;
     countedAt = 0;
+    countedReplay = false;
     countTimer;
     recount = false;
     sectorsAsked = false;
@@ -1094,6 +1095,7 @@ class Pad {
         const generation = this.generation;
         const ask = async (severities) => {
             const named = severities.length ? `severities=${severities.join(",")}` : "";
+            this.countedReplay = this.replay !== null;
             const asOf = this.replay ? `as_of=${Math.round(this.replay.timestamp) + 1}` : "";
             const query = [wanted?.query, named, asOf].filter(Boolean).join("&");
             return normaliseCounts(await this.fetchJson(`/alerts/summary${query && `?${query}`}`));
@@ -1108,7 +1110,7 @@ class Pad {
                     open: { ...shown.open, severities: all.open.severities },
                     last24h: { ...shown.last24h, severities: all.last24h.severities },
                 };
-            this.changed();
+            this.flushSoon();
         }
         catch (error) {
             if (error instanceof ServerError && (error.status === 404 || error.status === 400))
@@ -1304,6 +1306,10 @@ class Pad {
             const now = Date.now();
             for (const frame of frames)
                 this.apply(frame, now);
+            if (this.summary && (this.replay !== null) !== this.countedReplay) {
+                this.countedAt = 0;
+                this.countSoon();
+            }
             this.changed();
         };
         const draw = () => typeof requestAnimationFrame === "function" && !globalThis.document?.hidden
@@ -1909,13 +1915,8 @@ function itemsOf({ incident, rows }, options) {
     const items = [head, ...visible.map((row) => alertItem(row, true, options))];
     if (rows.length <= INCIDENT_TOP)
         return items;
-    const changes = rows.map(([{ alert }]) => alert.changePct).filter((change) => change !== null);
-    const [from, to] = changes.length ? [Math.max(...changes), Math.min(...changes)] : [null, null];
     const rest = rows.length - visible.length;
-    return [
-        ...items,
-        { kind: "more", key: `more:${incident}`, incident, rest, from, to, height: heightsOf(options).more },
-    ];
+    return [...items, { kind: "more", key: `more:${incident}`, incident, rest, height: heightsOf(options).more }];
 }
 function itemAt(tops, y) {
     let [low, high] = [0, tops.length];
@@ -2339,7 +2340,7 @@ const CompactRow = React.memo(function CompactRow(props) {
       </span>
       <SymbolCell alert={alert} count={props.count} act={act}/>
       <span className="sp" title={sparkTitle(alert)}>
-        <Spark alert={alert} width={72} height={20} mute={isClosed(alert)}/>
+        <Spark alert={alert} width={52} height={20} mute={isClosed(alert)}/>
       </span>
       <Change value={alert.changePct} window={alert.window}/>
       <span className="vm num">{vsMarket(alert)}</span>
@@ -2451,7 +2452,7 @@ function ListHead({ list, loaded, counts, sort, onSort, children, }) {
       <b className="t1 only-l">Alerts</b>
       {loaded && (<span className="num ell lh-n" title={`Open now: ${text}${part && `; this list has the ${part}`}`}>
           {text}
-          {part && <span className="t3"> · {part}</span>}
+          {part && <span className="t3 only-n"> · {part}</span>}
           {list.folded > 0 && <span className="t3 only-m"> · {plain(list.folded, 0)} in incidents</span>}
         </span>)}
       <span className="grow"/>
@@ -2475,20 +2476,20 @@ function groupTitle(anomaly) {
         return words(anomaly.type);
     return incidentTitle(anomaly);
 }
-function IncidentRow({ item, age: ageText, act, }) {
+function IncidentRow({ item, over, age: ageText, act, }) {
     const { anomaly } = item;
-    const title = groupTitle(anomaly);
+    const title = over ? `Earlier: ${groupTitle(anomaly).toLowerCase()}` : groupTitle(anomaly);
     const size = anomaly.symbols.length || anomaly.members;
     const change = anomaly.averageChangePct ?? anomaly.performancePct;
     const move = moveOf(change);
     const ended = !isOpen(anomaly);
-    const how = anomaly.type === "SECTOR_ANOMALY" ? (anomaly.deviation === null ? null : (` · ${anomaly.deviation < 0 ? "below" : "above"} the market`)) : size && anomaly.universe ? (<>
+    const how = anomaly.type === "SECTOR_ANOMALY" ? (sectorGap(anomaly) && ` · ${sectorGap(anomaly)}`) : size && anomaly.universe ? (<>
         {" "}
         · {plain(size, 0)} of {plain(anomaly.universe, 0)}
         <span className="only-n"> symbols</span>
       </>) : null;
     return (<article className={`inc-hd r-${anomaly.severity}${ended ? " closed" : ""}`} aria-label={`Incident: ${title}, ${ageText} ago, ${alertsText(item.count)}`}>
-      <Severity severity={anomaly.severity} mute={ended}/>
+      <Severity severity={anomaly.severity} mute={ended || over}/>
       <span className="incic only-n">
         <Icon name="incident"/>
       </span>
@@ -2514,7 +2515,7 @@ function IncidentRow({ item, age: ageText, act, }) {
         </span>
       </span>
       {anomaly.ratio !== null && (<span className="only-n">
-          <Ring ratio={anomaly.ratio} usual={null} tone={ended ? "var(--t3)" : toneOf(move)} size={30}/>
+          <Ring ratio={anomaly.ratio} usual={null} tone={ended || over ? "var(--t3)" : toneOf(move)} size={30}/>
         </span>)}
       <button type="button" className="ib sm" aria-expanded={item.open} aria-label={item.open ? "Collapse incident" : "Expand incident"} onClick={() => act.fold(anomaly.id)}>
         <Icon name={item.open ? "down" : "right"} size={12}/>
@@ -3341,7 +3342,7 @@ function sourceLine(feed, replay, brief) {
     if (feed?.source === "replay") {
         return [
             replay && clock(replay.timestamp, !brief && intervalMs(feed.interval) < 60_000, { full: true }),
-            replay?.speed && feed.state === "ok" && `${replay.speed}×`,
+            replay?.speed && feed.state === "ok" && `${plain(replay.speed, Number.isInteger(replay.speed) ? 0 : 1)}×`,
             feed.state === "ended" ? "ended" : feed.progress !== null && `${Math.round(feed.progress * 100)}${NBSP}%`,
             feed.venue === "replay" ? "replay" : `replay of ${feed.venue}`,
         ]
@@ -3790,12 +3791,13 @@ function useSize() {
     return [ref, size];
 }
 function useTouch() {
+    const query = React.useMemo(() => globalThis.matchMedia?.(COARSE) ?? null, []);
     const subscribe = React.useCallback((changed) => {
-        const query = matchMedia(COARSE);
-        query.addEventListener("change", changed);
-        return () => query.removeEventListener("change", changed);
-    }, []);
-    return React.useSyncExternalStore(subscribe, () => matchMedia(COARSE).matches, () => false);
+        query?.addEventListener("change", changed);
+        return () => query?.removeEventListener("change", changed);
+    }, [query]);
+    const matches = () => query?.matches ?? false;
+    return React.useSyncExternalStore(subscribe, matches, matches);
 }
 const COARSE = "(pointer: coarse)";
 function useNow() {
@@ -3955,9 +3957,10 @@ function useKeysOfPage(onKeyDown) {
     }, []);
 }
 const DAY_MS = 86_400_000;
-function useCounts(settings, host, pad, shown) {
+function useCounts(settings, host, pad) {
     const { store, sectors, summary } = pad;
     const symbols = store.symbols.size;
+    const oldest = store.entries[0]?.at ?? 0;
     const wanted = React.useMemo(() => (symbols < 0 ? null : wantedOf(settings, host, new Set([...store.symbols, ...[...sectors.values()].flat()]))), [settings, host, store, symbols, sectors]);
     React.useEffect(() => pad.want(wanted), [pad, wanted]);
     const matches = React.useMemo(() => acceptOf({ ...settings, hiddenSeverities: [], muted: {}, restMuted: null }, host, 0).accepts, [settings, host]);
@@ -3965,18 +3968,9 @@ function useCounts(settings, host, pad, shown) {
     const { left, loaded } = React.useMemo(() => {
         const isShown = (alert) => !settings.hiddenSeverities.includes(alert.severity) && matches(alert);
         const of24h = summary ? store.entries.filter(({ at, alert }) => at >= since && isShown(alert)).length : 0;
-        return { left: summary && shown >= 0 ? Math.max(0, summary.last24h.alerts - of24h) : null, loaded: isShown };
-    }, [settings.hiddenSeverities, matches, store, summary, shown]);
+        return { left: summary && oldest >= 0 ? Math.max(0, summary.last24h.alerts - of24h) : null, loaded: isShown };
+    }, [settings.hiddenSeverities, matches, store, summary, oldest]);
     const listQuery = wanted ? listQueryOf(wanted) : "";
-    if (summary)
-        return {
-            counts: summary.open.severities,
-            open: summary.open.alerts,
-            openSymbols: summary.open.symbols,
-            uncounted: false,
-            left,
-            listQuery,
-        };
     const counts = pad.status.loaded ? { CRITICAL: 0, HIGH: 0, MEDIUM: 0, LOW: 0 } : {};
     const seen = new Set();
     let open = 0;
@@ -3989,7 +3983,24 @@ function useCounts(settings, host, pad, shown) {
         open += 1;
         seen.add(alert.symbol);
     }
-    return { counts, open, openSymbols: seen.size, uncounted: pad.olderOf("").more, left, listQuery };
+    if (!summary)
+        return {
+            counts,
+            open,
+            openSymbols: seen.size,
+            uncounted: open > 0 && pad.olderOf(listQuery).more,
+            left,
+            listQuery,
+        };
+    const sum = (counted) => Object.values(counted).reduce((total, count) => total + count, 0);
+    return {
+        counts: sum(counts) > sum(summary.open.severities) ? counts : { ...summary.open.severities },
+        open: Math.max(open, summary.open.alerts),
+        openSymbols: Math.max(seen.size, summary.open.symbols),
+        uncounted: false,
+        left,
+        listQuery,
+    };
 }
 function Component() {
     const [chosen, change] = useSettings();
@@ -4051,7 +4062,7 @@ function Component() {
     const expandedIsGone = expanded !== null && !list.items.some((item) => item.kind === "alert" && item.expanded);
     if (expandedIsGone)
         setExpanded(null);
-    const { counts, open, openSymbols, uncounted, left, listQuery } = useCounts(settings, host, pad, list.shown);
+    const { counts, open, openSymbols, uncounted, left, listQuery } = useCounts(settings, host, pad);
     const flash = !((store.entries[store.entries.length - FLASH_AT_MOST]?.arrived ?? 0) > now - 1_000);
     const stale = pad.isStale(now);
     const frozen = stale || !status.online;
@@ -4218,7 +4229,7 @@ function Component() {
         : "";
     const newestSync = glance.syncs[0]?.id ?? null;
     const chooseWindow = React.useCallback((window) => (setHeldFor(newestSync), change({ window: window })), [change, newestSync]);
-    const summary = <Summary market={market} glance={glance} act={marketAct} onWindow={chooseWindow}/>;
+    const summary = React.useMemo(() => <Summary market={market} glance={glance} act={marketAct} onWindow={chooseWindow}/>, [market, glance, marketAct, chooseWindow]);
     return (<section ref={rootRef} className={`aa${frozen ? " frozen" : ""}`} dir="ltr" data-theme={theme} aria-label="Anomalies" tabIndex={-1} onKeyDown={onKeyDown} onFocus={(event) => event.target === event.currentTarget && onReading({ focusedIn: false })}>
       <Header width={width} badge={badge} reason={pad.feed?.reason ?? ""} source={sourceText} settings={settings} change={change} host={host} counts={counts} uncounted={uncounted} filters={names.length} paused={paused} onPause={() => (paused ? release() : setPaused(true))} menu={menu} onMenu={setMenu} searchRef={searchRef}/>
       <SourceLine feed={pad.feed} replay={pad.replay} width={width}/>
@@ -4344,13 +4355,16 @@ function OlderRow({ pad, listQuery, left }) {
     </p>);
 }
 function ListItem({ item, layout, reviewMode, focused, marketNow, now, flash, host, settings, pad, width, act, onHeight, }) {
-    if (item.kind === "incident")
-        return <IncidentRow item={item} age={age(marketNow - item.anomaly.timestamp)} act={act}/>;
+    if (item.kind === "incident") {
+        const { anomaly } = item;
+        const isMove = anomaly.type === "SYNCHRONIZED_MOVEMENT";
+        const over = isMove && incidentState(anomaly, pad.stress?.windows ?? [], marketNow).over !== "";
+        return <IncidentRow item={item} over={over} age={age(marketNow - anomaly.timestamp)} act={act}/>;
+    }
     if (item.kind === "more") {
         return (<div role="article">
         <button type="button" className="morerow" onClick={() => act.unfold(item.incident)}>
           <span className="grow ell">{item.rest ? `Show ${plain(item.rest, 0)} more` : "Show fewer"}</span>
-          <span className="num only-n">{item.from === null ? "" : `${percent(item.from)} to ${percent(item.to)}`}</span>
         </button>
       </div>);
     }
@@ -4513,7 +4527,7 @@ const STYLE = `
   .s-LOW{color:var(--low)} .s-MEDIUM{color:var(--med)} .s-HIGH{color:var(--high)} .s-CRITICAL{color:var(--crit)} b.s-HIGH{color:var(--hight)}
   .ell{overflow:hidden;text-overflow:ellipsis;white-space:nowrap;min-width:0} .grow{flex:1 1 0;min-width:0}
   .lbl{font-size:11px;line-height:14px;color:var(--t3);font-weight:500}
-  .lnk{display:inline-flex;align-items:baseline;gap:1px;min-width:0} .sym .lnk{min-width:24px;line-height:24px;overflow:hidden} .lnk:hover b{text-decoration:underline} .und{text-decoration:underline;color:var(--t2)}
+  .lnk{display:inline-flex;align-items:baseline;gap:1px;min-width:0} .sym .lnk{min-width:24px;height:24px;line-height:24px;flex-wrap:wrap;overflow:hidden} .lnk:hover b{text-decoration:underline} .und{text-decoration:underline;color:var(--t2)}
   .ax{fill:var(--t3);font-size:11px} .ax.on{fill:var(--t2)} .ax.usual{fill:var(--accent)} .ax.boxed{fill:var(--onfill);font-weight:600}
 
   .hd{display:flex;align-items:center;gap:6px;height:40px;padding:0 10px;background:var(--bg2);border-bottom:1px solid var(--line);flex:none;min-width:0}
@@ -4568,9 +4582,9 @@ const STYLE = `
   .listhd{display:flex;align-items:center;gap:6px;height:32px;padding:0 4px 0 10px;border-bottom:1px solid var(--line);flex:none;color:var(--t2);min-width:0}
   .list{flex:1 1 0;min-height:0;overflow:hidden auto;position:relative;background:var(--bg1);overflow-anchor:none;contain:strict} .list.skel{overflow:hidden}
   .slot{position:absolute;left:0;right:0;top:0;contain:layout style}
-  .ft{display:flex;align-items:center;gap:12px;height:24px;padding:0 10px;background:var(--bg2);border-top:1px solid var(--line);color:var(--t3);font-size:11px;flex:none;white-space:nowrap;overflow:hidden} .keyhints kbd{margin:0 1px 0 6px}
+  .ft{display:flex;align-items:center;gap:12px;height:24px;padding:0 10px;background:var(--bg2);border-top:1px solid var(--line);color:var(--t3);font-size:11px;flex:none;white-space:nowrap;overflow:hidden} .keyhints kbd{margin:0 1px 0 6px} .ft .lnk{min-height:24px;align-items:center}
 
-  .row{display:grid;grid-template-columns:20px minmax(84px,1fr) 72px 118px 98px 96px 34px 14px;column-gap:8px;align-items:center;height:28px;padding:0 8px 0 9px;border-bottom:1px solid var(--line);position:relative;background:var(--bg1);cursor:pointer}
+  .row{display:grid;grid-template-columns:20px minmax(84px,1fr) 52px 118px 98px 100px 34px 14px;column-gap:8px;align-items:center;height:28px;padding:0 8px 0 9px;border-bottom:1px solid var(--line);position:relative;background:var(--bg1);cursor:pointer}
   :is(.row,.card,.trow,.exp)::before{content:"";position:absolute;left:0;top:0;bottom:0;width:0}
   .r-MEDIUM::before{width:2px!important;background:var(--med)} .r-HIGH::before{width:3px!important;background:var(--high)} .r-CRITICAL::before{width:4px!important;background:var(--crit)}
   :is(.row,.card,.trow).r-CRITICAL{background:color-mix(in srgb,var(--crit) 10%,var(--bg1))}
@@ -4578,7 +4592,7 @@ const STYLE = `
   :is(.row,.card,.trow).closed{background:var(--bg1)} .closed::before{width:0!important}
   .closed,.closed :is(.chg,.sym b,.ra,.me,.big,.num,.say,.inc-tx b,.inc-tx .t2){color:var(--t3);font-weight:400}
   .qa{position:absolute;right:0;top:0;height:calc(100% - 1px);max-height:43px;width:150px;padding-right:4px;display:flex;align-items:center;justify-content:flex-end;background:inherit} .qa .ib{width:28px;height:24px} .card .qa{top:4px;height:27px} :has(>.qa) :is(.ra,.tag.only-m){visibility:hidden} .trow .qa .ib{width:26px}
-  .sym{display:flex;align-items:center;min-width:0;overflow:hidden;white-space:nowrap} .sym b{font-weight:600;overflow:hidden;text-overflow:ellipsis} .sym i{font-style:normal;color:var(--t3);font-size:11px}
+  .sym{display:flex;align-items:center;min-width:0;overflow:hidden;white-space:nowrap} .sym b{font-weight:600;flex:none} .sym .tag{flex:none} .sym i{font-style:normal;color:var(--t3);font-size:11px}
   .sym .tag{margin-left:5px}
   .tag{display:inline-flex;align-items:center;gap:3px;height:16px;padding:0 5px;border-radius:3px;font-size:11px;color:var(--t2);background:var(--bg2);border:1px solid var(--line2);white-space:nowrap;flex:none}
   .ag,.vm{text-align:right} .ra,.me,.vm{color:var(--t2);font-size:11px} .ag,.cv{color:var(--t3)}
@@ -4643,18 +4657,18 @@ const STYLE = `
   .banner{display:flex;align-items:center;gap:8px;padding:4px 10px;min-height:34px;border-bottom:1px solid var(--line);flex:none;background:color-mix(in srgb,var(--high) 12%,var(--bg1));line-height:16px} .banner.off{background:var(--bg2)} .banner .x{margin-left:auto;flex:none}
   .sk{background:var(--line);border-radius:3px;display:block;height:10px;max-width:100%} .tile.sk{background:var(--bg2)} .bones{display:flex;flex-direction:column;justify-content:space-evenly}
 
-  @container aa (max-width:899px){.only-l{display:none!important} .col-list{border-right:0} .summary{display:grid;min-height:auto;gap:8px;border:1px solid var(--line);border-radius:6px}}
+  @container aa (max-width:899px){.only-l{display:none!important} .col-list{border-right:0} .summary{display:grid;grid-template-columns:minmax(0,1fr);min-height:auto;gap:8px;border:1px solid var(--line);border-radius:6px}}
   @container aa (min-width:900px){.only-s{display:none!important}}
   @container aa (min-width:900px) and (max-width:1180px){.sumsay .btn+.btn{display:none}}
-  @container aa (max-width:639px){.only-t{display:none!important} .row{grid-template-columns:20px minmax(84px,1fr) 72px 118px 96px 34px 14px} .row .vm,.trow>.c-vm{display:none} .trow{grid-template-columns:16px minmax(70px,1fr) 118px 76px 96px 54px 34px}}
+  @container aa (max-width:639px){.only-t{display:none!important} .row{grid-template-columns:20px minmax(84px,1fr) 52px 118px 100px 34px 14px} .row .vm,.trow>.c-vm{display:none} .trow{grid-template-columns:16px minmax(70px,1fr) 118px 76px 96px 54px 34px}}
   @container aa (max-width:559px){.only-m{display:none!important} .ctl.lay{padding:0 6px;gap:2px} .row{grid-template-columns:20px minmax(0,1fr) 114px 96px 34px;column-gap:6px} .row :is(.sp,.me,.cv),.row>.sp,.row>.me,.row>.cv{display:none}
     .trow{grid-template-columns:16px minmax(56px,1fr) 114px 68px 96px 34px} .trow>.c-me{display:none}}
   @container aa (max-width:459px){.row{grid-template-columns:20px minmax(0,1fr) 114px 34px} .row>.ra,.trow>.c-ra{display:none} .trow{grid-template-columns:16px minmax(56px,1fr) 114px 68px 34px}}
   @container aa (max-width:359px){.only-n{display:none!important} .hd{padding:0 6px;gap:2px} .ctl.lay{border-color:transparent;background:none} .ctl.lay>svg:last-child{display:none}
     .row{grid-template-columns:16px minmax(0,1fr) 106px 28px;column-gap:5px;padding:0 6px 0 8px} .in .row{padding-left:20px} .in .row:not(.sel)::before,.in .morerow::before{left:10px} .sym i{display:none}
     .trow{grid-template-columns:14px minmax(0,1fr) 106px 28px;column-gap:5px;padding:0 6px} .trow>.c-price{display:none}
-    .card{grid-template-columns:118px minmax(0,1fr)} .chg.big{font-size:14px} .listhd{padding-left:8px;gap:3px} .sortby{max-width:78px} .gauge{flex-direction:column;gap:6px;align-items:stretch} .gauge>svg{align-self:center} .gauge .hist{flex:none}
-    .comp{grid-template-columns:72px minmax(0,1fr) 32px;gap:0 6px} .comp .pc{display:none} .heat{grid-template-columns:repeat(2,minmax(0,1fr))} .strip{padding:4px 8px;gap:6px} .nowline{gap:4px 10px} .wins{width:100%} .wins button{flex:1 1 auto;justify-content:center;padding:0 3px;gap:3px;flex-wrap:wrap;height:38px;line-height:14px;align-content:center}
+    .card{grid-template-columns:118px minmax(0,1fr)} .chg.big{font-size:14px} .listhd{padding-left:8px;gap:3px} .sortby{max-width:92px} .gauge{flex-direction:column;gap:6px;align-items:stretch} .gauge>svg{align-self:center} .gauge .hist{flex:none}
+    .comp{grid-template-columns:72px minmax(0,1fr) 32px;gap:0 6px} .comp .pc{display:none} .heat{grid-template-columns:repeat(2,minmax(0,1fr))} .strip{padding:4px 8px;gap:6px} .nowline{gap:4px 10px} .wins{width:100%} .wins svg{display:none} .wins button{flex:1 1 0;min-width:0;justify-content:center;padding:0 3px;gap:3px;flex-wrap:wrap;height:38px;line-height:14px;align-content:center}
     .exp{padding:8px 8px 10px 10px} .facts{grid-template-columns:1fr 1fr} .acts .btn{flex:1 1 auto;justify-content:center;padding:0 6px} .tabl>[role=tab]{padding:0 10px} .pill{padding:0 8px!important;gap:5px} .ft{padding:0 8px} .col-mkt{padding:6px}
     .scrim{background:rgba(5,7,10,.6)} .menu{top:auto;bottom:0;left:0;right:0;width:auto;border-radius:8px 8px 0 0;max-height:86%}}
   @container aa (max-width:269px){.badge .age,.sym .more{display:none!important}}
