@@ -28,12 +28,14 @@ GAP: Final = 12
 MARKET_S: Final = 600
 LEADS: Final = "p.say[data-lead]"
 ROW: Final = "article[data-key]"
+HIGH: Final = "article[data-key]:is([data-severity=HIGH], [data-severity=CRITICAL])"
 Answer = dict[str, Any]
 
 
 def take(system: System, browser: Browser, into: Path, say: Callable[[str], object]) -> None:
-    """All of them; those with an incident at first, because it passes."""
+    """All of them: the quiet market before its first incident, and what shows that one before it passes."""
     (into / "images").mkdir(parents=True, exist_ok=True)
+    quiet = _quiet(system, browser)
     wide = {name: _page(system, browser, 1440, 900, theme=name) for name in ("dark", "light")}
     medium = [_page(system, browser, 600, 640, query) for query in ("", "layout=table", "tab=market")]
     narrow = [
@@ -42,8 +44,9 @@ def take(system: System, browser: Browser, into: Path, say: Callable[[str], obje
     pages = [*wide.values(), *medium, *narrow]
     wide["dark"].wait_for_selector(LEADS, timeout=MARKET_S * 1_000)
     say("a market-wide move is on the page")
+    wide["dark"].wait_for_selector(HIGH, timeout=PATIENCE_S * 1_000)
     for page in (wide["dark"], wide["light"], narrow[1]):
-        page.locator(ROW).first.click(position={"x": 200 if page in wide.values() else 90, "y": 8})
+        page.locator(HIGH).first.click(position={"x": 200 if page in wide.values() else 90, "y": 8})
         page.mouse.move(0, 0)
     _scroll(medium[2], ".breadth")
     _scroll(narrow[4], ".heat")
@@ -56,8 +59,8 @@ def take(system: System, browser: Browser, into: Path, say: Callable[[str], obje
     for page in pages:
         page.context.close()
     say("screenshot, light, panel-600 and panel-280 are taken")
-    states = [state(system, browser) for state in (_loading, _quiet, _filtered, _offline, _stale, _error)]
-    _montage(browser, states, into / "images" / "states.png", columns=3)
+    others = [state(system, browser) for state in (_filtered, _offline, _stale, _error)]
+    _montage(browser, [_loading(system, browser), quiet, *others], into / "images" / "states.png", columns=3)
     say("states is taken")
 
 
@@ -184,7 +187,7 @@ def _quiet(system: System, browser: Browser) -> bytes:
     def calm(frame: Answer) -> Answer | None:
         return None if frame["type"] in ("alert", "market") else _live(frame)
 
-    return _state(system, browser, ".state", frame=calm, answer=empty)
+    return _state(system, browser, ".badge.LIVE:not(:has-text('warming'))", frame=calm, answer=empty)
 
 
 def _filtered(system: System, browser: Browser) -> bytes:

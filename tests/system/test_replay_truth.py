@@ -232,7 +232,7 @@ DONE_TO_THE_PAGE = [
     ),
     ("rows", "for (const row of document.querySelectorAll('article[data-key]')) row.dataset.symbol = 'BTCUSDT'"),
     ("order", "document.querySelector('article[data-key]').dataset.severity = 'LOW'"),
-    ("token", "document.querySelector('svg path').setAttribute('d', 'M0 NaN')"),
+    ("token", "document.querySelector('svg').setAttribute('data-points', '0 NaN')"),
     ("breadth", "document.querySelector('.breadth').setAttribute('aria-label', '1 fell, 2 unchanged, 3 rose')"),
     ("stress", "document.querySelector('.sumidx b.num').textContent = '7'"),
     ("header", "document.querySelector('header [aria-label=Settings]').remove()"),
