@@ -196,6 +196,7 @@
       index: textOf(one(".idx", strip)),
       lead: textOf(one("b.nw", strip)),
       leadTone: tone(one("b.nw", strip)),
+      cut: [".figs .chg", ".figs .t3:last-child", ".idx"].filter((part) => one(part, strip) && cut(one(part, strip), strip)),
     },
     now: nowline && {
       text: textOf(nowline),

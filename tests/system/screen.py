@@ -526,6 +526,8 @@ def header(screen: Screen) -> Iterator[Violation]:
         yield Violation("header", "overlap", pair)
     if screen["overflow"] > 0:
         yield Violation("width", "page", f"{screen['overflow']} px wider than the window")
+    for part in screen["strip"]["cut"] if screen["strip"] else ():
+        yield Violation("width", "strip", f"{part} is cut off: “{screen['strip']['text']}”")
     for text in screen["beyond"]:
         yield Violation("width", "text", f"“{text}” goes beyond the edge")
     for row in screen["rows"]:
