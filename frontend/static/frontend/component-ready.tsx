@@ -1307,6 +1307,8 @@ class Pad {
             for (const frame of frames)
                 this.apply(frame, now);
             if (this.summary && (this.replay !== null) !== this.countedReplay) {
+                clearTimeout(this.countTimer);
+                this.countTimer = undefined;
                 this.countedAt = 0;
                 this.countSoon();
             }
@@ -2853,8 +2855,8 @@ function StressLine({ market, glance, onOpen }) {
           {move.returnPct !== null && (<>
               <Change value={move.returnPct}/> <span className="t3 only-m">median</span>
             </>)}
-          {move.breadth && <span className="t2 only-n"> · {breadthText(move)}</span>}
           <span className="t3"> · {windowText(move.window)}</span>
+          {move.breadth && <span className="t2 only-n"> · {breadthText(move)}</span>}
         </span>)}
       {lead && (<b className={`nw only-m ${wayClass(incidentWay(lead.item))}`}>
           {incidentTitle(lead.item)} {clock(lead.item.timestamp)}
@@ -2925,6 +2927,7 @@ function SectorText({ item, glance }) {
       {sectorSentence(item)}
       {tile && glance.move && (<>
           {glance.current ? "; now " : "; "}
+          {glance.move.returnPct !== null ? `${gapText(tile.performancePct - glance.move.returnPct)}, at ` : ""}
           <span className={wayClass(wayOf(tile.performancePct))}>{percent(tile.performancePct, NBSP)}</span> in{" "}
           {span(glance.move.window)}
         </>)}
@@ -4430,10 +4433,10 @@ function EmptyState({ pad, names, hidden, waiting, listQuery, onReset, onUnmute,
         {Array.from({ length: 40 }, (_, i) => (<div key={i} className="row">
             <span className="sk" style={{ width: 12 }}/>
             <span className="sk" style={{ width: 48 + ((i * 37) % 40) }}/>
-            <span className="sp sk" style={{ width: 60 }}/>
+            <span className="sp sk" style={{ width: 44 }}/>
             <span className="sk"/>
-            <span className="sk"/>
-            <span className="me sk"/>
+            <span className="vm sk"/>
+            <span className="ra sk"/>
             <span className="sk"/>
           </div>))}
       </div>);
@@ -4668,7 +4671,7 @@ const STYLE = `
     .row{grid-template-columns:16px minmax(0,1fr) 106px 28px;column-gap:5px;padding:0 6px 0 8px} .in .row{padding-left:20px} .in .row:not(.sel)::before,.in .morerow::before{left:10px} .sym i{display:none}
     .trow{grid-template-columns:14px minmax(0,1fr) 106px 28px;column-gap:5px;padding:0 6px} .trow>.c-price{display:none}
     .card{grid-template-columns:118px minmax(0,1fr)} .chg.big{font-size:14px} .listhd{padding-left:8px;gap:3px} .sortby{max-width:92px} .gauge{flex-direction:column;gap:6px;align-items:stretch} .gauge>svg{align-self:center} .gauge .hist{flex:none}
-    .comp{grid-template-columns:72px minmax(0,1fr) 32px;gap:0 6px} .comp .pc{display:none} .heat{grid-template-columns:repeat(2,minmax(0,1fr))} .strip{padding:4px 8px;gap:6px} .nowline{gap:4px 10px} .wins{width:100%} .wins svg{display:none} .wins button{flex:1 1 0;min-width:0;justify-content:center;padding:0 3px;gap:3px;flex-wrap:wrap;height:38px;line-height:14px;align-content:center}
+    .comp{grid-template-columns:72px minmax(0,1fr) 32px;gap:0 6px} .comp .pc{display:none} .heat{grid-template-columns:repeat(2,minmax(0,1fr))} .strip{padding:4px 8px;gap:6px} .nowline{gap:4px 10px} .wins{width:100%} .wins .chg{font-size:11px;gap:1px;letter-spacing:-.02em} .wins .chg svg{width:6px} .wins button{flex:1 1 0;min-width:0;justify-content:center;padding:0 3px;gap:3px;flex-wrap:wrap;height:38px;line-height:14px;align-content:center}
     .exp{padding:8px 8px 10px 10px} .facts{grid-template-columns:1fr 1fr} .acts .btn{flex:1 1 auto;justify-content:center;padding:0 6px} .tabl>[role=tab]{padding:0 10px} .pill{padding:0 8px!important;gap:5px} .ft{padding:0 8px} .col-mkt{padding:6px}
     .scrim{background:rgba(5,7,10,.6)} .menu{top:auto;bottom:0;left:0;right:0;width:auto;border-radius:8px 8px 0 0;max-height:86%}}
   @container aa (max-width:269px){.badge .age,.sym .more{display:none!important}}
