@@ -470,7 +470,7 @@ describe("in the panel", () => {
   it("one switch drives strip, breadth and sectors", async () => {
     feed();
     stress();
-    await eventually(() => expect(text(".strip")).toContain(`−18.20% median · 28 of 29 fell · 15${NBSP}m`));
+    await eventually(() => expect(text(".strip")).toContain(`−18.20% median · 15${NBSP}m · 28 of 29 fell`));
     openMarket();
     await eventually(() => expect(text(".nowline")).toContain(`28 of 29 fell · 15${NBSP}m`));
     expect(text(".majors")).toBe(`BTC −1.50%ETH +0.25%· 15${NBSP}m`);
