@@ -480,7 +480,7 @@ describe("in the panel", () => {
     await eventually(() => expect(text(".nowline")).toContain(`19 of 29 rose · 1${NBSP}m`));
     expect(document.querySelector<HTMLElement>(".breadth")!.dataset.window).toBe("1m");
     expect(text(".tile")).toContain("now −1.60%");
-    expect(text(".strip")).toContain(`+0.40% median · 19 of 29 rose · 1${NBSP}m`);
+    expect(text(".strip")).toContain(`+0.40% median · 1${NBSP}m · 19 of 29 rose`);
     expect(document.querySelector(".wins [aria-pressed=true]")!.textContent).toContain(`1${NBSP}m`);
   });
 
