@@ -515,6 +515,16 @@ describe("in the panel", () => {
     expect(text(".col-mkt")).toContain("The market has turned since. Now: 25 of 29 rose in 15");
   });
 
+  it("an incident that the market contradicts steps back in the list, too", async () => {
+    feed();
+    stress();
+    send("market", { ...rawFall(), timestamp: Date.now() });
+    send("alert", { ...alertOf("part"), incident: "fall", change_pct: -20 });
+    await eventually(() => expect(text(".inc-hd b")).toBe("Fell together"));
+    stress({ windows: { "15m": window(0.8, 4) } });
+    await eventually(() => expect(text(".inc-hd b")).toBe("Earlier: fell together"));
+  });
+
   it("figures of a feed without prices are in grey, with their time and without “now”", async () => {
     feed();
     stress();
