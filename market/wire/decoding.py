@@ -2,10 +2,12 @@
 
 `decode_alert` and `decode_market` take a message from anybody: canonical ones pass in about a microsecond, foreign
 shapes are normalised first (camelCase, lower-case severities, seconds or ISO times, numbers in strings, missing
-optional fields), and what still does not fit raises `InvalidMessage` with the reason in words.
+optional fields), and what still does not fit raises `InvalidMessage` with the reason in words. `null`, and `NaN` and
+`Infinity` as Python writes them, mean that a field is absent. What could mean two things is refused.
 """
 
 import hashlib
+import json
 import math
 import re
 from collections.abc import Callable, Iterable, Mapping
@@ -30,6 +32,8 @@ from market.wire.messages import (
     Severity,
     SourceKind,
     StressIndex,
+    interval_ms,
+    interval_name,
     unify_symbol,
 )
 
@@ -150,16 +154,24 @@ _ALIASES: Final = {
     "sector_performance": "performance_pct",
     "sector_name": "sector",
 }
+# A minus is an underscore by then (`_word`).
 _DIRECTIONS: Final = {
-    "BUY": "UP", "LONG": "UP", "BULLISH": "UP", "RISE": "UP", "+": "UP",
-    "SELL": "DOWN", "SHORT": "DOWN", "BEARISH": "DOWN", "FALL": "DOWN", "-": "DOWN",
+    "BUY": "UP", "LONG": "UP", "BULLISH": "UP", "RISE": "UP", "+": "UP", "1": "UP", "+1": "UP",
+    "SELL": "DOWN", "SHORT": "DOWN", "BEARISH": "DOWN", "FALL": "DOWN", "_": "DOWN", "_1": "DOWN",
 }  # fmt: skip
+_STATES: Final = {"FIRING": "OPEN", "ACTIVE": "OPEN", "RESOLVED": "CLOSED", "ENDED": "CLOSED"}
 _SEVERITY_WORDS: Final = {
     "INFO": "LOW",
     "WARN": "MEDIUM",
     "WARNING": "MEDIUM",
     "MODERATE": "MEDIUM",
+    "ERROR": "HIGH",
     "SEVERE": "CRITICAL",
+    "FATAL": "CRITICAL",
+    "P1": "CRITICAL",
+    "P2": "HIGH",
+    "P3": "MEDIUM",
+    "P4": "LOW",
 }
 _METHOD_WORDS: Final = {
     "ZSCORE": "Z_SCORE",
@@ -172,6 +184,10 @@ _TYPE_WORDS: Final = {
     "SYNCHRONIZED_MOVE": "SYNCHRONIZED_MOVEMENT", "STRESS": "MARKET_STRESS", "SECTOR": "SECTOR_ANOMALY",
 }  # fmt: skip
 _SOURCES: Final = frozenset(SourceKind)
+_PYTHON_ONLY: Final = re.compile(rb"NaN|Infinity")
+_INTERVAL: Final = re.compile(r"([0-9]{0,4})([smhdwSHDWM]?)")
+# How far a message may be ahead of its arrival, besides one interval: clocks differ.
+MOST_AHEAD_MS: Final = 60_000
 _CAMEL: Final = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 
 
@@ -192,29 +208,45 @@ def _deeper(value: Any, levels: int) -> bool:
     return not levels or any(_deeper(one, levels - 1) for one in inner)
 
 
-def _fields(payload: bytes) -> dict[str, Any]:
+def _json(payload: bytes) -> Any:
+    """The value of a JSON text; `NaN` and `Infinity`, which Python's `json` writes, are null."""
     try:
-        raw = msgspec.json.decode(payload)
+        return msgspec.json.decode(payload)
     except _UNREADABLE as error:
+        if not _PYTHON_ONLY.search(payload):
+            raise InvalidMessage(f"not JSON: {error}") from error
+    try:
+        return json.loads(payload, parse_constant=lambda _: None)
+    except (ValueError, RecursionError) as error:
         raise InvalidMessage(f"not JSON: {error}") from error
+
+
+def _fields(payload: bytes) -> dict[str, Any]:
+    """The fields that are there, in our spelling."""
+    raw = _json(payload)
     if not isinstance(raw, dict):
         raise InvalidMessage(f"expected a JSON object, got {type(raw).__name__}")
     fields: dict[str, Any] = {}
     for key, value in raw.items():
         name = snake_case(key)
         name = _ALIASES.get(name, name)
-        if value is not None or name not in fields:
+        if value is not None:
             fields[name] = value
     return fields
 
 
 def _normalise_common(fields: dict[str, Any], received_at: int) -> None:
-    _replace(fields, "severity", lambda value: _word(value, _SEVERITY_WORDS))
-    _replace(fields, "direction", lambda value: _word(value, _DIRECTIONS))
-    _replace(fields, "state", _word)
+    _replace(fields, "severity", _severity)
+    _replace(fields, "direction", lambda value: _one_of(Direction, "direction", _word(value, _DIRECTIONS)))
+    _replace(fields, "state", lambda value: _one_of(Lifecycle, "state", _word(value, _STATES)))
+    _replace(fields, "id", lambda value: str(value) if type(value) is int else value)
     _replace(fields, "timestamp", time_ms)
     _replace(fields, "detected_at", time_ms)
     _require(fields, "severity", Severity)
+    if (ahead_ms := fields.get("timestamp", 0) - received_at - MOST_AHEAD_MS) > interval_ms(
+        fields.get("interval", "1m")
+    ):
+        raise InvalidMessage(_ahead(fields["timestamp"], ahead_ms + MOST_AHEAD_MS))
     fields.setdefault("timestamp", received_at)
     fields.setdefault("detected_at", max(received_at, fields["timestamp"]))
     fields.setdefault("revision", 1)
@@ -234,7 +266,8 @@ def _drop_strange(fields: dict[str, Any]) -> None:
 
 def _normalise_alert(fields: dict[str, Any], received_at: int, subject_token: str) -> dict[str, Any]:
     fields.setdefault("symbol", subject_token)
-    _replace(fields, "symbol", lambda value: unify_symbol(str(value)))
+    _replace(fields, "symbol", _symbol)
+    _replace(fields, "interval", _interval)
     if not fields.get("symbol"):
         raise InvalidMessage("symbol is missing")
     _normalise_common(fields, received_at)
@@ -247,7 +280,7 @@ def _normalise_alert(fields: dict[str, Any], received_at: int, subject_token: st
         raise InvalidMessage("score is missing or not a number")
     if fields.get("direction") is None:
         fields["direction"] = Direction.DOWN if (fields["change_pct"] or fields["score"]) < 0 else Direction.UP
-    _replace(fields, "venue", lambda value: snake_case(str(value)))
+    _replace(fields, "venue", _venue)
     fields.setdefault("venue", "external")
     fields.setdefault("interval", "1m")
     fields.setdefault("spark", [])
@@ -260,14 +293,14 @@ def _normalise_alert(fields: dict[str, Any], received_at: int, subject_token: st
 def _explanation(fields: dict[str, Any]) -> dict[str, Any]:
     given = fields.get("explanation")
     if isinstance(given, dict):
-        return {snake_case(key): value for key, value in given.items()}
+        return {snake_case(key): value for key, value in given.items() if value is not None}
     sentence = given if isinstance(given, str) else fields.get("message") or fields.get("description")
     return {"sentence": sentence} if isinstance(sentence, str) else {}
 
 
 def _normalise_market(fields: dict[str, Any], received_at: int, subject_token: str) -> dict[str, Any]:
     fields.setdefault("type", subject_token)
-    _replace(fields, "type", lambda value: _word(value, _TYPE_WORDS))
+    _replace(fields, "type", lambda value: _word(snake_case(str(value)), _TYPE_WORDS))
     _require(fields, "type", MarketType)
     _normalise_common(fields, received_at)
     for name in _MARKET_NUMBERS:
@@ -278,7 +311,7 @@ def _normalise_market(fields: dict[str, Any], received_at: int, subject_token: s
     if not (isinstance(given, list) and all(type(one) in (int, float) for one in given)):
         fields.pop("changes_pct", None)
     fields.setdefault("window", "")
-    venue = snake_case(fields["venue"]) if isinstance(fields.get("venue"), str) else ""
+    venue = _plain_venue(fields["venue"]) if isinstance(fields.get("venue"), str) else ""
     fields["venue"] = venue if re.fullmatch(VENUE, venue) else None
     _MARKET_DEFAULTS[MarketType(fields["type"])](fields)
     fields.setdefault("universe", len(fields.get("affected_symbols", ())))
@@ -289,7 +322,57 @@ def _normalise_market(fields: dict[str, Any], received_at: int, subject_token: s
 def _symbols(given: Any) -> list[str]:
     if not isinstance(given, list):
         raise InvalidMessage(f"affected_symbols: expected a list, got {given!r}")
-    return [unify_symbol(str(symbol)) for symbol in given]
+    return [_symbol(symbol) for symbol in given]
+
+
+def _symbol(given: Any) -> str:
+    if not isinstance(given, (str, int)) or isinstance(given, bool):
+        raise InvalidMessage(f"symbol: expected a text like BTCUSDT, got {given!r}")
+    return unify_symbol(str(given))
+
+
+def _venue(given: Any) -> str:
+    """`Gate.io` → `gateio`."""
+    venue = _plain_venue(str(given))
+    if not re.fullmatch(VENUE, venue):
+        raise InvalidMessage(f"venue {given!r}: expected up to 40 letters and digits, like binance or okx-swap")
+    return venue
+
+
+def _plain_venue(given: str) -> str:
+    return snake_case(given.strip()).replace(".", "")
+
+
+def _severity(given: Any) -> str:
+    word = _word(given, _SEVERITY_WORDS)
+    if word in {"1", "2", "3", "4"}:
+        # 1 is the gravest with some, and the least with others.
+        raise InvalidMessage(f"severity {given!r} may mean either end: use one of {', '.join(Severity)}, or P1 to P4")
+    return word
+
+
+def _interval(given: Any) -> Any:
+    """`1H` → `1h`, `D` → `1d`; a bare number is of minutes, as TradingView writes it: `60` → `1h`."""
+    if isinstance(given, bool) or not (match := _INTERVAL.fullmatch(str(given).strip())):
+        raise InvalidMessage(f"interval {given!r}: expected a length like 1s, 5m, 1h or 1d")
+    count, unit = int(match[1] or 1), match[2]
+    if not count:
+        raise InvalidMessage(f"interval {given!r}: expected a length like 1s, 5m, 1h or 1d")
+    # M is a month to some and a minute to others; m is a minute to all.
+    if unit == "M":
+        raise InvalidMessage(f"interval {given!r} may mean minutes or months: write {count}m for minutes")
+    if unit in ("W", "w"):
+        count, unit = 7 * count, "d"
+    return interval_name(count * interval_ms(f"1{(unit or 'm').lower()}"))
+
+
+def _ahead(timestamp: int, ahead_ms: int) -> str:
+    """The reason for which a time is refused. Times without a zone are read as UTC."""
+    text = f"timestamp {timestamp} is {ahead_ms / 60_000:.0f} min after it arrived"
+    hours = ahead_ms / 3_600_000
+    if 0.4 < hours < 14.5:
+        return f"{text}: times without a zone are UTC; write the zone, like 2024-05-01T12:00+09:00"
+    return f"{text}: check the clock and the unit of the publisher"
 
 
 _MARKET_NUMBERS: Final = (
@@ -331,6 +414,12 @@ _MARKET_DEFAULTS: Final[Mapping[MarketType, Callable[[dict[str, Any]], None]]] =
     MarketType.MARKET_STRESS: _default_stress,
     MarketType.SECTOR_ANOMALY: _default_sector,
 }
+
+
+def _one_of(values: type[StrEnum], name: str, word: str) -> str:
+    if word not in values.__members__:
+        raise InvalidMessage(f"{name} {word!r} is none of {', '.join(values)}")
+    return word
 
 
 def _require(fields: dict[str, Any], name: str, values: type[StrEnum]) -> None:

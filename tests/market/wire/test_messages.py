@@ -1,6 +1,7 @@
 """What anybody may publish, and what becomes of it."""
 
 import json
+import math
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
@@ -96,8 +97,9 @@ def _camel(name: str) -> str:
     return head + "".join(part.title() for part in rest)
 
 
-@given(ALERTS)
-def test_a_foreign_spelling_is_the_same_alert(message: Alert) -> None:
+@given(ALERTS, st.integers(1_000_000_000_000, RECEIVED_AT))
+def test_a_foreign_spelling_is_the_same_alert(message: Alert, timestamp: int) -> None:
+    message = msgspec.structs.replace(message, timestamp=timestamp)
     fields = {_camel(key): value for key, value in json.loads(encode(message)).items()}
     fields["severity"] = fields["severity"].lower()
     fields["score"] = repr(fields["score"])
@@ -289,3 +291,71 @@ def test_candles_with_a_strange_source_are_accepted_without_it() -> None:
     assert decode_batch(json.dumps(given | {"source": "replay"}).encode()).source == "replay"
     with pytest.raises(InvalidMessage, match="close_time"):
         decode_batch(json.dumps(given | {"source": "my-bot", "close_time": "noon"}).encode())
+
+
+LEAST: dict[str, Any] = {"symbol": "BTCUSDT", "severity": "HIGH", "method": "MAD", "score": 9}
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        # What alerting systems write.
+        ({"severity": "P1"}, {"severity": "CRITICAL"}),
+        ({"severity": "p4"}, {"severity": "LOW"}),
+        ({"severity": "error"}, {"severity": "HIGH"}),
+        ({"severity": "Warning"}, {"severity": "MEDIUM"}),
+        ({"status": "firing"}, {"state": "OPEN"}),
+        ({"status": "resolved"}, {"state": "CLOSED"}),
+        ({"direction": -1}, {"direction": "DOWN"}),
+        ({"direction": "1"}, {"direction": "UP"}),
+        ({"side": "sell"}, {"direction": "DOWN"}),
+        ({"id": 4711}, {"id": "4711"}),
+        # Intervals: a bare number is of minutes, as TradingView writes it.
+        ({"interval": "1H"}, {"interval": "1h"}),
+        ({"interval": "D"}, {"interval": "1d"}),
+        ({"interval": "W"}, {"interval": "7d"}),
+        ({"interval": 60}, {"interval": "1h"}),
+        ({"interval": "15"}, {"interval": "15m"}),
+        ({"interval": "90s"}, {"interval": "90s"}),
+        ({"exchange": "Gate.io"}, {"venue": "gateio"}),
+        # Null, and NaN and Infinity as Python writes them, are nothing.
+        ({"interval": None, "venue": None, "spark": None, "state": None, "revision": None}, {"interval": "1m"}),
+        ({"price": math.nan, "threshold": math.inf}, {"price": None, "threshold": None}),
+        ({"explanation": {"sentence": "up", "methods": None}}, {"venue": "external"}),
+    ],
+)
+def test_what_others_write_is_understood(given: dict[str, Any], expected: dict[str, Any]) -> None:
+    message = msgspec.to_builtins(alert(LEAST | given))
+    assert {name: message[name] for name in expected} == expected
+
+
+@pytest.mark.parametrize(
+    ("given", "reason"),
+    [
+        ({"severity": 1}, "severity 1 may mean either end: use one of LOW, MEDIUM, HIGH, CRITICAL, or P1 to P4"),
+        ({"interval": "1M"}, "interval '1M' may mean minutes or months: write 1m for minutes"),
+        ({"interval": "soon"}, "interval 'soon': expected a length like 1s, 5m, 1h or 1d"),
+        ({"interval": 0}, "interval 0: expected a length like 1s, 5m, 1h or 1d"),
+        ({"direction": "sideways"}, "direction 'SIDEWAYS' is none of UP, DOWN"),
+        ({"state": "pending"}, "state 'PENDING' is none of OPEN, ESCALATED, CLOSED"),
+        ({"venue": "???"}, r"venue '\?\?\?': expected up to 40 letters and digits, like binance or okx-swap"),
+        ({"symbol": {"base": "BTC"}}, "symbol: expected a text like BTCUSDT, got {'base': 'BTC'}"),
+        ({"symbol": ["BTCUSDT"]}, r"symbol: expected a text like BTCUSDT, got \['BTCUSDT'\]"),
+        ({"score": math.nan}, "score is missing or not a number"),
+        ({"timestamp": RECEIVED_AT + 9 * 3_600_000}, r"is 540 min after it arrived: times without a zone are UTC"),
+        ({"timestamp": RECEIVED_AT + 40 * 86_400_000}, "check the clock and the unit of the publisher"),
+    ],
+)
+def test_what_could_mean_two_things_is_refused_with_the_words_to_use(given: dict[str, Any], reason: str) -> None:
+    with pytest.raises(InvalidMessage, match=reason):
+        alert(LEAST | given)
+
+
+def test_a_clock_that_is_a_little_ahead_is_forgiven() -> None:
+    assert alert(LEAST | {"timestamp": RECEIVED_AT + 110_000}).timestamp == RECEIVED_AT + 110_000
+    with pytest.raises(InvalidMessage, match="2 min after it arrived"):
+        alert(LEAST | {"timestamp": RECEIVED_AT + 130_000})
+
+
+def test_a_market_type_may_be_in_camel_case() -> None:
+    assert isinstance(market({"severity": "low", "sector": "Meme", "performance": -4}, "SectorAnomaly"), SectorAnomaly)
