@@ -43,7 +43,8 @@ def alert_row(item: dict[str, Any]) -> dict[str, Any]:
     """A row of the list, from its JSON."""
     message = decode_alert(msgspec.json.encode(item), received_at=0)
     beside = "" if message.excess_pct is None else f"vs market {points(message.excess_pct)}"
-    detail = [label_of(message.method), message.venue, beside, rarity(message.rarity_days), other_source(message)]
+    rare = rarity(message.rarity_days, _most_days(message))
+    detail = [label_of(message.method), message.venue, beside, rare, other_source(message)]
     return {
         "url": reverse("alert", args=[message.id]),
         "severity": message.severity,
@@ -127,6 +128,13 @@ def _course(
     return sorted((found | {time: close for time, close in own.items() if time >= start}).items())
 
 
+def _most_days(message: Message) -> float | None:
+    """How many days were observed: nothing is known to be rarer than that."""
+    known = message.explanation.parameters.get("rarity")
+    most = known.get("most_days") if isinstance(known, dict) else None
+    return most if isinstance(most, (int, float)) else None
+
+
 def _figures(message: Message) -> list[Figure]:
     explanation, at = message.explanation, message.timestamp
     window = span(explanation.window)
@@ -135,9 +143,7 @@ def _figures(message: Message) -> list[Figure]:
     if message.excess_pct is not None:
         note = "change less the market's over the same window"
         found.append(Figure("Against the market", points(message.excess_pct), window, at, note))
-    known = explanation.parameters.get("rarity")
-    most = known.get("most_days") if isinstance(known, dict) else None
-    found += how_rare(message.rarity_days, window, at, of="one symbol", most=most)
+    found += how_rare(message.rarity_days, window, at, of="one symbol", most=_most_days(message))
     found.append(Figure("Price", price(message.price), candle, at, "last close"))
     if message.expected is not None:
         note = f"band: {price(message.lower)} to {price(message.upper)}"
@@ -150,8 +156,8 @@ def _figures(message: Message) -> list[Figure]:
         scores = ", ".join(f"{label_of(each.method)} {signed(each.score)}" for each in others)
         found.append(Figure("Also found by", scores, window, at))
     if explanation.baseline_size:
-        size = f"{explanation.baseline_size:,} candles"
-        found.append(Figure("Compared with", size, f"{span(message.interval)} each", at, "the usual is of these"))
+        size = f"{explanation.baseline_size:,} earlier values"
+        found.append(Figure("Compared with", size, f"{window} each" if window else "", at, "they show what is usual"))
     return [*found, last_message(message)]
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from math import isfinite
+from typing import Final
 
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
@@ -11,6 +11,8 @@ from market.wire.messages import HistoryPoint
 from market.wire.times import moment
 
 Point = tuple[float, float]  # (time, value)
+# Nothing is worth more than this; a range of such values would not be a number any more.
+_MOST: Final = 1e100
 
 
 @dataclass(frozen=True)
@@ -95,6 +97,7 @@ def sparkline(closes: Sequence[float], width: int = 120, height: int = 24) -> Sa
 
 def band_chart(history: Sequence[HistoryPoint], width: int = 640, height: int = 160) -> SafeString:
     """Draw closes over their expected band and mark the last close. There is no band while a detector warms up."""
+    history = [point for point in history if abs(point.close) < _MOST]
     if len(history) < 2:
         return SafeString("")
     closes: list[Point] = [(place, point.close) for place, point in enumerate(history)]
@@ -126,7 +129,7 @@ def event_chart(
 
     `value` writes a number at the axis. Empty for fewer than two points.
     """
-    course = [point for point in course if isfinite(point[1])]
+    course = [point for point in course if abs(point[1]) < _MOST]
     if len(course) < 2:
         return SafeString("")
     times = (course[0][0], course[-1][0])
@@ -134,7 +137,7 @@ def event_chart(
     lower: list[Point] = [(point.timestamp, point.lower) for point in band if point.lower is not None]
     upper: list[Point] = [(point.timestamp, point.upper) for point in band if point.upper is not None]
     expected = [(point.timestamp, point.expected) for point in band if point.expected is not None]
-    values = [number for _, number in (*course, *lower, *upper)]
+    values = [number for _, number in (*course, *lower, *upper) if abs(number) < _MOST]
     chart = Chart(width, height, times, (min(values), max(values)), margin=12, foot=18, right=72)
     start, end = (min(max(time, times[0]), times[1]) for time in event)
     shapes = [chart.bar((start, end), 0, height - 24, "event", "The window of the change", 2)]

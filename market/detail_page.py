@@ -27,7 +27,17 @@ from market.aftermath import (
 from market.charts import event_chart
 from market.models import Anomaly, MarketAnomaly
 from market.pages import label_of, review_form
-from market.templatetags.anomalies import grouped, percent, percent_change, rarity, signed, span
+from market.templatetags.anomalies import (
+    grouped,
+    number,
+    percent,
+    percent_change,
+    percentage,
+    points,
+    rarity,
+    signed,
+    span,
+)
 from market.wire import messages
 from market.wire.decoding import decode_market
 from market.wire.messages import Lifecycle, MarketStress, SectorAnomaly, SynchronizedMovement, interval_ms
@@ -124,10 +134,8 @@ def other_source(message: messages.Anomaly) -> str:
 
 def how_rare(days: float | None, window: str, at: int, *, of: str, most: float | None = None) -> list[Figure]:
     """The figure of the rarity, if it is known. `most`: the data cannot tell what is rarer than that many days."""
-    if not (text := rarity(days)):
-        return []
-    capped = most is not None and days is not None and abs(days - most) < 1e-6 * most
-    return [Figure("How rare", f"rarer than {text}" if capped else text, window, at, f"as strong, for {of}")]
+    text = rarity(days, most)
+    return [Figure("How rare", text, window, at, f"as strong, for {of}")] if text else []
 
 
 def review(row: Anomaly, request: Request, url_name: str) -> dict[str, Any]:
@@ -208,12 +216,22 @@ def sentence(message: _MarketMessage) -> str:
                 f"over {grouped(message.universe)} symbols."
             )
         case SectorAnomaly():
-            side = "better" if message.deviation > 0 else "worse"
             old = " The sector map had expired." if message.degraded else ""
             return (
-                f"{message.sector} {_verb(message.performance_pct > 0)} {abs(message.performance_pct):.2f}{NB}%"
-                f"{within}, {abs(message.deviation):.1f}σ {side} than the market.{old}"
+                f"{message.sector} {_verb(message.performance_pct > 0)} "
+                f"{percentage(abs(message.performance_pct)).lstrip('+')}{NB}%{within}{_beside(message)}.{old}"
             )
+
+
+def _beside(message: SectorAnomaly) -> str:
+    """How far a sector is from the market, in percentage points; in its own σ where these are not known."""
+    if message.excess_pct is not None:
+        apart = abs(message.excess_pct)
+        side = "above" if message.excess_pct > 0 else "below"
+        return f", {apart:,.1f}{NB}pp {side} the market" if round(apart, 1) else ", level with the market"
+    if message.deviation:
+        return f", {abs(message.deviation):,.1f}σ {'above' if message.deviation > 0 else 'below'} the market"
+    return ""
 
 
 def _verb(rose: bool) -> str:
@@ -249,10 +267,14 @@ def _figures(message: _MarketMessage) -> list[Figure]:
             index = Figure("Stress index", f"{message.stress_index:.0f} of 100", window, at, "the sum of the points")
             return [index, *parts, *shared, universe, last_message(message)]
         case SectorAnomaly():
-            deviation = f"{signed(message.deviation)}σ"
+            usual = f"{number(abs(message.deviation))} times its usual distance (σ)" if message.deviation else ""
             return [
                 Figure("Change", percent_change(message.performance_pct), window, at, "of the sector"),
-                Figure("Against the market", deviation, window, at, "in the sector's own robust standard deviations"),
+                *(
+                    [Figure("Against the market", points(message.excess_pct), window, at, usual)]
+                    if message.excess_pct is not None or message.deviation
+                    else []
+                ),
                 Figure("Moving", f"{message.members_moving} of {message.members}", window, at, "members"),
                 *shared,
                 universe,

@@ -21,14 +21,14 @@ CONTENT_SECURITY_POLICY: Final = (
 )
 # Counting goes no further: it would take longer than reading the page.
 MOST_COUNTED: Final = 10_000
-_TYPES: Final = ("application/json", "text/html")  # the first one where both are equally welcome
 # Parameters that choose a page, not rows.
 _PLACES: Final = ("before", "after", "since", "limit", "format", "fields")
 
 
 def prefers_html(request: Any) -> bool:
     """Whether `Accept` prefers a page to JSON. `*/*` and a missing header do not."""
-    return bool(request.get_preferred_type(_TYPES) == "text/html")
+    html, data = (request.accepted_type(kind) for kind in ("text/html", "application/json"))
+    return html is not None and (data is None or html.quality > data.quality)
 
 
 class PageRenderer(BaseRenderer):

@@ -29,7 +29,12 @@ class AnomalySerializer(serializers.BaseSerializer[AnomalyT]):
         message: dict[str, Any] = msgspec.json.decode(instance.payload)
         item = message | {"offset": instance.offset, "review_state": instance.review_state}
         wanted: Collection[str] = self.context.get("fields", ())
-        return {name: value for name, value in item.items() if name in wanted} if wanted else item
+        if not wanted:
+            return item
+        # Some messages leave out what is null.
+        return {name: value for name, value in item.items() if name in wanted} | {
+            name: None for name in wanted if name not in item
+        }
 
     @classmethod
     def names(cls) -> list[str]:

@@ -1,5 +1,6 @@
 """One anomaly as one coloured line in a terminal, as the command-line tools print it."""
 
+import math
 from datetime import UTC, datetime
 from typing import Final
 
@@ -55,7 +56,7 @@ def _parts(anomaly: Anomaly) -> tuple[str, Direction | None, str]:
             return f"{anomaly.symbol} {anomaly.interval}", anomaly.direction, "  ".join(figures)
         case SynchronizedMovement():
             figures = [
-                f"{anomaly.synchronization_ratio:.0%} of {anomaly.universe} symbols",
+                f"{math.floor(100 * anomaly.synchronization_ratio)}% of {anomaly.universe} symbols",
                 f"{anomaly.average_change_pct:+.2f} % on average",
             ]
             return "synchronized movement", anomaly.direction, "  ".join(figures)
@@ -65,7 +66,9 @@ def _parts(anomaly: Anomaly) -> tuple[str, Direction | None, str]:
             direction = Direction.UP if anomaly.performance_pct >= 0 else Direction.DOWN
             figures = [
                 f"{anomaly.performance_pct:+.2f} %",
-                f"{anomaly.deviation:+.1f} σ",
+                f"{anomaly.deviation:+.1f} σ"
+                if anomaly.excess_pct is None
+                else f"{anomaly.excess_pct:+.1f} pp vs market",
                 f"{anomaly.members_moving} of {anomaly.members} members",
                 *(["expired sector map"] if anomaly.degraded else []),
             ]

@@ -127,15 +127,17 @@ def sentence(
     match finding.method:
         case Method.VOLUME:
             traded = f"{finding.score:.1f}× its usual volume in {window} ({money_text(turnover, symbol)})"
-            return f"{symbol} traded {traded}; the price {moved(change)}{also}, to {price_text(price)}."
+            return f"{symbol} traded {traded}; the price {moved(change)}, to {price_text(price)}{also}."
         case Method.VOLATILITY:
             spread = f"{percent(share(finding.observed))} within {window}, {finding.score:.1f}× its usual range"
-            return f"{symbol} swung by {spread}; the price {moved(change)}{also}, to {price_text(price)}."
+            return f"{symbol} swung by {spread}; the price {moved(change)}, to {price_text(price)}{also}."
         case Method.CUSUM:
             drifted = f"drifted {'up' if finding.observed >= 0 else 'down'} {percent(share(finding.observed))}"
-            against = f" against the market; the price {moved(change)}{also}" if finding.against_market else ""
-            return f"{symbol} {drifted} over {window}{against}, to {price_text(price)}. {usual}"
-    return f"{symbol} {moved(change)} in {window}{also}, to {price_text(price)}. {usual}"
+            if not finding.against_market:
+                return f"{symbol} {drifted} over {window}, to {price_text(price)}. {usual}"
+            own = f"the price {moved(change)}, to {price_text(price)}{also}"
+            return f"{symbol} {drifted} over {window} against the market; {own}. {usual}"
+    return f"{symbol} {moved(change)} in {window}, to {price_text(price)}{also}. {usual}"
 
 
 def width_of(panel: Panel, finding: Finding, sigma: float) -> float | None:
@@ -359,8 +361,9 @@ def _rarity_checks(alert: Alert) -> list[Check]:
         return []
     days = rarity_days(given["strength"], given["tail"], given["most_days"])
     [[low, often], [high, seldom]] = given["tail"]
+    rarer = "rarer than " if days == given["most_days"] else ""
     text = (
-        f"once in {days:.3g} days: strength {given['strength']:.4g}, between {low:.4g} ({often:.3g} a day) and "
+        f"{rarer}once in {days:.3g} days: strength {given['strength']:.4g}, between {low:.4g} ({often:.3g} a day) and "
         f"{high:.4g} ({seldom:.3g} a day), of {given['most_days']:.4g} symbol-days observed"
     )
     same = alert.rarity_days is not None and math.isclose(days, alert.rarity_days, rel_tol=_EXACT)

@@ -17,6 +17,9 @@ from market.wire.messages import Severity
 from market.wire.times import moment
 
 register = template.Library()
+# More than this is a publisher's mistake, and its digits would cover the page.
+_MOST_PERCENT: Final = 1_000_000.0
+_MOST_DAYS: Final = 1_000_000.0
 register.filter("sparkline", sparkline)
 _UNITS: Final = {"s": "s", "m": "min", "h": "h", "d": "d"}
 
@@ -65,6 +68,8 @@ def price(value: float | None) -> str:
     """One decimal from 1,000 on, else five significant digits."""
     if value is None or not math.isfinite(value):
         return "–"
+    if abs(value) >= 1e12:
+        return f"{value:.4g}".replace("-", "−")
     if abs(value) >= 1_000:
         return f"{value:,.1f}".replace("-", "−")
     decimals = min(max(4 - math.floor(math.log10(abs(value))), 0), 20) if value else 2
@@ -82,24 +87,37 @@ def percent_change(value: float | None) -> SafeString | str:
     if value is None:
         return "–"
     arrow, name = ("▲", "up") if value > 0 else ("▼", "down") if value < 0 else ("", "flat")
-    text = f"{value:+,.0f}" if abs(value) >= 100 else f"{value:+.2f}"
-    text = text.replace("-", "−")
+    text = percentage(value)
     return format_html(
         '<span class="change {}"><span aria-hidden="true">{} </span>{}\N{NO-BREAK SPACE}%</span>', name, arrow, text
     )
 
 
+def percentage(value: float) -> str:
+    """A signed number of per cent: two decimals, none from 100 on, and no digits that mean nothing."""
+    if abs(value) >= _MOST_PERCENT:
+        return f"{'−' if value < 0 else '+'}{_MOST_PERCENT:,.0f} or more"
+    text = f"{value:+,.0f}" if abs(value) >= 100 else f"{value:+.2f}"
+    return text.replace("-", "−")
+
+
 @register.filter
 def points(value: float | None) -> str:
     """Percentage points, signed, one decimal."""
+    if value is not None and abs(value) >= _MOST_PERCENT:
+        return f"{percentage(value)}\N{NO-BREAK SPACE}pp"
     return "–" if value is None else f"{value:+.1f}\N{NO-BREAK SPACE}pp".replace("-", "−")
 
 
 @register.filter
-def rarity(days: float | None) -> str:
-    """How rare: once in 12 days, 3 times a day. Empty if unknown."""
+def rarity(days: float | None, most: float | None = None) -> str:
+    """How rare: once in 12 days, 3 times a day. Empty if unknown. At `most` days: rarer than that."""
     if days is None:
         return ""
+    if most is not None and abs(days - most) < 1e-6 * most:
+        return f"rarer than {rarity(days)}"
+    if days >= _MOST_DAYS:
+        return f"less than once in {_MOST_DAYS:,.0f} days"
     if days >= 1.5:
         return f"once in {days:,.0f} days"
     if days > 2 / 3:
@@ -130,7 +148,9 @@ def change(percent: float | None) -> SafeString | str:
 @register.filter
 def signed(value: float | None) -> str:
     """Two decimals with a sign: +1.25, −3.40."""
-    return "–" if value is None else f"{value:+.2f}".replace("-", "−")
+    if value is None:
+        return "–"
+    return (f"{value:+.2f}" if abs(value) < 1e9 else f"{value:+.4g}").replace("-", "−")
 
 
 @register.filter
@@ -138,14 +158,17 @@ def number(value: float | None) -> str:
     """Six significant digits with thousands separators; scientific notation only for tiny numbers."""
     if value is None:
         return "–"
-    text = f"{value:,.0f}" if abs(value) >= 100_000 else f"{value:,.6g}"
+    text = f"{value:,.0f}" if 100_000 <= abs(value) < 1e12 else f"{value:,.6g}"
     return text.replace("-", "−")
 
 
 @register.filter
 def percent(ratio: float | None) -> str:
-    """A ratio as whole per cent: 0.31 → 31 %."""
-    return "–" if ratio is None else f"{100 * ratio:.0f} %"
+    """A ratio as whole per cent: 0.31 → 31 %. 319 of 320 are 99 %, for 100 % are all."""
+    if ratio is None:
+        return "–"
+    whole = round(100 * ratio)
+    return f"{99 if whole == 100 and ratio < 1 else whole} %"
 
 
 @register.filter

@@ -93,6 +93,7 @@ def decode_alert(payload: bytes, *, received_at: int, subject_token: str = "") -
         alert: Alert = _alert_decoder.decode(payload)
     except _UNREADABLE:
         alert = _convert(_normalise_alert(_fields(payload), received_at, subject_token), Alert)
+        _refuse_future(alert, received_at)
     # The one field that may hold anything: it has to fit into a database and a browser too.
     if _deeper(alert.explanation.parameters, DEEPEST):
         raise InvalidMessage(f"explanation.parameters: nested more than {DEEPEST} levels deep")
@@ -102,11 +103,26 @@ def decode_alert(payload: bytes, *, received_at: int, subject_token: str = "") -
 def decode_market(payload: bytes, *, received_at: int, subject_token: str = "") -> MarketAnomaly:
     """A market anomaly from any publisher; see `decode_alert`. `subject_token` names the type of one that does not."""
     try:
-        return cast(MarketAnomaly, _market_decoder.decode(payload))
+        anomaly = cast(MarketAnomaly, _market_decoder.decode(payload))
     except _UNREADABLE:
         fields = _normalise_market(_fields(payload), received_at, subject_token)
-    anomaly: MarketAnomaly = _convert(fields, MarketAnomaly)
+        anomaly = _convert(fields, MarketAnomaly)
+        _refuse_future(anomaly, received_at)
     return anomaly
+
+
+def _refuse_future(anomaly: Anomaly, received_at: int) -> None:
+    """Raise `InvalidMessage` for a foreign message of a time that was not yet when it arrived.
+
+    Not of messages in the canonical shape: our own engine's have the time of their venue, whose clock may be ahead. A
+    `received_at` of 0 is no time: what is stored is read again.
+    """
+    if not received_at:
+        return
+    interval = anomaly.interval if isinstance(anomaly, Alert) else "1m"
+    ahead_ms = anomaly.timestamp - received_at
+    if ahead_ms > MOST_AHEAD_MS + interval_ms(interval):
+        raise InvalidMessage(_ahead(anomaly.timestamp, ahead_ms))
 
 
 def decode_anomaly(subject: str, payload: bytes, *, received_at: int) -> Anomaly:
@@ -243,10 +259,6 @@ def _normalise_common(fields: dict[str, Any], received_at: int) -> None:
     _replace(fields, "timestamp", time_ms)
     _replace(fields, "detected_at", time_ms)
     _require(fields, "severity", Severity)
-    if (ahead_ms := fields.get("timestamp", 0) - received_at - MOST_AHEAD_MS) > interval_ms(
-        fields.get("interval", "1m")
-    ):
-        raise InvalidMessage(_ahead(fields["timestamp"], ahead_ms + MOST_AHEAD_MS))
     fields.setdefault("timestamp", received_at)
     fields.setdefault("detected_at", max(received_at, fields["timestamp"]))
     fields.setdefault("revision", 1)
@@ -322,7 +334,7 @@ def _normalise_market(fields: dict[str, Any], received_at: int, subject_token: s
 def _symbols(given: Any) -> list[str]:
     if not isinstance(given, list):
         raise InvalidMessage(f"affected_symbols: expected a list, got {given!r}")
-    return [_symbol(symbol) for symbol in given]
+    return list(dict.fromkeys(_symbol(symbol) for symbol in given))
 
 
 def _symbol(given: Any) -> str:

@@ -98,7 +98,7 @@ def test_the_page_tells_every_figure_with_window_and_time(client: Client) -> Non
         "Against the market +5.1 pp",
         "How rare rarer than once in 40 days as strong, for one symbol 35 min",
         "Expected price 60,000.0 band: 59,000.0 to 61,000.0",
-        "Compared with 1,440 candles",
+        "Compared with 1,440 earlier values",
         "Opened: 2025-10-09 08:54:19 UTC",
         "Escalated to Critical : 2025-10-09 08:55:20 UTC",
         "Still open. Last message: 2025-10-09 08:54:20 UTC",
@@ -237,3 +237,26 @@ def test_a_message_of_0_1_has_a_page(client: Client) -> None:
     assert "The message contains no explanation." in shown
     assert "Opened (when is not recorded)" in shown
     assert "Not recorded: the message has no closes" in shown
+
+
+def test_absurd_numbers_have_a_page(client: Client) -> None:
+    put(9, "a1", spark=[1e308, -1e308, 0.0, 1.0], change_pct=1e308, excess_pct=-1e308, price=1e308, rarity_days=1e308)
+    shown = text(page(client, "/alerts/a1"))
+    assert "+1,000,000 or more %" in shown
+    assert "less than once in 1,000,000 days" in shown
+    assert len(shown) < 3_000
+    page(client, "/alerts")
+
+
+@pytest.mark.parametrize(
+    ("accept", "kind"),
+    [
+        ("text/html;q=0.1, */*;q=0.9", "application/json"),
+        ("application/json, text/html", "application/json"),
+        ("text/html, */*;q=0.8", "text/html"),
+        ("*/*", "application/json"),
+    ],
+)
+def test_a_page_is_for_those_who_prefer_it(client: Client, accept: str, kind: str) -> None:
+    put(9, "a1")
+    assert client.get("/alerts/a1", headers={"accept": accept})["Content-Type"].startswith(kind)

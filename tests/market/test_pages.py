@@ -70,7 +70,7 @@ def test_stress_with_its_components_and_the_index_after_it(client: Client) -> No
 def test_a_sector_leads_to_its_other_anomalies(client: Client) -> None:
     put(a_sector("m3", affected_symbols=[f"C{number}USDT" for number in range(100)], degraded=True))
     html = page(client, "/market/m3")
-    assert "DeFi fell 8.00 % in 5 min, 5.5σ worse than the market. The sector map had expired." in text(html)
+    assert "DeFi fell 8.00 % in 5 min, 5.5σ below the market. The sector map had expired." in text(html)
     assert "and 40 more" in text(html)
     assert '<a href="/market?sector=DeFi">All anomalies of DeFi</a>' in html
 

@@ -41,12 +41,12 @@ def test_a_move_is_told_against_the_usual_range(method: Method) -> None:
 def test_a_move_is_set_beside_the_markets(change: float, market: float, clause: str) -> None:
     text = said(Method.RESIDUAL, change, market=market)
     move = f"{'rose' if change > 0 else 'fell'} {abs(change):.2%}".replace("%", " %")
-    assert text == f"BTCUSDT {move} in 1 min{clause}, to 43,251.3. Usual 1 min range: ±0.30 %."
+    assert text == f"BTCUSDT {move} in 1 min, to 43,251.3{clause}. Usual 1 min range: ±0.30 %."
 
 
 def test_a_price_that_stood_still_is_set_beside_the_markets_move() -> None:
     text = said(Method.VOLUME, 0.0, score=12.0, market=-0.03)
-    assert text.endswith("; the price stood still, while the market fell 3.00 %, to 43,251.3.")
+    assert text.endswith("; the price stood still, to 43,251.3, while the market fell 3.00 %.")
 
 
 def test_a_surge_is_told_as_a_multiple_with_what_the_price_did() -> None:
