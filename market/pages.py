@@ -63,7 +63,9 @@ class PageNegotiation(DefaultContentNegotiation):
         pages = [renderer for renderer in renderers if isinstance(renderer, PageRenderer)]
         if pages and prefers_html(request):
             return pages[0], "text/html"
-        return super().select_renderer(request, [r for r in renderers if r not in pages], format_suffix)
+        # REST framework does not weigh: without `?format=api` the browsable API would be taken for a page.
+        data = [renderer for renderer in renderers if renderer.media_type != "text/html"]
+        return super().select_renderer(request, data, format_suffix)
 
 
 class HasPage(APIView):
