@@ -34,7 +34,7 @@ chaos: $(VENV)/dev.stamp  ## break every part under load, one line for each faul
 soak: $(VENV)/dev.stamp  ## run under load for DURATION (40m) and report what grows; samples go to soak.json
 	@$(BIN)/python -m tests.system.chaos.soak --duration $(or $(DURATION),40m) $(ARGS)
 
-replay-check: $(VENV)/dev.stamp  ## replay the crash of 19 May 2021 at 60x and check the page every second (pictures: ARGS="--shots DIR")
+replay-check: $(VENV)/dev.stamp  ## replay the crash of 19 May 2021 at 60x and check the page every second; needs the recordings of ../shared/data (pictures: ARGS="--shots DIR")
 	@$(BIN)/python -m tests.system.replay_truth $(ARGS)
 
 bench: $(VENV)/dev.stamp  ## measure the cost of a delivered frame against other servers (needs cc, node, npm; takes minutes)

@@ -208,7 +208,8 @@ async def open_socket(url: str, origin: str | None) -> AsyncIterator[ClientConne
         raise ProbeFailed(f"TLS failed with {url} ({error.reason}). If the server has no TLS, use ws://.") from error
     except OSError as error:
         raise ProbeFailed(
-            f"Cannot connect to {url} ({error.strerror or error}). Is the server up (make run)?"
+            f"Cannot connect to {url} ({error.strerror or error}). "
+            "Is the server up (make run), and on this port? If not, add --url."
         ) from error
 
 

@@ -127,6 +127,8 @@ export interface WindowMove {
  * shortest first, has whatever the server sends of every window, the one called `window` included.
  */
 export interface Stress {
+  /** Empty if the server does not say. */
+  venue: string;
   index: number;
   parts: StressPart[];
   timestamp: number;
@@ -338,7 +340,8 @@ export function normaliseMarket(raw: unknown, now: number): MarketAnomaly | null
   const type = toWord(pick(raw, "type", "anomaly_type"), "");
   if (!type) return null;
   const timestamp = toTime(pick(raw, "timestamp", "time", "ts")) ?? now;
-  const averageChangePct = toNumber(pick(raw, "average_change_pct", "average_change"));
+  // The server writes 0 where a publisher left it out.
+  const averageChangePct = toNumber(pick(raw, "average_change_pct", "average_change")) || null;
   const performancePct = toNumber(pick(raw, "performance_pct", "performance"));
   const sector = toText(pick(raw, "sector")) || null;
   const index = toNumber(pick(raw, "stress_index", "index"));
@@ -446,6 +449,7 @@ export function normaliseStress(raw: unknown, now: number): Stress | null {
   if (beside && !windows.some((move) => move.window === beside.window)) windows.push(beside);
   const glance = beside ?? windows.find((move) => move.window === "15m");
   return {
+    venue: toText(pick(raw, "venue")),
     index: Math.min(100, Math.max(0, index)),
     parts: normaliseParts(raw.components),
     timestamp: toTime(pick(raw, "timestamp", "time", "ts")) ?? now,
@@ -556,11 +560,15 @@ export function signed(value: number | null, digits: number): string {
   const text = plain(value === null ? null : Math.abs(value), digits);
   return value === null || !/[1-9]/.test(text) ? text : `${value < 0 ? "−" : "+"}${text}`;
 }
+/** More than that is a publisher's mistake, and its digits would cover the row. */
+const MOST = 999_999;
+const bounded = (value: number) => Math.max(-MOST, Math.min(MOST, value));
+const beyond = (value: number) => (Math.abs(value) > MOST ? "+" : "");
 export const percent = (value: number | null, gap = "") =>
-  value === null ? "–" : `${signed(value, Math.abs(value) >= 100 ? 0 : 2)}${gap}%`;
+  value === null ? "–" : `${signed(bounded(value), Math.abs(value) >= 100 ? 0 : 2)}${beyond(value)}${gap}%`;
 /** A difference of two percentages, in percentage points: `+5.1 pp`. */
 export const percentPoints = (value: number | null) =>
-  value === null ? "–" : `${signed(value, Math.abs(value) >= 100 ? 0 : 1)}${NBSP}pp`;
+  value === null ? "–" : `${signed(bounded(value), Math.abs(value) >= 100 ? 0 : 1)}${beyond(value)}${NBSP}pp`;
 export type Move = "up" | "down" | "flat";
 /** Where a change went, by the sign that is shown: colour and arrow beside a number follow it and nothing else. */
 export function moveOf(value: number | null): Move {
@@ -589,6 +597,7 @@ export function share(ratio: number | null): string {
 export function price(value: number | null, step?: number): string {
   if (value === null) return "–";
   if (step && step > 0 && step < 1) return plain(value, Math.min(12, Math.max(0, Math.round(-Math.log10(step)))));
+  if (Math.abs(value) >= 1e12) return value.toExponential(3);
   if (Math.abs(value) >= 1000) return plain(value, 1);
   if (value > 0 && value < 1e-4) {
     const [digits = "", exponent = ""] = value.toExponential(3).split("e-");
@@ -688,6 +697,7 @@ export function duration(ms: number): string {
  */
 export function rarityText(days: number | null, capped = false, brief = false): string {
   if (days === null) return "";
+  if (days > MOST) return rarityText(MOST, true, brief);
   const hours = Math.round(days * 24);
   if (hours < 8 && !capped) return `several ${brief ? "" : "times "}${hours >= 1 ? "a day" : "an hour"}`;
   const [count, unit] = hours >= 24 ? [Math.round(days), "day"] : [Math.max(1, hours), "hour"];
@@ -804,7 +814,7 @@ const till = (window: string, timestamp: number): string =>
 
 /** A distance from the market in words: `2.1 pp below`; `level with` where it rounds to nothing. */
 export function gapText(points: number): string {
-  const size = plain(Math.abs(points), 1);
+  const size = plain(Math.abs(bounded(points)), 1);
   return /[1-9]/.test(size) ? `${size}${NBSP}pp ${points < 0 ? "below" : "above"}` : "level with";
 }
 
@@ -859,6 +869,26 @@ export interface IncidentState {
   beside: WindowMove | null;
 }
 
+/** Whether the market's return has this way, and half of the symbols went it. */
+function goes({ returnPct, breadth }: WindowMove, way: Direction): boolean {
+  const { up, flat, down } = breadth ?? { up: 0, flat: 0, down: 0 };
+  return way !== null && wayOf(returnPct) === way && (way === "UP" ? up : down) >= (up + flat + down) / 2;
+}
+
+/**
+ * The window that a movement is judged beside. Where its own is not among them, the next shorter and the next longer
+ * one, of up to three times its length, both have to deny it: over one of them other minutes weigh.
+ */
+function besideOf(windows: WindowMove[], window: string, way: Direction): WindowMove | null {
+  const nearest = nearestWindow(windows, window);
+  if (!nearest || nearest.window === window) return nearest;
+  const times = (move: WindowMove) => intervalMs(move.window) / intervalMs(window);
+  const near = windows.filter((move) => times(move) >= 1 / 3 && times(move) <= 3);
+  const shorter = near.filter((move) => times(move) < 1).pop();
+  const longer = near.find((move) => times(move) > 1);
+  return [nearest, shorter, longer].find((move) => move && goes(move, way)) ?? nearest;
+}
+
 /**
  * Whether a synchronized movement is happening at `now`, the market's time. It is over when it was closed, when it has
  * had no news for its own window, when the market's return over that window has the other sign, and when fewer than
@@ -866,8 +896,8 @@ export interface IncidentState {
  */
 export function incidentState(item: MarketAnomaly, windows: WindowMove[], now: number): IncidentState {
   const window = SOME_WINDOW.test(item.window) ? item.window : "15m";
-  const beside = nearestWindow(windows, window);
   const way = incidentWay(item);
+  const beside = besideOf(windows, window, way);
   const marketWay = wayOf(beside?.returnPct ?? null);
   const { up, flat, down } = beside?.breadth ?? { up: 0, flat: 0, down: 0 };
   const going = way === "UP" ? up : way === "DOWN" ? down : 0;
@@ -927,7 +957,7 @@ export function incidentSentence(item: MarketAnomaly, now: number): string {
 /** How far a sector is from the market: in percentage points, else in its own standard deviations. */
 function sectorGap(item: MarketAnomaly): string {
   if (item.excessPct !== null) return `${gapText(item.excessPct)} the market`;
-  return item.deviation === null ? "" : `${besideMarket(item.deviation).replace(/market$/, "the market")}`;
+  return !item.deviation ? "" : `${besideMarket(item.deviation).replace(/market$/, "the market")}`;
 }
 /** `Meme 2.1 pp below the market, 5 min to 12:44`. */
 export function sectorSentence(item: MarketAnomaly): string {
@@ -1181,9 +1211,21 @@ export async function fetchText(address: string, path: string, silenceMs: number
   }
 }
 
+type HeardFeed = Feed & { receivedAt: number };
+const SILENT_MS = 60_000;
+/** Of several venues the one that the panel is about: with the most symbols, of those that still report. */
+export function mainFeed(feeds: HeardFeed[], now: number): HeardFeed | null {
+  const heard = feeds.filter(({ receivedAt }) => now - receivedAt < SILENT_MS);
+  return (heard.length ? heard : feeds).reduce<HeardFeed | null>(
+    (best, feed) => (best && best.symbols >= feed.symbols ? best : feed),
+    null,
+  );
+}
+
 export class Pad {
   readonly store = new Store();
-  feed: (Feed & { receivedAt: number }) | null = null;
+  feed: HeardFeed | null = null;
+  private feeds = new Map<string, HeardFeed>();
   stress: Stress | null = null;
   stressSeries: { timestamp: number; index: number }[] = [];
   sectors = new Map<string, string[]>();
@@ -1750,13 +1792,18 @@ export class Pad {
     else if (frame.type === "feed") {
       const feed = normaliseFeed(frame.data, now);
       if (!feed) return void (this.store.skipped += 1);
-      this.feed = { ...feed, receivedAt: now };
+      this.feeds.set(feed.venue, { ...feed, receivedAt: now });
+      this.feed = mainFeed([...this.feeds.values()], now);
       this.skewMs = feed.timestamp - now;
     } else if (frame.type === "stress") {
       const stress = normaliseStress(frame.data, now + this.skewMs);
       if (!stress) return void (this.store.skipped += 1);
+      // Of several venues the strip shows one, not each for a moment.
+      const main = this.feed?.venue;
+      if (main && stress.venue && stress.venue !== main && this.stress?.venue === main) return;
+      if (this.stress && this.stress.venue !== stress.venue) [this.stress, this.stressSeries] = [null, []];
       this.marketVersion += 1;
-      if (!this.stress) void this.loadStressSeries(now);
+      if (!this.stress) void this.loadStressSeries(now, stress.venue);
       if (stress.sectors.length > 0 && !this.stress?.sectors.length) void this.loadSectors();
       this.stress = stress;
       if (this.feed?.source === "replay")
@@ -1771,8 +1818,10 @@ export class Pad {
   }
 
   /** Fetched once, after the first live index: then the server has a stress index. */
-  private async loadStressSeries(now: number): Promise<void> {
-    const answer = await this.fetchJson("/market/stress").catch(() => null);
+  private async loadStressSeries(now: number, venue: string): Promise<void> {
+    const query = venue && `?venue=${encodeURIComponent(venue)}`;
+    const answer = await this.fetchJson(`/market/stress${query}`).catch(() => null);
+    if (this.stress?.venue !== venue) return;
     const points = resultsOf(answer)
       .map((raw) => normaliseStress(raw, now))
       .filter((point) => point !== null);
@@ -2808,12 +2857,15 @@ export interface CandleRange {
   from: number;
   to: number;
 }
+// The server takes no earlier time.
+const EARLIEST_MS = 1e12;
 /** The candles to ask for, the finest first; none if the closes of the frame reach back three windows. */
 export function chartRanges(alert: Alert): CandleRange[] {
   const [window, interval] = [intervalMs(alert.window), intervalMs(alert.interval)];
   if ((alert.spark.length - 1) * interval >= CHART_WINDOWS * window) return [];
   const range = FETCHED_WINDOWS * window;
-  const from = Math.max(0, alert.timestamp - range);
+  const from = alert.timestamp - range;
+  if (from < EARLIEST_MS) return [];
   return [...new Set([alert.interval, interval < 60_000 ? "1m" : alert.interval])]
     .filter((name) => range / intervalMs(name) <= MOST_CANDLES)
     .map((name) => ({ interval: name, from, to: alert.timestamp }));
@@ -3341,10 +3393,14 @@ function QuickActions({ row: { alert, act, listed, reviewMode } }: { row: RowPro
   );
 }
 
+const SURGE_NAMES: Record<string, string> = { VOLUME: "surge of volume", VOLATILITY: "range" };
 function Rarity({ alert, className = "" }: { alert: Alert; className?: string }) {
   const full = rarityText(alert.rarityDays, alert.rarityCapped);
   return (
-    <span className={`ra ell ${className}`} title={full && `As strong a move of one symbol comes ${full}`}>
+    <span
+      className={`ra ell ${className}`}
+      title={full && `As strong a ${SURGE_NAMES[alert.method] ?? "move"} of one symbol comes ${full}`}
+    >
       {rarityText(alert.rarityDays, alert.rarityCapped, true)}
     </span>
   );
@@ -3502,7 +3558,9 @@ export function listCounts(
     `${countText(count, more)} ${count === 1 && !more ? noun : `${noun}s`}`;
   return [
     `${counted(symbols, "symbol")}, ${counted(alerts, "alert")}`,
-    partial && alerts > open.alerts ? `${countText(open.alerts)} newest of ${countText(alerts)}` : "",
+    partial && open.alerts > 0 && alerts > open.alerts
+      ? `${countText(open.alerts)} newest of ${countText(alerts)}`
+      : "",
   ];
 }
 
@@ -4017,7 +4075,7 @@ interface MarketState {
   /** In grey: connection or feed is lost, or there is no live index. */
   past: boolean;
   /** The market's time is that of the stress frame: an anomaly of a later time has not happened yet. */
-  replay: boolean;
+  replay: Replay | null;
   delta: number | null;
   /** Synchronized movements, newest first. */
   syncs: MarketAnomaly[];
@@ -4053,6 +4111,7 @@ function marketState(pad: Pad, { version, status, hasFeed, stale, ended }: Marke
           parts: lastStress.components,
           timestamp: lastStress.timestamp,
           interval: "1m",
+          venue: "",
           window: "",
           breadth: null,
           sectors: [],
@@ -4070,7 +4129,7 @@ function marketState(pad: Pad, { version, status, hasFeed, stale, ended }: Marke
     stress,
     live: pad.stress !== null && !stale && !ended,
     past: pad.stress === null || stale,
-    replay: pad.feed?.source === "replay",
+    replay: pad.replay,
     delta: known ? Math.round(stress.index) - Math.round(before.index) : null,
     syncs: items.filter((item) => item.type === "SYNCHRONIZED_MOVEMENT"),
     bySector,
@@ -4155,10 +4214,18 @@ export function headline(
   return { move, lead: lead && (!move || confirms(move, lead.item)) ? lead : null };
 }
 
+/** In a replay, what another run or publisher dates later is left out. Its clock comes in stress frames, one a second. */
+const hasHappened = (item: MarketAnomaly, replay: Replay | null, now: number) =>
+  !replay || item.timestamp <= now + STRESS_EVERY_MS * (replay.speed ?? 1);
+const STRESS_EVERY_MS = 1_500;
+
 function glanceOf(market: MarketState, window: string, now: number, held: string | null): Glance {
   const windows = market.stress?.windows ?? [];
-  const happened = (item: MarketAnomaly) => !market.replay || item.timestamp <= now;
-  const syncs = market.syncs.filter(happened);
+  const happened = (item: MarketAnomaly) => hasHappened(item, market.replay, now);
+  const venue = market.stress?.venue;
+  const syncs = market.syncs.filter(
+    (item) => happened(item) && (!venue || item.venue === null || item.venue === venue),
+  );
   const { move, lead } = headline(syncs, windows, now, window, held);
   const last = syncs.find((item) => item !== lead?.item && now - item.timestamp < EARLIER_MS);
   return {
@@ -4334,6 +4401,7 @@ export function verdict(move: WindowMove, index: number | null, open: boolean): 
 }
 
 /** `Meme 2.1 pp below the market, 5 min to 12:44; now −2.40 % in 15 min`. */
+const gapNow = (points: number) => gapText(points).replace(/^level with$/, "level with the market");
 function SectorText({ item, glance }: { item: MarketAnomaly; glance: Glance }) {
   const tile = glance.move?.sectors.find(({ sector }) => sector === item.sector);
   return (
@@ -4342,7 +4410,7 @@ function SectorText({ item, glance }: { item: MarketAnomaly; glance: Glance }) {
       {tile && glance.move && (
         <>
           {glance.current ? "; now " : "; "}
-          {glance.move.returnPct !== null ? `${gapText(tile.performancePct - glance.move.returnPct)}, at ` : ""}
+          {glance.move.returnPct !== null ? `${gapNow(tile.performancePct - glance.move.returnPct)}, at ` : ""}
           <span className={wayClass(wayOf(tile.performancePct))}>{percent(tile.performancePct, NBSP)}</span> in{" "}
           {span(glance.move.window)}
         </>
@@ -4595,7 +4663,7 @@ function changesIn(pad: Pad, incident: MarketAnomaly): ReadonlyMap<string, numbe
 const OVER: Record<Over, string> = {
   "": "",
   closed: "Over.",
-  silent: "No news of it for longer than its window.",
+  silent: "It has not been updated for longer than its window.",
   reversed: "The market has turned since.",
   few: "Fewer than half of the symbols move this way now.",
 };
@@ -4687,7 +4755,7 @@ function SyncCard({
 function Earlier({ items }: { items: MarketAnomaly[] }) {
   return (
     <Card title="Earlier market anomalies">
-      {items.length === 0 && <p className="t2">None yet.</p>}
+      {items.length === 0 && <p className="t2">No other market anomaly.</p>}
       {marketEvents(items).map(({ item, stress }) => {
         const text = `${marketSentence(item)}${
           stress
@@ -4895,7 +4963,7 @@ const MarketColumn = React.memo(function MarketColumn({
   const hasItsPlace = (item: MarketAnomaly) =>
     syncs.some((sync) => sync.item === item) ||
     (isOpen(item) && (item.type === "SECTOR_ANOMALY" || (item.type === "MARKET_STRESS" && market.stress !== null)));
-  const happened = (item: MarketAnomaly) => !market.replay || item.timestamp <= glance.now;
+  const happened = (item: MarketAnomaly) => hasHappened(item, market.replay, glance.now);
   const earlier = market.items.filter((item) => happened(item) && !hasItsPlace(item)).slice(0, syncs.length ? 9 : 12);
   const stress = <StressCard market={market} glance={glance} pad={pad} />;
   const components = market.stress && <ComponentsCard stress={market.stress} />;
@@ -7117,7 +7185,7 @@ const STYLE = `
   .s-LOW{color:var(--low)} .s-MEDIUM{color:var(--med)} .s-HIGH{color:var(--high)} .s-CRITICAL{color:var(--crit)} b.s-HIGH{color:var(--hight)}
   .ell{overflow:hidden;text-overflow:ellipsis;white-space:nowrap;min-width:0} .grow{flex:1 1 0;min-width:0}
   .lbl{font-size:11px;line-height:14px;color:var(--t3);font-weight:500}
-  .lnk{display:inline-flex;align-items:baseline;gap:1px;min-width:0} .sym .lnk{min-width:24px;height:24px;line-height:24px;flex-wrap:wrap;overflow:hidden} .lnk:hover b{text-decoration:underline} .und{text-decoration:underline;color:var(--t2)}
+  .lnk{display:inline-flex;align-items:baseline;gap:1px;min-width:0} .sym .lnk{min-width:max(24px,min-content);height:24px;line-height:24px;flex-wrap:wrap;overflow:hidden} .lnk:hover b{text-decoration:underline} .und{text-decoration:underline;color:var(--t2)}
   .ax{fill:var(--t3);font-size:11px} .ax.on{fill:var(--t2)} .ax.usual{fill:var(--accent)} .ax.boxed{fill:var(--onfill);font-weight:600}
 
   .hd{display:flex;align-items:center;gap:6px;height:40px;padding:0 10px;background:var(--bg2);border-bottom:1px solid var(--line);flex:none;min-width:0}
@@ -7182,7 +7250,7 @@ const STYLE = `
   :is(.row,.card,.trow).closed{background:var(--bg1)} .closed::before{width:0!important}
   .closed,.closed :is(.chg,.sym b,.ra,.me,.big,.num,.say,.inc-tx b,.inc-tx .t2){color:var(--t3);font-weight:400}
   .qa{position:absolute;right:0;top:0;height:calc(100% - 1px);max-height:43px;width:150px;padding-right:4px;display:flex;align-items:center;justify-content:flex-end;background:inherit} .qa .ib{width:28px;height:24px} .card .qa{top:4px;height:27px} :has(>.qa) :is(.ra,.tag.only-m){visibility:hidden} .trow .qa .ib{width:26px}
-  .sym{display:flex;align-items:center;min-width:0;overflow:hidden;white-space:nowrap} .sym b{font-weight:600;flex:none} .sym .tag{flex:none} .sym i{font-style:normal;color:var(--t3);font-size:11px}
+  .sym{display:flex;align-items:center;min-width:0;overflow:hidden;white-space:nowrap} .sym b{font-weight:600;flex:none} .sym .tag{flex:0 1 auto;min-width:0;overflow:hidden} .sym i{font-style:normal;color:var(--t3);font-size:11px}
   .sym .tag{margin-left:5px}
   .tag{display:inline-flex;align-items:center;gap:3px;height:16px;padding:0 5px;border-radius:3px;font-size:11px;color:var(--t2);background:var(--bg2);border:1px solid var(--line2);white-space:nowrap;flex:none}
   .ag,.vm{text-align:right} .ra,.me,.vm{color:var(--t2);font-size:11px} .ag,.cv{color:var(--t3)}

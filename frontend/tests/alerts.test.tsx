@@ -15,9 +15,11 @@ import {
   chartRanges,
   alertText,
   duration,
+  mainFeed,
   marketLinks,
   moveOf,
   normaliseAlert,
+  normaliseFeed,
   percent,
   rarityText,
   scoreWords,
@@ -310,4 +312,22 @@ describe("one click to the market", () => {
       }),
     );
   });
+});
+
+test("numbers that no row can hold are bounded, with their sign", () => {
+  expect(percent(1e308)).toBe("+999,999+%");
+  expect(percent(-1e308)).toBe("−999,999+%");
+  expect(moveOf(-1e308)).toBe("down");
+  expect(rarityText(1e308, false, true)).toBe("once in 1,000,000+ days");
+  expect(chartRanges(alertOf({ explanation: { window: "9999d" } }))).toEqual([]);
+});
+
+test("of several venues the panel is about the largest that still reports", () => {
+  const feed = (venue: string, symbols: number, age = 0) => ({
+    ...normaliseFeed({ venue, symbols, source: "live", state: "ok" }, NOW)!,
+    receivedAt: NOW - age,
+  });
+  expect(mainFeed([feed("okx", 7), feed("binance", 320)], NOW)!.venue).toBe("binance");
+  expect(mainFeed([feed("okx", 7), feed("binance", 320, 120_000)], NOW)!.venue).toBe("okx");
+  expect(mainFeed([], NOW)).toBeNull();
 });

@@ -309,6 +309,25 @@ describe("an incident", () => {
     expect(incidentState(fall({ average_change_pct: 0.001 }), [], CRASH).over).toBe("few");
   });
 
+  it("is judged by both neighbours where its own window is not sent", () => {
+    const [five, fifteen] = [
+      moveOf("5m", { returnPct: 3, breadth: { up: 20, flat: 0, down: 9 } }),
+      moveOf("15m", { returnPct: -2.7 }),
+    ];
+    const rise = fall({ average_change_pct: 3.47, window: "10m" });
+    expect(incidentState(rise, [five, fifteen], CRASH)).toEqual({ over: "", beside: five });
+    expect(incidentState(rise, [moveOf("5m", { returnPct: -3 }), fifteen], CRASH).over).toBe("reversed");
+    expect(incidentState(fall({ window: "15m" }), [five, moveOf("15m", { returnPct: 1 })], CRASH).over).toBe(
+      "reversed",
+    );
+  });
+
+  it("without an average goes its direction, and shows no change", () => {
+    const sent = fall({ average_change_pct: 0, direction: "down" });
+    expect(incidentWay(sent)).toBe("DOWN");
+    expect(incidentSentence(sent, CRASH)).not.toContain("0.00");
+  });
+
   it("is one entry with the stress reading of its time", () => {
     const stress = (id: string, timestamp: number) =>
       normaliseMarket({ type: "MARKET_STRESS", id, timestamp, stress_index: 91, metric: "breadth" }, CRASH)!;

@@ -157,7 +157,7 @@ function normaliseMarket(raw, now) {
     if (!type)
         return null;
     const timestamp = toTime(pick(raw, "timestamp", "time", "ts")) ?? now;
-    const averageChangePct = toNumber(pick(raw, "average_change_pct", "average_change"));
+    const averageChangePct = toNumber(pick(raw, "average_change_pct", "average_change")) || null;
     const performancePct = toNumber(pick(raw, "performance_pct", "performance"));
     const sector = toText(pick(raw, "sector")) || null;
     const index = toNumber(pick(raw, "stress_index", "index"));
@@ -256,6 +256,7 @@ function normaliseStress(raw, now) {
         windows.push(beside);
     const glance = beside ?? windows.find((move) => move.window === "15m");
     return {
+        venue: toText(pick(raw, "venue")),
         index: Math.min(100, Math.max(0, index)),
         parts: normaliseParts(raw.components),
         timestamp: toTime(pick(raw, "timestamp", "time", "ts")) ?? now,
@@ -350,8 +351,11 @@ function signed(value, digits) {
     const text = plain(value === null ? null : Math.abs(value), digits);
     return value === null || !/[1-9]/.test(text) ? text : `${value < 0 ? "−" : "+"}${text}`;
 }
-const percent = (value, gap = "") => value === null ? "–" : `${signed(value, Math.abs(value) >= 100 ? 0 : 2)}${gap}%`;
-const percentPoints = (value) => value === null ? "–" : `${signed(value, Math.abs(value) >= 100 ? 0 : 1)}${NBSP}pp`;
+const MOST = 999_999;
+const bounded = (value) => Math.max(-MOST, Math.min(MOST, value));
+const beyond = (value) => (Math.abs(value) > MOST ? "+" : "");
+const percent = (value, gap = "") => value === null ? "–" : `${signed(bounded(value), Math.abs(value) >= 100 ? 0 : 2)}${beyond(value)}${gap}%`;
+const percentPoints = (value) => value === null ? "–" : `${signed(bounded(value), Math.abs(value) >= 100 ? 0 : 1)}${beyond(value)}${NBSP}pp`;
 function moveOf(value) {
     const sign = percent(value).charAt(0);
     return sign === "+" ? "up" : sign === "−" ? "down" : "flat";
@@ -374,6 +378,8 @@ function price(value, step) {
         return "–";
     if (step && step > 0 && step < 1)
         return plain(value, Math.min(12, Math.max(0, Math.round(-Math.log10(step)))));
+    if (Math.abs(value) >= 1e12)
+        return value.toExponential(3);
     if (Math.abs(value) >= 1000)
         return plain(value, 1);
     if (value > 0 && value < 1e-4) {
@@ -445,6 +451,8 @@ function duration(ms) {
 function rarityText(days, capped = false, brief = false) {
     if (days === null)
         return "";
+    if (days > MOST)
+        return rarityText(MOST, true, brief);
     const hours = Math.round(days * 24);
     if (hours < 8 && !capped)
         return `several ${brief ? "" : "times "}${hours >= 1 ? "a day" : "an hour"}`;
@@ -535,7 +543,7 @@ const wayClass = (way) => (way === null ? "t2" : way === "DOWN" ? "down" : "up")
 const verbOf = (way) => (way === null ? "moved" : way === "DOWN" ? "fell" : "rose");
 const till = (window, timestamp) => window ? `${span(window)} to ${clock(timestamp)}` : `at ${clock(timestamp)}`;
 function gapText(points) {
-    const size = plain(Math.abs(points), 1);
+    const size = plain(Math.abs(bounded(points)), 1);
     return /[1-9]/.test(size) ? `${size}${NBSP}pp ${points < 0 ? "below" : "above"}` : "level with";
 }
 function sideOf({ breadth, returnPct }) {
@@ -569,10 +577,24 @@ function nearestWindow(windows, window) {
     return windows.reduce((best, move) => (best && distance(best) <= distance(move) ? best : move), null);
 }
 const incidentWay = (item) => item.averageChangePct === null ? item.direction : wayOf(item.averageChangePct);
+function goes({ returnPct, breadth }, way) {
+    const { up, flat, down } = breadth ?? { up: 0, flat: 0, down: 0 };
+    return way !== null && wayOf(returnPct) === way && (way === "UP" ? up : down) >= (up + flat + down) / 2;
+}
+function besideOf(windows, window, way) {
+    const nearest = nearestWindow(windows, window);
+    if (!nearest || nearest.window === window)
+        return nearest;
+    const times = (move) => intervalMs(move.window) / intervalMs(window);
+    const near = windows.filter((move) => times(move) >= 1 / 3 && times(move) <= 3);
+    const shorter = near.filter((move) => times(move) < 1).pop();
+    const longer = near.find((move) => times(move) > 1);
+    return [nearest, shorter, longer].find((move) => move && goes(move, way)) ?? nearest;
+}
 function incidentState(item, windows, now) {
     const window = SOME_WINDOW.test(item.window) ? item.window : "15m";
-    const beside = nearestWindow(windows, window);
     const way = incidentWay(item);
+    const beside = besideOf(windows, window, way);
     const marketWay = wayOf(beside?.returnPct ?? null);
     const { up, flat, down } = beside?.breadth ?? { up: 0, flat: 0, down: 0 };
     const going = way === "UP" ? up : way === "DOWN" ? down : 0;
@@ -621,7 +643,7 @@ function incidentSentence(item, now) {
 function sectorGap(item) {
     if (item.excessPct !== null)
         return `${gapText(item.excessPct)} the market`;
-    return item.deviation === null ? "" : `${besideMarket(item.deviation).replace(/market$/, "the market")}`;
+    return !item.deviation ? "" : `${besideMarket(item.deviation).replace(/market$/, "the market")}`;
 }
 function sectorSentence(item) {
     return `${item.sector ?? "A sector"} ${sectorGap(item) || "apart from the market"}, ${till(item.window, item.timestamp)}`;
@@ -798,11 +820,17 @@ async function fetchText(address, path, silenceMs) {
         clearTimeout(timer);
     }
 }
+const SILENT_MS = 60_000;
+function mainFeed(feeds, now) {
+    const heard = feeds.filter(({ receivedAt }) => now - receivedAt < SILENT_MS);
+    return (heard.length ? heard : feeds).reduce((best, feed) => (best && best.symbols >= feed.symbols ? best : feed), null);
+}
 class Pad {
     server;
     timing;
     store = new Store();
     feed = null;
+    feeds = new Map();
     stress = null;
     stressSeries = [];
     sectors = new Map();
@@ -1330,16 +1358,22 @@ class Pad {
             const feed = normaliseFeed(frame.data, now);
             if (!feed)
                 return void (this.store.skipped += 1);
-            this.feed = { ...feed, receivedAt: now };
+            this.feeds.set(feed.venue, { ...feed, receivedAt: now });
+            this.feed = mainFeed([...this.feeds.values()], now);
             this.skewMs = feed.timestamp - now;
         }
         else if (frame.type === "stress") {
             const stress = normaliseStress(frame.data, now + this.skewMs);
             if (!stress)
                 return void (this.store.skipped += 1);
+            const main = this.feed?.venue;
+            if (main && stress.venue && stress.venue !== main && this.stress?.venue === main)
+                return;
+            if (this.stress && this.stress.venue !== stress.venue)
+                [this.stress, this.stressSeries] = [null, []];
             this.marketVersion += 1;
             if (!this.stress)
-                void this.loadStressSeries(now);
+                void this.loadStressSeries(now, stress.venue);
             if (stress.sectors.length > 0 && !this.stress?.sectors.length)
                 void this.loadSectors();
             this.stress = stress;
@@ -1353,8 +1387,11 @@ class Pad {
                 ];
         }
     }
-    async loadStressSeries(now) {
-        const answer = await this.fetchJson("/market/stress").catch(() => null);
+    async loadStressSeries(now, venue) {
+        const query = venue && `?venue=${encodeURIComponent(venue)}`;
+        const answer = await this.fetchJson(`/market/stress${query}`).catch(() => null);
+        if (this.stress?.venue !== venue)
+            return;
         const points = resultsOf(answer)
             .map((raw) => normaliseStress(raw, now))
             .filter((point) => point !== null);
@@ -2054,12 +2091,15 @@ const CHART_HEIGHT = 150;
 const CHART_WINDOWS = 3;
 const FETCHED_WINDOWS = 4;
 const MOST_CANDLES = 1000;
+const EARLIEST_MS = 1e12;
 function chartRanges(alert) {
     const [window, interval] = [intervalMs(alert.window), intervalMs(alert.interval)];
     if ((alert.spark.length - 1) * interval >= CHART_WINDOWS * window)
         return [];
     const range = FETCHED_WINDOWS * window;
-    const from = Math.max(0, alert.timestamp - range);
+    const from = alert.timestamp - range;
+    if (from < EARLIEST_MS)
+        return [];
     return [...new Set([alert.interval, interval < 60_000 ? "1m" : alert.interval])]
         .filter((name) => range / intervalMs(name) <= MOST_CANDLES)
         .map((name) => ({ interval: name, from, to: alert.timestamp }));
@@ -2327,9 +2367,10 @@ function QuickActions({ row: { alert, act, listed, reviewMode } }) {
       <IconButton icon={reviewMode === "acknowledge" ? "check" : "page"} label={alert.review && isReviewed(alert) ? reviewText(alert.review) : `${REVIEW_LABELS[reviewMode]} (A)`} on={isReviewed(alert)} onClick={() => act.review(alert)}/>
     </span>);
 }
+const SURGE_NAMES = { VOLUME: "surge of volume", VOLATILITY: "range" };
 function Rarity({ alert, className = "" }) {
     const full = rarityText(alert.rarityDays, alert.rarityCapped);
-    return (<span className={`ra ell ${className}`} title={full && `As strong a move of one symbol comes ${full}`}>
+    return (<span className={`ra ell ${className}`} title={full && `As strong a ${SURGE_NAMES[alert.method] ?? "move"} of one symbol comes ${full}`}>
       {rarityText(alert.rarityDays, alert.rarityCapped, true)}
     </span>);
 }
@@ -2445,7 +2486,9 @@ function listCounts(open, { symbols, alerts, more, partial }) {
     const counted = (count, noun) => `${countText(count, more)} ${count === 1 && !more ? noun : `${noun}s`}`;
     return [
         `${counted(symbols, "symbol")}, ${counted(alerts, "alert")}`,
-        partial && alerts > open.alerts ? `${countText(open.alerts)} newest of ${countText(alerts)}` : "",
+        partial && open.alerts > 0 && alerts > open.alerts
+            ? `${countText(open.alerts)} newest of ${countText(alerts)}`
+            : "",
     ];
 }
 function ListHead({ list, loaded, counts, sort, onSort, children, }) {
@@ -2753,6 +2796,7 @@ function marketState(pad, { version, status, hasFeed, stale, ended }) {
                 parts: lastStress.components,
                 timestamp: lastStress.timestamp,
                 interval: "1m",
+                venue: "",
                 window: "",
                 breadth: null,
                 sectors: [],
@@ -2771,7 +2815,7 @@ function marketState(pad, { version, status, hasFeed, stale, ended }) {
         stress,
         live: pad.stress !== null && !stale && !ended,
         past: pad.stress === null || stale,
-        replay: pad.feed?.source === "replay",
+        replay: pad.replay,
         delta: known ? Math.round(stress.index) - Math.round(before.index) : null,
         syncs: items.filter((item) => item.type === "SYNCHRONIZED_MOVEMENT"),
         bySector,
@@ -2814,10 +2858,13 @@ function headline(items, windows, now, window, held = null) {
     const move = (follows && lead.beside) || nearestWindow(windows, window);
     return { move, lead: lead && (!move || confirms(move, lead.item)) ? lead : null };
 }
+const hasHappened = (item, replay, now) => !replay || item.timestamp <= now + STRESS_EVERY_MS * (replay.speed ?? 1);
+const STRESS_EVERY_MS = 1_500;
 function glanceOf(market, window, now, held) {
     const windows = market.stress?.windows ?? [];
-    const happened = (item) => !market.replay || item.timestamp <= now;
-    const syncs = market.syncs.filter(happened);
+    const happened = (item) => hasHappened(item, market.replay, now);
+    const venue = market.stress?.venue;
+    const syncs = market.syncs.filter((item) => happened(item) && (!venue || item.venue === null || item.venue === venue));
     const { move, lead } = headline(syncs, windows, now, window, held);
     const last = syncs.find((item) => item !== lead?.item && now - item.timestamp < EARLIER_MS);
     return {
@@ -2921,13 +2968,14 @@ function verdict(move, index, open) {
         return `: ${zone.name.toLowerCase()} stress, ${Math.round(index)} of 100`;
     return open ? "" : ": within the usual";
 }
+const gapNow = (points) => gapText(points).replace(/^level with$/, "level with the market");
 function SectorText({ item, glance }) {
     const tile = glance.move?.sectors.find(({ sector }) => sector === item.sector);
     return (<>
       {sectorSentence(item)}
       {tile && glance.move && (<>
           {glance.current ? "; now " : "; "}
-          {glance.move.returnPct !== null ? `${gapText(tile.performancePct - glance.move.returnPct)}, at ` : ""}
+          {glance.move.returnPct !== null ? `${gapNow(tile.performancePct - glance.move.returnPct)}, at ` : ""}
           <span className={wayClass(wayOf(tile.performancePct))}>{percent(tile.performancePct, NBSP)}</span> in{" "}
           {span(glance.move.window)}
         </>)}
@@ -3084,7 +3132,7 @@ function changesIn(pad, incident) {
 const OVER = {
     "": "",
     closed: "Over.",
-    silent: "No news of it for longer than its window.",
+    silent: "It has not been updated for longer than its window.",
     reversed: "The market has turned since.",
     few: "Fewer than half of the symbols move this way now.",
 };
@@ -3135,7 +3183,7 @@ function SyncCard({ incident: { item, over, beside }, pad, glance: { now, curren
 }
 function Earlier({ items }) {
     return (<Card title="Earlier market anomalies">
-      {items.length === 0 && <p className="t2">None yet.</p>}
+      {items.length === 0 && <p className="t2">No other market anomaly.</p>}
       {marketEvents(items).map(({ item, stress }) => {
             const text = `${marketSentence(item)}${stress
                 ? ` · ${marketSentence({ ...stress, metric: null })
@@ -3263,7 +3311,7 @@ const MarketColumn = React.memo(function MarketColumn({ market, glance, pad, wid
         .map((item) => ({ item, ...incidentState(item, windows, glance.now) }));
     const hasItsPlace = (item) => syncs.some((sync) => sync.item === item) ||
         (isOpen(item) && (item.type === "SECTOR_ANOMALY" || (item.type === "MARKET_STRESS" && market.stress !== null)));
-    const happened = (item) => !market.replay || item.timestamp <= glance.now;
+    const happened = (item) => hasHappened(item, market.replay, glance.now);
     const earlier = market.items.filter((item) => happened(item) && !hasItsPlace(item)).slice(0, syncs.length ? 9 : 12);
     const stress = <StressCard market={market} glance={glance} pad={pad}/>;
     const components = market.stress && <ComponentsCard stress={market.stress}/>;
@@ -4530,7 +4578,7 @@ const STYLE = `
   .s-LOW{color:var(--low)} .s-MEDIUM{color:var(--med)} .s-HIGH{color:var(--high)} .s-CRITICAL{color:var(--crit)} b.s-HIGH{color:var(--hight)}
   .ell{overflow:hidden;text-overflow:ellipsis;white-space:nowrap;min-width:0} .grow{flex:1 1 0;min-width:0}
   .lbl{font-size:11px;line-height:14px;color:var(--t3);font-weight:500}
-  .lnk{display:inline-flex;align-items:baseline;gap:1px;min-width:0} .sym .lnk{min-width:24px;height:24px;line-height:24px;flex-wrap:wrap;overflow:hidden} .lnk:hover b{text-decoration:underline} .und{text-decoration:underline;color:var(--t2)}
+  .lnk{display:inline-flex;align-items:baseline;gap:1px;min-width:0} .sym .lnk{min-width:max(24px,min-content);height:24px;line-height:24px;flex-wrap:wrap;overflow:hidden} .lnk:hover b{text-decoration:underline} .und{text-decoration:underline;color:var(--t2)}
   .ax{fill:var(--t3);font-size:11px} .ax.on{fill:var(--t2)} .ax.usual{fill:var(--accent)} .ax.boxed{fill:var(--onfill);font-weight:600}
 
   .hd{display:flex;align-items:center;gap:6px;height:40px;padding:0 10px;background:var(--bg2);border-bottom:1px solid var(--line);flex:none;min-width:0}
@@ -4595,7 +4643,7 @@ const STYLE = `
   :is(.row,.card,.trow).closed{background:var(--bg1)} .closed::before{width:0!important}
   .closed,.closed :is(.chg,.sym b,.ra,.me,.big,.num,.say,.inc-tx b,.inc-tx .t2){color:var(--t3);font-weight:400}
   .qa{position:absolute;right:0;top:0;height:calc(100% - 1px);max-height:43px;width:150px;padding-right:4px;display:flex;align-items:center;justify-content:flex-end;background:inherit} .qa .ib{width:28px;height:24px} .card .qa{top:4px;height:27px} :has(>.qa) :is(.ra,.tag.only-m){visibility:hidden} .trow .qa .ib{width:26px}
-  .sym{display:flex;align-items:center;min-width:0;overflow:hidden;white-space:nowrap} .sym b{font-weight:600;flex:none} .sym .tag{flex:none} .sym i{font-style:normal;color:var(--t3);font-size:11px}
+  .sym{display:flex;align-items:center;min-width:0;overflow:hidden;white-space:nowrap} .sym b{font-weight:600;flex:none} .sym .tag{flex:0 1 auto;min-width:0;overflow:hidden} .sym i{font-style:normal;color:var(--t3);font-size:11px}
   .sym .tag{margin-left:5px}
   .tag{display:inline-flex;align-items:center;gap:3px;height:16px;padding:0 5px;border-radius:3px;font-size:11px;color:var(--t2);background:var(--bg2);border:1px solid var(--line2);white-space:nowrap;flex:none}
   .ag,.vm{text-align:right} .ra,.me,.vm{color:var(--t2);font-size:11px} .ag,.cv{color:var(--t3)}
