@@ -101,7 +101,8 @@ class Report:
         self.screens += 1
         self.minutes.add(clock[:5])
         self.seen.update(seen(screen))
-        # A count may be of a moment between two looks at the server: it has to be wrong twice. Narrow pages have two tabs.
+        # A count may be of a moment between two looks at the server: it has to be wrong twice. Narrow pages have two
+        # tabs.
         before = self.doubtful.setdefault(width, deque(maxlen=2))
         doubted = {violation.where for violation in found if violation.rule == "count"}
         found = [one for one in found if one.rule != "count" or any(one.where in places for places in before)]
