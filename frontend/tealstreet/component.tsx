@@ -3626,6 +3626,12 @@ function groupTitle(anomaly: MarketAnomaly): string {
   return incidentTitle(anomaly);
 }
 
+/** How many of its alerts are below an incident: `12 alerts grouped`; `45 of 318 alerts loaded` where the server has more. */
+export function partsText({ count, anomaly }: { count: number; anomaly: Pick<MarketAnomaly, "alertCount"> }): string {
+  const all = anomaly.alertCount ?? 0;
+  return all > count ? `${countText(count)} of ${alertsText(all)} loaded` : `${alertsText(count)} grouped`;
+}
+
 /** `over`: a synchronized movement that is not happening any more (`incidentState`). */
 function IncidentRow({
   item,
@@ -3683,8 +3689,7 @@ function IncidentRow({
             </>
           )}
           {how}
-          <span className="only-n"> · {alertsText(item.count)}</span>
-          <span className="only-m"> grouped</span>
+          <span className="only-n"> · {partsText(item)}</span>
         </span>
       </span>
       {anomaly.ratio !== null && (

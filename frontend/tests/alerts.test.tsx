@@ -20,6 +20,7 @@ import {
   moveOf,
   normaliseAlert,
   normaliseFeed,
+  partsText,
   percent,
   rarityText,
   scoreWords,
@@ -330,4 +331,10 @@ test("of several venues the panel is about the largest that still reports", () =
   expect(mainFeed([feed("okx", 7), feed("binance", 320)], NOW)!.venue).toBe("binance");
   expect(mainFeed([feed("okx", 7), feed("binance", 320, 120_000)], NOW)!.venue).toBe("okx");
   expect(mainFeed([], NOW)).toBeNull();
+});
+
+test("an incident says how many of its alerts are loaded", () => {
+  expect(partsText({ count: 12, anomaly: { alertCount: 10 } })).toBe("12 alerts grouped");
+  expect(partsText({ count: 1, anomaly: { alertCount: null } })).toBe("1 alert grouped");
+  expect(partsText({ count: 45, anomaly: { alertCount: 1318 } })).toBe("45 of 1,318 alerts loaded");
 });

@@ -2521,6 +2521,10 @@ function groupTitle(anomaly) {
         return words(anomaly.type);
     return incidentTitle(anomaly);
 }
+function partsText({ count, anomaly }) {
+    const all = anomaly.alertCount ?? 0;
+    return all > count ? `${countText(count)} of ${alertsText(all)} loaded` : `${alertsText(count)} grouped`;
+}
 function IncidentRow({ item, over, age: ageText, act, }) {
     const { anomaly } = item;
     const title = over ? `Earlier: ${groupTitle(anomaly).toLowerCase()}` : groupTitle(anomaly);
@@ -2555,8 +2559,7 @@ function IncidentRow({ item, over, age: ageText, act, }) {
               {anomaly.averageChangePct === null ? "median" : "avg"}
             </>)}
           {how}
-          <span className="only-n"> · {alertsText(item.count)}</span>
-          <span className="only-m"> grouped</span>
+          <span className="only-n"> · {partsText(item)}</span>
         </span>
       </span>
       {anomaly.ratio !== null && (<span className="only-n">
