@@ -4219,10 +4219,8 @@ export function headline(
   return { move, lead: lead && (!move || confirms(move, lead.item)) ? lead : null };
 }
 
-/** In a replay, what another run or publisher dates later is left out. Its clock comes in stress frames, one a second. */
-const hasHappened = (item: MarketAnomaly, replay: Replay | null, now: number) =>
-  !replay || item.timestamp <= now + STRESS_EVERY_MS * (replay.speed ?? 1);
-const STRESS_EVERY_MS = 1_500;
+/** In a replay, what is dated later than its clock, by another run or publisher, has not happened yet. */
+const hasHappened = (item: MarketAnomaly, replay: Replay | null, now: number) => !replay || item.timestamp <= now;
 
 function glanceOf(market: MarketState, window: string, now: number, held: string | null): Glance {
   const windows = market.stress?.windows ?? [];

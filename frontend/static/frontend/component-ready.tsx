@@ -2861,8 +2861,7 @@ function headline(items, windows, now, window, held = null) {
     const move = (follows && lead.beside) || nearestWindow(windows, window);
     return { move, lead: lead && (!move || confirms(move, lead.item)) ? lead : null };
 }
-const hasHappened = (item, replay, now) => !replay || item.timestamp <= now + STRESS_EVERY_MS * (replay.speed ?? 1);
-const STRESS_EVERY_MS = 1_500;
+const hasHappened = (item, replay, now) => !replay || item.timestamp <= now;
 function glanceOf(market, window, now, held) {
     const windows = market.stress?.windows ?? [];
     const happened = (item) => hasHappened(item, market.replay, now);
