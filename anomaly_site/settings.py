@@ -13,7 +13,7 @@ from typing import Any
 
 from environs import Env
 
-from anomaly_site import __version__
+from anomaly_site import __version__, privacy
 from anomaly_site.origins import origin_patterns
 from market import files
 
@@ -112,7 +112,7 @@ def _secret_key() -> str:
 # Made here, for every command. Only the key must be stored now.
 _unmade = ""
 try:
-    DATA_DIR.mkdir(parents=True, exist_ok=True)
+    DATA_DIR.mkdir(mode=privacy.PRIVATE_FOLDER, parents=True, exist_ok=True)
 except OSError as error:
     _unmade = f"Cannot write to {DATA_DIR}: {error.strerror}. Set DATA_DIR to a folder this user may write to."
 try:
@@ -211,6 +211,11 @@ if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
         sys.stderr.write(f"{_unmade} The database belongs there.\n")
 if _unmade and "analyze" in sys.argv[1:2]:
     sys.stderr.write(f"{_unmade} The state of the analysis belongs there.\n")
+# Other users of this machine read neither sessions nor anomalies. The roles say so once, where that cannot be had.
+_sqlite = DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3" and DATABASES["default"]["NAME"]
+_readable = privacy.close(DATA_DIR, Path(_sqlite) if _sqlite and _sqlite != ":memory:" else None)
+if _readable and set(sys.argv[1:2]) & {"up", "ingest", "analyze", "nats_bridge", "history"}:
+    sys.stderr.write(f"{_readable}\n")
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 # The layer carries batches, not single messages, so this capacity is generous. Batches dropped beyond it are read

@@ -23,7 +23,7 @@ from ingestion.sectors import run_sectors
 from ingestion.sources import Source, SourceError
 from ingestion.stream.background import finish, keep_running, unless_stopped
 from ingestion.stream.health import answering
-from ingestion.stream.nats import NatsUnavailable, connection, server_url
+from ingestion.stream.nats import NatsUnavailable, connection, server_url, shown
 from ingestion.stream.nats_server import NatsServer, NatsServerError
 from ingestion.timeseries.writer import run_history
 
@@ -121,13 +121,17 @@ async def _nats(plan: Plan) -> AsyncIterator[str]:
     if Role.NATS not in plan.roles:
         yield server_url()
     elif settings.NATS_URL and await _answers(settings.NATS_URL):
-        plan.announce(f"NATS: {settings.NATS_URL}")
+        plan.announce(f"NATS: {shown(settings.NATS_URL)}")
         yield settings.NATS_URL
     else:
         if settings.NATS_URL:
-            logger.warning("NATS_URL=%s does not answer; starting a local nats-server instead", settings.NATS_URL)
+            logger.warning(
+                "NATS_URL=%s does not answer; starting a local nats-server instead", shown(settings.NATS_URL)
+            )
         async with NatsServer.running(settings.DATA_DIR, sync=settings.NATS_SYNC) as server:
-            plan.announce(f"NATS with JetStream: {server.url}")
+            plan.announce(
+                f"NATS with JetStream: {shown(server.url)} (with its token in {settings.DATA_DIR / 'nats.url'})"
+            )
             yield server.url
 
 

@@ -27,7 +27,7 @@ from msgspec import Struct
 from urllib3 import Retry
 from urllib3.exceptions import InvalidHeader, MaxRetryError
 
-from market.files import replacing
+from market.files import PRIVATE, replacing
 from market.wire.messages import unify_symbol
 
 logger = logging.getLogger(__name__)
@@ -285,8 +285,8 @@ class CoinGecko:
         if self._cache is None:
             return
         try:
-            self._cache.mkdir(parents=True, exist_ok=True)
-            with replacing(self._cache / _file_name(url)) as file:
+            self._cache.mkdir(mode=0o700, parents=True, exist_ok=True)
+            with replacing(self._cache / _file_name(url), PRIVATE) as file:
                 file.write(body)
         except OSError as error:
             logger.warning(

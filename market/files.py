@@ -4,7 +4,10 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO
+from typing import IO, Final
+
+# What only its owner reads.
+PRIVATE: Final = 0o600
 
 
 def beside(path: Path) -> Path:
@@ -13,11 +16,11 @@ def beside(path: Path) -> Path:
 
 
 @contextmanager
-def writing(path: Path) -> Iterator[IO[bytes]]:
-    """Open `path` for writing. If the block raises, the file is deleted. Raises `OSError`."""
-    file = path.open("wb")
+def writing(path: Path, mode: int = 0o666) -> Iterator[IO[bytes]]:
+    """Open `path` for writing; a new file gets that mode. If the block raises, it is deleted. Raises `OSError`."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, mode)
     try:
-        with file:
+        with os.fdopen(descriptor, "wb") as file:
             yield file
     except BaseException:
         path.unlink(missing_ok=True)
@@ -40,13 +43,13 @@ def put(written: Path, path: Path) -> None:
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[IO[bytes]]:
-    """Open a new version of `path` for writing; it takes the place of `path` when the block ends.
+def replacing(path: Path, mode: int = 0o666) -> Iterator[IO[bytes]]:
+    """Open a new version of `path`, of that mode, for writing; it takes the place of `path` when the block ends.
 
     If the block raises, `path` stays as it is. Raises `OSError`.
     """
     written = beside(path)
-    with writing(written) as file:
+    with writing(written, mode) as file:
         yield file
     put(written, path)
 
@@ -59,7 +62,7 @@ def put_new(path: Path, content: bytes) -> None:
     written = beside(path)
     written.unlink(missing_ok=True)
     try:
-        with open(written, "xb", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
+        with open(written, "xb", opener=lambda name, flags: os.open(name, flags, PRIVATE)) as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())

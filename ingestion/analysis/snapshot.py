@@ -58,7 +58,7 @@ def write(path: Path, snapshot: AnalysisSnapshot) -> int:
         "engines": snapshot.engines,
     }
     checksum = 0
-    with files.writing(_beside(path)) as file:
+    with files.writing(_beside(path), files.PRIVATE) as file:
         for piece in packed(document):
             checksum = zlib.crc32(piece, checksum)
             file.write(piece)

@@ -11,7 +11,7 @@ from nats.js.errors import APIError
 from rich.console import Console
 
 from ingestion.management.base import ToolCommand, not_negative
-from ingestion.stream.nats import NatsUnavailable, Publisher, connection, server_url, subject
+from ingestion.stream.nats import NatsUnavailable, Publisher, connection, server_url, shown, subject
 from market.clock import now_ms
 from market.terminal import line
 from market.wire.messages import Anomaly
@@ -52,8 +52,8 @@ class PublishingCommand(ToolCommand):
         except NatsUnavailable as error:
             raise CommandError(str(error)) from error
         except APIError as error:
-            raise CommandError(f"NATS at {url} rejected the message: {error.description}") from error
-        console.print(f"Published {report.sent} message(s) to {url}.")
+            raise CommandError(f"NATS at {shown(url)} rejected the message: {error.description}") from error
+        console.print(f"Published {report.sent} message(s) to {shown(url)}.")
 
 
 class _Report:

@@ -73,6 +73,15 @@ def server_url() -> str:
         return "nats://127.0.0.1:4222"
 
 
+def shown(url: str) -> str:
+    """A server's address as people may see it: without a password or token.
+
+    >>> shown("nats://s3cret@127.0.0.1:4222")
+    'nats://127.0.0.1:4222'
+    """
+    return re.sub(r"(?<=//)[^/\s]*@", "", url)
+
+
 async def connect(url: str | None = None, *, name: str, timeout_s: float = 5.0) -> Client:
     """A connection that reconnects for ever once it is made. Raises `NatsUnavailable`."""
     url = url or server_url()
@@ -83,37 +92,55 @@ async def connect(url: str | None = None, *, name: str, timeout_s: float = 5.0) 
     async def on_reconnect() -> None:
         logger.info("NATS (%s): connected again", name)
 
-    options: dict[str, Any] = {"token": settings.NATS_TOKEN} if settings.NATS_TOKEN else {}
+    options: dict[str, Any] = {"token": settings.NATS_TOKEN} if settings.NATS_TOKEN and url == shown(url) else {}
     if settings.NATS_CREDENTIALS:
         options["user_credentials"] = settings.NATS_CREDENTIALS
-    try:
-        return await asyncio.wait_for(
-            nats.connect(
-                url,
-                name=name,
-                error_cb=_quiet_until_connected(on_error),
-                reconnected_cb=on_reconnect,
-                connect_timeout=2,
-                ping_interval=5,
-                max_outstanding_pings=2,
-                reconnect_time_wait=0.5,
-                max_reconnect_attempts=-1,
-                **options,
-            ),
-            timeout_s,
+    refusal: asyncio.Future[Client] = asyncio.get_running_loop().create_future()
+    connecting = asyncio.ensure_future(
+        nats.connect(
+            url,
+            name=name,
+            error_cb=_quiet_until_connected(on_error, refusal),
+            reconnected_cb=on_reconnect,
+            connect_timeout=2,
+            ping_interval=5,
+            max_outstanding_pings=2,
+            reconnect_time_wait=0.5,
+            max_reconnect_attempts=-1,
+            **options,
         )
+    )
+    try:
+        done, _ = await asyncio.wait({connecting, refusal}, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
+        if not done:
+            raise TimeoutError
+        return done.pop().result()
     except (TimeoutError, OSError, ValueError, nats.errors.Error) as error:
+        if isinstance(error, nats.errors.AuthorizationError):
+            raise NatsUnavailable(
+                f"NATS at {shown(url)} refused the login. Set NATS_TOKEN or NATS_CREDENTIALS to what that server "
+                "expects; the address of the server of `manage.py up`, with its token, is in DATA_DIR/nats.url."
+            ) from error
         raise NatsUnavailable(
-            f"No NATS server answers at {url} ({str(error) or 'timed out'}). "
+            f"No NATS server answers at {shown(url)} ({str(error) or 'timed out'}). "
             "Start one with `manage.py up --only nats`, or set NATS_URL."
         ) from error
+    finally:
+        for attempt in (connecting, refusal):
+            if not attempt.cancel() and not attempt.cancelled():
+                attempt.exception()
 
 
-def _quiet_until_connected(callback: Any) -> Any:
-    """The client reports every refused attempt; before the first connection the caller's error says it once."""
+def _quiet_until_connected(callback: Any, refusal: asyncio.Future[Client]) -> Any:
+    """The client reports every refused attempt; before the first connection the caller's error says it once.
+
+    The client would try a login that is refused for ever: the first refusal ends `refusal` with the error.
+    """
 
     async def on_error(error: Exception) -> None:
-        if not isinstance(error, ConnectionRefusedError | nats.errors.NoServersError):
+        if "authorization violation" in str(error).lower() and not refusal.done():
+            refusal.set_exception(nats.errors.AuthorizationError())
+        elif not isinstance(error, ConnectionRefusedError | nats.errors.NoServersError):
             await callback(error)
 
     return on_error

@@ -8,6 +8,7 @@ import json
 import logging
 import os
 import re
+import secrets
 import shutil
 import signal
 import sys
@@ -20,6 +21,7 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from ingestion.stream.background import background
+from market import files
 
 logger = logging.getLogger(__name__)
 
@@ -31,7 +33,11 @@ http: "127.0.0.1:-1"
 ports_file_dir: {ports_dir}
 jetstream {{ store_dir: {store_dir}, max_memory_store: 256MB, max_file_store: 8GB{sync} }}
 max_payload: 4MB
+max_connections: {max_connections}
+authorization: {{ token: {token} }}
 """
+# A client that leaks connections, or somebody on this machine, cannot take all of the server's memory.
+_MAX_CONNECTIONS: Final = 1_000
 # The first version that has `sync_interval`. An older one refuses to start with it, and flushes every two minutes.
 _SYNC_SINCE: Final = (2, 10)
 
@@ -63,11 +69,17 @@ def find_binary() -> Path:
 
 
 class NatsServer:
-    """One child process. It keeps its port over restarts, so that clients find it again."""
+    """One child process. It keeps its port over restarts, so that clients find it again.
+
+    It takes only clients with a token, which lies in the data folder and is part of the URL: whoever may read that
+    folder may publish.
+    """
 
     def __init__(self, data_dir: Path, sync: str) -> None:
         self._home = data_dir / "nats"
         self._url_file = data_dir / "nats.url"
+        self._token_file = data_dir / "nats.token"
+        self._token = ""
         self._log = self._home / "nats-server.log"
         self._ports_dir = self._home / "ports"
         self._sync = sync
@@ -77,7 +89,7 @@ class NatsServer:
 
     @property
     def url(self) -> str:
-        return f"nats://127.0.0.1:{self._port}"
+        return f"nats://{self._token}@127.0.0.1:{self._port}"
 
     @classmethod
     @asynccontextmanager
@@ -89,10 +101,12 @@ class NatsServer:
         server = cls(data_dir, sync)
         with server._owning_the_folder():
             try:
+                server._token = server._read_token()
                 await server._start()
+                with files.replacing(server._url_file, files.PRIVATE) as file:
+                    file.write(server.url.encode())
             except OSError as error:
                 raise NatsServerError(f"nats-server could not be started: {error}.") from error
-            server._url_file.write_text(server.url)
             expected = (NatsServerError, OSError)
             try:
                 async with background("nats-server", server._live, first_s=0.2, cap_s=10.0, expected=expected):
@@ -104,7 +118,8 @@ class NatsServer:
     @contextlib.contextmanager
     def _owning_the_folder(self) -> Iterator[None]:
         try:
-            self._home.mkdir(parents=True, exist_ok=True)
+            self._home.mkdir(mode=0o700, parents=True, exist_ok=True)
+            (self._home / "lock").touch(files.PRIVATE)
             lock = (self._home / "lock").open("w")
         except OSError as error:
             raise NatsServerError(f"Cannot write to {self._home}: {error.strerror}. Set DATA_DIR.") from error
@@ -117,20 +132,28 @@ class NatsServer:
                 ) from error
             yield
 
+    def _read_token(self) -> str:
+        """The token of this folder, made on first use. Raises `OSError`."""
+        files.put_new(self._token_file, secrets.token_urlsafe(32).encode())
+        return self._token_file.read_text()
+
     async def _start(self) -> asyncio.subprocess.Process:
         """Start the process and wait until it takes connections. Raises `NatsServerError` or `OSError`."""
         binary = find_binary()
         shutil.rmtree(self._ports_dir, ignore_errors=True)
-        self._ports_dir.mkdir()
+        self._ports_dir.mkdir(mode=0o700)
         config = self._home / "nats-server.conf"
-        config.write_text(
-            _CONFIG.format(
-                port=self._port,
-                ports_dir=json.dumps(str(self._ports_dir)),
-                store_dir=json.dumps(str(self._home)),
-                sync=await self._sync_option(binary),
-            )
+        text = _CONFIG.format(
+            port=self._port,
+            ports_dir=json.dumps(str(self._ports_dir)),
+            store_dir=json.dumps(str(self._home)),
+            sync=await self._sync_option(binary),
+            max_connections=_MAX_CONNECTIONS,
+            token=json.dumps(self._token),
         )
+        with files.replacing(config, files.PRIVATE) as file:
+            file.write(text.encode())
+        self._log.touch(files.PRIVATE)
         with self._log.open("ab") as log:
             self._process = process = await asyncio.create_subprocess_exec(
                 str(binary),
@@ -138,6 +161,7 @@ class NatsServer:
                 str(config),
                 stdout=log,
                 stderr=log,
+                umask=0o077,
                 start_new_session=True,  # Ctrl-C in the terminal is ours to handle: the server goes last
                 preexec_fn=_die_with_parent if sys.platform == "linux" else None,
             )

@@ -15,7 +15,7 @@ from django.conf import settings
 from django.core.management import CommandError, call_command
 
 from ingestion.management.testdata import curated_market
-from ingestion.stream.nats import ANOMALIES, connection
+from ingestion.stream.nats import ANOMALIES, connection, shown
 from ingestion.stream.nats_server import NatsServer
 from ingestion.stream.reader import StreamReader
 from market.wire.decoding import decode_alert, decode_market
@@ -60,7 +60,7 @@ async def test_the_curated_sequence_is_published_in_order_with_a_line_each(nats_
     assert len(lines) == len(expected) + 1
     assert "market.SYNCHRONIZED_MOVEMENT" in lines[0]
     assert "closed, revision 3" in lines[-2]
-    assert lines[-1] == f"Published {len(expected)} message(s) to {nats_url}."
+    assert lines[-1] == f"Published {len(expected)} message(s) to {shown(nats_url)}."
 
 
 async def test_count_alerts_of_one_seed_twice_are_twice_as_many_anomalies(nats_url: str) -> None:
@@ -95,7 +95,7 @@ async def test_count_zero_publishes_until_interrupted(nats_url: str) -> None:
     assert process.returncode == 0
     published = len(await stored(nats_url))
     assert published >= 3
-    assert output.splitlines()[-1] == f"Published {published} message(s) to {nats_url}."
+    assert output.splitlines()[-1] == f"Published {published} message(s) to {shown(nats_url)}."
 
 
 async def test_nobody_at_the_url_is_one_sentence() -> None:

@@ -16,7 +16,7 @@ from nats.aio.client import Client
 from nats.js.errors import NotFoundError
 
 from ingestion.stream import background, nats_server
-from ingestion.stream.nats import CANDLES, connection, ensure_streams, jetstream_health
+from ingestion.stream.nats import CANDLES, NatsUnavailable, connection, ensure_streams, jetstream_health, shown
 from ingestion.stream.nats_server import NatsServer, NatsServerError, find_binary
 
 pytestmark = pytest.mark.system
@@ -52,8 +52,22 @@ def pretended(monkeypatch: pytest.MonkeyPatch, folder: Path, script: str) -> Non
     monkeypatch.setattr(nats_server, "find_binary", lambda: path)
 
 
+def readable_by_others(folder: Path) -> list[Path]:
+    return [path for path in folder.rglob("*") if path.is_file() and path.stat().st_mode & 0o077]
+
+
 def runs(pid_file: Path) -> bool:
     return Path(f"/proc/{pid_file.read_text().strip()}").exists()
+
+
+async def test_only_who_reads_the_data_folder_may_connect(nats_server: NatsServer, tmp_path: Path) -> None:
+    """Another user of the machine finds the port, but not the token."""
+    with pytest.raises(NatsUnavailable, match=r"NATS at nats://127\.0\.0\.1:\d+ refused the login"):
+        async with connection(shown(nats_server.url), name="test"):
+            pass
+    async with connection(nats_server._url_file.read_text(), name="test") as client:
+        await ensure_streams(client)
+    assert not readable_by_others(tmp_path)
 
 
 async def test_a_start_that_fails_is_tried_again(
