@@ -53,8 +53,8 @@ format: $(VENV)/dev.stamp  ## format the code and apply automatic fixes
 	@if [ -d frontend/node_modules ]; then cd frontend && npm run --silent format; fi
 
 lock: $(VENV)/dev.stamp  ## compile requirements*.txt from pyproject.toml (needs uv)
-	@uv pip compile --universal --python-version 3.11 --no-header --annotation-style line -q pyproject.toml -o requirements.txt
-	@uv pip compile --universal --python-version 3.11 --no-header --annotation-style line -q --group dev pyproject.toml -o requirements-dev.txt
+	@uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --annotation-style line -q pyproject.toml -o requirements.txt
+	@uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --annotation-style line -q --group dev pyproject.toml -o requirements-dev.txt
 
 clean:  ## remove the virtual environment and the caches (your data in var/ stays)
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
