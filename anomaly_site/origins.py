@@ -1,7 +1,7 @@
 """Which web pages may open `/ws` and read the API: one allow-list for WebSocket handshakes and for CORS.
 
-An origin is `scheme://host[:port]`, as browsers send it. Pages on localhost are always allowed (development servers
-run on any port). So are clients that are not browsers: they send no `Origin`, and could forge one.
+An origin is `scheme://host[:port]`, as browsers send it. Pages on localhost are allowed, unless that is switched off
+(development servers run on any port). So are clients that are not browsers: they send no `Origin`, and could forge one.
 """
 
 import re
@@ -11,8 +11,8 @@ LOCALHOST = r"\Ahttps?://(?:localhost|127\.0\.0\.1|\[::1\])(?::\d+)?\Z"
 _ENTRY = re.compile(r"(?P<scheme>[a-z][a-z0-9+.-]*)://(?P<wildcard>\*\.)?(?P<rest>[^/*\s]+)/?", re.IGNORECASE)
 
 
-def origin_patterns(allowed: Iterable[str]) -> list[str]:
-    """Regular expressions for an allow-list such as `["https://*.tealstreet.io"]`, plus localhost on any port.
+def origin_patterns(allowed: Iterable[str], *, localhost: bool = True) -> list[str]:
+    """Regular expressions for an allow-list such as `["https://*.tealstreet.io"]`, plus `localhost` on any port.
 
     `*.` stands for one or more subdomains (not for the bare domain); `*` alone allows every page. Raises `ValueError`
     with a sentence for the operator.
@@ -22,7 +22,7 @@ def origin_patterns(allowed: Iterable[str]) -> list[str]:
     >>> is_listed("https://tealstreet.io.example.com", origin_patterns(["https://*.tealstreet.io"]))
     False
     """
-    patterns = [LOCALHOST]
+    patterns = [LOCALHOST] if localhost else []
     for entry in allowed:
         if entry.strip() == "*":
             patterns.append(r"\A[a-z][a-z0-9+.-]*://.*\Z")

@@ -125,16 +125,39 @@ except OSError as error:
 ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", ["localhost", "127.0.0.1", "[::1]"])
 # Pages that may open /ws and read the API, besides our own host and localhost; `*.` stands for any subdomain.
 ALLOWED_ORIGINS = env.list("ALLOWED_ORIGINS", ["https://*.tealstreet.io"])
+# Pages on localhost, at any port, may do so too: development servers. Switch it off on a machine of many users.
+ALLOW_LOCALHOST_ORIGINS = env.bool("ALLOW_LOCALHOST_ORIGINS", True)
 try:
-    CORS_ALLOWED_ORIGIN_REGEXES = origin_patterns(ALLOWED_ORIGINS)
+    CORS_ALLOWED_ORIGIN_REGEXES = origin_patterns(ALLOWED_ORIGINS, localhost=ALLOW_LOCALHOST_ORIGINS)
 except ValueError as error:
     raise SystemExit(str(error)) from None
+# A page of the internet that is in the list, such as the trading terminal, may connect to a server on this machine.
+CORS_ALLOW_PRIVATE_NETWORK = True
 CSRF_TRUSTED_ORIGINS: list[str] = env.list("CSRF_TRUSTED_ORIGINS", [])
 # Safe only behind a proxy that overwrites X-Forwarded-Proto.
 if env.bool("BEHIND_TLS_PROXY", False):
     SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
-    SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = True
-    SECURE_HSTS_SECONDS = 3600
+    SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = SECURE_SSL_REDIRECT = True
+    # Asked by the machine itself, without TLS.
+    SECURE_REDIRECT_EXEMPT = [r"^(?:healthz|readyz|metrics)/?$"]
+    SECURE_HSTS_SECONDS = 365 * 24 * 3600
+    # Other hosts of the domain, and browsers' built-in lists, are not for this site to decide about.
+    SILENCED_SYSTEM_CHECKS = ["security.W005", "security.W021"]
+# Of every page that has no stricter one: scripts are files of this site, so one that is injected does not run. Inline
+# styles are those of the browsable API and of the documentation.
+CONTENT_SECURITY_POLICY = {
+    "DIRECTIVES": {
+        "default-src": ["'none'"],
+        "script-src": ["'self'"],
+        "style-src": ["'self'", "'unsafe-inline'"],
+        "img-src": ["'self'", "data:"],
+        "font-src": ["'self'"],
+        "connect-src": ["'self'"],
+        "base-uri": ["'none'"],
+        "form-action": ["'self'"],
+        "frame-ancestors": ["'none'"],
+    }
+}
 
 # --- Limits of one /ws process (docs/protocol.md) ---------------------------------------------------------------------
 
@@ -168,7 +191,9 @@ INSTALLED_APPS = [
     "frontend",
 ]
 MIDDLEWARE = [
+    "anomaly_site.local_probes.LocalProbesMiddleware",
     "django.middleware.security.SecurityMiddleware",
+    "csp.middleware.CSPMiddleware",
     "anomaly_site.static.CompressedStaticMiddleware",
     # Pages with a CSRF token are safe from BREACH: the token is masked anew each time, and the length is padded.
     "django.middleware.gzip.GZipMiddleware",

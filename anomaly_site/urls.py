@@ -3,7 +3,7 @@ from django.contrib import admin
 from django.urls import include, path, re_path, register_converter
 from django.urls.converters import StringConverter
 from django.views.generic import RedirectView
-from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
+from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitView
 
 from alerts.views import AlertDetail, AlertList, AlertReview, AlertSummary
 from anomaly_site import health
@@ -59,7 +59,7 @@ urlpatterns = [
     path("symbols", SymbolList.as_view(), name="symbols"),
     path("candles", CandleList.as_view(), name="candles"),
     path("schema", SpectacularAPIView.as_view(), name="schema"),
-    path("docs", SpectacularSwaggerView.as_view(url_name="schema"), name="docs"),
+    path("docs", SpectacularSwaggerSplitView.as_view(url_name="schema"), name="docs"),
     path("asyncapi.json", asyncapi),
     path("healthz", health.healthz),
     path("readyz", health.readyz),

@@ -161,9 +161,8 @@ class NatsServer:
                 str(config),
                 stdout=log,
                 stderr=log,
-                umask=0o077,
                 start_new_session=True,  # Ctrl-C in the terminal is ours to handle: the server goes last
-                preexec_fn=_die_with_parent if sys.platform == "linux" else None,
+                preexec_fn=_before_exec,
             )
         try:
             await self._ready(process)
@@ -273,8 +272,10 @@ class NatsServer:
             await process.wait()
 
 
-def _die_with_parent() -> None:
-    """In the child before exec: the kernel ends it with us, even after a kill -9 (Linux' PR_SET_PDEATHSIG)."""
-    _libc.prctl(1, signal.SIGTERM)
-    if os.getppid() == 1:
-        os._exit(1)
+def _before_exec() -> None:
+    """In the child: its files are for us alone, and it ends with us, even after a kill -9 (Linux' PR_SET_PDEATHSIG)."""
+    os.umask(0o077)
+    if sys.platform == "linux":
+        _libc.prctl(1, signal.SIGTERM)
+        if os.getppid() == 1:
+            os._exit(1)
