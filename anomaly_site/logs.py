@@ -1,11 +1,13 @@
-"""The log on stderr: a traceback that repeats is printed once."""
+"""The log on stderr: a traceback that repeats is printed once, and nothing in a line is a command to a terminal."""
 
 import copy
 import logging
 import time
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Final, TextIO
+from typing import Any, Final, TextIO
+
+from market.printable import printable
 
 _EVERY_S: Final = 60.0
 # Causes remembered at most; beyond that all are forgotten, and each is printed again.
@@ -16,6 +18,17 @@ _MAX_CAUSES: Final = 1_000
 class _Cause:
     printed_s: float
     left_out: int = 0
+
+
+class PrintableFormatter(logging.Formatter):
+    """Writes the control characters of a message out: it may be a stranger's, and is one line."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's name
+        record.message = printable(record.message)
+        return super().formatMessage(record)
+
+    def formatException(self, ei: Any) -> str:  # noqa: N802
+        return printable(super().formatException(ei), lines=True)
 
 
 class OncePerMinute(logging.StreamHandler[TextIO]):

@@ -299,7 +299,12 @@ LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
     "formatters": {
-        "line": {"format": "{asctime} {levelname:<7} {name}: {message}", "style": "{", "datefmt": "%H:%M:%S"}
+        "line": {
+            "()": "anomaly_site.logs.PrintableFormatter",
+            "format": "{asctime} {levelname:<7} {name}: {message}",
+            "style": "{",
+            "datefmt": "%H:%M:%S",
+        }
     },
     "handlers": {"stderr": {"class": "anomaly_site.logs.OncePerMinute", "formatter": "line"}},
     "root": {"handlers": ["stderr"], "level": "WARNING"},

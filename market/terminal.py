@@ -1,11 +1,15 @@
-"""One anomaly as one coloured line in a terminal, as the command-line tools print it."""
+"""The terminal of the command-line tools, and one anomaly as one coloured line in it."""
 
 import math
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Final
 
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.segment import Segment
 from rich.text import Text
 
+from market.printable import printable
 from market.wire.messages import (
     Alert,
     Anomaly,
@@ -25,6 +29,14 @@ _STYLES: Final = {
     Severity.CRITICAL: "bold white on red",
 }
 _ARROWS: Final = {Direction.UP: ("▲", "green"), Direction.DOWN: ("▼", "red")}
+
+
+class Terminal(Console):
+    """A console that prints what strangers sent as text: its own colours are the only sequences that come through."""
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+        for segment in super().render(renderable, options):
+            yield segment if segment.control else segment._replace(text=printable(segment.text, lines=True))
 
 
 def line(anomaly: Anomaly) -> Text:

@@ -3,15 +3,28 @@
 import argparse
 from typing import IO, Any, cast
 
-from django.core.management.base import BaseCommand, CommandParser, DjangoHelpFormatter
-from rich.console import Console
+from django.core.management.base import BaseCommand, CommandError, CommandParser, DjangoHelpFormatter
+
+from market.printable import printable
+from market.terminal import Terminal
 
 
 class _HelpFormatter(DjangoHelpFormatter, argparse.RawDescriptionHelpFormatter):
     pass
 
 
-class ExamplesCommand(BaseCommand):
+class PrintableCommand(BaseCommand):
+    """A command whose errors are text, whatever message or file of others they quote."""
+
+    def execute(self, *args: Any, **options: Any) -> Any:
+        try:
+            return super().execute(*args, **options)
+        except CommandError as error:
+            error.args = (printable(str(error), lines=True),)
+            raise
+
+
+class ExamplesCommand(PrintableCommand):
     """A command whose `help` is printed line by line, so that it can contain examples."""
 
     def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> CommandParser:
@@ -23,9 +36,9 @@ class ToolCommand(ExamplesCommand):
 
     requires_system_checks = []
 
-    def console(self, options: dict[str, Any]) -> Console:
+    def console(self, options: dict[str, Any]) -> Terminal:
         """The console to print to: in colour on a terminal, unless `--no-color` or `--force-color` decides."""
-        return Console(
+        return Terminal(
             file=cast(IO[str], self.stdout),
             no_color=options["no_color"] or None,
             force_terminal=options["force_color"] or None,

@@ -1,4 +1,3 @@
-import re
 from typing import Any, Final
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
@@ -8,6 +7,7 @@ from alerts.detectors.explanation import checks, price_text, window_text
 from alerts.models import Alert
 from alerts.services import row
 from market.models import MarketAnomaly
+from market.printable import printable
 from market.services import sequenced
 from market.wire.decoding import decode_alert
 from market.wire.messages import Alert as Message
@@ -16,8 +16,6 @@ from market.wire.times import moment
 
 # Columns of the row that lists and filters use; each must equal its field in the stored message.
 _COLUMNS: Final = ("severity", "state", "revision", "symbol", "method", "direction", "score", "price", "change_pct")
-# Anyone may publish, and a terminal executes control characters.
-_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
 class Command(BaseCommand):
@@ -60,14 +58,14 @@ class Command(BaseCommand):
     def _tell(self, alert: Message) -> None:
         explanation = alert.explanation
         sentence = explanation.sentence or alert.symbol
-        self.stdout.write(_visible(f"{alert.severity} {alert.method} {alert.direction}: {sentence}"))
+        self.stdout.write(printable(f"{alert.severity} {alert.method} {alert.direction}: {sentence}"))
         what = [f"{moment(alert.timestamp):%Y-%m-%d %H:%M:%S} UTC", f"revision {alert.revision}, {alert.state.lower()}"]
         if explanation.version is not None:
             other = "" if explanation.version == VERSION else f" (installed: version {VERSION})"
             what.append(f"detectors version {explanation.version}{other}")
         if alert.incident:
             what.append(f"part of {alert.incident}")
-        self.stdout.write(_visible("  " + ", ".join(what)))
+        self.stdout.write(printable("  " + ", ".join(what)))
         for one in explanation.escalations:
             self.stdout.write(f"  {one.severity:<9} since {moment(one.timestamp):%H:%M:%S}")
         for item in explanation.methods:
@@ -80,10 +78,6 @@ class Command(BaseCommand):
         window, size = explanation.parameters.get("window_ms"), explanation.baseline_size
         if type(window) is int and window > 0 and window % 1_000 == 0 and size is not None:
             self.stdout.write(f"  over {window_text(window)}, compared with {size} earlier values")
-
-
-def _visible(text: str) -> str:
-    return _CONTROL.sub("\N{REPLACEMENT CHARACTER}", text)
 
 
 def _unknown(id: str) -> str:

@@ -1,0 +1,44 @@
+"""Text of others for a terminal, a log or a page: nothing in it is a command to whoever shows it.
+
+Terminals execute escape sequences (one writes to the clipboard), and marks of direction make text read as what it is
+not. Anyone may publish, send a request or hand over a file.
+"""
+
+import re
+from typing import Final
+
+# C0 and C1 controls, marks and overrides of direction, invisible and separating characters, lone surrogates, tags.
+_COMMANDS: Final = re.compile(
+    "[\x00-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\ud800-\udfff"
+    "\U000e0000-\U000e007f]"
+)
+_SAME: Final = {"\n": "\n", "\t": "\t"}
+
+
+def printable(text: str, *, lines: bool = False) -> str:
+    r"""The text with its control characters written out; `lines`: but for line breaks and tabs.
+
+    >>> print(printable("rose \x1b]52;c;aGk=\x07 4 %"))
+    rose \x1b]52;c;aGk=\x07 4 %
+    """
+    if text.isascii() and text.isprintable():
+        return text
+    return _COMMANDS.sub(lambda found: (lines and _SAME.get(found[0])) or _written(found[0]), text)
+
+
+def controls(text: str) -> str:
+    r"""The first control character of a text, written out; empty if it has none.
+
+    >>> print(controls("a\x1b[2J"))
+    \x1b
+    >>> controls("Ünïcode 龙虾")
+    ''
+    """
+    if text.isascii() and text.isprintable():
+        return ""
+    found = _COMMANDS.search(text)
+    return _written(found[0]) if found else ""
+
+
+def _written(character: str) -> str:
+    return character.encode("unicode_escape").decode()
