@@ -1,6 +1,6 @@
 """The ASGI application: Django answers HTTP, the consumer answers WebSockets; the hub starts and stops with it.
 
-uvicorn anomaly_site.asgi:application --ws anomaly_site.ws.broadcast:Protocol
+uvicorn anomaly_site.asgi:application --http anomaly_site.connections:Protocol --ws anomaly_site.ws.broadcast:Protocol
 daphne anomaly_site.asgi:application
 """
 
@@ -8,6 +8,7 @@ import asyncio
 import gc
 import logging
 import os
+from collections import Counter
 from typing import Any
 
 from django.core.asgi import get_asgi_application
@@ -18,6 +19,7 @@ django_application = get_asgi_application()
 # These import models, so Django has to be set up first.
 from django.conf import settings  # noqa: E402
 from django.http.request import split_domain_port, validate_host  # noqa: E402
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware  # noqa: E402
 
 from anomaly_site.origins import is_listed, is_own_host  # noqa: E402
 from anomaly_site.ws.consumer import StreamConsumer  # noqa: E402
@@ -28,6 +30,9 @@ logger = logging.getLogger(__name__)
 
 # How long the hub may take to close its clients and leave the channel layer, which may be away.
 _STOP_S = 2.5
+_TOO_LARGE = "The body of the request is larger than any that this site takes."
+# Requests without a complete answer, by address: those of a proxy's visitors are seen here first.
+_under_way: Counter[str] = Counter()
 
 
 async def refuse(scope: Any, receive: Any, send: Any) -> None:
@@ -91,13 +96,75 @@ async def lifespan(receive: Any, send: Any) -> None:
             return
 
 
-async def application(scope: Any, receive: Any, send: Any) -> None:
-    """The ASGI entry point. Raises `ValueError` for an unknown scope type."""
+async def http(scope: Any, receive: Any, send: Any) -> None:
+    """Pass the request to Django, if it is one that a client may send.
+
+    Django keeps bodies of any size in a file before it looks at the request. None here is larger than a form.
+    """
+    headers = Counter(name for name, _ in scope["headers"])
+    declared = dict(scope["headers"]).get(b"content-length", b"0")
+    if headers[b"content-length"] > 1 or (headers[b"content-length"] and headers[b"transfer-encoding"]):
+        await _answer(send, 400, "The length of the body is given twice.")
+        return
+    if not declared.isdigit() or int(declared) > settings.DATA_UPLOAD_MAX_MEMORY_SIZE:
+        await _answer(send, 413, _TOO_LARGE)
+        return
+    address = (scope.get("client") or [""])[0]
+    if address and _under_way[address] >= settings.WS_MAX_CONNECTIONS_PER_ADDRESS:
+        await _answer(send, 429, "Too many requests of this address are under way. Wait for their answers.")
+        return
+    read, started = 0, False
+
+    async def bounded() -> Any:
+        nonlocal read
+        message = await receive()
+        read += len(message.get("body", b""))
+        # Django ends the request, and the file it keeps the body in, as when the client leaves.
+        return message if read <= settings.DATA_UPLOAD_MAX_MEMORY_SIZE else {"type": "http.disconnect"}
+
+    async def sending(message: Any) -> None:
+        nonlocal started
+        started = True
+        await send(message)
+
+    _under_way[address] += 1
+    try:
+        await django_application(scope, bounded, sending)
+        if read > settings.DATA_UPLOAD_MAX_MEMORY_SIZE and not started:
+            await _answer(send, 413, _TOO_LARGE)
+    finally:
+        _under_way[address] -= 1
+        if not _under_way[address]:
+            del _under_way[address]
+
+
+async def _answer(send: Any, status: int, text: str) -> None:
+    body = f"{text}\n".encode()
+    headers = [
+        (b"content-type", b"text/plain"), (b"content-length", b"%d" % len(body)), (b"connection", b"close"),
+    ]  # fmt: skip
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
+
+
+async def routed(scope: Any, receive: Any, send: Any) -> None:
     if scope["type"] == "http":
-        await django_application(scope, receive, send)
+        await http(scope, receive, send)
     elif scope["type"] == "websocket":
         await websocket(scope, receive, send)
     elif scope["type"] == "lifespan":
         await lifespan(receive, send)
     else:
         raise ValueError(f"unsupported ASGI scope type {scope['type']!r}; expected http, websocket or lifespan")
+
+
+# The visitor's address and scheme, by the word of a proxy of ours and of nobody else.
+_through_proxies = ProxyHeadersMiddleware(routed, trusted_hosts=settings.TRUSTED_PROXIES)
+
+
+async def application(scope: Any, receive: Any, send: Any) -> None:
+    """The ASGI entry point. Raises `ValueError` for an unknown scope type."""
+    if settings.TRUSTED_PROXIES and scope["type"] in ("http", "websocket"):
+        await _through_proxies(scope, receive, send)
+    else:
+        await routed(scope, receive, send)

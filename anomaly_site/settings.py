@@ -15,6 +15,7 @@ from environs import Env
 
 from anomaly_site import __version__, privacy
 from anomaly_site.origins import origin_patterns
+from anomaly_site.proxies import networks
 from market import files
 
 BASE_DIR = Path(__file__).resolve().parent.parent
@@ -135,7 +136,17 @@ except ValueError as error:
 CORS_ALLOW_PRIVATE_NETWORK = True
 CSRF_TRUSTED_ORIGINS: list[str] = env.list("CSRF_TRUSTED_ORIGINS", [])
 # Safe only behind a proxy that overwrites X-Forwarded-Proto.
-if env.bool("BEHIND_TLS_PROXY", False):
+BEHIND_TLS_PROXY = env.bool("BEHIND_TLS_PROXY", False)
+# Proxies that say whose request it is (X-Forwarded-For). FORWARDED_ALLOW_IPS is uvicorn's name for it.
+_PROXIES = ["127.0.0.0/8", "::1"] if BEHIND_TLS_PROXY else []
+TRUSTED_PROXIES: list[str] = env.list("TRUSTED_PROXIES", env.list("FORWARDED_ALLOW_IPS", _PROXIES))
+if TRUSTED_PROXIES == ["*"]:
+    TRUSTED_PROXIES = ["0.0.0.0/0", "::/0"]
+try:
+    networks(TRUSTED_PROXIES)
+except ValueError as error:
+    raise SystemExit(str(error)) from None
+if BEHIND_TLS_PROXY:
     SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
     SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = SECURE_SSL_REDIRECT = True
     # Asked by the machine itself, without TLS.
@@ -256,6 +267,9 @@ CHANNEL_LAYERS: dict[str, Any] = {
     )
 }
 
+# No request of this site has a larger body (anomaly_site/asgi.py refuses it unread).
+DATA_UPLOAD_MAX_MEMORY_SIZE = 2**20
+
 LANGUAGE_CODE = "en-us"
 TIME_ZONE = "UTC"
 USE_TZ = True
@@ -276,6 +290,8 @@ REST_FRAMEWORK = {
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
     "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticatedOrReadOnly"],
     "DEFAULT_THROTTLE_CLASSES": ["rest_framework.throttling.AnonRateThrottle"],
+    # The client's address is known by then (anomaly_site/proxies.py); what else a header says does not count.
+    "NUM_PROXIES": 0,
     "DEFAULT_THROTTLE_RATES": {"anon": env.str("API_RATE", "50/s")},
 }
 SPECTACULAR_SETTINGS = {

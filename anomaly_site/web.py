@@ -19,6 +19,7 @@ from typing import Final
 import uvicorn
 from django.conf import settings
 
+from anomaly_site.ws.broadcast import MAX_FRAME_BYTES
 from ingestion.daemon import end_within, run_in_loop
 from ingestion.stream.background import background
 
@@ -84,7 +85,10 @@ def _config() -> uvicorn.Config:
     return uvicorn.Config(
         "anomaly_site.asgi:application",
         lifespan="on",
+        http="anomaly_site.connections:Protocol",
         ws="anomaly_site.ws.broadcast:Protocol",
+        ws_max_size=MAX_FRAME_BYTES,
+        proxy_headers=False,  # anomaly_site/proxies.py has the rule
         log_config=None,
         access_log=False,
         ws_ping_interval=20,

@@ -30,6 +30,8 @@ from anomaly_site.ws.protocol.frames import CloseCode, Frame
 GRACE_S: Final = 5.0
 SLOW_GRACE_S: Final = 30.0
 SLOW_LIMIT_S: Final = 300.0
+# Requests of clients are some hundred bytes. A larger frame is refused by its header, before any of it is kept.
+MAX_FRAME_BYTES: Final = 64 * 1024
 # Sixteen bytes in base64 (RFC 6455 §4.2.1).
 _KEY: Final = re.compile(rb"[A-Za-z0-9+/]{21}[AQgw]==")
 # Headers that need uvicorn's general parser: a subprotocol to negotiate, or a body.
@@ -132,6 +134,8 @@ class Protocol(WebSocketsSansIOProtocol):
         super().__init__(*args, **kwargs)
         # Prebuilt frames are sent uncompressed, so a compressor per connection would only cost memory.
         self.conn.available_extensions = []
+        # Whatever the server's own options say: uvicorn's default is 16 MB.
+        self.conn.max_message_size = min(self.conn.max_message_size or MAX_FRAME_BYTES, MAX_FRAME_BYTES)
         self.queue = Inbox(self.loop)  # type: ignore[assignment]
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
