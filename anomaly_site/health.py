@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+import weakref
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final
 
@@ -12,7 +13,7 @@ from django.http import HttpRequest, JsonResponse
 from anomaly_site.database import OK, PROBE, database
 from anomaly_site.probes import DEADLINE_S, TimedOut
 from anomaly_site.roles import unready
-from anomaly_site.status import status
+from anomaly_site.status import FRESH_S, status
 from anomaly_site.ws.hub import current_hub
 from market.wire.decoding import decode_feed
 from market.wire.messages import Feed, FeedState, interval_ms
@@ -28,9 +29,18 @@ def healthz(request: HttpRequest) -> JsonResponse:
     return JsonResponse({"status": OK})
 
 
+_latest: tuple[float, dict[str, str]] | None = None
+_locks: "weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Lock]" = weakref.WeakKeyDictionary()
+
+
 async def readyz(request: HttpRequest) -> JsonResponse:
-    """200 if every check is "ok"; else 503, with one sentence for each failed check."""
-    answers = dict(zip(CHECKS, await asyncio.gather(*(_run(check) for check in CHECKS.values())), strict=True))
+    """200 if every check is "ok"; else 503, with one sentence for each failed check. At most `FRESH_S` old."""
+    global _latest
+    async with _locks.setdefault(asyncio.get_running_loop(), asyncio.Lock()):
+        if _latest is None or time.monotonic() - _latest[0] > FRESH_S:
+            found = dict(zip(CHECKS, await asyncio.gather(*(_run(check) for check in CHECKS.values())), strict=True))
+            _latest = time.monotonic(), found
+        answers = _latest[1]
     return JsonResponse(answers, status=200 if set(answers.values()) == {OK} else 503)
 
 

@@ -67,6 +67,7 @@ def test_the_feed_is_fresh_while_one_venue_is(feeds: list[tuple[Feed, float]], a
 
 
 async def ready() -> tuple[int, dict[str, Any]]:
+    health._latest = None
     response = await AsyncClient().get("/readyz")
     return response.status_code, json.loads(response.content)
 
@@ -84,6 +85,21 @@ async def test_ready_when_everything_answers(monkeypatch: pytest.MonkeyPatch, se
     monkeypatch.delitem(health.CHECKS, "feed")
     monkeypatch.delitem(health.CHECKS, "nats")
     assert await ready() == (200, {"database": "ok", "channel_layer": "ok", "roles": "ok"})
+
+
+@pytest.mark.django_db(transaction=True)
+async def test_the_checks_run_once_a_second_whoever_asks(monkeypatch: pytest.MonkeyPatch) -> None:
+    ran = []
+
+    async def check() -> str:
+        ran.append(1)
+        return "ok"
+
+    monkeypatch.setattr(health, "CHECKS", {"check": check})
+    await ready()
+    for _ in range(20):
+        await AsyncClient().get("/readyz")
+    assert len(ran) == 1
 
 
 @pytest.mark.django_db(transaction=True)
