@@ -96,6 +96,7 @@ async def test_the_checks_run_once_a_second_whoever_asks(monkeypatch: pytest.Mon
         return "ok"
 
     monkeypatch.setattr(health, "CHECKS", {"check": check})
+    monkeypatch.setattr(health, "FRESH_S", 1_000.0)
     await ready()
     for _ in range(20):
         await AsyncClient().get("/readyz")
