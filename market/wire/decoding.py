@@ -11,34 +11,27 @@ from typing import Any, Final, cast
 
 import msgspec
 
-from market.wire.foreign import UNREADABLE, fields_of, normalise_alert, normalise_market
+from market.wire.foreign import UNREADABLE, drop_strange_source, fields_of, json_of, normalise_alert, normalise_market
 from market.wire.messages import (
     Alert,
     Anomaly,
     CandleBatch,
     Feed,
-    InvalidMessage,
     MarketAnomaly,
     StressIndex,
     interval_ms,
 )
+from market.wire.reasons import Constant, converted, refuse, wrong
+from market.wire.times import moment
 from market.wire.values import time_ms as time_ms
 
 DEEPEST: Final = 16
 # How far a message may be ahead of its arrival, besides one interval: clocks differ.
 MOST_AHEAD_MS: Final = 60_000
 
-
-class _BatchOfOthers(CandleBatch, frozen=True, kw_only=True):
-    """Candles whose `source` is none of ours: the field was added later, and may hold anything."""
-
-    source: Any = None
-
-
 _alert_decoder: Final = msgspec.json.Decoder(Alert)
 _market_decoder: Final = msgspec.json.Decoder(MarketAnomaly)
 _batch_decoder: Final = msgspec.json.Decoder(CandleBatch)
-_batch_of_others_decoder: Final = msgspec.json.Decoder(_BatchOfOthers)
 _feed_decoder: Final = msgspec.json.Decoder(Feed)
 _stress_decoder: Final = msgspec.json.Decoder(StressIndex)
 
@@ -47,26 +40,34 @@ def decode_batch(payload: bytes) -> CandleBatch:
     """Candles of any publisher, in the canonical shape. Raises `InvalidMessage`."""
     try:
         return _batch_decoder.decode(payload)
-    except UNREADABLE as error:
-        try:
-            others = _batch_of_others_decoder.decode(payload)
-            return CandleBatch(**{name: getattr(others, name) for name in others.__struct_fields__ if name != "source"})
-        except UNREADABLE:
-            raise InvalidMessage(str(error)) from error
+    except UNREADABLE:
+        fields = _own_fields(payload)
+    drop_strange_source(fields)
+    return cast(CandleBatch, converted(fields, CandleBatch))
 
 
 def decode_feed(payload: bytes) -> Feed:
+    """The state of a feed, in the canonical shape. Raises `InvalidMessage`."""
     try:
         return _feed_decoder.decode(payload)
-    except UNREADABLE as error:
-        raise InvalidMessage(str(error)) from error
+    except UNREADABLE:
+        return cast(Feed, converted(_own_fields(payload), Feed))
 
 
 def decode_stress(payload: bytes) -> StressIndex:
+    """A stress index, in the canonical shape. Raises `InvalidMessage`."""
     try:
         return _stress_decoder.decode(payload)
-    except UNREADABLE as error:
-        raise InvalidMessage(str(error)) from error
+    except UNREADABLE:
+        return cast(StressIndex, converted(_own_fields(payload), StressIndex))
+
+
+def _own_fields(payload: bytes) -> dict[str, Any]:
+    """The fields of a message that has to be in our own shape; null is absent, and NaN is a value of no field."""
+    raw = json_of(payload, Constant)
+    if not isinstance(raw, dict):
+        raise wrong("the message", raw, "a JSON object")
+    return {name: value for name, value in raw.items() if value is not None}
 
 
 def decode_alert(payload: bytes, *, received_at: int, subject_token: str = "") -> Alert:
@@ -79,11 +80,11 @@ def decode_alert(payload: bytes, *, received_at: int, subject_token: str = "") -
     try:
         alert: Alert = _alert_decoder.decode(payload)
     except UNREADABLE:
-        alert = _convert(normalise_alert(fields_of(payload), received_at, subject_token), Alert)
+        alert = converted(normalise_alert(fields_of(payload), received_at, subject_token), Alert, strict=False)
         _refuse_future(alert, received_at)
     # The one field that may hold anything: it has to fit into a database and a browser too.
     if _deeper(alert.explanation.parameters, DEEPEST):
-        raise InvalidMessage(f"explanation.parameters: nested more than {DEEPEST} levels deep")
+        raise refuse(f"explanation.parameters is nested too deep; {DEEPEST} levels are allowed")
     return alert
 
 
@@ -93,7 +94,7 @@ def decode_market(payload: bytes, *, received_at: int, subject_token: str = "") 
         anomaly = cast(MarketAnomaly, _market_decoder.decode(payload))
     except UNREADABLE:
         fields = normalise_market(fields_of(payload), received_at, subject_token)
-        anomaly = _convert(fields, MarketAnomaly)
+        anomaly = converted(fields, MarketAnomaly, strict=False)
         _refuse_future(anomaly, received_at)
     return anomaly
 
@@ -109,7 +110,7 @@ def _refuse_future(anomaly: Anomaly, received_at: int) -> None:
     interval = anomaly.interval if isinstance(anomaly, Alert) else "1m"
     ahead_ms = anomaly.timestamp - received_at
     if ahead_ms > MOST_AHEAD_MS + interval_ms(interval):
-        raise InvalidMessage(_ahead(anomaly.timestamp, ahead_ms))
+        raise refuse(_ahead(anomaly.timestamp, ahead_ms))
 
 
 def decode_anomaly(subject: str, payload: bytes, *, received_at: int) -> Anomaly:
@@ -121,11 +122,24 @@ def decode_anomaly(subject: str, payload: bytes, *, received_at: int) -> Anomaly
 
 def _ahead(timestamp: int, ahead_ms: int) -> str:
     """The reason for which a time is refused. Times without a zone are read as UTC."""
-    text = f"timestamp {timestamp} is {ahead_ms / 60_000:.0f} min after it arrived"
-    hours = ahead_ms / 3_600_000
-    if 0.4 < hours < 14.5:
-        return f"{text}: times without a zone are UTC; write the zone, like 2024-05-01T12:00+09:00"
-    return f"{text}: check the clock and the unit of the publisher"
+    time = moment(timestamp).strftime("%Y-%m-%dT%H:%M:%SZ")
+    ahead = f"timestamp {time} is {_length(ahead_ms)} ahead of its arrival"
+    # Zones are whole quarters of an hour, up to UTC+14; what was sent may have been on its way for some minutes.
+    quarters = round(ahead_ms / 900_000)
+    if 2 <= quarters <= 56:
+        zone = f"+{quarters // 4:02}:{quarters % 4 * 15:02}"
+        return (
+            f"{ahead}: local time without its zone? A time without a zone is read as UTC; "
+            f"write the zone, like 2024-05-01T12:00:00{zone}, or send UTC"
+        )
+    return f"{ahead}; check the publisher's clock and its unit of time"
+
+
+def _length(milliseconds: int) -> str:
+    minutes = milliseconds / 60_000
+    if minutes < 60:
+        return f"{minutes:.0f} min"
+    return f"{minutes / 60:.3g} h" if minutes < 48 * 60 else f"{minutes / 1440:.0f} days"
 
 
 def _deeper(value: Any, levels: int) -> bool:
@@ -138,10 +152,3 @@ def _deeper(value: Any, levels: int) -> bool:
         case _:
             return False
     return not levels or any(_deeper(one, levels - 1) for one in inner)
-
-
-def _convert(fields: dict[str, Any], kind: Any) -> Any:
-    try:
-        return msgspec.convert(fields, kind, strict=False)
-    except UNREADABLE as error:
-        raise InvalidMessage(str(error)) from error

@@ -9,7 +9,6 @@ import json
 import math
 import re
 from collections.abc import Callable, Mapping
-from enum import StrEnum
 from typing import Any, Final
 
 import msgspec
@@ -17,7 +16,6 @@ import msgspec
 from market.wire.messages import (
     VENUE,
     Direction,
-    InvalidMessage,
     Lifecycle,
     MarketType,
     Method,
@@ -25,17 +23,24 @@ from market.wire.messages import (
     SourceKind,
     unify_symbol,
 )
+from market.wire.reasons import listed, missing, not_json, wrong
 from market.wire.values import (
+    absent,
     interval_of,
+    member,
     number_of,
     one_of,
     plain_venue,
+    ratio_of,
     severity_of,
     snake_case,
-    time_ms,
+    time_of,
     venue_of,
     word_of,
 )
+
+# From the name of a field and the value that came to the value on the wire.
+Reader = Callable[[str, Any], Any]
 
 _ALIASES: Final = {
     "anomaly_id": "id",
@@ -73,12 +78,25 @@ _ALIASES: Final = {
     "sector_performance": "performance_pct",
     "sector_name": "sector",
 }
-# A minus is an underscore by then (`word_of`).
+# A minus is an underscore by then (`word_of`), which alone is no direction: it stands for nothing with others.
 _DIRECTIONS: Final = {
-    "BUY": "UP", "LONG": "UP", "BULLISH": "UP", "RISE": "UP", "+": "UP", "1": "UP", "+1": "UP",
-    "SELL": "DOWN", "SHORT": "DOWN", "BEARISH": "DOWN", "FALL": "DOWN", "_": "DOWN", "_1": "DOWN",
-}  # fmt: skip
-_STATES: Final = {"FIRING": "OPEN", "ACTIVE": "OPEN", "RESOLVED": "CLOSED", "ENDED": "CLOSED"}
+    **dict.fromkeys(
+        ("BUY", "LONG", "BULLISH", "BULL", "RISE", "RISING", "UPWARD", "+", "1", "+1", "1.0", "↑", "▲"), "UP"
+    ),
+    **dict.fromkeys(
+        ("SELL", "SHORT", "BEARISH", "BEAR", "FALL", "FALLING", "DOWNWARD", "_1", "_1.0", "↓", "▼"), "DOWN"
+    ),
+}
+_STATES: Final = {
+    **dict.fromkeys(("FIRING", "ACTIVE", "ALERTING", "TRIGGERED", "TRIGGER", "STARTED", "OPENED", "NEW"), "OPEN"),
+    **dict.fromkeys(("RESOLVED", "RESOLVE", "ENDED", "FINISHED", "CLEARED", "RECOVERED"), "CLOSED"),
+}
+# The revision of a message that does not count: what ends an anomaly is later than what opens it.
+_REVISIONS: Final = {Lifecycle.OPEN: 1, Lifecycle.ESCALATED: 2, Lifecycle.CLOSED: 3}
+# An empty text, `N/A` or `None` in one of these is as good as no field.
+_MAY_BE_ABSENT: Final = frozenset(
+    ("id", "revision", "state", "timestamp", "detected_at", "interval", "venue", "direction", "incident", "window")
+)
 _METHOD_WORDS: Final = {
     "ZSCORE": "Z_SCORE",
     "MODIFIED_Z_SCORE": "MAD",
@@ -90,58 +108,70 @@ _TYPE_WORDS: Final = {
     "SYNCHRONIZED_MOVE": "SYNCHRONIZED_MOVEMENT", "STRESS": "MARKET_STRESS", "SECTOR": "SECTOR_ANOMALY",
 }  # fmt: skip
 _SOURCES: Final = frozenset(SourceKind)
-_PYTHON_ONLY: Final = re.compile(rb"NaN|Infinity")
 # JSON that is nested a thousand levels deep is as unreadable as any other.
 UNREADABLE: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 
 
 def fields_of(payload: bytes) -> dict[str, Any]:
-    """The fields that are there, in our spelling."""
-    raw = _json(payload)
+    """The fields that are there, in our spelling. Raises `InvalidMessage`."""
+    raw = json_of(payload)
     if not isinstance(raw, dict):
-        raise InvalidMessage(f"expected a JSON object, got {type(raw).__name__}")
+        raise wrong("the message", raw, "a JSON object")
+    return spelt(raw)
+
+
+def spelt(raw: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields that are there, in our spelling."""
     fields: dict[str, Any] = {}
     for key, value in raw.items():
         name = snake_case(key)
         name = _ALIASES.get(name, name)
-        if value is not None:
+        # A lone dash may be a minus, too.
+        nothing = name in _MAY_BE_ABSENT and absent(value) and (name, value) != ("direction", "-")
+        if value is not None and not nothing:
             fields[name] = value
     return fields
 
 
-def _json(payload: bytes) -> Any:
-    """The value of a JSON text; `NaN` and `Infinity`, which Python's `json` writes, are null."""
+def json_of(payload: bytes, constant: Callable[[str], Any] = lambda _: None) -> Any:
+    """The value of a JSON text, in UTF-8 or as its byte order mark says.
+
+    `NaN` and `Infinity`, which Python's `json` writes, are what `constant` makes of them. Raises `InvalidMessage`.
+    """
     try:
         return msgspec.json.decode(payload)
-    except UNREADABLE as error:
-        if not _PYTHON_ONLY.search(payload):
-            raise InvalidMessage(f"not JSON: {error}") from error
+    except UNREADABLE:
+        pass
     try:
-        return json.loads(payload, parse_constant=lambda _: None)
+        value = json.loads(payload, parse_constant=constant)
+        # What cannot be written again, such as half a surrogate pair, could neither be stored nor sent.
+        json.dumps(value, default=str, ensure_ascii=False).encode()
     except (ValueError, RecursionError) as error:
-        raise InvalidMessage(f"not JSON: {error}") from error
+        raise not_json(payload, error) from error
+    return value
 
 
 def normalise_alert(fields: dict[str, Any], received_at: int, subject_token: str) -> dict[str, Any]:
     fields.setdefault("symbol", subject_token)
-    _replace(fields, "symbol", _symbol)
+    _replace(fields, "symbol", lambda _, value: _symbol(value))
     _replace(fields, "interval", interval_of)
     if not fields.get("symbol"):
-        raise InvalidMessage("symbol is missing")
+        raise missing("symbol", "a text like BTCUSDT")
     _normalise_common(fields, received_at)
-    _replace(fields, "method", lambda value: word_of(value, _METHOD_WORDS))
-    _require(fields, "method", Method)
-    for name in ("score", "threshold", "price", "expected", "lower", "upper", "change_pct"):
-        _replace(fields, name, lambda value: number_of(value))
+    _require(fields, "method", listed(Method))
+    _replace(fields, "method", _method)
+    given_score = fields.get("score")
+    for name in _NUMBERS:
+        _replace(fields, name, number_of)
         fields.setdefault(name, None)
     if fields["score"] is None:
-        raise InvalidMessage("score is missing or not a number")
+        raise missing("score", "a number") if given_score is None else wrong("score", given_score, "a number")
     if fields.get("direction") is None:
         fields["direction"] = Direction.DOWN if (fields["change_pct"] or fields["score"]) < 0 else Direction.UP
     _replace(fields, "venue", venue_of)
     fields.setdefault("venue", "external")
     fields.setdefault("interval", "1m")
-    fields.setdefault("spark", [])
+    fields["spark"] = _numbers("spark", fields.get("spark", []))
     fields["explanation"] = _explanation(fields)
     fields.setdefault("incident", None)
     fields.setdefault("id", _content_id(fields, "symbol", "venue", "method", "direction", "timestamp"))
@@ -151,19 +181,49 @@ def normalise_alert(fields: dict[str, Any], received_at: int, subject_token: str
 def _explanation(fields: dict[str, Any]) -> dict[str, Any]:
     given = fields.get("explanation")
     if isinstance(given, dict):
-        return {snake_case(key): value for key, value in given.items() if value is not None}
+        explanation = {snake_case(key): value for key, value in given.items() if value is not None}
+        for name in ("observed", "usual"):
+            _replace(explanation, name, lambda name, value: number_of(f"explanation.{name}", value))
+        _replace(explanation, "methods", lambda _, value: _rows("explanation.methods", value, _METHOD_ROW))
+        _replace(explanation, "escalations", lambda _, value: _rows("explanation.escalations", value, _ESCALATION_ROW))
+        return explanation
     sentence = given if isinstance(given, str) else fields.get("message") or fields.get("description")
     return {"sentence": sentence} if isinstance(sentence, str) else {}
 
 
+def _rows(name: str, given: Any, readers: Mapping[str, Reader]) -> Any:
+    """The rows of a list of objects, each field read by its reader; what is no such list is left as it is."""
+    if not isinstance(given, list):
+        return given
+    rows = [{snake_case(key): value for key, value in row.items()} for row in given if isinstance(row, dict)]
+    for number, row in enumerate(rows):
+        for field, read in readers.items():
+            if row.get(field) is not None:
+                row[field] = read(f"{name}[{number}].{field}", row[field])
+    return rows if len(rows) == len(given) - given.count(None) else given
+
+
+def _numbers(name: str, given: Any) -> Any:
+    """The numbers of a list, without those that are null or NaN."""
+    if not isinstance(given, list):
+        return given
+    read = [number_of(f"{name}[{place}]", value) for place, value in enumerate(given) if value is not None]
+    return [number for number in read if number is not None]
+
+
+def _method(name: str, given: Any) -> str:
+    return one_of(Method, name, given, _METHOD_WORDS)
+
+
 def normalise_market(fields: dict[str, Any], received_at: int, subject_token: str) -> dict[str, Any]:
-    fields.setdefault("type", subject_token)
-    _replace(fields, "type", lambda value: word_of(snake_case(str(value)), _TYPE_WORDS))
-    _require(fields, "type", MarketType)
+    if subject_token:
+        fields.setdefault("type", subject_token)
+    _require(fields, "type", listed(MarketType))
+    _replace(fields, "type", _type)
     _normalise_common(fields, received_at)
     for name in _MARKET_NUMBERS:
-        _replace(fields, name, lambda value: number_of(value))
-    _replace(fields, "affected_symbols", _symbols)
+        _replace(fields, name, ratio_of if name in _RATIOS else number_of)
+    _replace(fields, "affected_symbols", lambda _, value: _symbols(value))
     # A later field: a publisher that uses the name for something else is still accepted.
     given = fields.get("changes_pct")
     if not (isinstance(given, list) and all(type(one) in (int, float) for one in given)):
@@ -177,25 +237,45 @@ def normalise_market(fields: dict[str, Any], received_at: int, subject_token: st
     return fields
 
 
+def _type(name: str, given: Any) -> str:
+    """`SectorAnomaly` and `market.SectorAnomaly` are SECTOR_ANOMALY."""
+    word = word_of(snake_case(member(given)), _TYPE_WORDS)
+    if word not in MarketType.__members__:
+        raise wrong(name, given, listed(MarketType))
+    return word
+
+
 def _normalise_common(fields: dict[str, Any], received_at: int) -> None:
+    _require(fields, "severity", listed(Severity))
     _replace(fields, "severity", severity_of)
-    _replace(fields, "direction", lambda value: one_of(Direction, "direction", word_of(value, _DIRECTIONS)))
-    _replace(fields, "state", lambda value: one_of(Lifecycle, "state", word_of(value, _STATES)))
-    _replace(fields, "id", lambda value: str(value) if type(value) is int else value)
-    _replace(fields, "timestamp", time_ms)
-    _replace(fields, "detected_at", time_ms)
-    _require(fields, "severity", Severity)
+    _replace(fields, "direction", lambda name, value: one_of(Direction, name, value, _DIRECTIONS))
+    _replace(fields, "state", lambda name, value: one_of(Lifecycle, name, value, _STATES))
+    _replace(fields, "id", _id)
+    _replace(fields, "timestamp", time_of)
+    _replace(fields, "detected_at", time_of)
     fields.setdefault("timestamp", received_at)
     fields.setdefault("detected_at", max(received_at, fields["timestamp"]))
-    fields.setdefault("revision", 1)
     fields.setdefault("state", Lifecycle.OPEN)
+    fields.setdefault("revision", _REVISIONS[Lifecycle(fields["state"])])
     _drop_strange(fields)
+
+
+def _id(_: str, given: Any) -> Any:
+    """A number as text; pandas makes 4711.0 of 4711."""
+    whole = type(given) is int or (isinstance(given, float) and given.is_integer())
+    return str(int(given)) if whole else given
+
+
+def drop_strange_source(fields: dict[str, Any]) -> None:
+    """The field was added later: a publisher that uses its name for something else is still accepted."""
+    source = fields.get("source")
+    if not isinstance(source, str) or source not in _SOURCES:
+        fields.pop("source", None)
 
 
 def _drop_strange(fields: dict[str, Any]) -> None:
     """Fields that were added later: a publisher that uses their names for something else is still accepted."""
-    if fields.get("source") not in _SOURCES:
-        fields.pop("source", None)
+    drop_strange_source(fields)
     for name, least in (("excess_pct", -math.inf), ("rarity_days", 0.0)):
         value = fields.get(name)
         if not (isinstance(value, (int, float)) and not isinstance(value, bool) and least <= value < math.inf):
@@ -204,16 +284,19 @@ def _drop_strange(fields: dict[str, Any]) -> None:
 
 def _symbols(given: Any) -> list[str]:
     if not isinstance(given, list):
-        raise InvalidMessage(f"affected_symbols: expected a list, got {given!r}")
+        raise wrong("affected_symbols", given, "a list of texts like BTCUSDT")
     return list(dict.fromkeys(_symbol(symbol) for symbol in given))
 
 
 def _symbol(given: Any) -> str:
     if not isinstance(given, (str, int)) or isinstance(given, bool):
-        raise InvalidMessage(f"symbol: expected a text like BTCUSDT, got {given!r}")
+        raise wrong("symbol", given, "a text like BTCUSDT")
     return unify_symbol(str(given))
 
 
+_NUMBERS: Final = ("score", "threshold", "price", "expected", "lower", "upper", "change_pct")
+_METHOD_ROW: Final[Mapping[str, Reader]] = {"method": _method, "score": number_of}
+_ESCALATION_ROW: Final[Mapping[str, Reader]] = {"severity": severity_of, "timestamp": time_of}
 _MARKET_NUMBERS: Final = (
     "synchronization_ratio",
     "average_change_pct",
@@ -223,11 +306,10 @@ _MARKET_NUMBERS: Final = (
     "performance_pct",
     "deviation",
 )
+_RATIOS: Final = frozenset(("synchronization_ratio", "usual_ratio"))
 
 
 def _default_synchronized(fields: dict[str, Any]) -> None:
-    if (fields.get("synchronization_ratio") or 0) > 1:  # given in per cent
-        fields["synchronization_ratio"] /= 100
     fields.setdefault("average_change_pct", 0.0)
     fields.setdefault("usual_ratio", None)
     fields.setdefault("affected_symbols", [])
@@ -235,7 +317,7 @@ def _default_synchronized(fields: dict[str, Any]) -> None:
 
 
 def _default_stress(fields: dict[str, Any]) -> None:
-    _replace(fields, "metric", lambda value: str(value).lower())
+    _replace(fields, "metric", lambda _, value: member(value).lower())
     fields.setdefault("magnitude", 0.0)
     fields.setdefault("stress_index", 0.0)
     fields.setdefault("components", {})
@@ -255,17 +337,15 @@ _MARKET_DEFAULTS: Final[Mapping[MarketType, Callable[[dict[str, Any]], None]]] =
 }
 
 
-def _require(fields: dict[str, Any], name: str, values: type[StrEnum]) -> None:
-    if (value := fields.get(name)) is None:
-        raise InvalidMessage(f"{name} is missing (one of {', '.join(values)})")
-    if value not in values.__members__:
-        raise InvalidMessage(f"{name} {value!r} is none of {', '.join(values)}")
+def _require(fields: dict[str, Any], name: str, allowed: str) -> None:
+    if fields.get(name) is None:
+        raise missing(name, allowed)
 
 
-def _replace(fields: dict[str, Any], name: str, change: Callable[[Any], Any]) -> None:
+def _replace(fields: dict[str, Any], name: str, read: Reader) -> None:
     """Change a field that is there; drop one that is null so that its default applies."""
     if fields.get(name) is not None:
-        fields[name] = change(fields[name])
+        fields[name] = read(name, fields[name])
     else:
         fields.pop(name, None)
 

@@ -211,7 +211,10 @@ class SynchronizedMovement(
 
     def __post_init__(self) -> None:
         if self.changes_pct and len(self.changes_pct) != len(self.affected_symbols):
-            raise ValueError("changes_pct needs one value per affected symbol")
+            count, size = len(self.changes_pct), len(self.affected_symbols)
+            raise ValueError(
+                f"changes_pct has {count} values for {size} symbols; it needs one value per affected symbol"
+            )
 
 
 class StressComponent(Struct, frozen=True):
@@ -275,7 +278,8 @@ class CandleBatch(Struct, frozen=True, kw_only=True, omit_defaults=True):
     def __post_init__(self) -> None:
         size = len(self.symbols)
         if not all(len(column) == size for column in (self.open, self.high, self.low, self.close, self.volume)):
-            raise ValueError("every column needs one value per symbol")
+            name, other = next((name, len(one)) for name in OHLCV if len(one := getattr(self, name)) != size)
+            raise ValueError(f"{name} has {other} values for {size} symbols; every column needs one value per symbol")
 
     def only(self, rows: Iterable[int]) -> "CandleBatch":
         """The candles of some of the symbols."""

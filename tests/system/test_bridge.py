@@ -96,7 +96,7 @@ async def test_anyone_may_publish_and_garbage_stops_nothing(system: System) -> N
         assert (alert["symbol"], alert["severity"], alert["method"]) == ("BTCUSDT", "HIGH", "Z_SCORE")
         assert (alert["direction"], alert["score"], alert["price"]) == ("DOWN", -5.5, 60000)
         assert alert["timestamp"] == 1767323045000
-        for reason in ("not JSON", "DREADFUL"):
+        for reason in ("not JSON", "dreadful"):
             message = await asyncio.wait_for(rejected.get(), PATIENCE_S)
             assert message.subject == "rejected.alerts.BTCUSDT"
             assert reason in (message.headers or {})["Reason"]

@@ -1,6 +1,6 @@
 """The ids of messages of others: a stream that is read again must not double what is stored.
 
-`foreign_ids.jsonl` was written with the code of 0.1 (`since` 0.1), and with that of the first 0.2 that read the message.
+`foreign_ids.jsonl` was written with the code of 0.1 (`since` 0.1), and with that of the first version that reads it.
 Rows are added, never changed: the id of a message without one is a hash of what it says.
 """
 

@@ -21,7 +21,6 @@ from market.wire.messages import (
     InvalidMessage,
     Lifecycle,
     MarketStress,
-    MarketType,
     Method,
     MethodScore,
     SectorAnomaly,
@@ -139,7 +138,7 @@ def test_bytes_that_are_not_json_are_refused_with_a_reason(payload: bytes) -> No
 def test_what_is_nested_too_deep_is_refused_with_a_reason(start: bytes) -> None:
     payload = start + 10_000 * (b"[" if start == b"[" else b'{"a":')
     for decode in (decode_alert, decode_market):
-        with pytest.raises(InvalidMessage, match="recursion"):
+        with pytest.raises(InvalidMessage, match="nested too deep"):
             decode(payload, received_at=RECEIVED_AT)
     with pytest.raises(InvalidMessage):
         decode_batch(payload)
@@ -152,7 +151,7 @@ def test_an_explanation_may_hold_anything_but_not_at_any_depth() -> None:
 
     assert decode_alert(alert_with(15), received_at=RECEIVED_AT, subject_token="ETHUSDT").explanation.parameters["a"]
     for levels in (16, 400, 900):
-        with pytest.raises(InvalidMessage, match="nested|recursion"):
+        with pytest.raises(InvalidMessage, match="nested"):
             decode_alert(alert_with(levels), received_at=RECEIVED_AT, subject_token="ETHUSDT")
 
 
@@ -180,9 +179,18 @@ def test_times_in_any_unit(given_time: Any) -> None:
         ({"symbol": "BTCUSDT", "severity": "HIGH", "method": "MAD"}, "score is missing"),
         ({"severity": "HIGH", "score": 1, "method": "MAD"}, "symbol is missing"),
         ({"symbol": "BTCUSDT", "severity": "HUGE", "score": 1, "method": "MAD"}, "HUGE"),
-        ({"symbol": "BTCUSDT", "severity": "HIGH", "score": "much", "method": "MAD"}, "expected a number"),
-        ({"symbol": "BTCUSDT", "severity": "HIGH", "score": 1, "method": "MAD", "timestamp": "soon"}, "not a time"),
-        ({"symbol": "BTCUSDT", "severity": "HIGH", "score": 1, "method": "MAD", "timestamp": -5}, "not a time"),
+        (
+            {"symbol": "BTCUSDT", "severity": "HIGH", "score": "much", "method": "MAD"},
+            "score is 'much'; it must be a number",
+        ),
+        (
+            {"symbol": "BTCUSDT", "severity": "HIGH", "score": 1, "method": "MAD", "timestamp": "soon"},
+            "timestamp is 'soon'; it must be a time",
+        ),
+        (
+            {"symbol": "BTCUSDT", "severity": "HIGH", "score": 1, "method": "MAD", "timestamp": -5},
+            "timestamp is -5; it must be a time",
+        ),
         ({"symbol": "X" * 41, "severity": "HIGH", "score": 1, "method": "MAD"}, "symbol"),
         ({"symbol": "龙虾USDT", "severity": "HIGH", "score": 1, "method": "MAD"}, "symbol"),
     ],
@@ -220,7 +228,7 @@ def test_the_changes_of_a_synchronized_move_are_those_of_its_symbols() -> None:
     assert isinstance(message, SynchronizedMovement)
     assert message.changes_pct == [-1.5, -2.5]
     assert b"changes_pct" not in encode(market(fields))
-    with pytest.raises(InvalidMessage, match="changes_pct needs one value per affected symbol"):
+    with pytest.raises(InvalidMessage, match="changes_pct has 1 values for 2 symbols; it needs one value"):
         market({**fields, "changesPct": [-1.5]})
     unheard_of: list[Any] = [None, ["-1.5%"], 3, [None], {}]
     for foreign in unheard_of:
@@ -232,7 +240,7 @@ def test_symbols_may_be_null_but_nothing_else(kind: str) -> None:
     fields = {"type": kind, "severity": "high", "direction": "DOWN", "ratio": 0.9, "sector": "Meme", "performance": -3}
     assert market({**fields, "symbols": None}) == market(fields)
     for wrong in ("BTCUSDT", 3, {"BTCUSDT": 1}):
-        with pytest.raises(InvalidMessage, match="affected_symbols: expected a list"):
+        with pytest.raises(InvalidMessage, match="affected_symbols is .*; it must be a list"):
             market({**fields, "symbols": wrong})
 
 
@@ -246,7 +254,9 @@ def test_a_foreign_stress_and_sector() -> None:
 
 
 def test_an_unknown_market_type_names_the_known_ones() -> None:
-    with pytest.raises(InvalidMessage, match=", ".join(MarketType)):
+    with pytest.raises(
+        InvalidMessage, match="type is 'EARTHQUAKE'; it must be SYNCHRONIZED_MOVEMENT, MARKET_STRESS or SECTOR_ANOMALY"
+    ):
         market({"type": "EARTHQUAKE", "severity": "high"})
 
 
@@ -332,18 +342,30 @@ def test_what_others_write_is_understood(given: dict[str, Any], expected: dict[s
 @pytest.mark.parametrize(
     ("given", "reason"),
     [
-        ({"severity": 1}, "severity 1 may mean either end: use one of LOW, MEDIUM, HIGH, CRITICAL, or P1 to P4"),
-        ({"interval": "1M"}, "interval '1M' may mean minutes or months: write 1m for minutes"),
-        ({"interval": "soon"}, "interval 'soon': expected a length like 1s, 5m, 1h or 1d"),
-        ({"interval": 0}, "interval 0: expected a length like 1s, 5m, 1h or 1d"),
-        ({"direction": "sideways"}, "direction 'SIDEWAYS' is none of UP, DOWN"),
-        ({"state": "pending"}, "state 'PENDING' is none of OPEN, ESCALATED, CLOSED"),
-        ({"venue": "???"}, r"venue '\?\?\?': expected up to 40 letters and digits, like binance or okx-swap"),
-        ({"symbol": {"base": "BTC"}}, "symbol: expected a text like BTCUSDT, got {'base': 'BTC'}"),
-        ({"symbol": ["BTCUSDT"]}, r"symbol: expected a text like BTCUSDT, got \['BTCUSDT'\]"),
-        ({"score": math.nan}, "score is missing or not a number"),
-        ({"timestamp": RECEIVED_AT + 9 * 3_600_000}, r"is 540 min after it arrived: times without a zone are UTC"),
-        ({"timestamp": RECEIVED_AT + 40 * 86_400_000}, "check the clock and the unit of the publisher"),
+        (
+            {"severity": 1},
+            "severity is 1, which may mean either end; it must be LOW, MEDIUM, HIGH or CRITICAL, or P1 to P4",
+        ),
+        ({"interval": "1M"}, "interval is '1M', which may mean minutes or months; write 1m for minutes"),
+        ({"interval": "soon"}, "interval is 'soon'; it must be a length like 1s, 5m, 1h or 1d"),
+        ({"interval": 0}, "interval is 0; it must be a length like 1s, 5m, 1h or 1d"),
+        ({"direction": "sideways"}, "direction is 'sideways'; it must be UP or DOWN"),
+        ({"state": "pending"}, "state is 'pending'; it must be OPEN, ESCALATED or CLOSED"),
+        (
+            {"venue": "???"},
+            r"venue is '\?\?\?'; it must be up to 40 letters, digits, _ and -, like binance or okx-swap",
+        ),
+        ({"symbol": {"base": "BTC"}}, "symbol is {'base': 'BTC'}; it must be a text like BTCUSDT"),
+        ({"symbol": ["BTCUSDT"]}, r"symbol is \['BTCUSDT'\]; it must be a text like BTCUSDT"),
+        ({"score": math.nan}, "score is missing; it must be a number"),
+        (
+            {"timestamp": RECEIVED_AT + 9 * 3_600_000},
+            r"is 9 h ahead of its arrival: local time without its zone\? .*00:00\+09:00, or send UTC",
+        ),
+        (
+            {"timestamp": RECEIVED_AT + 40 * 86_400_000},
+            "is 40 days ahead of its arrival; check the publisher's clock and its unit of time",
+        ),
     ],
 )
 def test_what_could_mean_two_things_is_refused_with_the_words_to_use(given: dict[str, Any], reason: str) -> None:
@@ -353,7 +375,7 @@ def test_what_could_mean_two_things_is_refused_with_the_words_to_use(given: dict
 
 def test_a_clock_that_is_a_little_ahead_is_forgiven() -> None:
     assert alert(LEAST | {"timestamp": RECEIVED_AT + 110_000}).timestamp == RECEIVED_AT + 110_000
-    with pytest.raises(InvalidMessage, match="2 min after it arrived"):
+    with pytest.raises(InvalidMessage, match="2 min ahead of its arrival"):
         alert(LEAST | {"timestamp": RECEIVED_AT + 130_000})
 
 
