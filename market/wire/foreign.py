@@ -168,13 +168,15 @@ def normalise_alert(fields: dict[str, Any], received_at: int, subject_token: str
         raise missing("score", "a number") if given_score is None else wrong("score", given_score, "a number")
     if fields.get("direction") is None:
         fields["direction"] = Direction.DOWN if (fields["change_pct"] or fields["score"]) < 0 else Direction.UP
+    venue_in_id = _venue_in_id(fields.get("venue"))
     _replace(fields, "venue", venue_of)
     fields.setdefault("venue", "external")
     fields.setdefault("interval", "1m")
     fields["spark"] = _numbers("spark", fields.get("spark", []))
     fields["explanation"] = _explanation(fields)
     fields.setdefault("incident", None)
-    fields.setdefault("id", _content_id(fields, "symbol", "venue", "method", "direction", "timestamp"))
+    content = fields | {"venue": venue_in_id}
+    fields.setdefault("id", _content_id(content, "symbol", "venue", "method", "direction", "timestamp"))
     return fields
 
 
@@ -348,6 +350,11 @@ def _replace(fields: dict[str, Any], name: str, read: Reader) -> None:
         fields[name] = read(name, fields[name])
     else:
         fields.pop(name, None)
+
+
+def _venue_in_id(given: Any) -> str:
+    """A venue as ids are made of it since 0.1, whatever is read from it today: an id never changes."""
+    return "external" if given is None else snake_case(str(given).strip()).replace(".", "")
 
 
 def _content_id(fields: Mapping[str, Any], *names: str) -> str:

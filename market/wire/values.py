@@ -177,7 +177,7 @@ def _length(text: str) -> tuple[int, str] | None:
 
 
 def venue_of(name: str, given: Any) -> str:
-    """`Gate.io` → `gateio`."""
+    """`Gate.io` → `gateio`, `KuCoin` → `kucoin`, `okx-swap` as it is."""
     venue = plain_venue(str(given))
     if isinstance(given, (bool, dict, list)) or not re.fullmatch(VENUE, venue):
         raise wrong(name, given, "up to 40 letters, digits, _ and -, like binance or okx-swap")
@@ -185,4 +185,4 @@ def venue_of(name: str, given: Any) -> str:
 
 
 def plain_venue(given: str) -> str:
-    return snake_case(given.strip()).replace(".", "")
+    return given.strip().lower().replace(".", "").replace(" ", "_")
