@@ -150,7 +150,10 @@ def _figures(message: Message) -> list[Figure]:
         found.append(Figure("Expected price", price(message.expected), window, at, note))
     needs = "" if message.threshold is None else f"; an alert needs {number(message.threshold)}"
     unit = "times the usual" if message.method in _SURGES else "robust standard deviations"
-    found.append(Figure(f"Score, {label_of(message.method)}", signed(message.score), window, at, f"{unit}{needs}"))
+    if message.method is Method.EXTERNAL:
+        unit = "in the units of its publisher"
+    if message.method is not Method.EXTERNAL or message.score:
+        found.append(Figure(f"Score, {label_of(message.method)}", signed(message.score), window, at, f"{unit}{needs}"))
     others = [each for each in explanation.methods if each.method != message.method]
     if others:
         scores = ", ".join(f"{label_of(each.method)} {signed(each.score)}" for each in others)

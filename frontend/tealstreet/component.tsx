@@ -536,6 +536,7 @@ const METHOD_NAMES: Record<string, string> = {
   MAD: "MAD",
   EWMA: "EWMA",
   CUSUM: "CUSUM",
+  EXTERNAL: "External",
 };
 export const METHODS = Object.keys(METHOD_NAMES);
 const QUOTES = [
@@ -576,9 +577,11 @@ export function moveOf(value: number | null): Move {
   return sign === "+" ? "up" : sign === "−" ? "down" : "flat";
 }
 /** Volume and range scores are multiples of the usual value (×); all others are standard deviations (σ). */
-const unitOf = (method: string) => (method === "VOLUME" || method === "VOLATILITY" ? "×" : "σ");
-export function scoreText(score: number | null, unit: "×" | "σ" = "σ"): string {
-  if (score === null) return "–";
+/** The unit of a method's score; empty where it is the publisher's own. */
+const unitOf = (method: string) =>
+  method === "VOLUME" || method === "VOLATILITY" ? "×" : method === "EXTERNAL" ? "" : "σ";
+export function scoreText(score: number | null, unit: "×" | "σ" | "" = "σ"): string {
+  if (score === null || (unit === "" && score === 0)) return "–";
   return `${(unit === "×" ? plain : signed)(score, Math.abs(score) >= 1000 ? 0 : 1)}${unit}`;
 }
 /** A count with its thousands grouped; `+` marks that there are more than those counted. */
@@ -3722,7 +3725,7 @@ export function scoreWords(alert: Alert): string {
           ? `σ: its usual deviations from its market and sector in ${window}`
           : alert.method === "CUSUM"
             ? `σ: its usual deviations, added up over ${window}`
-            : alert.method in METHOD_NAMES
+            : alert.method in METHOD_NAMES && alert.method !== "EXTERNAL"
               ? `σ: its usual deviations in ${window}`
               : "in the units of its publisher";
   const from = alert.threshold === null ? "" : `; alerts from ${plain(alert.threshold, 1)}${unitOf(alert.method)}`;

@@ -23,6 +23,7 @@ import {
   partsText,
   percent,
   rarityText,
+  scoreText,
   scoreWords,
   sparkTitle,
   windowText,
@@ -243,6 +244,8 @@ test("σ and × are explained where they stand", () => {
     plainly(scoreWords(alertOf({ method, threshold, explanation: { window: "5m" } })));
   expect(about("VOLUME")).toBe("times its usual volume in 5 min; alerts from 6.0×");
   expect(about("RESIDUAL")).toBe("σ: its usual deviations from its market and sector in 5 min; alerts from 6.0σ");
+  expect(about("EXTERNAL", null)).toBe("in the units of its publisher");
+  expect(scoreText(0, "")).toBe("–"); // the publisher gave none
   expect(about("something", null)).toBe("in the units of its publisher");
 });
 

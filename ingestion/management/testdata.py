@@ -12,6 +12,7 @@ from typing import Any, Final
 import msgspec
 
 from market.wire.messages import (
+    DETECTING,
     Alert,
     Direction,
     Explanation,
@@ -106,7 +107,7 @@ def curated_market(started_at: int, interval_ms: int) -> list[MarketAnomaly]:
 def _alert(rng: random.Random, identifier: str, timestamp: int) -> Alert:
     """An alert with consistent figures: score = last return / usual return; the band is ± threshold · usual return."""
     symbol = rng.choice(SYMBOLS)
-    method = rng.choice(tuple(Method))
+    method = rng.choice(DETECTING)
     severity = _severity(rng)
     direction = rng.choice(tuple(Direction))
     sign = 1 if direction is Direction.UP else -1

@@ -71,6 +71,8 @@ class Lifecycle(StrEnum):
 
 
 class Method(StrEnum):
+    """How an alert was found. EXTERNAL: by rules of another publisher that are none of ours."""
+
     Z_SCORE = "Z_SCORE"
     MAD = "MAD"
     EWMA = "EWMA"
@@ -78,6 +80,11 @@ class Method(StrEnum):
     VOLUME = "VOLUME"
     VOLATILITY = "VOLATILITY"
     RESIDUAL = "RESIDUAL"
+    EXTERNAL = "EXTERNAL"
+
+
+# Those that our own detectors use.
+DETECTING: Final = tuple(method for method in Method if method is not Method.EXTERNAL)
 
 
 class MarketType(StrEnum):
@@ -142,7 +149,8 @@ class Alert(Struct, frozen=True, kw_only=True):
     """A per-symbol anomaly. `id` is stable for the episode; `revision` counts its changes from 1.
 
     `score` is signed and in robust standard deviations unless the method says otherwise; for VOLUME and VOLATILITY it
-    is the surge (≥ 0). `direction` is the sign of the price's move over its window when the episode opened or turned.
+    is the surge (≥ 0), for EXTERNAL in the publisher's own units, and 0 if it gave none. `direction` is the sign of the
+    price's move over its window when the episode opened or turned.
     `excess_pct`: `change_pct` less the market's over the same window, in percentage points. `rarity_days`: a finding as
     strong comes once in so many days for one symbol. Both are null where unknown, as is `source` from foreign
     publishers. `history` travels with the first revision only: it is frozen when the episode opens, stored, served by

@@ -14,7 +14,7 @@ from alerts.detectors.cusum import SLACK, THRESHOLD
 from market.detectors.panel import Floats, Panel
 from market.detectors.snapshot import pack, unpack
 from market.detectors.synchronized import Market
-from market.wire.messages import CandleBatch, Method, Severity
+from market.wire.messages import DETECTING, CandleBatch, Method, Severity
 from tests.market.recordings import Returns, recording
 
 SYMBOLS = 24
@@ -93,7 +93,7 @@ def shocked() -> Run:
     return analyse(recording(SYMBOLS, CANDLES, inject=shock))
 
 
-METHODS = list(Method)
+METHODS = list(DETECTING)
 
 
 @functools.cache
@@ -313,7 +313,7 @@ def test_no_score_before_it_is_warm(method: Method, calm: Run) -> None:
 
 def test_every_method_has_a_detector_and_says_where_it_is_from() -> None:
     bank = Bank(Panel("1m"))
-    assert set(bank.methods) == set(Method)
+    assert set(bank.methods) == set(DETECTING)
     for detector in bank.detectors:
         module = __import__(type(detector).__module__, fromlist=["_"])
         text = module.__doc__ or ""
