@@ -11,7 +11,7 @@ from typing import Any, Final, cast
 
 import msgspec
 
-from market.wire.foreign import UNREADABLE, drop_strange_source, fields_of, json_of, normalise_alert, normalise_market
+from market.wire.foreign import UNREADABLE, alert_fields, drop_strange_source, market_fields, object_of
 from market.wire.messages import (
     Alert,
     Anomaly,
@@ -21,7 +21,7 @@ from market.wire.messages import (
     StressIndex,
     interval_ms,
 )
-from market.wire.reasons import Constant, converted, refuse, wrong
+from market.wire.reasons import Constant, converted, refuse
 from market.wire.times import moment
 from market.wire.values import time_ms as time_ms
 
@@ -64,10 +64,7 @@ def decode_stress(payload: bytes) -> StressIndex:
 
 def _own_fields(payload: bytes) -> dict[str, Any]:
     """The fields of a message that has to be in our own shape; null is absent, and NaN is a value of no field."""
-    raw = json_of(payload, Constant)
-    if not isinstance(raw, dict):
-        raise wrong("the message", raw, "a JSON object")
-    return {name: value for name, value in raw.items() if value is not None}
+    return {name: value for name, value in object_of(payload, Constant).items() if value is not None}
 
 
 def decode_alert(payload: bytes, *, received_at: int, subject_token: str = "") -> Alert:
@@ -80,7 +77,7 @@ def decode_alert(payload: bytes, *, received_at: int, subject_token: str = "") -
     try:
         alert: Alert = _alert_decoder.decode(payload)
     except UNREADABLE:
-        alert = converted(normalise_alert(fields_of(payload), received_at, subject_token), Alert, strict=False)
+        alert = converted(alert_fields(payload, received_at, subject_token), Alert, strict=False)
         _refuse_future(alert, received_at)
     # The one field that may hold anything: it has to fit into a database and a browser too.
     if _deeper(alert.explanation.parameters, DEEPEST):
@@ -93,8 +90,7 @@ def decode_market(payload: bytes, *, received_at: int, subject_token: str = "") 
     try:
         anomaly = cast(MarketAnomaly, _market_decoder.decode(payload))
     except UNREADABLE:
-        fields = normalise_market(fields_of(payload), received_at, subject_token)
-        anomaly = converted(fields, MarketAnomaly, strict=False)
+        anomaly = converted(market_fields(payload, received_at, subject_token), MarketAnomaly, strict=False)
         _refuse_future(anomaly, received_at)
     return anomaly
 

@@ -13,6 +13,7 @@ from typing import Any, Final
 
 import msgspec
 
+from market.wire.mappings import mapped
 from market.wire.messages import (
     VENUE,
     Direction,
@@ -112,15 +113,30 @@ _SOURCES: Final = frozenset(SourceKind)
 UNREADABLE: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 
 
-def fields_of(payload: bytes) -> dict[str, Any]:
-    """The fields that are there, in our spelling. Raises `InvalidMessage`."""
-    raw = json_of(payload)
+def alert_fields(payload: bytes, received_at: int, subject_token: str) -> dict[str, Any]:
+    """The fields of an alert of any publisher, as they are on our wire. Raises `InvalidMessage`."""
+    raw = object_of(payload)
+    found = mapped(raw, _ALIASES, received_at)
+    if found is not raw and "id" not in found:
+        # Read before there was a mapping: the id stays.
+        found["id"] = _normalise_alert(_spelt(raw), received_at, subject_token)["id"]
+    return _normalise_alert(_spelt(found), received_at, subject_token)
+
+
+def market_fields(payload: bytes, received_at: int, subject_token: str) -> dict[str, Any]:
+    """The fields of a market anomaly of any publisher, as they are on our wire. Raises `InvalidMessage`."""
+    return _normalise_market(_spelt(object_of(payload)), received_at, subject_token)
+
+
+def object_of(payload: bytes, constant: Callable[[str], Any] = lambda _: None) -> dict[str, Any]:
+    """The JSON object that a message is; see `json_of`. Raises `InvalidMessage`."""
+    raw = json_of(payload, constant)
     if not isinstance(raw, dict):
         raise wrong("the message", raw, "a JSON object")
-    return spelt(raw)
+    return raw
 
 
-def spelt(raw: Mapping[str, Any]) -> dict[str, Any]:
+def _spelt(raw: Mapping[str, Any]) -> dict[str, Any]:
     """The fields that are there, in our spelling."""
     fields: dict[str, Any] = {}
     for key, value in raw.items():
@@ -151,7 +167,7 @@ def json_of(payload: bytes, constant: Callable[[str], Any] = lambda _: None) -> 
     return value
 
 
-def normalise_alert(fields: dict[str, Any], received_at: int, subject_token: str) -> dict[str, Any]:
+def _normalise_alert(fields: dict[str, Any], received_at: int, subject_token: str) -> dict[str, Any]:
     fields.setdefault("symbol", subject_token)
     _replace(fields, "symbol", lambda _, value: _symbol(value))
     _replace(fields, "interval", interval_of)
@@ -217,7 +233,7 @@ def _method(name: str, given: Any) -> str:
     return one_of(Method, name, given, _METHOD_WORDS)
 
 
-def normalise_market(fields: dict[str, Any], received_at: int, subject_token: str) -> dict[str, Any]:
+def _normalise_market(fields: dict[str, Any], received_at: int, subject_token: str) -> dict[str, Any]:
     if subject_token:
         fields.setdefault("type", subject_token)
     _require(fields, "type", listed(MarketType))

@@ -78,8 +78,9 @@ CANONICAL: list[tuple[Callable[[bytes], object], dict[str, Any]]] = [
 ]  # fmt: skip
 
 # Words of msgspec, regular expressions, paths.
+QUOTED = re.compile(r"'(?:\\.|[^'\\])*'|\"(?:\\.|[^\"\\])*\"")
 LIBRARY = re.compile(
-    r"`|\bExpected\b|Invalid (enum|value)|matching regex|\^\[|\{0,|\$\.|\bat `|codec|malformed|required"
+    r"`\w+`|\bExpected\b|Invalid (enum|value)|matching regex|\^\[|\{0,|\$\.|\bat `|codec|malformed|required"
 )
 
 
@@ -93,7 +94,7 @@ def refusal(decode: Callable[[bytes], object], payload: bytes) -> str:
         return ""
     assert 0 < len(reason) <= LONGEST
     assert reason.isprintable()
-    assert not LIBRARY.search(re.sub(r"'[^']*'|\"[^\"]*\"", "", reason)), reason
+    assert not LIBRARY.search(QUOTED.sub("", reason)), reason
     return reason
 
 
