@@ -32,10 +32,8 @@ def mapped(raw: Fields, aliases: Mapping[str, str], received_at: int) -> Fields:
     """
     if isinstance(raw.get("labels"), dict) and raw.keys() & {"annotations", "startsAt", "endsAt", "fingerprint"}:
         return _alertmanager(raw, aliases, received_at)
-    flat = _flat(raw)
-    weak = "ticker" in flat and not flat.keys().isdisjoint(_WITH_TICKER)
-    if weak or any(_TRADINGVIEW.fullmatch(name) for name in flat):
-        return _tradingview(raw, flat, aliases)
+    if _of_tradingview(raw):
+        return _tradingview(raw, aliases)
     return raw
 
 
@@ -54,9 +52,9 @@ def _digest(*parts: Any) -> str:
 
 # Names that a message has of TradingView's placeholders alone. An object inside is spelt `strategy.order.action`.
 _TRADINGVIEW: Final = re.compile(
-    r"timenow|plot_\d+|plots?\..+|bar\.(?:time|open|high|low|close|volume)"
-    r"|strategy\.(?:order\.\w+|order_\w+|market_position|position_size|prev_market_position)"
+    r"timenow|plot_\d+|bar\.(?:time|close)|strategy\.(?:order\.\w+|order_\w+|(?:prev_)?market_position(?:_size)?|position_size)"
 )
+_OBJECTS: Final = frozenset(("strategy", "bar"))
 # What makes a message TradingView's if it names its symbol as TradingView does.
 _WITH_TICKER: Final = frozenset(("close", "action", "market_position"))
 _ACTIONS: Final = ("strategy.order.action", "strategy.order_action", "order_action", "action")
@@ -67,6 +65,8 @@ _TEXTS: Final = (
     "description", "alert_name", "alert", "name",
 )  # fmt: skip
 _PLACEHOLDER: Final = re.compile(r"\{\{[^{}]*\}\}")
+# What an alert that is of no strategy, or of an indicator with fewer plots, leaves as it is.
+_UNFILLED: Final = re.compile(r"\s*\{\{(?:strategy\.|plot)[^{}]*\}\}\s*")
 _DELAYED: Final = re.compile(r"_DLY?$", re.IGNORECASE)
 
 
@@ -82,8 +82,17 @@ def _flat(fields: Mapping[str, Any], before: str = "") -> Fields:
     return flat
 
 
-def _tradingview(raw: Fields, flat: Fields, aliases: Mapping[str, str]) -> Fields:
-    ours = _named(raw, aliases)
+def _of_tradingview(raw: Fields) -> bool:
+    names = {key.strip().lower(): value for key, value in raw.items()}
+    if "ticker" in names and not names.keys().isdisjoint(_WITH_TICKER):
+        return True
+    inner = _flat({name: value for name, value in names.items() if name in _OBJECTS})
+    return any(_TRADINGVIEW.fullmatch(name) for name in (*names, *inner))
+
+
+def _tradingview(raw: Fields, aliases: Mapping[str, str]) -> Fields:
+    raw = {name: value for name, value in raw.items() if not (isinstance(value, str) and _UNFILLED.fullmatch(value))}
+    flat, ours = _flat(raw), _named(raw, aliases)
     for name, value in flat.items():
         if isinstance(value, str) and (found := _PLACEHOLDER.search(value)):
             raise refuse(f"{name} is {shown(value)}: TradingView knows no placeholder {found[0]}; check its spelling")
@@ -123,7 +132,7 @@ def _move(ours: Fields, flat: Fields, bar: Fields) -> None:
     if said:
         ours["direction"] = said[0]
         return
-    if "change_pct" not in ours and None not in (bar["open"], bar["close"]):
+    if ours.keys().isdisjoint(("change_pct", "score")) and None not in (bar["open"], bar["close"]):
         first, last = number_of("open", bar["open"]), number_of("close", bar["close"])
         if first and last and first > 0 and first != last:
             ours["change_pct"] = 100 * (last / first - 1)

@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from datetime import UTC, datetime
 from typing import Any
 
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 
 from market.wire.decoding import decode_alert, decode_market
 from market.wire.messages import Direction, InvalidMessage, Lifecycle, Severity, encode
+from tests.compat import ROOT
 
 RECEIVED_AT = 1_767_323_045_000
 ALERT: dict[str, Any] = {"symbol": "BTCUSDT", "severity": "HIGH", "method": "MAD", "score": 9}
@@ -98,6 +100,23 @@ def test_so_it_is_under_another_name(alias: str, name: str) -> None:
             payload = json.dumps(rest | {alias: spelling}).encode()
             message = msgspec.to_builtins(decode_alert(payload, received_at=RECEIVED_AT))
             assert message[name] == meaning, spelling
+
+
+def test_the_words_in_the_protocol_mean_what_it_says() -> None:
+    text = (ROOT / "docs" / "protocol.md").read_text()
+    table = text[text.index("Beside our own spelling") : text.index("Absent is what")]
+    field, seen = "", 0
+    for heading, words in re.findall(r"^\| (.*?) \| (.*?) \|$", table, re.MULTILINE):
+        if start := re.match(r"`(\w+)`.*: (\w+)$", heading):
+            field, meaning = start[1], start[2]
+        elif heading.isupper():
+            meaning = heading
+        else:
+            continue
+        for word in re.findall(r"`([^`]+)`", words):
+            assert alert({field: word})[field] == meaning, word
+            seen += 1
+    assert seen > 50
 
 
 NOBODY_KNOWS: dict[str, list[Any]] = {

@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from typing import Any
 
 import msgspec
@@ -11,7 +12,9 @@ from hypothesis import strategies as st
 
 from market.wire.decoding import decode_alert
 from market.wire.messages import InvalidMessage, encode
+from tests.compat import ROOT
 
+DOCS = ROOT / "docs"
 RECEIVED_AT = 1_767_323_045_000  # 2026-01-02T03:04:05Z
 
 
@@ -69,6 +72,7 @@ def test_tradingview_s_alert_is_read() -> None:
         ({"strategy.order.action": None, "direction": "down"}, {"direction": "DOWN"}),
         ({"strategy.order.action": None, "open": 60160.66}, {"direction": "DOWN", "change_pct": -0.1}),
         ({"open": 60160.66}, {"direction": "UP", "change_pct": None}),
+        ({"strategy.order.action": "{{strategy.order.action}}", "open": 60000}, {"direction": "UP"}),
         ({"severity": "critical"}, {"severity": "CRITICAL"}),
         ({"method": "volume_spike", "score": 7}, {"method": "VOLUME", "score": 7}),
         ({"score": -3.5, "strategy.order.action": None}, {"score": -3.5, "direction": "DOWN"}),
@@ -78,6 +82,19 @@ def test_tradingview_s_alert_is_read() -> None:
 def test_variants_of_tradingview_s_alert(change: dict[str, Any], expected: dict[str, Any]) -> None:
     found = alert(TRADINGVIEW | change)
     assert {name: found[name] for name in expected} == pytest.approx(expected, abs=1e-4)
+
+
+def test_the_message_to_paste_is_read() -> None:
+    """The one in docs/data.md, filled in by TradingView."""
+    values = {
+        "ticker": "BTCUSDT.P", "exchange": "BINANCE", "interval": "60", "time": "2026-01-02T03:00:00Z",
+        "timenow": "2026-01-02T03:04:03Z", "open": "60000", "close": "60100.5", "volume": "5", "plot_0": "71.2",
+    }  # fmt: skip
+    [template] = re.findall(r"```json\n(.*?)```", (DOCS / "data.md").read_text(), re.DOTALL)
+    message = re.sub(r"\{\{(.*?)\}\}", lambda found: values.get(found[1], found[0]), template)
+    found = alert(json.loads(message))
+    assert (found["direction"], found["price"], found["severity"]) == ("UP", 60100.5, "HIGH")
+    assert (found["timestamp"], found["explanation"]["sentence"]) == (1_767_323_043_000, "RSI above 70")
 
 
 def test_tradingview_s_objects_are_read_and_its_secrets_are_not_kept() -> None:
