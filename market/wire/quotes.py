@@ -16,6 +16,12 @@ WORTH: Final = MappingProxyType(
 # Longer names first: BTCFDUSD is not BTCFD against USD.
 QUOTES: Final = tuple(sorted(WORTH, key=lambda quote: (-len(quote), quote)))
 _DOLLARS: Final = frozenset(quote for quote in QUOTES if "USD" in quote or quote == "DAI")
+# Money of states, also what no pair here is quoted in: it is never the coin of a pair against a coin.
+FIAT: Final = frozenset(
+    """AED ARS AUD BDT BHD BRL CAD CHF CLP CNY COP CZK DKK EGP EUR GBP GEL GHS HKD HUF IDR ILS INR JPY KES KRW KWD KZT
+    LKR MAD MXN MYR NGN NOK NZD PEN PHP PKR PLN QAR RON RUB SAR SEK SGD THB TRY TWD UAH UGX USD UYU VND XAF XOF ZAR
+    ZMW""".split()  # noqa: SIM905
+)
 
 
 def quote_of(symbol: str) -> str:

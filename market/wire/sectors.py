@@ -5,7 +5,6 @@ and what reviewers set in the admin go over it: `market.selectors.sector_map` co
 """
 
 import csv
-import re
 from collections.abc import Container, Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -14,11 +13,10 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Final
 
+from market.wire.coins import coin
 from market.wire.quotes import QUOTES
 
 _FILE: Final = Path(__file__).parents[1] / "data" / "sectors.csv"
-# 1000PEPE and 1MBABYDOGE: venues quote a thousand or a million of a coin whose price has too many zeros.
-_MULTIPLIER: Final = re.compile(r"^(?:10{3,9}|1M)(?=[A-Z])")
 
 BUILT_IN: Final = "built-in"
 
@@ -91,7 +89,7 @@ def known_base(symbol: str, known: Container[str]) -> str | None:
         if base == symbol:
             continue
         # The name as it stands comes first: 1INCH is a coin, not one of a multiple.
-        for candidate in (base, _MULTIPLIER.sub("", base)):
+        for candidate in (base, coin(base)[0]):
             if candidate in known:
                 return candidate
     return None
