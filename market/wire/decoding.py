@@ -6,7 +6,7 @@ reason in words. `null`, and `NaN` and `Infinity` as Python writes them, mean th
 two things is refused.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, Final, cast
 
 import msgspec
@@ -22,6 +22,7 @@ from market.wire.messages import (
     interval_ms,
 )
 from market.wire.reasons import Constant, converted, refuse
+from market.wire.symbols import is_symbol
 from market.wire.times import moment
 from market.wire.values import time_ms as time_ms
 
@@ -39,11 +40,22 @@ _stress_decoder: Final = msgspec.json.Decoder(StressIndex)
 def decode_batch(payload: bytes) -> CandleBatch:
     """Candles of any publisher, in the canonical shape. Raises `InvalidMessage`."""
     try:
-        return _batch_decoder.decode(payload)
+        batch = _batch_decoder.decode(payload)
     except UNREADABLE:
         fields = _own_fields(payload)
-    drop_strange_source(fields)
-    return cast(CandleBatch, converted(fields, CandleBatch))
+        drop_strange_source(fields)
+        batch = converted(fields, CandleBatch)
+    try:
+        _check(batch.symbols)
+    except msgspec.ValidationError as error:
+        raise refuse(f"symbols: {error}") from error
+    return batch
+
+
+def _check(symbols: Sequence[str]) -> None:
+    """Raise `msgspec.ValidationError` for a symbol that is none by more than the pattern says."""
+    if not "".join(symbols).isascii() and (wrong := next((one for one in symbols if not is_symbol(one)), None)):
+        raise msgspec.ValidationError(f"symbol {wrong!r} is not spelt in capital letters and digits")
 
 
 def decode_feed(payload: bytes) -> Feed:
@@ -76,6 +88,7 @@ def decode_alert(payload: bytes, *, received_at: int, subject_token: str = "") -
     """
     try:
         alert: Alert = _alert_decoder.decode(payload)
+        _check((alert.symbol,))
     except UNREADABLE:
         alert = converted(alert_fields(payload, received_at, subject_token), Alert, strict=False)
         _refuse_future(alert, received_at)
@@ -89,6 +102,7 @@ def decode_market(payload: bytes, *, received_at: int, subject_token: str = "") 
     """A market anomaly from any publisher; see `decode_alert`. `subject_token` names the type of one that does not."""
     try:
         anomaly = cast(MarketAnomaly, _market_decoder.decode(payload))
+        _check(getattr(anomaly, "affected_symbols", ()))
     except UNREADABLE:
         anomaly = converted(market_fields(payload, received_at, subject_token), MarketAnomaly, strict=False)
         _refuse_future(anomaly, received_at)

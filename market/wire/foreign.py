@@ -22,9 +22,9 @@ from market.wire.messages import (
     Method,
     Severity,
     SourceKind,
-    unify_symbol,
 )
-from market.wire.reasons import listed, missing, not_json, wrong
+from market.wire.reasons import listed, missing, not_json, refuse, wrong
+from market.wire.symbols import EXTERNAL, Instrument, InvalidSymbol, parse
 from market.wire.values import (
     absent,
     interval_of,
@@ -169,7 +169,6 @@ def json_of(payload: bytes, constant: Callable[[str], Any] = lambda _: None) -> 
 
 def _normalise_alert(fields: dict[str, Any], received_at: int, subject_token: str) -> dict[str, Any]:
     fields.setdefault("symbol", subject_token)
-    _replace(fields, "symbol", lambda _, value: _symbol(value))
     _replace(fields, "interval", interval_of)
     if not fields.get("symbol"):
         raise missing("symbol", "a text like BTCUSDT")
@@ -186,7 +185,11 @@ def _normalise_alert(fields: dict[str, Any], received_at: int, subject_token: st
         fields["direction"] = Direction.DOWN if (fields["change_pct"] or fields["score"]) < 0 else Direction.UP
     venue_in_id = _venue_in_id(fields.get("venue"))
     _replace(fields, "venue", venue_of)
-    fields.setdefault("venue", "external")
+    fields.setdefault("venue", EXTERNAL)
+    found = _instrument("symbol", fields["symbol"], fields["venue"])
+    if found.venue != fields["venue"]:  # two instruments are two messages
+        venue_in_id = str(found.venue)
+    fields["symbol"], fields["venue"] = found.symbol, found.venue
     fields.setdefault("interval", "1m")
     fields["spark"] = _numbers("spark", fields.get("spark", []))
     fields["explanation"] = _explanation(fields)
@@ -241,7 +244,6 @@ def _normalise_market(fields: dict[str, Any], received_at: int, subject_token: s
     _normalise_common(fields, received_at)
     for name in _MARKET_NUMBERS:
         _replace(fields, name, ratio_of if name in _RATIOS else number_of)
-    _replace(fields, "affected_symbols", lambda _, value: _symbols(value))
     # A later field: a publisher that uses the name for something else is still accepted.
     given = fields.get("changes_pct")
     if not (isinstance(given, list) and all(type(one) in (int, float) for one in given)):
@@ -249,6 +251,7 @@ def _normalise_market(fields: dict[str, Any], received_at: int, subject_token: s
     fields.setdefault("window", "")
     venue = plain_venue(fields["venue"]) if isinstance(fields.get("venue"), str) else ""
     fields["venue"] = venue if re.fullmatch(VENUE, venue) else None
+    _replace(fields, "affected_symbols", lambda _, value: _symbols(value, fields["venue"]))
     _MARKET_DEFAULTS[MarketType(fields["type"])](fields)
     fields.setdefault("universe", len(fields.get("affected_symbols", ())))
     fields.setdefault("id", _content_id(fields, "type", "direction", "metric", "sector", "timestamp"))
@@ -300,16 +303,20 @@ def _drop_strange(fields: dict[str, Any]) -> None:
             fields.pop(name, None)
 
 
-def _symbols(given: Any) -> list[str]:
+def _symbols(given: Any, venue: str | None) -> list[str]:
     if not isinstance(given, list):
         raise wrong("affected_symbols", given, "a list of texts like BTCUSDT")
-    return list(dict.fromkeys(_symbol(symbol) for symbol in given))
+    named = ((f"affected_symbols[{place}]", symbol) for place, symbol in enumerate(given))
+    return list(dict.fromkeys(_instrument(name, symbol, venue).symbol for name, symbol in named))
 
 
-def _symbol(given: Any) -> str:
+def _instrument(name: str, given: Any, venue: str | None) -> Instrument:
     if not isinstance(given, (str, int)) or isinstance(given, bool):
-        raise wrong("symbol", given, "a text like BTCUSDT")
-    return unify_symbol(str(given))
+        raise wrong(name, given, "a text like BTCUSDT")
+    try:
+        return parse(str(given), venue)
+    except InvalidSymbol as error:
+        raise refuse(f"{name}: {error}") from error
 
 
 _NUMBERS: Final = ("score", "threshold", "price", "expected", "lower", "upper", "change_pct")

@@ -4,7 +4,6 @@ Every message is a frozen `msgspec` struct in the wire format (snake_case JSON; 
 UTC). `market.wire.decoding` reads them from the bytes of any publisher.
 """
 
-import re
 from collections.abc import Iterable
 from enum import IntEnum, StrEnum
 from typing import Annotated, Any, Final
@@ -12,10 +11,13 @@ from typing import Annotated, Any, Final
 import msgspec
 from msgspec import Meta, Struct
 
+from market.wire.symbols import unify_symbol as unify_symbol
+
 # 2001 … 2286: whatever is outside was not meant as milliseconds.
 TimestampMs = Annotated[int, Meta(ge=1_000_000_000_000, lt=10_000_000_000_000)]
 Identifier = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.:\-]{0,79}$")]
-Symbol = Annotated[str, Meta(pattern=r"^[A-Z0-9]{1,40}$")]
+# Capital letters and digits of any script; of ASCII nothing else. `symbols.is_symbol` is the whole rule.
+Symbol = Annotated[str, Meta(pattern=r"^[^\x00-/:-@\[-\x7f]{1,40}$")]
 VENUE: Final = r"^[a-z0-9][a-z0-9_\-]{0,39}$"
 Venue = Annotated[str, Meta(pattern=VENUE)]
 Interval = Annotated[str, Meta(pattern=r"^[1-9][0-9]{0,3}[smhd]$")]
@@ -382,8 +384,6 @@ class InvalidMessage(ValueError):
 
 _encoder: Final = msgspec.json.Encoder()
 
-# Letters of other scripts stay: without them another symbol would be left, which is somebody else's.
-_SYMBOL_NOISE: Final = re.compile(r"[^A-Z0-9\x80-\U0010ffff]")
 _INTERVAL_MS: Final = {"s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
 
 
@@ -416,8 +416,3 @@ def frame_data(message: Anomaly) -> bytes:
     if isinstance(message, Alert) and message.history is not msgspec.UNSET:
         message = msgspec.structs.replace(message, history=msgspec.UNSET)
     return _encoder.encode(message)
-
-
-def unify_symbol(text: str) -> str:
-    """One spelling for a pair whatever the venue's: `btc-usdt`, `BTC/USDT` and `BTC/USDT:USDT` are `BTCUSDT`."""
-    return _SYMBOL_NOISE.sub("", text.upper().partition(":")[0])

@@ -192,7 +192,7 @@ def test_times_in_any_unit(given_time: Any) -> None:
             "timestamp is -5; it must be a time",
         ),
         ({"symbol": "X" * 41, "severity": "HIGH", "score": 1, "method": "MAD"}, "symbol"),
-        ({"symbol": "龙虾USDT", "severity": "HIGH", "score": 1, "method": "MAD"}, "symbol"),
+        ({"symbol": "🦞USDT", "severity": "HIGH", "score": 1, "method": "MAD"}, "symbol"),
     ],
 )
 def test_what_is_wrong_is_said(fields: dict[str, Any], reason: str) -> None:
