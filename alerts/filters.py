@@ -8,7 +8,9 @@ from drf_spectacular.utils import extend_schema_field
 from alerts.models import Alert
 from alerts.selectors import search
 from market.filters import AnomalyFilter, WordsFilter
-from market.wire.messages import Method, unify_symbol
+from market.wire.aliases import parse_aliased
+from market.wire.messages import Method
+from market.wire.symbols import start_of_symbol
 
 
 class _SearchField(forms.CharField):
@@ -30,13 +32,18 @@ class SearchFilter(django_filters.Filter):
 
     def matches(self, row: Any, value: str) -> bool:
         """Whether `filter` would find this row."""
-        symbol = unify_symbol(value)
+        symbol = start_of_symbol(value)
         return bool(symbol and row.symbol.startswith(symbol)) or value in {row.pk, row.incident}
+
+
+def _symbol(word: str) -> str:
+    """The symbol of every venue that has it. Raises `InvalidSymbol`."""
+    return parse_aliased(word).symbol
 
 
 class AlertFilter(AnomalyFilter):
     search = SearchFilter("symbol")
-    symbol = WordsFilter("symbol", plural="symbols", spelling=unify_symbol)
+    symbol = WordsFilter("symbol", plural="symbols", spelling=_symbol)
     venue = WordsFilter("venue", plural="venues", spelling=str.lower)
     interval = WordsFilter("interval", plural="intervals", spelling=str.lower)
     method = WordsFilter("method", plural="methods", allowed=list(Method))

@@ -6,7 +6,7 @@ from django.db.models import Q, QuerySet
 
 from alerts.models import Alert
 from market.selectors import changed, frames, newest
-from market.wire.messages import unify_symbol
+from market.wire.symbols import start_of_symbol
 
 
 def alerts() -> QuerySet[Alert]:
@@ -16,11 +16,13 @@ def alerts() -> QuerySet[Alert]:
 def search(found: QuerySet[Alert], words: str) -> QuerySet[Alert]:
     """The alerts whose symbol starts with `words`, or whose id or incident equals it.
 
-    A range is used instead of LIKE, because it can use the index on every database. Z sorts last of all characters of
-    a symbol, in any collation.
+    A range is used instead of LIKE, because it can use the index on every database. Z sorts last of all ASCII
+    characters of a symbol, in any collation; the few symbols of other scripts are searched without the index.
     """
-    symbol = unify_symbol(words)
+    symbol = start_of_symbol(words)
     by_symbol = Q(symbol__range=(symbol, symbol + 40 * "Z")) if symbol else Q()
+    if not symbol.isascii():
+        by_symbol = Q(symbol__startswith=symbol)
     return found.filter(by_symbol | Q(id=words) | Q(incident=words))
 
 

@@ -39,6 +39,7 @@ from ingestion.stream.metrics import SEND_FAILURES, STORE_RETRIES, STORED, STREA
 from ingestion.stream.nats import ANOMALIES, ANOMALY_SUBJECTS, subject
 from ingestion.stream.reader import Reader, Received, open_reader
 from ingestion.stream.rejects import Rejects
+from market.aliases import aliases_are_due, read_aliases
 from market.installation import installation_id
 from market.models import MarketAnomaly as MarketAnomalyRow
 from market.selectors import stream_position
@@ -182,6 +183,8 @@ async def _pass_on(batch: Batch, groups: Groups, rejects: Rejects, state: Health
 async def _sort(received: list[Received], reader: Reader, previous: int, rejects: Rejects) -> Batch:
     lost_until = await _lost_until(previous, received)
     batch = Batch(reader.position, previous, lost_until, [], [])
+    if aliases_are_due():
+        await database_sync_to_async(read_aliases)()
     epoch = reader.position.epoch
     for message in received:
         try:

@@ -17,7 +17,15 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from market import selectors, services
-from market.models import Anomaly, MarketAnomaly, ReviewState, SectorMember, SectorOverride, StoredSectorMap
+from market.models import (
+    Anomaly,
+    MarketAnomaly,
+    ReviewState,
+    SectorMember,
+    SectorOverride,
+    StoredSectorMap,
+    SymbolAlias,
+)
 from market.templatetags.anomalies import change, chip, percent, span, when
 from market.wire.decoding import decode_market
 from market.wire.messages import SEVERITIES, MarketStress, SectorAnomaly, SynchronizedMovement
@@ -176,6 +184,15 @@ def _decoded(row: MarketAnomaly) -> SynchronizedMovement | MarketStress | Sector
 class SectorOverrideAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     list_display = ["base", "sectors", "note", "updated_at"]
     search_fields = ["base__istartswith", "sectors__icontains"]
+
+
+@admin.register(SymbolAlias)
+class SymbolAliasAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
+    """Followed by every process within 15 seconds; rows stored before keep their symbol and venue."""
+
+    list_display = ["name", "kind", "means", "note", "updated_at"]
+    list_filter = ["kind"]
+    search_fields = ["name__istartswith", "means__istartswith"]
 
 
 class _ReadOnlyAdmin(admin.ModelAdmin):  # type: ignore[type-arg]

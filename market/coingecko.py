@@ -28,7 +28,7 @@ from urllib3 import Retry
 from urllib3.exceptions import InvalidHeader, MaxRetryError
 
 from market.files import PRIVATE, replacing
-from market.wire.messages import unify_symbol
+from market.wire.symbols import unify_ticker
 
 logger = logging.getLogger(__name__)
 
@@ -438,10 +438,10 @@ def meanings(
     """
     best: dict[str, CoinMarket] = {}
     for market in markets:
-        base = unify_symbol(market.symbol or "")
-        if 0 < len(base) <= 40 and base.isascii() and (base not in best or _place(market) < _place(best[base])):
+        base = unify_ticker(market.symbol or "")
+        if base and (base not in best or _place(market) < _place(best[base])):
             best[base] = market
-    names = Counter(unify_symbol(symbol) for symbol in {coin.id: coin.symbol or "" for coin in listed}.values())
+    names = Counter(unify_ticker(symbol) for symbol in {coin.id: coin.symbol or "" for coin in listed}.values())
     return [
         Coin(
             base,

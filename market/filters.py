@@ -53,7 +53,10 @@ class _WordsField(forms.Field):
         self.spelling, self.allowed = spelling, allowed
 
     def clean(self, value: list[str]) -> list[str]:
-        words = [self.spelling(word) for word in value]
+        try:
+            words = [self.spelling(word) for word in value]
+        except ValueError as error:
+            raise forms.ValidationError(f"{error}.") from None
         for given, word in zip(value, words, strict=True):
             if not word.isprintable() or not word:
                 raise forms.ValidationError(f"{given!r} is empty or contains unprintable characters; expected a name.")

@@ -3,13 +3,15 @@
 An anomaly is stored as its wire message, with the columns that filters use and its review.
 """
 
+import re
 from typing import Final
 
 from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.db import models
 
-from market.wire.messages import SEVERITIES, Direction, Lifecycle, MarketType, SourceKind, unify_symbol
+from market.wire.messages import SEVERITIES, VENUE, Direction, Lifecycle, MarketType, SourceKind
+from market.wire.symbols import unify_ticker
 
 # The condition of the indexes of open anomalies. A query uses them only if it has this very condition.
 IS_OPEN: Final = ~models.Q(state=Lifecycle.CLOSED.value)
@@ -165,13 +167,56 @@ class SectorOverride(models.Model):
 
     def clean(self) -> None:
         """Normalise ticker and names. Raises `ValidationError`."""
-        self.base = unify_symbol(self.base)
+        self.base = unify_ticker(self.base)
         if not self.base:
             raise ValidationError({"base": "Expected a ticker of letters or digits, like BTC."})
         names = list(dict.fromkeys(name.strip() for name in self.sectors.split(";") if name.strip()))
         if any(len(name) > 80 or not name.isprintable() for name in names):
             raise ValidationError({"sectors": "Expected names of at most 80 printable characters each, joined by “;”."})
         self.sectors = ";".join(names)
+
+
+class SymbolAlias(models.Model):
+    """What others call an exchange or a symbol, beside the tables of `market.wire.symbols`."""
+
+    class Kind(models.TextChoices):
+        EXCHANGE = "exchange", "Exchange"
+        SYMBOL = "symbol", "Symbol"
+
+    kind = models.CharField(max_length=8, choices=Kind, default=Kind.EXCHANGE)
+    name = models.CharField(max_length=40, help_text="As others write it: BINANCE_FUTURES, or XBTUSD.")
+    means = models.CharField(max_length=40, help_text="The venue, as in binanceusdm, or the symbol, as in BTCUSD.")
+    note = models.CharField(max_length=200, blank=True, help_text="Why.")
+    updated_at = models.DateTimeField(auto_now=True)
+
+    class Meta:
+        verbose_name_plural = "symbol aliases"
+        ordering = ["kind", "name"]
+        constraints = [models.UniqueConstraint(fields=["kind", "name"], name="symbol_alias_once")]
+
+    def __str__(self) -> str:
+        return f"{self.name} → {self.means}"
+
+    def clean(self) -> None:
+        """Normalise both names. Raises `ValidationError`."""
+        self.name, self.means = unify_ticker(self.name), self.means.strip()
+        if not self.name:
+            raise ValidationError({"name": "Expected up to 40 letters and digits."})
+        if self.kind == self.Kind.EXCHANGE:
+            self.means = self.means.lower()
+            if not re.fullmatch(VENUE, self.means):
+                raise ValidationError({"means": "Expected a venue, like binance or okx-swap."})
+            return
+        self.means = unify_ticker(self.means)
+        others = SymbolAlias.objects.filter(kind=self.Kind.SYMBOL).exclude(pk=self.pk)
+        if not self.means or self.means == self.name:
+            raise ValidationError({"means": "Expected another symbol, like BTCUSD."})
+        if others.filter(name=self.means).exists():
+            raise ValidationError({"means": f"{self.means} is an alias itself: name what it means."})
+        if others.filter(means=self.name).exists():
+            raise ValidationError(
+                {"name": f"{self.name} is what another alias means: an alias of it would have no end."}
+            )
 
 
 class Installation(models.Model):

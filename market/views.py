@@ -37,7 +37,8 @@ from market.serializers import (
     StressSerializer,
     SymbolsSerializer,
 )
-from market.wire.messages import unify_symbol
+from market.wire.aliases import parse_aliased
+from market.wire.symbols import InvalidSymbol
 from market.wire.times import epoch_ms
 
 AnomalyT = TypeVar("AnomalyT", bound=Anomaly)
@@ -302,11 +303,10 @@ class SymbolList(APIView):
             raise ValidationError(
                 {"symbols": f"Found {len(asked['symbol'])} symbols; expected at most {_MAX_SYMBOLS} per request."}
             )
-        wanted = dict.fromkeys(unify_symbol(word) for word in asked["symbol"])
-        if wrong := [symbol for symbol in wanted if not 0 < len(symbol) <= 40]:
-            raise ValidationError(
-                {"symbols": f"{wrong[0]!r} is not a symbol; expected 1 to 40 letters and digits, like BTCUSDT."}
-            )
+        try:
+            wanted = dict.fromkeys(parse_aliased(word).symbol for word in asked["symbol"])
+        except InvalidSymbol as error:
+            raise ValidationError({"symbols": f"{error}."}) from None
         known = selectors.sector_map()
         state = selectors.sector_map_state(known, now_ms())
         return Response({"map": state, "results": selectors.symbols(known, wanted, asked["sector"])})

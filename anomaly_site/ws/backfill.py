@@ -10,6 +10,7 @@ from channels.db import database_sync_to_async
 from alerts import selectors as alerts
 from anomaly_site.ws.protocol.frames import Cursor
 from market import selectors as market
+from market.aliases import aliases_are_due, read_aliases
 from market.wire.filters import CHANNELS, Channel, Filter
 
 PAGE: Final = 500
@@ -90,6 +91,9 @@ class StoredChanges:
     @database_sync_to_async
     def head() -> Cursor | None:
         head = market.stream_head()
+        # Once a heartbeat: subscriptions and requests of this process follow what the admin changed in another.
+        if aliases_are_due():
+            read_aliases()
         return None if head is None else Cursor(*head)
 
     @staticmethod

@@ -29,8 +29,8 @@ from market.wire.messages import (
     MarketStress,
     Severity,
     SynchronizedMovement,
-    unify_symbol,
 )
+from market.wire.symbols import parse
 from market.wire.times import epoch_ms
 
 DAY_MS: Final = 86_400_000
@@ -199,7 +199,7 @@ def _event(row: Mapping[str, str | None]) -> Event:
         raise ValueError(f"type {kind} is reserved for all types together")
     return Event(
         type=kind,
-        symbol=None if symbol.upper() in ("", MARKET) else unify_symbol(symbol),
+        symbol=None if symbol.upper() in ("", MARKET) else parse(symbol).symbol,
         onset_ms=onset_ms,
         end_ms=end_ms,
         threshold_ms=threshold_ms,

@@ -11,7 +11,7 @@ from django.conf import settings
 from ingestion.sources import SOURCE_NAMES, Source, SourceError, open_source
 from ingestion.sources.live import INTERVALS, LiveSource
 from ingestion.sources.venues import VENUE_NAMES, venue_named
-from market.wire.messages import unify_symbol
+from market.wire.symbols import InvalidSymbol, parse
 
 # How long `auto` waits for a live venue before it uses the simulated market.
 AUTO_S: Final = 5.0
@@ -143,9 +143,12 @@ def _names(text: str) -> list[str]:
 def _symbols(text: str) -> int | tuple[str, ...]:
     if text.isdecimal():
         return int(text)
-    if not (symbols := tuple(filter(None, (unify_symbol(part) for part in text.split(","))))):
+    if not (parts := [part for part in text.split(",") if part.strip()]):
         raise argparse.ArgumentTypeError(f"{text!r} contains no symbol; expected BTCUSDT,ETHUSDT or a number")
-    return symbols
+    try:
+        return tuple(parse(part).symbol for part in parts)
+    except InvalidSymbol as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def _speed(text: str) -> float | None:

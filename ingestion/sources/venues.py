@@ -1,12 +1,14 @@
 """The venues: which of ccxt's exchanges, which of its markets, and how to watch them. Plain data and pure functions."""
 
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 from ingestion.sources.base import SourceError
-from market.wire.messages import unify_symbol
+from market.wire.symbols import InvalidSymbol, parse
 
 Market = Mapping[str, Any]  # as ccxt describes it
 
@@ -89,15 +91,16 @@ def venue_named(name: str) -> Venue:
 def tradable(venue: Venue, markets: Mapping[str, Market], quote: str) -> dict[str, str]:
     """ccxt's symbol → ours, for every market of the venue's kind and quote currency that trades now.
 
-    A name that ours cannot spell (not ASCII) is left out rather than mixed up with another.
+    A name that ours cannot spell, and two that it would mix up, are left out.
     """
-    found = {}
+    found: dict[str, str] = {}
     for symbol, market in markets.items():
         wanted = market.get("spot") if venue.kind == "spot" else market.get("swap") and market.get("linear")
-        base = str(market.get("base") or "")
-        if wanted and market.get("quote") == quote and market.get("active") is not False and base.isascii():
-            found[symbol] = unify_symbol(symbol)
-    return found
+        if wanted and market.get("quote") == quote and market.get("active") is not False:
+            with suppress(InvalidSymbol):
+                found[symbol] = parse(symbol, venue.name).symbol
+    times = Counter(found.values())
+    return {symbol: ours for symbol, ours in found.items() if times[ours] == 1}
 
 
 def chosen(

@@ -13,8 +13,10 @@ from rest_framework.views import APIView
 from ingestion.timeseries.store import StoredCandle, StoreUnavailable
 from ingestion.timeseries.stores import candle_store
 from market.filters import refuse_unknown
+from market.wire.aliases import parse_aliased
 from market.wire.decoding import time_ms
-from market.wire.messages import OHLCV, InvalidMessage, unify_symbol
+from market.wire.messages import OHLCV, InvalidMessage
+from market.wire.symbols import InvalidSymbol
 
 DEFAULT_LIMIT: Final = 500
 MAX_LIMIT: Final = 5000
@@ -46,10 +48,8 @@ class MomentField(serializers.Field[int, str, int, Any]):
 
 
 class CandleQuery(serializers.Serializer[Any]):
-    symbol = serializers.RegexField(
-        r"^\s*[A-Za-z0-9][A-Za-z0-9/:_\-]{0,39}\s*$",
-        help_text="Such as `BTCUSDT` or `BTC/USDT`.",
-        error_messages={"invalid": "That is not a symbol such as BTCUSDT or BTC/USDT."},
+    symbol = serializers.CharField(
+        max_length=120, help_text="Such as `BTCUSDT`, `BTC/USDT` or `BINANCE:BTCUSDT`, which names the venue too."
     )
     interval = serializers.RegexField(
         r"^[1-9][0-9]{0,3}[smhd]\Z",
@@ -77,10 +77,12 @@ class CandleQuery(serializers.Serializer[Any]):
             "to": MomentField(required=False, help_text=f"Closed before. {times}"),
         }
 
-    def validate_symbol(self, value: str) -> str:
-        return unify_symbol(value)
-
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        try:
+            found = parse_aliased(attrs["symbol"], attrs["venue"])
+        except InvalidSymbol as error:
+            raise ValidationError({"symbol": f"{error}."}) from None
+        attrs |= {"symbol": found.symbol, "venue": attrs["venue"] or found.venue or ""}
         if attrs.get("from", 0) > attrs.get("to", _FOR_EVER_MS):
             raise ValidationError({"to": "The range ends before it starts."})
         return attrs

@@ -5,7 +5,6 @@ for perpetuals settled in the quote currency, `-inverse` for perpetuals settled 
 """
 
 import re
-from collections.abc import Mapping
 from enum import StrEnum
 from typing import Final
 
@@ -99,12 +98,12 @@ def same_exchange(venue: str, other: str) -> bool:
     return _SAME.get(one, one) == _SAME.get(two, two)
 
 
-def venue_named(name: str, more: Mapping[str, str]) -> str | None:
-    """The venue of an exchange's name as others write it (`GATE.IO`, `BINANCE_FUTURES`); None for no exchange.
+def plain(name: str) -> str:
+    """The name of an exchange in capitals, without punctuation: `Gate.io` → `GATEIO`."""
+    return re.sub(r"[\W_]", "", name).upper()
 
-    `more`: names in capitals without punctuation → venue; they come first.
-    """
-    plain = re.sub(r"[\W_]", "", name).upper()
-    if found := more.get(plain) or _OTHER_NAMES.get(plain):
-        return found
-    return plain.lower() if plain.lower() in _EXCHANGES else None
+
+def venue_named(name: str) -> str | None:
+    """The venue of an exchange's name as others write it (`GATE.IO`, `BINANCE_FUTURES`); None for no exchange."""
+    name = plain(name)
+    return _OTHER_NAMES.get(name, name.lower() if name.lower() in _EXCHANGES else None)

@@ -16,7 +16,9 @@ from typing import Any, Final
 import msgspec
 from msgspec import Struct
 
-from market.wire.messages import MarketType, Method, Severity, unify_symbol
+from market.wire.aliases import parse_aliased
+from market.wire.messages import MarketType, Method, Severity
+from market.wire.symbols import InvalidSymbol
 
 MAX_FILTER_VALUES: Final = 1_000
 MAX_VALUE_LENGTH: Final = 80
@@ -157,8 +159,8 @@ def parse_filters(raw: Mapping[str, Any] | None, *, channels: Iterable[str]) -> 
     lists: dict[str, list[str]] = {}
     for key in FILTER_KEYS:
         values = _texts(key, (raw or {}).get(key))
-        lists[key], unknown = _known(key, values)
-        warnings += [f"unknown {_SINGULAR[key]} {shorten(value)}{_KNOWN_VALUES.get(key, '')}" for value in unknown]
+        lists[key], unknown, said = _known_symbols(values) if key == "symbols" else _known(key, values)
+        warnings += said
         if len(unknown) == len(values) and values:
             lists[key] = values
             warnings.append(f"{key} names nothing known, so it matches nothing")
@@ -191,15 +193,30 @@ def _texts(key: str, values: object) -> list[str]:
     return values
 
 
-def _known(key: str, values: list[str]) -> tuple[list[str], list[str]]:
-    """Values in their one spelling and order of first appearance, and those that make no sense for `key`."""
+def _known_symbols(values: list[str]) -> tuple[list[str], list[str], list[str]]:
+    """As `_known`, for symbols. A venue named in one is not compared, and a warning says so."""
+    known: dict[str, None] = {}
+    unknown: list[str] = []
+    warnings: list[str] = []
+    for value in values:
+        try:
+            found = parse_aliased(value)
+        except InvalidSymbol as error:
+            unknown.append(value)
+            warnings.append(f"unknown symbol {shorten(value)}: {error}")
+            continue
+        known[found.symbol] = None
+        if found.venue:
+            warnings.append(f"symbol {shorten(value)} names a venue, but {found.symbol} of every venue matches")
+    return list(known), unknown, warnings
+
+
+def _known(key: str, values: list[str]) -> tuple[list[str], list[str], list[str]]:
+    """Values in their one spelling and order of first appearance, those that make no sense for `key`, and warnings."""
     known: dict[str, None] = {}
     unknown: list[str] = []
     for value in values:
-        if key == "symbols":
-            name = unify_symbol(value)
-            valid = bool(name) and name.isascii()
-        elif key == "sectors":
+        if key == "sectors":
             name = value.strip()
             valid = bool(name)
         else:
@@ -210,4 +227,5 @@ def _known(key: str, values: list[str]) -> tuple[list[str], list[str]]:
             known[name] = None
         else:
             unknown.append(value)
-    return list(known), unknown
+    warnings = [f"unknown {_SINGULAR[key]} {shorten(value)}{_KNOWN_VALUES.get(key, '')}" for value in unknown]
+    return list(known), unknown, warnings

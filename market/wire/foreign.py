@@ -13,6 +13,7 @@ from typing import Any, Final
 
 import msgspec
 
+from market.wire.aliases import parse_aliased
 from market.wire.mappings import mapped
 from market.wire.messages import (
     VENUE,
@@ -24,7 +25,7 @@ from market.wire.messages import (
     SourceKind,
 )
 from market.wire.reasons import listed, missing, not_json, refuse, wrong
-from market.wire.symbols import EXTERNAL, Instrument, InvalidSymbol, parse
+from market.wire.symbols import EXTERNAL, Instrument, InvalidSymbol
 from market.wire.values import (
     absent,
     interval_of,
@@ -314,7 +315,7 @@ def _instrument(name: str, given: Any, venue: str | None) -> Instrument:
     if not isinstance(given, (str, int)) or isinstance(given, bool):
         raise wrong(name, given, "a text like BTCUSDT")
     try:
-        return parse(str(given), venue)
+        return parse_aliased(str(given), venue)
     except InvalidSymbol as error:
         raise refuse(f"{name}: {error}") from error
 

@@ -11,8 +11,7 @@ capital letters and digits of any script (NFC). docs/symbols.md has the table of
 
 import re
 import unicodedata
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from market.wire.coins import THOUSANDS, coin, ticker
@@ -57,23 +56,6 @@ class Instrument:
     kind: Kind | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Aliases:
-    """What the admin adds to the tables: exchange prefix (capitals without punctuation) → venue, symbol → symbol."""
-
-    venues: Mapping[str, str] = field(default_factory=dict)
-    symbols: Mapping[str, str] = field(default_factory=dict)
-
-
-_aliases = Aliases()
-
-
-def use_aliases(aliases: Aliases) -> None:
-    """Every later `parse` of this process follows these."""
-    global _aliases
-    _aliases = aliases
-
-
 def is_symbol(text: str) -> bool:
     """Whether this is a symbol as it travels on the wire: 1 to 40 capital letters and digits, in NFC."""
     if not 0 < len(text) <= LONGEST or text != text.upper():
@@ -91,6 +73,18 @@ def unify_symbol(text: str) -> str:
     """
     try:
         return parse(text).symbol
+    except InvalidSymbol:
+        return ""
+
+
+def unify_ticker(text: str) -> str:
+    """The one spelling of a coin's name, which is no pair; empty for what is none.
+
+    >>> unify_ticker("wow!"), unify_ticker("\N{LOBSTER}")
+    ('WOW', '')
+    """
+    try:
+        return _clean(text)
     except InvalidSymbol:
         return ""
 
@@ -122,11 +116,11 @@ def parse(text: Any, venue: str | None = None) -> Instrument:
 # --- What is no symbol -----------------------------------------------------------------------------------------------
 
 # What no symbol has: it shows a list, JSON, a template, or a condition.
-_FOREIGN: Final = re.compile(r"[\x00-\x1f\x7f\"'`<>{}\[\]=,;|\\!?%*^~#]")
+_FOREIGN: Final = re.compile(r"[\x00-\x1f\x7f<>{}\[\]=,;|\\]")
 _MONTHS: Final = "JAN|FEB|MAR|APR|MAY|JUN|JUL|AUG|SEP|OCT|NOV|DEC"
 _DATED: Final = re.compile(
     r"[-_:](?:20)?[0-9]{2}(?:0[1-9]|1[0-2])(?:0[1-9]|[12][0-9]|3[01])(?![^\W_])"
-    rf"|[-_][0-3]?[0-9](?:{_MONTHS})[0-9]{{2}}(?![^\W_])|USDT?[FGHJKMNQUVXZ]20[0-9]{{2}}$",
+    rf"|[-_][0-3]?[0-9](?:{_MONTHS})[0-9]{{2}}(?![^\W_])|USDT?[FGHJKMNQUVXZ]20[0-9]{{2}}$|[0-9]!$",
     re.IGNORECASE,
 )
 _INDEXES: Final = frozenset({"CRYPTOCAP", "CRYPTO", "INDEX", "TVC", "SP", "DJ", "CBOE", "ECONOMICS", "FRED"})
@@ -147,7 +141,7 @@ def _refuse_what_is_none(text: str) -> None:
             f"{_short(text)} is a stream's name or a pair's number: expected a symbol like BTCUSDT, without an @"
         )
     if found := _FOREIGN.search(text):
-        raise InvalidSymbol(f"{_short(text)} is no symbol, because of its {found[0]!r}: expected one like BTCUSDT")
+        raise InvalidSymbol(f"{_short(text)} is not a symbol, because of its {found[0]!r}: expected one like BTCUSDT")
     if _DATED.search(text):
         raise InvalidSymbol(
             f"{_short(text)} is a dated future or an option, which expires: expected a spot pair or a perpetual"
@@ -160,7 +154,7 @@ def _clean(name: str) -> str:
     if not is_symbol(symbol):
         wrong = next((one for one in symbol if not _is_letter_or_digit(one)), "")
         reason = f"because of its {wrong!r}" if wrong else f"which has 1 to {LONGEST} letters and digits"
-        raise InvalidSymbol(f"{_short(name)} is no symbol, {reason}: expected one like BTCUSDT")
+        raise InvalidSymbol(f"{_short(name)} is not a symbol, {reason}: expected one like BTCUSDT")
     return symbol
 
 
@@ -198,7 +192,6 @@ def split(symbol: str) -> tuple[str, str]:
 
 def _standing(symbol: str, venue: str | None) -> Instrument:
     """The meaning of what is spelt as on the wire."""
-    symbol = _aliases.symbols.get(symbol, symbol)
     exchange = venue_parts(venue)[0] if venue else ""
     base, quote, kind = _joined(symbol, exchange)
     name, multiplier = coin(base, thousands=exchange == "hyperliquid")
@@ -237,7 +230,7 @@ def _prefixed(text: str, venue: str | None) -> tuple[str, str] | None:
         return None
     if "/" in prefix:
         raise InvalidSymbol(f"{_short(text)} is settled in neither base nor quote: no venue here carries that")
-    named = venue_named(prefix, _aliases.venues)
+    named = venue_named(prefix)
     if named is None and prefix.strip().upper() in _INDEXES:
         raise InvalidSymbol(f"{_short(text)} is an index, which is not traded: name a pair, like BINANCE:BTCUSDT")
     if named is None:
@@ -249,9 +242,14 @@ def _prefixed(text: str, venue: str | None) -> tuple[str, str] | None:
         raise InvalidSymbol(f"{_short(text)} names no pair after its exchange: expected one like BINANCE:BTCUSDT")
     if venue is None:
         return rest.strip(), ELSEWHERE.get(named, named) if _MARKER.fullmatch(rest) else named
+    refuse_other(text, named, venue)
+    return rest.strip(), venue
+
+
+def refuse_other(text: str, named: str, venue: str) -> None:
+    """Raise `InvalidSymbol` for a text that names a venue of one exchange where the venue is of another."""
     if venue_parts(venue)[1] and not same_exchange(venue, named):
         raise InvalidSymbol(f"{_short(text)} is of {named}, but the venue is {venue}: leave out one of the two")
-    return rest.strip(), venue
 
 
 def _settled(text: str) -> tuple[str, str, Kind] | None:
@@ -313,7 +311,7 @@ def _pair(text: str, exchange: str, carried: Kind | None) -> tuple[str, str, str
     """Base, quote and the separator between them, in the text's case; the quote is empty where none is known."""
     parts = _SEPARATOR.split(text)
     if not parts[0]:
-        raise InvalidSymbol(f"{_short(text)} names no coin: expected a pair like BTC/USDT")
+        raise InvalidSymbol(f"{_short(text)} is not a symbol: expected a pair like BTC/USDT")
     if len(parts) == 2 and parts[1]:
         separator = text[len(parts[0])]
         first, second = parts
@@ -369,8 +367,6 @@ def _instrument(base: str, quote: str, venue: str | None, kind: Kind | None, *, 
                 f"{symbol} is meant as a perpetual, but {venue} is a spot market: name {exchange} alone"
             )
         venue = carrying(venue, kind, quote)
-    if symbol in _aliases.symbols:
-        return _standing(symbol, venue)
     known = _standing(symbol, venue) if not quote else None
     thousand = base[:1] == "k" and base[1:2].isupper() and (base[1:] in THOUSANDS or exchange == "hyperliquid")
     name, multiplier = (

@@ -71,7 +71,7 @@ def test_symbols_by_sector(client: Client) -> None:
     [
         ("/sectors?sector=Meme", "Unknown parameter"),
         ("/symbols?coin=BTC", "Unknown parameter. Known: format, sector, sectors, symbol, symbols."),
-        ("/symbols?symbol=-", "'' is not a symbol"),
+        ("/symbols?symbol=-", "'-' is not a symbol"),
         ("/symbols?symbol=" + "A" * 41, "is not a symbol"),
         ("/symbols?symbols=" + "A," * 1001, "expected at most 1000"),
     ],

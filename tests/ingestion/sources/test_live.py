@@ -356,10 +356,16 @@ def test_only_what_trades_in_the_quote_currency_and_can_be_spelled_is_watched() 
         "ETH/BTC": market("ETH", "BTC"),
         "LUNA/USDT": market("LUNA", active=False),
         "币安人生/USDT": market("币安人生"),
+        "🦞/USDT": market("🦞"),
+        "A.B/USDT": market("A.B"),
+        "AB/USDT": market("AB"),
         "BTC/USDT:USDT": market("BTC", spot=False, swap=True, linear=True),
         "BTC/USD:BTC": market("BTC", spot=False, swap=True, linear=False),
     }
-    assert tradable(venue_named("binance"), markets, "USDT") == {"BTC/USDT": "BTCUSDT"}
+    assert tradable(venue_named("binance"), markets, "USDT") == {
+        "BTC/USDT": "BTCUSDT",
+        "币安人生/USDT": "币安人生USDT",
+    }
     assert tradable(venue_named("binanceusdm"), markets, "USDT") == {"BTC/USDT:USDT": "BTCUSDT"}
 
 
