@@ -291,6 +291,8 @@ def _read(text: str, venue: str | None, *, behind_prefix: bool = False) -> Instr
         kind = Kind.INVERSE if futures["kind"].upper() == "PI" else Kind.SWAP
         return _instrument(futures["base"], "USD", venue, kind, symbol=_clean(text))
     marked = _MARKER.fullmatch(text)
+    if marked and (exchange in QUOTE_FIRST or _capitals(marked["pair"]) in {*FIAT, "USDT", "USDC"}):
+        marked = None  # KRW-PERP is a pair of the coin PERP
     if behind_prefix and not marked and (found_joined := _JOINED_PERPETUAL.fullmatch(text)):
         marked = found_joined if quote_of(_capitals(found_joined["pair"])) else None
     base, quote, separator = _pair(marked["pair"] if marked else text, exchange, carried)
