@@ -116,7 +116,7 @@ def parse(text: Any, venue: str | None = None) -> Instrument:
 # --- What is no symbol -----------------------------------------------------------------------------------------------
 
 # What no symbol has: it shows a list, JSON, a template, or a condition.
-_FOREIGN: Final = re.compile(r"[\x00-\x1f\x7f<>{}\[\]=,;|\\]")
+_FOREIGN: Final = re.compile(r"[\x00-\x1f\x7f\"'`<>{}\[\]=,;|\\]")
 _MONTHS: Final = "JAN|FEB|MAR|APR|MAY|JUN|JUL|AUG|SEP|OCT|NOV|DEC"
 _DATED: Final = re.compile(
     r"[-_:](?:20)?[0-9]{2}(?:0[1-9]|1[0-2])(?:0[1-9]|[12][0-9]|3[01])(?![^\W_])"

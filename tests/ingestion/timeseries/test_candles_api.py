@@ -28,6 +28,8 @@ def candles() -> None:
     [
         ("symbol=BTCUSDT", [0, 1, 2, 3, 4]),
         ("symbol=btc/usdt&interval=1m&venue=binance", [0, 1, 2, 3, 4]),
+        ("symbol=BINANCE:BTCUSDT", [0, 1, 2, 3, 4]),
+        ("symbol=BINANCE:BTCUSDT.P", []),
         ("symbol=BTCUSDT&limit=2", [3, 4]),
         (f"symbol=BTCUSDT&limit=2&to={T0 + MINUTE * 2}", [0, 1]),
         (f"symbol=BTCUSDT&from={T0 + MINUTE}&to={T0 + MINUTE * 3}", [1, 2]),
