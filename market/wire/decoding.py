@@ -91,6 +91,7 @@ def decode_alert(payload: bytes, *, received_at: int, subject_token: str = "") -
         _check((alert.symbol,))
     except UNREADABLE:
         alert = converted(alert_fields(payload, received_at, subject_token), Alert, strict=False)
+    if alert.source is None:
         _refuse_future(alert, received_at)
     # The one field that may hold anything: it has to fit into a database and a browser too.
     if _deeper(alert.explanation.parameters, DEEPEST):
@@ -105,6 +106,7 @@ def decode_market(payload: bytes, *, received_at: int, subject_token: str = "") 
         _check(getattr(anomaly, "affected_symbols", ()))
     except UNREADABLE:
         anomaly = converted(market_fields(payload, received_at, subject_token), MarketAnomaly, strict=False)
+    if anomaly.source is None:
         _refuse_future(anomaly, received_at)
     return anomaly
 
@@ -112,8 +114,8 @@ def decode_market(payload: bytes, *, received_at: int, subject_token: str = "") 
 def _refuse_future(anomaly: Anomaly, received_at: int) -> None:
     """Raise `InvalidMessage` for a foreign message of a time that was not yet when it arrived.
 
-    Not of messages in the canonical shape: our own engine's have the time of their venue, whose clock may be ahead. A
-    `received_at` of 0 is no time: what is stored is read again.
+    Foreign is what names no `source`: our own engine's messages have the time of their venue, whose clock may be ahead.
+    A `received_at` of 0 is no time: what is stored is read again.
     """
     if not received_at:
         return

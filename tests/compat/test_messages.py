@@ -17,9 +17,10 @@ def rows(name: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (OLD / f"{name}.jsonl").read_text().splitlines()]
 
 
-def decoded(subject: str, payload: Any, received_at: int = 1_764_500_000_000) -> Any:
-    """A message as today's code writes it again, from a payload as it came on `subject`."""
+def decoded(subject: str, payload: Any, received_at: int | None = None) -> Any:
+    """A message as today's code writes it again, from a payload as it came on `subject` (by default, once made)."""
     kind, _, token = subject.partition(".")
+    received_at = payload.get("detected_at", 1_764_500_000_000) if received_at is None else received_at
     data = json.dumps(payload).encode()
     live: dict[str, Callable[[bytes], Any]] = {"candles": decode_batch, "feed": decode_feed, "stress": decode_stress}
     if plain := live.get(kind):

@@ -25,6 +25,7 @@ from market.wire.messages import (
     MethodScore,
     SectorAnomaly,
     Severity,
+    SourceKind,
     StressMetric,
     SynchronizedMovement,
     encode,
@@ -32,6 +33,7 @@ from market.wire.messages import (
     interval_name,
     unify_symbol,
 )
+from tests.samples import a_movement, a_sector, a_stress, an_alert
 
 RECEIVED_AT = 1_767_323_045_000
 NUMBERS = st.floats(allow_nan=False, allow_infinity=False)
@@ -377,6 +379,18 @@ def test_a_clock_that_is_a_little_ahead_is_forgiven() -> None:
     assert alert(LEAST | {"timestamp": RECEIVED_AT + 110_000}).timestamp == RECEIVED_AT + 110_000
     with pytest.raises(InvalidMessage, match="2 min ahead of its arrival"):
         alert(LEAST | {"timestamp": RECEIVED_AT + 130_000})
+
+
+@pytest.mark.parametrize("message", [an_alert(), a_movement(), a_stress(), a_sector()], ids=lambda each: each.id)
+def test_a_message_in_our_shape_is_foreign_without_a_source(message: Any) -> None:
+    decode: Any = decode_alert if isinstance(message, Alert) else decode_market
+    arrived = message.timestamp - 130_000
+    with pytest.raises(InvalidMessage, match="2 min after it arrived"):
+        decode(encode(message), received_at=arrived)
+    assert decode(encode(message), received_at=arrived + 20_000) == message
+    assert decode(encode(message), received_at=0) == message  # what is stored is read again
+    ours = msgspec.structs.replace(message, source=SourceKind.LIVE)
+    assert decode(encode(ours), received_at=arrived) == ours
 
 
 def test_a_market_type_may_be_in_camel_case() -> None:
