@@ -15,7 +15,6 @@ from market.detail_page import (
     Link,
     address,
     charts,
-    headline,
     how_rare,
     last_message,
     life,
@@ -28,6 +27,7 @@ from market.detail_page import (
 )
 from market.models import MarketAnomaly
 from market.pages import label_of
+from market.sentences import headline
 from market.templatetags.anomalies import number, percent_change, points, price, rarity, signed, span
 from market.wire.decoding import decode_alert, decode_market
 from market.wire.messages import Alert as Message

@@ -26,6 +26,7 @@ from market.models import (
     StoredSectorMap,
     SymbolAlias,
 )
+from market.sentences import headline, sentence, stress_reading
 from market.templatetags.anomalies import change, chip, percent, span, when
 from market.wire.decoding import decode_market
 from market.wire.messages import SEVERITIES, MarketStress, SectorAnomaly, SynchronizedMovement
@@ -155,22 +156,19 @@ class MarketAnomalyAdmin(AnomalyAdmin):
         within = within_window(message.window)
         match message:
             case SynchronizedMovement() as moved:
-                return format_html(
-                    "{}{}, {} of {}",
-                    change(moved.average_change_pct),
-                    within,
-                    percent(moved.synchronization_ratio),
-                    moved.universe,
-                )
+                share = percent(moved.synchronization_ratio)
+                of = "the symbols" if moved.universe is None else f"{moved.universe:,}"
+                return format_html("{}{}, {} of {}", change(moved.average_change_pct), within, share, of)
             case SectorAnomaly() as sector:
                 return format_html("{}{}", change(sector.performance_pct), within)
             case MarketStress() as stress:
-                return f"{stress.metric}, index {stress.stress_index:.0f}"
+                return stress_reading(stress)
 
     @admin.display(description="")
     def explained(self, row: MarketAnomaly) -> str:
         message = _decoded(row)
-        return render_to_string("market/admin/explanation.html", {"message": message, "type": row.type})
+        words = {"headline": headline(message), "sentence": sentence(message)}
+        return render_to_string("market/admin/explanation.html", {"message": message, "type": row.type} | words)
 
 
 def _decoded(row: MarketAnomaly) -> SynchronizedMovement | MarketStress | SectorAnomaly:

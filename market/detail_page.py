@@ -27,12 +27,12 @@ from market.aftermath import (
 from market.charts import event_chart
 from market.models import Anomaly, MarketAnomaly
 from market.pages import label_of, review_form
+from market.sentences import NB, MarketMessage, change_of, headline, least_peak, sentence, zone_beside
 from market.templatetags.anomalies import (
     grouped,
     number,
     percent,
     percent_change,
-    percentage,
     points,
     rarity,
     signed,
@@ -40,16 +40,20 @@ from market.templatetags.anomalies import (
 )
 from market.wire import messages
 from market.wire.decoding import decode_market
-from market.wire.messages import Lifecycle, MarketStress, SectorAnomaly, SynchronizedMovement, interval_ms
+from market.wire.messages import (
+    Lifecycle,
+    MarketStress,
+    SectorAnomaly,
+    SynchronizedMovement,
+    interval_ms,
+)
 from market.wire.times import moment
 
 # Members that are listed.
 _MOST_LISTED: Final = 60
 _OPENED: Final = re.compile(r"\.([0-9]{13})\.[A-Za-z0-9_\-]+")
-_ZONES: Final = ((40, "Calm"), (60, "Elevated"), (80, "High"), (101, "Extreme"))
 # A chart shows three times the window, but of no longer one than this: that would be too many candles.
 LONGEST_MS: Final = 720 * MINUTE_MS
-NB: Final = "\N{NO-BREAK SPACE}"
 
 
 class Figure(NamedTuple):
@@ -163,123 +167,47 @@ def address(name: str, **query: str) -> str:
 
 # --- Market anomalies ------------------------------------------------------------------------------------------------
 
-_MarketMessage = SynchronizedMovement | MarketStress | SectorAnomaly
 
-
-def zone(index: float) -> str:
-    """The name of a stress index, from the rounded figure that is shown.
-
-    >>> zone(39.4), zone(39.6), zone(100)
-    ('Calm', 'Elevated', 'Extreme')
-    """
-    return next(name for end, name in _ZONES if round(index) < end)
-
-
-def headline(message: _MarketMessage) -> str:
-    """What kind of anomaly it is, of what."""
-    match message:
-        case SynchronizedMovement():
-            return "Synchronized move"
-        case MarketStress():
-            return f"Market stress {message.stress_index:.0f} of 100"
-        case SectorAnomaly():
-            return f"Sector {message.sector}"
-
-
-def change_of(message: _MarketMessage) -> float | None:
-    """The change in percent that the anomaly is about; None of stress."""
-    match message:
-        case SynchronizedMovement():
-            return message.average_change_pct
-        case SectorAnomaly():
-            return message.performance_pct
-        case MarketStress():
-            return None
-
-
-def sentence(message: _MarketMessage) -> str:
-    """Who did what, how much, against what."""
-    window = span(message.window)
-    within = f" in {window}" if window else ""
-    match message:
-        case SynchronizedMovement():
-            count = len(message.affected_symbols) or round(message.synchronization_ratio * message.universe)
-            usual = "" if message.usual_ratio is None else f" Usual: {percent(message.usual_ratio)}."
-            return (
-                f"{grouped(count)} of {grouped(message.universe)} symbols ({percent(message.synchronization_ratio)}) "
-                f"{_verb(message.direction == 'UP')} together{within}, {signed(message.average_change_pct)}{NB}% "
-                f"on average.{usual}"
-            )
-        case MarketStress():
-            return (
-                f"{zone(message.stress_index)} stress {message.stress_index:.0f} of 100, led by {message.metric}, "
-                f"over {grouped(message.universe)} symbols."
-            )
-        case SectorAnomaly():
-            old = " The sector map had expired." if message.degraded else ""
-            return (
-                f"{message.sector} {_verb(message.performance_pct > 0)} "
-                f"{percentage(abs(message.performance_pct)).lstrip('+')}{NB}%{within}{_beside(message)}.{old}"
-            )
-
-
-def _beside(message: SectorAnomaly) -> str:
-    """How far a sector is from the market, in percentage points; in its own σ where these are not known."""
-    if message.excess_pct is not None:
-        apart = abs(message.excess_pct)
-        side = "above" if message.excess_pct > 0 else "below"
-        return f", {apart:,.1f}{NB}pp {side} the market" if round(apart, 1) else ", level with the market"
-    if message.deviation:
-        return f", {abs(message.deviation):,.1f}σ {'above' if message.deviation > 0 else 'below'} the market"
-    return ""
-
-
-def _verb(rose: bool) -> str:
-    return "rose" if rose else "fell"
-
-
-def _figures(message: _MarketMessage) -> list[Figure]:
+def _figures(message: MarketMessage) -> list[Figure]:
+    """The figures that the message has: what a publisher leaves out has no line."""
     window, at = span(message.window), message.timestamp
-    shared = how_rare(message.rarity_days, window, at, of="the market")
-    universe = Figure("Universe", f"{grouped(message.universe)} symbols", window, at, "considered in all")
+    found: list[Figure] = []
+
+    def add(what: str, value: SafeString | str, note: str = "") -> None:
+        found.append(Figure(what, value, window, at, note))
+
     match message:
         case SynchronizedMovement():
+            if message.average_change_pct is not None:
+                add("Average change", percent_change(message.average_change_pct), "of the members")
             usual = "" if message.usual_ratio is None else f"usual: {percent(message.usual_ratio)}"
-            return [
-                Figure("Average change", percent_change(message.average_change_pct), window, at, "of the members"),
-                Figure("Moving together", percent(message.synchronization_ratio), window, at, usual),
-                *shared,
-                Figure("Alerts", grouped(message.alert_count), window, at, "of its members, when it was published"),
-                universe,
-                last_message(message),
-            ]
+            add("Moving together", percent(message.synchronization_ratio), usual)
         case MarketStress():
-            parts = [
-                Figure(
-                    label_of(name),
-                    f"{part.points:.1f} points",
-                    window,
-                    at,
-                    f"higher than {part.percentile:.0f}{NB}% of its past",
-                )
-                for name, part in message.components.items()
-            ]
-            index = Figure("Stress index", f"{message.stress_index:.0f} of 100", window, at, "the sum of the points")
-            return [index, *parts, *shared, universe, last_message(message)]
+            if message.stress_index is not None:
+                least = least_peak(message)
+                if least:
+                    add(
+                        "Highest stress index",
+                        f"{least} of 100 or more{zone_beside(message.severity, least)}",
+                        "hence the severity",
+                    )
+                last = "as of its last message; " if least else ""
+                add("Stress index", f"{message.stress_index:.0f} of 100", f"{last}the sum of the points")
+            for name, part in message.components.items():
+                add(label_of(name), f"{part.points:.1f} points", f"higher than {part.percentile:.0f}{NB}% of its past")
         case SectorAnomaly():
-            usual = f"{number(abs(message.deviation))} times its usual distance (σ)" if message.deviation else ""
-            return [
-                Figure("Change", percent_change(message.performance_pct), window, at, "of the sector"),
-                *(
-                    [Figure("Against the market", points(message.excess_pct), window, at, usual)]
-                    if message.excess_pct is not None or message.deviation
-                    else []
-                ),
-                Figure("Moving", f"{message.members_moving} of {message.members}", window, at, "members"),
-                *shared,
-                universe,
-                last_message(message),
-            ]
+            add("Change", percent_change(message.performance_pct), "of the sector")
+            times = f"{number(abs(message.deviation))} times its usual distance (σ)" if message.deviation else ""
+            if message.excess_pct is not None or message.deviation:
+                add("Against the market", points(message.excess_pct), times)
+            if message.members is not None and message.members_moving is not None:
+                add("Moving", f"{message.members_moving} of {message.members}", "members")
+    found += how_rare(message.rarity_days, window, at, of="the market")
+    if isinstance(message, SynchronizedMovement) and message.alert_count is not None:
+        add("Alerts", grouped(message.alert_count), "of its members, when it was published")
+    if message.universe is not None:
+        add("Universe", f"{grouped(message.universe)} symbols", "considered in all")
+    return [*found, last_message(message)]
 
 
 def market_row(item: dict[str, Any]) -> dict[str, Any]:

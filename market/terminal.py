@@ -69,21 +69,25 @@ def _parts(anomaly: Anomaly) -> tuple[str, Direction | None, str]:
                 figures.append(f"at {anomaly.price:g}")
             return f"{anomaly.symbol} {anomaly.interval}", anomaly.direction, "  ".join(figures)
         case SynchronizedMovement():
+            share = f"{math.floor(100 * anomaly.synchronization_ratio)}%"
             figures = [
-                f"{math.floor(100 * anomaly.synchronization_ratio)}% of {anomaly.universe} symbols",
-                f"{anomaly.average_change_pct:+.2f} % on average",
+                f"{share} of the symbols" if anomaly.universe is None else f"{share} of {anomaly.universe} symbols"
             ]
+            if anomaly.average_change_pct is not None:
+                figures.append(f"{anomaly.average_change_pct:+.2f} % on average")
             return "synchronized movement", anomaly.direction, "  ".join(figures)
         case MarketStress():
-            return "market stress", None, f"index {anomaly.stress_index:.0f}  led by {anomaly.metric}"
+            figures = [] if anomaly.stress_index is None else [f"index {anomaly.stress_index:.0f}"]
+            return "market stress", None, "  ".join([*figures, f"led by {anomaly.metric}"])
         case SectorAnomaly():
             direction = Direction.UP if anomaly.performance_pct >= 0 else Direction.DOWN
-            figures = [
-                f"{anomaly.performance_pct:+.2f} %",
-                f"{anomaly.deviation:+.1f} σ"
-                if anomaly.excess_pct is None
-                else f"{anomaly.excess_pct:+.1f} pp vs market",
-                f"{anomaly.members_moving} of {anomaly.members} members",
-                *(["expired sector map"] if anomaly.degraded else []),
-            ]
+            figures = [f"{anomaly.performance_pct:+.2f} %"]
+            if anomaly.excess_pct is not None:
+                figures.append(f"{anomaly.excess_pct:+.1f} pp vs market")
+            elif anomaly.deviation is not None:
+                figures.append(f"{anomaly.deviation:+.1f} σ")
+            if anomaly.members is not None and anomaly.members_moving is not None:
+                figures.append(f"{anomaly.members_moving} of {anomaly.members} members")
+            if anomaly.degraded:
+                figures.append("expired sector map")
             return f"sector {anomaly.sector}", direction, "  ".join(figures)

@@ -254,7 +254,7 @@ def _normalise_market(fields: dict[str, Any], received_at: int, subject_token: s
     fields["venue"] = venue if re.fullmatch(VENUE, venue) else None
     _replace(fields, "affected_symbols", lambda _, value: _symbols(value, fields["venue"]))
     _MARKET_DEFAULTS[MarketType(fields["type"])](fields)
-    fields.setdefault("universe", len(fields.get("affected_symbols", ())))
+    fields.setdefault("universe", None)
     fields.setdefault("id", _content_id(fields, "type", "direction", "metric", "sector", "timestamp"))
     return fields
 
@@ -336,24 +336,24 @@ _RATIOS: Final = frozenset(("synchronization_ratio", "usual_ratio"))
 
 
 def _default_synchronized(fields: dict[str, Any]) -> None:
-    fields.setdefault("average_change_pct", 0.0)
-    fields.setdefault("usual_ratio", None)
+    for name in ("average_change_pct", "usual_ratio", "alert_count"):
+        fields.setdefault(name, None)
     fields.setdefault("affected_symbols", [])
-    fields.setdefault("alert_count", len(fields["affected_symbols"]))
 
 
 def _default_stress(fields: dict[str, Any]) -> None:
     _replace(fields, "metric", lambda _, value: member(value).lower())
-    fields.setdefault("magnitude", 0.0)
-    fields.setdefault("stress_index", 0.0)
+    for name in ("magnitude", "stress_index"):
+        fields.setdefault(name, None)
     fields.setdefault("components", {})
 
 
 def _default_sector(fields: dict[str, Any]) -> None:
-    fields.setdefault("deviation", 0.0)
     fields.setdefault("affected_symbols", [])
-    fields.setdefault("members", len(fields["affected_symbols"]))
-    fields.setdefault("members_moving", len(fields["affected_symbols"]))
+    # Those that are named are those that move.
+    fields.setdefault("members_moving", len(fields["affected_symbols"]) or None)
+    for name in ("deviation", "members"):
+        fields.setdefault(name, None)
 
 
 _MARKET_DEFAULTS: Final[Mapping[MarketType, Callable[[dict[str, Any]], None]]] = {

@@ -187,7 +187,10 @@ class Alert(Struct, frozen=True, kw_only=True):
 
 
 class _MarketFields(Struct, frozen=True, kw_only=True):
-    """`venue`: null of an anomaly over all venues. `rarity_days`: as strong comes once in so many days."""
+    """`venue`: null of an anomaly over all venues. `rarity_days`: as strong comes once in so many days.
+
+    A figure that a foreign publisher leaves out is null; our own engine gives all that have no default.
+    """
 
     id: Identifier
     revision: Revision
@@ -196,7 +199,7 @@ class _MarketFields(Struct, frozen=True, kw_only=True):
     detected_at: TimestampMs
     state: Lifecycle
     window: str
-    universe: Count
+    universe: Count | None
     venue: Venue | None = None
     rarity_days: RarityDays | None = None
     source: SourceKind | None = None
@@ -213,10 +216,10 @@ class SynchronizedMovement(
 
     direction: Direction
     synchronization_ratio: Ratio
-    average_change_pct: float
+    average_change_pct: float | None
     usual_ratio: Ratio | None
     affected_symbols: Symbols
-    alert_count: Count
+    alert_count: Count | None
     changes_pct: list[float] = []
 
     def __post_init__(self) -> None:
@@ -237,8 +240,8 @@ class MarketStress(_MarketFields, frozen=True, kw_only=True, tag_field="type", t
     """The market as a whole is under stress. `points` of the components add up to `stress_index` (0–100)."""
 
     metric: StressMetric
-    magnitude: float
-    stress_index: Annotated[float, Meta(ge=0, le=100)]
+    magnitude: float | None
+    stress_index: Annotated[float, Meta(ge=0, le=100)] | None
     components: dict[StressMetric, StressComponent]
 
 
@@ -253,9 +256,9 @@ class SectorAnomaly(
 
     sector: Label
     performance_pct: float
-    deviation: float
-    members: Count
-    members_moving: Count
+    deviation: float | None
+    members: Count | None
+    members_moving: Count | None
     affected_symbols: Symbols
     degraded: bool = False
     excess_pct: float | None = None

@@ -34,9 +34,15 @@ def test_a_message_keeps_every_key_and_value(row: dict[str, Any]) -> None:
     assert not list(lost(row["payload"], decoded(row["subject"], row["payload"])))
 
 
+# 0.1 wrote 0, or the number of symbols, for what a publisher had left out; now it is null.
+GUESSED = {"universe", "average_change_pct", "alert_count", "magnitude", "stress_index", "deviation", "members"}
+
+
 @pytest.mark.parametrize("row", rows("foreign"), ids=lambda row: row["subject"])
 def test_a_message_of_another_publisher_means_what_it_did(row: dict[str, Any]) -> None:
-    assert not list(lost(row["message"], decoded(row["subject"], row["payload"], row["received_at"])))
+    today = decoded(row["subject"], row["payload"], row["received_at"])
+    absent = {name for name in GUESSED if name in today and today[name] is None}
+    assert not list(lost(row["message"], today, unstable=absent))
 
 
 @pytest.mark.parametrize("row", [row for row in rows("frames") if row["canonical"]], ids=lambda row: row["name"])

@@ -23,7 +23,7 @@ def history() -> None:
 def test_the_list_tells_each_type_in_its_own_terms(admin_client: Client) -> None:
     html = admin_client.get(LIST).content.decode()
     assert '−4.20 %</span> <span class="window">· 5\xa0min</span>, 90 % of 200' in html
-    assert "volatility, index 82" in html
+    assert "Stress 82 of 100 (extreme), led by volatility" in html
     assert "Sector anomaly: DeFi" in html
 
 

@@ -1,6 +1,7 @@
 """`/market` and `/market/<id>` for people; what they share with `/alerts` is tested there."""
 
 import json
+import re
 
 import pytest
 from django.test import Client
@@ -8,7 +9,8 @@ from django.test import Client
 from ingestion.timeseries.table import TableStore
 from market.models import StressSample
 from market.services import sequenced, store
-from market.wire.messages import CandleBatch, Lifecycle, MarketAnomaly, SourceKind
+from market.terminal import line
+from market.wire.messages import CandleBatch, Lifecycle, MarketAnomaly, Severity, SourceKind
 from market.wire.times import moment
 from tests.alerts.test_pages import page, text
 from tests.samples import EPOCH, T0, a_movement, a_sector, a_stress
@@ -58,7 +60,7 @@ def test_stress_with_its_components_and_the_index_after_it(client: Client) -> No
     shown = text(page(client, "/market/m2"))
     for words in (
         "Critical Market stress 82 of 100",
-        "Extreme stress 82 of 100, led by volatility, over 200 symbols.",
+        "Stress 82 of 100 (extreme), led by volatility, over 200 symbols.",
         "over all venues",
         "Volatility 82.0 points higher than 99 % of its past 5 min",
         "5 min 64",
@@ -83,12 +85,71 @@ def test_the_list_tells_each_type_in_its_own_terms(client: Client) -> None:
     assert "3 of 3 market anomalies, newest first." in shown
     for words in (
         "Sector DeFi ▼ −8.00 % · 5 min",
-        "Market stress 82 of 100 Extreme stress",
+        "Market stress 82 of 100 Stress 82 of 100 (extreme), led by volatility",
         "Synchronized move ▼ −4.20 %",
     ):
         assert words in shown
     assert '<option value="DeFi">' in html  # suggestions: names of sectors are case-sensitive
     assert "1 of 1 market anomaly" in text(page(client, "/market?type=MARKET_STRESS"))
+
+
+@pytest.mark.parametrize(
+    ("anomaly", "said"),
+    [
+        (
+            a_movement("m1", average_change_pct=None, universe=None, alert_count=None, usual_ratio=None),
+            "2 symbols (90 %) fell together in 5 min.",
+        ),
+        (a_stress("m1", stress_index=None, magnitude=None, universe=None, components={}), "Stress, led by volatility."),
+        (
+            a_sector("m1", deviation=None, members=None, members_moving=None, universe=None),
+            "DeFi fell 8.00 % in 5 min.",
+        ),
+    ],
+    ids=["synchronized", "stress", "sector"],
+)
+def test_what_a_publisher_left_out_is_on_no_page(
+    client: Client, admin_client: Client, anomaly: MarketAnomaly, said: str
+) -> None:
+    put(anomaly)
+    for address in ("/market", "/market/m1"):
+        shown = text(page(client, address))
+        assert said in shown
+        assert re.search(r"None|\+0\.00| 0 of | 0 %|Universe|How rare", shown) is None
+    for address in ("/admin/market/marketanomaly/", "/admin/market/marketanomaly/m1/change/"):
+        shown = re.sub(r"<pre.*?</pre>", "", admin_client.get(address).content.decode(), flags=re.DOTALL)
+        assert re.search(r"None|\+0\.00|index 0\b", shown.partition('id="content"')[2]) is None
+    assert not re.search(r"None|\+0\.0| 0 ", line(anomaly).plain)
+
+
+def test_a_direction_that_the_figures_contradict_is_the_publishers(client: Client) -> None:
+    put(a_movement("m1", average_change_pct=4.2))
+    shown = text(page(client, "/market/m1"))
+    assert "rose together in 5 min, +4.20 % on average. Usual: 55 %. The publisher calls the direction DOWN." in shown
+
+
+@pytest.mark.parametrize(
+    ("severity", "index", "source", "reading"),
+    [
+        (Severity.LOW, 37.0, "live", "Stress 37 of 100, led by"),
+        (Severity.LOW, 42.0, "live", "Stress 42 of 100 (elevated), led by"),
+        (
+            Severity.MEDIUM,
+            37.0,
+            "replay",
+            "Stress of at least 45 of 100 (elevated), 37 at the last message, then led by",
+        ),
+        (Severity.CRITICAL, 79.6, "live", "Stress 80 of 100 (extreme), led by"),
+        (Severity.MEDIUM, 37.0, None, "Stress 37 of 100, led by"),
+        (Severity.LOW, 90.0, None, "Stress 90 of 100 (extreme), led by"),
+    ],
+)
+def test_a_zone_never_contradicts_the_severity_beside_it(
+    client: Client, severity: Severity, index: float, source: str | None, reading: str
+) -> None:
+    put(a_stress("m1", severity=severity, stress_index=index, source=SourceKind(source) if source else None))
+    for address in ("/market", "/market/m1"):
+        assert reading in text(page(client, address))
 
 
 def test_a_page_costs_few_queries_however_many_members(client: Client, django_assert_max_num_queries) -> None:  # type: ignore[no-untyped-def]

@@ -91,6 +91,7 @@ def test_a_crash_is_synchronized_and_stress_and_adopts_the_alerts_it_explains() 
     moves = [a for a in found if isinstance(a, SynchronizedMovement)]
     assert moves[-1].direction is Direction.DOWN
     assert moves[-1].synchronization_ratio > 0.9
+    assert moves[-1].average_change_pct is not None
     assert moves[-1].average_change_pct < -3
     for move in moves:
         assert len(move.changes_pct) == len(move.affected_symbols)
@@ -112,7 +113,7 @@ def test_seconds_in_which_few_symbols_trade_are_no_smaller_market() -> None:
     _, found = analyse(traded(recording(SYMBOLS, WARM_UP + 120, "1s", inject=crash), 0.1))
     high = [a for a in found if isinstance(a, SynchronizedMovement) and a.severity.rank >= Severity.HIGH.rank]
     assert second(high[0]) <= 25
-    assert min(move.universe for move in high) > 0.9 * SYMBOLS
+    assert min(move.universe or 0 for move in high) > 0.9 * SYMBOLS
     assert len(high[-1].affected_symbols) > 0.9 * SYMBOLS
 
 
@@ -193,6 +194,7 @@ def test_a_sector_that_falls_alone_is_a_sector_anomaly() -> None:
     assert sectors[-1].performance_pct < -2
     for sector in sectors:
         assert sector.excess_pct is not None
+        assert sector.deviation is not None
         assert sector.excess_pct * sector.deviation > 0
     assert set(sectors[-1].affected_symbols) <= set(names(SYMBOLS)[12:20])
     parts = [a for a in found if isinstance(a, Alert) and a.incident == sectors[0].id]

@@ -67,6 +67,7 @@ def test_one_symbol_far_off_does_not_turn_what_the_market_did_round() -> None:
     assert incidents[-1].severity.rank >= Severity.HIGH.rank
     for incident in incidents:
         assert incident.direction == "DOWN"
+        assert incident.average_change_pct is not None
         assert -8 < incident.average_change_pct < 0
 
 

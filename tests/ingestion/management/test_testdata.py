@@ -80,9 +80,14 @@ def test_market_anomalies_are_canonical_and_add_up(source: str) -> None:
             assert sum(points.values()) == pytest.approx(anomaly.stress_index, abs=0.01)
             assert max(points, key=points.__getitem__) == anomaly.metric
         elif isinstance(anomaly, SectorAnomaly):
+            assert anomaly.deviation is not None
+            assert anomaly.members is not None
             assert (anomaly.deviation > 0) == (anomaly.performance_pct > 0)
-            assert len(anomaly.affected_symbols) == anomaly.members_moving <= anomaly.members
+            assert len(anomaly.affected_symbols) == anomaly.members_moving
+            assert anomaly.members_moving <= anomaly.members
         elif isinstance(anomaly, SynchronizedMovement):
+            assert anomaly.universe is not None
+            assert anomaly.average_change_pct is not None
             assert anomaly.synchronization_ratio == len(anomaly.affected_symbols) / anomaly.universe
             assert (anomaly.average_change_pct > 0) == (anomaly.direction is Direction.UP)
 

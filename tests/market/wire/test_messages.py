@@ -215,7 +215,7 @@ def test_a_foreign_synchronized_move() -> None:
     assert isinstance(message, SynchronizedMovement)
     assert message.synchronization_ratio == 0.85
     assert message.affected_symbols == ["BTCUSDT"]
-    assert (message.direction, message.alert_count, message.universe) == (Direction.DOWN, 1, 1)
+    assert (message.direction, message.alert_count, message.universe) == (Direction.DOWN, None, None)
 
 
 def test_the_changes_of_a_synchronized_move_are_those_of_its_symbols() -> None:
@@ -391,6 +391,29 @@ def test_a_message_in_our_shape_is_foreign_without_a_source(message: Any) -> Non
     assert decode(encode(message), received_at=0) == message  # what is stored is read again
     ours = msgspec.structs.replace(message, source=SourceKind.LIVE)
     assert decode(encode(ours), received_at=arrived) == ours
+
+
+@pytest.mark.parametrize(
+    ("fields", "absent"),
+    [
+        (
+            {"type": "synchronized", "direction": "DOWN", "ratio": 0.9, "symbols": ["BTCUSDT"]},
+            {"average_change_pct", "usual_ratio", "alert_count", "universe"},
+        ),
+        ({"type": "stress", "metric": "volatility"}, {"magnitude", "stress_index", "universe"}),
+        (
+            {"type": "sector", "sector": "Meme", "performance": -4},
+            {"deviation", "members", "members_moving", "universe"},
+        ),
+    ],
+    ids=["synchronized", "stress", "sector"],
+)
+def test_a_figure_that_is_left_out_is_null(fields: dict[str, Any], absent: set[str]) -> None:
+    found = market(fields | {"severity": "high"})
+    assert {name for name in absent if getattr(found, name) is not None} == set()
+    assert {name: value for name, value in json.loads(encode(found)).items() if name in absent} == dict.fromkeys(absent)
+    # What is stored, sent and read again means the same.
+    assert decode_market(encode(found), received_at=0) == found
 
 
 def test_a_market_type_may_be_in_camel_case() -> None:
