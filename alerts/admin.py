@@ -9,6 +9,7 @@ from django.utils.safestring import SafeString
 
 from alerts.models import Alert
 from alerts.selectors import search
+from alerts.sentences import how_often, lead, publishers_words
 from market.admin import AnomalyAdmin, within_window
 from market.charts import band_chart, sparkline
 from market.templatetags.anomalies import change, signed
@@ -48,8 +49,10 @@ class AlertAdmin(AnomalyAdmin):
 
     @admin.display(description="")
     def explained(self, row: Alert) -> str:
-        chart = band_chart(row.chart)
-        return render_to_string("alerts/admin/explanation.html", {"alert": _decoded(row), "chart": chart})
+        alert = _decoded(row)
+        words = {"sentence": lead(alert), "quote": publishers_words(alert), "often": how_often(alert)}
+        shown = {"alert": alert, "chart": band_chart(row.chart)} | words
+        return render_to_string("alerts/admin/explanation.html", shown)
 
 
 def _decoded(row: Alert) -> Message:

@@ -7,6 +7,7 @@ from django.urls import reverse
 from rest_framework.request import Request
 
 from alerts.models import Alert
+from alerts.sentences import how_often, lead, publishers_words
 from market import selectors
 from market.aftermath import MINUTE_MS, Course, ReadCourse, aftermath
 from market.detail_page import (
@@ -15,7 +16,6 @@ from market.detail_page import (
     Link,
     address,
     charts,
-    how_rare,
     last_message,
     life,
     opened_at,
@@ -28,7 +28,7 @@ from market.detail_page import (
 from market.models import MarketAnomaly
 from market.pages import label_of
 from market.sentences import headline
-from market.templatetags.anomalies import number, percent_change, points, price, rarity, signed, span
+from market.templatetags.anomalies import number, percent_change, points, price, signed, span
 from market.wire.decoding import decode_alert, decode_market
 from market.wire.messages import Alert as Message
 from market.wire.messages import HistoryPoint, Method, interval_ms
@@ -43,15 +43,15 @@ def alert_row(item: dict[str, Any]) -> dict[str, Any]:
     """A row of the list, from its JSON."""
     message = decode_alert(msgspec.json.encode(item), received_at=0)
     beside = "" if message.excess_pct is None else f"vs market {points(message.excess_pct)}"
-    rare = rarity(message.rarity_days, _most_days(message))
-    detail = [label_of(message.method), message.venue, beside, rare, other_source(message)]
+    detail = [label_of(message.method), message.venue, beside, how_often(message), other_source(message)]
     return {
         "url": reverse("alert", args=[message.id]),
         "severity": message.severity,
         "name": message.symbol,
         "move": message.change_pct,
         "window": span(message.explanation.window),
-        "why": message.explanation.sentence,
+        "why": lead(message),
+        "quote": publishers_words(message),
         "detail": " · ".join(filter(None, detail)),
         "timestamp": message.timestamp,
         "state": str(message.state).lower(),
@@ -81,7 +81,8 @@ def alert_page(row: Alert, request: Request, read: ReadCourse | None, now: int) 
         "severity": message.severity,
         "move": message.change_pct,
         "window": window,
-        "sentence": message.explanation.sentence or "The message contains no explanation.",
+        "sentence": lead(message),
+        "quote": publishers_words(message),
         "standing": standing(message),
         "timestamp": message.timestamp,
         "place": " · ".join(filter(None, [message.venue, f"{span(message.interval)} candles", source_of(message)])),
@@ -128,13 +129,6 @@ def _course(
     return sorted((found | {time: close for time, close in own.items() if time >= start}).items())
 
 
-def _most_days(message: Message) -> float | None:
-    """How many days were observed: nothing is known to be rarer than that."""
-    known = message.explanation.parameters.get("rarity")
-    most = known.get("most_days") if isinstance(known, dict) else None
-    return most if isinstance(most, (int, float)) else None
-
-
 def _figures(message: Message) -> list[Figure]:
     explanation, at = message.explanation, message.timestamp
     window = span(explanation.window)
@@ -143,7 +137,8 @@ def _figures(message: Message) -> list[Figure]:
     if message.excess_pct is not None:
         note = "change less the market's over the same window"
         found.append(Figure("Against the market", points(message.excess_pct), window, at, note))
-    found += how_rare(message.rarity_days, window, at, of="one symbol", most=_most_days(message))
+    if often := how_often(message):
+        found.append(Figure("How rare", often, window, at, "as strong, for one symbol"))
     found.append(Figure("Price", price(message.price), candle, at, "last close"))
     if message.expected is not None:
         note = f"band: {price(message.lower)} to {price(message.upper)}"

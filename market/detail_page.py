@@ -136,12 +136,6 @@ def other_source(message: messages.Anomaly) -> str:
     return "" if message.venue == message.source else source_of(message)
 
 
-def how_rare(days: float | None, window: str, at: int, *, of: str, most: float | None = None) -> list[Figure]:
-    """The figure of the rarity, if it is known. `most`: the data cannot tell what is rarer than that many days."""
-    text = rarity(days, most)
-    return [Figure("How rare", text, window, at, f"as strong, for {of}")] if text else []
-
-
 def review(row: Anomaly, request: Request, url_name: str) -> dict[str, Any]:
     """The stored review, and its form (None for those who may not review)."""
     form = review_form(request, type(row), reverse(url_name, args=[row.pk]))
@@ -202,7 +196,8 @@ def _figures(message: MarketMessage) -> list[Figure]:
                 add("Against the market", points(message.excess_pct), times)
             if message.members is not None and message.members_moving is not None:
                 add("Moving", f"{message.members_moving} of {message.members}", "members")
-    found += how_rare(message.rarity_days, window, at, of="the market")
+    if often := rarity(message.rarity_days):
+        add("How rare", often, "as strong, for the market")
     if isinstance(message, SynchronizedMovement) and message.alert_count is not None:
         add("Alerts", grouped(message.alert_count), "of its members, when it was published")
     if message.universe is not None:

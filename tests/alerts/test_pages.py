@@ -14,7 +14,7 @@ from ingestion.models import Candle, Series
 from ingestion.timeseries.table import TableStore
 from market.services import advance, sequenced
 from market.services import store as store_market
-from market.wire.messages import CandleBatch, Escalation, Explanation, Lifecycle, Severity, SourceKind
+from market.wire.messages import CandleBatch, Escalation, Explanation, Lifecycle, Method, Severity, SourceKind
 from tests.samples import EPOCH, HISTORY, T0, a_movement, an_alert
 
 pytestmark = pytest.mark.django_db
@@ -172,8 +172,10 @@ def test_the_list_says_what_is_shown_and_links_every_row(client: Client) -> None
     assert "2 of 2 alerts, newest first." in text(html)
     assert re.findall(r'class="name" href="([^"]+)"', html) == ["/alerts/a3", "/alerts/a2"]
     assert "Open now: 1 on 1 symbol, 1 high. Last 24 h: 0 on 0 symbols. With these filters." in text(html)
-    row = "High BTCUSDT ▼ −3.40 % · 5 min It fell. Z score · binance · vs market −1.0 pp · once in 12 days"
-    assert row in text(page(client, "/alerts?limit=1&symbol=btcusdt"))
+    row = "High BTCUSDT ▼ −3.40 % · 5 min BTCUSDT fell 3.40 % in 5 min. In the publisher's words: It fell."
+    assert f"{row} Z score · binance · vs market −1.0 pp · once in 12 days" in text(
+        page(client, "/alerts?limit=1&symbol=btcusdt")
+    )
     assert "1 of 1 alert, newest first." in text(page(client, "/alerts?symbol=BTCUSDT&fields=id"))
 
 
@@ -237,6 +239,47 @@ def test_a_message_of_0_1_has_a_page(client: Client) -> None:
     assert "The message contains no explanation." in shown
     assert "Opened (when is not recorded)" in shown
     assert "Not recorded: the message has no closes" in shown
+
+
+@pytest.mark.parametrize(
+    ("changes", "leads"),
+    [
+        ({"change_pct": -3.4}, "BTCUSDT fell 3.40 % in 5 min."),
+        ({"change_pct": 0.0}, "BTCUSDT did not move in 5 min."),
+        ({"change_pct": None}, "BTCUSDT: Z score −6.10."),
+    ],
+)
+def test_a_foreign_sentence_is_quoted_behind_our_figures(
+    client: Client, admin_client: Client, changes: dict[str, Any], leads: str
+) -> None:
+    put(1, "a1", explanation=Explanation(sentence="BTCUSDT <rose> 9 %.", window="5m"), **changes)
+    put(2, "a2", explanation=Explanation(sentence="It fell by itself.", window="5m", detector="z_score"), **changes)
+    for address in ("/alerts", "/alerts/a1"):
+        html = page(client, address)
+        assert f"{leads} In the publisher's words: BTCUSDT &lt;rose&gt; 9 %." in text(html)
+        assert "<q>BTCUSDT &lt;rose&gt; 9 %.</q>" in html
+    assert "words: It" not in text(page(client, "/alerts"))
+    shown = admin_client.get("/admin/alerts/alert/a1/change/").content.decode().replace("\xa0", " ")
+    assert shown.index(leads) < shown.index("<q>BTCUSDT &lt;rose&gt; 9 %.</q>")
+
+
+@pytest.mark.parametrize(
+    ("method", "parameters", "of"),
+    [
+        (Method.VOLUME, {}, "volume: once in 12 days"),
+        (Method.VOLATILITY, {}, "volatility: once in 12 days"),
+        (Method.VOLUME, {"size": 1.2}, " once in 12 days"),  # from HIGH on it is of the move
+        (Method.MAD, {}, " once in 12 days"),
+    ],
+)
+def test_a_rarity_says_what_it_is_of(
+    client: Client, admin_client: Client, method: Method, parameters: dict[str, Any], of: str
+) -> None:
+    put(1, "a1", method=method, rarity_days=12.0, explanation=Explanation(parameters=parameters))
+    for address in ("/alerts", "/alerts/a1"):
+        assert of in text(page(client, address))
+    shown = admin_client.get("/admin/alerts/alert/a1/change/").content.decode()
+    assert f'<td colspan="3">{of.strip()}, for one symbol</td>' in shown
 
 
 def test_absurd_numbers_have_a_page(client: Client) -> None:
