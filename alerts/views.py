@@ -11,7 +11,6 @@ from alerts.filters import AlertFilter
 from alerts.models import Alert
 from alerts.pages import alert_page, alert_row
 from alerts.serializers import AlertSummarySerializer, ReviewedAlertSerializer, StoredAlertSerializer
-from market.clock import now_ms
 from market.pages import list_page
 from market.views import AnomalyDetail, AnomalyList, AnomalySummary, Review
 
@@ -56,7 +55,7 @@ class AlertDetail(AnomalyDetail[Alert]):
     serializer_class = ReviewedAlertSerializer
 
     def page(self, data: Any) -> tuple[str, dict[str, Any]]:
-        return "market/page.html", alert_page(self.anomaly, self.request, self.closes, now_ms())
+        return "market/page.html", alert_page(self.anomaly, self.request, self.closes, self.now())
 
 
 class AlertReview(Review[Alert]):

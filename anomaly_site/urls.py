@@ -7,6 +7,7 @@ from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitVie
 
 from alerts.views import AlertDetail, AlertList, AlertReview, AlertSummary
 from anomaly_site import health
+from anomaly_site.feeds import running_clock
 from anomaly_site.metrics import metrics
 from anomaly_site.status import status_json, status_page
 from anomaly_site.ws.asyncapi import asyncapi
@@ -25,9 +26,12 @@ from market.views import (
 if settings.HISTORY_BACKEND == "influx":
     from ingestion.timeseries.anomaly_views import InfluxAlertList, InfluxMarketAnomalyList
 
-    alert_list, market_list = InfluxAlertList.as_view(), InfluxMarketAnomalyList.as_view()
+    alert_list, market_list = (
+        InfluxAlertList.as_view(clock=running_clock),
+        InfluxMarketAnomalyList.as_view(clock=running_clock),
+    )
 else:
-    alert_list, market_list = AlertList.as_view(), MarketAnomalyList.as_view()
+    alert_list, market_list = AlertList.as_view(clock=running_clock), MarketAnomalyList.as_view(clock=running_clock)
 
 admin.site.site_header = admin.site.site_title = "Crypto anomalies"
 admin.site.index_title = "Review"
@@ -48,12 +52,12 @@ urlpatterns = [
     path("admin/", admin.site.urls),
     path("alerts", alert_list, name="alerts"),
     path("alerts/summary", AlertSummary.as_view(), name="alert-summary"),
-    path("alerts/<id:pk>", AlertDetail.as_view(closes=closes), name="alert"),
+    path("alerts/<id:pk>", AlertDetail.as_view(closes=closes, clock=running_clock), name="alert"),
     path("alerts/<id:pk>/review", AlertReview.as_view(), name="alert-review"),
     path("market", market_list, name="market"),
     path("market/stress", StressHistory.as_view(), name="stress"),
     path("market/summary", MarketSummary.as_view(), name="market-summary"),
-    path("market/<id:pk>", MarketAnomalyDetail.as_view(closes=closes), name="market-anomaly"),
+    path("market/<id:pk>", MarketAnomalyDetail.as_view(closes=closes, clock=running_clock), name="market-anomaly"),
     path("market/<id:pk>/review", MarketAnomalyReview.as_view(), name="market-anomaly-review"),
     path("sectors", SectorList.as_view(), name="sectors"),
     path("symbols", SymbolList.as_view(), name="symbols"),

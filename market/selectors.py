@@ -8,6 +8,7 @@ import msgspec
 from django.conf import settings
 from django.db.models import Count, Q, QuerySet
 
+from market.clock import DataClock
 from market.models import (
     IS_OPEN,
     Anomaly,
@@ -18,7 +19,7 @@ from market.models import (
     StreamHead,
     StressSample,
 )
-from market.wire.messages import SEVERITIES, Severity
+from market.wire.messages import SEVERITIES, Severity, SourceKind
 from market.wire.sectors import BUILT_IN, SectorMap, built_in_map, known_base
 from market.wire.times import epoch_ms
 
@@ -229,6 +230,33 @@ def counts(found: QuerySet[AnomalyT], condition: Q, **distinct: str) -> dict[str
     counted = found.order_by().aggregate(total=Count("severity", filter=wanted), **columns, **ranks)
     severities = {name: counted.pop(name) for name in ranks}
     return {**counted, "severities": severities}
+
+
+# Data that is older than this when it arrives has a time of its own.
+_OLD: Final = timedelta(hours=1)
+# How far the newest sample of a replay may be ahead of its last anomaly; further ahead is another source's.
+_QUIET: Final = timedelta(days=7)
+
+
+def is_of_its_own_time(row: Anomaly) -> bool:
+    """Whether an anomaly is of a replay, or was old already when it came: its time is not that of the wall clock."""
+    return row.source == SourceKind.REPLAY or row.detected_at - row.timestamp > _OLD
+
+
+def data_clock(model: type[Anomaly], now_ms: int) -> DataClock:
+    """The clock of what was stored last: in a replay, or of old data, the newest time that its data has reached."""
+    columns = ("timestamp", "detected_at", "source")
+    last = model._default_manager.order_by("-epoch", "-offset").only(*columns).first()
+    if last is None or not is_of_its_own_time(last):
+        return DataClock(now_ms)
+    at = last.timestamp
+    sampled = StressSample.objects.order_by("-pk").values_list("timestamp", flat=True).first()
+    if sampled is not None:
+        if abs(now_ms - epoch_ms(sampled)) < _OLD / timedelta(milliseconds=1):
+            return DataClock(now_ms)  # live prices again, without an anomaly so far
+        if timedelta() < sampled - at < _QUIET:
+            at = sampled
+    return DataClock(epoch_ms(at), "replay" if last.source == SourceKind.REPLAY else "old data")
 
 
 def is_open(found: QuerySet[AnomalyT]) -> QuerySet[AnomalyT]:

@@ -1,6 +1,6 @@
 """Stored market anomalies, the stress index and sectors over HTTP, and the base views of all anomalies."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, Final, TypeVar, cast
 
 from django.contrib.auth.models import User
@@ -21,7 +21,7 @@ from rest_framework.views import APIView
 
 from market import selectors, services
 from market.aftermath import ReadCourse
-from market.clock import now_ms
+from market.clock import DataClock, now_ms
 from market.detail_page import market_page, market_row
 from market.filters import MarketAnomalyFilter, StressFilter, StrictFilterBackend, read_moment, refuse_unknown
 from market.models import Anomaly, MarketAnomaly, ReviewState, StressSample
@@ -39,9 +39,17 @@ from market.serializers import (
 )
 from market.wire.aliases import parse_aliased
 from market.wire.symbols import InvalidSymbol
-from market.wire.times import epoch_ms
+from market.wire.times import epoch_ms, moment
 
 AnomalyT = TypeVar("AnomalyT", bound=Anomaly)
+# The clock of the running feeds; None if none has reported.
+ReadClock = Callable[[int], DataClock | None]
+
+
+def data_clock(model: type[Anomaly], running: ReadClock | None) -> DataClock:
+    """The clock of the feeds that run; without any, that of the rows stored last."""
+    now = now_ms()
+    return (running(now) if running else None) or selectors.data_clock(model, now)
 
 
 _FIELDS = OpenApiParameter(
@@ -53,7 +61,12 @@ _FIELDS = OpenApiParameter(
 
 @extend_schema_view(get=extend_schema(parameters=[_FIELDS]))
 class AnomalyList(HasPage, generics.ListAPIView[AnomalyT]):
-    """Stored anomalies, newest first; with `since`, those changed after a stream cursor. All filters must match."""
+    """Stored anomalies, newest first; with `since`, those changed after a stream cursor. All filters must match.
+
+    `clock` tells the page what time it is for the feeds.
+    """
+
+    clock: ReadClock | None = None
 
     filter_backends = [StrictFilterBackend]
     pagination_class = StreamPagination
@@ -84,8 +97,9 @@ class AnomalyList(HasPage, generics.ListAPIView[AnomalyT]):
         condition = cast(selectors.Conditions[AnomalyT], filtered).condition
         open_now = selectors.counts(selectors.is_open(found), condition, **self.distinct)
         severities = [(name, count) for name, count in reversed(open_now["severities"].items()) if count]
-        day = selectors.counts(selectors.day_until(found, timezone.now()), condition, **self.distinct)
-        return {"open": open_now | {"severities": severities}, "day": day}
+        clock = data_clock(found.model, self.clock)
+        day = selectors.counts(selectors.day_until(found, moment(clock.at)), condition, **self.distinct)
+        return {"open": open_now | {"severities": severities}, "day": day, "clock": clock}
 
     def get_serializer_context(self) -> dict[str, Any]:
         wanted = self._fields()
@@ -156,13 +170,23 @@ class _SeeOther(HttpResponseRedirect):
 
 
 class AnomalyDetail(HasPage, generics.RetrieveAPIView[AnomalyT]):
-    """One anomaly. `closes` reads stored candles for the page; without it the page says that there are none."""
+    """One anomaly. `closes` reads stored candles for the page; without it the page says that there are none.
+
+    `clock` tells the page what time it is for the feeds.
+    """
 
     closes: ReadCourse | None = None
+    clock: ReadClock | None = None
 
     def get_object(self) -> AnomalyT:
         self.anomaly = super().get_object()
         return self.anomaly
+
+    def now(self) -> int:
+        """The time (epoch ms) as of which the page says what came next: of a replayed anomaly the replay's."""
+        if not selectors.is_of_its_own_time(self.anomaly):
+            return now_ms()
+        return data_clock(type(self.anomaly), self.clock).at
 
     def page(self, data: Any) -> tuple[str, dict[str, Any]]:
         """Template and context of the page."""
@@ -241,7 +265,7 @@ class MarketAnomalyDetail(AnomalyDetail[MarketAnomaly]):
     serializer_class = ReviewedMarketAnomalySerializer
 
     def page(self, data: Any) -> tuple[str, dict[str, Any]]:
-        return "market/page.html", market_page(self.anomaly, self.request, self.closes, now_ms())
+        return "market/page.html", market_page(self.anomaly, self.request, self.closes, self.now())
 
 
 class MarketAnomalyReview(Review[MarketAnomaly]):

@@ -2,12 +2,16 @@
 
 import json
 import re
+from typing import Any
 
 import pytest
 from django.test import Client
 
 from ingestion.timeseries.table import TableStore
+from market.clock import DataClock
+from market.models import MarketAnomaly as Row
 from market.models import StressSample
+from market.selectors import data_clock
 from market.services import sequenced, store
 from market.terminal import line
 from market.wire.messages import CandleBatch, Lifecycle, MarketAnomaly, Severity, SourceKind
@@ -150,6 +154,47 @@ def test_a_zone_never_contradicts_the_severity_beside_it(
     put(a_stress("m1", severity=severity, stress_index=index, source=SourceKind(source) if source else None))
     for address in ("/market", "/market/m1"):
         assert reading in text(page(client, address))
+
+
+NOW = 1_790_000_000_000
+HOUR = 60 * MINUTE
+
+
+@pytest.mark.parametrize(
+    ("last", "sampled", "clock"),
+    [
+        (None, None, DataClock(NOW)),
+        ({"source": SourceKind.LIVE}, AT, DataClock(NOW)),
+        ({"source": SourceKind.REPLAY, "detected_at": NOW}, None, DataClock(AT, "replay")),
+        ({"source": SourceKind.REPLAY, "detected_at": AT}, AT + 3 * HOUR, DataClock(AT + 3 * HOUR, "replay")),
+        ({"source": SourceKind.REPLAY}, AT - HOUR, DataClock(AT, "replay")),
+        ({"source": SourceKind.REPLAY}, AT + 30 * 24 * HOUR, DataClock(AT, "replay")),
+        ({"source": SourceKind.REPLAY}, NOW - MINUTE, DataClock(NOW)),
+        ({"detected_at": AT + 2 * HOUR}, None, DataClock(AT, "old data")),
+        ({"detected_at": AT + MINUTE}, None, DataClock(NOW)),
+    ],
+)
+def test_the_clock_is_that_of_the_data(last: dict[str, Any] | None, sampled: int | None, clock: DataClock) -> None:
+    put(a_movement("m0", timestamp=AT + 90 * MINUTE, detected_at=AT + 90 * MINUTE))  # stored before the last one
+    if last is None:
+        Row.objects.all().delete()
+    else:
+        store([sequenced(EPOCH, 9, a_movement("m9", **{"timestamp": AT, "detected_at": AT} | last))])
+    if sampled is not None:
+        StressSample.objects.create(venue="binance", timestamp=moment(sampled), payload="{}")
+    assert data_clock(Row, NOW) == clock
+
+
+def test_a_replay_counts_its_own_24_hours(client: Client) -> None:
+    replayed = {"source": SourceKind.REPLAY, "detected_at": NOW}
+    put(
+        a_movement("m1", timestamp=AT - 25 * HOUR, **replayed),
+        a_movement("m2", timestamp=AT - HOUR, **replayed),
+        a_movement("m3", timestamp=AT, **replayed),
+    )
+    assert "Last 24 h to 2025-10-09 08:54:00 UTC (the replay's time): 2." in text(page(client, "/market"))
+    # What has not been replayed has not come yet.
+    assert "1 h Not yet. 2025-10-09 09:54:00 UTC" in text(page(client, "/market/m3"))
 
 
 def test_a_page_costs_few_queries_however_many_members(client: Client, django_assert_max_num_queries) -> None:  # type: ignore[no-untyped-def]
