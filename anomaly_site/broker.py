@@ -12,10 +12,11 @@ from nats.aio.client import Client
 
 from anomaly_site.lag import Place, Streams, StreamState, streams
 from anomaly_site.probes import DEADLINE_S, Probe
+from anomaly_site.ws.log import SparseLog
 from ingestion.stream.health import ProcessReport, ask, text_of
 from ingestion.stream.nats import TRANSIENT, connect, jetstream_health
 
-logger = logging.getLogger(__name__)
+_log: Final = SparseLog(logging.getLogger(__name__))
 
 # A process answers at once, unless its loop is busy: a batch of candles takes some ten milliseconds.
 _ANSWERS_S: Final = 0.3
@@ -64,10 +65,12 @@ async def _look() -> Seen:
 async def _streams(client: Client) -> Streams | None:
     try:
         async with asyncio.timeout(DEADLINE_S - 0.3):
-            return await streams(client)
+            found = await streams(client)
     except (TimeoutError, *TRANSIENT, nats.js.errors.Error) as error:
-        logger.warning("Status: JetStream does not answer, so its figures are left out: %s", text_of(error))
+        _log.warning("jetstream", "Status: JetStream does not answer, so its figures are left out: %s", text_of(error))
         return None
+    _log.over("jetstream", "Status: JetStream answers again")
+    return found
 
 
 async def _unwritable(client: Client) -> str | None:

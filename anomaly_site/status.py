@@ -35,13 +35,15 @@ from anomaly_site.probes import TimedOut
 from anomaly_site.trends import Trends
 from anomaly_site.ws.hub import Hub, current_hub
 from anomaly_site.ws.layer import InstallationLayer
+from anomaly_site.ws.log import SparseLog
 from ingestion.stream.health import ProcessReport, text_of, this_process
 from ingestion.stream.nats import TRANSIENT, NatsUnavailable
 from market.clock import now_ms
 from market.wire.decoding import decode_feed, decode_stress
 from market.wire.messages import FeedState, InvalidMessage, interval_ms
 
-logger = logging.getLogger(__name__)
+# Asked every second, a part that is down would fill the log.
+_log: Final = SparseLog(logging.getLogger(__name__))
 
 Status = dict[str, Any]
 
@@ -202,8 +204,9 @@ async def _broker() -> tuple[Status, Seen]:
         return {"error": f"{error}."}, Seen()
     except (NatsUnavailable, TimeoutError, *TRANSIENT, nats.errors.Error, nats.js.errors.Error) as error:
         # The status is public, and the error may contain hosts and users: it goes to the log only.
-        logger.warning("Status: NATS does not answer, so its figures are left out: %s", text_of(error))
+        _log.warning("nats", "Status: NATS does not answer, so its figures are left out: %s", text_of(error))
         return {"error": NO_ANSWER}, Seen()
+    _log.over("nats", "Status: NATS answers again")
     return {"jetstream": seen.jetstream} | ({"error": seen.error} if seen.error else {}), seen
 
 
@@ -230,8 +233,9 @@ async def _layer() -> Status:
     except TimeoutError:
         return kind | {"error": f"no answer within {LAYER_S:g} s (CHANNEL_REDIS_URL)."}
     except Exception as error:  # of any kind, and with hosts in it
-        logger.warning("Status: the channel layer does not answer: %s", text_of(error))
+        _log.warning("layer", "Status: the channel layer does not answer: %s", text_of(error))
         return kind | {"error": f"{NO_ANSWER.removesuffix('.')} (CHANNEL_REDIS_URL)."}
+    _log.over("layer", "Status: the channel layer answers again")
     return kind
 
 

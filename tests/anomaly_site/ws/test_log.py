@@ -23,3 +23,22 @@ def test_one_line_per_cause_and_minute(caplog: pytest.LogCaptureFixture) -> None
         "Reading failed; again in 120 s (OSError: attempt 120) (119 more since the last such line)",
         "Reading failed; again in 0.5 s (TimeoutError: no answer in time) (59 more since the last such line)",
     ]
+
+
+def test_the_end_of_a_cause_is_one_line_a_minute_too(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    now = 0.0
+    log = SparseLog(logger, clock=lambda: now)
+    log.over("nats", "NATS answers again")  # it always has
+    for number in range(62):
+        now = float(number)
+        log.warning("nats", "NATS does not answer")
+        if number % 2:
+            log.over("nats", "NATS answers again")
+            log.over("nats", "NATS answers again")
+    assert [(record.levelname, record.getMessage()) for record in caplog.records] == [
+        ("WARNING", "NATS does not answer"),
+        ("INFO", "NATS answers again"),
+        ("WARNING", "NATS does not answer (59 more since the last such line)"),
+        ("INFO", "NATS answers again (29 more since the last such line)"),
+    ]
