@@ -44,12 +44,20 @@ from market.wire.times import epoch_ms, moment
 AnomalyT = TypeVar("AnomalyT", bound=Anomaly)
 # The clock of the running feeds; None if none has reported.
 ReadClock = Callable[[int], DataClock | None]
+_MOST_AHEAD_MS: Final = 3_600_000
 
 
 def data_clock(model: type[Anomaly], running: ReadClock | None) -> DataClock:
-    """The clock of the feeds that run; without any, that of the rows stored last."""
+    """The clock of the feeds that run; without any, that of the rows stored last.
+
+    A fast replay tells its time once a second, and a row may be some minutes ahead of that: then the row's time is it.
+    """
     now = now_ms()
-    return (running(now) if running else None) or selectors.data_clock(model, now)
+    clock = running(now) if running else None
+    if clock is not None and not clock.of:
+        return clock
+    stored = selectors.data_clock(model, now)
+    return stored if clock is None or (stored.of and 0 < stored.at - clock.at < _MOST_AHEAD_MS) else clock
 
 
 _FIELDS = OpenApiParameter(
@@ -227,8 +235,8 @@ class Review(HasPage, generics.GenericAPIView[AnomalyT]):
 _MARKET_FORM: Final = {
     "sector": "Sector",
     "venue": "Venue",
-    "from": "From (UTC)",
-    "to": "To (UTC)",
+    "from": "From",
+    "to": "To",
     "severity": "Severity",
     "type": "Type",
     "state": "State",
