@@ -17,8 +17,8 @@ from market.views import AnomalyDetail, AnomalyList, AnomalySummary, Review
 _FORM: Final = {
     "search": "Symbol starts with",
     "venue": "Venue",
-    "from": "From (UTC)",
-    "to": "To (UTC)",
+    "from": "From",
+    "to": "To",
     "severity": "Severity",
     "method": "Method",
     "state": "State",

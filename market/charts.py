@@ -51,17 +51,25 @@ class Chart:
         named = format_html('class="{}" ', kind) if kind else ""
         return format_html('<circle {}cx="{}" cy="{}" r="{}"/>', named, self.x(point[0]), self.y(point[1]), radius)
 
-    def bar(self, times: Point, top: int, height: int, kind: str, label: str, least: float) -> SafeString:
-        """A rectangle over a span of time, at least `least` pixels wide; `label` shows under the mouse."""
+    def bar(
+        self, times: Point, top: int, height: int, kind: str, label: str, least: float, label_times: str = ""
+    ) -> SafeString:
+        """A rectangle over a span of time, at least `least` pixels wide; `label` shows under the mouse.
+
+        `label_times`: the label with its times as `{epoch ms}`, for `static/market/timezone.js`.
+        """
         left, right = self.x(times[0]), self.x(times[1])
+        template = format_html(' data-times="{}"', label_times) if label_times else ""
         return format_html(
-            '<rect class="{}" x="{}" y="{}" width="{}" height="{}"><title>{}</title></rect>',
-            kind, left, top, f"{max(right - left, least):.1f}", height, label,
+            '<rect class="{}" x="{}" y="{}" width="{}" height="{}"><title{}>{}</title></rect>',
+            kind, left, top, f"{max(right - left, least):.1f}", height, template, label,
         )  # fmt: skip
 
-    def text(self, x: int, y: int, text: str, *, to_the_left: bool = False) -> SafeString:
+    def text(self, x: int, y: int, text: str, *, to_the_left: bool = False, time: Point | None = None) -> SafeString:
+        """`time`: the text is this time (epoch ms), beside that of the event; `timezone.js` rewrites it."""
         anchor = SafeString(' text-anchor="end"' if to_the_left else "")
-        return format_html('<text x="{}" y="{}"{}>{}</text>', x, y, anchor, text)
+        at = format_html(' data-time="{}" data-since="{}"', *map(round, time)) if time else ""
+        return format_html('<text x="{}" y="{}"{}{}>{}</text>', x, y, anchor, at, text)
 
     def upright(self, time: float, kind: str) -> SafeString:
         return format_html(

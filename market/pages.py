@@ -1,6 +1,8 @@
 """Pages for people at the addresses of the REST API: HTML if `Accept` prefers it, else the same answer as JSON."""
 
+import contextlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import datetime
 from typing import Any, Final, NamedTuple
 
 from django.middleware.csrf import get_token
@@ -12,7 +14,7 @@ from rest_framework.renderers import BaseRenderer, BrowsableAPIRenderer, JSONRen
 from rest_framework.request import Request
 from rest_framework.views import APIView
 
-from market.filters import WordsFilter
+from market.filters import MomentFilter, WordsFilter, read_moment
 
 # Nothing inline and nothing from elsewhere.
 CONTENT_SECURITY_POLICY: Final = (
@@ -130,11 +132,12 @@ class FieldOfForm(NamedTuple):
 
 
 class Chip(NamedTuple):
-    """A filter that is set, and the address without it."""
+    """A filter that is set, and the address without it. `at`: the value as a time, if it is one."""
 
     label: str
     value: str
     url: str
+    at: datetime | None = None
 
 
 def label_of(word: str) -> str:
@@ -174,8 +177,17 @@ def chips(request: Request, filters: Mapping[str, Any]) -> list[Chip]:
             for alias in (*aliases, "before", "after", "since", "format"):
                 query.pop(alias, None)
             url = f"{request.path}?{query.urlencode()}" if query else request.path
-            found.append(Chip(label_of(name), ", ".join(words).replace(",", ", ").replace(",  ", ", "), url))
+            value = ", ".join(words).replace(",", ", ").replace(",  ", ", ")
+            found.append(Chip(label_of(name), value, url, _moment_of(filters.get(name), words)))
     return found
+
+
+def _moment_of(rule: Any, words: Sequence[str]) -> datetime | None:
+    if not isinstance(rule, MomentFilter):
+        return None
+    with contextlib.suppress(ValueError):
+        return read_moment(words[-1])
+    return None
 
 
 def hidden(request: Request, shown: Mapping[str, str], filters: Mapping[str, Any]) -> list[tuple[str, str]]:

@@ -3,7 +3,7 @@
 The page loads nothing: no script, no font, no picture.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from math import ceil, floor, log10
@@ -195,11 +195,16 @@ def _market_table(lives: Sequence[Life]) -> Table:
                 _course_of(life),
                 kind_of(peak),
                 about,
-                f"{move_pct:+.2f} % in {peak.window}",
+                f"{_minus(f'{move_pct:+.2f}')} % in {peak.window}",
                 f"{(life.last.detected_at - life.first.detected_at) / 60_000:.0f} min",
             ]
         )
     return Table(["opened → highest severity", "what", "who", "move", "lasted"], rows)
+
+
+def _minus(number: str) -> str:
+    """A number as people write it."""
+    return number.replace("-", "\N{MINUS SIGN}")
 
 
 def _figure(value: float | None, form: str) -> str:
@@ -228,11 +233,21 @@ def _course_of(life: Life) -> SafeString:
     return format_html("{} → {} {}", opened, _time(peak.timestamp, first.timestamp), peak.severity)
 
 
-def _course(life: Life) -> str:
-    """Return when it opened and with which severity; if it escalated, also when and to which. Times are in UTC."""
+def _stamp(time_ms: float, since_ms: float | None = None) -> str:
+    """`_when` with its zone."""
+    return f"{_when(time_ms, since_ms)} UTC"
+
+
+def _placeholder(time_ms: float, since_ms: float | None = None) -> str:
+    """A time for `timezone.js` to write."""
+    return f"{{{round(time_ms)}}}"
+
+
+def _course(life: Life, write: Callable[..., str] = _stamp) -> str:
+    """Return when it opened and with which severity; if it escalated, also when and to which."""
     first, peak = life.first, life.peak
-    opened = f"{_when(first.timestamp)} {first.severity}"
-    return opened if peak is first else f"{opened} → {_when(peak.timestamp, first.timestamp)} {peak.severity}"
+    opened = f"{write(first.timestamp)} {first.severity}"
+    return opened if peak is first else f"{opened} → {write(peak.timestamp, first.timestamp)} {peak.severity}"
 
 
 # --- Charts -----------------------------------------------------------------------------------------------------------
@@ -290,7 +305,10 @@ def _span(*values: Sequence[float] | Floats) -> tuple[float, float]:
 
 
 def _market_chart(found: Findings, closes: _Closes) -> dict[str, Any]:
-    """Return the picture and the labels of its axes: (position in percent, text)."""
+    """Return the picture and the labels of its axes: (position in percent, text).
+
+    Those of times also have the edge they are at, their epoch ms, and the ms from one to the next.
+    """
     recorded = found.recording.close_time
     times = recorded[np.unique(np.linspace(0, len(recorded) - 1, _MOST_POINTS).astype(int))]
     moves = closes.market(times)
@@ -300,19 +318,24 @@ def _market_chart(found: Findings, closes: _Closes) -> dict[str, Any]:
         peak = life.peak
         if isinstance(peak, SynchronizedMovement):
             kind = f"{peak.direction.lower()} {peak.severity.lower()}"
-            label = f"{_course(life)}, {peak.average_change_pct:+.1f} %"
-            shapes.append(chart.bar((life.first.timestamp, life.last.detected_at), 0, 300, kind, label, least=1.5))
+            change = f", {_minus(f'{peak.average_change_pct:+.1f}')} %"
+            label, template = _course(life) + change, _course(life, _placeholder) + change
+            span = (life.first.timestamp, life.last.detected_at)
+            shapes.append(chart.bar(span, 0, 300, kind, label, 1.5, template))
     for event in found.events:
         if event.symbol is None and times[0] <= event.onset_ms <= times[-1]:
-            label = f"{event.type} {_when(event.onset_ms)}"
-            shapes.append(chart.bar((event.onset_ms, event.end_ms), 292, 8, "event", label, least=2))
+            label, template = (f"{event.type} {write(event.onset_ms)}" for write in (_stamp, _placeholder))
+            shapes.append(chart.bar((event.onset_ms, event.end_ms), 292, 8, "event", label, 2, template))
     values = []
     for value in _ticks(chart.values, _round_step(chart.values)):
         y = chart.y(value)
         shapes.append(format_html('<line class="grid" x1="0" x2="1200" y1="{}" y2="{}"/>', y, y))
-        values.append((f"{y / 3:.1f}", f"{value:+.4g} %" if value else "0 %"))
+        values.append((f"{y / 3:.1f}", f"{_minus(f'{value:+.4g}')} %" if value else "0 %"))
     step_ms = _time_step(chart.times)
-    labels = [(f"{chart.x(time) / 12:.1f}", _tick(time, step_ms)) for time in _ticks(chart.times, step_ms)]
+    labels = [
+        (f"{chart.x(time) / 12:.1f}", _edge(chart.x(time) / 1200), _tick(time, step_ms), round(time), step_ms)
+        for time in _ticks(chart.times, step_ms)
+    ]
     shapes.append(chart.line(zip(times, moves, strict=True), "close"))
     # The picture is stretched to the page's width, which would stretch a text in it, too.
     picture = chart.svg(shapes, "the market and its synchronized movements", stretched=True)
@@ -337,6 +360,11 @@ def _time_step(span: tuple[float, float]) -> int:
     return next((step for step in _TIME_STEPS if step >= least), _TIME_STEPS[-1] * ceil(least / _TIME_STEPS[-1]))
 
 
+def _edge(share: float) -> str:
+    """Where a label in the middle of its place would leave the picture."""
+    return "start" if share < 0.12 else "end" if share > 0.88 else ""
+
+
 def _tick(time_ms: float, step_ms: int) -> str:
     """The day at midnight (the month, when these are apart), else the time."""
     at = moment(int(time_ms))
@@ -355,7 +383,7 @@ def _card(life: Life, closes: _Closes) -> dict[str, SafeString | str]:
         "course": _course_of(life),
         "picture": _alert_chart(first, peak, closes),
         "sentence": peak.explanation.sentence,
-        "methods": ", ".join(f"{one.method} {one.score:.1f}" for one in peak.explanation.methods),
+        "methods": ", ".join(f"{one.method} {_minus(f'{one.score:.1f}')}" for one in peak.explanation.methods),
     }
 
 
@@ -392,7 +420,7 @@ def _alert_chart(alert: Alert, peak: Alert, closes: _Closes) -> SafeString:
     shapes += [
         chart.text(4, 12, high),
         chart.text(4, 132, low),
-        chart.text(4, 148, begun),
-        chart.text(356, 148, ended, to_the_left=True),
+        chart.text(4, 148, begun, time=(chart.times[0], alert.timestamp)),
+        chart.text(356, 148, ended, to_the_left=True, time=(chart.times[1], alert.timestamp)),
     ]
     return chart.svg(shapes, f"price of {alert.symbol} around the alert")

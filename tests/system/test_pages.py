@@ -51,3 +51,24 @@ def test_times_follow_the_switch_on_every_page(quiet: System, browser: Browser) 
         page.get_by_role("button", name="Local", exact=True).click()
         page.go_back()
         expect(page.locator(".rows time").first).to_have_text(here)
+
+
+def test_the_filters_of_a_time_follow_the_switch(quiet: System, browser: Browser) -> None:
+    with browser.new_context(timezone_id="Asia/Kathmandu", viewport={"width": 1280, "height": 800}) as context:
+        page = context.new_page()
+        page.goto(quiet.url + "/alerts?from=soon&to=1620870000000")
+        expect(page.locator("#f-from")).to_have_value("soon")  # what is no time stays as it is
+        expect(page.locator("#f-to")).to_have_value("2021-05-13 07:25")
+        page.get_by_label("From (Asia/Kat").fill("2021-05-12 02:30")
+        page.get_by_role("button", name="Show").click()
+        expect(page).to_have_url(re.compile(r"from=2021-05-11T20%3A45%3A00Z&to=2021-05-13T01%3A40%3A00Z"))
+        expect(page.locator("#f-from")).to_have_value("2021-05-12 02:30")
+        expect(page.locator(".chips time").first).to_have_text("2021-05-12 02:30:00 GMT+5:45")
+        page.get_by_role("button", name="UTC", exact=True).click()
+        expect(page.get_by_label("From (UTC)")).to_have_value("2021-05-11 20:45")
+        # Neither is guessed: a day that does not exist, and a time that names its zone.
+        for given in ("2021-02-30 03:00", "2021-05-12T03:00:00+02:00"):
+            page.get_by_role("button", name="Local", exact=True).click()
+            page.locator("#f-from").fill(given)
+            page.get_by_role("button", name="UTC", exact=True).click()
+            expect(page.locator("#f-from")).to_have_value(given)

@@ -161,11 +161,17 @@ def test_an_alert_that_escalated_says_when_it_was_what(recording: Recording) -> 
     found = Findings("a.csv", recording)
     found.add(samples.an_alert("a", timestamp=at, severity=Severity.MEDIUM, history=history))
     found.add(samples.an_alert("a", timestamp=at + 3 * MINUTE, revision=2, severity=Severity.CRITICAL))
-    page = Page(render([found]))
+    found.add(samples.a_movement("m", timestamp=at, severity=Severity.MEDIUM))
+    html = render([found])
+    page = Page(html)
     opened, gravest = (f"{moment(time):%H:%M}" for time in (at, at + 3 * MINUTE))
     assert f"{opened} UTC MEDIUM → {gravest} UTC CRITICAL" in page.text
     assert page.classes["mark"] == page.classes["gravest"] == 1
     assert "57,900.0" in page.text, "the lowest price of the chart"
+    # What the switch of the time zone needs: the time of every label, and of what shows under the mouse.
+    assert html.count('data-step="') == page.classes["time"]
+    assert html.count(f'data-since="{at}"') == 2
+    assert f'data-times="{{{at}}} MEDIUM, −4.2 %"' in html
 
 
 def test_years_and_prices_that_are_none_have_a_page(tmp_path: Path) -> None:
