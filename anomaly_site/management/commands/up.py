@@ -34,7 +34,10 @@ history, the sector refresh and the web server. Open http://localhost:3001. Stop
         add_source_options(parser)
         parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
         parser.add_argument(
-            "--port", type=int, default=3001, help="port to listen on; 0: any free port (default: %(default)s)"
+            "--port",
+            type=int,
+            default=3001,
+            help="port to listen on; 0: any free port (default: %(default)s; no variable of the environment sets it)",
         )
         parser.add_argument(
             "--web",
