@@ -3,9 +3,6 @@
 from collections.abc import Mapping
 from typing import Any, ClassVar, Final
 
-from django.db.models import Q, QuerySet
-
-import market.selectors
 from alerts import selectors
 from alerts.filters import AlertFilter
 from alerts.models import Alert
@@ -42,10 +39,8 @@ class AlertSummary(AnomalySummary[Alert]):
     queryset = selectors.alerts()
     serializer_class = AlertSummarySerializer
     filterset_class = AlertFilter
-
-    def counts(self, found: QuerySet[Alert], condition: Q) -> dict[str, Any]:
-        counted = market.selectors.counts(found, condition, symbols="symbol")
-        return {"alerts": counted.pop("total"), **counted}
+    noun = "alerts"
+    distinct: ClassVar[Mapping[str, str]] = {"symbols": "symbol"}
 
 
 class AlertDetail(AnomalyDetail[Alert]):

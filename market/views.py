@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, Final, TypeVar, cast
 
 from django.contrib.auth.models import User
-from django.db.models import Q, QuerySet
+from django.db.models import QuerySet
 from django.http import HttpResponseRedirect
 from django.http.response import HttpResponseBase
 from django.urls import reverse
@@ -106,7 +106,7 @@ class AnomalyList(HasPage, generics.ListAPIView[AnomalyT]):
         open_now = selectors.counts(selectors.is_open(found), condition, **self.distinct)
         severities = [(name, count) for name, count in reversed(open_now["severities"].items()) if count]
         clock = data_clock(found.model, self.clock)
-        day = selectors.counts(selectors.day_until(found, moment(clock.at)), condition, **self.distinct)
+        day = selectors.day_counts(found, moment(clock.at), condition, **self.distinct)
         return {"open": open_now | {"severities": severities}, "day": day, "clock": clock}
 
     def get_serializer_context(self) -> dict[str, Any]:
@@ -139,10 +139,9 @@ class AnomalySummary(generics.GenericAPIView[AnomalyT]):
     filter_backends = [StrictFilterBackend]
     pagination_class = None
     parameters = frozenset({"as_of"})
-
-    def counts(self, found: QuerySet[AnomalyT], condition: Q) -> dict[str, Any]:
-        """The counts of those rows that meet the condition."""
-        raise NotImplementedError
+    # Name of the number of rows, and of other counts: name → column whose different values it counts.
+    noun: ClassVar[str]
+    distinct: ClassVar[Mapping[str, str]] = {}
 
     @extend_schema(parameters=[_AS_OF])
     def get(self, request: Request) -> Response:
@@ -158,10 +157,13 @@ class AnomalySummary(generics.GenericAPIView[AnomalyT]):
             {
                 "timestamp": now,
                 "as_of": epoch_ms(end),
-                "open": self.counts(selectors.is_open(found), condition),
-                "last_24h": self.counts(selectors.day_until(found, end), condition),
+                "open": self._named(selectors.counts(selectors.is_open(found), condition, **self.distinct)),
+                "last_24h": self._named(selectors.day_counts(found, end, condition, **self.distinct)),
             }
         )
+
+    def _named(self, counted: dict[str, Any]) -> dict[str, Any]:
+        return {self.noun: counted.pop("total"), **counted}
 
 
 class _MayReview(BasePermission):
@@ -260,10 +262,7 @@ class MarketSummary(AnomalySummary[MarketAnomaly]):
     queryset = selectors.market_anomalies()
     serializer_class = MarketSummarySerializer
     filterset_class = MarketAnomalyFilter
-
-    def counts(self, found: QuerySet[MarketAnomaly], condition: Q) -> dict[str, Any]:
-        counted = selectors.counts(found, condition)
-        return {"anomalies": counted.pop("total"), **counted}
+    noun = "anomalies"
 
 
 class MarketAnomalyDetail(AnomalyDetail[MarketAnomaly]):

@@ -180,6 +180,19 @@ def test_the_summary_counts_what_is_open_and_the_last_24_hours(client: Client) -
     assert (filtered["open"], filtered["last_24h"]) == (counts(0, 0), counts(1, 1, HIGH=1))
 
 
+def test_the_summary_of_many_rows_is_the_same(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    day = 86_400_000
+    for offset, (symbol, timestamp) in enumerate(
+        [("AUSDT", T0), ("AUSDT", T0 - 5), ("BUSDT", T0 - day), ("CUSDT", T0 - day + 1), ("ZUSDT", T0 + 1)], start=1
+    ):
+        put(offset, f"a{offset}", symbol=symbol, timestamp=timestamp)
+    few = get(client, f"/alerts/summary?as_of={T0}")["last_24h"]
+    monkeypatch.setattr("market.selectors._MANY", 1)
+    assert get(client, f"/alerts/summary?as_of={T0}")["last_24h"] == few == counts(3, 2, HIGH=3)
+    assert get(client, f"/alerts/summary?as_of={T0}&symbol=AUSDT")["last_24h"] == counts(2, 1, HIGH=2)
+    assert get(client, f"/alerts/summary?as_of={T0 - 2 * day}")["last_24h"] == counts(0, 0)
+
+
 def test_the_summary_is_as_of_now_unless_told(client: Client) -> None:
     put(1, "a")
     answer = get(client, "/alerts/summary")
