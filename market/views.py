@@ -194,9 +194,12 @@ class AnomalyDetail(HasPage, generics.RetrieveAPIView[AnomalyT]):
 
     def now(self) -> int:
         """The time (epoch ms) as of which the page says what came next: of a replayed anomaly the replay's."""
+        wall = now_ms()
         if not selectors.is_of_its_own_time(self.anomaly):
-            return now_ms()
-        return data_clock(type(self.anomaly), self.clock).at
+            return wall
+        at = data_clock(type(self.anomaly), self.clock).at
+        # Of a replay that started over, the candles of the time before are still there.
+        return at if at >= epoch_ms(self.anomaly.timestamp) else wall
 
     def page(self, data: Any) -> tuple[str, dict[str, Any]]:
         """Template and context of the page."""

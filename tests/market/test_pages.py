@@ -197,6 +197,15 @@ def test_a_replay_counts_its_own_24_hours(client: Client) -> None:
     assert "1 h Not yet. 2025-10-09 09:54:00 UTC" in text(page(client, "/market/m3"))
 
 
+def test_a_replay_that_started_over_still_has_what_came_next(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    TableStore().write([candles(AT, 100.0, 10.0), candles(AT + 5 * MINUTE, 102.0, 10.4)])
+    put(a_movement("m1", timestamp=AT, venue="binance", source=SourceKind.REPLAY))
+    put(a_movement("m0", timestamp=AT - HOUR, venue="binance", source=SourceKind.REPLAY))
+    monkeypatch.setattr("market.selectors.data_clock", lambda *_: DataClock(AT - HOUR, "replay"))
+    assert "5 min ▲ +3.00 %" in text(page(client, "/market/m1"))
+    assert "5 min Not yet." in text(page(client, "/market/m0"))
+
+
 def test_a_page_costs_few_queries_however_many_members(client: Client, django_assert_max_num_queries) -> None:  # type: ignore[no-untyped-def]
     put(a_movement("m1", affected_symbols=[f"C{number}USDT" for number in range(2_000)]))
     with django_assert_max_num_queries(80):
