@@ -13,7 +13,7 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
-from itertools import pairwise
+from itertools import count, pairwise
 from typing import Any, Final, NamedTuple
 
 import nats.errors
@@ -45,12 +45,15 @@ from market.models import MarketAnomaly as MarketAnomalyRow
 from market.selectors import stream_position
 from market.services import MessageT, Sequenced, record_stress, sequenced
 from market.wire.decoding import decode_anomaly, decode_feed, decode_stress
-from market.wire.messages import Alert, Anomaly, InvalidMessage, MarketAnomaly, StressIndex, encode
+from market.wire.messages import Alert, Anomaly, InvalidMessage, MarketAnomaly, SourceKind, StressIndex, encode
 
 logger = logging.getLogger(__name__)
 
 FETCH: Final = 500
 _LIVE_EVERY_S: Final = 1.0
+# Of a replay, which may be much faster than the clock: it publishes its stress index more often when it is.
+_REPLAY_EVERY_S: Final = 0.1
+_REPLAY_TICKS: Final = round(_LIVE_EVERY_S / _REPLAY_EVERY_S)
 _MAX_LIVE_KEYS: Final = 100
 # A second bridge looks at the position so often, and takes over when it has not moved for so long.
 _STAND_BY_S: Final = 1.0
@@ -293,8 +296,12 @@ async def _send(groups: Groups, channel: str, batch: Batch, messages: Sequence[S
 
 
 async def _forward_live(client: Client, groups: Groups, samples: _Samples) -> None:
-    """Send each venue's latest feed state and stress index once a second; put the index into `samples`."""
+    """Send each venue's latest feed state and stress index once a second; put the index into `samples`.
+
+    The index of a venue whose feed is a replay is sent up to ten times a second.
+    """
     latest: dict[tuple[str, str], bytes] = {}
+    replayed: set[str] = set()
 
     async def take(message: Msg) -> None:
         kind, _, venue = message.subject.partition(".")
@@ -303,13 +310,18 @@ async def _forward_live(client: Client, groups: Groups, samples: _Samples) -> No
 
     subscriptions = [await client.subscribe(pattern, cb=take) for pattern in ("feed.*", "stress.*")]
     try:
-        while True:
+        for tick in count():
             started = time.monotonic()
-            while latest:
-                (kind, venue), data = latest.popitem()
+            due = list(latest) if tick % _REPLAY_TICKS == 0 else [("stress", venue) for venue in replayed]
+            for kind, venue in due:
+                data = latest.pop((kind, venue), None)
+                if data is None:
+                    continue
                 try:
                     if kind == "feed":
-                        await _send_live(groups, kind, venue, encode(decode_feed(data)))
+                        feed = decode_feed(data)
+                        (replayed.add if feed.source == SourceKind.REPLAY else replayed.discard)(venue)
+                        await _send_live(groups, kind, venue, encode(feed))
                     else:
                         index = decode_stress(data)
                         await _send_live(groups, kind, venue, encode(index))
@@ -317,7 +329,7 @@ async def _forward_live(client: Client, groups: Groups, samples: _Samples) -> No
                             samples[venue] = index, data
                 except InvalidMessage as error:
                     logger.warning("Dropped a message on %s.%s: %s", kind, venue, error)
-            await asyncio.sleep(max(0.0, _LIVE_EVERY_S - (time.monotonic() - started)))
+            await asyncio.sleep(max(0.0, _REPLAY_EVERY_S - (time.monotonic() - started)))
     finally:
         for subscription in subscriptions:
             with contextlib.suppress(nats.errors.Error):  # the connection may be gone

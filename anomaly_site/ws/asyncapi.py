@@ -82,7 +82,7 @@ class MarketFrame(Struct, kw_only=True, tag_field="type", tag="market"):
 
 
 class StressFrame(Struct, kw_only=True, tag_field="type", tag="stress"):
-    """The live stress index, at most once a second. Each frame replaces the one before it."""
+    """The live stress index, at most once a second (of a replay, ten times). Each frame replaces the one before it."""
 
     channel: Literal["market"]
     data: StressIndex

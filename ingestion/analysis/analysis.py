@@ -2,7 +2,7 @@
 
 import logging
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Final, NamedTuple
 
 import msgspec
@@ -173,15 +173,22 @@ class Analysis:
         self.resets.append(Reset(venue, interval, reason, at_ms))
         note("analyze", f"The analysis of {venue} {interval} started over, because {reason}; it warms up again.")
 
-    def stress(self) -> list[StressIndex]:
-        """The index of every venue that has one, as of its last batch, with the market at a glance.
+    @property
+    def latest(self) -> Mapping[str, int]:
+        """Of each venue: when the last batch closed, epoch ms."""
+        return self._latest
+
+    def stress(self, venues: Collection[str] | None = None) -> list[StressIndex]:
+        """The index of every venue (of `venues`) that has one, as of its last batch, with the market at a glance.
 
         A venue that sends candles of several intervals has the index of the shortest that still comes. The glance is
-        computed when this is called, once a second, and once per index: not with every batch.
+        computed when this is called, and once per index: not with every batch.
         """
         found: dict[str, StressIndex] = {}
         for key in sorted(self._engines, key=lambda key: interval_ms(key[1])):
             venue, interval = key
+            if venues is not None and venue not in venues:
+                continue
             apart = abs(self._latest[venue] - self._closed_at[key])
             index = self._engines[key].stress_index
             if venue not in found and index is not None and apart <= _STILL_COMES * interval_ms(interval):

@@ -40,6 +40,9 @@ logger = logging.getLogger(__name__)
 
 FETCH: Final = 50
 STRESS_EVERY_S: Final = 1.0
+# In a fast replay market minutes pass within that second: a frame for each of them, as far as ten a second go.
+STRESS_AT_LEAST_EVERY_MS: Final = 60_000
+STRESS_SOONEST_S: Final = 0.1
 # How much of the stream an analysis without a snapshot reads again, without publishing, before it goes live.
 WARM_UP_BATCHES: Final = 2_000
 
@@ -118,15 +121,29 @@ async def _record(reader: Reader) -> None:
 
 
 async def _publish_stress(analysis: Analysis, client: Client) -> None:
-    """Each venue's index, when it moved on, once a second: the latest is all that matters, so it is core NATS."""
-    published: dict[str, int] = {}
+    """Each venue's index, when it moved on: the latest is all that matters, so it is core NATS."""
+    published: dict[str, tuple[int, float]] = {}  # venue → the index's time, and when it was published
     while True:
-        for index in analysis.stress():
-            if published.get(index.venue) != index.timestamp:
-                published[index.venue] = index.timestamp
+        now_s = time.monotonic()
+        due = {venue for venue, at_ms in analysis.latest.items() if is_stress_due(published.get(venue), at_ms, now_s)}
+        for index in analysis.stress(due):
+            if published.get(index.venue, (0, 0.0))[0] != index.timestamp:
+                published[index.venue] = index.timestamp, now_s
                 with contextlib.suppress(*TRANSIENT):
                     await client.publish(f"stress.{index.venue}", encode(index))
-        await asyncio.sleep(STRESS_EVERY_S)
+        await asyncio.sleep(STRESS_SOONEST_S)
+
+
+def is_stress_due(published: tuple[int, float] | None, at_ms: int, now_s: float) -> bool:
+    """Whether a venue's index of the market time `at_ms` is published at `now_s`, after the last one (`published`:
+    its market time and when that was). Once a second, and sooner when the market moved on by a minute or went back.
+    """
+    if published is None:
+        return True
+    before_ms, before_s = published
+    if at_ms == before_ms:
+        return False
+    return now_s - before_s >= STRESS_EVERY_S or not 0 <= at_ms - before_ms < STRESS_AT_LEAST_EVERY_MS
 
 
 async def _analyse(analysis: Analysis, message: Received, rejects: Rejects, repeated: bool) -> Sequence[Anomaly]:

@@ -16,6 +16,7 @@ from ingestion.bridge import run_bridge
 from ingestion.models import StreamFault
 from ingestion.stream.nats import ANOMALIES, Publisher
 from market.selectors import reaches, stream_head
+from market.wire.messages import Feed, FeedState, SourceKind, StressComponent, StressIndex, StressMetric, encode
 from tests.ingestion.stream.test_nats import make_alert
 
 pytestmark = [pytest.mark.system, pytest.mark.django_db(transaction=True)]
@@ -104,3 +105,44 @@ async def test_every_batch_goes_to_both_groups_with_its_place(client: Client) ->
     assert {first["channel"], second["channel"]} == {"alerts", "market"}
     assert (first["previous"], first["head"]) == (second["previous"], second["head"]) == (0, 2)
     assert [offset for offset, _ in first["messages"] + second["messages"]] == [1, 2]
+
+
+async def test_the_stress_of_a_replay_does_not_wait_for_the_second(client: Client) -> None:
+    """A market minute of a fast replay is shorter than that. What a live venue sends in between is replaced."""
+    layer = get_channel_layer()
+    assert layer is not None
+    inbox = await layer.new_channel()
+    await layer.group_add("market", inbox)
+    sources = {"binance": SourceKind.LIVE, "replay": SourceKind.REPLAY}
+
+    async def publish() -> None:
+        for minute in range(1_000_000):
+            for venue, source in sources.items():
+                at = 1_760_000_000_000 + minute * 60_000
+                feed = Feed(
+                    venue=venue, source=source, state=FeedState.OK, interval="1m", symbols=1, age_ms=0, timestamp=at
+                )  # fmt: skip
+                index = StressIndex(
+                    venue=venue, interval="1m", timestamp=at, stress_index=1.0, metric=StressMetric.BREADTH,
+                    components={StressMetric.BREADTH: StressComponent(value=1.0, percentile=1.0, points=1.0)},
+                    universe=1,
+                )  # fmt: skip
+                await client.publish(f"feed.{venue}", encode(feed))
+                await client.publish(f"stress.{venue}", encode(index))
+            await asyncio.sleep(0.05)
+
+    stop = asyncio.Event()
+    running = asyncio.create_task(run_bridge(client, stop))
+    publishing = asyncio.create_task(publish())
+    sent: list[tuple[str, str]] = []
+    try:
+        while sent.count(("feed", "replay")) < 2:
+            event = await asyncio.wait_for(layer.receive(inbox), 10)
+            if event["type"] == "live.frame":
+                sent.append((event["kind"], event["key"]))
+    finally:
+        publishing.cancel()
+        stop.set()
+        await running
+    assert sent.count(("stress", "binance")) <= sent.count(("feed", "binance")) + 1
+    assert sent.count(("stress", "replay")) > sent.count(("stress", "binance")) + 3

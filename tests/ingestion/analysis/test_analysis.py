@@ -5,11 +5,13 @@ import heapq
 
 import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from nats.aio.client import Client
 from prometheus_client import REGISTRY
 
 from ingestion.analysis.analysis import SILENCE_MS, Analysis
-from ingestion.analysis.role import run_analyze
+from ingestion.analysis.role import is_stress_due, run_analyze
 from ingestion.engine.engine import Engine
 from ingestion.stream.health import this_process
 from ingestion.stream.nats import Publisher
@@ -33,6 +35,26 @@ def test_a_venue_has_one_live_index_the_one_of_its_shortest_candles_that_still_c
             told += [index.interval for index in analysis.stress()]
     assert set(told[:ended]) == {"1m"}
     assert set(told[-5:]) == {"5m"}
+
+
+@given(
+    st.lists(st.tuples(st.floats(0, 0.3), st.integers(0, 300_000)), min_size=1, max_size=60),
+)
+def test_stress_is_due_once_a_second_and_for_every_minute_of_the_market(steps: list[tuple[float, int]]) -> None:
+    published: tuple[int, float] | None = None
+    now_s, at_ms = 1_000.0, 1_620_000_000_000
+    for seconds, market_ms in steps:
+        now_s, at_ms = now_s + seconds, at_ms + market_ms
+        due = is_stress_due(published, at_ms, now_s)
+        if published is None:
+            assert due
+        else:
+            moved_ms, waited_s = at_ms - published[0], now_s - published[1]
+            assert due == (moved_ms > 0 and (waited_s >= 1.0 or moved_ms >= 60_000))
+        if due:
+            published = at_ms, now_s
+    assert published is not None
+    assert is_stress_due(published, published[0] - 1, now_s), "the recording plays again"
 
 
 def test_a_venue_whose_clock_went_back_has_the_index_of_what_plays_now() -> None:
