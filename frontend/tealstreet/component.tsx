@@ -1144,6 +1144,8 @@ const TIMING = {
   fetchMs: 10_000,
   lingerMs: 2_000,
   countEveryMs: 5_000,
+  /** How long an anomaly of a replay waits for its clock: that never reaches one of another run. */
+  aheadMs: 2_000,
 };
 export type Timing = typeof TIMING;
 /** Rows per request. */
@@ -1216,6 +1218,8 @@ export async function fetchText(address: string, path: string, silenceMs: number
 
 type HeardFeed = Feed & { receivedAt: number };
 const SILENT_MS = 60_000;
+/** How many anomalies of a replay wait for its clock. */
+const AHEAD_MOST = 2_000;
 /** Of several venues the one that the panel is about: with the most symbols, of those that still report. */
 export function mainFeed(feeds: HeardFeed[], now: number): HeardFeed | null {
   const heard = feeds.filter(({ receivedAt }) => now - receivedAt < SILENT_MS);
@@ -1280,10 +1284,13 @@ export class Pad {
   private countedReplay = false;
   private countTimer: ReturnType<typeof setTimeout> | undefined;
   private recount = false;
+  private aheadTimer: ReturnType<typeof setTimeout> | undefined;
   private sectorsAsked = false;
   /** Of each list that was read on: the address of its next page, and what is going on. */
   private older = new Map<string, Older & { next: string | null }>();
   private clocks: { at: number; timestamp: number }[] = [];
+  /** Anomalies that came before the clock of the replay had reached them, in the order of their arrival. */
+  private ahead: { kind: "alert" | "market"; raw: unknown; timestamp: number; arrived: number }[] = [];
 
   constructor(
     readonly server: string,
@@ -1492,6 +1499,7 @@ export class Pad {
     globalThis.removeEventListener?.("online", this.wake);
     globalThis.document?.removeEventListener("visibilitychange", this.seen);
     clearTimeout(this.countTimer);
+    clearTimeout(this.aheadTimer);
     this.countTimer = undefined;
     const socket = this.socket;
     this.socket = null;
@@ -1772,6 +1780,7 @@ export class Pad {
       this.queue = [];
       const now = Date.now();
       for (const frame of frames) this.apply(frame, now);
+      this.release(now);
       if (this.summary && (this.replay !== null) !== this.countedReplay) {
         // The last 24 h of the counts end at another clock.
         clearTimeout(this.countTimer);
@@ -1791,8 +1800,13 @@ export class Pad {
   }
 
   private apply(frame: Raw, now: number): void {
-    if (frame.type === "alert" || frame.type === "market") this.add(frame.type, frame.data, now + this.skewMs, "news");
-    else if (frame.type === "feed") {
+    if (frame.type === "alert" || frame.type === "market") {
+      const timestamp = isRecord(frame.data) ? toTime(pick(frame.data, "timestamp", "time", "ts")) : null;
+      const clock = this.feed?.source === "replay" ? this.stress?.timestamp : undefined;
+      if (clock !== undefined && timestamp !== null && timestamp > clock)
+        this.ahead.push({ kind: frame.type, raw: frame.data, timestamp, arrived: now });
+      else this.add(frame.type, frame.data, now + this.skewMs, "news");
+    } else if (frame.type === "feed") {
       const feed = normaliseFeed(frame.data, now);
       if (!feed) return void (this.store.skipped += 1);
       this.feeds.set(feed.venue, { ...feed, receivedAt: now });
@@ -1809,7 +1823,7 @@ export class Pad {
       if (!this.stress) void this.loadStressSeries(now, stress.venue);
       if (stress.sectors.length > 0 && !this.stress?.sectors.length) void this.loadSectors();
       this.stress = stress;
-      if (this.feed?.source === "replay")
+      if (this.feed?.source === "replay" && now - (this.clocks[this.clocks.length - 1]?.at ?? 0) >= CLOCK_EVERY_MS)
         this.clocks = [...this.clocks.slice(1 - CLOCKS), { at: now, timestamp: stress.timestamp }];
       const last = this.stressSeries[this.stressSeries.length - 1];
       if (!last || stress.timestamp - last.timestamp >= SERIES_EVERY_MS)
@@ -1818,6 +1832,21 @@ export class Pad {
           { timestamp: stress.timestamp, index: stress.index },
         ];
     }
+  }
+
+  /** Add what the replay's clock has reached, and what waited too long for it: of another run, or another publisher. */
+  private release(now: number): void {
+    if (this.ahead.length === 0) return;
+    const clock = this.feed?.source === "replay" ? (this.stress?.timestamp ?? Infinity) : Infinity;
+    const waiting = this.ahead;
+    const surplus = waiting.length - AHEAD_MOST;
+    this.ahead = [];
+    for (const [i, frame] of waiting.entries())
+      if (i >= surplus && frame.timestamp > clock && now - frame.arrived < this.timing.aheadMs) this.ahead.push(frame);
+      else this.add(frame.kind, frame.raw, now + this.skewMs, "news");
+    clearTimeout(this.aheadTimer);
+    if (this.ahead.length)
+      this.aheadTimer = setTimeout(() => this.flushSoon(), this.ahead[0]!.arrived + this.timing.aheadMs - now);
   }
 
   /** Fetched once, after the first live index: then the server has a stress index. */
@@ -1872,6 +1901,7 @@ export class Pad {
 
 const messageOf = (error: unknown) => (error instanceof Error ? error.message : String(error));
 const CLOCKS = 20;
+const CLOCK_EVERY_MS = 900;
 /** How many times faster than the wall clock a replay runs, from what its clock showed when; null while unknown. */
 export function speedOf(clocks: { at: number; timestamp: number }[]): number | null {
   // The first frame of a connection is the server's latest, of some time before.
@@ -4223,11 +4253,11 @@ export function headline(
 }
 
 /** In a replay, what is dated later than its clock, by another run or publisher, has not happened yet. */
-const hasHappened = (item: MarketAnomaly, replay: Replay | null, now: number) => !replay || item.timestamp <= now;
+const hasHappened = (item: MarketAnomaly, replay: Replay | null) => !replay || item.timestamp <= replay.timestamp;
 
 function glanceOf(market: MarketState, window: string, now: number, held: string | null): Glance {
   const windows = market.stress?.windows ?? [];
-  const happened = (item: MarketAnomaly) => hasHappened(item, market.replay, now);
+  const happened = (item: MarketAnomaly) => hasHappened(item, market.replay);
   const venue = market.stress?.venue;
   const syncs = market.syncs.filter(
     (item) => happened(item) && (!venue || item.venue === null || item.venue === venue),
@@ -4969,7 +4999,7 @@ const MarketColumn = React.memo(function MarketColumn({
   const hasItsPlace = (item: MarketAnomaly) =>
     syncs.some((sync) => sync.item === item) ||
     (isOpen(item) && (item.type === "SECTOR_ANOMALY" || (item.type === "MARKET_STRESS" && market.stress !== null)));
-  const happened = (item: MarketAnomaly) => hasHappened(item, market.replay, glance.now);
+  const happened = (item: MarketAnomaly) => hasHappened(item, market.replay);
   const earlier = market.items.filter((item) => happened(item) && !hasItsPlace(item)).slice(0, syncs.length ? 9 : 12);
   const stress = <StressCard market={market} glance={glance} pad={pad} />;
   const components = market.stress && <ComponentsCard stress={market.stress} />;

@@ -13,6 +13,7 @@ const TIMING: Timing = {
   fetchMs: 2_000,
   lingerMs: 20,
   countEveryMs: 40,
+  aheadMs: 400,
 };
 const ALL: Scope = { channels: [], severities: [], symbols: [] };
 
@@ -364,4 +365,33 @@ test("a page that comes back to sight connects at once", async () => {
   page.dispatchEvent(new Event("visibilitychange"));
   await eventually(() => expect(pad.status.online).toBe(true));
   vi.unstubAllGlobals();
+});
+
+const MINUTE = 60_000;
+test("an alert of a replay waits until its clock has reached it, and not for ever", async () => {
+  const start = Date.UTC(2021, 4, 19, 12, 50);
+  const send = (type: string, data: object) => {
+    for (const socket of peer.sockets) socket.send(JSON.stringify({ type, channel: "market", data }));
+  };
+  const play = (minutes: number) =>
+    send("stress", { venue: "binance", stress_index: 20, interval: "1m", timestamp: start + minutes * MINUTE });
+  const at = (id: string, minutes: number, revision = 1) =>
+    peer.publish({ ...alertOf(id, revision), timestamp: start + minutes * MINUTE });
+  mount();
+  await eventually(() => expect(pad.status.online).toBe(true));
+  send("feed", { venue: "binance", source: "replay", symbols: 2, timestamp: Date.now() });
+  play(0);
+  at("a", 0);
+  at("b", 2);
+  at("b", 3, 2);
+  await eventually(() => expect(known()).toEqual(["a"]));
+  play(2);
+  await eventually(() => expect(known()).toEqual(["a", "b"]));
+  expect(pad.store.byId.get("b")!.alert.revision).toBe(1);
+  play(3);
+  await eventually(() => expect(pad.store.byId.get("b")!.alert.revision).toBe(2));
+  // Of another run, an hour later in the recording: the clock does not get there.
+  at("later", 60);
+  await eventually(() => expect(known()).toEqual(["a", "b", "later"]));
+  expect(pad.marketNow()).toBe(start + 3 * MINUTE);
 });
