@@ -2,9 +2,10 @@
 
     python -m tests.system.replay_truth [--speed 60] [--start 12:30] [--end 13:30] [--shots DIR]
 
-Three pages of 1440, 600 and 280 px are read in one Chromium, every tab of each. The rules are in `screen.py`. Before
-`--start` the recording is played unpaced. The exit code is 1 when a rule was broken; the table says when, at which
-width, and what stood there. `--shots` keeps pictures of chosen minutes.
+Three pages of 1440, 600 and 280 px are read in one Chromium, every tab of each, faster than once a second where the
+replay is faster than 60×. The rules are in `screen.py`. Before `--start` the recording is played unpaced. The exit code
+is 1 when a rule was broken; the table says when, at which width, and what stood there, and which movement led how long.
+`--shots` keeps pictures of chosen minutes.
 """
 
 import argparse
@@ -22,6 +23,8 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from itertools import groupby, pairwise
+from operator import itemgetter
 from pathlib import Path
 from typing import Final
 
@@ -39,7 +42,7 @@ from tests.conftest import SHARED_DATA
 from tests.system import PATIENCE_S
 from tests.system.browser import CHROMIUM, chromium
 from tests.system.conftest import System, wait_for_reader, wait_until
-from tests.system.screen import Counts, Screen, Violation, market_time, read, seen, violations
+from tests.system.screen import Counts, Screen, Violation, market_time, moment, read, seen, violations
 
 RECORDING: Final = "klines/binance_spot_1m_2021-05-12_2021-05-20.parquet"
 DAY: Final = datetime(2021, 5, 19, tzinfo=UTC)
@@ -47,6 +50,19 @@ WIDTHS: Final = (1440, 600, 280)
 HEIGHT: Final = 900
 # The page asks for the counts at most once in five seconds, and an answer takes a moment.
 COUNTS_S: Final = 10.0
+# What leads, whenever that or the replay's clock changes: [source line, id, title].
+WATCH_LEADS: Final = """() => {
+  window.leads = [];
+  const look = () => {
+    const source = document.querySelector("[aria-label='Source of the prices']")?.innerText ?? "";
+    const say = document.querySelector(".summary .say");
+    const seen = [source, say?.dataset.lead ?? "", say?.innerText.split(" · ")[0] ?? ""];
+    const last = leads[leads.length - 1];
+    if (!last || last[0] !== seen[0] || last[1] !== seen[1]) leads.push(seen);
+    requestAnimationFrame(look);
+  };
+  requestAnimationFrame(look);
+}"""
 SHOTS: Final = ("12:35", "12:45", "12:55", "13:05", "13:15", "13:29")
 
 
@@ -94,6 +110,8 @@ class Report:
     doubtful: dict[int, deque[set[str]]] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
     frames: dict[int, list[float]] = field(default_factory=dict)  # width → ms
+    # At the widest, of every change of them: when, the id of the movement that led, and its title. Empty if none led.
+    leads: list[tuple[datetime, str, str]] = field(default_factory=list)
 
     def add(self, width: int, screen: Screen, found: list[Violation]) -> None:
         now = market_time(screen)
@@ -127,13 +145,24 @@ class Report:
             lines.append(f"{span:28} {width:>4} px  {rule}: {where}: {said[0][1]}")
         return lines + [f"{'console':28} {problem}" for problem in self.problems]
 
+    def led(self) -> list[str]:
+        """A line for each movement that led: from when to when on the replay's clock."""
+        lines = []
+        runs = [list(run) for _, run in groupby(self.leads, key=itemgetter(1))]
+        for run, after in pairwise([*runs, runs[-1][-1:]] if runs else []):
+            (start, lead, title), (end, *_) = run[0], after[0]
+            if lead:
+                minutes = (end - start).total_seconds() / 60
+                lines.append(f"{title} led from {start:%H:%M} to {end:%H:%M}, {minutes:g} min")
+        return lines
+
 
 class Reader:
     """The page at every width, and the server's counts beside it."""
 
-    def __init__(self, system: System, browser: Browser, speed: float) -> None:
+    def __init__(self, system: System, browser: Browser) -> None:
         self.report = Report()
-        self._system, self._speed = system, speed
+        self._system = system
         self._counts: deque[tuple[float, int, int]] = deque()
         self.pages = {width: self._open(browser, width) for width in WIDTHS}
 
@@ -156,6 +185,7 @@ class Reader:
         page.goto(f"{self._system.url}/?layout={layout}")
         page.wait_for_selector("article[data-key]", timeout=PATIENCE_S * 1_000)
         page.evaluate(COUNT_FRAMES)
+        page.evaluate(WATCH_LEADS)
 
     def use(self, layout: str) -> None:
         self._note_frames()
@@ -169,7 +199,7 @@ class Reader:
         for width, page in self.pages.items():
             for screen in _tabs(page):
                 self._count()
-                self.report.add(width, screen, violations(screen, self._range(), self._speed))
+                self.report.add(width, screen, violations(screen, self._range()))
                 latest = max(filter(None, (latest, market_time(screen))), default=None)
         return latest
 
@@ -196,6 +226,9 @@ class Reader:
     def _note_frames(self) -> None:
         for width, page in self.pages.items():
             self.report.frames.setdefault(width, []).extend(page.evaluate("frameTimes"))
+        for source, lead, title in self.pages[max(WIDTHS)].evaluate("leads"):
+            if now := moment(source):
+                self.report.leads.append((now, lead, title))
 
     def close(self) -> None:
         self._note_frames()
@@ -230,7 +263,7 @@ def replay(
         wait_for_reader(system, "analyze", warmed)
         wait_for_reader(system, "bridge")
         say(f"{warmed:,} minutes before {start:%H:%M} are played; {len(recording) - warmed} follow at {speed:g}×")
-        reader = Reader(system, browser, speed)
+        reader = Reader(system, browser)
         clock.go.set()
         deadline = time.monotonic() + (end - start).total_seconds() / speed + PATIENCE_S
         now: datetime | None = None
@@ -243,7 +276,7 @@ def replay(
                 reader.picture(shots, f"{pictures.pop(0):%H%M}")
             if now and layouts and now >= layouts[0][0]:
                 reader.use(layouts.pop(0)[1])
-            reader.wait(1 - (time.monotonic() - begun))
+            reader.wait(min(1, 60 / speed) - (time.monotonic() - begun))
         afterwards(reader.pages)
         reader.close()
     return reader.report
@@ -327,6 +360,8 @@ def main() -> None:
         finally:
             system.end()
     for line in report.table():
+        print(line)
+    for line in report.led():
         print(line)
     for width, frames in report.frames.items():
         p95 = statistics.quantiles(frames, n=20)[18]

@@ -30,8 +30,6 @@ _INCIDENT: Final = re.compile(
     r"(?: · (?P<change>[+−]?[\d,.]+ %)(?: in (?P<window>\d+ (?:s|min|h|d)))?)?"
 )
 _BREADTH: Final = re.compile(r"([\d,]+) of ([\d,]+) (fell|rose|unchanged)(?:, ([\d,]+) fell)?")
-# Ages and counts are read at another moment than the market's time beside them, which runs at the speed of the replay.
-_LATE_S: Final = 3
 _WAYS: Final = {"fell": -1, "rose": 1, "moved": 0, "down": -1, "up": 1, "▼": -1, "▲": 1, "": 0}
 
 
@@ -58,10 +56,9 @@ def read(page: Page) -> Screen:
     return screen
 
 
-def violations(screen: Screen, counts: Counts | None = None, speed: float = 1.0) -> list[Violation]:
+def violations(screen: Screen, counts: Counts | None = None) -> list[Violation]:
     """Whatever on this screen contradicts itself, its window, its time or the server's counts."""
     found = [violation for rule in RULES for violation in rule(screen)]
-    found += [*clocks(screen, speed), *ages(screen, speed)]
     return found + (list(counted(screen, counts)) if counts else [])
 
 
@@ -477,8 +474,8 @@ def tokens(screen: Screen) -> Iterator[Violation]:
         yield Violation("token", "page", said)
 
 
-def clocks(screen: Screen, speed: float = 1.0) -> Iterator[Violation]:
-    """A time without a date is of the replay's own day, and none is of the future."""
+def clocks(screen: Screen) -> Iterator[Violation]:
+    """A time without a date is of the replay's own day, none is of the future, and what is called now is."""
     now = market_time(screen)
     if now is None:
         yield Violation("time", "source", f"the replay's clock is missing: “{screen['source']}”")
@@ -487,8 +484,13 @@ def clocks(screen: Screen, speed: float = 1.0) -> Iterator[Violation]:
         for match in _CLOCK.finditer(text["text"]):
             head = text["text"][max(0, match.start() - 14) : match.start()]
             at = moment(head + match[0], now)
-            if at and (at - now).total_seconds() > _LATE_S * speed + 61:
+            if at and at > now:
                 yield Violation("time", text["kind"], f"at {now:%d %b %H:%M} it says “{text['text'][:120]}”")
+    for place in ("now", "strip"):
+        said = screen[place]["text"] if screen[place] else ""
+        at = moment(said[:40], now) if said.startswith("Now ") else None
+        if at and abs((at - now).total_seconds()) >= 60:
+            yield Violation("time", place, f"at {now:%d %b %H:%M:%S} it says “{said[:40]}”")
     # Newest first: what comes after a date, or an earlier time, is not of today unless it says so.
     times = [at for entry in screen["earlier"] if (at := moment(entry["time"], now))]
     for before, after in pairwise(times):
@@ -496,8 +498,8 @@ def clocks(screen: Screen, speed: float = 1.0) -> Iterator[Violation]:
             yield Violation("time", "earlier anomalies", f"{after:%d %b %H:%M} comes after {before:%d %b %H:%M}")
 
 
-def ages(screen: Screen, speed: float = 1.0) -> Iterator[Violation]:
-    """The age of a row is the time since its candle closed, on the replay's clock."""
+def ages(screen: Screen) -> Iterator[Violation]:
+    """The age of a row is the time since its candle closed, on the replay's clock. A brief one is up to 59 s behind."""
     now = market_time(screen)
     for row in screen["rows"]:
         age, at = _AGE.match(row["age"]), moment(row["time"])
@@ -506,7 +508,7 @@ def ages(screen: Screen, speed: float = 1.0) -> Iterator[Violation]:
         elif now and at and at.year > 1900:
             unit_s = _UNIT_S[age[2]]
             late_s = (now - at).total_seconds() - int(age[1]) * unit_s
-            if not -_LATE_S * speed - 60 <= late_s <= unit_s + _LATE_S * speed + 60:
+            if not -60 < late_s < unit_s + 1:
                 yield Violation("time", row["symbol"], f"“{row['age']}” of {row['time']} at {now:%d %b %H:%M:%S}")
 
 
@@ -591,4 +593,6 @@ RULES: Final[Sequence[Callable[[Screen], Iterator[Violation]]]] = (
     tokens,
     header,
     places,
+    clocks,
+    ages,
 )

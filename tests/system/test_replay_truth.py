@@ -195,6 +195,8 @@ SABOTAGE: list[tuple[str, str, Callable[[Screen], None]]] = [
     ("a time of tomorrow", "time", put("clocks", 0, "text", "18:34")),
     ("a time of yesterday without its date", "time", put("earlier", 1, "time", "22:10")),
     ("an age of another time", "time", put("rows", 0, "age", "2h")),
+    ("a row that the clock has not reached", "time", put("rows", 0, "time", "19 May 2021 13:04:00 UTC")),
+    ("a strip that lags behind the clock", "time", put("now", "text", "Now 12:41 · median")),
     ("a control less", "header", put("header", "controls", ["Filters", "Layout: compact", "Pause (P)", "Settings"])),
     ("a control beyond the edge", "header", put("header", "lost", ["Settings"])),
     ("a page wider than its window", "width", put("overflow", 12)),
