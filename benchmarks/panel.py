@@ -34,7 +34,7 @@ COUNT_FRAMES: Final = """() => {
   new PerformanceObserver((list) => { longTasks += list.getEntries().length; }).observe({ type: "longtask" });
 }"""
 HEAP_MB: Final = "(gc(), performance.memory.usedJSHeapSize / 1e6)"
-ALERTS_HELD: Final = "[...__anomalyPads3.values()][0].store.entries.length"
+ALERTS_HELD: Final = "[...__anomalyPads4.values()][0].store.entries.length"
 
 
 def measure(page: Page, seconds: int) -> dict[str, Any]:

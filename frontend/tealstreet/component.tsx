@@ -242,7 +242,7 @@ function toDirection(raw: Raw, ...hints: (number | null)[]): Direction {
 const toList = (value: unknown): unknown[] => (Array.isArray(value) ? value : []);
 const toSymbols = (value: unknown): string[] => toList(value).map(canonical).filter(Boolean).slice(0, 10_000);
 
-const INTERVAL = /^\d{1,5}[smhd]$/;
+const INTERVAL = /^[1-9]\d{0,4}[smhd]$/;
 
 export function normaliseAlert(raw: unknown, now: number): Alert | null {
   if (!isRecord(raw)) return null;
@@ -273,7 +273,8 @@ export function normaliseAlert(raw: unknown, now: number): Alert | null {
     lower: toNumber(pick(raw, "lower")),
     upper: toNumber(pick(raw, "upper")),
     changePct,
-    window: [toText(pick(why, "window")), interval].find((text) => INTERVAL.test(text)) ?? "1m",
+    window:
+      [pick(why, "window"), pick(raw, "window")].map((text) => toText(text)).find((text) => INTERVAL.test(text)) ?? "",
     excessPct: toNumber(pick(raw, "excess_pct")),
     rarityDays: rarityDays !== null && rarityDays >= 0 ? rarityDays : null,
     rarityCapped: rarityDays !== null && most !== null && rarityDays >= most,
@@ -724,19 +725,36 @@ function besideTheMarket({ changePct, excessPct }: Alert): string {
   return `, ${gap.slice(1)} ${moveOf(excessPct) === moveOf(changePct) ? "more" : "less"} than the market`;
 }
 
-/** What happened. The server's own sentence comes first; its price is written as everywhere in the panel. */
+/**
+ * What happened. The server's own sentence has its price written as everywhere in the panel; another publisher's is
+ * quoted after ours.
+ */
 export function alertSentence(alert: Alert, step?: number): string {
   const to = alert.price === null ? "" : `, to ${price(alert.price, step)}`;
-  if (alert.sentence) return to ? alert.sentence.replace(/, to \d[\d,]*(\.\d+)?(e-?\d+)?/, () => to) : alert.sentence;
+  if (alert.sentence && !isQuoted(alert))
+    return to ? alert.sentence.replace(/, to \d[\d,]*(\.\d+)?(e-?\d+)?/, () => to) : alert.sentence;
   const size = alert.changePct === null ? null : Math.abs(alert.changePct);
   const by = size === null ? "" : ` ${plain(size, size >= 100 ? 0 : 2)}${NBSP}%`;
-  return `${alert.symbol} ${verbOf(wayOf(alert.changePct))}${by} in ${span(alert.window)}${besideTheMarket(alert)}${to}.`;
+  const over = inWindow(alert.window) || (by && ` (${NO_WINDOW})`);
+  const own = `${alert.symbol} ${verbOf(wayOf(alert.changePct))}${by}${over}${besideTheMarket(alert)}${to}.`;
+  return alert.sentence ? `${own} Publisher: “${alert.sentence}”` : own;
+}
+const NO_WINDOW = "window not given";
+
+/**
+ * Whether a sentence is another publisher's: shown as such, after the figures. Ours name the source of their prices, and
+ * do not contradict them.
+ */
+function isQuoted({ source, sentence, changePct }: Alert): boolean {
+  const verb = /\b(rose|fell)\b/i.exec(sentence)?.[1]?.toLowerCase();
+  const way = wayOf(changePct);
+  return source === "" || (verb !== undefined && way !== null && verb !== verbOf(way));
 }
 
 /** What Copy puts on the clipboard: one line to paste into a chat, and the alert's page. */
 export function alertText(alert: Alert, server: string): string {
   const facts = [
-    `${alert.symbol} ${percent(alert.changePct, NBSP)} in ${span(alert.window)}`,
+    `${alert.symbol} ${percent(alert.changePct, NBSP)}${inWindow(alert.window) || ` (${NO_WINDOW})`}`,
     alert.excessPct === null ? "" : `${percentPoints(alert.excessPct)} against the market`,
     words(alert.severity).toLowerCase(),
     rarityText(alert.rarityDays, alert.rarityCapped),
@@ -976,8 +994,22 @@ export function marketSentence(item: MarketAnomaly): string {
     return `${item.sector ?? "A sector"} ${sectorGap(item)}${own}${inWindow(item.window)}`.replace(/ {2,}/g, " ");
   }
   if (item.type === "MARKET_STRESS")
-    return `${item.stressIndex === null ? "Market" : zoneOf(item.stressIndex).name} stress ${item.stressIndex === null ? "" : Math.round(item.stressIndex)}${item.metric ? ` · led by ${item.metric}` : ""}`;
+    return `${titled(stressText(item, item.severity))}${item.metric ? ` · led by ${item.metric}` : ""}`;
   return words(item.type);
+}
+
+/**
+ * A reading beside a severity, of which one word is said: that of the reading where both are the same. The severity of a
+ * stress anomaly is that of its peak; the reading is of its time.
+ */
+export function stressText({ stressIndex, severity, state }: MarketAnomaly, beside: string): string {
+  if (stressIndex === null) return "market stress";
+  const [zone, peak] = [zoneOf(stressIndex), ZONES.find((other) => other.severity === severity)];
+  const index = Math.round(stressIndex);
+  if (zone.severity === beside) return `${zone.name.toLowerCase()} stress ${index}`;
+  const fallen = peak !== undefined && severity === beside && ZONES.indexOf(peak) > ZONES.indexOf(zone);
+  if (!fallen) return `stress ${index} of 100`;
+  return `stress ${peak.name.toLowerCase()} at its peak, ${state === "CLOSED" ? `${index} at the end` : `then ${index}`}`;
 }
 
 const SAME_EVENT_MS = 60_000;
@@ -1218,6 +1250,8 @@ export async function fetchText(address: string, path: string, silenceMs: number
 
 type HeardFeed = Feed & { receivedAt: number };
 const SILENT_MS = 60_000;
+/** A feed without a report for so long was taken away. */
+const LEFT_MS = 3_600_000;
 /** How many anomalies of a replay wait for its clock. */
 const AHEAD_MOST = 2_000;
 /** Of several venues the one that the panel is about: with the most symbols, of those that still report. */
@@ -1228,6 +1262,8 @@ export function mainFeed(feeds: HeardFeed[], now: number): HeardFeed | null {
     null,
   );
 }
+
+const feedAge = (feed: HeardFeed, now: number) => feed.ageMs + Math.max(0, now - feed.receivedAt);
 
 export class Pad {
   readonly store = new Store();
@@ -1302,10 +1338,10 @@ export class Pad {
    * changes with the public members of Pad.
    */
   static of(server: string): Pad {
-    const page = globalThis as { __anomalyPads3?: Map<string, Pad> };
-    page.__anomalyPads3 ??= new Map();
-    let pad = page.__anomalyPads3.get(server);
-    if (!pad) page.__anomalyPads3.set(server, (pad = new Pad(server)));
+    const page = globalThis as { __anomalyPads4?: Map<string, Pad> };
+    page.__anomalyPads4 ??= new Map();
+    let pad = page.__anomalyPads4.get(server);
+    if (!pad) page.__anomalyPads4.set(server, (pad = new Pad(server)));
     return pad;
   }
 
@@ -1404,16 +1440,25 @@ export class Pad {
   }
 
   feedAgeMs(now = Date.now()): number | null {
-    return this.feed ? this.feed.ageMs + Math.max(0, now - this.feed.receivedAt) : null;
+    return this.feed ? feedAge(this.feed, now) : null;
   }
 
   /** Stale: the server reports it, or its reports on a running feed have stopped. */
-  isStale(now = Date.now()): boolean {
-    if (!this.feed) return false;
+  isStale(now = Date.now(), feed = this.feed): boolean {
+    if (!feed) return false;
     const quiet =
-      now - this.feed.receivedAt > 4 * this.timing.closeAfterMs ||
-      this.feedAgeMs(now)! > Math.max(15_000, 3 * intervalMs(this.feed.interval));
-    return this.feed.state === "stale" || (this.feed.state === "ok" && quiet);
+      now - feed.receivedAt > 4 * this.timing.closeAfterMs ||
+      feedAge(feed, now) > Math.max(15_000, 3 * intervalMs(feed.interval));
+    return feed.state === "stale" || (feed.state === "ok" && quiet);
+  }
+
+  /** Of the feeds beside `feed` the one that has been stale for the longest: undefined without any, null if none is. */
+  laggard(now = Date.now()): Laggard | null | undefined {
+    const others = [...this.feeds.values()].filter((feed) => feed !== this.feed && now - feed.receivedAt < LEFT_MS);
+    if (others.length === 0) return undefined;
+    const late = others.filter((feed) => this.isStale(now, feed)).map((feed) => ({ feed, ageMs: feedAge(feed, now) }));
+    const worst = late.sort((a, b) => b.ageMs - a.ageMs)[0];
+    return worst ? { venue: worst.feed.venue, ageMs: worst.ageMs } : null;
   }
 
   /** The market's time, by which ages are measured: the server's clock, and in a replay that of the newest stress frame. */
@@ -2409,8 +2454,8 @@ function notify(alert: Alert, open: () => void): void {
 }
 
 // --- 8 List layout ----------------------------------------------------------------------------------------------------
-// Heights are fixed per kind of item, so positions are sums; only the expanded alert is measured. One row per symbol: the
-// gravest of its alerts that are open, the others inside.
+// Heights are fixed per kind of item, so positions are sums; only the expanded alert is measured. One row per symbol of a
+// venue: the gravest of its alerts that are open, the others inside.
 
 export const HEIGHTS = { compact: 28, cards: 106, table: 24, incident: 40, more: 26 };
 /** A finger needs 44 px. */
@@ -2483,7 +2528,10 @@ export interface List {
   pinned: Entry[];
   /** What is listed, in its order. */
   units: Unit[];
+  /** Alerts are of more venues than one: rows name theirs. */
+  venues: boolean;
 }
+/** The alerts of one symbol at one venue: its price elsewhere is another. */
 type SymbolRow = [top: Entry, ...others: Entry[]];
 
 type Order = (a: Alert, b: Alert) => number;
@@ -2544,11 +2592,13 @@ export function holdOf(list: List): Held {
 export function layoutList(entries: Entry[], options: ListOptions): List {
   const bySymbol = new Map<string, SymbolRow>();
   const openSymbols = new Set<string>();
+  const venues = new Set<string>();
   const [pinned, within] = [[] as Entry[], heldOrder(options.held, byGravity)];
   let [shown, hidden, waiting, waitingCritical, openAlerts] = [0, 0, 0, 0, 0];
   for (let i = entries.length - 1; i >= 0; i -= 1) {
     const entry = entries[i]!;
     const { alert } = entry;
+    venues.add(alert.venue);
     if (!options.accepts(alert)) {
       hidden += 1;
       continue;
@@ -2568,9 +2618,10 @@ export function layoutList(entries: Entry[], options: ListOptions): List {
       continue;
     }
     shown += 1;
-    const row = bySymbol.get(alert.symbol);
+    const key = marketKey(alert);
+    const row = bySymbol.get(key);
     if (!row) {
-      bySymbol.set(alert.symbol, [entry]);
+      bySymbol.set(key, [entry]);
       continue;
     }
     row.push(entry);
@@ -2593,8 +2644,22 @@ export function layoutList(entries: Entry[], options: ListOptions): List {
   }
   const folded = items.reduce((sum, item) => sum + (item.kind === "incident" ? item.count : 0), 0);
   const open = { alerts: openAlerts, symbols: openSymbols.size };
-  return { items, tops, height, shown, open, hidden, waiting, waitingCritical, folded, pinned, units };
+  return {
+    items,
+    tops,
+    height,
+    shown,
+    open,
+    hidden,
+    waiting,
+    waitingCritical,
+    folded,
+    pinned,
+    units,
+    venues: venues.size > 1,
+  };
 }
+const marketKey = ({ symbol, venue }: Alert) => `${symbol} ${venue}`;
 
 const heightsOf = ({ touch }: ListOptions) => (touch ? TOUCH_HEIGHTS : HEIGHTS);
 
@@ -2765,6 +2830,12 @@ const Severity = React.memo(function Severity({
   );
 });
 
+/** Where a change stands whose publisher gave no window. */
+const UNKNOWN_WINDOW = "–";
+const windowOf = (alert: Alert) => alert.window || UNKNOWN_WINDOW;
+/** 0 where it is unknown: then nothing is shaded. */
+const windowMsOf = (alert: Alert) => (alert.window ? intervalMs(alert.window) : 0);
+
 /** A change, the window it is over, and an arrow. Colour and arrow follow the sign that is shown. */
 function Change({
   value,
@@ -2786,7 +2857,11 @@ function Change({
         </svg>
       )}
       {percent(value, gap)}
-      {window && value !== null && <span className="win">{` · ${windowText(window)}`}</span>}
+      {window && value !== null && (
+        <span className="win" title={window === UNKNOWN_WINDOW ? titled(NO_WINDOW) : undefined}>
+          {` · ${windowText(window)}`}
+        </span>
+      )}
     </span>
   );
 }
@@ -2834,7 +2909,7 @@ export const Spark = React.memo(function Spark({
   const band = alert.lower !== null && alert.upper !== null ? [alert.lower, alert.upper] : null;
   const y = scale(visible(closes, band ?? []), height, 2);
   const x = (i: number) => 1 + (i * (width - 8)) / last;
-  const from = Math.max(0, last - Math.round(intervalMs(alert.window) / intervalMs(alert.interval)));
+  const from = Math.max(0, last - Math.round(windowMsOf(alert) / intervalMs(alert.interval)));
   const line = (first: number, end: number) =>
     closes
       .slice(first, end + 1)
@@ -2873,7 +2948,8 @@ export const Spark = React.memo(function Spark({
 export function sparkTitle(alert: Alert): string {
   if (alert.spark.length < 2) return "";
   const spans = (alert.spark.length - 1) * intervalMs(alert.interval);
-  const window = intervalMs(alert.window);
+  const window = windowMsOf(alert);
+  if (!window) return `Last ${duration(spans)}; ${NO_WINDOW}`;
   return window < spans
     ? `Last ${duration(spans)}; shaded: the ${duration(window)} of the change`
     : `Last ${duration(spans)} of the ${duration(window)} of the change`;
@@ -2894,7 +2970,7 @@ export interface CandleRange {
 const EARLIEST_MS = 1e12;
 /** The candles to ask for, the finest first; none if the closes of the frame reach back three windows. */
 export function chartRanges(alert: Alert): CandleRange[] {
-  const [window, interval] = [intervalMs(alert.window), intervalMs(alert.interval)];
+  const [window, interval] = [windowMsOf(alert), intervalMs(alert.interval)];
   if ((alert.spark.length - 1) * interval >= CHART_WINDOWS * window) return [];
   const range = FETCHED_WINDOWS * window;
   const from = alert.timestamp - range;
@@ -2921,7 +2997,7 @@ export function chartPoints(alert: Alert, candles: ChartPoint[], earlier: ChartP
   for (const point of [...earlier, ...candles]) points.set(point.timestamp, point);
   for (const point of closes)
     if (point.lower !== null || !points.has(point.timestamp)) points.set(point.timestamp, point);
-  const start = alert.timestamp - Math.max(FETCHED_WINDOWS * intervalMs(alert.window), 60 * interval);
+  const start = alert.timestamp - Math.max(FETCHED_WINDOWS * windowMsOf(alert), 60 * interval);
   return [...points.values()]
     .filter(({ timestamp }) => timestamp >= start && timestamp <= alert.timestamp)
     .sort((a, b) => a.timestamp - b.timestamp);
@@ -2974,7 +3050,7 @@ export function Chart({
   const x = (timestamp: number) => 2 + (Math.max(0, timestamp - start) / (end - start || 1)) * (plotWidth - 10);
   const at = (timestamp: number, value: number) => `${x(timestamp).toFixed(1)} ${y(value).toFixed(1)}`;
   const line = (some: ChartPoint[]) => `M${some.map((point) => at(point.timestamp, point.close)).join("L")}`;
-  const windowMs = intervalMs(alert.window);
+  const windowMs = windowMsOf(alert);
   const begun = Math.max(start, alert.timestamp - windowMs);
   const first = points.findIndex((point) => point.timestamp >= begun);
   const opened = alert.escalations[0]?.timestamp ?? alert.timestamp;
@@ -2998,7 +3074,7 @@ export function Chart({
       height={CHART_HEIGHT}
       viewBox={`0 0 ${width} ${CHART_HEIGHT}`}
       role="img"
-      aria-label={`${alert.symbol}, ${duration(end - start)} up to ${clock(end)}; shaded: the ${duration(windowMs)} of the change`}
+      aria-label={`${alert.symbol}, ${duration(end - start)} up to ${clock(end)}; ${windowMs ? `shaded: the ${duration(windowMs)} of the change` : NO_WINDOW}`}
       fill="none"
       data-move={move}
     >
@@ -3203,9 +3279,9 @@ function StressChart({ points, live, mute }: { points: StressPoint[]; live: bool
   return (
     <div ref={ref} className="hist">
       {points.length < 2 ? (
-        <div className="bones" style={{ height: 112 }}>
-          <Bones widths={[90, 150, 120]} />
-        </div>
+        <p className="t3">
+          No other reading of the {duration(CURVE_MS)} to {clock(points[0]!.timestamp)}.
+        </p>
       ) : (
         width > 0 && <StressCurve points={points} width={width} live={live} mute={mute} />
       )}
@@ -3292,6 +3368,8 @@ interface RowProps {
   alert: Alert;
   /** Alerts of the symbol in the list. */
   count: number;
+  /** Of one of several venues: named. */
+  named: boolean;
   reviewMode: ReviewMode;
   age: string;
   nested: boolean;
@@ -3325,7 +3403,7 @@ const reviewText = ({ state, by, at }: Review) =>
   `${words(state)}${by && ` by ${by}`}${at === null ? "" : `, ${clock(at)}`}`;
 const others = (count: number) => `${plain(count - 1, 0)} more ${count === 2 ? "alert" : "alerts"}`;
 
-function SymbolCell({ alert, count, act }: { alert: Alert; count: number; act: Actions }) {
+function SymbolCell({ row: { alert, count, named, act } }: { row: RowProps }) {
   const [base, quote] = splitSymbol(alert.symbol);
   return (
     <span className="sym">
@@ -3339,6 +3417,11 @@ function SymbolCell({ alert, count, act }: { alert: Alert; count: number; act: A
         <b>{base}</b>
         <i>{quote}</i>
       </button>
+      {named && (
+        <span className="tag vn ell" title={alert.venue ? `At ${alert.venue}` : "Venue not given"}>
+          {alert.venue || "–"}
+        </span>
+      )}
       {count > 1 && (
         <span className="tag more" title={`${others(count)} of ${alert.symbol}`}>
           +{plain(count - 1, 0)}
@@ -3387,10 +3470,12 @@ function Row({ base, row, children }: { base: string; row: RowProps; children: R
       className={rowClass(base, row)}
       data-key={alert.id}
       data-symbol={alert.symbol}
+      data-venue={alert.venue}
+      data-method={alert.method}
       data-severity={alert.severity}
       data-rarity={alert.rarityDays ?? ""}
       tabIndex={row.focused ? 0 : -1}
-      aria-label={`${words(alert.severity)}. ${sentence} ${row.age} ago.${count > 1 ? ` ${others(count)}.` : ""}`}
+      aria-label={`${words(alert.severity)}. ${sentence} ${row.named && alert.venue ? `At ${alert.venue}, ` : ""}${row.age} ago.${count > 1 ? ` ${others(count)}.` : ""}`}
       onFocus={() => act.focus(alert.id)}
       onClick={() => act.toggle(alert.id)}
       onMouseEnter={() => setHovered(true)}
@@ -3426,14 +3511,20 @@ function QuickActions({ row: { alert, act, listed, reviewMode } }: { row: RowPro
   );
 }
 
-const SURGE_NAMES: Record<string, string> = { VOLUME: "surge of volume", VOLATILITY: "range" };
+/** What is rare where it is not the price's change: it stands beside that. */
+const SURGE_NAMES: Record<string, [brief: string, full: string]> = {
+  VOLUME: ["volume", "surge of volume"],
+  VOLATILITY: ["range", "range"],
+};
 function Rarity({ alert, className = "" }: { alert: Alert; className?: string }) {
   const full = rarityText(alert.rarityDays, alert.rarityCapped);
+  const [surge, surgeName] = SURGE_NAMES[alert.method] ?? ["", "move"];
   return (
     <span
-      className={`ra ell ${className}`}
-      title={full && `As strong a ${SURGE_NAMES[alert.method] ?? "move"} of one symbol comes ${full}`}
+      className={`ra ${full && surge ? "of" : "ell"} ${className}`}
+      title={full && `As strong a ${surgeName} of one symbol comes ${full}`}
     >
+      {full && surge && `${surge} `}
       {rarityText(alert.rarityDays, alert.rarityCapped, true)}
     </span>
   );
@@ -3447,11 +3538,11 @@ export const CompactRow = React.memo(function CompactRow(props: RowProps) {
       <span title={words(alert.severity)}>
         <Severity severity={alert.severity} mute={isClosed(alert)} />
       </span>
-      <SymbolCell alert={alert} count={props.count} act={act} />
+      <SymbolCell row={props} />
       <span className="sp" title={sparkTitle(alert)}>
         <Spark alert={alert} width={52} height={20} mute={isClosed(alert)} />
       </span>
-      <Change value={alert.changePct} window={alert.window} />
+      <Change value={alert.changePct} window={windowOf(alert)} />
       <span className="vm num">{vsMarket(alert)}</span>
       <Rarity alert={alert} />
       <time className="num ag" title={timeTitle(alert)}>
@@ -3481,12 +3572,12 @@ function cardSentence(alert: Alert): string {
 
 const CARD_NUMBERS = 132;
 export const CardRow = React.memo(function CardRow(props: RowProps & { width: number }) {
-  const { alert, act } = props;
+  const { alert } = props;
   return (
     <Row base="card" row={props}>
       <span className="c-hd">
         <Severity severity={alert.severity} mute={isClosed(alert)} />
-        <SymbolCell alert={alert} count={props.count} act={act} />
+        <SymbolCell row={props} />
         <span className="grow" />
         <Rarity alert={alert} className="only-n" />
         <span className="tag only-m">{methodName(alert.method)}</span>
@@ -3495,7 +3586,7 @@ export const CardRow = React.memo(function CardRow(props: RowProps & { width: nu
         </time>
       </span>
       <span className="c-nums">
-        <Change value={alert.changePct} window={alert.window} big />
+        <Change value={alert.changePct} window={windowOf(alert)} big />
         <span className="vm num">{vsMarket(alert)}</span>
         <span className="num">{price(alert.price, props.step)}</span>
       </span>
@@ -3510,12 +3601,12 @@ export const CardRow = React.memo(function CardRow(props: RowProps & { width: nu
 });
 
 export const TableRow = React.memo(function TableRow(props: RowProps) {
-  const { alert, act } = props;
+  const { alert } = props;
   return (
     <Row base="trow" row={props}>
       <Severity severity={alert.severity} size={12} mute={isClosed(alert)} />
-      <SymbolCell alert={alert} count={props.count} act={act} />
-      <Change value={alert.changePct} window={alert.window} />
+      <SymbolCell row={props} />
+      <Change value={alert.changePct} window={windowOf(alert)} />
       <span className="num c-vm">{percentPoints(alert.excessPct)}</span>
       <span className="num c-price">{price(alert.price, props.step)}</span>
       <Rarity alert={alert} className="c-ra" />
@@ -3678,7 +3769,7 @@ function IncidentRow({
   act: Actions;
 }) {
   const { anomaly } = item;
-  const title = over ? `Earlier: ${groupTitle(anomaly).toLowerCase()}` : groupTitle(anomaly);
+  const title = over ? `Over: ${groupTitle(anomaly).toLowerCase()}` : groupTitle(anomaly);
   const size = anomaly.symbols.length || anomaly.members;
   const change = anomaly.averageChangePct ?? anomaly.performancePct;
   const move = moveOf(change);
@@ -3745,18 +3836,18 @@ function IncidentRow({
 
 /** What a score counts, where it stands: σ and × are no measure to compare alerts by. */
 export function scoreWords(alert: Alert): string {
-  const window = span(alert.window);
+  const window = inWindow(alert.window);
   const counts =
     alert.method === "VOLUME"
-      ? `times its usual volume in ${window}`
+      ? `times its usual volume${window}`
       : alert.method === "VOLATILITY"
-        ? `times its usual range in ${window}`
+        ? `times its usual range${window}`
         : alert.method === "RESIDUAL"
-          ? `σ: its usual deviations from its market and sector in ${window}`
+          ? `σ: its usual deviations from its market and sector${window}`
           : alert.method === "CUSUM"
-            ? `σ: its usual deviations, added up over ${window}`
+            ? `σ: its usual deviations, added up${alert.window && ` over ${span(alert.window)}`}`
             : alert.method in METHOD_NAMES && alert.method !== "EXTERNAL"
-              ? `σ: its usual deviations in ${window}`
+              ? `σ: its usual deviations${window}`
               : "in the units of its publisher";
   const from = alert.threshold === null ? "" : `; alerts from ${plain(alert.threshold, 1)}${unitOf(alert.method)}`;
   return `${counts}${from}`;
@@ -3771,15 +3862,19 @@ function Facts({ alert, step, age: ageText }: { alert: Alert; step: number | und
   const facts: [name: string, value: React.ReactNode, about: string][] = [
     [
       "Change",
-      alert.changePct !== null && <Change key="c" value={alert.changePct} window={alert.window} />,
-      `up to ${clock(alert.timestamp)}, ${ageText} ago`,
+      alert.changePct !== null && <Change key="c" value={alert.changePct} window={windowOf(alert)} />,
+      `up to ${clock(alert.timestamp)}, ${ageText} ago${alert.window ? "" : `; ${NO_WINDOW}`}`,
     ],
     [
       "Against the market",
       alert.excessPct !== null && percentPoints(alert.excessPct),
-      `the change less the market’s over the same ${span(alert.window)}`,
+      `the change less the market’s over the same ${alert.window ? span(alert.window) : "time"}`,
     ],
-    ["How unusual", rarityText(alert.rarityDays, alert.rarityCapped), "how often one symbol makes as strong a move"],
+    [
+      "How unusual",
+      rarityText(alert.rarityDays, alert.rarityCapped),
+      `how often one symbol has as strong a ${SURGE_NAMES[alert.method]?.[1] ?? "move"}`,
+    ],
     [
       "Price",
       alert.price !== null && price(alert.price, step),
@@ -3788,7 +3883,7 @@ function Facts({ alert, step, age: ageText }: { alert: Alert; step: number | und
     [
       "Usual range",
       banded && `${price(alert.lower, step)}–${price(alert.upper, step)}`,
-      `where 19 of 20 moves of ${span(alert.window)} end`,
+      `where 19 of 20 moves${alert.window && ` of ${span(alert.window)}`} end`,
     ],
     ["Score", alert.score !== null && scoreText(alert.score, unitOf(alert.method)), scoreWords(alert)],
     ["Detected by", methodName(alert.method), also.length ? `also ${also.join(", ")}` : ""],
@@ -3827,7 +3922,7 @@ function SameSymbol({ all, shown, now, act }: { all: Entry[]; shown: Alert; now:
           onClick={stop(() => act.open(alert.id))}
         >
           <Severity severity={alert.severity} size={12} mute={isClosed(alert)} />
-          <Change value={alert.changePct} window={alert.window} />
+          <Change value={alert.changePct} window={windowOf(alert)} />
           <span className="t2 ell only-n">{methodName(alert.method)}</span>
           <span className="grow" />
           {isClosed(alert) && <span className="only-n">closed</span>}
@@ -4535,7 +4630,7 @@ const Summary = React.memo(function Summary({
             )}
             {earlier && (
               <>
-                {earlier.over && "Earlier: "}
+                {earlier.over && (lead && earlier.item.timestamp > lead.item.timestamp ? "Also, over: " : "Earlier: ")}
                 <IncidentText item={earlier.item} now={now} />.
               </>
             )}
@@ -4728,7 +4823,7 @@ function SyncCard({
       title={
         <>
           <Severity severity={item.severity} mute={over !== ""} />
-          {over ? `Earlier: ${incidentTitle(item).toLowerCase()}` : incidentTitle(item)}
+          {over ? `Over: ${incidentTitle(item).toLowerCase()}` : incidentTitle(item)}
         </>
       }
       note={`${clock(item.timestamp)}, ${ago(now - item.timestamp)}`}
@@ -4793,13 +4888,7 @@ function Earlier({ items }: { items: MarketAnomaly[] }) {
     <Card title="Earlier market anomalies">
       {items.length === 0 && <p className="t2">No other market anomaly.</p>}
       {marketEvents(items).map(({ item, stress }) => {
-        const text = `${marketSentence(item)}${
-          stress
-            ? ` · ${marketSentence({ ...stress, metric: null })
-                .trim()
-                .toLowerCase()}`
-            : ""
-        }`;
+        const text = `${marketSentence(item)}${stress ? ` · ${stressText(stress, item.severity)}` : ""}`;
         return (
           <div key={item.id} className="mrow">
             <Severity severity={item.severity} size={12} />
@@ -5104,22 +5193,41 @@ export interface BadgeState {
   tone: string;
   text: string;
   note: string;
+  /** Of several feeds: the one that the panel is about, with its state where another one is worse. */
+  main?: string;
+}
+/** Another feed that has stopped. */
+export interface Laggard {
+  venue: string;
+  ageMs: number;
 }
 
-/** The worse state of socket and feed, with its age. SIMULATED and REPLAY are always shown. */
+/**
+ * The worst state of socket and feeds, with its age. SIMULATED and REPLAY are always shown. `laggard`: the worst of the
+ * other feeds, undefined where there are none and null where all of them go on.
+ */
 export function badgeOf(
   status: Status,
   feed: Feed | null,
   feedAgeMs: number | null,
   stale: boolean,
   now: number,
+  laggard?: Laggard | null,
 ): BadgeState {
   const source = feed ? (SOURCES[feed.source] ?? words(feed.source).toUpperCase()) : "";
   const prefix = source && source !== "LIVE" ? `${source} · ` : "";
   if (!status.online && status.lostAt === null) return { tone: "WAIT", text: "Connecting…", note: "" };
   if (!status.online) return { tone: "OFFLINE", text: `${prefix}OFFLINE`, note: age(now - status.lostAt!) };
   if (!feed) return { tone: "WAIT", text: "CONNECTED", note: "no prices yet" };
-  if (stale) return { tone: "STALE", text: `${prefix}STALE`, note: longAge(feedAgeMs ?? 0) };
+  const main = laggard === undefined ? {} : { main: feed.venue };
+  if (stale) return { tone: "STALE", text: `${prefix}STALE`, note: longAge(feedAgeMs ?? 0), ...main };
+  if (laggard)
+    return {
+      tone: "STALE",
+      text: `${prefix}${laggard.venue} STALE`,
+      note: longAge(laggard.ageMs),
+      main: `${feed.venue}${source === "LIVE" ? " LIVE" : ""} ·`,
+    };
   const note =
     feed.state === "warming"
       ? "warming up"
@@ -5132,7 +5240,7 @@ export function badgeOf(
           : source === "REPLAY" && feed.progress !== null
             ? `${Math.round(feed.progress * 100)}${NBSP}%`
             : "";
-  return { tone: source in RANK ? "WAIT" : source, text: source, note };
+  return { tone: source in RANK ? "WAIT" : source, text: source, note, ...main };
 }
 const BADGE_ICONS: Record<string, string> = { SIMULATED: "flask", REPLAY: "replay", STALE: "clock", OFFLINE: "plug" };
 
@@ -5152,6 +5260,7 @@ function Badge({
       ) : (
         BADGE_ICONS[state.tone] && <Icon name={BADGE_ICONS[state.tone]!} size={12} />
       )}
+      {state.main && <span className="vn only-n">{state.main}</span>}
       <span>{state.text}</span>
       {state.note && <span className="age">{state.note}</span>}
       {reason && <span className="vh">{reason}</span>}
@@ -6379,7 +6488,8 @@ function Component(): React.ReactElement {
     () => glanceOf(market, settings.window, second, heldFor),
     [market, settings.window, second, heldFor],
   );
-  const badge = badgeOf(status, pad.feed, pad.feedAgeMs(now), stale, now);
+  const laggard = pad.laggard(now);
+  const badge = badgeOf(status, pad.feed, pad.feedAgeMs(now), stale, now, laggard);
 
   const scrollTo = (top: number) => listRef.current && (listRef.current.scrollTop = top);
   const release = () => {
@@ -6411,8 +6521,11 @@ function Component(): React.ReactElement {
     () => ({
       toggle: (id) =>
         setExpanded((old) => {
-          const symbolOf = (key: string | null) => (key === null ? null : pad.store.byId.get(key)?.alert.symbol);
-          return old !== null && symbolOf(old) === symbolOf(id) ? null : id;
+          const rowOf = (key: string) => {
+            const known = pad.store.byId.get(key);
+            return known && marketKey(known.alert);
+          };
+          return old !== null && rowOf(old) === rowOf(id) ? null : id;
         }),
       open: setExpanded,
       focus: setFocused,
@@ -6591,7 +6704,12 @@ function Component(): React.ReactElement {
       <Header
         width={width}
         badge={badge}
-        reason={pad.feed?.reason ?? ""}
+        reason={[
+          pad.feed?.reason,
+          laggard && `No prices from ${laggard.venue} for ${longAge(laggard.ageMs)}. Shown: ${pad.feed?.venue}.`,
+        ]
+          .filter(Boolean)
+          .join(" ")}
         source={sourceText}
         settings={settings}
         change={change}
@@ -6711,7 +6829,7 @@ function Component(): React.ReactElement {
           {status.loaded ? (
             <>
               {countText(open, uncounted)} open
-              {pad.summary && <span className="only-n"> · {countText(pad.summary.last24h.alerts)} in 24 h</span>}
+              {pad.summary && <span className="only-n"> · {alertsText(pad.summary.last24h.alerts)} in 24 h</span>}
               <span className="only-n"> · {countText(store.entries.length)} loaded</span>
               {list.hidden > 0 && ` · ${countText(list.hidden)} hidden`}
               {store.skipped > 0 && ` · ${store.skipped} invalid messages skipped`}
@@ -6843,6 +6961,7 @@ function AlertList({
               key={entry.alert.id}
               alert={entry.alert}
               count={1}
+              named={list.venues}
               reviewMode={reviewMode}
               age={age(marketNow - entry.alert.timestamp)}
               nested={false}
@@ -6880,6 +6999,7 @@ function AlertList({
             >
               <ListItem
                 item={item}
+                named={list.venues}
                 layout={layout}
                 reviewMode={reviewMode}
                 focused={item.key === focused || (!hasFocus && item.key === firstAlert)}
@@ -6922,13 +7042,17 @@ function OlderRow({ pad, listQuery, left }: { pad: Pad; listQuery: string; left:
         disabled={loading}
         onClick={() => void pad.loadOlder(listQuery)}
       />
-      <span className="t3 num">{error || (left ? `${countText(left)} more in the last 24 h` : "")}</span>
+      <span className="t3 num">
+        {error ||
+          (left === null ? "" : left ? `${countText(left)} of the last 24 h to load` : "The last 24 h are all here")}
+      </span>
     </p>
   );
 }
 
 function ListItem({
   item,
+  named,
   layout,
   reviewMode,
   focused,
@@ -6943,6 +7067,8 @@ function ListItem({
   onHeight,
 }: Omit<AlertListProps, "list" | "listRef" | "touch" | "onReading" | "focused" | "foot"> & {
   item: Item;
+  /** Rows name their venue. */
+  named: boolean;
   focused: boolean;
 }) {
   if (item.kind === "incident") {
@@ -6964,6 +7090,7 @@ function ListItem({
   const props: RowProps = {
     alert,
     count: item.count,
+    named,
     reviewMode,
     age: age(marketNow - alert.timestamp),
     nested: item.nested,
@@ -7231,7 +7358,7 @@ const STYLE = `
   .fchip{display:inline-flex;align-items:center;gap:6px;height:24px;padding:0 8px;border-radius:12px;border:1px solid var(--accent);background:var(--sel);max-width:100%;min-width:0} .fchip:hover{background:var(--hover)} .fchip.mute{border-color:var(--ctl);background:var(--bg2);color:var(--t2)}
   .dots svg{stroke-width:2.6} .tgt{min-height:24px;align-items:center;padding:0 2px} .older{display:flex;align-items:center;justify-content:center;flex-wrap:wrap;gap:4px 10px;padding:8px 10px;min-height:42px}
   .badge{display:inline-flex;align-items:center;gap:5px;height:22px;padding:0 8px;border-radius:11px;border:1px solid var(--ctl);font-weight:600;font-size:11px;letter-spacing:.04em;white-space:nowrap;flex:none}
-  .badge .age{font-weight:500;letter-spacing:0;color:var(--t2)}
+  .badge .vn{font-weight:500;letter-spacing:0} .badge .age{font-weight:500;letter-spacing:0;color:var(--t2)}
   .badge.LIVE{color:var(--accent);border-color:color-mix(in srgb,var(--accent) 45%,transparent);background:color-mix(in srgb,var(--accent) 10%,transparent)}
   .badge.REPLAY{color:var(--accent);border:1px dashed var(--accent)}
   .badge.SIMULATED{color:var(--med);border-color:var(--med);background:repeating-linear-gradient(135deg,color-mix(in srgb,var(--med) 16%,transparent) 0 4px,transparent 4px 8px)}
@@ -7289,6 +7416,7 @@ const STYLE = `
   .sym{display:flex;align-items:center;min-width:0;overflow:hidden;white-space:nowrap} .sym b{font-weight:600;flex:none} .sym .tag{flex:0 1 auto;min-width:0;overflow:hidden} .sym i{font-style:normal;color:var(--t3);font-size:11px}
   .sym .tag{margin-left:5px}
   .tag{display:inline-flex;align-items:center;gap:3px;height:16px;padding:0 5px;border-radius:3px;font-size:11px;color:var(--t2);background:var(--bg2);border:1px solid var(--line2);white-space:nowrap;flex:none}
+  .ra.of{white-space:normal;overflow:hidden;line-height:12px;max-height:24px} .sym .vn{display:block;line-height:14px;padding:0 4px;flex-shrink:4}
   .ag,.vm{text-align:right} .ra,.me,.vm{color:var(--t2);font-size:11px} .ag,.cv{color:var(--t3)}
   .chg{display:inline-flex;align-items:center;justify-content:flex-end;gap:4px;font-weight:600;white-space:nowrap} .chg.big{font-size:16px;line-height:20px;font-weight:650;justify-content:flex-start} .win{font-weight:400;color:var(--t2);font-size:11px;white-space:pre;margin-left:-4px} .closed .win{color:var(--t3)}
   .frozen & .ag,&.frozen .ag{color:var(--hight)}
@@ -7362,7 +7490,7 @@ const STYLE = `
     .row{grid-template-columns:16px minmax(0,1fr) 106px 28px;column-gap:5px;padding:0 6px 0 8px} .in .row{padding-left:20px} .in .row:not(.sel)::before,.in .morerow::before{left:10px} .sym i{display:none}
     .trow{grid-template-columns:14px minmax(0,1fr) 106px 28px;column-gap:5px;padding:0 6px} .trow>.c-price{display:none}
     .card{grid-template-columns:118px minmax(0,1fr)} .chg.big{font-size:14px} .listhd{padding-left:8px;gap:3px} .sortby{max-width:92px} .gauge{flex-direction:column;gap:6px;align-items:stretch} .gauge>svg{align-self:center} .gauge .hist{flex:none}
-    .comp{grid-template-columns:72px minmax(0,1fr) 32px;gap:0 6px} .comp .pc{display:none} .heat{grid-template-columns:repeat(2,minmax(0,1fr))} .strip{padding:4px 8px;gap:6px} .nowline{gap:4px 10px} .wins{width:100%} .wins .chg{font-size:11px;gap:1px;letter-spacing:-.02em} .wins .chg svg{width:6px} .wins button{flex:1 1 0;min-width:0;justify-content:center;padding:0 3px;gap:3px;flex-wrap:wrap;height:38px;line-height:14px;align-content:center}
+    .comp{grid-template-columns:72px minmax(0,1fr) 32px;gap:0 6px} .comp .pc{display:none} .heat{grid-template-columns:repeat(2,minmax(0,1fr))} .strip{padding:4px 8px;gap:6px} .nowline{gap:4px 10px} .wins{width:100%} .wins .chg{font-size:11px;gap:1px;letter-spacing:-.02em} .wins .chg svg{width:6px} .wins button{flex:1 1 0;min-width:0;flex-direction:column;justify-content:center;padding:0 3px;gap:1px;height:38px;line-height:14px}
     .exp{padding:8px 8px 10px 10px} .facts{grid-template-columns:1fr 1fr} .acts .btn{flex:1 1 auto;justify-content:center;padding:0 6px} .tabl>[role=tab]{padding:0 10px} .pill{padding:0 8px!important;gap:5px} .ft{padding:0 8px} .col-mkt{padding:6px}
     .scrim{background:rgba(5,7,10,.6)} .menu{top:auto;bottom:0;left:0;right:0;width:auto;border-radius:8px 8px 0 0;max-height:86%}}
   @container aa (max-width:269px){.badge .age,.sym .more{display:none!important}}

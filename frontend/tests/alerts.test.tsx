@@ -78,6 +78,7 @@ const rowsOf = (alert: Alert) => {
   const props = {
     alert,
     count: 1,
+    named: false,
     reviewMode: "open" as const,
     age: "3m",
     nested: false,
@@ -119,9 +120,9 @@ describe("of every alert, in every layout", () => {
   it("a change has its window beside it", () => {
     fc.assert(
       fc.property(someAlert, (alert) => {
-        const expected = alert.changePct === null ? [] : [` · ${windowText(alert.window)}`];
-        for (const markup of rowsOf(alert)) expect(all(markup, /class="win">([^<]*)</g)).toEqual(expected);
-        expect(alert.window).toMatch(/^\d+[smhd]$/);
+        const expected = alert.changePct === null ? [] : [` · ${windowText(alert.window || "–")}`];
+        for (const markup of rowsOf(alert)) expect(all(markup, /class="win"[^>]*>([^<]*)</g)).toEqual(expected);
+        expect(alert.window).toMatch(/^(|[1-9]\d*[smhd])$/);
       }),
       { numRuns: 50 },
     );
@@ -152,10 +153,24 @@ test("a change that is shown as zero has neither sign nor colour", () => {
   expect(percent(-0.004)).toBe("0.00%");
 });
 
-test("the window is that of the explanation, else the candle's", () => {
+test("a rarity that is not of the price's change says of what it is", () => {
+  const rare = { change_pct: -3, rarity_days: 12, window: "5m" };
+  for (const row of rowsOf(alertOf({ ...rare, method: "VOLUME" }))) expect(row).toContain("volume once in 12 days");
+  for (const row of rowsOf(alertOf({ ...rare, method: "VOLATILITY" }))) expect(row).toContain("range once in 12 days");
+  for (const row of rowsOf(alertOf({ ...rare, method: "MAD" }))) expect(row).toContain(">once in 12 days");
+});
+
+test("the window is the publisher's own, or is not given", () => {
   expect(alertOf({ interval: "1s", explanation: { window: "35m" } }).window).toBe("35m");
-  expect(alertOf({ interval: "5m" }).window).toBe("5m");
-  expect(alertOf({ interval: "tick", explanation: { window: "a while" } }).window).toBe("1m");
+  expect(alertOf({ interval: "1s", window: "2h" }).window).toBe("2h");
+  const none = alertOf({ change_pct: -3, interval: "5m", spark: [1, 2, 3], explanation: { window: "a while" } });
+  expect(none.window).toBe("");
+  expect(plainly(alertSentence(none))).toBe("BTCUSDT fell 3.00 % (window not given).");
+  expect(plainly(alertText(none, ""))).toContain("BTCUSDT −3.00 % (window not given), ");
+  for (const row of rowsOf(none)) expect(row).toContain('title="Window not given"> · –</span>');
+  expect(sparkTitle(none)).toMatch(/; window not given$/);
+  expect(chartRanges(none)).toEqual([]);
+  expect(chartOf(alertOf({ ...none, spark: [1, 2, 3] }))).not.toContain("shaded");
 });
 
 test("how rare it is has one wording", () => {
@@ -209,18 +224,31 @@ describe("the sentence", () => {
     expect(said({ ...fall, excess_pct: -22.7 })).toContain(", while the market did not move,");
     expect(said({ ...fall, excess_pct: -25 })).toContain(", while the market rose 2.30 %,");
     expect(said(fall)).toBe("BTCUSDT fell 22.70 % in 35 min, to 33,000.4.");
-    expect(said({ change_pct: 3, excess_pct: 1 })).toBe("BTCUSDT rose 3.00 % in 1 min, 1.0 pp more than the market.");
+    expect(said({ change_pct: 3, window: "1m", excess_pct: 1 })).toBe(
+      "BTCUSDT rose 3.00 % in 1 min, 1.0 pp more than the market.",
+    );
     expect(said({ change_pct: 3, direction: "DOWN" })).toContain("rose");
-    expect(said({})).toBe("BTCUSDT moved in 1 min.");
+    expect(said({})).toBe("BTCUSDT moved.");
   });
   it("is the server's if it sends one, with the price as everywhere in the panel", () => {
+    const source = "live";
     const sentence = "XUSDT rose 9.00 % in 1 min, to 0.000012346. Usual 1 min range: ±1.00 %.";
-    expect(said({ price: 0.0000123456, explanation: { sentence } })).toBe(sentence.replace("0.000012346", "0.0₄1235"));
+    expect(said({ source, price: 0.0000123456, explanation: { sentence } })).toBe(
+      sentence.replace("0.000012346", "0.0₄1235"),
+    );
     const listed = "BTCUSDT fell 2.14 % in 1 min, to 38,012.5. Usual 1-min range: ±0.36 %.";
-    expect(said({ price: 38_012.5, explanation: { sentence: listed } }, 0.01)).toBe(
+    expect(said({ source, price: 38_012.5, explanation: { sentence: listed } }, 0.01)).toBe(
       listed.replace("38,012.5", "38,012.50"),
     );
-    expect(said({ explanation: { sentence: listed } })).toBe(listed);
+    expect(said({ source, explanation: { sentence: listed } })).toBe(listed);
+  });
+  it("is quoted after the figures if it is another publisher's, or contradicts them", () => {
+    const fall = { change_pct: -2.5, window: "5m", price: 38_000 };
+    const own = "BTCUSDT fell 2.50 % in 5 min, to 38,000.0.";
+    expect(said({ ...fall, message: "BTC rose 9 % today!" })).toBe(`${own} Publisher: “BTC rose 9 % today!”`);
+    expect(said({ ...fall, message: "Whale alert" })).toBe(`${own} Publisher: “Whale alert”`);
+    expect(said({ ...fall, source: "live", message: "BTC rose 9 %" })).toBe(`${own} Publisher: “BTC rose 9 %”`);
+    expect(said({ ...fall, source: "live", message: "BTC fell 2.5 %" })).toBe("BTC fell 2.5 %");
   });
 });
 

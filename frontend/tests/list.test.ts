@@ -209,6 +209,15 @@ describe("list", () => {
     );
   });
 
+  it("has one row per venue of a symbol, and then says that there are several", () => {
+    const at = (id: string, venue: string) => alert({ id, symbol: "BTCUSDT", venue });
+    const { entries } = filled([at("a", "binance"), at("b", "okx-swap"), at("c", "binance")]);
+    const list = layoutList(entries, options());
+    expect(list.items.map((item) => item.kind === "alert" && item.count)).toEqual([2, 1]);
+    expect(list).toMatchObject({ venues: true, open: { alerts: 3, symbols: 1 } });
+    expect(layoutList(filled([at("a", "okx")]).entries, options()).venues).toBe(false);
+  });
+
   it("has one row per symbol: the gravest that is open on top, the others inside with theirs", () => {
     const store = filled([
       alert({ id: "first", symbol: "BTCUSDT", severity: "LOW" }),
@@ -370,6 +379,16 @@ test("the badge never lies: the worst of socket and feed, and no fake money in d
     text: "OFFLINE",
     note: "5s",
   });
+  expect(badgeOf(online, feed, 400, false, NOW, null)).toMatchObject({ tone: "LIVE", text: "LIVE", main: "binance" });
+  expect(badgeOf(online, feed, 400, false, NOW, { venue: "okx", ageMs: 180_000 })).toEqual({
+    tone: "STALE",
+    text: "okx STALE",
+    note: "3\u00a0min",
+    main: "binance LIVE ·",
+  });
+  expect(badgeOf(online, { ...feed, source: "replay" }, 400, false, NOW, { venue: "okx", ageMs: 0 }).text).toBe(
+    "REPLAY · okx STALE",
+  );
   for (const source of ["simulated", "replay"]) {
     for (const [status, stale] of [
       [online, false],

@@ -33,6 +33,7 @@ import {
   sideOf,
   signed,
   stressCurve,
+  stressText,
   tilesOf,
   verdict,
   wayOf,
@@ -412,6 +413,23 @@ test("servers of 0.1 have the one window they send", () => {
   expect(both.windows).toEqual([moveOf("15m", { returnPct: -1 })]);
 });
 
+test("a stress reading and the severity beside it never contradict each other", () => {
+  const reading = (fields: object) =>
+    normaliseMarket(
+      { type: "MARKET_STRESS", timestamp: CRASH, severity: "CRITICAL", stress_index: 88, ...fields },
+      CRASH,
+    )!;
+  const said = (fields: object) => marketSentence(reading(fields));
+  expect(said({ metric: "breadth" })).toBe("Extreme stress 88 · led by breadth");
+  expect(said({ stress_index: 66 })).toBe("Stress extreme at its peak, then 66");
+  expect(said({ stress_index: 37, severity: "MEDIUM", state: "CLOSED" })).toBe(
+    "Stress elevated at its peak, 37 at the end",
+  );
+  expect(said({ stress_index: 88, severity: "LOW" })).toBe("Stress 88 of 100");
+  expect(stressText(reading({}), "CRITICAL")).toBe("extreme stress 88");
+  expect(stressText(reading({}), "HIGH")).toBe("stress 88 of 100");
+});
+
 test("the market's time is the server's clock, and in a replay that of the newest stress frame", () => {
   const pad = new Pad("http://nowhere.invalid");
   const apply = (frame: object) => (pad as unknown as { apply: (frame: object, now: number) => void }).apply(frame, 0);
@@ -541,7 +559,7 @@ describe("in the panel", () => {
     send("alert", { ...alertOf("part"), incident: "fall", change_pct: -20 });
     await eventually(() => expect(text(".inc-hd b")).toBe("Fell together"));
     stress({ windows: { "15m": window(0.8, 4) } });
-    await eventually(() => expect(text(".inc-hd b")).toBe("Earlier: fell together"));
+    await eventually(() => expect(text(".inc-hd b")).toBe("Over: fell together"));
   });
 
   it("figures of a feed without prices are in grey, with their time and without “now”", async () => {

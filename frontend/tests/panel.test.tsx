@@ -78,7 +78,7 @@ test("a signed-in reviewer acknowledges in the panel, once", async () => {
 test("an alert that changes direction is announced, one that continues is not", async () => {
   await load(null);
   const announced = () => document.querySelector("[aria-live]")!.textContent;
-  peer.publish({ ...alertOf("btc", 2), change_pct: 4.2 });
+  peer.publish({ ...alertOf("btc", 2), change_pct: 4.2, window: "1m" });
   await eventually(() => expect(row("btc")!.textContent).toContain("+4.20% · 1\u00a0m"));
   expect(announced()).toBe("");
   peer.publish({ ...alertOf("btc", 3), direction: "DOWN", change_pct: -2 });

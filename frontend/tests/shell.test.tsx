@@ -133,7 +133,9 @@ test("counts are the server's, with their thousands grouped", async () => {
   const part = { alerts: 1240, symbols: 1, severities: { HIGH: 1239, LOW: 1 } };
   peer.summary = { open: part, last_24h: { ...part, alerts: 5000 } };
   await load();
-  await eventually(() => expect(document.querySelector(".ft")!.textContent).toContain("1,240 open · 5,000 in 24 h"));
+  await eventually(() =>
+    expect(document.querySelector(".ft")!.textContent).toContain("1,240 open · 5,000 alerts in 24 h"),
+  );
   expect(named("High, 1,239 open")).toBeDefined();
 });
 

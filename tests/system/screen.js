@@ -94,6 +94,8 @@
     return {
       key: article.dataset.key,
       symbol: article.dataset.symbol ?? "",
+      venue: article.dataset.venue ?? "",
+      method: article.dataset.method ?? "",
       name: textOf(name),
       severity: article.dataset.severity ?? "",
       rarity: article.dataset.rarity ?? null,
@@ -234,7 +236,7 @@
         rings: ring.filter(Boolean),
       };
     }),
-    earlier: all(".mrow").map((row) => ({ text: textOf(one(".ell", row)), time: textOf(one("time", row)) })),
+    earlier: all(".mrow").map((row) => ({ text: textOf(one(".ell", row)), time: textOf(one("time", row)), severity: one("svg[aria-label]", row)?.getAttribute("aria-label") ?? "" })),
     counts: {
       heading: textOf(one(".lh-n")),
       tab: textOf(one("[role=tab] .cnt")),

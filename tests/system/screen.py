@@ -18,6 +18,7 @@ Figure = dict[str, Any]
 
 _SEVERITIES: Final = ("LOW", "MEDIUM", "HIGH", "CRITICAL")
 _ZONES: Final = ((40, "calm"), (60, "elevated"), (80, "high"), (math.inf, "extreme"))
+_ZONES_OF: Final = dict(zip((name for _, name in _ZONES), _SEVERITIES, strict=True))
 _UNIT_S: Final = {"s": 1, "m": 60, "min": 60, "h": 3_600, "d": 86_400}
 _WINDOW: Final = re.compile(r"(\d+) (s|min|m|h|d)\b(?! ago)")
 _AGE: Final = re.compile(r"^(\d+)([smhd])$")
@@ -25,7 +26,7 @@ _CHANGE: Final = re.compile(r"[+−-](\d[\d,]*(?:\.\d+)?) ?%")
 _CLOCK: Final = re.compile(r"(?<![\d:])(\d\d):(\d\d)(?::(\d\d))?")
 _DATE: Final = re.compile(r"(\d{1,2}) (Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec)(?: (\d{4}))?")
 _INCIDENT: Final = re.compile(
-    r"(?P<earlier>Earlier: )?(?P<verb>Fell|Rose|Moved) together · (?P<clock>[^·,]*\d\d:\d\d[^·,]*), "
+    r"(?P<earlier>Earlier: |Also, over: )?(?P<verb>Fell|Rose|Moved) together · (?P<clock>[^·,]*\d\d:\d\d[^·,]*), "
     r"(?P<age>\d+) (?P<age_unit>s|min|h|d) ago"
     r"(?: · (?P<change>[+−]?[\d,.]+ %)(?: in (?P<window>\d+ (?:s|min|h|d)))?)?"
 )
@@ -75,7 +76,7 @@ def seen(screen: Screen) -> dict[str, int]:
         "rows of incidents": sum(row["nested"] for row in screen["rows"]),
         "incidents": len(screen["incidents"]),
         "leading incidents": int(bool(say) and say["leads"] and bool(_INCIDENT.match(say["text"]))),
-        "earlier incidents": int(bool(say) and "Earlier: " in say["text"]),
+        "earlier incidents": int(bool(say) and bool(re.search("Earlier: |Also, over: ", say["text"]))),
         "windows of the strip": len(now["windows"]) if now else 0,
         "majors": len(now["majors"]) if now else 0,
         "breadth sentences": int(bool(now) and bool(_BREADTH.search(now["breadth"]))),
@@ -249,12 +250,16 @@ def _sentences(statement: str) -> list[str]:
 def incidents(screen: Screen) -> Iterator[Violation]:
     """An incident has its time; it leads only while it is happening, and never against the figures of now."""
     for place, text, leads in _incident_texts(screen):
-        for named in re.finditer(r"(?:Earlier: )?(?:Fell|Rose|Moved|fell|rose|moved) together", text):
+        for named in re.finditer(
+            r"(?:Earlier: |Also, over: |Over: )?(?:Fell|Rose|Moved|fell|rose|moved) together", text
+        ):
             rest = text[named.start() :]
             if not _CLOCK.search(rest[:90]) and not re.search(r"\d+ ?(?:s|m|min|h|d) ago", rest[:90]):
                 yield Violation("incident", place, f"a headline without its time: “{rest[:90]}”")
-        for match in _INCIDENT.finditer(text):
+        found = list(_INCIDENT.finditer(text))
+        for match in found:
             yield from _incident(screen, place, match, leads and match.start() == 0)
+        yield from _sequence(screen, place, found)
     strip = screen["strip"]
     if strip and strip["lead"]:
         verb = strip["lead"].split()[0].lower()
@@ -270,6 +275,14 @@ def incidents(screen: Screen) -> Iterator[Violation]:
     for sync in screen["syncs"]:
         if not _CLOCK.search(sync["title"]):
             yield Violation("incident", "card", f"without its time: “{sync['title']}”")
+
+
+def _sequence(screen: Screen, place: str, found: Sequence[re.Match[str]]) -> Iterator[Violation]:
+    """Earlier is what is of an earlier time than what stands before it."""
+    times = [moment(match["clock"], market_time(screen)) for match in found]
+    for (before, after), match in zip(pairwise(times), found[1:], strict=True):
+        if match["earlier"] == "Earlier: " and before and after and after > before:
+            yield Violation("time", place, f"“{match[0]}” after one of {before:%H:%M}")
 
 
 def _incident_texts(screen: Screen) -> Iterator[tuple[str, str, bool]]:
@@ -423,16 +436,20 @@ def _zone(screen: Screen, shown: int) -> Iterator[Violation]:
     named = re.search(rf": ({names}) stress, (\d+) of 100", say)
     if named and (named[1] != zone or int(named[2]) != shown):
         yield Violation("stress", "summary", f"{shown}, but “{named[0]}”")
+    for entry in screen["earlier"]:
+        named = re.search(rf"\b({names}) (?:stress|at its peak)\b", entry["text"], re.IGNORECASE)
+        if named and _ZONES_OF[named[1].lower()] != entry["severity"].upper():
+            yield Violation("stress", "earlier anomalies", f"“{entry['text']}” beside {entry['severity']}")
     if "within the usual" in say and (zone != "calm" or screen["say"]["leads"]):
         yield Violation("stress", "summary", f"“within the usual” at {shown}")
 
 
 def order(screen: Screen) -> Iterator[Violation]:
-    """The list is by severity, then rarity, and has one row per symbol."""
+    """The list is by severity, then rarity, and has one row per symbol of a venue."""
     rows = sorted((row for row in screen["rows"] if not row["pinned"]), key=lambda row: float(row["top"]))
-    symbols = [row["symbol"] for row in rows]
-    for symbol in sorted({symbol for symbol in symbols if symbols.count(symbol) > 1}):
-        yield Violation("rows", symbol, f"{symbols.count(symbol)} rows")
+    markets = [(row["symbol"], row["venue"]) for row in rows]
+    for symbol, venue in sorted({market for market in markets if markets.count(market) > 1}):
+        yield Violation("rows", symbol, f"{markets.count((symbol, venue))} rows of {venue or 'no venue'}")
     # An incident is sorted by its own severity, its rows among each other.
     heads = {
         incident["top"]: incident | {"symbol": incident["title"], "rarity": None} for incident in screen["incidents"]
@@ -451,6 +468,9 @@ def order(screen: Screen) -> Iterator[Violation]:
             yield Violation("rows", row["symbol"], f"is called {row['name']}")
         if row["once"] and not row["rarity"]:
             yield Violation("rarity", row["symbol"], f"“{row['once']}” of {row['rarity'] or 'unknown'} days")
+        surge = {"VOLUME": "volume ", "VOLATILITY": "range "}.get(row["method"], "")
+        if row["once"] and not re.match(f"{surge}(once|several)", row["once"]):
+            yield Violation("rarity", row["symbol"], f"“{row['once']}” of a {row['method']} beside {row['change']}")
 
 
 def _falls(rows: Sequence[dict[str, Any]], where: str) -> Iterator[Violation]:
@@ -551,7 +571,7 @@ def places(screen: Screen) -> Iterator[Violation]:
     for place, text in (("tab", counts["tab"]), ("footer", re.sub(r" open.*", "", counts["footer"]))):
         if text and number(text) != alerts:
             yield Violation("count", place, f"{text}, but the heading says “{counts['heading']}”")
-    of_24h = re.search(r"([\d,]+) in 24 h", counts["footer"])
+    of_24h = re.search(r"([\d,]+) alerts? in 24 h", counts["footer"])
     listed = sum(not row["age"].endswith("d") for row in screen["rows"] if not row["pinned"])
     if of_24h and int(of_24h[1].replace(",", "")) < listed:
         yield Violation("count", "footer", f"“{of_24h[0]}”, but {listed} rows are younger")

@@ -27,6 +27,8 @@ def row(symbol: str, change: str, window: str, severity: str, rarity: str, top: 
     return {
         "key": symbol,
         "symbol": symbol,
+        "venue": "binance",
+        "method": "MAD",
         "name": symbol.removesuffix("USDT"),
         "severity": severity,
         "rarity": rarity,
@@ -110,11 +112,14 @@ def good() -> Screen:
         "syncs": [
             {"title": "Fell together 12:48, 5 min ago", "change": figure("−9.10%"), "text": "", "rings": ["down"]}
         ],
-        "earlier": [{"text": "Rose together", "time": "12:05"}, {"text": "Fell together", "time": "18 May 22:10 UTC"}],
+        "earlier": [
+            {"text": "Rose together", "time": "12:05", "severity": "Medium"},
+            {"text": "Fell together · extreme stress 93", "time": "18 May 22:10 UTC", "severity": "Critical"},
+        ],
         "counts": {
             "heading": "3 symbols, 5 alerts",
             "tab": "",
-            "footer": "5 open · 9 in 24 h",
+            "footer": "5 open · 9 alerts in 24 h",
             "toggles": ["Critical, 1 open", "High, 2 open", "Medium, 1 open", "Low, 1 open"],
         },
         "header": {
@@ -190,6 +195,14 @@ SABOTAGE: list[tuple[str, str, Callable[[Screen], None]]] = [
     ("a medium row above a high one", "order", put("rows", 1, "severity", "MEDIUM")),
     ("a rarer row below", "order", put("rows", 2, "rarity", "120")),
     ("a critical row below an incident that is high", "order", put("rows", 0, "top", 200)),
+    ("a calm reading beside a severity", "stress", put("earlier", 0, "text", "Calm stress 37")),
+    ("a zone of another severity in a list", "stress", put("earlier", 1, "severity", "High")),
+    (
+        "an earlier one that is newer",
+        "time",
+        put("say", "text", f"{INCIDENT}. Earlier: Rose together · 12:51, 2 min ago · +1.00 % in 5 min · 3 of 3."),
+    ),
+    ("a rarity of the volume as if it were the price's", "rarity", put("rows", 0, "method", "VOLUME")),
     ("two rows of one symbol", "rows", put("rows", 2, "symbol", "BTCUSDT")),
     ("NaN", "token", put("bad", ['path d="M0 NaN"'])),
     ("a time of tomorrow", "time", put("clocks", 0, "text", "18:34")),
@@ -204,7 +217,7 @@ SABOTAGE: list[tuple[str, str, Callable[[Screen], None]]] = [
     ("a symbol that is not there", "width", put("rows", 0, "name", "")),
     ("two cells in one place", "width", put("rows", 0, "crowded", ["BTC | −9.35%"])),
     ("another count in the footer", "count", put("counts", "footer", "4 open")),
-    ("fewer alerts of a day than rows", "count", put("counts", "footer", "5 open · 0 in 24 h")),
+    ("fewer alerts of a day than rows", "count", put("counts", "footer", "5 open · 0 alerts in 24 h")),
     ("another count of severities", "count", put("counts", "toggles", ["Critical, 1 open"])),
     ("fewer alerts than the server has", "count", put("counts", "heading", "3 symbols, 4 alerts")),
 ]
