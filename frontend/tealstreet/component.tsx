@@ -3410,18 +3410,25 @@ function SymbolCell({ row: { alert, count, named, act } }: { row: RowProps }) {
       <button
         type="button"
         tabIndex={-1}
-        className="lnk"
-        title={`Open the chart of ${alert.symbol}`}
+        className={`lnk${named ? " nv" : ""}`}
+        title={`Open the chart of ${alert.symbol}${named ? `, ${alert.venue || "venue not given"}` : ""}`}
         onClick={stop(() => act.chart(alert))}
       >
-        <b>{base}</b>
-        <i>{quote}</i>
+        {named ? (
+          <>
+            <span className="ell">
+              <b>{base}</b>
+              <i>{quote}</i>
+            </span>
+            <small className="ell">{alert.venue || "–"}</small>
+          </>
+        ) : (
+          <>
+            <b>{base}</b>
+            <i>{quote}</i>
+          </>
+        )}
       </button>
-      {named && (
-        <span className="tag vn ell" title={alert.venue ? `At ${alert.venue}` : "Venue not given"}>
-          {alert.venue || "–"}
-        </span>
-      )}
       {count > 1 && (
         <span className="tag more" title={`${others(count)} of ${alert.symbol}`}>
           +{plain(count - 1, 0)}
@@ -7348,7 +7355,7 @@ const STYLE = `
   .s-LOW{color:var(--low)} .s-MEDIUM{color:var(--med)} .s-HIGH{color:var(--high)} .s-CRITICAL{color:var(--crit)} b.s-HIGH{color:var(--hight)}
   .ell{overflow:hidden;text-overflow:ellipsis;white-space:nowrap;min-width:0} .grow{flex:1 1 0;min-width:0}
   .lbl{font-size:11px;line-height:14px;color:var(--t3);font-weight:500}
-  .lnk{display:inline-flex;align-items:baseline;gap:1px;min-width:0} .sym .lnk{min-width:max(24px,min-content);height:24px;line-height:24px;flex-wrap:wrap;overflow:hidden} .lnk:hover b{text-decoration:underline} .und{text-decoration:underline;color:var(--t2)}
+  .lnk{display:inline-flex;align-items:baseline;gap:1px;min-width:0} .sym .lnk{min-width:max(24px,min-content);height:24px;line-height:24px;flex-wrap:wrap;overflow:hidden} .sym .lnk.nv{display:grid;line-height:12px;align-content:center;flex:0 1 auto} .sym .nv small{font-size:10px;line-height:11px;color:var(--t2);text-align:left} .trow .lnk.nv{line-height:11px} .trow .nv small{line-height:10px} .c-hd .lnk.nv{display:inline-flex;align-items:baseline;gap:5px;line-height:24px} .lnk:hover b{text-decoration:underline} .und{text-decoration:underline;color:var(--t2)}
   .ax{fill:var(--t3);font-size:11px} .ax.on{fill:var(--t2)} .ax.usual{fill:var(--accent)} .ax.boxed{fill:var(--onfill);font-weight:600}
 
   .hd{display:flex;align-items:center;gap:6px;height:40px;padding:0 10px;background:var(--bg2);border-bottom:1px solid var(--line);flex:none;min-width:0}
@@ -7416,7 +7423,7 @@ const STYLE = `
   .sym{display:flex;align-items:center;min-width:0;overflow:hidden;white-space:nowrap} .sym b{font-weight:600;flex:none} .sym .tag{flex:0 1 auto;min-width:0;overflow:hidden} .sym i{font-style:normal;color:var(--t3);font-size:11px}
   .sym .tag{margin-left:5px}
   .tag{display:inline-flex;align-items:center;gap:3px;height:16px;padding:0 5px;border-radius:3px;font-size:11px;color:var(--t2);background:var(--bg2);border:1px solid var(--line2);white-space:nowrap;flex:none}
-  .ra.of{white-space:normal;overflow:hidden;line-height:12px;max-height:24px} .sym .vn{display:block;line-height:14px;padding:0 4px;flex-shrink:4}
+  .ra.of{white-space:normal;overflow:hidden;line-height:12px;max-height:24px}
   .ag,.vm{text-align:right} .ra,.me,.vm{color:var(--t2);font-size:11px} .ag,.cv{color:var(--t3)}
   .chg{display:inline-flex;align-items:center;justify-content:flex-end;gap:4px;font-weight:600;white-space:nowrap} .chg.big{font-size:16px;line-height:20px;font-weight:650;justify-content:flex-start} .win{font-weight:400;color:var(--t2);font-size:11px;white-space:pre;margin-left:-4px} .closed .win{color:var(--t3)}
   .frozen & .ag,&.frozen .ag{color:var(--hight)}
@@ -7494,7 +7501,7 @@ const STYLE = `
     .exp{padding:8px 8px 10px 10px} .facts{grid-template-columns:1fr 1fr} .acts .btn{flex:1 1 auto;justify-content:center;padding:0 6px} .tabl>[role=tab]{padding:0 10px} .pill{padding:0 8px!important;gap:5px} .ft{padding:0 8px} .col-mkt{padding:6px}
     .scrim{background:rgba(5,7,10,.6)} .menu{top:auto;bottom:0;left:0;right:0;width:auto;border-radius:8px 8px 0 0;max-height:86%}}
   @container aa (max-width:269px){.badge .age,.sym .more{display:none!important}}
-  @media (pointer:coarse){:is(.row,.trow:not(.th)){height:44px} .card{height:114px;padding-top:12px} .inc .inc-hd{height:48px} .morerow{height:44px} .in .morerow::before{height:22px} .sm-row{min-height:44px} .acts .btn{min-height:32px} .qa{display:none} .sym .lnk{line-height:43px}}
+  @media (pointer:coarse){:is(.row,.trow:not(.th)){height:44px} .card{height:114px;padding-top:12px} .inc .inc-hd{height:48px} .morerow{height:44px} .in .morerow::before{height:22px} .sm-row{min-height:44px} .acts .btn{min-height:32px} .qa{display:none} .sym .lnk:not(.nv){line-height:43px}}
   @media (forced-colors:active){
     :is(.on,.sel,[aria-selected=true],[aria-pressed=true]):is(.ib,.ctl,.mi,.tile,.row,.card,.trow,[role=tab]){outline:2px solid Highlight;outline-offset:-2px}
     .sevt .off{text-decoration:line-through}
