@@ -6363,7 +6363,8 @@ function useCounts(settings: Settings, host: Host, pad: Pad) {
     () => acceptOf({ ...settings, hiddenSeverities: [], muted: {}, restMuted: null }, host, 0).accepts,
     [settings, host],
   );
-  const since = pad.marketNow() - DAY_MS;
+  const now = pad.marketNow();
+  const since = now - DAY_MS;
   const { left, loaded } = React.useMemo(() => {
     const isShown = (alert: Alert) => !settings.hiddenSeverities.includes(alert.severity) && matches(alert);
     const of24h = summary ? store.entries.filter(({ at, alert }) => at >= since && isShown(alert)).length : 0;
@@ -6373,8 +6374,9 @@ function useCounts(settings: Settings, host: Host, pad: Pad) {
   const listQuery = wanted ? listQueryOf(wanted) : "";
   const counts: Record<string, number> = pad.status.loaded ? { CRITICAL: 0, HIGH: 0, MEDIUM: 0, LOW: 0 } : {};
   const seen = new Set<string>();
-  let open = 0;
-  for (const { alert } of store.entries) {
+  let [open, day] = [0, 0];
+  for (const { at, alert } of store.entries) {
+    if (summary && at >= since && at <= now && loaded(alert)) day += 1;
     if (isClosed(alert) || !matches(alert)) continue;
     counts[alert.severity] = (counts[alert.severity] ?? 0) + 1;
     if (!loaded(alert)) continue;
@@ -6387,6 +6389,7 @@ function useCounts(settings: Settings, host: Host, pad: Pad) {
       open,
       openSymbols: seen.size,
       uncounted: open > 0 && pad.olderOf(listQuery).more,
+      day: null,
       left,
       listQuery,
     };
@@ -6397,6 +6400,8 @@ function useCounts(settings: Settings, host: Host, pad: Pad) {
     open: Math.max(open, summary.open.alerts),
     openSymbols: Math.max(seen.size, summary.open.symbols),
     uncounted: false,
+    // The server counts every few seconds: of a fast replay, hours of the market.
+    day: Math.max(day, summary.last24h.alerts),
     left,
     listQuery,
   };
@@ -6480,7 +6485,7 @@ function Component(): React.ReactElement {
     setHeld(isReading ? { order: holdOf(list), of: ordered } : null);
   const expandedIsGone = expanded !== null && !list.items.some((item) => item.kind === "alert" && item.expanded);
   if (expandedIsGone) setExpanded(null);
-  const { counts, open, openSymbols, uncounted, left, listQuery } = useCounts(settings, host, pad);
+  const { counts, open, openSymbols, uncounted, day, left, listQuery } = useCounts(settings, host, pad);
   const flash = !((store.entries[store.entries.length - FLASH_AT_MOST]?.arrived ?? 0) > now - 1_000);
   const stale = pad.isStale(now);
   const frozen = stale || !status.online;
@@ -6836,7 +6841,7 @@ function Component(): React.ReactElement {
           {status.loaded ? (
             <>
               {countText(open, uncounted)} open
-              {pad.summary && <span className="only-n"> · {alertsText(pad.summary.last24h.alerts)} in 24 h</span>}
+              {day !== null && <span className="only-n"> · {alertsText(day)} in 24 h</span>}
               <span className="only-n"> · {countText(store.entries.length)} loaded</span>
               {list.hidden > 0 && ` · ${countText(list.hidden)} hidden`}
               {store.skipped > 0 && ` · ${store.skipped} invalid messages skipped`}
