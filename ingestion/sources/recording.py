@@ -4,8 +4,9 @@ A file has the columns `ts` (open time, UTC: a timestamp, ISO text, or epoch sec
 nanoseconds), `symbol`, `open`, `high`, `low`, `close` and `volume` (base units); upper or lower case, others ignored.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,7 +18,7 @@ import pyarrow.parquet
 from numpy.typing import NDArray
 
 from ingestion.sources.base import SourceError
-from market.wire.messages import OHLCV, CandleBatch, SourceKind, interval_ms, interval_name, unify_symbol
+from market.wire.messages import OHLCV, VENUE, CandleBatch, SourceKind, interval_ms, interval_name, unify_symbol
 
 COLUMNS: Final = ("ts", "symbol", *OHLCV)
 SUFFIXES: Final = (".parquet", ".csv", ".csv.gz")
@@ -75,9 +76,10 @@ class Recording:
 
 @dataclass(frozen=True)
 class _File:
-    """The usable rows of one file; `code` indexes `symbols`."""
+    """The usable rows of one file and venue; `code` indexes `symbols`. `venue` is None without a column of it."""
 
     path: Path
+    venue: str | None
     symbols: list[str]
     open_time: NDArray[np.int64]
     code: NDArray[np.int32]
@@ -91,9 +93,38 @@ def load_recording(paths: Sequence[Path]) -> Recording:
 
     Rows with a price or time that is missing, not finite or not positive are dropped and counted; so is every further
     row of the same time and symbol, and whatever does not open when most candles of the interval do. Raises
-    `SourceError` for a file that cannot be read, lacks a column, or has another interval than the rest.
+    `SourceError` for a file that cannot be read, lacks a column, or has another interval than the rest, and for files
+    whose column `venue` names several (`load_recordings` reads those).
     """
-    files = [_read(path) for path in expand(paths)]
+    files = [file for path in expand(paths) for file in _read(path)]
+    _one_venue(files)
+    return _merged(files)
+
+
+def load_recordings(files: Mapping[str | None, Sequence[Path]]) -> dict[str | None, Recording]:
+    """Read one recording per venue: `files` are the files and folders of each venue.
+
+    Those of the key None are split by their column `venue`; rows without one are the recording of None, whose name the
+    caller chooses. A name given as key counts more than the file's column. Every venue may have an interval of its own.
+    Raises `SourceError` as `load_recording` does, also for a given venue whose file has several.
+    """
+    by_venue: dict[str | None, list[_File]] = {}
+    for venue, paths in files.items():
+        parts = [part for path in expand(paths) for part in _read(path)]
+        if venue is not None:
+            _one_venue(parts)
+        for part in parts:
+            by_venue.setdefault(part.venue if venue is None else venue, []).append(part)
+    return {venue: _merged(parts) for venue, parts in by_venue.items()}
+
+
+def _one_venue(files: Sequence[_File]) -> None:
+    if len(venues := dict.fromkeys(file.venue for file in files)) > 1:
+        names = ", ".join("none" if venue is None else venue for venue in venues)
+        raise SourceError(f"{files[0].path}: one recording is one venue, found several in the column venue ({names})")
+
+
+def _merged(files: list[_File]) -> Recording:
     step_ms = _common_step_ms(files)
     symbols = sorted({symbol for file in files for symbol in file.symbols})
     place = {symbol: code for code, symbol in enumerate(symbols)}
@@ -151,8 +182,10 @@ def expand(paths: Sequence[Path]) -> list[Path]:
     return files
 
 
-def _read(path: Path) -> _File:
+def _read(path: Path) -> list[_File]:
+    """The file's usable rows, for each of its venues."""
     table = _table(path)
+    venues, venue = _venues(path, table)
     symbols, code = _symbols(path, table)
     open_time = _open_times_ms(path, table)
     values = np.stack([_floats(path, table, name) for name in OHLCV])
@@ -162,7 +195,36 @@ def _read(path: Path) -> _File:
     usable &= (open_time >= _EARLIEST_MS) & (open_time < _LATEST_MS) & (code >= 0)
     if not usable.any():
         raise SourceError(f"{path}: none of its {len(usable)} rows is a usable candle")
-    return _File(path, symbols, open_time[usable], code[usable], values[:, usable], int(len(usable) - usable.sum()))
+    unusable = int(len(usable) - usable.sum())
+    whole = _File(path, venues[0], symbols, open_time[usable], code[usable], values[:, usable], unusable)
+    if len(venues) == 1:
+        return [whole]
+    venue = venue[usable]
+    parts = [_part(whole, name, venue == index) for index, name in enumerate(venues) if (venue == index).any()]
+    return [replace(parts[0], unusable_rows=unusable), *parts[1:]]
+
+
+def _part(file: _File, venue: str | None, rows: NDArray[np.bool_]) -> _File:
+    places, code = np.unique(file.code[rows], return_inverse=True)
+    symbols = [file.symbols[place] for place in places.tolist()]
+    return _File(file.path, venue, symbols, file.open_time[rows], code.astype(np.int32), file.values[:, rows], 0)
+
+
+def _venues(path: Path, table: Any) -> tuple[list[str | None], NDArray[np.int32]]:
+    """The venues of the column `venue`, None where it is empty, and each row's index into them."""
+    if "venue" not in table.column_names:
+        return [None], np.zeros(len(table), dtype=np.int32)
+    try:
+        encoded = table.column("venue").cast(pa.string()).fill_null("").combine_chunks().dictionary_encode()
+    except pa.ArrowException as error:
+        raise SourceError(f"{path}: column venue is not text ({str(error).splitlines()[0]})") from error
+    names = [name.strip().lower() or None for name in encoded.dictionary.to_pylist()]
+    if wrong := [name for name in names if name is not None and not re.match(VENUE, name)]:
+        wanted = "up to 40 lower-case letters, digits, - and _"
+        raise SourceError(f"{path}: column venue has {wrong[0]!r}, which is not a venue's name ({wanted})")
+    venues = list(dict.fromkeys(names)) or [None]
+    codes = np.array([venues.index(name) for name in names], dtype=np.int32)
+    return venues, codes[encoded.indices.to_numpy(zero_copy_only=False)]
 
 
 def _table(path: Path) -> Any:
@@ -172,7 +234,7 @@ def _table(path: Path) -> Any:
     try:
         if name.endswith(".parquet"):
             file = pyarrow.parquet.ParquetFile(path)
-            wanted = [column for column in file.schema_arrow.names if column.lower() in COLUMNS]
+            wanted = [column for column in file.schema_arrow.names if column.lower() in (*COLUMNS, "venue")]
             _want_once(path, wanted)
             table = file.read(columns=wanted)
         else:
@@ -192,7 +254,7 @@ def _table(path: Path) -> Any:
 
 def _want_once(path: Path, columns: Sequence[str]) -> None:
     names = [column.lower() for column in columns]
-    if twice := [column for column in COLUMNS if names.count(column) > 1]:
+    if twice := [column for column in (*COLUMNS, "venue") if names.count(column) > 1]:
         raise SourceError(f"{path}: column {', '.join(twice)} is there twice")
 
 
