@@ -18,6 +18,7 @@ from nats.aio.client import Client
 from nats.js import JetStreamContext
 
 from ingestion.sources import Source
+from ingestion.sources.venues import published_as
 from ingestion.stream.background import background, unless_stopped
 from ingestion.stream.metrics import TICKS
 from ingestion.stream.nats import CANDLES, TRANSIENT, Publisher, has_jetstream
@@ -41,12 +42,13 @@ async def run_ingest(source: Source, client: Client, stop: asyncio.Event) -> Non
     publisher = await Publisher.open(client, run=run)
     health = FeedHealth(source, settings.FEED_STALE_AFTER_S)
     batches = source.batches()
+    venue = published_as(source.venue, source.kind)
     try:
-        async with background("feed state", partial(_report, health, client, source.venue)):
+        async with background("feed state", partial(_report, health, client, venue)):
             while (batch := await unless_stopped(stop, _next(batches))) is not None:
                 live = source.kind is SourceKind.LIVE and not source.warming
                 publisher.run = "" if live else run
-                await publisher.publish(msgspec.structs.replace(batch, source=source.kind))
+                await publisher.publish(msgspec.structs.replace(batch, venue=venue, source=source.kind))
                 health.took(batch)
                 if health.batches % (MAX_UNREAD // 5) == 0 and publisher.jetstream and not live:
                     await _wait_for_readers(client, stop)
@@ -78,7 +80,8 @@ async def restart_candles(source: Source, client: Client, *, readers: int = 0) -
         if (await context.stream_info(CANDLES)).state.messages:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(_until_read(context, readers), _READ_S)
-            await context.purge_stream(CANDLES, subject=f"candles.{source.venue}.{source.interval}")
+            venue = published_as(source.venue, source.kind)
+            await context.purge_stream(CANDLES, subject=f"candles.{venue}.{source.interval}")
 
 
 async def _until_read(context: JetStreamContext, readers: int) -> None:
@@ -115,7 +118,7 @@ class FeedHealth:
         age_s = now_s - self.arrived
         rate = self._rate(now_s)
         return Feed(
-            venue=self.source.venue,
+            venue=published_as(self.source.venue, self.source.kind),
             source=self.source.kind,
             state=self._state(age_s, now_s - self._heard),
             interval=self.source.interval,

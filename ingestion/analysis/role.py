@@ -24,6 +24,7 @@ from ingestion.analysis.saver import SnapshotSaver
 from ingestion.models import StreamFault
 from ingestion.sectors import watched_sector_map
 from ingestion.services import record_fault
+from ingestion.sources.venues import as_published
 from ingestion.stream.background import background
 from ingestion.stream.health import note
 from ingestion.stream.incarnation import Position
@@ -149,7 +150,7 @@ def is_stress_due(published: tuple[int, float] | None, at_ms: int, now_s: float)
 async def _analyse(analysis: Analysis, message: Received, rejects: Rejects, repeated: bool) -> Sequence[Anomaly]:
     """What a message shows. `repeated`: it may have been analysed before, in an earlier incarnation of the stream."""
     try:
-        batch = decode_batch(message.data)
+        batch = as_published(decode_batch(message.data))
         if repeated and analysis.knows(batch):
             return ()
         with ANALYSIS_SECONDS.time():

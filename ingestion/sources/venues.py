@@ -1,13 +1,19 @@
 """The venues: which of ccxt's exchanges, which of its markets, and how to watch them. Plain data and pure functions."""
 
+import functools
+import importlib.util
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Final
 
+import msgspec
+
 from ingestion.sources.base import SourceError
+from market.wire.messages import CandleBatch, SourceKind
 from market.wire.symbols import InvalidSymbol, parse
 
 Market = Mapping[str, Any]  # as ccxt describes it
@@ -86,6 +92,43 @@ def venue_named(name: str) -> Venue:
         )
     exchange, _, swap = name.partition("-")
     return Venue(name, exchange, "swap" if swap else "spot")
+
+
+def is_live_name(name: str) -> bool:
+    """Whether `live` could watch a venue of this name."""
+    return name in _KNOWN or name.removesuffix("-swap") in _exchanges()
+
+
+@functools.cache
+def _exchanges() -> frozenset[str]:
+    """ccxt's exchanges with a live stream, by the names of their files: to import them all takes seconds."""
+    ccxt = importlib.util.find_spec("ccxt")
+    if ccxt is None or ccxt.origin is None:
+        return frozenset()
+    return frozenset(path.stem for path in (Path(ccxt.origin).parent / "pro").glob("[a-z]*.py"))
+
+
+@functools.lru_cache(maxsize=1_000)
+def published_as(venue: str, kind: SourceKind | None) -> str:
+    """The venue of a source's candles on NATS, and so of their ids, charts and analysis.
+
+    Under the name of a live venue, a replay or a simulated market is a venue of its own: what it plays can neither
+    replace nor continue what the live venue has.
+
+    >>> published_as("binance", SourceKind.REPLAY)
+    'binance-replay'
+    >>> published_as("binance", SourceKind.LIVE), published_as("demo", SourceKind.REPLAY)
+    ('binance', 'demo')
+    """
+    if kind in (SourceKind.REPLAY, SourceKind.SIMULATED) and is_live_name(venue):
+        return f"{venue}-{kind}"
+    return venue
+
+
+def as_published(batch: CandleBatch) -> CandleBatch:
+    """The batch under the venue of `published_as`: a publisher that does not know the rule may have sent it."""
+    venue = published_as(batch.venue, batch.source)
+    return batch if venue == batch.venue else msgspec.structs.replace(batch, venue=venue)
 
 
 def tradable(venue: Venue, markets: Mapping[str, Market], quote: str) -> dict[str, str]:

@@ -20,6 +20,7 @@ from nats.aio.client import Client
 
 from ingestion.models import HistoryPosition, StreamFault
 from ingestion.services import record_fault
+from ingestion.sources.venues import as_published
 from ingestion.stream.background import background
 from ingestion.stream.backoff import backoff
 from ingestion.stream.health import cause, health
@@ -84,7 +85,7 @@ class CandleDestination:
         self.name = f"candles:{store.name}"
 
     def decode(self, message: Received, epoch: int) -> list[CandleBatch]:
-        batch = decode_batch(message.data)
+        batch = as_published(decode_batch(message.data))
         return [batch, *self._rollup.add(batch, message.offset, message.received_at)]
 
     def size(self, item: CandleBatch) -> int:

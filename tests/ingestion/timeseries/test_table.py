@@ -1,11 +1,15 @@
 """What the candle table does beyond the contract: retention, and numbers that a failed transaction never gave out."""
 
+import msgspec
 import pytest
 from pytest_django import Settings
 
 from ingestion.models import Candle, Series
+from ingestion.stream.reader import Received
 from ingestion.timeseries.store import StoreRefused
 from ingestion.timeseries.table import TableStore
+from ingestion.timeseries.writer import CandleDestination
+from market.wire.messages import CandleBatch, SourceKind, encode
 from tests.ingestion.timeseries.samples import T0, a_batch
 
 pytestmark = pytest.mark.django_db
@@ -62,3 +66,35 @@ def test_a_candle_the_database_cannot_take_is_refused_and_leaves_nothing_behind(
     store.write([a_batch()])
     assert Candle.objects.count() == 2
     assert _closes(store, "BTCUSDT", "1m") == [0]
+
+
+@pytest.mark.parametrize("interval", ["1m", "1s"])
+def test_a_replay_under_a_live_venues_name_is_stored_beside_it(interval: str) -> None:
+    """Whichever comes first, and at the same times: the live candles stay, and the replay has a chart of its own."""
+    store = TableStore()
+    writer = CandleDestination(store)
+    sent = iter(range(1, 1_000))
+
+    def write(price: float, source: SourceKind) -> None:
+        for close in range(T0 - MINUTE, T0 + 1, 1_000 if interval == "1s" else MINUTE):
+            prices = [price, price]
+            batch = msgspec.structs.replace(
+                a_batch(close, interval=interval), source=source, open=prices, high=prices, low=prices, close=prices
+            )
+            store.write(_decoded(writer, batch, next(sent)))
+
+    def closes(venue: str) -> set[float]:
+        found = store.read("BTCUSDT", "1m", start_ms=0, end_ms=T0 * 2, limit=1000, venue=venue)
+        return {candle.close for candle in found}
+
+    write(1.0, SourceKind.REPLAY)
+    write(2.0, SourceKind.LIVE)
+    write(3.0, SourceKind.REPLAY)
+    write(4.0, SourceKind.SIMULATED)
+    assert closes("binance") == {2.0}
+    assert closes("binance-replay") == {3.0}
+    assert closes("binance-simulated") == {4.0}
+
+
+def _decoded(writer: CandleDestination, batch: CandleBatch, offset: int) -> list[CandleBatch]:
+    return writer.decode(Received("candles.binance.1m", encode(batch), offset, T0), 1)
