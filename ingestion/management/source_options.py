@@ -2,6 +2,8 @@
 
 import argparse
 import asyncio
+import random
+import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -10,11 +12,15 @@ from django.conf import settings
 
 from ingestion.sources import SOURCE_NAMES, Source, SourceError, open_source
 from ingestion.sources.live import INTERVALS, LiveSource
-from ingestion.sources.venues import VENUE_NAMES, venue_named
+from ingestion.sources.replay import files_by_venue, load_venues, open_replays
+from ingestion.sources.simulated import DEFAULT_SYMBOLS, open_simulated
+from ingestion.sources.venues import VENUE_NAMES, published_as, venue_named
+from market.wire.messages import VENUE, SourceKind
 from market.wire.symbols import InvalidSymbol, parse
 
 # How long `auto` waits for a live venue before it uses the simulated market.
 AUTO_S: Final = 5.0
+_KINDS: Final = {SourceKind.REPLAY: "replay", SourceKind.SIMULATED: "simulated market", SourceKind.LIVE: "live venue"}
 
 
 def add_source_options(parser: argparse.ArgumentParser) -> None:
@@ -33,8 +39,9 @@ def add_source_options(parser: argparse.ArgumentParser) -> None:
         action="append",
         type=Path,
         default=[],
-        metavar="F",
-        help="recording to replay: parquet or CSV with ts,symbol,open,high,low,close,volume; may be repeated",
+        metavar="[VENUE=]F",
+        help="recording to replay: parquet or CSV with ts,symbol,open,high,low,close,volume; may be repeated. Several "
+        "venues play together: --file binance=a.parquet --file okx-swap=b.parquet, or a column venue",
     )
     group.add_argument(
         "--speed",
@@ -55,7 +62,8 @@ def add_live_options(group: argparse._ArgumentGroup) -> None:
         default=[],
         metavar="V[,V…]",
         help=f"live: the exchanges to read, {', '.join(VENUE_NAMES)} or any other of ccxt (default: VENUES, now "
-        f"{','.join(settings.VENUES)}); replay and simulated: the venue name of the candles",
+        f"{','.join(settings.VENUES)}); simulated: the venues of the market, one or several; replay: the venue of the "
+        "candles",
     )
     group.add_argument(
         "--symbols",
@@ -92,20 +100,44 @@ def sources_from_options(options: Mapping[str, Any], say: Callable[[str], object
         return sources
     if live_options:
         raise SourceError(f"--{live_options[0]} applies to live venues only: add --source live, or leave it out")
-    if len(options["venues"]) > 1:
+    return _played(options, say)
+
+
+def _played(options: Mapping[str, Any], say: Callable[[str], object]) -> Sequence[Source]:
+    """The sources of a replay or of the simulated market: one for each venue. Raises `SourceError`."""
+    venues = list(dict.fromkeys(options["venues"]))
+    if wrong := [venue for venue in venues if not re.fullmatch(VENUE, venue)]:
+        wanted = "1 to 40 lower-case letters, digits, - and _, the first a letter or digit"
+        raise SourceError(f"--venue {wrong[0]}: a venue's name is {wanted}")
+    files = files_by_venue(options["files"])
+    replays = bool(files) and options["source"] in ("auto", "replay")
+    if replays and len(venues) > 1:
         raise SourceError(
-            f"a replay or the simulated market has one venue, got {len(options['venues'])}: name one with --venue"
+            f"--venue names {len(venues)} venues, which does not say whose a recording is: name the venue of each "
+            f"file, as in --file {venues[0]}=FILE"
         )
-    return [
-        open_source(
-            name,
-            files=options["files"],
-            speed=options["speed"],
-            seed=options["seed"],
-            symbols=options["symbols"],
-            venue=options["venues"][0] if options["venues"] else None,
-        )
-    ]
+    if replays and options["seed"] is None and options["symbols"] is None:
+        recordings = load_venues(files, venues[0] if venues else None)
+        sources: list[Source] = [*open_replays(recordings, speed=options["speed"])]
+    elif len(venues) > 1 and not files and options["speed"] == 1.0:
+        seed = random.randrange(1_000_000) if options["seed"] is None else options["seed"]
+        symbols = DEFAULT_SYMBOLS if options["symbols"] is None else options["symbols"]
+        sources = [*open_simulated(seed=seed, symbols=symbols, venues=venues)]
+    else:
+        sources = [
+            open_source(
+                options["source"],
+                files=options["files"],
+                speed=options["speed"],
+                seed=options["seed"],
+                symbols=options["symbols"],
+                venue=venues[0] if venues else None,
+            )
+        ]
+    for source in sources:
+        if (name := published_as(source.venue, source.kind)) != source.venue:
+            say(f"The candles and anomalies of this {_KINDS[source.kind]} are of the venue {name}, not {source.venue}.")
+    return sources
 
 
 def live_sources(options: Mapping[str, Any], **more: Any) -> Sequence[LiveSource]:

@@ -31,6 +31,14 @@ _LARGEST_TURNOVER: Final = 3.0e10
 _TURNOVER_EXPONENT: Final = 1.15
 _VOLUME_SIGMA: Final = 0.55
 _BUSIEST_HOUR_UTC: Final = 15.0
+
+# Another venue of the same market: its prices are apart by a few hundredths of a percent, which come and go within
+# minutes, and jitter by less.
+_BASIS_SIGMA: Final = 3.0e-4
+_BASIS_S: Final = 120.0
+_JITTER_SIGMA: Final = 2.0e-5
+_VENUE_VOLUME: Final = (0.2, 0.9)  # its share of the first venue's, by symbol
+_VENUE_VOLUME_SIGMA: Final = 0.4
 _DAILY_SWING: Final = 0.4
 
 
@@ -110,12 +118,19 @@ class MarketModel:
             market_noise * deviation[:, :1],
         )
         above, below = self._extremes(returns, sigma)
-        scale = self._price_scale
         open_, high, low, close = (
-            np.maximum(np.round(np.exp(level) * scale), 1.0) / scale
-            for level in (before, before + above, before + below, path)
+            self.quoted(np.exp(level)) for level in (before, before + above, before + below, path)
         )
         return ModelCandles(open_, high, low, close, self._volumes(symbol, deviation, influence, hour_utc))
+
+    def quoted(self, prices: Floats) -> Floats:
+        """Prices as a venue quotes them: six significant digits of the starting price."""
+        rounded: Floats = np.maximum(np.round(prices * self._price_scale), 1.0) / self._price_scale
+        return rounded
+
+    def quoted_volume(self, volume: Floats) -> Floats:
+        rounded: Floats = np.maximum(np.round(volume * self._volume_scale), 1.0) / self._volume_scale
+        return rounded
 
     def _shocks(self, seconds: int) -> tuple[Floats, Floats]:
         """Every factor's return and standard deviation, both relative to its usual standard deviation.
@@ -150,7 +165,45 @@ class MarketModel:
         moved = 0.6 + 0.5 * np.abs(symbol)
         chance = np.exp(self._rng.normal(-(_VOLUME_SIGMA**2) / 2, _VOLUME_SIGMA, symbol.shape))
         volume = self._usual_volume * hours[:, None] * busy * moved * chance * influence.volume
-        return np.maximum(np.round(volume * self._volume_scale), 1.0) / self._volume_scale
+        return self.quoted_volume(volume)
+
+
+class OtherVenue:
+    """The same market on another venue: its own volumes, and prices that follow with a basis of some basis points.
+
+    The basis of each symbol reverts to zero (Ornstein-Uhlenbeck, exact for steps of a second).
+    """
+
+    def __init__(self, model: MarketModel, symbols: int, rng: np.random.Generator) -> None:
+        self._model = model
+        self._rng = rng
+        self._basis: Floats = rng.normal(0, _BASIS_SIGMA, symbols)
+        self._level = self._basis.copy()  # with jitter
+        self._share = rng.uniform(*_VENUE_VOLUME, symbols)
+
+    def follow(self, candles: ModelCandles) -> ModelCandles:
+        """What the next candles of the first venue are here."""
+        shape = candles.close.shape
+        keep = np.exp(-1 / _BASIS_S)
+        steps = self._rng.normal(0, _BASIS_SIGMA * np.sqrt(1 - keep**2), shape)
+        jitter = self._rng.normal(0, _JITTER_SIGMA, shape)
+        after = np.empty(shape)
+        for second, step in enumerate(steps):
+            self._basis = keep * self._basis + step
+            after[second] = self._basis + jitter[second]
+        before = np.vstack([self._level, after[:-1]])
+        self._level = after[-1]
+        share = self._share * self._rng.lognormal(-(_VENUE_VOLUME_SIGMA**2) / 2, _VENUE_VOLUME_SIGMA, shape)
+        open_, high, low, close = (
+            self._model.quoted(price * np.exp(basis))
+            for price, basis in (
+                (candles.open, before),
+                (candles.high, np.maximum(before, after)),
+                (candles.low, np.minimum(before, after)),
+                (candles.close, after),
+            )
+        )
+        return ModelCandles(open_, high, low, close, self._model.quoted_volume(candles.volume * share))
 
 
 def _scale(usual: Floats, *, digits: int) -> Floats:

@@ -9,7 +9,7 @@ from typing import Final
 import numpy as np
 
 from ingestion.sources.base import Clock, SourceError, WallClock
-from ingestion.sources.market_model import Influence, MarketModel, ModelCandles
+from ingestion.sources.market_model import Influence, MarketModel, ModelCandles, OtherVenue
 from ingestion.sources.scenario import Label, Scenario, ScheduledEvent
 from market.wire.messages import CandleBatch, SourceKind
 from market.wire.sectors import default_sectors
@@ -25,6 +25,19 @@ _BLOCK_S: Final = 30
 # After a suspended machine wakes up, older candles are passed over instead of played in one burst.
 _TOO_LATE_MS: Final = 60_000
 _KEPT_LABELS: Final = 10_000
+
+
+class Start:
+    """When live candles begin, epoch ms: the same for every venue of a simulated market."""
+
+    def __init__(self, time_ms: int | None = None) -> None:
+        self._time_ms = time_ms
+
+    def time_ms(self, clock: Clock) -> int:
+        """The given time; without one, the whole second in which somebody asks first."""
+        if self._time_ms is None:
+            self._time_ms = clock.now_ms() // 1_000 * 1_000
+        return self._time_ms
 
 
 class SimulatedSource:
@@ -45,10 +58,14 @@ class SimulatedSource:
         start_ms: int | None = None,
         clock: Clock | None = None,
         reason: str = "",
+        number: int = 0,
+        start: Start | None = None,
     ) -> None:
         """Live candles close from `start_ms` on (default: when `batches` is first asked); `warmup_s` of calm precede.
 
-        Past the coins of the sector map, symbols are made up: SIM1USDT and so on, in no sector.
+        Past the coins of the sector map, symbols are made up: SIM1USDT and so on, in no sector. `number` counts the
+        venues of one market from 0: with equal seeds, venue 1 has the prices of venue 0 with a small basis, and volumes
+        of its own. They share `start`.
         Raises `SourceError` for numbers out of range.
         """
         if not 1 <= symbols <= MAX_SYMBOLS:
@@ -62,7 +79,10 @@ class SimulatedSource:
         self.seed = seed
         self.skipped = 0  # candle batches passed over because they were too late
         self._clock = clock or WallClock()
+        self._together = start is not None
+        self._start = start or Start(start_ms)
         self._start_ms = start_ms
+        self._number = number
         self._warmup_s = round(warmup_s)
         self._delivered_s = 0
         self._labels: deque[Label] = deque(maxlen=_KEPT_LABELS)
@@ -90,21 +110,22 @@ class SimulatedSource:
         return [label for label in self._labels if label.onset_ms < now_ms]
 
     def describe(self) -> str:
+        on_venue = f", on {self.venue}" if self._together else ""
         return (
             f"simulated market: {len(self._symbols)} symbols in {len(self.sectors)} sectors, 1 s candles, "
-            f"seed {self.seed}"
+            f"seed {self.seed}{on_venue}"
         )
 
     async def batches(self) -> AsyncIterator[CandleBatch]:
         """History at once, then a batch a second; without an end."""
         self._delivered_s = 0
         self._labels.clear()
-        if self._start_ms is None:
-            self._start_ms = self._clock.now_ms() // 1_000 * 1_000
+        self._start_ms = self._start.time_ms(self._clock)
         zero_ms = self._start_ms - self._warmup_s * 1_000
 
         model_seed, scenario_seed = np.random.SeedSequence(self.seed).spawn(2)
         model = MarketModel(np.array(list(self._prices.values())), self._membership, np.random.default_rng(model_seed))
+        other = self._other_venue(model)
         members = {name: np.flatnonzero(self._membership[:, column]) for column, name in enumerate(self.sectors)}
         coming = Scenario(model.beta, model.sigma, members, self._warmup_s, scenario_seed).events()
         upcoming, active = next(coming), list[ScheduledEvent]()
@@ -121,6 +142,8 @@ class SimulatedSource:
                 event.add_to(influence, first_s)
             hours = (zero_ms / 1_000 + first_s + np.arange(_BLOCK_S)) % 86_400 / 3_600
             candles = model.advance(influence, hours)
+            if other is not None:
+                candles = other.follow(candles)
             await self._clock.sleep(0)
 
             for offset in range(_BLOCK_S):
@@ -138,6 +161,12 @@ class SimulatedSource:
                 yield self._batch(candles, offset, close_ms)
             first_s += _BLOCK_S
 
+    def _other_venue(self, model: MarketModel) -> OtherVenue | None:
+        if self._number == 0:
+            return None
+        seed = np.random.SeedSequence(self.seed, spawn_key=(2, self._number))
+        return OtherVenue(model, len(self._symbols), np.random.default_rng(seed))
+
     def _batch(self, candles: ModelCandles, row: int, close_ms: int) -> CandleBatch:
         return CandleBatch(
             venue=self.venue,
@@ -150,6 +179,19 @@ class SimulatedSource:
             close=candles.close[row].tolist(),
             volume=candles.volume[row].tolist(),
         )
+
+
+def open_simulated(
+    *, seed: int, symbols: int, venues: Sequence[str], warmup_s: float = DEFAULT_WARMUP_S, clock: Clock | None = None
+) -> list[SimulatedSource]:
+    """One market on several venues. Raises `SourceError` for numbers out of range."""
+    start = Start()
+    return [
+        SimulatedSource(
+            seed=seed, symbols=symbols, venue=venue, warmup_s=warmup_s, clock=clock, number=number, start=start
+        )
+        for number, venue in enumerate(venues)
+    ]
 
 
 def _starting_prices(count: int) -> dict[str, float]:

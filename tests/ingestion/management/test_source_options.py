@@ -62,7 +62,7 @@ def test_a_number_of_symbols_is_for_the_simulated_market() -> None:
         (("--source", "live", "--venue", "no venue"), "is not a venue"),
         (("--source", "simulated", "--symbols", "BTCUSDT"), "--symbols applies to live venues"),
         (("--source", "simulated", "--top", "4"), "--top applies to live venues"),
-        (("--source", "simulated", "--venue", "a,b"), "one venue"),
+        (("--source", "simulated", "--venue", "a b"), "--venue a b: a venue's name is"),
     ],
 )
 def test_what_does_not_go_together_is_one_sentence(arguments: tuple[str, ...], reason: str) -> None:
@@ -94,3 +94,77 @@ async def test_a_venue_that_answers_can_be_probed() -> None:
         source._url = venue.url
         await source.probe(60.0)
     assert [path for path, _ in venue.requests] == ["/api/v3/exchangeInfo"]
+
+
+CANDLES = "ts,symbol,open,high,low,close,volume\n1620777600,A,1,1,1,1,1\n1620777660,A,1,1,1,1,1\n"
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The working directory, with the recordings a.csv and b.csv."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("a.csv", "b.csv"):
+        (tmp_path / name).write_text(CANDLES)
+    return tmp_path
+
+
+def test_each_file_may_name_its_venue(folder: Path) -> None:
+    said: list[str] = []
+    named = ("--file", "OKX-swap=b.csv", "--file", "binance=a.csv", "--file", "acme=./b.csv")
+    sources = opened("--source", "replay", *named, said=said)
+    assert [source.venue for source in sources] == ["acme", "binance", "okx-swap"]
+    assert "replay of 1 file of binance: 1 symbols, 2 candles" in sources[1].describe()
+    assert said == [
+        "The candles and anomalies of this replay are of the venue binance-replay, not binance.",
+        "The candles and anomalies of this replay are of the venue okx-swap-replay, not okx-swap.",
+    ]
+
+
+def test_a_column_may_name_the_venue(folder: Path) -> None:
+    header, *rows = CANDLES.split()
+    (folder / "both.csv").write_text("\n".join([f"{header},venue", *(f"{r},{v}" for v in ("x", "y") for r in rows)]))
+    assert [source.venue for source in opened("--file", "both.csv")] == ["x", "y"]
+    with pytest.raises(SourceError, match="the recordings are of the venues x, y: leave out --venue z"):
+        opened("--file", "both.csv", "--venue", "z")
+    (folder / "x.csv").write_text("\n".join([f"{header},venue", *(f"{row},x" for row in rows)]))
+    assert [source.venue for source in opened("--file", "x.csv", "--venue", "z")] == ["z"]
+    with pytest.raises(SourceError, match="one venue, found several"):
+        opened("--file", "z=both.csv")
+
+
+def test_a_name_with_an_equals_sign_may_be_a_file(folder: Path) -> None:
+    hive = folder / "symbol=A"
+    hive.mkdir()
+    (hive / "a.csv").write_text(CANDLES)
+    assert [source.venue for source in opened("--file", "symbol=A/a.csv")] == ["replay"]
+    (folder / "x=a.csv").write_text(CANDLES)
+    assert [source.venue for source in opened("--file", str(folder / "x=a.csv"))] == ["replay"]
+    with pytest.raises(SourceError, match=rf"x=a.csv is a file, and so is a.csv: write {folder}/x=a.csv or x=./a.csv"):
+        opened("--file", "x=a.csv")
+    assert [source.venue for source in opened("--file", "x=./a.csv")] == ["x"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        (("--file", "x=a.csv", "--file", "b.csv"), r"b.csv: its venue is missing.*VENUE=b.csv"),
+        (("--file", "x=a.csv", "--venue", "z"), "of the venues x: leave out --venue z"),
+        (("--file", "a.csv", "--venue", "x,y"), "name the venue of each file, as in --file x=FILE"),
+        (("--file", "x="), "the file is missing; expected x=FILE"),
+        (("--file", "x=c.csv"), "^c.csv: no such file"),
+        (("--file", "x=a.csv", "--seed", "1"), "not of a replay"),
+    ],
+)
+def test_venues_of_files_that_are_not_clear(folder: Path, arguments: tuple[str, ...], reason: str) -> None:
+    with pytest.raises(SourceError, match=reason):
+        opened("--source", "replay", *arguments)
+
+
+def test_the_simulated_market_plays_on_several_venues() -> None:
+    said: list[str] = []
+    sources = opened("--source", "simulated", "--symbols", "3", "--seed", "7", "--venue", "demo,okx-swap", said=said)
+    assert [source.describe() for source in sources] == [
+        f"simulated market: 3 symbols in {count} sectors, 1 s candles, seed 7, on {venue}"
+        for count, venue in ((len(sources[0].sectors), "demo"), (len(sources[0].sectors), "okx-swap"))  # type: ignore[attr-defined]
+    ]
+    assert [line.split(" are of ")[1] for line in said] == ["the venue okx-swap-simulated, not okx-swap."]

@@ -1,5 +1,7 @@
 """Recordings are read whatever their dialect, merged, cleaned, and played at the pace asked for."""
 
+import asyncio
+import contextlib
 import random
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -12,7 +14,7 @@ import pytest
 
 from ingestion.sources import SourceError, open_source
 from ingestion.sources.recording import Recording, load_recording
-from ingestion.sources.replay import ReplaySource
+from ingestion.sources.replay import ReplaySource, open_replays
 from market.wire.decoding import decode_batch
 from market.wire.messages import CandleBatch, SourceKind, encode
 from tests.ingestion.sources.clock import FakeClock
@@ -248,6 +250,42 @@ async def test_warm_up_is_not_paced_and_said(recording: Recording) -> None:
     seen = [(source.warming, source.progress) async for _ in source.batches()]
     assert seen == [(True, 0.2), (True, 0.4), (False, 0.6), (False, 0.8), (False, 1.0)]
     assert clock.slept_s == pytest.approx([0, 0, 60, 600, 60])
+
+
+def of_minutes(path: Path, *minutes: int) -> Recording:
+    return load_recording([write_csv(path, [row(minute) for minute in minutes])])
+
+
+@pytest.mark.parametrize("speed", [60.0, None])
+async def test_venues_play_in_the_order_of_time(tmp_path: Path, speed: float | None) -> None:
+    """Gaps, another start and another end: each batch comes when it is due, on one clock."""
+    minutes = {"a": (0, 1, 2, 5, 6), "b": (1, 2, 3, 4, 30), "c": (2, 3)}
+    recordings = {venue: of_minutes(tmp_path / f"{venue}.csv", *times) for venue, times in minutes.items()}
+    clock = FakeClock()
+    played: list[tuple[int, str, float]] = []
+    began = clock.now
+
+    async def play_one(source: ReplaySource) -> None:
+        async for batch in source.batches():
+            played.append(((batch.close_time - T0) // MINUTE - 1, batch.venue, clock.now - began))
+            await asyncio.sleep(0)
+
+    await asyncio.gather(*(play_one(source) for source in open_replays(recordings, speed=speed, clock=clock)))
+    assert [entry[:2] for entry in played] == sorted(
+        (minute, venue) for venue, times in minutes.items() for minute in times
+    )
+    if speed is not None:
+        assert [at for *_, at in played] == pytest.approx([minute * MINUTE / speed for minute, *_ in played], abs=2)
+
+
+async def test_a_venue_that_nobody_plays_any_more_holds_up_nobody(tmp_path: Path) -> None:
+    recordings = {venue: of_minutes(tmp_path / f"{venue}.csv", *range(4)) for venue in ("a", "b")}
+    one, other = open_replays(recordings, speed=None)
+    async with contextlib.aclosing(one.batches()) as batches:  # type: ignore[type-var]
+        await anext(batches)
+    async with asyncio.timeout(10):
+        assert len(await play(other)) == 4
+        assert len(await play(one)) == 4
 
 
 def test_open_source_checks_its_options(tmp_path: Path) -> None:

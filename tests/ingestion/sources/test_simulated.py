@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 
 from ingestion.sources import SourceError, open_source
 from ingestion.sources.scenario import EventKind, Label, Scenario
-from ingestion.sources.simulated import SimulatedSource
+from ingestion.sources.simulated import SimulatedSource, open_simulated
 from market.wire.decoding import decode_batch
 from market.wire.messages import CandleBatch, SourceKind, encode
 from market.wire.sectors import default_sectors
@@ -332,3 +333,36 @@ def test_more_symbols_than_coins_are_made_up() -> None:
     assert len(set(symbols)) == 500
     assert len(set(symbols) & set(default_sectors())) == len(default_sectors())
     assert "SIM61USDT" in symbols
+
+
+async def test_a_second_venue_follows_the_first_with_a_basis_and_its_own_volume() -> None:
+    """The first venue is the market as it is alone, bit for bit; so is the second from run to run."""
+
+    def opened() -> list[SimulatedSource]:
+        return open_simulated(seed=5, symbols=40, venues=["one", "other"], warmup_s=0, clock=FakeClock())
+
+    async def closes(source: SimulatedSource) -> tuple[Any, Any]:
+        batches = await take(source, 600)
+        for batch in batches:
+            for open_, high, low, close in zip(batch.open, batch.high, batch.low, batch.close, strict=True):
+                assert low <= min(open_, close) <= max(open_, close) <= high
+        return np.log([batch.close for batch in batches]), np.array([batch.volume for batch in batches])
+
+    alone = await closes(SimulatedSource(seed=5, symbols=40, warmup_s=0, clock=FakeClock()))
+    one, other = [await closes(opened()[number]) for number in (0, 1)]
+    again = await closes(opened()[1])
+    assert all(np.array_equal(a, b) for a, b in zip([*alone, *other], [*one, *again], strict=True))
+    basis = other[0] - one[0]
+    assert 1e-4 < basis.std() < 1e-3
+    assert np.abs(basis).max() < 5e-3
+    moves = [np.diff(log[::60], axis=0).ravel() for log in (one[0], other[0])]
+    assert np.corrcoef(*moves)[0, 1] > 0.9
+    assert (np.median(other[1] / one[1], axis=0) < 1).all()
+    assert np.unique(np.round(other[1] / one[1], 3)).size > 100
+
+
+async def test_venues_of_one_market_start_together() -> None:
+    one, other = open_simulated(seed=5, symbols=4, venues=["one", "other"], warmup_s=3, clock=(clock := FakeClock()))
+    first = (await take(one, 1))[0].close_time
+    clock.now += 7_000
+    assert (await take(other, 1))[0].close_time == first
