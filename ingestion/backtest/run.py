@@ -1,6 +1,8 @@
 """Run a recording through the analysis of the live system at full speed, without a broker or a clock."""
 
-from collections.abc import Callable, Iterator, Sequence
+import heapq
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from operator import itemgetter
 from pathlib import Path
 from typing import Final
 
@@ -21,16 +23,34 @@ def analyse(
 ) -> Iterator[Anomaly]:
     """Yield every revision in publishing order. Anomalies still open at the end of the recording are closed.
 
-    Ids are those of a replay under the same `venue`. `advanced` is called after every batch with its number of rows.
+    Ids are those of a replay under the same `venue`; of a live venue, those that its live analysis gives. `advanced` is
+    called after every batch with its number of rows.
     """
+    for _, found in _steps(recording, venue, advanced):
+        yield from found
+
+
+def analyse_together(
+    recordings: Mapping[str, Recording], advanced: Callable[[int], None] = lambda rows: None
+) -> Iterator[Anomaly]:
+    """Yield what `analyse` finds in the recording of each venue, in the order of time."""
+    steps = [_steps(recording, venue, advanced) for venue, recording in recordings.items()]
+    for _, found in heapq.merge(*steps, key=itemgetter(0)):
+        yield from found
+
+
+def _steps(
+    recording: Recording, venue: str, advanced: Callable[[int], None]
+) -> Iterator[tuple[int, Sequence[Anomaly]]]:
+    """What each batch shows, with its close time."""
     analysis = Analysis(settings.ALERTS_PER_DAY)
     close_time = 0
     for index in range(len(recording)):
         batch = recording.batch(index, venue)
         close_time = batch.close_time
-        yield from analysis.update(batch, close_time)
+        yield close_time, analysis.update(batch, close_time)
         advanced(len(batch.symbols))
-    yield from analysis.close(close_time)
+    yield close_time, analysis.close(close_time)
 
 
 def exposure(recording: Recording) -> Exposure:
@@ -50,11 +70,11 @@ def exposure(recording: Recording) -> Exposure:
     )
 
 
-def events_of(events: Sequence[Event], names: Sequence[Path], recording: Recording) -> list[Event]:
+def events_of(events: Sequence[Event], names: Sequence[Path], recording: Recording, venue: str = "") -> list[Event]:
     """Return the catalogue's events of one recording: those that name it (`names`) or one of its files, whatever the
-    file format, and those that name none."""
+    file format, and those that name none. With `venue`, those of other venues are left out."""
     known = {"", *map(name_of, names), *map(name_of, recording.files)}
-    return [event for event in events if name_of(event.file) in known]
+    return [event for event in events if name_of(event.file) in known and (not venue or event.venue in ("", venue))]
 
 
 def without_unplayed(events: Sequence[Event], recording: Recording) -> tuple[list[Event], list[str]]:

@@ -51,7 +51,10 @@ class InvalidEvents(ValueError):
 
 @dataclass(frozen=True)
 class Event:
-    """Times are close times in epoch ms. `symbol` None: the whole market. `file`: its recording, empty if unknown."""
+    """Times are close times in epoch ms. `symbol` None: the whole market.
+
+    `file` and `venue`: its recording, and the venue that it happened on; empty if unknown.
+    """
 
     type: str
     symbol: str | None
@@ -59,6 +62,7 @@ class Event:
     end_ms: int
     threshold_ms: int | None = None
     file: str = ""
+    venue: str = ""
 
     def covers(self, time_ms: int) -> bool:
         """Whether an alarm at that time is about the event, with a margin before and after it."""
@@ -172,7 +176,7 @@ class Score:
 
 def read_events(lines: Iterable[str]) -> list[Event]:
     """A catalogue in CSV: `type`, `symbol` (`*MARKET*` or none: the whole market), `onset_ts`, `end_ts` and optionally
-    `threshold_ts` and `file`; times are ISO 8601 (UTC when no zone is given). Raises `InvalidEvents`.
+    `threshold_ts`, `file` and `venue`; times are ISO 8601 (UTC when no zone is given). Raises `InvalidEvents`.
     """
     reader = csv.DictReader(lines)
     columns = reader.fieldnames = [name.strip().lower() for name in reader.fieldnames or ()]
@@ -204,6 +208,7 @@ def _event(row: Mapping[str, str | None]) -> Event:
         end_ms=end_ms,
         threshold_ms=threshold_ms,
         file=(row.get("file") or "").strip(),
+        venue=(row.get("venue") or "").strip().lower(),
     )
 
 

@@ -18,10 +18,19 @@ from rich.table import Table
 
 from ingestion.backtest.output import Output
 from ingestion.backtest.report import Findings, kind_of, render
-from ingestion.backtest.run import analyse, events_by_rule, events_of, exposure, json_line, without_unplayed
+from ingestion.backtest.run import (
+    analyse,
+    analyse_together,
+    events_by_rule,
+    events_of,
+    exposure,
+    json_line,
+    without_unplayed,
+)
 from ingestion.backtest.scoring import Alarm, Event, Exposure, InvalidEvents, Score, alarms, pool, read_events, score
 from ingestion.sources import SourceError
-from ingestion.sources.recording import Recording, expand, load_recording, name_of
+from ingestion.sources.recording import Recording, expand, name_of
+from ingestion.sources.replay import Files, files_by_venue, load_venues
 from market.wire.messages import SEVERITIES, Anomaly, Severity, Venue
 
 # Wide enough for every table: a narrower terminal wraps lines, and no figure is cut.
@@ -30,18 +39,21 @@ _LEAST_WIDTH: Final = 80
 _PIPE_WIDTH: Final = 150
 # The value of --events that makes a catalogue from every recording.
 _RULE: Final = "rule"
-# The events of a recording.
-_EventsOf = Callable[[Sequence[Path], Recording], list[Event]]
+# The events of a recording, from its files and the name of its venue (empty: there is only one).
+_EventsOf = Callable[[Sequence[Path], Recording, str], list[Event]]
+# The venue of candles that name none.
+_DEFAULT_VENUE: Final = "replay"
 # The options that name a file to write.
 _OUTPUTS: Final = ("json", "scores", "report")
 
 
 @dataclass
 class _Result:
-    """The result of one recording."""
+    """The result of one recording. `venue` is empty if it was not played together with those of other venues."""
 
     findings: Findings
-    days: float
+    seen: Exposure
+    venue: str = ""
     seconds: float = 0.0
     revisions: Counter[str] = field(default_factory=Counter)
     alarms: list[Alarm] = field(default_factory=list)
@@ -51,23 +63,24 @@ class _Result:
         return self.findings.name
 
     @property
+    def days(self) -> float:
+        return self.seen.days
+
+    @property
     def scores(self) -> Sequence[Score]:
         return self.findings.scores
 
-    def collected(self, anomalies: Iterable[Anomaly], out: Output | None) -> Iterator[Anomaly]:
-        """Yield the same anomalies; add each to the result and write it to `out`."""
-        for anomaly in anomalies:
-            self.findings.add(anomaly)
-            self.revisions[anomaly.id] += 1
-            if out is not None:
-                out.write(json_line(anomaly))
-            yield anomaly
+    def add(self, anomaly: Anomaly) -> None:
+        self.findings.add(anomaly)
+        self.revisions[anomaly.id] += 1
+        self.alarms += alarms([anomaly])
 
     def counts_table(self) -> Table:
         recording = self.findings.recording
         rows, dropped = recording.rows, f" ({recording.dropped})" if recording.dropped else ""
+        how = "analysed together" if self.venue else "analysed"
         table = Table(
-            title=f"{self.name}: {rows:,} candles, {self.days:.1f} days, analysed in {self.seconds:.1f} s{dropped}",
+            title=f"{self.name}: {rows:,} candles, {self.days:.1f} days, {how} in {self.seconds:.1f} s{dropped}",
             title_justify="left",
             box=SIMPLE_HEAD,
             padding=0,
@@ -94,11 +107,15 @@ class _Result:
 class Command(BaseCommand):
     help = (
         "Run recordings through the analysis at full speed and report what it finds. Each FILE (or folder of files) is "
-        "one recording. Example: `manage.py backtest candles.parquet --json found.jsonl --events rule`."
+        "one recording. Example: `manage.py backtest candles.parquet --json found.jsonl --events rule`. Recordings of "
+        "several venues, by name (`binance=a.parquet okx-swap=b.parquet`) or by a column venue, are analysed together, "
+        "in the order of time, and reported by venue."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("files", nargs="+", type=Path, metavar="FILE", help="parquet or CSV, or a folder of them")
+        parser.add_argument(
+            "files", nargs="+", type=Path, metavar="FILE", help="parquet or CSV, or a folder of them, or VENUE=FILE"
+        )
         parser.add_argument("--merge", action="store_true", help="all FILEs are parts of one recording")
         parser.add_argument("--json", type=Path, metavar="OUT", help="write every anomaly as JSON Lines")
         parser.add_argument(
@@ -111,8 +128,8 @@ class Command(BaseCommand):
         parser.add_argument("--report", type=Path, metavar="OUT", help="write an HTML page with charts of the findings")
         parser.add_argument(
             "--venue",
-            default="replay",
-            help="venue of the candles (lower-case letters, digits, - and _), part of every id",
+            default=_DEFAULT_VENUE,
+            help="venue of candles that name none (lower-case letters, digits, - and _), part of every id",
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -137,14 +154,17 @@ class Command(BaseCommand):
         except msgspec.ValidationError:
             wanted = "1 to 40 lower-case letters, digits, - and _, the first a letter or digit"
             raise CommandError(f"--venue {options['venue']}: a venue's name is {wanted}") from None
-        parts = [options["files"]] if options["merge"] else [[file] for file in options["files"]]
-        _check_outputs(options)
+        files = files_by_venue(options["files"])
+        together = None not in files or options["merge"]
+        parts: list[Files] = [files] if together else [{None: [file]} for file in files[None]]
+        _check_outputs(options, _paths(files))
         events_in = self._catalogue(options["events"], parts) if options["events"] else None
         with ExitStack() as stack:
             outputs = {
                 name: stack.enter_context(Output(options[name])) for name in _OUTPUTS if options[name] is not None
             }
-            results = [self._run(files, options["venue"], events_in, outputs.get("json")) for files in parts]
+            venue = None if options["venue"] == _DEFAULT_VENUE else options["venue"]
+            results = [one for part in parts for one in self._run(part, venue, events_in, outputs.get("json"))]
             if "scores" in outputs:
                 outputs["scores"].write(f"{json.dumps(_figures(results), indent=1)}\n".encode())
             if "report" in outputs:
@@ -173,12 +193,13 @@ class Command(BaseCommand):
             if events == _RULE:
                 console.print("The events are moves in the recordings, found by the rule in docs/backtest.md.")
 
-    def _catalogue(self, source: str, parts: Sequence[Sequence[Path]]) -> _EventsOf:
+    def _catalogue(self, source: str, parts: Sequence[Files]) -> _EventsOf:
         if source == _RULE:
-            return lambda names, recording: events_by_rule(recording)
+            return lambda names, recording, venue: events_by_rule(recording)
         events = _read_events(Path(source))
         named = {name_of(event.file) for event in events} - {""}
-        unknown = [files for files in parts if not named & {name_of(path) for path in (*files, *expand(files))}]
+        played = [_paths(part) for part in parts]
+        unknown = [files for files in played if not named & {name_of(path) for path in (*files, *expand(files))}]
         if len(named) == 1 and len(unknown) == len(parts):
             # It names one recording, under another name: it can only be about the one that is played.
             events = [replace(event, file="") for event in events]
@@ -187,25 +208,47 @@ class Command(BaseCommand):
                 f"{source} has no event of {', '.join(map(_name, unknown))}: every alarm there counts as false "
                 f"(the column file has {', '.join(sorted(named))})"
             )
-        return partial(events_of, events)
+        return partial(self._events_of, events, source)
 
-    def _run(self, files: Sequence[Path], venue: str, events_in: _EventsOf | None, out: Output | None) -> _Result:
-        recording = load_recording(files)
-        seen = exposure(recording)
-        result = _Result(Findings(_name(files), recording), seen.days)
-        if events_in is not None:
-            result.findings.events = self._events(events_in(files, recording), result, seen)
+    def _events_of(
+        self, events: Sequence[Event], source: str, names: Sequence[Path], recording: Recording, venue: str
+    ) -> list[Event]:
+        found = events_of(events, names, recording, venue)
+        if events and not found and venue and (named := sorted({event.venue for event in events} - {""})):
+            self.stderr.write(
+                f"{source} has no event of {venue}: every alarm there counts as false (the column venue has "
+                f"{', '.join(named)})"
+            )
+        return found
+
+    def _run(
+        self, files: Files, venue: str | None, events_in: _EventsOf | None, out: Output | None
+    ) -> Iterable[_Result]:
+        """The result of each venue."""
+        recordings = load_venues(files, venue)
+        results = {}
+        for name, recording in recordings.items():
+            paths = files.get(name) or files[None]
+            label = name if len(recordings) > 1 or None not in files else ""
+            title = _name(paths) + (f" ({label})" if label else "")
+            result = results[name] = _Result(Findings(title, recording), exposure(recording), label)
+            if events_in is not None:
+                result.findings.events = self._events(events_in(paths, recording, label), result)
         started = time.perf_counter()
-        result.alarms = list(alarms(result.collected(_with_progress(result.name, recording, venue), out)))
-        result.seconds = time.perf_counter() - started
-        if events_in is not None:
-            result.findings.scores = score(result.alarms, result.findings.events, seen)
-        return result
+        for anomaly in _with_progress(_name(_paths(files)), recordings):
+            results[str(anomaly.venue)].add(anomaly)
+            if out is not None:
+                out.write(json_line(anomaly))
+        for result in results.values():
+            result.seconds = time.perf_counter() - started
+            if events_in is not None:
+                result.findings.scores = score(result.alarms, result.findings.events, result.seen)
+        return results.values()
 
-    def _events(self, given: Sequence[Event], result: _Result, seen: Exposure) -> list[Event]:
+    def _events(self, given: Sequence[Event], result: _Result) -> list[Event]:
         """Return the events that can be scored; write to stderr how many are skipped, and why."""
         events, unplayed = without_unplayed(given, result.findings.recording)
-        outside = sum(not seen.contains(event) for event in events)
+        outside = sum(not result.seen.contains(event) for event in events)
         reasons = []
         if unplayed:
             some = ", ".join(unplayed[:5]) + (", …" if len(unplayed) > 5 else "")
@@ -218,9 +261,9 @@ class Command(BaseCommand):
         return events
 
 
-def _check_outputs(options: Mapping[str, Any]) -> None:
+def _check_outputs(options: Mapping[str, Any], files: Sequence[Path]) -> None:
     """Raise `CommandError` if a result would overwrite an input file or another result."""
-    read = {path.resolve(): path for path in expand(options["files"])}
+    read = {path.resolve(): path for path in expand(files)}
     if options["events"] not in (None, _RULE):
         read[Path(options["events"]).resolve()] = Path(options["events"])
     written: dict[Path, str] = {}
@@ -233,6 +276,10 @@ def _check_outputs(options: Mapping[str, Any]) -> None:
         if other := written.get(path.resolve()):
             raise CommandError(f"--{name} {path}: --{other} writes to this file; choose another one")
         written[path.resolve()] = name
+
+
+def _paths(files: Files) -> list[Path]:
+    return [path for paths in files.values() for path in paths]
 
 
 def _name(files: Sequence[Path]) -> str:
@@ -251,11 +298,19 @@ def _read_events(path: Path) -> list[Event]:
         raise InvalidEvents("not a CSV file") from None
 
 
-def _with_progress(name: str, recording: Recording, venue: str) -> Iterator[Anomaly]:
+def _with_progress(name: str, recordings: Mapping[str, Recording]) -> Iterator[Anomaly]:
     columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-        task = progress.add_task(name, total=recording.rows)
-        yield from analyse(recording, venue, lambda rows: progress.advance(task, rows))
+        task = progress.add_task(name, total=sum(recording.rows for recording in recordings.values()))
+
+        def advanced(rows: int) -> None:
+            progress.advance(task, rows)
+
+        if len(recordings) == 1:
+            [(venue, recording)] = recordings.items()
+            yield from analyse(recording, venue, advanced)
+        else:
+            yield from analyse_together(recordings, advanced)
 
 
 def _pooled(results: Iterable[_Result]) -> list[Score]:
@@ -264,7 +319,12 @@ def _pooled(results: Iterable[_Result]) -> list[Score]:
 
 def _figures(results: Sequence[_Result]) -> dict[str, Any]:
     return {
-        "recordings": [{"name": result.name, "scores": [one.figures() for one in result.scores]} for result in results],
+        "recordings": [
+            {"name": result.name}
+            | ({"venue": result.venue} if result.venue else {})
+            | {"scores": [one.figures() for one in result.scores]}
+            for result in results
+        ],
         "pooled": [one.figures() for one in _pooled(results)],
     }
 
