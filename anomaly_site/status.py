@@ -56,6 +56,9 @@ OUT_OF_REACH: Final = (
 )
 LAYER_S: Final = 1.0
 RATES_OVER_S: Final = 60.0
+# A machine's clock may be so far from a venue's. Its ticks are refused above an hour (`ingestion.candles.building`).
+CLOCK_MS: Final = 2_000
+REFUSED_MS: Final = 3_600_000
 # A reader with a greater lag (messages) needs more than a second to catch up; `problems` then names it.
 BEHIND: Final = {"analyze": 100, "bridge": 5_000, "history": 1_000}
 
@@ -162,9 +165,26 @@ def _feed_problems(found: Mapping[str, Any]) -> list[str]:
         elif feed.get("silent") and bridge_works:
             silent_s = feed["silent_ms"] / 1000
             sentences.append(f"Feed {feed['venue']} has not reported for {silent_s:.0f} s: {check}")
+        if abs(feed.get("clock_ms") or 0) > CLOCK_MS:
+            sentences.append(_wrong_clock(feed["venue"], feed["clock_ms"]))
         if feed.get("reason"):
             sentences.append(f"Prices come from the {feed['source']} market, because {feed['reason']}.")
     return sentences
+
+
+def _wrong_clock(venue: str, ahead_ms: int) -> str:
+    """`ahead_ms`: by how much the clock of the machine that ingests a venue is ahead of the venue's."""
+    size_s, doubt = f"{abs(ahead_ms) / 1000:.1f} s", ""
+    if ahead_ms > 0:
+        doubt = " (or the venue's data arrive that late)"
+    effect = "Ages and detection times are wrong by as much; candles are not, they follow the venue's clock."
+    if abs(ahead_ms) > REFUSED_MS:
+        effect = "Until then its data are refused, because their times cannot be true."
+    direction = "ahead of" if ahead_ms > 0 else "behind"
+    return (
+        f"The clock of the machine that ingests {venue} is {size_s} {direction} the venue's{doubt}: set it by NTP "
+        f"(such as `timedatectl set-ntp true`). {effect}"
+    )
 
 
 def _feeds(hub: Hub | None) -> list[dict[str, Any]]:

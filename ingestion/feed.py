@@ -117,6 +117,7 @@ class FeedHealth:
         now_s = time.monotonic()
         age_s = now_s - self.arrived
         rate = self._rate(now_s)
+        traffic = self.source.traffic
         return Feed(
             venue=published_as(self.source.venue, self.source.kind),
             source=self.source.kind,
@@ -128,7 +129,8 @@ class FeedHealth:
             progress=self.source.progress,
             reason=self.source.reason or UNSET,
             rate=rate,
-            reconnects=UNSET if self.source.traffic is None else self.source.traffic.reconnects,
+            reconnects=UNSET if traffic is None else traffic.reconnects,
+            clock_ms=UNSET if traffic is None or traffic.clock_ms is None else traffic.clock_ms,
         )
 
     def _rate(self, now_s: float) -> float | UnsetType:

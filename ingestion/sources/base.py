@@ -22,11 +22,15 @@ class SourceError(Exception):
 
 @dataclass(slots=True)
 class Traffic:
-    """What a live source counts: ticks of what is watched, connections made again, and what became of the ticks."""
+    """What a live source counts: ticks of what is watched, connections made again, and what became of the ticks.
+
+    `clock_ms`: by how much this machine's clock is ahead of the venue's, None if unknown.
+    """
 
     ticks: int = 0
     reconnects: int = 0
     outcomes: dict[str, int] = field(default_factory=dict)
+    clock_ms: int | None = None
 
 
 class Source(Protocol):

@@ -9,8 +9,9 @@ from typing import Final
 
 import numpy as np
 
-from ingestion.candles.building import CandleBuilder, Resampler, VenueClock
+from ingestion.candles.building import MAX_AHEAD_MS, MAX_SKEW_MS, CandleBuilder, Resampler, VenueClock
 from ingestion.sources.base import Clock, SourceError, Traffic, WallClock
+from ingestion.sources.clock_offset import ClockOffset
 from ingestion.sources.link import Link, Rows, load_ccxt
 from ingestion.sources.venues import Market, Venue, chosen, tradable
 from ingestion.stream.background import unless_stopped
@@ -97,6 +98,7 @@ class LiveSource:
         self._candles = CandleBuilder(self.venue)
         self._unreadable = 0
         self._venue_clock = VenueClock()
+        self._offset = ClockOffset()
         self._resampler: Resampler | None = None
         self._history: Iterator[CandleBatch] | None = None
         self._holding = True  # live candles wait for the history before them
@@ -194,10 +196,20 @@ class LiveSource:
         now = self._clock.now_ms()
         self.traffic.ticks += 1
         self._last_tick_ms = now
+        if self._offset.observe(time_ms, now):
+            self._compare_clocks(now)
         if self._venue_clock.observe(time_ms, now):
             return True
         self._candles.unusable += 1
         return False
+
+    def _compare_clocks(self, now: int) -> None:
+        self.traffic.clock_ms = ahead_ms = self._offset.ahead_ms
+        known_ms = now - self._venue_clock.now_ms(now)
+        if ahead_ms is not None and ahead_ms < known_ms - MAX_AHEAD_MS and abs(ahead_ms) <= MAX_SKEW_MS:
+            # Ten seconds of ticks from the future: this clock was set back. Without that, all would be refused.
+            logger.warning("%s: this machine's clock was set back; venue times are estimated anew", self.venue)
+            self._venue_clock = VenueClock()
 
     # --- The connection ---------------------------------------------------------------------------------------------
 

@@ -315,7 +315,8 @@ class FeedState(StrEnum):
 class Feed(Struct, frozen=True, kw_only=True):
     """The state of a venue's feed. `age_ms` is the time since the last batch arrived, as of `timestamp`.
 
-    Of a live venue also `rate`, its ticks per second, and `reconnects`, the connections made again so far.
+    Of a live venue also `rate`, its ticks per second, `reconnects`, the connections made again so far, and `clock_ms`,
+    by how much the clock of the machine that reads it is ahead of the venue's (negative: behind), once that is known.
     `reason`: why this source plays instead of the configured one (`SOURCE=auto` without a venue that answers).
     """
 
@@ -329,6 +330,7 @@ class Feed(Struct, frozen=True, kw_only=True):
     progress: Ratio | None = None
     rate: Annotated[float, Meta(ge=0)] | msgspec.UnsetType = msgspec.UNSET
     reconnects: Count | msgspec.UnsetType = msgspec.UNSET
+    clock_ms: int | msgspec.UnsetType = msgspec.UNSET
     reason: Annotated[str, Meta(min_length=1, max_length=500)] | msgspec.UnsetType = msgspec.UNSET
 
 

@@ -97,6 +97,22 @@ WELL: dict[str, Any] = {
             {"channel_layer": {"error": "no answer."}, "stream_faults": ["G.", "G."]},
             ["Channel layer: no answer.", "G."],
         ),
+        ({"feeds": [WELL["feeds"][0] | {"clock_ms": -2_000}]}, []),
+        (
+            {"feeds": [WELL["feeds"][0] | {"clock_ms": 5_240}]},
+            [
+                "The clock of the machine that ingests binance is 5.2 s ahead of the venue's (or the venue's data "
+                "arrive that late): set it by NTP (such as `timedatectl set-ntp true`). Ages and detection times are "
+                "wrong by as much; candles are not, they follow the venue's clock."
+            ],
+        ),
+        (
+            {"feeds": [WELL["feeds"][0] | {"clock_ms": -7_200_000}]},
+            [
+                "The clock of the machine that ingests binance is 7200.0 s behind the venue's: set it by NTP (such as "
+                "`timedatectl set-ntp true`). Until then its data are refused, because their times cannot be true."
+            ],
+        ),
         ({"channel_layer": {"error": "in memory."}, "feeds": []}, ["Channel layer: in memory."]),
     ],
 )

@@ -48,8 +48,11 @@ def test_a_live_feed_tells_its_rate_and_its_reconnects(monkeypatch: pytest.Monke
     feed = health.feed(NOW)
     assert (feed.state, feed.rate, feed.reconnects, feed.symbols) == (FeedState.OK, 25.0, 2, 12)
     assert decode_feed(encode(feed)) == feed
+    assert b"clock_ms" not in encode(feed)  # it is not known yet
+    source.traffic.clock_ms = -2_500
     now += 16.0
     feed = health.feed(NOW)
+    assert decode_feed(encode(feed)).clock_ms == -2_500
     assert (feed.state, feed.rate, feed.age_ms) == (FeedState.STALE, 0.0, 16_000)
 
 
