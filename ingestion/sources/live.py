@@ -82,6 +82,7 @@ class LiveSource:
         self.interval = interval
         self.warming = True
         self.traffic = Traffic()
+        self.trouble = ""  # why there is no connection; empty while there is one
         self._venue = venue
         self._only = tuple(symbols)
         self._quote = quote or venue.quote
@@ -221,10 +222,12 @@ class LiveSource:
                 connected_ms = self._clock.now_ms()
                 try:
                     self._link = await self._connect()
+                    self.trouble = ""
                     await self._go_live(self._link)
                     reason = await self._hold(self._link)
                 except ConnectionError as error:
                     reason = str(error)
+                self.trouble = reason
                 self._break_off()
                 await self._drop_link()
                 if self._clock.now_ms() - connected_ms > self._timing.retry_cap * 1_000:

@@ -14,7 +14,9 @@ from typing import Any, Final, Self
 import pyarrow as pa
 import pyarrow.parquet
 
+from ingestion.candles.building import MAX_SKEW_MS
 from ingestion.sources import Source, SourceError
+from ingestion.sources.live import LiveSource, Timing
 from ingestion.stream.background import unless_stopped
 from market.wire.messages import OHLCV, CandleBatch, interval_ms
 
@@ -42,6 +44,7 @@ class Recorder:
         self._hour = -1
         self._columns: dict[str, list[Any]] = {name: [] for name in SCHEMA.names}
         self.rows = 0
+        self._is_new = not out.exists()
         with _written("--out", out):
             (out if self._folder else out.parent).mkdir(parents=True, exist_ok=True)
         if out.is_file():
@@ -52,6 +55,9 @@ class Recorder:
 
     def __exit__(self, *error: object) -> None:
         self._finish()
+        if self._folder and self._is_new and not self.rows:
+            with contextlib.suppress(OSError):
+                self._out.rmdir()
 
     def add(self, batch: CandleBatch) -> None:
         """Raises `SourceError` when the recording cannot be written."""
@@ -104,6 +110,29 @@ async def record(source: Source, recorder: Recorder, stop: asyncio.Event, within
                     recorder.add(batch)
 
     await unless_stopped(stop, play(), within_s=within_s)
+
+
+def why_nothing(source: LiveSource, waited_s: float) -> str:
+    """Why no candle was recorded in `waited_s` seconds, and what to do, in sentences."""
+    traffic, said = source.traffic, f"no candle in {waited_s:.0f} s"
+    if source.trouble:
+        return f"{said}: {source.venue} is not connected ({source.trouble}), after {traffic.reconnects} new attempts."
+    watched = f"{len(source.symbols)} watched symbol{'s'[: len(source.symbols) != 1]}"
+    if not source.symbols:
+        return f"{said}: {source.venue} had not answered yet. Record for longer."
+    if not traffic.ticks:
+        return f"{said}: {source.venue} reported no trade of its {watched}. Record for longer, or more symbols."
+    if not traffic.outcomes.get("taken"):
+        outcomes = ", ".join(f"{count:,} {outcome}" for outcome, count in traffic.outcomes.items() if count)
+        clock = ""
+        if traffic.clock_ms is not None and abs(traffic.clock_ms) > MAX_SKEW_MS:
+            clock = f" This machine's clock is {abs(traffic.clock_ms) / 1000:.0f} s from the venue's: set it by NTP."
+        return f"{said}: of {traffic.ticks:,} ticks of {watched} none could be used ({outcomes}).{clock}"
+    least_s = Timing().history + 2 * interval_ms(source.interval) / 1_000
+    return (
+        f"{said}: {traffic.ticks:,} ticks of {watched} came, but no whole {source.interval} candle. Past candles are "
+        f"read first, and an interval that has begun is left out: record for longer than {least_s:.0f} s."
+    )
 
 
 @contextlib.contextmanager

@@ -170,6 +170,19 @@ async def test_a_live_venue_is_recorded_with_its_frames(system: System, tmp_path
     assert {tick["T"] for tick in sent if tick["T"] < one.close_time} <= {tick["T"] for tick in kept}
 
 
+async def test_a_recording_of_nothing_says_why(system: System, tmp_path: Path) -> None:
+    out = tmp_path / "quiet.parquet"
+    async with serving(binance(["BTCUSDT"])) as venue:
+        system.env["VENUE_URLS"] = f"binance={venue.url}"
+        options = ("--out", str(out), "--symbols", "BTCUSDT", "--seconds", "2")
+        done = await asyncio.to_thread(system.run, "record", *options)
+    assert done.returncode == 1
+    reason = "no candle in 2 s: binance reported no trade of its 1 watched symbol."
+    assert f"{out} was not written: {reason}" in done.stderr
+    assert "candles in" not in done.stdout
+    assert not out.exists()
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_ingestion_of_a_venue_that_cannot_be_reached_stops_when_asked(system: System, number: signal.Signals) -> None:
     system.env["VENUE_URLS"] = "binance=http://127.0.0.1:9"

@@ -1,18 +1,25 @@
 import argparse
+import time
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from ingestion.daemon import run_in_loop, stopped_by_signals
 from ingestion.management.source_options import add_live_options, live_sources
 from ingestion.sources import SourceError
-from ingestion.sources.recorder import Recorder, raw_frames, record
+from ingestion.sources.live import LiveSource
+from ingestion.sources.recorder import Recorder, raw_frames, record, why_nothing
+from ingestion.stream.background import unless_stopped
+
+# How long the venue may take to answer at the start. Later, a broken connection is made again for as long as it takes.
+_ANSWER_S: Final = 20.0
 
 
 class Command(BaseCommand):
     help = (
-        "Record the candles of a live venue for `--source replay` and `backtest`, until Ctrl-C. Needs no NATS. "
+        "Record the candles of a live venue for `--source replay` and `backtest`, until Ctrl-C. Needs no NATS. Without "
+        "a candle, nothing is written, and it ends with status 1 and the reason. "
         "Examples: `manage.py record --out btc.parquet --symbols BTCUSDT --seconds 600`; "
         "`manage.py record --venue kraken --out kraken/` (a folder: one file per hour)."
     )
@@ -32,14 +39,25 @@ class Command(BaseCommand):
                 with Recorder(options["out"]) as recorder:
                     self.stdout.write(f"Recording {sources[0].describe()}")
 
-                    async def run() -> None:
-                        with stopped_by_signals() as stop:
-                            await record(sources[0], recorder, stop, options["seconds"])
-
-                    run_in_loop(run())
+                    run_in_loop(_record(sources[0], recorder, options["out"], options["seconds"]))
         except SourceError as error:
             raise CommandError(str(error)) from None
         self.stdout.write(f"{recorder.rows:,} candles in {options['out']}")
+
+
+async def _record(source: LiveSource, recorder: Recorder, out: Path, seconds: float | None) -> None:
+    """Raises `SourceError` with the reason if nothing was recorded."""
+    try:
+        with stopped_by_signals() as stop:
+            await unless_stopped(stop, source.probe(_ANSWER_S))
+            started = time.monotonic()
+            await record(source, recorder, stop, seconds)
+        if not recorder.rows:
+            raise SourceError(why_nothing(source, time.monotonic() - started))
+    except SourceError as error:
+        if recorder.rows:
+            raise
+        raise SourceError(f"{out} was not written: {error}") from error
 
 
 def _seconds(text: str) -> float:
