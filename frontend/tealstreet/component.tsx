@@ -790,9 +790,13 @@ export interface MarketLinks {
   tradingView: string;
 }
 
+/** The venue whose prices are played: what is not live has a name of its own, `binance-replay`. */
+const playedVenue = (venue: string) => venue.replace(/-(replay|simulated)$/, "");
+
 /** Where a pair trades: its page at the venue, if that is known, and its chart at TradingView. */
 export function marketLinks(venue: string, symbol: string): MarketLinks {
-  const page = Object.hasOwn(MARKET_PAGES, venue) ? MARKET_PAGES[venue] : undefined;
+  const played = playedVenue(venue);
+  const page = Object.hasOwn(MARKET_PAGES, played) ? MARKET_PAGES[played] : undefined;
   const name = `${page ? `${page[1]}:` : ""}${symbol}${page?.[2] ? ".P" : ""}`;
   return {
     exchange: page ? exchangePage(page[0], page[3], symbol) : null,
@@ -5282,7 +5286,7 @@ export function sourceLine(feed: Feed | null, replay: Replay | null, brief: bool
       replay && clock(replay.timestamp, !brief && intervalMs(feed.interval) < 60_000, { full: true }),
       replay?.speed && feed.state === "ok" && `${plain(replay.speed, Number.isInteger(replay.speed) ? 0 : 1)}×`,
       feed.state === "ended" ? "ended" : feed.progress !== null && `${Math.round(feed.progress * 100)}${NBSP}%`,
-      feed.venue === "replay" ? "replay" : `replay of ${feed.venue}`,
+      feed.venue === "replay" ? "replay" : `replay of ${playedVenue(feed.venue)}`,
     ]
       .filter(Boolean)
       .join(" · ");

@@ -327,6 +327,7 @@ describe("one click to the market", () => {
     ["simulated", "BTCUSDT", null, "BTCUSDT"],
     ["constructor", "BTCUSDT", null, "BTCUSDT"],
     ["binance", "UNKNOWN", null, "BINANCE:UNKNOWN"],
+    ["okx-swap-replay", "BTCUSDT", "https://www.okx.com/trade-swap/btc-usdt-swap", "OKX:BTCUSDT.P"],
   ] as const;
   test.each(pages)("%s %s", (venue, symbol, page, name) => {
     const links = marketLinks(venue, symbol);

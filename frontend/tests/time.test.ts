@@ -71,6 +71,7 @@ test("a replay has its date, clock, speed and place; the simulation has its reas
   expect(sourceLine(feed, { timestamp: AT, speed: 6_109 }, false)).toContain(" · 6,109× · ");
   expect(sourceLine(feed, { timestamp: AT, speed: 0.5 }, false)).toContain(" · 0.5× · ");
   expect(sourceLine({ ...feed, state: "ended" }, replay, true)).toMatch(/ · ended · replay of binance$/);
+  expect(sourceLine({ ...feed, venue: "okx-swap-replay" }, replay, true)).toMatch(/ · replay of okx-swap$/);
   expect(sourceLine(feed, null, false)).toBe("43\u00a0% · replay of binance");
   const simulated = { ...feed, source: "simulated", progress: null };
   expect(sourceLine({ ...simulated, reason: "binance does not answer" }, null, false)).toBe(
