@@ -131,7 +131,7 @@ def test_unusable_rows_are_dropped_and_told(tmp_path: Path) -> None:
     recording = load_recording([write_csv(tmp_path / "a.csv", [row(0), row(1), silent, *bad])])
     assert recording.rows == 3
     assert recording.unusable_rows == len(bad)
-    assert "8 unusable rows dropped" in ReplaySource(recording).describe()
+    assert "8 unusable rows dropped (price missing or not a number 2" in ReplaySource(recording).describe()
 
 
 def test_candles_that_open_between_the_others_are_dropped_and_told(tmp_path: Path) -> None:
@@ -164,7 +164,10 @@ def test_candles_that_are_dated_a_second_off_are_minutes_all_the_same(tmp_path: 
 def test_symbols_that_we_cannot_spell_are_no_other_symbol(tmp_path: Path) -> None:
     rows = [row(minute, symbol) for minute in range(3) for symbol in ("龙虾USDT", "BTCUSDT")]
     recording = load_recording([write_csv(tmp_path / "a.csv", rows)])
-    assert (recording.symbols, recording.dropped) == (["BTCUSDT"], "3 unusable rows dropped")
+    assert (recording.symbols, recording.dropped) == (
+        ["BTCUSDT"],
+        "3 unusable rows dropped (symbol missing or not readable 3)",
+    )
 
 
 def test_mixed_intervals_are_refused(tmp_path: Path) -> None:
@@ -188,10 +191,18 @@ def test_a_file_with_a_single_row_takes_the_interval_of_the_others(tmp_path: Pat
         ("a.csv", "ts,symbol,open,high,low,close\n1,2,3,4,5,6\n", "column volume is missing"),
         ("a.csv", "", "not readable as csv"),
         ("a.csv", "ts,symbol,open,high,low,close,volume\n", "none of its 0 rows is a usable candle"),
-        ("a.csv", "ts,symbol,open,high,low,close,volume\n1620777600,A,x,1,1,1,1\n", "column open is not numeric"),
-        ("a.csv", "ts,symbol,open,high,low,close,volume\nnoon,A,1,1,1,1,1\n", "column ts is not a time"),
+        (
+            "a.csv",
+            "ts,symbol,open,high,low,close,volume\n1620777600,A,x,1,1,1,1\n",
+            "a usable candle .price missing or not a number 1 .row 1: .*open=x",
+        ),
+        (
+            "a.csv",
+            "ts,symbol,open,high,low,close,volume\nnoon,A,1,1,1,1,1\n",
+            "a usable candle .time missing or not readable 1 .row 1: ts=noon",
+        ),
         ("a.parquet", "no parquet", "not readable as parquet"),
-        ("a.txt", "", "a recording is a"),
+        ("a.doc", "", "a recording is a"),
     ],
 )
 def test_a_bad_file_is_one_clear_sentence(tmp_path: Path, name: str, text: str, reason: str) -> None:

@@ -1,0 +1,123 @@
+"""What a file's name says about what is in it: pair, interval, kind. Pure."""
+
+import itertools
+import re
+from dataclasses import dataclass
+from pathlib import PurePath
+from typing import Final
+
+from ingestion.recordings.files import SUFFIXES
+from market.wire.messages import interval_ms, interval_name
+from market.wire.quotes import quote_of
+
+_MINUTE: Final = 60_000
+MONTH: Final = "month"
+
+
+@dataclass(frozen=True)
+class Named:
+    """`symbol` as the name spells it, `interval` as ours (`5m`, or `month`), `kind` of data; empty when unknown."""
+
+    symbol: str = ""
+    interval: str = ""
+    kind: str = ""
+    venue: str = ""
+
+
+def stem(name: str) -> str:
+    """The file name without folders and known suffixes."""
+    name = PurePath(name).name
+    lower = name.lower()
+    longest = max((suffix for suffix in SUFFIXES if lower.endswith(suffix)), key=len, default="")
+    return name[: len(name) - len(longest)]
+
+
+def interval_of(text: str) -> str:
+    """An interval of any spelling as ours (`1h` of `60`, `1H`, `hour`), `month` for months; empty when it is none.
+
+    A bare number is minutes.
+
+    >>> interval_of("60"), interval_of("1D"), interval_of("minute"), interval_of("1w"), interval_of("1M")
+    ('1h', '1d', '1m', '7d', 'month')
+    """
+    if text in ("M", "1M") or text.lower() in ("1mo", "1mon", "month", "monthly"):
+        return MONTH
+    if text.isdecimal() and 0 < int(text) < 1_000_000:
+        return interval_name(int(text) * _MINUTE)
+    lower = _WORDS.get(text.lower(), text.lower())
+    if not (match := re.fullmatch(r"([1-9]\d{0,3})(s|sec|m|min|h|d|w)", lower)):
+        return ""
+    count, unit = int(match[1]), match[2][0]
+    return interval_name(count * 7 * interval_ms("1d") if unit == "w" else interval_ms(f"{count}{unit}"))
+
+
+_WORDS: Final = {"minute": "1m", "hour": "1h", "hourly": "1h", "day": "1d", "daily": "1d", "week": "1w"} | {
+    letter: f"1{letter}" for letter in "hdws"
+}
+_TF: Final = r"(?P<tf>\d+(?:mo|[smhdwMHDW])|M|[DWH])"
+_DATE: Final = r"\d{4}-\d{2}(?:-\d{2})?"
+_KINDS: Final = "futures|spot|mark|index|premiumIndex|funding_rate"
+_PATTERNS: Final = tuple(
+    re.compile(pattern)
+    for pattern in (
+        # freqtrade: BTC_USDT_USDT-5m-futures
+        rf"^(?P<base>[A-Za-z0-9]+)_(?P<quote>[A-Za-z0-9]+)(?:_(?P<settle>[A-Za-z0-9]+))?-{_TF}(?:-(?P<kind>{_KINDS}))?$",
+        r"^(?P<base>[A-Za-z0-9]+)_(?P<quote>[A-Za-z0-9]+)(?:_(?P<settle>[A-Za-z0-9]+))?-(?P<kind>trades)$",
+        # Binance: BTCUSDT-1m-2024-01, BTCUSDT-aggTrades-2024-10-27
+        rf"(?:^|[-_ ])(?P<symbol>[A-Z0-9]+(?:_[A-Z0-9]+)?)-{_TF}-{_DATE}",
+        rf"(?:^|[-_ ])(?P<symbol>[A-Z0-9]+(?:_[A-Z0-9]+)?)-(?P<kind>aggTrades|trades|fundingRate|metrics|bookTicker"
+        rf"|bookDepth|liquidationSnapshot)-{_DATE}",
+        # Tardis: binance_trades_2024-10-27_BTCUSDT
+        rf"^[a-z][a-z0-9-]*_(?P<kind>trades|quotes|liquidations|derivative_ticker|[a-z_]*book[a-zA-Z_0-9]*)_{_DATE}"
+        r"_(?P<symbol>[A-Za-z0-9._-]+)$",
+        # TradingView, like BINANCE_BTCUSDT.P and a comma, 60
+        r"^(?P<venue>[A-Z0-9_]+)_(?P<symbol>[^_,]+), (?P<tf>\d*[DWMSH]|\d+)(?=$|[ _.])",
+        # CryptoDataDownload, like Binance_BTCUSDT_1h
+        r"^(?P<venue>[A-Z][A-Za-z]+)_(?P<symbol>[A-Z0-9]+)_(?P<tf>minute|hour|day|daily|d|\d+(?:min|[smhd]))(?=$|[_.])",
+        # Kraken, like XBTUSD_1440
+        r"^(?P<symbol>[A-Z0-9]{5,12})_(?P<tf>1|5|15|30|60|240|720|1440|10080)(?=$|[_.])",
+    )
+)
+_LOWER_QUOTES: Final = ("USDT", "USDC", "BUSD", "FDUSD", "USD", "BTC", "EUR")
+
+
+def named(path: str) -> Named:
+    """What the file's name, and folders of the form `symbol=BTCUSDT`, say."""
+    hive = dict(part.split("=", 1) for part in PurePath(path).parts[:-1] if "=" in part)
+    found = _by_pattern(stem(path)) or Named(_generic(stem(path)))
+    return Named(
+        hive.get("symbol") or hive.get("pair") or found.symbol,
+        interval_of(hive.get("interval") or hive.get("timeframe") or "") or found.interval,
+        found.kind,
+        hive.get("venue") or hive.get("exchange") or "",
+    )
+
+
+def _by_pattern(name: str) -> Named | None:
+    for pattern in _PATTERNS:
+        if match := pattern.search(name):
+            parts = {key: value or "" for key, value in match.groupdict().items()}
+            symbol = parts.get("symbol") or f"{parts['base']}/{parts['quote']}"
+            symbol += f":{parts['settle']}" if parts.get("settle") else ""
+            return Named(symbol, interval_of(parts.get("tf", "")), parts.get("kind", ""))
+    return None
+
+
+def _generic(name: str) -> str:
+    """The one word of the name that ends with a known quote currency; empty when there are several, or none."""
+    words = re.split(r"[^A-Za-z0-9]+", name)
+    pairs = {word.upper() for word in words if _is_pair(word)}
+    for base, quote in itertools.pairwise(words):
+        if base and quote and base == base.upper() and not base.isdecimal() and quote_of(f"_{quote}") == quote:
+            pairs.add(f"{base}/{quote}")
+    if not pairs and (match := re.match(r"^([a-z0-9]{2,8})[-_]([a-z]{3,5})(?:$|[-_. ])", name)):
+        base, quote = match[1].upper(), match[2].upper()
+        pairs |= {f"{base}/{quote}"} if quote in _LOWER_QUOTES else set()
+    return pairs.pop() if len(pairs) == 1 else ""
+
+
+def _is_pair(word: str) -> bool:
+    quote = quote_of(word.upper())
+    if not quote or len(word) < len(quote) + 2:
+        return False
+    return word == word.upper() or (word == word.lower() and quote in _LOWER_QUOTES)

@@ -1,0 +1,308 @@
+"""One table, batch by batch: times, pairs and numbers checked, trades made candles."""
+
+import re
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from ingestion.recordings.checks import (
+    Checked,
+    Columns,
+    candle_values,
+    check_candles,
+    check_times,
+    check_trades,
+    column_numbers,
+    describer,
+    outside,
+    sides,
+    texts,
+)
+from ingestion.recordings.counts import Counts
+from ingestion.recordings.errors import NotARecording, RecordingError
+from ingestion.recordings.files import Item
+from ingestion.recordings.ids import id_numbers
+from ingestion.recordings.intervals import Gaps, Phases
+from ingestion.recordings.layouts import Kind, Layout
+from ingestion.recordings.names import MONTH, Named, interval_of
+from ingestion.recordings.pairs import instrument_of, symbol_of
+from ingestion.recordings.rows import candle_rows, from_trades
+from ingestion.recordings.tables import table
+from ingestion.recordings.times import times_ms
+from market.wire.messages import VENUE, interval_ms, interval_name
+
+if TYPE_CHECKING:
+    from ingestion.recordings.read import Collector
+
+# The interval of candles from trades, unless another is asked for.
+TRADES_INTERVAL: Final = "1m"
+SORTED: Final = "row above a later one (sorted)"
+OUTSIDE: Final = "open or close outside of high and low (kept)"
+_OTHER_PAIR: Final = -2
+
+
+@dataclass
+class FileReport:
+    """What was read from one table. `dropped`: rows by reason; `noted`: rows that were kept, but are unusual."""
+
+    label: str
+    layout: str = ""
+    interval: str = ""
+    rows: int = 0
+    kept: int = 0
+    units: dict[str, int] = field(default_factory=dict)
+    dropped: Counts = field(default_factory=Counts)
+    noted: Counts = field(default_factory=Counts)
+    notes: list[str] = field(default_factory=list)
+    checksum: bool = False
+
+
+@dataclass(frozen=True)
+class Series:
+    venue: str | None
+    symbol: str
+
+
+class Reader:
+    """Reads one table into a collector; `report` says what came of it."""
+
+    def __init__(self, collector: "Collector", item: Item, name: Named, venue: str | None) -> None:
+        self._collector = collector
+        self._asked = collector.asked
+        self._item = item
+        self._name = name
+        self._venue = venue
+        self._spellings: dict[tuple[str | None, str], int] = {}
+        self._gaps = Gaps()
+        self._intervals: set[str] = set()
+        self._covered: dict[int, tuple[int, int]] = {}
+        self._no_ids = False
+        self.report = FileReport(item.label)
+
+    def read(self) -> None:
+        """Raises `RecordingError`; `NotARecording` for a table without a usable row."""
+        with table(self._item, self._name, self._asked) as found:
+            self.report.layout = found.layout.name
+            self.report.notes += found.layout.notes
+            self._want_pair(found.layout)
+            take = self._candles if found.layout.kind is Kind.CANDLES else self._trades
+            for first, columns in found.batches:
+                rows = len(columns["ts"])
+                self.report.rows += rows
+                take(columns, Checked(rows, self.report.dropped, describer(columns, first)))
+                self._collector.advanced(rows)
+            self.report.rows += found.damaged_rows
+            self.report.dropped.add("another number of columns", found.damaged_rows, found.damaged)
+            self._finish(found.layout.kind)
+
+    def _want_pair(self, layout: Layout) -> None:
+        if "symbol" not in layout.roles and not (self._asked.symbol or symbol_of(self._name.symbol)):
+            raise RecordingError(
+                "it has no column symbol, and its name contains no pair that could only mean one: rename it, like "
+                "BTCUSDT-1m.csv, or pass --symbol BTCUSDT to manage.py convert"
+            )
+
+    # --- Candles ------------------------------------------------------------------------------------------------------
+
+    def _candles(self, columns: Columns, checked: Checked) -> None:
+        rows = len(checked.good)
+        ts, code = self._keys(columns, checked)
+        if "interval" in columns:
+            self._one_interval(columns["interval"], checked)
+        values = candle_values(columns, rows)
+        check_candles(checked, values)
+        good = checked.good
+        checked.note_in(self.report.noted, OUTSIDE, outside(values) & good)
+        ts, code, values = ts[good], code[good], values[:, good]
+        self._count_unsorted(ts, code)
+        self._gaps.add(ts, code, values)
+        for venue in {self._collector.series[one].venue for one in np.unique(code).tolist()}:
+            codes = [index for index, series in enumerate(self._collector.series) if series.venue == venue]
+            mine = ts if len(codes) == len(self._collector.series) else ts[np.isin(code, codes)]
+            self._collector.phases.setdefault(venue, Phases()).add(mine)
+        self.report.kept += len(ts)
+        self._collector.store.add(candle_rows(ts, code, values))
+
+    def _one_interval(self, column: Any, checked: Checked) -> None:
+        names, index = texts(column)
+        known = [interval_of(name.strip()) for name in names]
+        wanted = interval_of(self._asked.interval)
+        if wanted:
+            other = np.array([*(name != wanted for name in known), True])[index]
+            checked.drop(f"another interval than --interval {wanted}", other)
+            return
+        self._intervals |= {name or "(unknown)" for name in known}
+        if len(self._intervals) > 1:
+            some = " and ".join(sorted(self._intervals)[:5])
+            raise RecordingError(
+                f"its column of the interval has {some}: these are different series; pass --interval to manage.py "
+                "convert, and convert each by itself"
+            )
+
+    # --- Trades -------------------------------------------------------------------------------------------------------
+
+    def _trades(self, columns: Columns, checked: Checked) -> None:
+        rows = len(checked.good)
+        ts, code = self._keys(columns, checked)
+        price, amount = (column_numbers(columns, role, rows) for role in ("price", "amount"))
+        check_trades(checked, price, amount)
+        if "id" in columns:
+            ids = id_numbers(columns["id"])
+            again = np.zeros(rows, dtype=bool)
+            again[checked.good] = self._collector.seen.repeated(ids[checked.good], code[checked.good])
+            checked.drop("trade with an id that was read before", again)
+        good = checked.good
+        side = sides(columns, rows)[good]
+        ts, code = ts[good], code[good]
+        if "id" not in columns:
+            self._cover(ts, code)
+        self._count_unsorted(ts, code)
+        self.report.kept += len(ts)
+        candles = from_trades(ts, code, price[good], amount[good], side, self.trades_step_ms)
+        for one in np.unique(candles["code"]).tolist():
+            self._collector.phases.setdefault(self._collector.series[one].venue, Phases())
+        self._collector.store.add(candles)
+
+    @property
+    def trades_step_ms(self) -> int:
+        return interval_ms(interval_of(self._asked.interval) or TRADES_INTERVAL)
+
+    def _cover(self, ts: NDArray[np.int64], code: NDArray[np.int64]) -> None:
+        for series in np.unique(code).tolist():
+            mine = ts[code == series]
+            first, last = self._covered.get(series, (int(mine[0]), int(mine[0])))
+            self._covered[series] = min(first, int(mine.min())), max(last, int(mine.max()))
+
+    # --- Both ---------------------------------------------------------------------------------------------------------
+
+    def _keys(self, columns: Columns, checked: Checked) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Times and numbers of series of a batch; rows without either are dropped."""
+        try:
+            ts, units = times_ms(columns["ts"])
+            code = self._codes(columns, len(checked.good))
+        except pa.ArrowException as error:
+            raise RecordingError(f"not readable ({str(error).splitlines()[0]})") from error
+        for unit, count in units.items():
+            self.report.units[unit] = self.report.units.get(unit, 0) + count
+        check_times(checked, ts)
+        checked.drop(f"another pair than --symbol {self._asked.symbol}", code == _OTHER_PAIR)
+        checked.drop("symbol missing or not readable", code < 0)
+        return ts, code
+
+    def _codes(self, columns: Columns, rows: int) -> NDArray[np.int64]:
+        venues: list[str | None] = [self._venue or self._name.venue.lower() or None]
+        venue = np.zeros(rows, dtype=np.int64)
+        if "venue" in columns and self._venue is None:
+            names, venue = texts(columns["venue"])
+            venues = [*(_venue(name) for name in names), venues[0]]
+        elif "venue" in columns:
+            self._one_venue(columns["venue"])
+        if "symbol" not in columns:
+            spelling = self._asked.symbol or self._name.symbol
+            code = np.array([self._code(one, spelling) if rows else -1 for one in venues], dtype=np.int64)
+            return code[venue]
+        pairs, pair = texts(columns["symbol"])
+        # One key per venue and pair; −1 is the last of either, which for pairs is none.
+        key = (venue % len(venues)) * (len(pairs) + 1) + pair % (len(pairs) + 1)
+        unique, inverse = np.unique(key, return_inverse=True)
+        spelled = [*pairs, ""]
+        codes = [
+            self._code(venues[one // (len(pairs) + 1)], spelled[one % (len(pairs) + 1)]) for one in unique.tolist()
+        ]
+        return np.array(codes, dtype=np.int64)[inverse] if rows else np.empty(0, dtype=np.int64)
+
+    def _code(self, venue: str | None, spelling: str) -> int:
+        key = (venue, spelling)
+        if key not in self._spellings:
+            symbol = symbol_of(spelling)
+            if not symbol:
+                self._spellings[key] = -1
+            elif self._asked.symbol and not _is_asked(spelling, self._asked.symbol):
+                self._spellings[key] = _OTHER_PAIR
+            else:
+                self._spellings[key] = self._collector.code_of(
+                    Series(venue, symbol), spelling.strip(), self.report.label
+                )
+        return self._spellings[key]
+
+    def _one_venue(self, column: Any) -> None:
+        names, _ = texts(column)
+        if len(found := sorted({name.strip().lower() for name in names})) > 1:
+            raise RecordingError(
+                f"its column venue has {', '.join(found[:5])}, but it was given as the file of {self._venue}: pass it "
+                "without a name, and its rows are told apart"
+            )
+
+    def _count_unsorted(self, ts: NDArray[np.int64], code: NDArray[np.int64]) -> None:
+        if (ts[1:] >= ts[:-1]).all():
+            return
+        order = np.argsort(code, kind="stable")
+        earlier = (ts[order][1:] < ts[order][:-1]) & (code[order][1:] == code[order][:-1])
+        self.report.noted.add(SORTED, int(earlier.sum()))
+
+    def _finish(self, kind: Kind) -> None:
+        report = self.report
+        if not report.kept:
+            why = f" ({report.dropped.text(1)})" if report.dropped.total else ""
+            raise NotARecording(f"none of its {report.rows} rows is a usable {kind[:-1]}{why}")
+        if kind is Kind.TRADES:
+            steps = self._collector.steps.setdefault
+            report.interval = interval_name(self.trades_step_ms)
+            for series, (first, last) in self._covered.items():
+                name = self._collector.series[series].symbol
+                self._collector.seen.cover(series, name, first, last, report.label)
+            for venue in {self._collector.series[code].venue for code in self._spellings.values() if code >= 0}:
+                steps(venue, {})[report.label] = self.trades_step_ms
+            return
+        by_venue: dict[str | None, list[int]] = {}
+        for code in self._gaps.series:
+            by_venue.setdefault(self._collector.series[code].venue, []).append(code)
+        for venue, codes in by_venue.items():
+            if step := self._step_ms(codes):
+                self._collector.steps.setdefault(venue, {})[report.label] = step
+                report.interval = interval_name(step)
+
+    def _step_ms(self, codes: list[int]) -> int | None:
+        """The interval by the times of the rows; where they leave it open, by `--interval`, the column or the name."""
+        found = self._gaps.step_ms(codes)
+        column = next(iter(self._intervals), "")
+        stated = interval_of(self._asked.interval) or column or self._name.interval
+        if self.report.layout == "recording" and found is not None and not (self._asked.interval or column):
+            stated = ""  # the names of our own files mean nothing
+        if stated == MONTH:
+            raise RecordingError("candles of a month have no fixed length; use shorter ones")
+        named = interval_ms(stated) if re.fullmatch(r"\d+[smhd]", stated) else None
+        step = found if named is None else named
+        if step is None or found is None:
+            return step
+        if named is not None and (found % named or self._gaps.longer(named, codes) == found):
+            where = "name" if stated == self._name.interval else "interval"
+            raise RecordingError(
+                f"its rows are {interval_name(found)} apart, but its {where} is {stated}: rename it, or pass "
+                f"--interval {interval_name(found)} to manage.py convert"
+            )
+        if mixed := self._gaps.second(step, codes) or self._gaps.other(step, codes):
+            series, own = mixed
+            raise RecordingError(
+                f"it has candles of {interval_name(step)} and, of {self._collector.series[series].symbol}, of "
+                f"{interval_name(own)}: these are two series; split the file, or pass --columns interval=NAME and "
+                "--interval to manage.py convert"
+            )
+        return step
+
+
+def _is_asked(spelling: str, asked: str) -> bool:
+    same = symbol_of(spelling) == symbol_of(asked)
+    return spelling.strip().upper() == asked.upper() or (same and instrument_of(spelling) == instrument_of(asked))
+
+
+def _venue(name: str) -> str | None:
+    name = name.strip().lower()
+    if name and not re.match(VENUE, name):
+        raise RecordingError(
+            f"column venue has {name!r}, which is not a venue's name (up to 40 lower-case letters, digits, - and _)"
+        )
+    return name or None
