@@ -233,7 +233,7 @@ class Reader:
         if len(found := sorted({name.strip().lower() for name in names})) > 1:
             raise RecordingError(
                 f"its column venue has {', '.join(found[:5])}, but it was given as the file of {self._venue}: pass it "
-                "without a name, and its rows are told apart"
+                "without a name, and it is split by that column"
             )
 
     def _count_unsorted(self, ts: NDArray[np.int64], code: NDArray[np.int64]) -> None:

@@ -135,6 +135,11 @@ class Store:
         if self._pending_rows >= RUN_ROWS:
             self._close_run()
 
+    @property
+    def dtypes(self) -> set[np.dtype[Any]]:
+        """`CANDLE`, `TRADED` or both."""
+        return {run.dtype for run in self._runs} | {rows.dtype for rows in self._pending}
+
     def _close_run(self) -> None:
         if not self._pending:
             return

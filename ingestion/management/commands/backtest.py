@@ -114,7 +114,11 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument(
-            "files", nargs="+", type=Path, metavar="FILE", help="parquet or CSV, or a folder of them, or VENUE=FILE"
+            "files",
+            nargs="+",
+            type=Path,
+            metavar="FILE",
+            help="files of candles or trades (docs/data.md), or folders; VENUE=FILE for several venues",
         )
         parser.add_argument("--merge", action="store_true", help="all FILEs are parts of one recording")
         parser.add_argument("--json", type=Path, metavar="OUT", help="write every anomaly as JSON Lines")
@@ -178,6 +182,8 @@ class Command(BaseCommand):
         # Names from files are not markup.
         console = Console(file=cast(IO[str], self.stdout), width=width, markup=False, highlight=False)
         for result in results:
+            for line in result.findings.recording.summary:
+                console.print(line, soft_wrap=True)
             console.print(result.counts_table())
         if events is not None:
             if len(results) > 1:

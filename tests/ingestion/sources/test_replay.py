@@ -194,12 +194,12 @@ def test_a_file_with_a_single_row_takes_the_interval_of_the_others(tmp_path: Pat
         (
             "a.csv",
             "ts,symbol,open,high,low,close,volume\n1620777600,A,x,1,1,1,1\n",
-            "a usable candle .price missing or not a number 1 .row 1: .*open=x",
+            "price missing or not a number 1 ",
         ),
         (
             "a.csv",
             "ts,symbol,open,high,low,close,volume\nnoon,A,1,1,1,1,1\n",
-            "a usable candle .time missing or not readable 1 .row 1: ts=noon",
+            "time missing or not readable 1 ",
         ),
         ("a.parquet", "no parquet", "not readable as parquet"),
         ("a.doc", "", "a recording is a"),
