@@ -183,7 +183,11 @@ def test_files_are_recordings_of_their_own_unless_merged(recorded: Recorded, tmp
         rows = [f"{START_MS + 60_000 * minute},{symbol},1,1,1,1,1" for minute in range(5)]
         (tmp_path / f"{name}.csv").write_text("\n".join([header, *rows]))
     files = tmp_path / "a.csv", tmp_path / "b.csv"
-    assert backtest(*files).count("5 candles") == 2
+    printed = backtest(*files)
+    assert printed.count("csv: 5 candles") == 2
+    [read, dropped, gaps] = printed.splitlines()[:3]
+    assert read.startswith("Read 1 file (recording): 5 rows, 5 candles of 1m, 1 symbol, ")
+    assert (dropped, gaps) == ("Dropped no rows", "No gaps. Times: ms")
     assert "a.csv, b.csv: 10 candles" in backtest(*files, "--merge")
 
 
