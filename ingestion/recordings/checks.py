@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from ingestion.recordings.counts import EXAMPLES, Counts
 from ingestion.recordings.errors import RecordingError
 from ingestion.recordings.times import EARLIEST_MS, LATEST_MS, NO_TIME, numbers
+from market.printable import printable
 from market.wire.messages import OHLCV
 
 Mask = NDArray[np.bool_]
@@ -51,7 +52,7 @@ def _cell(value: Any) -> str:
         cell = value.as_py()
     except ValueError:  # nanoseconds that Python's datetime cannot hold
         cell = value.value
-    return "(empty)" if cell is None else str(cell)[:40]
+    return "(empty)" if cell is None else printable(str(cell)[:40])
 
 
 def column_numbers(columns: Columns, role: str, rows: int) -> NDArray[np.float64]:

@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 TRADES_INTERVAL: Final = "1m"
 SORTED: Final = "row above a later one (sorted)"
 OUTSIDE: Final = "open or close outside of high and low (kept)"
+REPEATED: Final = "trade with an id that was read before"
 _OTHER_PAIR: Final = -2
 
 
@@ -153,7 +154,7 @@ class Reader:
             ids = id_numbers(columns["id"])
             again = np.zeros(rows, dtype=bool)
             again[checked.good] = self._collector.seen.repeated(ids[checked.good], code[checked.good])
-            checked.drop("trade with an id that was read before", again)
+            checked.drop(REPEATED, again)
         good = checked.good
         side = sides(columns, rows)[good]
         ts, code = ts[good], code[good]
@@ -245,7 +246,7 @@ class Reader:
 
     def _finish(self, kind: Kind) -> None:
         report = self.report
-        if not report.kept:
+        if not report.kept and REPEATED not in report.dropped.reasons:
             why = f" ({report.dropped.text(1)})" if report.dropped.total else ""
             raise NotARecording(f"none of its {report.rows} rows is a usable {kind[:-1]}{why}")
         if kind is Kind.TRADES:

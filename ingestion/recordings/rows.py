@@ -52,6 +52,8 @@ def from_trades(
 
     `side`: 1 where the taker bought, −1 where it sold, 0 unknown. Trades of the same millisecond count in their order.
     """
+    if not len(ts):
+        return np.empty(0, dtype=TRADED)
     order = np.lexsort((ts, ts // step_ms, code))
     ts, code, price, amount, side = ts[order], code[order], price[order], amount[order], side[order]
     start = _starts(code, ts // step_ms)
@@ -61,10 +63,9 @@ def from_trades(
     rows["open"], rows["close"] = price[start], price[end]
     rows["first"], rows["last"] = ts[start], ts[end]
     rows["trades"] = end - start + 1
-    if len(start):
-        rows["high"], rows["low"] = np.maximum.reduceat(price, start), np.minimum.reduceat(price, start)
-        rows["volume"] = np.add.reduceat(amount, start)
-        rows["taker_buy"] = np.add.reduceat(np.select([side > 0, side < 0], [amount, 0.0], np.nan), start)
+    rows["high"], rows["low"] = np.maximum.reduceat(price, start), np.minimum.reduceat(price, start)
+    rows["volume"] = np.add.reduceat(amount, start)
+    rows["taker_buy"] = np.add.reduceat(np.select([side > 0, side < 0], [amount, 0.0], np.nan), start)
     return rows
 
 

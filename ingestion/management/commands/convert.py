@@ -1,7 +1,8 @@
 import argparse
 import json
+from functools import partial
 from pathlib import Path
-from typing import IO, Any, Final, cast
+from typing import Any, Final
 
 from django.core.management.base import CommandError, CommandParser
 from rich.console import Console
@@ -60,7 +61,7 @@ class Command(ToolCommand):
         if options["json"]:
             self.stdout.write(json.dumps(converted.figures, indent=1, ensure_ascii=False))
         else:
-            self._print(converted, options["out"])
+            self._print(converted, options)
 
     def _converted(self, files: list[Path], out: Path, asked: Asked) -> Converted:
         columns = (SpinnerColumn(), TextColumn("{task.description}: {task.completed:,}"), TimeElapsedColumn())
@@ -68,23 +69,23 @@ class Command(ToolCommand):
             tasks = {step: progress.add_task(words, total=None) for step, words in _STEPS.items()}
             return convert(files, out, asked, lambda step, rows: progress.advance(tasks[step], rows))
 
-    def _print(self, converted: Converted, out: Path) -> None:
+    def _print(self, converted: Converted, options: dict[str, Any]) -> None:
         figures = converted.figures
-        console = Console(file=cast(IO[str], self.stdout), markup=False, highlight=False, soft_wrap=True)
+        print_ = partial(self.console(options).print, markup=False)
         for line in converted.lines:
-            console.print(line)
+            print_(line)
         for reason, counted in figures["dropped"].items():
-            console.print(f"  dropped {counted['rows']:,}: {reason}")
+            print_(f"  dropped {counted['rows']:,}: {reason}")
             for example in counted["examples"]:
-                console.print(f"    {example}")
+                print_(f"    {example}")
         for skipped in figures["skipped"][:10]:
-            console.print(f"  skipped {skipped['file']}: {skipped['reason']}")
+            print_(f"  skipped {skipped['file']}: {skipped['reason']}")
         if len(figures["skipped"]) > 10:
-            console.print(f"  skipped {len(figures['skipped']) - 10:,} more (--json names them all)")
+            print_(f"  skipped {len(figures['skipped']) - 10:,} more (--json names them all)")
         if verified := sum(file["checksum"] is not None for file in figures["files"]):
-            console.print(f"  checksums of {verified:,} of {len(figures['files']):,} files verified")
-        console.print(
-            f"Wrote {figures['candles']:,} candles to {out} in {figures['seconds']:.1f} s "
+            print_(f"  checksums of {verified:,} of {len(figures['files']):,} files verified")
+        print_(
+            f"Wrote {figures['candles']:,} candles to {options['out']} in {figures['seconds']:.1f} s "
             f"({figures['rows_per_s']:,} rows/s, at most {figures['peak_memory_mib']:,} MiB of memory)"
         )
 
