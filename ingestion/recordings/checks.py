@@ -133,8 +133,8 @@ def _coded(column: Any, codes: Mapping[str, int]) -> NDArray[np.int8]:
 
 def texts(column: Any) -> tuple[Sequence[str], NDArray[np.int64]]:
     """The distinct texts of a column, and each row's place in them (−1: empty). Raises `pyarrow.ArrowException`."""
-    if pa.types.is_dictionary(column.type):
-        column = column.cast(column.type.value_type)
-    encoded = column.cast(pa.string()).dictionary_encode()
+    # Not decoded: a long text that every row has is in memory once.
+    encoded = column if pa.types.is_dictionary(column.type) else column.cast(pa.string()).dictionary_encode()
     index: NDArray[np.int64] = encoded.indices.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int64)
-    return encoded.dictionary.to_pylist(), index
+    names = encoded.dictionary.cast(pa.string()).fill_null("").to_pylist()
+    return names, index

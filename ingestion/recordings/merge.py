@@ -12,7 +12,7 @@ from ingestion.recordings.errors import RecordingError
 from ingestion.recordings.intervals import usual_phases
 from ingestion.recordings.read import Collector
 from ingestion.recordings.reader import Series
-from ingestion.recordings.rows import TRADED, Rows, combined
+from ingestion.recordings.rows import TRADED, Rows, combined, repetitions
 from market.wire.messages import OHLCV, interval_ms, interval_name
 
 DUPLICATE = "duplicate of time and symbol"
@@ -47,6 +47,10 @@ class Merge:
         self.rows_of = np.zeros(len(order), dtype=np.int64)
         self.first_ms = self.last_ms = 0
         self.dropped: dict[str | None, Counts] = {venue: Counts() for venue in self.step_ms}
+        for (code, other), (count, row) in collector.store.finished().repeated.items():
+            row = row.copy()
+            row["code"] = self._rank[code]
+            self.dropped[series[code].venue].add(CONFLICT if other else DUPLICATE, count, [self._words(row)])
         self.gaps = self.missing = 0
         self.longest: Gap | None = None
         self._phases = {venue: self._usual(venue) for venue in self.step_ms}
@@ -99,17 +103,13 @@ class Merge:
 
     def _once(self, rows: Rows) -> Rows:
         """The sort is stable: of duplicates, the first file's row stays."""
-        again = np.zeros(len(rows), dtype=bool)
-        again[1:] = (rows["ts"][1:] == rows["ts"][:-1]) & (rows["code"][1:] == rows["code"][:-1])
+        again, differ = repetitions(rows)
         if not again.any():
             return rows
-        places = np.flatnonzero(again)
-        first = np.maximum.accumulate(np.where(again, 0, np.arange(len(rows))))[places]
-        differ = np.logical_or.reduce([rows[name][places] != rows[name][first] for name in OHLCV])
         for venue in self.step_ms:
-            mine = self._of(rows[places], venue)
-            self._drop(venue, DUPLICATE, rows[places[mine & ~differ]])
-            self._drop(venue, CONFLICT, rows[places[mine & differ]])
+            mine = again & self._of(rows, venue)
+            self._drop(venue, DUPLICATE, rows[mine & ~differ])
+            self._drop(venue, CONFLICT, rows[mine & differ])
         return rows[~again]
 
     def _drop(self, venue: str | None, reason: str, rows: Rows) -> None:

@@ -90,6 +90,23 @@ def combined(rows: Rows) -> Rows:
     return result
 
 
+def repetitions(rows: Rows) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Which rows repeat time and series of an earlier one, and which of these with other values. `rows`: sorted."""
+    again = np.zeros(len(rows), dtype=bool)
+    again[1:] = (rows["ts"][1:] == rows["ts"][:-1]) & (rows["code"][1:] == rows["code"][:-1])
+    differ = np.zeros(len(rows), dtype=bool)
+    if again.any():
+        places = np.flatnonzero(again)
+        first = np.maximum.accumulate(np.where(again, 0, np.arange(len(rows))))[places]
+        differ[places] = np.logical_or.reduce([rows[name][places] != rows[name][first] for name in OHLCV])
+    return again, differ
+
+
+def _most(time: NDArray[np.int64]) -> int:
+    """How often the commonest of the sorted times is there."""
+    return int(np.diff(np.append(_starts(time), len(time))).max())
+
+
 def _starts(*keys: NDArray[np.int64]) -> NDArray[np.intp]:
     """Where the sorted keys change."""
     if not len(keys[0]):
@@ -121,6 +138,8 @@ class Store:
         self._pending_rows = self._memory_rows = 0
         self._runs: list[_Run] = []
         self.rows = 0
+        # Rows that a run had already, by series: those with the same values, with others, and an example of either.
+        self.repeated: dict[tuple[int, bool], tuple[int, np.void]] = {}
 
     def add(self, rows: Rows) -> None:
         """Raises `RecordingError` when there is no room for them."""
@@ -136,6 +155,11 @@ class Store:
         if self._pending_rows >= RUN_ROWS:
             self._close_run()
 
+    def finished(self) -> "Store":
+        """This store, after its last row."""
+        self._close_run()
+        return self
+
     @property
     def dtypes(self) -> set[np.dtype[Any]]:
         """`CANDLE`, `TRADED` or both."""
@@ -148,10 +172,26 @@ class Store:
         self._pending, self._pending_rows = [], 0
         if (rows["ts"][1:] < rows["ts"][:-1]).any():
             rows = rows[np.argsort(rows["ts"], kind="stable")]
+        if _most(rows["ts"]) > int(rows["code"].max()) + 1:
+            rows = self._once(rows)
         self._runs.append(_Run(rows.dtype, len(rows), rows["ts"][::_EVERY].copy(), rows))
         self._memory_rows += len(rows)
         if self._memory_rows > MEMORY_ROWS:
             self._spill()
+
+    def _once(self, rows: Rows) -> Rows:
+        """One row for each time and series. A slice holds all rows of a time, however many a file repeats."""
+        rows = rows[np.lexsort((rows["code"], rows["ts"]))]
+        if rows.dtype == TRADED:
+            return combined(rows)
+        again, differ = repetitions(rows)
+        for series in np.unique(rows["code"][again]).tolist():
+            for other in (False, True):
+                mine = np.flatnonzero((rows["code"] == series) & again & (differ == other))
+                if len(mine):
+                    count, example = self.repeated.get((series, other), (0, rows[mine[0]]))
+                    self.repeated[series, other] = count + len(mine), example
+        return rows[~again]
 
     def _spill(self) -> None:
         try:

@@ -14,9 +14,10 @@ import pyarrow.csv
 import pyarrow.parquet
 
 from ingestion.recordings.errors import NotARecording, RecordingError
-from ingestion.recordings.files import COLUMNAR, Item, opened, reading
+from ingestion.recordings.files import COLUMNAR, MAX_RATIO, Item, opened, reading
 from ingestion.recordings.layouts import Layout, Row, by_header, by_shape, unknown, with_skip
 from ingestion.recordings.names import Named
+from ingestion.recordings.rows import MAX_ROWS
 
 # Rows and bytes that are in memory at once.
 _BATCH_ROWS: Final = 250_000
@@ -24,7 +25,9 @@ _BLOCK_BYTES: Final = 16 << 20
 _HEAD_BYTES: Final = 128 << 10
 # JSON has no rows that can be read one by one.
 MAX_JSON_BYTES: Final = 512 << 20
-# A column of an IPC file is read whole; a compressed one may be larger than the file.
+# A columnar file in an archive is in memory as a whole, and so is a batch of a feather file.
+MAX_MEMBER_BYTES: Final = 512 << 20
+MAX_BATCH_ROWS: Final = 5_000_000
 _SAMPLE: Final = 20
 _NULLS: Final = ["", "null", "NULL", "None", "NA", "N/A"]
 
@@ -79,12 +82,20 @@ def _source(item: Item) -> Iterator[Any]:
             yield file
         return
     with opened(item) as stream:
-        yield io.BytesIO(stream.read())
+        data = stream.read(MAX_MEMBER_BYTES)
+        if stream.read(1):
+            raise RecordingError(f"more than {MAX_MEMBER_BYTES >> 20} MiB in an archive: unpack it")
+        yield io.BytesIO(data)
 
 
 @contextmanager
 def _parquet(item: Item, name: Named, asked: Asked) -> Iterator[Table]:
-    with _source(item) as source, pyarrow.parquet.ParquetFile(source) as file:
+    with _source(item) as source, pyarrow.parquet.ParquetFile(source) as opened_once:
+        schema = opened_once.schema_arrow
+        _want_sane(item, opened_once.metadata)
+        # Texts stay in their dictionaries: a long one repeated is in memory once.
+        texts = [column.name for column in schema if pa.types.is_string(column.type)]
+        file = pyarrow.parquet.ParquetFile(source, metadata=opened_once.metadata, read_dictionary=texts)
         header = file.schema_arrow.names
         first = next(file.iter_batches(_SAMPLE), None) if len(set(header)) == len(header) else None
         layout = _columnar_layout(header, first, name, asked)
@@ -96,11 +107,24 @@ def _parquet(item: Item, name: Named, asked: Asked) -> Iterator[Table]:
         yield Table(layout, _by_name(batches(), header, layout))
 
 
+def _want_sane(item: Item, metadata: Any) -> None:
+    """Raise `RecordingError` for a parquet file whose pages are not worth their memory."""
+    size = sum(metadata.row_group(index).total_byte_size for index in range(metadata.num_row_groups))
+    if metadata.num_rows > MAX_ROWS or (size > MAX_MEMBER_BYTES and size > MAX_RATIO * item.path.stat().st_size):
+        raise RecordingError(
+            f"{metadata.num_rows:,} rows, {size:,} bytes in a file of {item.path.stat().st_size:,}: a recording has at "
+            f"most {MAX_ROWS:,} rows and grows at most {MAX_RATIO} times"
+        )
+
+
 @contextmanager
 def _ipc(item: Item, name: Named, asked: Asked) -> Iterator[Table]:
     with _source(item) as source:
         reader = pa.ipc.open_file(source)
         header = reader.schema.names
+        # A batch is in memory as a whole.
+        if reader.num_record_batches and reader.count_rows() > MAX_BATCH_ROWS * reader.num_record_batches:
+            raise RecordingError(f"its batches have more than {MAX_BATCH_ROWS:,} rows: save it as parquet")
         first = reader.get_batch(0) if reader.num_record_batches else None
         layout = _columnar_layout(header, first, name, asked)
 
