@@ -32,9 +32,12 @@ class Gaps:
         same = code[1:] == code[:-1]
         gaps = np.diff(time)
         rising = same & (gaps > 0)
-        pairs, counts = np.unique(np.stack([code[1:][rising], gaps[rising]]), axis=1, return_counts=True)
-        for series, gap, count in zip(*pairs.tolist(), counts.tolist(), strict=True):
-            self._counts.setdefault(series, Counter())[gap] += count
+        lengths, place = np.unique(gaps[rising], return_inverse=True)
+        if len(lengths):
+            pairs, counts = np.unique(code[1:][rising] * len(lengths) + place, return_counts=True)
+            for pair, count in zip(pairs.tolist(), counts.tolist(), strict=True):
+                series, length = divmod(pair, len(lengths))
+                self._counts.setdefault(series, Counter())[int(lengths[length])] += count
         start = np.flatnonzero(np.append(True, ~same))
         end = np.append(start[1:], len(time)) - 1
         for series, first, last in zip(code[start].tolist(), time[start].tolist(), time[end].tolist(), strict=True):

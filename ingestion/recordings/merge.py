@@ -12,7 +12,7 @@ from ingestion.recordings.errors import RecordingError
 from ingestion.recordings.intervals import usual_phases
 from ingestion.recordings.read import Collector
 from ingestion.recordings.reader import Series
-from ingestion.recordings.rows import TRADED, Rows, combined, repetitions
+from ingestion.recordings.rows import TRADED, Rows, combined, in_order, repetitions
 from market.wire.messages import OHLCV, interval_ms, interval_name
 
 DUPLICATE = "duplicate of time and symbol"
@@ -62,9 +62,7 @@ class Merge:
             dtype = TRADED if any(part.dtype == TRADED for part in parts) else parts[0].dtype
             rows = np.concatenate([part if part.dtype == dtype else _widened(part) for part in parts])
             rows["code"] = self._rank[rows["code"]]
-            rows = rows[self._aligned(rows)]
-            order = np.lexsort((rows["code"], rows["ts"]))
-            rows = rows[order]
+            rows = in_order(self._aligned(rows))
             if dtype == TRADED:
                 rows = combined(rows)
             rows = self._once(rows)
@@ -86,7 +84,7 @@ class Merge:
             counts = found
         return usual_phases(counts, step) if counts else [0]
 
-    def _aligned(self, rows: Rows) -> NDArray[np.bool_]:
+    def _aligned(self, rows: Rows) -> Rows:
         good = np.ones(len(rows), dtype=bool)
         for venue, phases in self._phases.items():
             mine = self._of(rows, venue)
@@ -94,7 +92,7 @@ class Merge:
             if bad.any():
                 good &= ~bad
                 self._drop(venue, BETWEEN, rows[bad])
-        return good
+        return rows if good.all() else rows[good]
 
     def _of(self, rows: Rows, venue: str | None) -> NDArray[np.bool_]:
         if len(self.step_ms) == 1:

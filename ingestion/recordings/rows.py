@@ -90,6 +90,14 @@ def combined(rows: Rows) -> Rows:
     return result
 
 
+def in_order(rows: Rows) -> Rows:
+    """Sorted by time and series; of equal ones the earlier stays before the later."""
+    ts, code = np.ascontiguousarray(rows["ts"]), np.ascontiguousarray(rows["code"])
+    if ((ts[1:] > ts[:-1]) | ((ts[1:] == ts[:-1]) & (code[1:] >= code[:-1]))).all():
+        return rows
+    return rows[np.lexsort((code, ts))]
+
+
 def repetitions(rows: Rows) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
     """Which rows repeat time and series of an earlier one, and which of these with other values. `rows`: sorted."""
     again = np.zeros(len(rows), dtype=bool)
@@ -181,7 +189,7 @@ class Store:
 
     def _once(self, rows: Rows) -> Rows:
         """One row for each time and series. A slice holds all rows of a time, however many a file repeats."""
-        rows = rows[np.lexsort((rows["code"], rows["ts"]))]
+        rows = in_order(rows)
         if rows.dtype == TRADED:
             return combined(rows)
         again, differ = repetitions(rows)
