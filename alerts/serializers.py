@@ -9,16 +9,16 @@ from market.wire import messages
 
 
 class AlertCountsSerializer(serializers.Serializer[Any]):
-    alerts = serializers.IntegerField()
+    alerts = serializers.IntegerField(help_text="Number of alerts.")
     symbols = serializers.IntegerField(help_text="Number of different symbols.")
-    severities = SeveritiesSerializer()
+    severities = SeveritiesSerializer(help_text="The alerts by severity.")
 
 
 class AlertSummarySerializer(serializers.Serializer[Any]):
     timestamp = serializers.IntegerField(help_text="Server time, epoch milliseconds.")
     as_of = serializers.IntegerField(help_text="End of the 24 hours, epoch milliseconds.")
     open = AlertCountsSerializer(help_text="What is open or escalated now.")
-    last_24h = AlertCountsSerializer()
+    last_24h = AlertCountsSerializer(help_text="What closed its candle in the 24 hours before `as_of`.")
 
 
 class StoredAlertSerializer(AnomalySerializer[Alert]):

@@ -303,7 +303,7 @@ SPECTACULAR_SETTINGS = {
     ),
     "VERSION": __version__,
     "OAS_VERSION": "3.1.0",  # the dialect of the messages' JSON Schema
-    "POSTPROCESSING_HOOKS": [],  # the enumerations are already named
+    "POSTPROCESSING_HOOKS": ["anomaly_site.openapi.complete"],  # the enumerations are already named
     "SERVE_INCLUDE_SCHEMA": False,
     "RENDERER_WHITELIST": ["rest_framework.renderers.JSONRenderer"],  # pages for people are not part of the API
     "SWAGGER_UI_DIST": "SIDECAR",

@@ -99,7 +99,10 @@ class StreamPagination(BasePagination):
         cursor = {
             "type": ["object", "null"],
             "required": ["epoch", "offset"],
-            "properties": {"epoch": {"type": "integer"}, "offset": {"type": "integer"}},
+            "properties": {
+                "epoch": {"type": "integer", "description": "The stream's incarnation: a number that only rises."},
+                "offset": {"type": "integer", "description": "Place in the stream: a sequence number."},
+            },
             "description": "The stream's position after this page; continue from it as `since`, here or on `/ws`.",
         }
         recovered = {
@@ -112,9 +115,9 @@ class StreamPagination(BasePagination):
             "properties": {
                 "cursor": cursor,
                 "recovered": recovered,
-                "next": link,
-                "previous": link,
-                "results": schema,
+                "next": link | {"description": "Address of the next page; null: this is the last one."},
+                "previous": link | {"description": "Address of the page before; null: this is the first one."},
+                "results": schema | {"description": "The items of this page."},
             },
         }
 

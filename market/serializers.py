@@ -1,7 +1,7 @@
 """Anomalies over HTTP: the stored wire message, plus fields that only the database has."""
 
 from collections.abc import Collection
-from typing import Any, ClassVar, TypeVar, get_args
+from typing import Any, ClassVar, Final, TypeVar, get_args
 
 import msgspec
 from drf_spectacular.extensions import OpenApiSerializerExtension
@@ -10,7 +10,7 @@ from drf_spectacular.plumbing import ResolvedComponent
 from rest_framework import serializers
 
 from market.models import Anomaly, MarketAnomaly, ReviewState, StressSample
-from market.wire import messages
+from market.wire import messages, schema
 from market.wire.times import epoch_ms
 
 AnomalyT = TypeVar("AnomalyT", bound=Anomaly)
@@ -22,7 +22,11 @@ class AnomalySerializer(serializers.BaseSerializer[AnomalyT]):
     message: ClassVar[Any]
     added: ClassVar[dict[str, Any]] = {
         "offset": {"type": "integer", "description": "Place of this revision in the stream."},
-        "review_state": {"type": "string", "enum": ReviewState.values},
+        "review_state": {
+            "type": "string",
+            "enum": ReviewState.values,
+            "description": "What a reviewer made of it; new: not reviewed.",
+        },
     }
 
     def to_representation(self, instance: AnomalyT) -> dict[str, Any]:
@@ -49,9 +53,12 @@ class ReviewedSerializer(AnomalySerializer[AnomalyT]):
     """The detail view: adds the whole review."""
 
     added = AnomalySerializer.added | {
-        "review_note": {"type": "string"},
-        "reviewed_by": {"type": ["string", "null"], "description": "User name."},
-        "reviewed_at": {"type": ["integer", "null"], "description": "Epoch milliseconds."},
+        "review_note": {"type": "string", "description": "The reviewer's note; empty: none."},
+        "reviewed_by": {"type": ["string", "null"], "description": "User name of the reviewer; null: nobody."},
+        "reviewed_at": {
+            "type": ["integer", "null"],
+            "description": "When it was reviewed, in epoch milliseconds (UTC); null: never.",
+        },
     }
 
     def to_representation(self, instance: AnomalyT) -> dict[str, Any]:
@@ -65,7 +72,9 @@ class ReviewedSerializer(AnomalySerializer[AnomalyT]):
 class ReviewSerializer(serializers.Serializer[Any]):
     """The body of a review; the fields have the same names as in the responses."""
 
-    review_state = serializers.ChoiceField(ReviewState.choices, default=ReviewState.ACKNOWLEDGED)
+    review_state = serializers.ChoiceField(
+        ReviewState.choices, default=ReviewState.ACKNOWLEDGED, help_text="The review to set."
+    )
     review_note = serializers.CharField(
         required=False, allow_blank=True, max_length=4_000, help_text="Without it, the stored note stays."
     )
@@ -74,22 +83,22 @@ class ReviewSerializer(serializers.Serializer[Any]):
 class SeveritiesSerializer(serializers.Serializer[Any]):
     """Number of anomalies per severity."""
 
-    LOW = serializers.IntegerField()
-    MEDIUM = serializers.IntegerField()
-    HIGH = serializers.IntegerField()
-    CRITICAL = serializers.IntegerField()
+    LOW = serializers.IntegerField(help_text="Number of anomalies of this severity.")
+    MEDIUM = serializers.IntegerField(help_text="Number of anomalies of this severity.")
+    HIGH = serializers.IntegerField(help_text="Number of anomalies of this severity.")
+    CRITICAL = serializers.IntegerField(help_text="Number of anomalies of this severity.")
 
 
 class MarketCountsSerializer(serializers.Serializer[Any]):
-    anomalies = serializers.IntegerField()
-    severities = SeveritiesSerializer()
+    anomalies = serializers.IntegerField(help_text="Number of market anomalies.")
+    severities = SeveritiesSerializer(help_text="The same by severity.")
 
 
 class MarketSummarySerializer(serializers.Serializer[Any]):
     timestamp = serializers.IntegerField(help_text="Server time, epoch milliseconds.")
     as_of = serializers.IntegerField(help_text="End of the 24 hours, epoch milliseconds.")
     open = MarketCountsSerializer(help_text="What is open or escalated now.")
-    last_24h = MarketCountsSerializer()
+    last_24h = MarketCountsSerializer(help_text="What closed its candle in the 24 hours before `as_of`.")
 
 
 class StoredMarketAnomalySerializer(AnomalySerializer[MarketAnomaly]):
@@ -110,20 +119,33 @@ class StressSerializer(AnomalySerializer[Any]):
 
 
 class WireSchema(OpenApiSerializerExtension):  # type: ignore[no-untyped-call]
-    """Generates the OpenAPI schema of a wire message from its `msgspec` type."""
+    """Generates the OpenAPI schema of a wire message from its `msgspec` type: flat objects, as generators want them.
+
+    A message of several kinds is a union of such objects.
+    """
 
     target_class = AnomalySerializer
     match_subclasses = True
 
     def map_serializer(self, auto_schema: AutoSchema, direction: Any) -> dict[str, Any]:
-        (wire,), components = msgspec.json.schema_components(
-            [self.target.message], ref_template="#/components/schemas/{name}"
-        )
-        for name, schema in components.items():
-            component = ResolvedComponent(name, ResolvedComponent.SCHEMA, schema, name)  # type: ignore[no-untyped-call]
-            auto_schema.registry.register_on_missing(component)
-        added = self.target.added
-        return {"allOf": [wire, {"type": "object", "required": list(added), "properties": added}]}
+        (wire,), components = schema.components([self.target.message])
+        prefix = type(self.target).__name__.removesuffix("Serializer").removesuffix(_KIND)
+        whole = [name for name in (*schema.MARKET, schema.OTHER) if name in components]
+        flat = {name: schema.flat(name, self.target.added, components) for name in whole}
+        for name, one in components.items():
+            if f"#/components/schemas/{name}" != wire.get("$ref"):
+                _register(auto_schema, f"{prefix}{name}" if name in flat else name, flat.get(name, one))
+        if flat:
+            return schema.market_union(schema.TEMPLATE.replace("{name}", f"{prefix}{{name}}"))
+        return schema.flat(wire["$ref"].rpartition("/")[2], self.target.added, components)
+
+
+_KIND: Final = "MarketAnomaly"
+
+
+def _register(auto_schema: AutoSchema, name: str, one: dict[str, Any]) -> None:
+    component = ResolvedComponent(name, ResolvedComponent.SCHEMA, one, name)  # type: ignore[no-untyped-call]
+    auto_schema.registry.register_on_missing(component)
 
 
 # --- Sectors ---------------------------------------------------------------------------------------------------------
@@ -135,33 +157,41 @@ class SectorMapSerializer(serializers.Serializer[Any]):
     source = serializers.CharField(  # type: ignore[assignment]
         help_text="`coingecko`, or `built-in` for the map that is part of this software."
     )
-    version = serializers.CharField()
-    fetched_at = serializers.IntegerField(allow_null=True, help_text="Epoch milliseconds; null for the built-in map.")
-    age_ms = serializers.IntegerField(allow_null=True, help_text="Since `fetched_at`; null for the built-in map.")
-    max_age_ms = serializers.IntegerField(help_text="A map older than this has expired (SECTOR_MAX_AGE).")
+    version = serializers.CharField(help_text="Version of the map.")
+    fetched_at = serializers.IntegerField(
+        allow_null=True, help_text="When it was fetched, in epoch milliseconds (UTC); null for the built-in map."
+    )
+    age_ms = serializers.IntegerField(
+        allow_null=True, help_text="Time since `fetched_at`, in milliseconds; null for the built-in map."
+    )
+    max_age_ms = serializers.IntegerField(
+        help_text="A map older than this many milliseconds has expired (SECTOR_MAX_AGE)."
+    )
     expired = serializers.BooleanField(help_text="True: sector anomalies are marked `degraded`.")
     overrides = serializers.IntegerField(help_text="Number of coins whose sectors a reviewer corrected.")
 
 
 class SectorSerializer(serializers.Serializer[Any]):
-    sector = serializers.CharField()
-    size = serializers.IntegerField()
+    sector = serializers.CharField(help_text="Name of the sector.")
+    size = serializers.IntegerField(help_text="Number of symbols.")
     symbols = serializers.ListField(child=serializers.CharField(), help_text="Pairs against USDT, sorted.")
 
 
 class SectorsSerializer(serializers.Serializer[Any]):
-    map = SectorMapSerializer()
-    results = SectorSerializer(many=True)
+    map = SectorMapSerializer(help_text="The map in use.")
+    results = SectorSerializer(many=True, help_text="Every sector, the largest first.")
 
 
 class SymbolSerializer(serializers.Serializer[Any]):
-    symbol = serializers.CharField()
+    symbol = serializers.CharField(help_text="Symbol in the one spelling of all venues, like BTCUSDT.")
     base = serializers.CharField(
         allow_null=True, help_text="The coin of the pair; null if the map does not contain it."
     )
-    name = serializers.CharField(allow_null=True)
-    market_cap_rank = serializers.IntegerField(allow_null=True)
-    sectors = serializers.ListField(child=serializers.CharField())
+    name = serializers.CharField(allow_null=True, help_text="Name of the coin; null: unknown.")
+    market_cap_rank = serializers.IntegerField(
+        allow_null=True, help_text="Rank by market capitalisation, from 1; null: unknown."
+    )
+    sectors = serializers.ListField(child=serializers.CharField(), help_text="Names of its sectors.")
     source = serializers.CharField(  # type: ignore[assignment]
         allow_null=True,
         help_text="Where the sectors come from: `override`, `coingecko` or `built-in`; null if the coin is unknown.",
@@ -169,5 +199,5 @@ class SymbolSerializer(serializers.Serializer[Any]):
 
 
 class SymbolsSerializer(serializers.Serializer[Any]):
-    map = SectorMapSerializer()
-    results = SymbolSerializer(many=True)
+    map = SectorMapSerializer(help_text="The map in use.")
+    results = SymbolSerializer(many=True, help_text="One for each symbol.")

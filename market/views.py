@@ -288,6 +288,19 @@ class _StressPages(LimitOffsetPagination):
     default_limit = 60
     max_limit = 1440
 
+    def get_paginated_response_schema(self, schema: dict[str, Any]) -> dict[str, Any]:
+        link = {"type": ["string", "null"], "format": "uri"}
+        return {
+            "type": "object",
+            "required": ["count", "next", "previous", "results"],
+            "properties": {
+                "count": {"type": "integer", "description": "Number of samples of all pages."},
+                "next": link | {"description": "Address of the older samples; null: none."},
+                "previous": link | {"description": "Address of the newer samples; null: none."},
+                "results": schema | {"description": "One sample a minute, the newest first."},
+            },
+        }
+
 
 class StressHistory(generics.ListAPIView[StressSample]):
     """The stress index, one sample a minute, newest first. `/ws` sends it every second in `stress` frames."""

@@ -3,7 +3,6 @@
 from functools import cache
 from typing import Annotated, Any, Final, Literal
 
-import msgspec
 from django.http import HttpRequest, JsonResponse
 from msgspec import UNSET, Meta, Struct, UnsetType
 
@@ -20,7 +19,9 @@ from anomaly_site.ws.protocol.frames import (
     Subscribed,
     Unsubscribed,
 )
+from market.wire import schema
 from market.wire.filters import MAX_FILTER_VALUES, Channel
+from market.wire.meanings import MEANINGS
 from market.wire.messages import Alert, Feed, MarketAnomaly, MarketType, Method, Severity, StressIndex
 
 _Texts = Annotated[list[str], Meta(max_length=MAX_FILTER_VALUES)]
@@ -113,6 +114,39 @@ FRAMES: Final[dict[str, type[Struct]]] = {
     "pong": Pong,
     "error": Error,
 }
+_CURSOR: Final = "Everything that matches up to this place was sent or is of no interest."
+_MEANINGS: Final = MEANINGS | {
+    "channel": "The channel that the frame belongs to.",
+    "offset": "Place in the stream: a sequence number.",
+    "data": "The message.",
+    "snapshot": "True: an earlier anomaly, sent because the client asked for it.",
+    "channels": "Channels: alerts, market.",
+    "symbols": "Symbols in any spelling; of a market anomaly, one of `affected_symbols`. Empty: all.",
+    "methods": "Methods of alerts. Empty: all.",
+    "severities": "Severities. Empty: all.",
+    "types": "Types of market anomalies. Empty: all.",
+    "EffectiveFilters.sectors": "Names of sectors. Empty: all.",
+    "Filters.sectors": "Names of sectors, in any case. Empty: all.",
+    "filters": "Filters of the subscription.",
+    "cursor": _CURSOR,
+    "recovered": "True: everything after `since` is sent. False: load the list again.",
+    "warnings": "What was ignored in the request: unknown keys and values.",
+    "ts": "The server's clock, in epoch milliseconds (UTC).",
+    "code": "What was wrong, for programs.",
+    "message": "What was wrong and what to do, for people.",
+    "since": "Send what changed after this place, then the live stream.",
+    "epoch": "The stream's incarnation: a number that only rises.",
+    "Subscribe.snapshot": f"How many of the last anomalies to send first, at most {MAX_SNAPSHOT}.",
+    "UpdateFilters.snapshot": f"How many of the last anomalies to send first, at most {MAX_SNAPSHOT}.",
+    **{f"{name}.type": "The kind of frame." for name in ("AlertFrame", "MarketFrame", "StressFrame", "FeedFrame")},
+    **{
+        f"{name}.id": "Text or number of the client's choice, repeated in the answer."
+        for name in (
+            *("Subscribe", "UpdateFilters", "Unsubscribe", "Ping"),
+            *("Subscribed", "FiltersUpdated", "Unsubscribed", "Pong", "Error"),
+        )
+    },
+}
 _PATHS: Final = {
     "stream": ("/ws", "Sends nothing until the client subscribes."),
     "alerts": ("/ws/alerts", "Subscribes to the alerts channel on connect."),
@@ -124,7 +158,11 @@ _PATHS: Final = {
 def document() -> dict[str, Any]:
     """The AsyncAPI document: three addresses that share all messages."""
     kinds = REQUESTS | FRAMES
-    _, schemas = msgspec.json.schema_components(kinds.values(), ref_template="#/components/schemas/{name}")
+    _, schemas = schema.components(kinds.values(), _MEANINGS)
+    for one in schemas.values():
+        for field in one.get("properties", {}).values():
+            if schema.is_market(field):
+                field["discriminator"] = field["discriminator"]["propertyName"]  # AsyncAPI takes the name alone
     messages = {
         name: {
             "name": name,

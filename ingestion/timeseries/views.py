@@ -59,7 +59,7 @@ class CandleQuery(serializers.Serializer[Any]):
     )
     venue = serializers.RegexField(
         r"^[a-z0-9][a-z0-9_\-]{0,39}\Z",
-        default="",
+        required=False,
         allow_blank=True,
         help_text="Needed when several venues have the symbol.",
         error_messages={"invalid": "That is not the name of a venue, such as binance."},
@@ -96,18 +96,24 @@ class CandleList(APIView):
         responses=inline_serializer(
             "Candles",
             {
-                "symbol": serializers.CharField(),
-                "interval": serializers.CharField(),
-                "venue": serializers.CharField(allow_null=True, help_text="Null when there is no candle."),
+                "symbol": serializers.CharField(help_text="Symbol in the one spelling of all venues, like BTCUSDT."),
+                "interval": serializers.CharField(help_text="Length of a candle, like 1m."),
+                "venue": serializers.CharField(
+                    allow_null=True, help_text="Name of the venue; null when there is no candle."
+                ),
                 "next": serializers.URLField(allow_null=True, help_text="The later candles of the range, if any."),
                 "candles": inline_serializer(
                     "StoredCandle",
                     {
-                        "timestamp": serializers.IntegerField(help_text="Close time, epoch milliseconds."),
-                        **{name: serializers.FloatField() for name in OHLCV[:-1]},
-                        "volume": serializers.FloatField(help_text="In base units."),
+                        "timestamp": serializers.IntegerField(help_text="Close time, in epoch milliseconds (UTC)."),
+                        **{
+                            name: serializers.FloatField(help_text=f"{name.capitalize()} price, in the quote currency.")
+                            for name in OHLCV[:-1]
+                        },
+                        "volume": serializers.FloatField(help_text="Volume of the candle, in the base currency."),
                     },
                     many=True,
+                    help_text="Oldest first.",
                 ),
             },
         ),
@@ -124,7 +130,7 @@ class CandleList(APIView):
                 end_ms=query.get("to", _FOR_EVER_MS),
                 limit=max(limit, LEAST_READ) + 1,
                 newest=newest,
-                venue=query["venue"],
+                venue=query.get("venue", ""),
             )
         except StoreUnavailable as error:
             raise HistoryUnavailable(str(error)) from None

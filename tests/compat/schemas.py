@@ -8,7 +8,8 @@ _PREFIX: Final = "#/components/schemas/"
 
 def keys(schema: Mapping[str, Any], components: Mapping[str, Any]) -> dict[str, Any]:
     """Path → type of every key. A `?` ends the path of a key that may be absent, `[]` and `{}` stand for the items of a
-    list and the values of an object, `<TAG>` for one form of a union. An enumeration is the list of its values."""
+    list and the values of an object, `<TAG>` for one form of a union; what all these share is there without a tag, too.
+    An enumeration is the list of its values, also if other texts may come beside them."""
     return dict(sorted(_walk(schema, components, "", ())))
 
 
@@ -45,7 +46,7 @@ def _union(
     forms: list[Mapping[str, Any]], components: Mapping[str, Any], path: str, inside: tuple[str, ...]
 ) -> Iterator[tuple[str, Any]]:
     """A type and null, several types, or objects that their key `type` tells apart."""
-    simple = []
+    simple, shared = [], []
     for form in forms:
         found = list(_walk(form, components, "", inside))
         [(key, kind), *more] = found or [(".", "any")]
@@ -53,7 +54,14 @@ def _union(
             simple.append(kind)
             continue
         tag = next((f"<{kind[0]}>" for key, kind in found if key == "type" and isinstance(kind, list)), "")
-        yield from _walk(form, components, f"{path}{tag}", inside)
-    if simple:
+        if tag:
+            shared.append(found)
+        # A form without a tag is what later versions may add: nobody relies on its keys.
+        if tag or len(forms) == 1 or key == ".":
+            yield from _walk(form, components, f"{path}{tag}", inside)
+    if len(shared) > 1:
+        common = [(key, kind) for key, kind in shared[0] if all((key, kind) in each for each in shared)]
+        yield from ((f"{path}.{key}" if path else key, kind) for key, kind in common)
+    if simple and not any("enum" in form for form in forms):
         nullable = simple == ["null"] and len(forms) > 1
         yield (f"{path} or null" if nullable else path or "."), "|".join(sorted(simple))

@@ -1,0 +1,72 @@
+"""Completes `/schema`: every status that an operation answers with, and the two forms of an error."""
+
+from typing import Any, Final
+
+PROBLEM: Final = "application/problem+json"
+_REF: Final = "#/components/schemas/"
+_FIELD_ERRORS: Final = {
+    "type": "object",
+    "additionalProperties": {
+        "anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}],
+    },
+    "description": "What is wrong, in sentences, by the name of the parameter; `detail` if it is none of them.",
+}
+_SCHEMAS: Final = {
+    "Refusal": _FIELD_ERRORS,
+    "Failure": {
+        "type": "object",
+        "required": ["detail"],
+        "properties": {"detail": {"type": "string", "description": "What is wrong, in a sentence."}},
+    },
+    "Problem": {
+        "type": "object",
+        "description": "Problem details (RFC 9457), for those whose `Accept` names application/problem+json.",
+        "required": ["type", "title", "status"],
+        "properties": {
+            "type": {"type": "string", "format": "uri-reference", "description": "Always about:blank."},
+            "title": {"type": "string", "description": "The status in words."},
+            "status": {"type": "integer", "description": "The HTTP status."},
+            "detail": {"type": "string", "description": "What is wrong, in sentences."},
+            "errors": {
+                "type": "object",
+                "additionalProperties": {"type": "array", "items": {"type": "string"}},
+                "description": "What is wrong, in sentences, by the name of the parameter or field.",
+            },
+        },
+    },
+}
+_MEANINGS: Final = {
+    "400": "A parameter or field is unknown, or its value is refused.",
+    "403": "Not signed in, or not allowed to do this.",
+    "404": "There is nothing at this address.",
+    "429": "Too many requests, or too many exports at once: wait as long as `Retry-After` says.",
+    "503": "A store does not answer: try again.",
+}
+_RETRY: Final = {"Retry-After": {"schema": {"type": "integer"}, "description": "Seconds to wait."}}
+
+
+def complete(result: dict[str, Any], generator: Any, request: Any, public: bool) -> dict[str, Any]:
+    """A postprocessing hook of drf-spectacular."""
+    result["components"]["schemas"] |= _SCHEMAS
+    for path, operations in result["paths"].items():
+        for method, operation in operations.items():
+            statuses = ["400", "429", "503"]
+            statuses += ["404"] if "{" in path else []
+            statuses += ["403"] if method == "post" else []
+            for parameter in operation.get("parameters", ()):
+                if parameter["in"] == "path":
+                    parameter["description"] = "Identifier of the anomaly."
+            for status in sorted(statuses):
+                operation["responses"].setdefault(status, _answer(status))
+    return result
+
+
+def _answer(status: str) -> dict[str, Any]:
+    body = "Refusal" if status == "400" else "Failure"
+    return {
+        "description": _MEANINGS[status],
+        "content": {
+            "application/json": {"schema": {"$ref": f"{_REF}{body}"}},
+            PROBLEM: {"schema": {"$ref": f"{_REF}Problem"}},
+        },
+    } | ({"headers": _RETRY} if status == "429" else {})

@@ -1,0 +1,101 @@
+"""What every field of the wire messages means, with its unit: the descriptions in /schema and /asyncapi.json.
+
+A key is a field's name wherever it has this meaning, or `Struct.field` where it has another one there.
+"""
+
+from typing import Final
+
+MEANINGS: Final = {
+    # --- What all anomalies have ---
+    "id": "Identifier of the anomaly; the same in all its revisions.",
+    "revision": "Number of this revision of the anomaly, from 1; a higher one replaces a lower one.",
+    "severity": "Severity: LOW < MEDIUM < HIGH < CRITICAL.",
+    "timestamp": "Close time of the candle that shows it, in epoch milliseconds (UTC).",
+    "detected_at": "When it was detected, in epoch milliseconds (UTC).",
+    "state": "OPEN; ESCALATED: more severe than at its opening; CLOSED: over.",
+    "venue": "Name of the venue, like binance.",
+    "source": "Where the prices come from: a venue, a recording or the simulated market; null: unknown.",
+    "rarity_days": "A finding this strong comes once in so many days; null: unknown.",
+    "universe": "Number of symbols that were looked at.",
+    "window": "Length of time that the changes are measured over, like 5m.",
+    "interval": "Length of a candle, like 1m.",
+    "direction": "Direction of the price's move.",
+    "type": "The kind of message.",
+    "affected_symbols": "Symbols that take part, like BTCUSDT.",
+    # --- Alerts ---
+    "symbol": "Symbol in the one spelling of all venues, like BTCUSDT.",
+    "method": "Name of the method that found it. Others may be added: treat an unknown one as a name.",
+    "score": "Signed, in robust standard deviations; for VOLUME and VOLATILITY the surge (≥ 0).",
+    "threshold": "Absolute score from which on the method raises an alert, in the unit of `score`; null: unknown.",
+    "price": "Close of the candle, in the quote currency; null: unknown.",
+    "expected": "Expected close, in the quote currency; null: unknown.",
+    "lower": "Lower edge of the band of usual closes, in the quote currency; null: unknown.",
+    "upper": "Upper edge of the band of usual closes, in the quote currency; null: unknown.",
+    "change_pct": "Change of the price over the alert's window, in per cent (1.5 is 1.5 %); null: unknown.",
+    "excess_pct": "The change less the market's over the same window, in percentage points; null: unknown.",
+    "spark": "The last closes, oldest first, in the quote currency.",
+    "explanation": "Why it was raised.",
+    "incident": "Identifier that alerts of one cause share; null: none.",
+    "history": "The candles before the alert opened, oldest first.",
+    "Alert.direction": "Sign of the price's move over its window when the alert opened or turned.",
+    "HistoryPoint.timestamp": "Close time of the candle, in epoch milliseconds (UTC).",
+    "HistoryPoint.close": "Close of the candle, in the quote currency.",
+    "sentence": "The explanation as a sentence.",
+    "Explanation.window": "Length of time the observation was made over, like 5m.",
+    "baseline_size": "Number of values that say what is usual.",
+    "observed": (
+        "What was measured over `window`. Moves and CUSUM: log return; VOLATILITY: range, as log return; VOLUME: quote "
+        "volume per window, in the quote currency."
+    ),
+    "usual": "What is usual, in the unit of `observed`.",
+    "methods": "The methods that agree, with their scores.",
+    "escalations": "When it became more severe, oldest first.",
+    "detector": "Name of the detector.",
+    "version": "Version of the detector.",
+    "parameters": "Constants of the detector, by name: any JSON values.",
+    "Escalation.severity": "The severity that it rose to.",
+    "Escalation.timestamp": "Close time of the candle, in epoch milliseconds (UTC).",
+    # --- Market anomalies and the stress index ---
+    "_MarketFields.venue": "Name of the venue, like binance; null: over all venues, or unknown.",
+    "synchronization_ratio": "Share of the universe that moves this way: a fraction from 0 to 1.",
+    "average_change_pct": "Mean change of the affected symbols over the window, in per cent.",
+    "usual_ratio": "The share that is usual: a fraction from 0 to 1; null: unknown.",
+    "alert_count": "Number of open alerts of the affected symbols.",
+    "changes_pct": "Change of each affected symbol over the window, in per cent, in the order of `affected_symbols`.",
+    "metric": "The component that contributes most to the stress index.",
+    "magnitude": "Value of the component `metric`, in its unit.",
+    "stress_index": "Stress of the market, from 0 to 100.",
+    "components": "The components of the stress index, by name; their points add up to it.",
+    "StressComponent.value": (
+        "Value of the component. volatility, dispersion: log return in per cent; breadth, correlation, absorption: "
+        "fraction from 0 to 1; turbulence: multiple of what is usual."
+    ),
+    "percentile": "Share of the past values that are not above this one, in per cent (0 to 100).",
+    "points": "Contribution to the stress index, in its points.",
+    "sector": "Name of the sector.",
+    "performance_pct": "Change of the sector over the window, in per cent.",
+    "deviation": "Departure from the market, signed, in the sector's own robust standard deviations; null: unknown.",
+    "SectorAnomaly.excess_pct": "Departure from the market over the window, in percentage points; null: unknown.",
+    "members": "Number of symbols of the sector that were looked at.",
+    "members_moving": "Number of symbols of the sector that move along.",
+    "degraded": "True: the sector map in use has expired. Left out when false.",
+    "breadth": "How many symbols rose, stood still and fell over the window.",
+    "up": "Number of symbols that rose by 0.05 % or more.",
+    "flat": "Number of symbols that moved by less than 0.05 %.",
+    "down": "Number of symbols that fell by 0.05 % or more.",
+    "sectors": "The sectors over the window, largest first.",
+    "windows": "The market over each window, by its length: 1m, 5m, 15m, 1h.",
+    "return_pct": "Change of the median symbol over the window, in per cent.",
+    "majors": "Change of BTC and ETH over the window, by base asset, in per cent.",
+    "StressIndex.timestamp": "Close time of the candle, in epoch milliseconds (UTC).",
+    # --- The feed ---
+    "Feed.source": "Where the prices come from: a venue, a recording or the simulated market.",
+    "Feed.state": "ok; warming: baselines are being learned; stale: no candle for too long; ended.",
+    "Feed.symbols": "Number of symbols of the last batch of candles.",
+    "Feed.timestamp": "When this was reported, in epoch milliseconds (UTC).",
+    "age_ms": "Time since the last batch of candles arrived, in milliseconds.",
+    "progress": "How much of the recording has been played: a fraction from 0 to 1; null: not a recording.",
+    "rate": "Ticks per second of a live venue.",
+    "reconnects": "Number of times that the connection to the venue was made again.",
+    "reason": "Why this source plays instead of the configured one.",
+}  # fmt: skip
