@@ -2,7 +2,8 @@
 
 from typing import Any, Final
 
-PROBLEM: Final = "application/problem+json"
+from market.problems import PROBLEM
+
 _REF: Final = "#/components/schemas/"
 _FIELD_ERRORS: Final = {
     "type": "object",

@@ -206,8 +206,8 @@ MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
     "csp.middleware.CSPMiddleware",
     "anomaly_site.static.CompressedStaticMiddleware",
-    # Pages with a CSRF token are safe from BREACH: the token is masked anew each time, and the length is padded.
-    "django.middleware.gzip.GZipMiddleware",
+    "anomaly_site.compression.CompressionMiddleware",
+    "django.middleware.http.ConditionalGetMiddleware",  # the entity tag is of the answer as it is, uncompressed
     "corsheaders.middleware.CorsMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
@@ -289,6 +289,7 @@ AUTH_PASSWORD_VALIDATORS = [
 
 REST_FRAMEWORK = {
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
+    "EXCEPTION_HANDLER": "market.problems.handle",
     "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticatedOrReadOnly"],
     "DEFAULT_THROTTLE_CLASSES": ["rest_framework.throttling.AnonRateThrottle"],
     # The client's address is known by then (anomaly_site/proxies.py); what else a header says does not count.

@@ -46,6 +46,9 @@ class AnomalyId(StringConverter):
 
 register_converter(AnomalyId, "id")
 
+handler404 = "market.problems.not_found"
+handler500 = "market.problems.server_error"
+
 urlpatterns = [
     path("", include("frontend.urls")),
     path("admin/status/", admin.site.admin_view(status_page), name="admin-status"),

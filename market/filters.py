@@ -1,8 +1,9 @@
 """Query parameters that filter lists. An invalid value is rejected with the values that are allowed."""
 
+import re
 from collections.abc import Callable, Collection, Set
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 import django_filters
 from django import forms
@@ -147,10 +148,23 @@ class StateFilter(WordsFilter):
         return found
 
 
+# A time of day, a space, an offset: `+` is a space in a query unless it is escaped as %2B.
+_UNESCAPED: Final = re.compile(r"(.*[T ]\d\d[\d:.,]*) (\d\d(?::?\d\d)?)", re.DOTALL)
+
+
+def with_plus(text: str) -> str:
+    """
+    >>> with_plus("2024-01-01T00:00:00 02:00"), with_plus("2024-01-01 02:00")
+    ('2024-01-01T00:00:00+02:00', '2024-01-01 02:00')
+    """
+    found = _UNESCAPED.fullmatch(text.strip())
+    return f"{found[1]}+{found[2]}" if found else text
+
+
 def read_moment(text: str) -> datetime:
     """A time as `/alerts` takes it. Raises `ValueError` with a sentence."""
     try:
-        return moment(time_ms(text))
+        return moment(time_ms(with_plus(text)))
     except (InvalidMessage, OverflowError) as error:
         raise ValueError(
             f"{text} is not a time; expected epoch milliseconds or ISO 8601, like 2024-05-01T12:00Z."
@@ -177,8 +191,19 @@ def time_range() -> dict[str, django_filters.Filter]:
     return {"from": MomentFilter("timestamp", "gte"), "to": MomentFilter("timestamp", "lt")}
 
 
+class _RangeForm(forms.Form):
+    def clean(self) -> dict[str, Any]:
+        start, end = self.cleaned_data.get("from"), self.cleaned_data.get("to")
+        if start and end and start > end:
+            self.add_error("to", "The range ends before it starts: `to` is earlier than `from`.")
+        return self.cleaned_data
+
+
 class AnomalyFilter(django_filters.FilterSet):
     """Filters that alerts and market anomalies share."""
+
+    class Meta:
+        form = _RangeForm
 
     severity = SeverityFilter(plural="severities")
     min_severity = SeverityFilter(at_least=True)
@@ -199,6 +224,9 @@ class MarketAnomalyFilter(AnomalyFilter):
 
 
 class StressFilter(django_filters.FilterSet):
+    class Meta:
+        form = _RangeForm
+
     venue = WordsFilter("venue", spelling=str.lower)
 
     @classmethod

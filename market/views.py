@@ -1,14 +1,17 @@
 """Stored market anomalies, the stress index and sectors over HTTP, and the base views of all anomalies."""
 
-from collections.abc import Callable, Mapping
+import hashlib
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, ClassVar, Final, TypeVar, cast
 
+from django.conf import settings
 from django.contrib.auth.models import User
 from django.db.models import QuerySet
 from django.http import HttpResponseRedirect
 from django.http.response import HttpResponseBase
 from django.urls import reverse
 from django.utils import timezone
+from django.utils.cache import get_conditional_response
 from drf_spectacular.utils import OpenApiParameter, extend_schema, extend_schema_view
 from rest_framework import generics
 from rest_framework.authentication import SessionAuthentication
@@ -25,6 +28,7 @@ from market.clock import DataClock, now_ms
 from market.detail_page import market_page, market_row
 from market.filters import MarketAnomalyFilter, StressFilter, StrictFilterBackend, read_moment, refuse_unknown
 from market.models import Anomaly, MarketAnomaly, ReviewState, StressSample
+from market.negotiation import Negotiation
 from market.pages import MOST_COUNTED, HasPage, PageRenderer, list_page, may_review
 from market.pagination import StreamPagination
 from market.serializers import (
@@ -42,6 +46,8 @@ from market.wire.symbols import InvalidSymbol
 from market.wire.times import epoch_ms, moment
 
 AnomalyT = TypeVar("AnomalyT", bound=Anomaly)
+# Of the software: another one may render the same rows differently.
+_VERSION: Final = settings.SPECTACULAR_SETTINGS["VERSION"]
 # The clock of the running feeds; None if none has reported.
 ReadClock = Callable[[int], DataClock | None]
 _MOST_AHEAD_MS: Final = 3_600_000
@@ -67,8 +73,12 @@ _FIELDS = OpenApiParameter(
 )
 
 
+class _Api(HasPage):
+    content_negotiation_class = Negotiation
+
+
 @extend_schema_view(get=extend_schema(parameters=[_FIELDS]))
-class AnomalyList(HasPage, generics.ListAPIView[AnomalyT]):
+class AnomalyList(_Api, generics.ListAPIView[AnomalyT]):
     """Stored anomalies, newest first; with `since`, those changed after a stream cursor. All filters must match.
 
     `clock` tells the page what time it is for the feeds.
@@ -87,6 +97,27 @@ class AnomalyList(HasPage, generics.ListAPIView[AnomalyT]):
     def paginate_queryset(self, queryset: Any) -> Any:
         self.found = queryset
         return super().paginate_queryset(queryset)
+
+    def list(self, request: Request, *args: Any, **options: Any) -> HttpResponseBase:  # type: ignore[override]
+        found = self.filter_queryset(self.get_queryset())
+        rows = self.paginate_queryset(found)
+        if isinstance(request.accepted_renderer, PageRenderer):
+            return self.get_paginated_response(self.get_serializer(rows, many=True).data)
+        # Whoever has these rows gets them neither rendered nor sent again.
+        tag = self._tag(rows or ())
+        known = get_conditional_response(request._request, etag=tag)
+        response = known or self.get_paginated_response(self.get_serializer(rows, many=True).data)
+        response.headers["ETag"] = tag
+        return response
+
+    def _tag(self, rows: Iterable[Anomaly]) -> str:
+        """The entity tag of a page of these rows: of all that its body is made of."""
+        pages = cast(StreamPagination, self.paginator)
+        state = (_VERSION, self.request.accepted_media_type, pages.url, pages.cursor, pages.recovered, pages.next)
+        content = hashlib.blake2b(repr((*state, pages.previous)).encode(), digest_size=16)
+        for row in rows:
+            content.update(f"{row.offset}{row.review_state}{row.payload}".encode())
+        return f'"{content.hexdigest()}"'
 
     def page(self, data: Any) -> tuple[str, dict[str, Any]]:
         """Template and context of the history page."""
@@ -136,6 +167,8 @@ _AS_OF = OpenApiParameter(
 class AnomalySummary(generics.GenericAPIView[AnomalyT]):
     """Counts of what is open now and of the last 24 hours, by severity. Takes the filters of the list."""
 
+    content_negotiation_class = Negotiation
+
     filter_backends = [StrictFilterBackend]
     pagination_class = None
     parameters = frozenset({"as_of"})
@@ -179,7 +212,7 @@ class _SeeOther(HttpResponseRedirect):
     status_code = 303
 
 
-class AnomalyDetail(HasPage, generics.RetrieveAPIView[AnomalyT]):
+class AnomalyDetail(_Api, generics.RetrieveAPIView[AnomalyT]):
     """One anomaly. `closes` reads stored candles for the page; without it the page says that there are none.
 
     `clock` tells the page what time it is for the feeds.
@@ -206,7 +239,7 @@ class AnomalyDetail(HasPage, generics.RetrieveAPIView[AnomalyT]):
         raise NotImplementedError
 
 
-class Review(HasPage, generics.GenericAPIView[AnomalyT]):
+class Review(_Api, generics.GenericAPIView[AnomalyT]):
     """Set the review of an anomaly. Repeating a review changes nothing: the first reviewer and time stay.
 
     For pages of our own origin: it needs the session of the admin and its CSRF token. No other credentials are
@@ -305,6 +338,8 @@ class _StressPages(LimitOffsetPagination):
 class StressHistory(generics.ListAPIView[StressSample]):
     """The stress index, one sample a minute, newest first. `/ws` sends it every second in `stress` frames."""
 
+    content_negotiation_class = Negotiation
+
     queryset = selectors.stress_samples()
     serializer_class = StressSerializer
     filter_backends = [StrictFilterBackend]
@@ -320,6 +355,8 @@ _MAX_SYMBOLS: Final = 1_000
 class SectorList(APIView):
     """The sectors of the map in use, with their symbols."""
 
+    content_negotiation_class = Negotiation
+
     @extend_schema(responses=SectorsSerializer)
     def get(self, request: Request) -> Response:
         _words(request)
@@ -330,6 +367,8 @@ class SectorList(APIView):
 
 class SymbolList(APIView):
     """Name, rank and sectors of symbols: of all coins of the map against USDT, or of the pairs in `symbols`."""
+
+    content_negotiation_class = Negotiation
 
     @extend_schema(
         responses=SymbolsSerializer,

@@ -1,9 +1,12 @@
 """What a store of candles is, whatever keeps them."""
 
 from collections.abc import Sequence
-from typing import NamedTuple, Protocol
+from typing import Final, NamedTuple, Protocol
 
 from market.wire.messages import CandleBatch
+
+# Beyond every time a candle can have (`market.wire.messages.TimestampMs`).
+FOR_EVER_MS: Final = 10_000_000_000_000
 
 
 class StoredCandle(NamedTuple):
@@ -54,6 +57,9 @@ class CandleStore(Protocol):
 
         At most `limit`: the first ones, or with `newest` the last ones. No `venue` means every venue.
         """
+
+    def venues(self, symbol: str, interval: str) -> list[str]:
+        """The venues that have candles of this symbol and interval, by name."""
 
     def prune(self, now_ms: int) -> int:
         """Delete what is older than the store is to keep; how many candles that were."""

@@ -66,6 +66,11 @@ class TableStore:
         found.sort(key=lambda candle: (candle.close_time, candle.venue))
         return found[-limit:] if newest else found[:limit]
 
+    def venues(self, symbol: str, interval: str) -> list[str]:
+        with self._database_errors():
+            series = Series.objects.filter(symbol=symbol, interval=interval, pk__lte=MAX_SERIES)
+            return sorted(each.venue for each in series if _newest(each) is not None)
+
     def prune(self, now_ms: int) -> int:
         """Retention counts back from the newest candle of a venue and interval, or from `now_ms` if that is earlier.
 

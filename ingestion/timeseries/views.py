@@ -10,9 +10,10 @@ from rest_framework.response import Response
 from rest_framework.utils.urls import replace_query_param
 from rest_framework.views import APIView
 
-from ingestion.timeseries.store import StoredCandle, StoreUnavailable
+from ingestion.timeseries.store import FOR_EVER_MS, CandleStore, StoredCandle, StoreUnavailable
 from ingestion.timeseries.stores import candle_store
-from market.filters import refuse_unknown
+from market.filters import refuse_unknown, with_plus
+from market.negotiation import Negotiation
 from market.wire.aliases import parse_aliased
 from market.wire.decoding import time_ms
 from market.wire.messages import OHLCV, InvalidMessage
@@ -20,10 +21,6 @@ from market.wire.symbols import InvalidSymbol
 
 DEFAULT_LIMIT: Final = 500
 MAX_LIMIT: Final = 5000
-# Looked at however few are asked for: a venue that lags is on the symbol, too, though the newest candle is another's.
-LEAST_READ: Final = 120
-# Beyond every time a candle can have (`market.wire.messages.TimestampMs`).
-_FOR_EVER_MS: Final = 10_000_000_000_000
 
 
 class HistoryUnavailable(APIException):
@@ -39,7 +36,7 @@ class MomentField(serializers.Field[int, str, int, Any]):
 
     def to_internal_value(self, data: str) -> int:
         try:
-            return time_ms(data)
+            return time_ms(with_plus(data))
         except (InvalidMessage, OverflowError):
             raise ValidationError(f"{data} is neither epoch milliseconds nor an ISO 8601 time.") from None
 
@@ -61,7 +58,7 @@ class CandleQuery(serializers.Serializer[Any]):
         r"^[a-z0-9][a-z0-9_\-]{0,39}\Z",
         required=False,
         allow_blank=True,
-        help_text="Needed when several venues have the symbol.",
+        help_text="Needed when several venues have candles of the symbol.",
         error_messages={"invalid": "That is not the name of a venue, such as binance."},
     )
     limit = serializers.IntegerField(
@@ -83,13 +80,15 @@ class CandleQuery(serializers.Serializer[Any]):
         except InvalidSymbol as error:
             raise ValidationError({"symbol": f"{error}."}) from None
         attrs |= {"symbol": found.symbol, "venue": attrs["venue"] or found.venue or ""}
-        if attrs.get("from", 0) > attrs.get("to", _FOR_EVER_MS):
+        if attrs.get("from", 0) > attrs.get("to", FOR_EVER_MS):
             raise ValidationError({"to": "The range ends before it starts."})
         return attrs
 
 
 class CandleList(APIView):
     """Candles of one symbol, oldest first: from `from` on, or the newest ones. `timestamp` is when a candle closed."""
+
+    content_negotiation_class = Negotiation
 
     @extend_schema(
         parameters=[CandleQuery],
@@ -122,21 +121,20 @@ class CandleList(APIView):
         query = _checked(request)
         symbol, interval, limit = query["symbol"], query["interval"], query["limit"]
         newest = "from" not in query
+        store = candle_store()
         try:
-            found = candle_store().read(
+            venue = the_venue(store, query)
+            found = store.read(
                 symbol,
                 interval,
                 start_ms=query.get("from", 0),
-                end_ms=query.get("to", _FOR_EVER_MS),
-                limit=max(limit, LEAST_READ) + 1,
+                end_ms=query.get("to", FOR_EVER_MS),
+                limit=limit + 1,
                 newest=newest,
-                venue=query.get("venue", ""),
+                venue=venue,
             )
         except StoreUnavailable as error:
             raise HistoryUnavailable(str(error)) from None
-        venues = sorted({candle.venue for candle in found})
-        if len(venues) > 1:
-            raise ValidationError({"venue": f"{symbol} is on {', '.join(venues)}: choose one of them."})
         more = len(found) > limit
         page = found[-limit:] if newest else found[:limit]
         following = None
@@ -146,11 +144,24 @@ class CandleList(APIView):
             {
                 "symbol": symbol,
                 "interval": interval,
-                "venue": venues[0] if venues else None,
+                "venue": found[0].venue if found else None,
                 "next": following,
                 "candles": [_candle(candle) for candle in page],
             }
         )
+
+
+def the_venue(store: CandleStore, query: dict[str, Any]) -> str:
+    """The venue that a query means; empty if none has the symbol.
+
+    Raises `ValidationError` if it names none and several have the symbol, and `StoreUnavailable`.
+    """
+    if venue := query.get("venue"):
+        return str(venue)
+    venues = store.venues(query["symbol"], query["interval"])
+    if len(venues) > 1:
+        raise ValidationError({"venue": f"{query['symbol']} is on {', '.join(venues)}: choose one of them."})
+    return venues[0] if venues else ""
 
 
 def _candle(candle: StoredCandle) -> dict[str, float]:

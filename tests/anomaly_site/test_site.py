@@ -23,7 +23,7 @@ def test_the_schema_is_valid_without_a_warning(tmp_path: Path) -> None:
     call_command("spectacular", validate=True, fail_on_warn=True, file=str(out))
     schema = yaml.safe_load(out.read_text())
     assert {"/alerts", "/alerts/{id}", "/market", "/market/{id}"} <= set(schema["paths"])
-    assert "score" in schema["components"]["schemas"]["Alert"]["required"]
+    assert "score" in schema["components"]["schemas"]["StoredAlert"]["required"]
 
 
 @pytest.mark.django_db

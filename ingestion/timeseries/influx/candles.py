@@ -6,10 +6,11 @@ from typing import Final
 from ingestion.timeseries.core.lines import line
 from ingestion.timeseries.core.queries import Question
 from ingestion.timeseries.influx.client import InfluxServer
-from ingestion.timeseries.store import StoredCandle
+from ingestion.timeseries.store import FOR_EVER_MS, StoredCandle
 from market.wire.messages import OHLCV, CandleBatch
 
 MEASUREMENT: Final = "candles"
+_LOOKED_AT: Final = 120
 
 
 class InfluxCandles:
@@ -50,6 +51,11 @@ class InfluxCandles:
         # A read during a write may find a point without some of its fields (1.6 does that): the next read has it.
         whole = (row for row in rows if all(row[name] is not None for name in OHLCV))
         return [StoredCandle(row["venue"], row["time"], *(float(row[name]) for name in OHLCV)) for row in whole]
+
+    def venues(self, symbol: str, interval: str) -> list[str]:
+        """Among the newest candles: the server has no index of venues by symbol."""
+        found = self.read(symbol, interval, start_ms=0, end_ms=FOR_EVER_MS, limit=_LOOKED_AT, newest=True)
+        return sorted({candle.venue for candle in found})
 
     def prune(self, now_ms: int) -> int:
         return 0

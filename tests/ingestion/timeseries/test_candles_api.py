@@ -3,6 +3,7 @@
 import pytest
 from django.test import Client
 
+from ingestion.models import TIME_BITS, Candle, Series
 from ingestion.timeseries.stores import candle_store
 from tests.ingestion.timeseries.samples import T0, a_batch, candle_of
 
@@ -72,6 +73,19 @@ def test_a_venue_that_lags_is_not_overlooked(client: Client, ahead: str) -> None
     assert client.get("/candles?symbol=SOLUSDT&limit=1").status_code == 400
     answer = client.get(f"/candles?symbol=SOLUSDT&limit=1&venue={ahead}").json()
     assert [candle["timestamp"] for candle in answer["candles"]] == [T0 + 5 * MINUTE]
+
+
+def test_a_venue_outside_of_the_range_is_not_overlooked(client: Client) -> None:
+    candle_store().write([a_batch(T0 + n * MINUTE, ("SOLUSDT",), venue="kraken") for n in range(1, 140)])
+    for query in ("limit=1", f"from={T0}&to={T0 + MINUTE}", f"from={T0 + MINUTE}"):
+        answer = client.get(f"/candles?symbol=SOLUSDT&{query}")
+        assert answer.status_code == 400
+        assert answer.json() == {"venue": "SOLUSDT is on binance, kraken: choose one of them."}
+
+
+def test_a_venue_whose_candles_are_gone_is_no_choice(client: Client) -> None:
+    Candle.objects.filter(id__gte=Series.objects.get(venue="kraken", symbol="SOLUSDT").pk << TIME_BITS).delete()
+    assert client.get("/candles?symbol=SOLUSDT").json()["venue"] == "binance"
 
 
 def test_next_leads_through_the_range(client: Client) -> None:
