@@ -134,6 +134,7 @@ except ValueError as error:
     raise SystemExit(str(error)) from None
 # A page of the internet that is in the list, such as the trading terminal, may connect to a server on this machine.
 CORS_ALLOW_PRIVATE_NETWORK = True
+CORS_EXPOSE_HEADERS = ["ETag", "Retry-After", "Stream-Cursor"]
 CSRF_TRUSTED_ORIGINS: list[str] = env.list("CSRF_TRUSTED_ORIGINS", [])
 # Safe only behind a proxy that overwrites X-Forwarded-Proto.
 BEHIND_TLS_PROXY = env.bool("BEHIND_TLS_PROXY", False)

@@ -1,6 +1,6 @@
 """Reads of market anomalies, sector maps and the stream cursor, and the queries that all anomalies share."""
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, TypeVar
 
@@ -320,6 +320,24 @@ def newer(found: QuerySet[AnomalyT], than: Place | None) -> QuerySet[AnomalyT]:
         timestamp, id = than
         found = found.filter(timestamp__gte=timestamp).exclude(timestamp=timestamp, id__lte=id)
     return found.order_by("timestamp", "id")
+
+
+def every(found: QuerySet[AnomalyT], size: int, most: int | None = None) -> Iterator[list[tuple[str, int, str]]]:
+    """(payload, offset, review state) of all anomalies, newest first, `size` at a time and `most` in all.
+
+    At least one list, which may be empty. Every list is a query of its own: a transaction that lasts as long as a slow
+    client would keep the database from cleaning up.
+    """
+    place: Place | None = None
+    left = most
+    while True:
+        asked = size if left is None else min(size, left)
+        rows = list(older(found, place).values_list("timestamp", "id", "payload", "offset", "review_state")[:asked])
+        yield [row[2:] for row in rows]
+        left = None if left is None else left - len(rows)
+        if len(rows) < asked or left == 0:
+            return
+        place = rows[-1][:2]
 
 
 class CalendarQuerySet(QuerySet[AnomalyT]):

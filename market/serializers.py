@@ -9,6 +9,7 @@ from drf_spectacular.openapi import AutoSchema
 from drf_spectacular.plumbing import ResolvedComponent
 from rest_framework import serializers
 
+from market.exports import scalars
 from market.models import Anomaly, MarketAnomaly, ReviewState, StressSample
 from market.wire import messages, schema
 from market.wire.times import epoch_ms
@@ -47,6 +48,11 @@ class AnomalySerializer(serializers.BaseSerializer[AnomalyT]):
         tags = [kind.__struct_config__.tag_field for kind in kinds if kind.__struct_config__.tag_field]
         fields = [field.encode_name for kind in kinds for field in msgspec.structs.fields(kind)]
         return list(dict.fromkeys([*tags, *fields, *cls.added]))
+
+    @classmethod
+    def columns(cls) -> dict[str, str]:
+        """The fields with one value each, as columns of an export: name → Arrow type."""
+        return scalars(cls.message) | {"offset": "int64", "review_state": "string"}
 
 
 class ReviewedSerializer(AnomalySerializer[AnomalyT]):

@@ -1,7 +1,7 @@
 """Stored market anomalies, the stress index and sectors over HTTP, and the base views of all anomalies."""
 
 import hashlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, ClassVar, Final, TypeVar, cast
 
 from django.conf import settings
@@ -26,6 +26,8 @@ from market import selectors, services
 from market.aftermath import ReadCourse
 from market.clock import DataClock, now_ms
 from market.detail_page import market_page, market_row
+from market.export_views import FORMAT, HasExport
+from market.exports import EXPORTS, AnomalyChunk, Chunk, Export, Stored
 from market.filters import MarketAnomalyFilter, StressFilter, StrictFilterBackend, read_moment, refuse_unknown
 from market.models import Anomaly, MarketAnomaly, ReviewState, StressSample
 from market.negotiation import Negotiation
@@ -77,8 +79,8 @@ class _Api(HasPage):
     content_negotiation_class = Negotiation
 
 
-@extend_schema_view(get=extend_schema(parameters=[_FIELDS]))
-class AnomalyList(_Api, generics.ListAPIView[AnomalyT]):
+@extend_schema_view(get=extend_schema(parameters=[_FIELDS, FORMAT]))
+class AnomalyList(_Api, HasExport, generics.ListAPIView[AnomalyT]):
     """Stored anomalies, newest first; with `since`, those changed after a stream cursor. All filters must match.
 
     `clock` tells the page what time it is for the feeds.
@@ -86,6 +88,7 @@ class AnomalyList(_Api, generics.ListAPIView[AnomalyT]):
 
     clock: ReadClock | None = None
 
+    renderer_classes = (*HasPage.renderer_classes, *EXPORTS)  # type: ignore[assignment]
     filter_backends = [StrictFilterBackend]
     pagination_class = StreamPagination
     parameters = frozenset({"fields"})
@@ -99,6 +102,8 @@ class AnomalyList(_Api, generics.ListAPIView[AnomalyT]):
         return super().paginate_queryset(queryset)
 
     def list(self, request: Request, *args: Any, **options: Any) -> HttpResponseBase:  # type: ignore[override]
+        if (file := self.export(request)) is not None:
+            return file
         found = self.filter_queryset(self.get_queryset())
         rows = self.paginate_queryset(found)
         if isinstance(request.accepted_renderer, PageRenderer):
@@ -109,6 +114,35 @@ class AnomalyList(_Api, generics.ListAPIView[AnomalyT]):
         response = known or self.get_paginated_response(self.get_serializer(rows, many=True).data)
         response.headers["ETag"] = tag
         return response
+
+    def file_name(self, request: Request) -> str:
+        return str(self.get_queryset().model._meta.label_lower.replace(".", "-"))
+
+    def file_headers(self) -> dict[str, str]:
+        """What changes after this place comes by `since`."""
+        cursor = selectors.stream_head()
+        return {"Stream-Cursor": f"{cursor[0]}:{cursor[1]}"} if cursor else {}
+
+    def chunks(self, request: Request, form: type[Export]) -> Iterator[Chunk]:
+        """Newest first, as in the list, but all of them; at most `limit` if that is given."""
+        given = request.query_params
+        if places := [name for name in ("before", "after", "since") if given.get(name)]:
+            raise ValidationError({places[0]: "An export has no pages: leave this out, or use format=json."})
+        if settings.HISTORY_BACKEND != "orm":
+            raise ValidationError(
+                {"format": "Exports need HISTORY_BACKEND=orm; this server answers from InfluxDB. Use format=json."}
+            )
+        left = _most_rows(given.get("limit", ""))
+        serializer = cast(type[AnomalySerializer[Any]], self.get_serializer_class())
+        wanted = self._fields()
+        columns = {name: kind for name, kind in serializer.columns().items() if not wanted or name in wanted}
+        if form.tabular and (nested := sorted(wanted - columns.keys())):
+            known = ", ".join(serializer.columns())
+            raise ValidationError(
+                {"fields": [f"{nested[0]} is not a column of {form.format}; expected some of {known}."]}
+            )
+        for rows in selectors.every(self.filter_queryset(self.get_queryset()), form.size, left):
+            yield AnomalyChunk([Stored(*row) for row in rows], columns, wanted)
 
     def _tag(self, rows: Iterable[Anomaly]) -> str:
         """The entity tag of a page of these rows: of all that its body is made of."""
@@ -155,6 +189,15 @@ class AnomalyList(_Api, generics.ListAPIView[AnomalyT]):
                 {"fields": [f"{unknown[0]} is not a field of an item; expected some of {', '.join(known)}."]}
             )
         return wanted | {"id"} if wanted else wanted
+
+
+def _most_rows(text: str) -> int | None:
+    """The `limit` of an export; None: no limit. Raises `ValidationError`."""
+    if not text:
+        return None
+    if text.isascii() and text.isdigit() and (number := int(text[:12])) > 0:
+        return number
+    raise ValidationError({"limit": f"{text} is not a number of rows; expected a whole number from 1."})
 
 
 _AS_OF = OpenApiParameter(

@@ -1,17 +1,21 @@
 """Candles over HTTP."""
 
+from collections.abc import Iterator
 from typing import Any, Final
 
+from django.http.response import HttpResponseBase
 from drf_spectacular.utils import extend_schema, extend_schema_field, inline_serializer
 from rest_framework import serializers
 from rest_framework.exceptions import APIException, ValidationError
 from rest_framework.request import Request
 from rest_framework.response import Response
+from rest_framework.settings import api_settings
 from rest_framework.utils.urls import replace_query_param
-from rest_framework.views import APIView
 
 from ingestion.timeseries.store import FOR_EVER_MS, CandleStore, StoredCandle, StoreUnavailable
 from ingestion.timeseries.stores import candle_store
+from market.export_views import FORMAT, HasExport
+from market.exports import EXPORTS, Chunk, ColumnChunk, Export
 from market.filters import refuse_unknown, with_plus
 from market.negotiation import Negotiation
 from market.wire.aliases import parse_aliased
@@ -85,13 +89,43 @@ class CandleQuery(serializers.Serializer[Any]):
         return attrs
 
 
-class CandleList(APIView):
+class ExportQuery(CandleQuery):
+    """All candles of the range, unless `limit` is given."""
+
+    limit = serializers.IntegerField(min_value=1, max_value=MAX_LIMIT, required=False)
+
+
+_COLUMNS: Final = {
+    "venue": "string",
+    "symbol": "string",
+    "interval": "string",
+    "timestamp": "int64",
+    **dict.fromkeys(OHLCV, "float64"),
+}
+
+
+class CandleList(HasExport):
     """Candles of one symbol, oldest first: from `from` on, or the newest ones. `timestamp` is when a candle closed."""
 
     content_negotiation_class = Negotiation
+    renderer_classes = [*api_settings.DEFAULT_RENDERER_CLASSES, *EXPORTS]  # type: ignore[list-item]
+
+    def file_name(self, request: Request) -> str:
+        return "candles"
+
+    def chunks(self, request: Request, form: type[Export]) -> Iterator[Chunk]:
+        """Oldest first; with `limit` and without `from` the newest, as in JSON."""
+        query = _checked(request, ExportQuery)
+        try:
+            for candles in _every(candle_store(), query, form.size):
+                yield ColumnChunk(
+                    [(candle.venue, query["symbol"], query["interval"], *candle[1:]) for candle in candles], _COLUMNS
+                )
+        except StoreUnavailable as error:
+            raise HistoryUnavailable(str(error)) from None
 
     @extend_schema(
-        parameters=[CandleQuery],
+        parameters=[CandleQuery, FORMAT],
         responses=inline_serializer(
             "Candles",
             {
@@ -117,7 +151,9 @@ class CandleList(APIView):
             },
         ),
     )
-    def get(self, request: Request) -> Response:
+    def get(self, request: Request) -> HttpResponseBase:
+        if (file := self.export(request)) is not None:
+            return file
         query = _checked(request)
         symbol, interval, limit = query["symbol"], query["interval"], query["limit"]
         newest = "from" not in query
@@ -151,6 +187,23 @@ class CandleList(APIView):
         )
 
 
+def _every(store: CandleStore, query: dict[str, Any], size: int) -> Iterator[list[StoredCandle]]:
+    """The candles of a query, at most `size` at a time. At least one list. Raises `StoreUnavailable`."""
+    venue, left = the_venue(store, query), query.get("limit")
+    start, end = query.get("from", 0), query.get("to", FOR_EVER_MS)
+    names = (query["symbol"], query["interval"])
+    if left:
+        newest = "from" not in query
+        yield store.read(*names, start_ms=start, end_ms=end, limit=left, newest=newest, venue=venue)
+        return
+    while True:
+        found = store.read(*names, start_ms=start, end_ms=end, limit=size, venue=venue)
+        yield found
+        if len(found) < size:
+            return
+        start = found[-1].close_time + 1
+
+
 def the_venue(store: CandleStore, query: dict[str, Any]) -> str:
     """The venue that a query means; empty if none has the symbol.
 
@@ -170,9 +223,9 @@ def _candle(candle: StoredCandle) -> dict[str, float]:
     return {"timestamp": fields.pop("close_time"), **fields}
 
 
-def _checked(request: Request) -> dict[str, Any]:
+def _checked(request: Request, kind: type[CandleQuery] = CandleQuery) -> dict[str, Any]:
     """Return the validated query. Raises `ValidationError`."""
-    query = CandleQuery(data=request.query_params.dict())
+    query = kind(data=request.query_params.dict())
     refuse_unknown(request, {*query.fields, "format"})
     query.is_valid(raise_exception=True)
     checked: dict[str, Any] = query.validated_data
