@@ -26,7 +26,7 @@ class AnomalySerializer(serializers.BaseSerializer[AnomalyT]):
         "review_state": {
             "type": "string",
             "enum": ReviewState.values,
-            "description": "What a reviewer made of it; new: not reviewed.",
+            "description": "State of the review; new: not reviewed.",
         },
     }
 
@@ -60,7 +60,7 @@ class ReviewedSerializer(AnomalySerializer[AnomalyT]):
 
     added = AnomalySerializer.added | {
         "review_note": {"type": "string", "description": "The reviewer's note; empty: none."},
-        "reviewed_by": {"type": ["string", "null"], "description": "User name of the reviewer; null: nobody."},
+        "reviewed_by": {"type": ["string", "null"], "description": "User name of the reviewer; null: not reviewed."},
         "reviewed_at": {
             "type": ["integer", "null"],
             "description": "When it was reviewed, in epoch milliseconds (UTC); null: never.",

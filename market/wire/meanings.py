@@ -15,7 +15,7 @@ MEANINGS: Final = {
     "state": "OPEN; ESCALATED: more severe than at its opening; CLOSED: over.",
     "venue": "Name of the venue, like binance.",
     "source": "Where the prices come from: a venue, a recording or the simulated market; null: unknown.",
-    "rarity_days": "A finding this strong comes once in so many days; null: unknown.",
+    "rarity_days": "Days between findings this strong, on average; null: unknown.",
     "universe": "Number of symbols that were looked at.",
     "window": "Length of time that the changes are measured over, like 5m.",
     "interval": "Length of a candle, like 1m.",
