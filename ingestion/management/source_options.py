@@ -178,9 +178,12 @@ def _symbols(text: str) -> int | tuple[str, ...]:
     if not (parts := [part for part in text.split(",") if part.strip()]):
         raise argparse.ArgumentTypeError(f"{text!r} contains no symbol; expected BTCUSDT,ETHUSDT or a number")
     try:
-        return tuple(parse(part).symbol for part in parts)
+        found = [parse(part) for part in parts]
     except InvalidSymbol as error:
         raise argparse.ArgumentTypeError(str(error)) from None
+    if named := next((one for one in found if one.venue), None):
+        raise argparse.ArgumentTypeError(f"{text!r} names a venue: write {named.symbol}, and --venue {named.venue}")
+    return tuple(one.symbol for one in found)
 
 
 def _speed(text: str) -> float | None:

@@ -45,6 +45,21 @@ def test_what_a_live_source_watches(arguments: tuple[str, ...], described: str) 
     assert described in source.describe()
 
 
+@pytest.mark.parametrize(
+    ("symbols", "reason"),
+    [
+        ("BINANCE:BTCUSDT.P", "names a venue: write BTCUSDT, and --venue binanceusdm"),
+        ("BTCUSDT,BTCUSDT_240628", "dated future"),
+        ("BTC-ETH", "either way round"),
+        (",", "contains no symbol"),
+    ],
+)
+def test_symbols_that_name_none_are_refused(symbols: str, reason: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        opened("--source", "live", "--symbols", symbols)
+    assert reason in capsys.readouterr().err
+
+
 def test_a_number_of_symbols_is_for_the_simulated_market() -> None:
     [source] = opened("--source", "simulated", "--symbols", "12", "--venue", "demo")
     assert (len(source.symbols), source.venue) == (12, "demo")
