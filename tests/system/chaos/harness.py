@@ -27,7 +27,7 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake
 
 from benchmarks.servers import free_port
-from ingestion.stream.nats_server import _die_with_parent, find_binary
+from ingestion.stream.nats_server import _before_exec, find_binary
 from tests.system.postgresql import postgresql
 
 ROOT: Final = Path(__file__).resolve().parents[3]
@@ -89,7 +89,7 @@ class Service:
                     stdout=log,
                     stderr=log,
                     start_new_session=True,
-                    preexec_fn=_die_with_parent,
+                    preexec_fn=_before_exec,
                 )
             self.starts += 1
             await self._process.wait()
