@@ -385,7 +385,7 @@ def test_a_clock_that_is_a_little_ahead_is_forgiven() -> None:
 def test_a_message_in_our_shape_is_foreign_without_a_source(message: Any) -> None:
     decode: Any = decode_alert if isinstance(message, Alert) else decode_market
     arrived = message.timestamp - 130_000
-    with pytest.raises(InvalidMessage, match="2 min after it arrived"):
+    with pytest.raises(InvalidMessage, match="2 min ahead of its arrival"):
         decode(encode(message), received_at=arrived)
     assert decode(encode(message), received_at=arrived + 20_000) == message
     assert decode(encode(message), received_at=0) == message  # what is stored is read again
