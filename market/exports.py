@@ -3,7 +3,7 @@
 import io
 import zlib
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from typing import Any, ClassVar, Final, NamedTuple, Protocol, cast, get_args
+from typing import Any, ClassVar, Final, Protocol, cast, get_args
 
 import msgspec
 from msgspec import inspect
@@ -75,7 +75,7 @@ class ParquetExport(Export):
     media_types = ("application/vnd.apache.parquet",)
     media_type = media_types[0]
     format = "parquet"
-    size = 20_000
+    size = 10_000
     compresses = False  # it is compressed
 
     @staticmethod
@@ -173,12 +173,7 @@ def scalars(message: Any) -> dict[str, str]:
     return found
 
 
-class Stored(NamedTuple):
-    """What an export reads of a stored anomaly."""
-
-    payload: str
-    offset: int
-    review_state: str
+Stored = tuple[str, int, str]  # payload, offset, review state of a stored anomaly
 
 
 class AnomalyChunk:
@@ -191,11 +186,12 @@ class AnomalyChunk:
         if self._wanted:
             return b"".join(msgspec.json.encode(self._chosen(row)) + b"\n" for row in self._rows)
         return "".join(
-            f'{row.payload[:-1]},"offset":{row.offset},"review_state":"{row.review_state}"}}\n' for row in self._rows
+            f'{payload[:-1]},"offset":{offset},"review_state":"{review}"}}\n' for payload, offset, review in self._rows
         ).encode()
 
     def _chosen(self, row: Stored) -> dict[str, Any]:
-        item = msgspec.json.decode(row.payload) | {"offset": row.offset, "review_state": row.review_state}
+        payload, offset, review = row
+        item = msgspec.json.decode(payload) | {"offset": offset, "review_state": review}
         # Some messages leave out what is null.
         return {name: value for name, value in item.items() if name in self._wanted} | {
             name: None for name in sorted(self._wanted) if name not in item
@@ -207,12 +203,12 @@ class AnomalyChunk:
 
         kinds = {name: pa.type_for_alias(kind) for name, kind in self._columns.items()}
         added: dict[str, Callable[[], Any]] = {
-            "offset": lambda: pa.array([row.offset for row in self._rows], pa.int64()),
-            "review_state": lambda: pa.array([row.review_state for row in self._rows], pa.string()),
+            "offset": lambda: pa.array([offset for _, offset, _ in self._rows], pa.int64()),
+            "review_state": lambda: pa.array([review for *_, review in self._rows], pa.string()),
         }
         schema = pa.schema([(name, kind) for name, kind in kinds.items() if name not in added])
         if self._rows:
-            text = "\n".join(row.payload for row in self._rows).encode()
+            text = "\n".join([payload for payload, *_ in self._rows]).encode()
             found = json.read_json(
                 pa.BufferReader(text),
                 read_options=json.ReadOptions(use_threads=False, block_size=len(text) + 1),

@@ -27,7 +27,7 @@ from market.aftermath import ReadCourse
 from market.clock import DataClock, now_ms
 from market.detail_page import market_page, market_row
 from market.export_views import FORMAT, HasExport
-from market.exports import EXPORTS, AnomalyChunk, Chunk, Export, Stored
+from market.exports import EXPORTS, AnomalyChunk, Chunk, Export
 from market.filters import MarketAnomalyFilter, StressFilter, StrictFilterBackend, read_moment, refuse_unknown
 from market.models import Anomaly, MarketAnomaly, ReviewState, StressSample
 from market.negotiation import Negotiation
@@ -142,7 +142,7 @@ class AnomalyList(_Api, HasExport, generics.ListAPIView[AnomalyT]):
                 {"fields": [f"{nested[0]} is not a column of {form.format}; expected some of {known}."]}
             )
         for rows in selectors.every(self.filter_queryset(self.get_queryset()), form.size, left):
-            yield AnomalyChunk([Stored(*row) for row in rows], columns, wanted)
+            yield AnomalyChunk(rows, columns, wanted)
 
     def _tag(self, rows: Iterable[Anomaly]) -> str:
         """The entity tag of a page of these rows: of all that its body is made of."""
