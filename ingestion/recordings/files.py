@@ -1,6 +1,7 @@
 """Which files are recordings, and their bytes: folders, archives, compression, checksums, limits."""
 
 import bz2
+import codecs
 import gzip
 import hashlib
 import io
@@ -16,6 +17,7 @@ from typing import IO, Any, Final
 import pyarrow as pa
 
 from ingestion.recordings.errors import RecordingError
+from market.printable import printable
 
 TEXT: Final = (".csv", ".tsv", ".txt", ".json")
 COLUMNAR: Final = (".parquet", ".feather", ".arrow")
@@ -42,7 +44,7 @@ class Item:
 
     @property
     def label(self) -> str:
-        return f"{self.path}: {self.member}" if self.member else str(self.path)
+        return f"{self.path}: {printable(self.member)}" if self.member else str(self.path)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -169,7 +171,8 @@ def reading(path: Path | str) -> Iterator[None]:
     except pa.ArrowException as error:
         raise RecordingError(f"{path}: not readable as {kind} ({str(error).splitlines()[0]})") from error
     except OSError as error:
-        raise RecordingError(f"{path}: not readable as {kind} ({error.strerror or error})") from error
+        why = error.strerror or (str(error).splitlines() or ["it is damaged"])[0]
+        raise RecordingError(f"{path}: not readable as {kind} ({why})") from error
     except DAMAGED as error:
         raise RecordingError(f"{path}: not readable as {kind} ({error or 'it ends too early'})") from error
 
@@ -219,4 +222,32 @@ class _Limited(io.RawIOBase):
                 f"{self._item.label}: {self._packed:,} bytes become more than {self._read:,} when decompressed; "
                 f"a recording grows at most {MAX_RATIO} times and to {MAX_BYTES >> 30} GiB"
             )
+        return data
+
+
+class Utf8(io.RawIOBase):
+    """Text as valid UTF-8: what is not becomes a replacement character, which makes one cell unreadable, not a file."""
+
+    def __init__(self, inner: Any) -> None:
+        self._inner = inner
+        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        self._pending = b""
+        self._clean = True
+
+    def readable(self) -> bool:
+        return True
+
+    def read(self, size: int = -1, /) -> bytes:
+        while True:
+            if len(self._pending) >= size > 0:
+                break
+            data = self._inner.read(size)
+            if self._clean and not self._pending and data.isascii():
+                return bytes(data)
+            text = self._decoder.decode(data, final=not data)
+            self._clean = not self._decoder.getstate()[0]
+            self._pending += text.encode()
+            if self._pending or not data:
+                break
+        data, self._pending = self._pending[:size], self._pending[size:]
         return data

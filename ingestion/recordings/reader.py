@@ -264,7 +264,7 @@ class Reader:
         for venue, codes in by_venue.items():
             if step := self._step_ms(codes):
                 self._collector.steps.setdefault(venue, {})[report.label] = step
-                report.interval = interval_name(step)
+                report.interval = step_text(step)
 
     def _step_ms(self, codes: list[int]) -> int | None:
         """The interval by the times of the rows; where they leave it open, by `--interval`, the column or the name."""
@@ -282,17 +282,21 @@ class Reader:
         if named is not None and (found % named or self._gaps.longer(named, codes) == found):
             where = "name" if stated == self._name.interval else "interval"
             raise RecordingError(
-                f"its rows are {interval_name(found)} apart, but its {where} is {stated}: rename it, or pass "
-                f"--interval {interval_name(found)} to manage.py convert"
+                f"its rows are {step_text(found)} apart, but its {where} is {stated}: rename it, or pass "
+                f"--interval {step_text(found)} to manage.py convert"
             )
         if mixed := self._gaps.second(step, codes) or self._gaps.other(step, codes):
             series, own = mixed
             raise RecordingError(
-                f"it has candles of {interval_name(step)} and, of {self._collector.series[series].symbol}, of "
-                f"{interval_name(own)}: these are two series; split the file, or pass --columns interval=NAME and "
+                f"it has candles of {step_text(step)} and, of {self._collector.series[series].symbol}, of "
+                f"{step_text(own)}: these are two series; split the file, or pass --columns interval=NAME and "
                 "--interval to manage.py convert"
             )
         return step
+
+
+def step_text(step_ms: int) -> str:
+    return f"{step_ms} ms" if step_ms % 1_000 else interval_name(step_ms)
 
 
 def _is_asked(spelling: str, asked: str) -> bool:

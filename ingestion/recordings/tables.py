@@ -14,7 +14,7 @@ import pyarrow.csv
 import pyarrow.parquet
 
 from ingestion.recordings.errors import NotARecording, RecordingError
-from ingestion.recordings.files import COLUMNAR, MAX_RATIO, Item, opened, reading
+from ingestion.recordings.files import COLUMNAR, MAX_RATIO, Item, Utf8, opened, reading
 from ingestion.recordings.layouts import Layout, Row, by_header, by_shape, unknown, with_skip
 from ingestion.recordings.names import Named
 from ingestion.recordings.rows import MAX_ROWS
@@ -180,7 +180,7 @@ def _text(item: Item, name: Named, asked: Asked) -> Iterator[Table]:
     width = max(len(row) for row in rows[layout.skip :] or rows)
     with opened(item) as stream:
         found = Table(layout, iter(()))
-        reader = _csv_reader(stream, layout, width, delimiter, _collect(found))
+        reader = _csv_reader(stream, layout, width, _format(lines, delimiter, found))
         found.batches = _by_place(reader, layout, comma)
         yield found
 
@@ -189,7 +189,7 @@ def _head_lines(head: bytes) -> list[str]:
     if head[:2] in (b"\xff\xfe", b"\xfe\xff"):
         raise RecordingError("the text is in UTF-16; save it as UTF-8")
     text = head.decode("utf-8-sig", errors="replace")
-    if "\0" in text:
+    if "\0" in text.partition("\n")[0]:
         raise NotARecording("this is not a text file")
     lines = text.splitlines()
     if len(head) == _HEAD_BYTES:
@@ -214,7 +214,8 @@ def _text_layout(rows: list[list[str]], name: Named, asked: Asked) -> Layout:
     if not header:
         if asked.columns:
             numbered = [str(place + 1) for place in range(len(rows[0]))]
-            if layout := by_header(numbered, rows[:_SAMPLE], name, asked.columns, asked.symbol):
+            sample = [row for row in rows[:_SAMPLE] if len(row) == len(numbered)]
+            if layout := by_header(numbered, sample, name, asked.columns, asked.symbol):
                 return layout
         elif layout := by_shape(rows[:_SAMPLE]):
             return layout
@@ -228,7 +229,8 @@ def _is_header(row: Row) -> bool:
 
 def _collect(found: Table) -> Callable[[Any], str]:
     def handle(row: Any) -> str:
-        found.damaged_rows += 1
+        # A quote that does not end takes the lines behind it along.
+        found.damaged_rows += 1 + row.text.rstrip().count("\n")
         if len(found.damaged) < 3:
             found.damaged.append(f"row {row.number}: {row.actual_columns} columns instead of {row.expected_columns}")
         return "skip"
@@ -236,16 +238,22 @@ def _collect(found: Table) -> Callable[[Any], str]:
     return handle
 
 
-def _csv_reader(stream: Any, layout: Layout, width: int, delimiter: str, collect: Any) -> Any:
+def _format(lines: Sequence[str], delimiter: str, found: Table) -> Any:
+    """Quotes count only where the file begins with some: a stray one would swallow the lines up to the next."""
+    quoted = '"' if any('"' in line for line in lines) else False
+    return pyarrow.csv.ParseOptions(delimiter=delimiter, quote_char=quoted, invalid_row_handler=_collect(found))
+
+
+def _csv_reader(stream: Any, layout: Layout, width: int, form: Any) -> Any:
     names = [f"c{place}" for place in range(width)]
     wanted = list(dict.fromkeys(f"c{place}" for place in layout.roles.values()))
     try:
         return pyarrow.csv.open_csv(
-            pa.PythonFile(stream, mode="r"),
+            pa.PythonFile(Utf8(stream), mode="r"),
             pyarrow.csv.ReadOptions(
                 use_threads=False, block_size=_BLOCK_BYTES, column_names=names, skip_rows=layout.skip
             ),
-            pyarrow.csv.ParseOptions(delimiter=delimiter, invalid_row_handler=collect),
+            form,
             pyarrow.csv.ConvertOptions(
                 column_types=dict.fromkeys(wanted, pa.string()),
                 include_columns=wanted,

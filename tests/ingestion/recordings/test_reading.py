@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ingestion.recordings import files, rows
@@ -234,6 +234,31 @@ def test_a_trade_counts_once(tmp_path: Path) -> None:
 )
 def test_what_a_name_says(name: str, symbol: str, interval: str) -> None:
     assert (named(name).symbol, named(name).interval) == (symbol, interval)
+
+
+@given(st.data())
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=40)
+def test_a_damaged_row_costs_no_other_row(tmp_path: Path, data: st.DataObject) -> None:
+    damage = st.binary(max_size=30).filter(lambda cell: not {*b"\r\n"} & {*cell})
+    rows = text(*GOOD, header=OURS).splitlines()
+    place = data.draw(st.integers(2, 9))  # the first row shows the layout
+    rows[place] = data.draw(damage)
+    collector, _, found = read(write(tmp_path / "a.csv", b"\n".join([*rows, b""])))
+    others = [(i, *row[1:]) for i, row in enumerate(GOOD) if i != place - 1]
+    assert found == others
+    assert collector.files[0].dropped.total <= 1
+
+
+def test_a_stray_quote_swallows_no_row(tmp_path: Path) -> None:
+    lines = text(*[(T0 + i * MINUTE, "BTCUSDT", 1, 1, 1, 1, 1) for i in range(60)], header=OURS).splitlines()
+    lines[40] = b'1735689900000,BTCUSDT,"1,1,1,1,1'
+    collector, _, found = read(write(tmp_path / "a.csv", b"\n".join([*lines, b""])))
+    assert (len(found), collector.files[0].dropped.total) == (59, 1)
+    # Where quotes are usual, what one swallows is counted.
+    quoted = [b'"' + line.replace(b",", b'","') + b'"' for line in lines]
+    quoted[40] = b'1735689900000,BTCUSDT,"1,1,1,1,1'
+    collector, _, found = read(write(tmp_path / "b.csv", b"\n".join([*quoted, b""])))
+    assert len(found) + collector.files[0].dropped.total == 60
 
 
 # --- Properties -------------------------------------------------------------------------------------------------------
