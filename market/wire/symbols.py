@@ -12,6 +12,7 @@ capital letters and digits of any script (NFC). docs/symbols.md has the table of
 import re
 import unicodedata
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any, Final
 
 from market.wire.coins import THOUSANDS, coin, ticker
@@ -72,7 +73,7 @@ def unify_symbol(text: str) -> str:
     ('BTCUSDT', 'BTCUSDT', 'BTCUSDT', '')
     """
     try:
-        return parse(text).symbol
+        return text if is_symbol(text) else parse(text).symbol
     except InvalidSymbol:
         return ""
 
@@ -102,6 +103,11 @@ def parse(text: Any, venue: str | None = None) -> Instrument:
     """
     if not isinstance(text, str):
         raise InvalidSymbol(f"expected a text like BTCUSDT, got {_short(text)}")
+    return _parse(text, venue) if len(text) <= _LONGEST_TEXT else _parse.__wrapped__(text, venue)
+
+
+@lru_cache(maxsize=8_192)  # a feed repeats the names of some thousand symbols
+def _parse(text: str, venue: str | None) -> Instrument:
     text = unicodedata.normalize("NFC", text.strip())
     where = None if venue in (None, "", EXTERNAL) else venue
     if is_symbol(text):
@@ -124,6 +130,9 @@ _DATED: Final = re.compile(
     re.IGNORECASE,
 )
 _INDEXES: Final = frozenset({"CRYPTOCAP", "CRYPTO", "INDEX", "TVC", "SP", "DJ", "CBOE", "ECONOMICS", "FRED"})
+
+
+_PUNCTUATION: Final = {code: None for code in range(128) if not chr(code).isalnum()}
 
 
 def _short(value: Any) -> str:
@@ -150,7 +159,7 @@ def _refuse_what_is_none(text: str) -> None:
 
 def _clean(name: str) -> str:
     """A name without ASCII punctuation, in capitals. Raises `InvalidSymbol` for other signs."""
-    symbol = "".join(one for one in _capitals(name) if not one.isascii() or one.isalnum())
+    symbol = _capitals(name).translate(_PUNCTUATION)
     if not is_symbol(symbol):
         wrong = next((one for one in symbol if not _is_letter_or_digit(one)), "")
         reason = f"because of its {wrong!r}" if wrong else f"which has 1 to {LONGEST} letters and digits"
@@ -183,7 +192,9 @@ def split(symbol: str) -> tuple[str, str]:
     coins = built_in_map().sectors
     if coin(symbol)[0] in coins:
         return symbol, ""
-    quotes = [quote for quote in QUOTES if symbol.endswith(quote) and symbol != quote]
+    quotes = (
+        [quote for quote in QUOTES if symbol.endswith(quote) and symbol != quote] if symbol.endswith(QUOTES) else []
+    )
     # DOTUSD is DOT against USD, not DO against TUSD.
     known = (quote for quote in quotes if coin(symbol.removesuffix(quote))[0] in coins)
     quote = next(known, quotes[0] if quotes else "")
@@ -201,13 +212,13 @@ def _standing(symbol: str, venue: str | None) -> Instrument:
 
 def _joined(symbol: str, exchange: str) -> tuple[str, str, Kind | None]:
     """Base and quote of a name without separators, and the kind it says."""
-    if found := _KRAKEN.fullmatch(symbol):
+    if symbol.startswith("X") and (found := _KRAKEN.fullmatch(symbol)):
         return found["base"], found["quote"], None
     if exchange == "krakenfutures" and (found := _KRAKEN_FUTURES.fullmatch(symbol)):
         return found["base"], found["quote"], Kind.INVERSE if found["kind"] == "PI" else Kind.SWAP
     if exchange.startswith("kucoin") and (found := _KUCOIN_FUTURES.fullmatch(symbol)):
         return found["base"], found["quote"], Kind.INVERSE if found["quote"] == "USD" else Kind.SWAP
-    if found := _JOINED_PERPETUAL.fullmatch(symbol):
+    if "PERP" in symbol and (found := _JOINED_PERPETUAL.fullmatch(symbol)):
         base, quote = split(found["pair"])
         return base, quote or QUOTE_OF_PERPETUALS.get(exchange, ""), Kind.SWAP
     if exchange == "hyperliquid" and not symbol.endswith(QUOTE_OF_PERPETUALS[exchange]):
