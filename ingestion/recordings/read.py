@@ -47,6 +47,8 @@ class Collector:
         self.seconds = 0.0
         self.advanced = advanced
         self._codes: dict[Series, int] = {}
+        self._path_of: dict[str, Path] = {}  # label of a table → file
+        self._labels: dict[str | None, set[str]] = {}  # venue → labels of the tables that have it
         self._instruments: dict[Series, tuple[str, str, str]] = {}  # kind, spelling, file
         self.seen = Seen()
 
@@ -70,6 +72,7 @@ class Collector:
         checked = check_sum(path)
         read = len(self.files)
         for item in tables:
+            self._path_of[item.label] = path
             # Of several tables in an archive one may be foreign, as in a folder.
             reason = self._read_item(item, venue, checked)
             if reason and not (may_skip or len(tables) > 1):
@@ -96,6 +99,11 @@ class Collector:
         self.files.append(reader.report)
         return ""
 
+    def paths_of(self, venue: str | None) -> tuple[Path, ...]:
+        """The files that have candles of a venue, in the order in which they were read."""
+        paths = {self._path_of[label] for label in self._labels.get(venue, ())}
+        return tuple(path for path in self.paths if path in paths)
+
     def code_of(self, series: Series, spelling: str, label: str) -> int:
         """The number of a series. Raises `RecordingError` when another instrument already has its symbol."""
         kind = instrument_of(spelling)
@@ -106,6 +114,7 @@ class Collector:
                 f"which would both be {series.symbol}: read them as two venues (--file okx=… --file okx-swap=…), "
                 f"or pass --symbol {spelling} to manage.py convert"
             )
+        self._labels.setdefault(series.venue, set()).add(label)
         code = self._codes.setdefault(series, len(self._codes))
         if code == len(self.series):
             self.series.append(series)

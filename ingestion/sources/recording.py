@@ -200,7 +200,7 @@ def _recordings(collector: Collector) -> dict[str | None, Recording]:
             start=start,
             code=code,
             values=values,
-            files=tuple(collector.paths),
+            files=collector.paths_of(venue),
             # Of all venues: a row without a readable symbol is of none.
             unusable_rows=0 if recordings else unusable,
             duplicate_rows=counts.get(DUPLICATE, 0) + counts.get(CONFLICT, 0),

@@ -80,10 +80,10 @@ class CandleQuery(serializers.Serializer[Any]):
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
         try:
-            found = parse_aliased(attrs["symbol"], attrs["venue"])
+            found = parse_aliased(attrs["symbol"], attrs.get("venue", ""))
         except InvalidSymbol as error:
             raise ValidationError({"symbol": f"{error}."}) from None
-        attrs |= {"symbol": found.symbol, "venue": attrs["venue"] or found.venue or ""}
+        attrs |= {"symbol": found.symbol, "venue": attrs.get("venue") or found.venue or ""}
         if attrs.get("from", 0) > attrs.get("to", FOR_EVER_MS):
             raise ValidationError({"to": "The range ends before it starts."})
         return attrs

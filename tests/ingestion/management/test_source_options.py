@@ -143,7 +143,7 @@ def test_a_column_may_name_the_venue(folder: Path) -> None:
         opened("--file", "both.csv", "--venue", "z")
     (folder / "x.csv").write_text("\n".join([f"{header},venue", *(f"{row},x" for row in rows)]))
     assert [source.venue for source in opened("--file", "x.csv", "--venue", "z")] == ["z"]
-    with pytest.raises(SourceError, match="one venue, found several"):
+    with pytest.raises(SourceError, match="its column venue has x, y, but it was given as the file of z"):
         opened("--file", "z=both.csv")
 
 

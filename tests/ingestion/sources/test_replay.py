@@ -161,11 +161,11 @@ def test_candles_that_are_dated_a_second_off_are_minutes_all_the_same(tmp_path: 
     assert load_recording([write_csv(tmp_path / "a.csv", rows)]).interval == "1m"
 
 
-def test_symbols_that_we_cannot_spell_are_no_other_symbol(tmp_path: Path) -> None:
-    rows = [row(minute, symbol) for minute in range(3) for symbol in ("龙虾USDT", "BTCUSDT")]
+def test_symbols_of_every_script_are_read_and_what_is_none_is_counted(tmp_path: Path) -> None:
+    rows = [row(minute, symbol) for minute in range(3) for symbol in ("龙虾USDT", "BTCUSDT", "?!")]
     recording = load_recording([write_csv(tmp_path / "a.csv", rows)])
     assert (recording.symbols, recording.dropped) == (
-        ["BTCUSDT"],
+        ["BTCUSDT", "龙虾USDT"],
         "3 unusable rows dropped (symbol missing or not readable 3)",
     )
 
