@@ -27,6 +27,9 @@ SEND_FAILURES: Final = Counter(
     "anomalies_send_failures", "Batches that could not be sent; hubs fetch them from the store.", ["channel"]
 )
 REJECTED: Final = Counter("anomalies_rejected", "Messages that could not be decoded or stored.", ["kind"])
+REJECT_REASONS: Final = Counter(
+    "anomalies_reject_reasons", "Rejected messages by reason, without its values (other: more than 50).", ["reason"]
+)
 HISTORY: Final = Counter(
     "anomalies_history",
     "Rows or points of the time series by outcome (lost: messages).",

@@ -1,4 +1,8 @@
-"""Messages that cannot be decoded or stored go to `rejected.<original subject>`, with the reason."""
+"""Messages that cannot be decoded or stored go to `rejected.<original subject>`, with the reason.
+
+Headers: `Reason`, a sentence; `Offset`, the place in the original stream; `Item`, which item of its message it was, if
+there were several (from 1). The payload is the message, or the item, unchanged.
+"""
 
 import logging
 import re
@@ -10,7 +14,7 @@ import nats.errors
 import nats.js.errors
 from nats.aio.client import Client
 
-from ingestion.stream.metrics import REJECTED
+from ingestion.stream.metrics import REJECT_REASONS, REJECTED
 from ingestion.stream.nats import REJECTED as STREAM
 from ingestion.stream.nats import TRANSIENT, ensure_streams, has_jetstream
 from ingestion.stream.reader import Received
@@ -19,6 +23,8 @@ logger = logging.getLogger(__name__)
 
 _MAX_REASONS: Final = 1_000
 _MAX_KIND: Final = 200
+# Series of the counter by reason; publishers make reasons, and memory is ours.
+_MAX_SERIES: Final = 50
 # How often a stream that may have been deleted is looked for; in between, messages are sent without looking.
 _LOOK_EVERY_S: Final = 2.0
 # What differs from message to message: quoted values, numbers, and the rest of a long text.
@@ -28,6 +34,17 @@ _VALUES: Final = re.compile(r"'[^']*'|\"[^\"]*\"|`[^`]*`|[-+]?\d[\d.,:eE+_-]*")
 def kind(reason: str) -> str:
     """The reason without its values: equal for reasons of one kind."""
     return _VALUES.sub("…", " ".join(reason.split()))[:_MAX_KIND]
+
+
+# Reasons that have a series of their own. The counter belongs to the process, as these do.
+_series: set[str] = set()
+
+
+def _series_of(kind: str) -> str:
+    if kind not in _series and len(_series) >= _MAX_SERIES:
+        return "other"
+    _series.add(kind)
+    return kind
 
 
 class Rejects:
@@ -47,8 +64,11 @@ class Rejects:
         known = kind(reason)
         return known if known in self.counts or len(self.counts) < _MAX_REASONS else "other"
 
-    async def reject(self, message: Received, reason: str) -> None:
-        """Publish the message unchanged on `rejected.<subject>`, with the reason in the header `Reason`."""
+    async def reject(self, message: Received, reason: str, item: int | None = None) -> None:
+        """Publish the message unchanged on `rejected.<subject>`, with the reason in the header `Reason`.
+
+        `item`: which item of its message this is, from 0; None if it was the only one.
+        """
         key = self._key(reason)
         if key not in self.counts:
             logger.warning(
@@ -56,11 +76,13 @@ class Rejects:
             )
         self.counts[key] += 1
         REJECTED.labels(message.subject.partition(".")[0]).inc()
+        REJECT_REASONS.labels(_series_of(key)).inc()
         try:
             await self._ensure_stream()
-            await self._client.publish(
-                f"rejected.{message.subject}", message.data, headers={"Reason": reason.replace("\n", " ")[:500]}
-            )
+            headers = {"Reason": " ".join(reason.split())[:500], "Offset": str(message.offset)}
+            if item is not None:
+                headers["Item"] = str(item + 1)
+            await self._client.publish(f"rejected.{message.subject}", message.data, headers=headers)
             self._away = False
         except (*TRANSIENT, nats.errors.Error, nats.js.errors.Error) as error:
             if not self._away:
