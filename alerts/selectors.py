@@ -5,7 +5,7 @@ from collections.abc import Collection
 from django.db.models import Q, QuerySet
 
 from alerts.models import Alert
-from market.selectors import changed, frames, newest
+from market.selectors import changed, changed_frames, frames, newest
 from market.wire.symbols import start_of_symbol
 
 
@@ -26,9 +26,11 @@ def search(found: QuerySet[Alert], words: str) -> QuerySet[Alert]:
     return found.filter(by_symbol | Q(id=words) | Q(incident=words))
 
 
-def changed_since(epoch: int, offset: int, *, until: int | None = None, limit: int) -> list[tuple[int, bytes]]:
-    """(offset, payload) of the alerts whose latest revision came after `offset`, oldest first."""
-    return frames(changed(alerts(), epoch, offset, until), limit)
+def changed_since(
+    epoch: int, offset: int, *, until: int | None = None, limit: int
+) -> tuple[list[tuple[int, bytes]], bool]:
+    """(offset, payload) of the alerts whose latest revision came after `offset`; see `changed_frames`."""
+    return changed_frames(changed(alerts(), epoch, offset, until), limit)
 
 
 def latest(

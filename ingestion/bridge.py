@@ -1,5 +1,7 @@
 """From NATS to the store and to the browsers: validate, store idempotently, one `group_send` per channel and batch.
 
+What brings no new revision of its anomaly changes nothing and is sent to nobody, however long ago the stored one came.
+
 The position in the stream is kept in the database and moves in the same transaction that stores the messages
 (`market.services.advance`). A bridge that was killed continues exactly after what is stored: nothing is lost, and
 nothing is stored twice, whatever publishers repeat. Hubs see from the next batch's `previous` what was stored but not
@@ -11,6 +13,7 @@ import contextlib
 import logging
 import math
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import count, pairwise
@@ -35,7 +38,7 @@ from ingestion.stream.background import background, unless_stopped
 from ingestion.stream.backoff import backoff
 from ingestion.stream.health import Health, cause, health
 from ingestion.stream.incarnation import Position
-from ingestion.stream.metrics import SEND_FAILURES, STORE_RETRIES, STORED, STREAM_LOST
+from ingestion.stream.metrics import REPEATED, SEND_FAILURES, STORE_RETRIES, STORED, STREAM_LOST
 from ingestion.stream.nats import ANOMALIES, ANOMALY_SUBJECTS, subject
 from ingestion.stream.reader import Reader, Received, open_reader
 from ingestion.stream.rejects import Rejects
@@ -44,12 +47,15 @@ from market.installation import installation_id
 from market.models import MarketAnomaly as MarketAnomalyRow
 from market.selectors import stream_position
 from market.services import MessageT, Sequenced, record_stress, sequenced
-from market.wire.decoding import decode_anomaly, decode_feed, decode_stress
+from market.wire.decoding import decode_feed, decode_stress
 from market.wire.messages import Alert, Anomaly, InvalidMessage, MarketAnomaly, SourceKind, StressIndex, encode
+from market.wire.unpacking import decode_items
 
 logger = logging.getLogger(__name__)
 
 FETCH: Final = 500
+# A batch ends behind the message with which it has so many: a message may have 500 items.
+_MOST_ITEMS: Final = 1_000
 _LIVE_EVERY_S: Final = 1.0
 # Of a replay, which may be much faster than the clock: it publishes its stress index more often when it is.
 _REPLAY_EVERY_S: Final = 0.1
@@ -66,7 +72,7 @@ _Samples = dict[str, tuple[StressIndex, bytes]]
 
 
 class Batch(NamedTuple):
-    """One fetch, taken apart. `previous` and `head` are the stream's sequence numbers before and after it.
+    """Messages of one fetch, taken apart. `previous` and `head` are the stream's sequence numbers before and after it.
 
     `lost_until`: the last number in between that the stream no longer had, 0 if none.
     """
@@ -80,6 +86,13 @@ class Batch(NamedTuple):
     @property
     def head(self) -> int:
         return self.position.offset
+
+
+class Stored(NamedTuple):
+    """The messages of a batch that brought something new."""
+
+    alerts: list[Sequenced[Alert]]
+    market: list[Sequenced[MarketAnomaly]]
 
 
 class Groups(NamedTuple):
@@ -116,20 +129,22 @@ async def run_bridge(client: Client, stop: asyncio.Event) -> None:
             ends_at = math.inf
             while time.monotonic() < ends_at:
                 stopping = stop.is_set()
-                received = await _fetch(reader, stop)
+                received = deque(await _fetch(reader, stop))
                 if stopping:
                     ends_at = min(ends_at, time.monotonic() + _LAST_S) if received else 0.0
                 if not received:
                     continue
                 if reader.position.epoch != stored.epoch:
                     stored = await _new_incarnation(stored, reader)
-                batch = await _sort(received, reader, stored.offset, rejects)
-                if await _pass_on(batch, groups, rejects, state, stop):
-                    stored = batch.position
-                elif stop.is_set():
-                    return  # reading on would pass over this batch
-                else:
-                    stored = await _stand_by(reader, stop)
+                while received:
+                    batch = await _sort(received, reader.position, stored.offset, rejects)
+                    if await _pass_on(batch, groups, rejects, state, stop):
+                        stored = batch.position
+                    elif stop.is_set():
+                        return  # reading on would pass over this batch
+                    else:
+                        stored = await _stand_by(reader, stop)
+                        received.clear()
     finally:
         await reader.close()
 
@@ -174,35 +189,43 @@ async def _stand_by(reader: Reader, stop: asyncio.Event) -> Position:
 
 async def _pass_on(batch: Batch, groups: Groups, rejects: Rejects, state: Health, stop: asyncio.Event) -> bool:
     """Store and send a batch. False: another bridge has stored it, or `stop` was set while the database was away."""
-    repeated = await _store(batch, rejects, state, stop)
-    if repeated is None:
+    stored = await _store(batch, rejects, state, stop)
+    if stored is None:
         return False
-    for channel, messages in (("alerts", batch.alerts), ("market", batch.market)):
-        STORED.labels(channel).inc(len(messages))
-        await _send(groups, channel, batch, [message for message in messages if message.offset not in repeated])
+    for channel, messages, new in (
+        ("alerts", batch.alerts, stored.alerts),
+        ("market", batch.market, stored.market),
+    ):
+        STORED.labels(channel).inc(len(new))
+        REPEATED.labels(channel).inc(len(messages) - len(new))
+        await _send(groups, channel, batch, new)
     return True
 
 
-async def _sort(received: list[Received], reader: Reader, previous: int, rejects: Rejects) -> Batch:
-    lost_until = await _lost_until(previous, received)
-    batch = Batch(reader.position, previous, lost_until, [], [])
+async def _sort(received: deque[Received], end: Position, previous: int, rejects: Rejects) -> Batch:
+    """Take the next batch out of `received`, whose last message is at `end`: whole messages, up to `_MOST_ITEMS`."""
     if aliases_are_due():
         await database_sync_to_async(read_aliases)()
-    epoch = reader.position.epoch
-    for message in received:
-        try:
-            anomaly = decode_anomaly(message.subject, message.data, received_at=message.received_at)
-        except InvalidMessage as error:
-            await rejects.reject(message, str(error))
-            continue
-        if isinstance(anomaly, Alert):
-            batch.alerts.append(sequenced(epoch, message.offset, anomaly))
-        else:
-            batch.market.append(sequenced(epoch, message.offset, anomaly))
-    return batch
+    taken: list[Received] = []
+    alerts: list[Sequenced[Alert]] = []
+    market: list[Sequenced[MarketAnomaly]] = []
+    while received and len(alerts) + len(market) < _MOST_ITEMS:
+        message = received.popleft()
+        taken.append(message)
+        subject, data, offset, received_at, _ = message
+        for payload, anomaly, reason, item in decode_items(subject, data, received_at=received_at):
+            if anomaly is None:
+                await rejects.reject(message._replace(data=payload), reason, item)
+            elif isinstance(anomaly, Alert):
+                alerts.append(sequenced(end.epoch, offset, anomaly, item))
+            else:
+                market.append(sequenced(end.epoch, offset, anomaly, item))
+    if received:
+        end = end._replace(offset=taken[-1].offset, time_us=taken[-1].time_us)
+    return Batch(end, previous, await _lost_until(previous, taken), alerts, market)
 
 
-async def _lost_until(previous: int, received: list[Received]) -> int:
+async def _lost_until(previous: int, received: Sequence[Received]) -> int:
     """The last offset after `previous` that the stream no longer has, 0 if none. Logs, counts and stores the gaps."""
     places = [previous, *(message.offset for message in received)]
     lost = [(before + 1, after - 1) for before, after in pairwise(places) if after > before + 1]
@@ -214,11 +237,10 @@ async def _lost_until(previous: int, received: list[Received]) -> int:
     return lost[-1][1] if lost else 0
 
 
-async def _store(batch: Batch, rejects: Rejects, state: Health, stop: asyncio.Event) -> set[int] | None:
+async def _store(batch: Batch, rejects: Rejects, state: Health, stop: asyncio.Event) -> Stored | None:
     """Store a batch and move the position; try again until the database accepts it or `stop` is set.
 
-    Returns the offsets of messages that were stored before, None if the batch was not stored: another bridge has moved
-    the position, or `stop` is set.
+    Returns None if the batch was not stored: another bridge has moved the position, or `stop` is set.
     """
     for delay in backoff(first_s=0.1, cap_s=5.0):
         try:
@@ -257,23 +279,22 @@ async def _drop_refused(
     for message in tuple(messages):
         if reason := await database_sync_to_async(reason_to_refuse)(message):
             messages.remove(message)
-            _, offset, anomaly, payload = message
-            await rejects.reject(Received(subject(anomaly), payload, offset, anomaly.detected_at), reason)
+            _, offset, anomaly, payload, item = message
+            await rejects.reject(Received(subject(anomaly), payload, offset, anomaly.detected_at), reason, item)
 
 
-def _store_in_one_transaction(batch: Batch) -> set[int] | None:
+def _store_in_one_transaction(batch: Batch) -> Stored | None:
     epoch, head, created, time_us = batch.position
-    repeated: set[int] = set()
     with transaction.atomic():
         place = {"lost_until": batch.lost_until, "created": created, "time_us": time_us}
         if not market.services.advance(epoch, batch.previous, head, **place):
             return None
-        if batch.position.went_back:
-            repeated |= market.services.repeated(AlertRow, batch.alerts)
-            repeated |= market.services.repeated(MarketAnomalyRow, batch.market)
-        alerts.services.store(batch.alerts)
-        market.services.store(batch.market)
-    return repeated
+        stored = Stored(
+            market.services.new_ones(AlertRow, batch.alerts), market.services.new_ones(MarketAnomalyRow, batch.market)
+        )
+        alerts.services.store(stored.alerts)
+        market.services.store(stored.market)
+    return stored
 
 
 async def _send(groups: Groups, channel: str, batch: Batch, messages: Sequence[Sequenced[Anomaly]]) -> None:

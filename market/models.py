@@ -35,7 +35,9 @@ class Anomaly(models.Model):
     """Columns that alerts and market anomalies share.
 
     `payload` is the canonical JSON message of the latest revision, byte for byte as sent over `/ws`; the other columns
-    are extracted from it. (`epoch`, `offset`) is the place of that revision in the stream: the cursor.
+    are extracted from it. (`epoch`, `offset`) is the place at which that revision was new: the cursor. A repetition of
+    it changes neither, so whoever has this cursor has the revision. `item` is its place among the items of one NATS
+    message, from 0; null if it was the only one.
     """
 
     id = models.CharField(primary_key=True, max_length=80)
@@ -46,6 +48,8 @@ class Anomaly(models.Model):
     detected_at = models.DateTimeField()
     epoch = models.BigIntegerField()
     offset = models.BigIntegerField()
+    # Null, as `source`, so that adding it rewrites no row.
+    item = models.SmallIntegerField(null=True, blank=True, editable=False)
     payload = models.TextField()
     # Null, as in the message, and so that adding it to a table of a million rows rewrites none of them.
     source = models.CharField(max_length=9, null=True, blank=True, choices=enum_choices(SourceKind))  # noqa: DJ001

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping
+from operator import attrgetter
 from typing import Any, Final
 
 from django.db.models import QuerySet
@@ -14,7 +15,7 @@ from rest_framework.utils.urls import remove_query_param, replace_query_param
 from rest_framework.views import APIView
 
 from market.models import Anomaly
-from market.selectors import Place, changed, newer, older, reaches, stream_head
+from market.selectors import Place, changed, newer, older, reaches, stream_head, whole_messages
 from market.wire.times import epoch_ms, moment
 
 DEFAULT_LIMIT: Final = 100
@@ -27,7 +28,8 @@ PARAMETERS: Final = {
     "after": "Rows newer than `<timestamp>:<id>`. Follow `previous` instead of composing it.",
     "since": (
         "A stream cursor, `<epoch>:<offset>`: every anomaly that changed after it, in its latest revision, oldest "
-        "change first. Follow `next` until it is null; then continue from `cursor`, here or on `/ws`."
+        "change first. Follow `next` until it is null; then continue from `cursor`, here or on `/ws`. Items that came "
+        "in one message are on one page, even if they are more than `limit`."
     ),
 }
 
@@ -57,12 +59,13 @@ class StreamPagination(BasePagination):
         return self._page(queryset, given, limit)
 
     def _changes(self, queryset: QuerySet[Anomaly], epoch: int, offset: int, limit: int) -> list[Anomaly]:
-        rows = list(changed(queryset, epoch, offset, until=self.cursor and self.cursor[1])[: limit + 1])
+        found = changed(queryset, epoch, offset, until=self.cursor and self.cursor[1])
+        rows: list[Anomaly]
+        rows, more = whole_messages(found, limit, attrgetter("offset"))
         self.recovered = reaches(epoch, offset)
         if not self.recovered:
             return []
-        if len(rows) > limit:
-            rows = rows[:limit]
+        if more:
             self.cursor = (epoch, rows[-1].offset)
             self.next = replace_query_param(self.url, "since", f"{epoch}:{rows[-1].offset}")
         return rows

@@ -2,12 +2,13 @@
 
 from collections.abc import Callable, Collection, Iterator
 from datetime import UTC, datetime, timedelta
+from operator import itemgetter
 from typing import Any, Final, TypeVar
 
 import msgspec
 from django.conf import settings
 from django.db import connection
-from django.db.models import Count, Q, QuerySet
+from django.db.models import Count, Max, Q, QuerySet
 
 from market.clock import DataClock
 from market.models import (
@@ -30,6 +31,8 @@ MOST_SEARCHED: Final = 5_000
 _PAGE: Final = 500
 
 Place = tuple[datetime, str]  # (timestamp, id) of a row: where a page starts or ends
+StreamPlace = tuple[int, int, int | None]  # (epoch, offset, item) of a row
+RowT = TypeVar("RowT")
 
 
 def stream_position() -> tuple[int, int, int, int] | None:
@@ -65,9 +68,11 @@ def stress_course(found: QuerySet[StressSample]) -> list[tuple[int, float]]:
     return [(epoch_ms(at), float(msgspec.json.decode(payload)["stress_index"])) for at, payload in rows]
 
 
-def changed_since(epoch: int, offset: int, *, until: int | None = None, limit: int) -> list[tuple[int, bytes]]:
-    """(offset, payload) of the market anomalies whose latest revision came after `offset`, oldest first."""
-    return frames(changed(market_anomalies(), epoch, offset, until), limit)
+def changed_since(
+    epoch: int, offset: int, *, until: int | None = None, limit: int
+) -> tuple[list[tuple[int, bytes]], bool]:
+    """(offset, payload) of the market anomalies whose latest revision came after `offset`; see `changed_frames`."""
+    return changed_frames(changed(market_anomalies(), epoch, offset, until), limit)
 
 
 def latest(
@@ -87,15 +92,15 @@ def latest(
     if wanted is None:
         return frames(found, limit)
     picked: list[tuple[int, bytes]] = []
-    place: tuple[int, int] | None = None
+    place: StreamPlace | None = None
     for searched in range(0, MOST_SEARCHED, _PAGE):
-        page = changed_before(found, place).values_list("epoch", "offset", "payload")
+        page = changed_before(found, place).values_list("epoch", "offset", "item", "payload")
         rows = list(page[: min(_PAGE, MOST_SEARCHED - searched)])
-        frames_of_page = [(offset, payload.encode()) for _, offset, payload in rows]
+        frames_of_page = [(offset, payload.encode()) for _, offset, _, payload in rows]
         picked += [frame for frame in frames_of_page if wanted(frame[1])]
         if len(picked) >= limit or len(rows) < _PAGE:
             break
-        place = rows[-1][:2]
+        place = rows[-1][:3]
     return picked[:limit]
 
 
@@ -184,23 +189,57 @@ def _names(text: str) -> tuple[str, ...]:
 
 def changed(found: QuerySet[AnomalyT], epoch: int, offset: int, until: int | None = None) -> QuerySet[AnomalyT]:
     """The anomalies whose offset is in (`offset`, `until`] of this epoch, in stream order."""
-    found = found.filter(epoch=epoch, offset__gt=offset).order_by("offset")
+    found = found.filter(epoch=epoch, offset__gt=offset).order_by("offset", "item")
     return found if until is None else found.filter(offset__lte=until)
+
+
+def whole_messages(found: QuerySet[Any], limit: int, offset: Callable[[RowT], int]) -> tuple[list[RowT], bool]:
+    """The first rows of `changed`, at most `limit`, and whether there are more.
+
+    Never ends inside a NATS message, whose items share an offset: a cursor behind the last row misses none. If one
+    message alone has more rows than `limit`, these are all of it. `offset` reads it from a row.
+    """
+    rows: list[RowT] = list(found[: limit + 1])
+    if len(rows) <= limit:
+        return rows, False
+    cut = offset(rows[limit])
+    if whole := [row for row in rows if offset(row) < cut]:
+        return whole, True
+    return list(found.filter(offset=cut)), found.filter(offset__gt=cut).exists()
+
+
+def changed_frames(found: QuerySet[AnomalyT], limit: int) -> tuple[list[tuple[int, bytes]], bool]:
+    """(offset, payload) of the first rows of `changed`, oldest first, and whether there are more.
+
+    At most `limit`, but for the items of one message; see `whole_messages`.
+    """
+    rows: list[tuple[int, str]]
+    rows, more = whole_messages(found.values_list("offset", "payload"), limit, itemgetter(0))
+    return [(offset, payload.encode()) for offset, payload in rows], more
+
+
+def ends_of(found: QuerySet[AnomalyT], first: int, before: int) -> dict[int, int]:
+    """The last offset of each epoch in [`first`, `before`)."""
+    found = found.filter(epoch__gte=first, epoch__lt=before).order_by()
+    return dict(found.values_list("epoch").annotate(last=Max("offset")))
 
 
 def newest(found: QuerySet[AnomalyT], severities: Collection[str]) -> QuerySet[AnomalyT]:
     """Those of these severities (all if empty), the last changed first."""
     if severities:
         found = found.filter(severity__in=[Severity(name).rank for name in severities])
-    return found.order_by("-epoch", "-offset")
+    return found.order_by("-epoch", "-offset", "-item")
 
 
-def changed_before(found: QuerySet[AnomalyT], place: tuple[int, int] | None) -> QuerySet[AnomalyT]:
-    """Those whose latest revision came before a place in the stream: (epoch, offset). None is the end."""
+def changed_before(found: QuerySet[AnomalyT], place: StreamPlace | None) -> QuerySet[AnomalyT]:
+    """Those whose latest revision came before a place in the stream. None is the end."""
     if place is None:
         return found
-    epoch, offset = place
-    return found.filter(Q(epoch__lt=epoch) | Q(epoch=epoch, offset__lt=offset))
+    epoch, offset, item = place
+    before = Q(epoch__lt=epoch) | Q(epoch=epoch, offset__lt=offset)
+    if item is not None:
+        before |= Q(epoch=epoch, offset=offset, item__lt=item)
+    return found.filter(before)
 
 
 class Conditions(QuerySet[AnomalyT]):

@@ -43,17 +43,21 @@ class ShrunkMap(Exception):
 
 
 class Sequenced(NamedTuple, Generic[MessageCo]):
-    """A message, its place in the stream, and its encoded form (`market.wire.messages.frame_data`)."""
+    """A message, its place in the stream, and its encoded form (`market.wire.messages.frame_data`).
+
+    `item` is its place among those that came in one NATS message and share its offset; None if it was alone.
+    """
 
     epoch: int
     offset: int
     message: MessageCo
     payload: bytes
+    item: int | None = None
 
 
-def sequenced(epoch: int, offset: int, message: MessageT) -> Sequenced[MessageT]:
+def sequenced(epoch: int, offset: int, message: MessageT, item: int | None = None) -> Sequenced[MessageT]:
     """The message with its place in the stream, encoded."""
-    return Sequenced(epoch, offset, message, frame_data(message))
+    return Sequenced(epoch, offset, message, frame_data(message), item)
 
 
 def store(messages: Sequence[Sequenced[MarketAnomaly]]) -> int:
@@ -189,17 +193,16 @@ def store_sector_map(
 
 
 def newest_of_each(items: Iterable[Sequenced[MessageT]]) -> list[Sequenced[MessageT]]:
-    """The newest revision of every id, sorted by id, so that two writers lock rows in the same order."""
+    """The newest revision of every id, at its first place, sorted by id: so two writers lock rows in the same order.
+
+    `items` are in the order of the stream.
+    """
     newest: dict[str, Sequenced[MessageT]] = {}
     for item in items:
         known = newest.get(item.message.id)
-        if known is None or _age(item) > _age(known):
+        if known is None or item.message.revision > known.message.revision:
             newest[item.message.id] = item
     return [newest[key] for key in sorted(newest)]
-
-
-def _age(item: Sequenced[Anomaly]) -> tuple[int, int, int]:
-    return item.message.revision, item.epoch, item.offset
 
 
 def shared_columns(item: Sequenced[Anomaly]) -> dict[str, Any]:
@@ -214,6 +217,7 @@ def shared_columns(item: Sequenced[Anomaly]) -> dict[str, Any]:
         "detected_at": moment(message.detected_at),
         "epoch": item.epoch,
         "offset": item.offset,
+        "item": item.item,
         "payload": item.payload.decode(),
         "source": message.source,
     }
@@ -232,17 +236,45 @@ def row(item: Sequenced[MarketAnomaly]) -> models.MarketAnomaly:
     )
 
 
-def repeated(model: type[models.Anomaly], messages: Sequence[Sequenced[MessageT]]) -> set[int]:
-    """Offsets of the messages whose revision, or a newer one, is stored: they bring nothing new."""
-    stored = dict(model._default_manager.filter(pk__in={m.message.id for m in messages}).values_list("pk", "revision"))
-    return {m.offset for m in messages if stored.get(m.message.id, 0) >= m.message.revision}
+def new_ones(model: type[models.Anomaly], messages: Sequence[Sequenced[MessageT]]) -> list[Sequenced[MessageT]]:
+    """Those whose revision is neither stored nor among the messages before them, nor older than one that is.
+
+    `messages` are in the order of the stream. Call it after `advance`, in the same transaction: no other bridge stores
+    anything meanwhile.
+    """
+    if not messages:
+        return []
+    known = _revisions(model, list({item.message.id for item in messages}))
+    found = []
+    for item in messages:
+        id, revision = item.message.id, item.message.revision
+        if revision > known.get(id, -1):
+            known[id] = revision
+            found.append(item)
+    return found
+
+
+def _revisions(model: type[models.Anomaly], ids: Sequence[str]) -> dict[str, int]:
+    """The stored revision of each of the ids that are stored.
+
+    In SQL, because building it with the ORM takes longer than reading.
+    """
+    database = connections[DEFAULT_DB_ALIAS]
+    table = database.ops.quote_name(model._meta.db_table)
+    with database.cursor() as cursor:
+        cursor.execute(
+            f"SELECT id, revision FROM {table} WHERE id IN ({', '.join(['%s'] * len(ids))})",  # noqa: S608
+            ids,
+        )
+        return dict(cursor.fetchall())
 
 
 def upsert(rows: Iterable[models.Anomaly], *, fill_once: Collection[str] = ()) -> int:
     """Insert new rows and update those with an older revision. Returns the number of rows changed.
 
-    No id may occur twice in `rows`. `fill_once` names text columns that keep their first value that is neither empty
-    nor null. The statement itself compares revisions, so two writers never undo each other. The ORM's
+    An equal revision changes nothing, not even the place: clients that have a later cursor have it already. No id may
+    occur twice in `rows`. `fill_once` names text columns that keep their first value that is neither empty nor null.
+    The statement itself compares revisions, so two writers never undo each other. The ORM's
     `bulk_create(update_conflicts=True)` has no such condition. SQLite and PostgreSQL accept the same SQL.
     """
     batch = list(rows)
@@ -269,10 +301,7 @@ def _upsert_sql(model: type[models.Anomaly], fill_once: Collection[str], quote: 
         for column, name in zip(columns, map(quote, columns), strict=True)
         if column not in _KEPT
     ]
-    given, stored = (
-        ", ".join(f"{row}.{quote(name)}" for name in ("revision", "epoch", "offset")) for row in ("excluded", table)
-    )
     return (
         f"INSERT INTO {table} ({', '.join(map(quote, columns))}) VALUES ({', '.join(['%s'] * len(columns))}) "  # noqa: S608
-        f"ON CONFLICT (id) DO UPDATE SET {', '.join(changes)} WHERE ({given}) > ({stored})"
+        f"ON CONFLICT (id) DO UPDATE SET {', '.join(changes)} WHERE excluded.revision > {table}.revision"
     )

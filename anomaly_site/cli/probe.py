@@ -58,6 +58,7 @@ class Probe:
     acknowledged: bool = field(default=False, init=False)
     received: int = field(default=0, init=False)
     _offset: int = field(default=0, init=False)
+    _more: bool = field(default=False, init=False)
     _notes: dict[str, str] = field(default_factory=dict, init=False)
 
     async def run(self, console: Console) -> None:
@@ -125,9 +126,10 @@ class Probe:
             return Text(f"invalid message ({error}): {short(frame)}", style="yellow")
         offset = frame.get("offset")
         if isinstance(offset, int):
-            if offset <= self._offset:
+            # Items of one message share its offset; `more` announces the next of them.
+            if offset <= self._offset and not (self._more and offset == self._offset):
                 text.append(f"  out of order: offset {offset} after {self._offset}", style="yellow")
-            self._offset = offset
+            self._offset, self._more = offset, bool(frame.get("more"))
         return text
 
 

@@ -119,7 +119,7 @@ class Watch:
 
     def _show(self, frame: JsonFrame, console: Console) -> None:
         offset = frame.get("offset")
-        if not frame.get("snapshot") and isinstance(offset, int) and self._cursor:
+        if not (frame.get("snapshot") or frame.get("more")) and isinstance(offset, int) and self._cursor:
             self._cursor = self._cursor | {"offset": offset}
         try:
             anomaly = anomaly_of(CHANNELS[str(frame["type"])], frame)

@@ -65,21 +65,26 @@ class Ping(_Ask, kw_only=True, tag_field="type", tag="ping"):
 
 
 class AlertFrame(Struct, kw_only=True, tag_field="type", tag="alert"):
-    """A per-symbol anomaly, new or changed. `snapshot`: it was sent because the client requested past anomalies."""
+    """A per-symbol anomaly, new or changed. `snapshot`: it was sent because the client requested past anomalies.
+
+    `more`: another item of the same message follows; the cursor is behind `offset` only after the last one.
+    """
 
     channel: Literal["alerts"]
     offset: int
     data: Alert
     snapshot: Literal[True] | UnsetType = UNSET
+    more: Literal[True] | UnsetType = UNSET
 
 
 class MarketFrame(Struct, kw_only=True, tag_field="type", tag="market"):
-    """A market-wide anomaly, new or changed. `snapshot`: it was sent because the client requested past anomalies."""
+    """A market-wide anomaly, new or changed. `snapshot` and `more` are as in the frame of an alert."""
 
     channel: Literal["market"]
     offset: int
     data: MarketAnomaly
     snapshot: Literal[True] | UnsetType = UNSET
+    more: Literal[True] | UnsetType = UNSET
 
 
 class StressFrame(Struct, kw_only=True, tag_field="type", tag="stress"):

@@ -1,8 +1,9 @@
 """What the hub reads from the store: the stream's head, changes after an offset, the latest matching anomalies."""
 
 import asyncio
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncIterator, Collection, Iterable
 from functools import partial
+from operator import attrgetter
 from typing import Final, NamedTuple, Protocol
 
 from channels.db import database_sync_to_async
@@ -26,6 +27,11 @@ class Change(NamedTuple):
     payload: bytes
 
 
+def in_order(changes: Iterable[Change]) -> list[Change]:
+    """In the order of the stream. Items of one message keep theirs; all of them are of one channel."""
+    return sorted(changes, key=attrgetter("offset"))
+
+
 class Changes(Protocol):
     async def head(self) -> Cursor | None:
         """The place of the last stored message; `None` before the first."""
@@ -37,6 +43,9 @@ class Changes(Protocol):
         self, epoch: int, after: int, until: int, channels: Collection[Channel]
     ) -> tuple[list[Change], int]:
         """A page of the changes in (after, until], in stream order, and the offset up to which it is complete."""
+
+    async def ends(self, first: int, before: int) -> list[Cursor]:
+        """The last place of each epoch in [`first`, `before`) in which an anomaly changed last, in their order."""
 
     async def latest(self, wanted: Filter, count: int) -> list[Change]:
         """The last `count` matching anomalies of each channel wanted, oldest first within the channel.
@@ -50,6 +59,8 @@ async def replay(
     source: Changes, epoch: int, after: int, until: int, channels: Collection[Channel] = CHANNELS
 ) -> AsyncIterator[tuple[list[Change], int]]:
     """Everything that changed in (after, until], page by page, each with the offset up to which one is complete then.
+
+    No page ends inside a NATS message, whose items share its offset.
 
     A message whose anomaly changes again meanwhile leaves the range and comes live instead, so nothing is doubled.
     """
@@ -78,6 +89,10 @@ class InTime:
     ) -> tuple[list[Change], int]:
         async with asyncio.timeout(self._answer_s):
             return await self._store.between(epoch, after, until, channels)
+
+    async def ends(self, first: int, before: int) -> list[Cursor]:
+        async with asyncio.timeout(self._answer_s):
+            return await self._store.ends(first, before)
 
     async def latest(self, wanted: Filter, count: int) -> list[Change]:
         async with asyncio.timeout(self._answer_s):
@@ -108,12 +123,20 @@ class StoredChanges:
         complete = until
         for channel in channels:
             changed_since = alerts.changed_since if channel is Channel.ALERTS else market.changed_since
-            page = changed_since(epoch, after, until=until, limit=PAGE)
+            page, more = changed_since(epoch, after, until=until, limit=PAGE)
             changes += (Change(offset, channel, payload) for offset, payload in page)
-            # A full page may have stopped short of `until`; past its end the other channel's page is no use yet.
-            if len(page) >= PAGE:
+            # It stopped short of `until`; past its end the other channel's page is no use yet.
+            if more:
                 complete = min(complete, page[-1][0])
-        return sorted(change for change in changes if change.offset <= complete), complete
+        return in_order(change for change in changes if change.offset <= complete), complete
+
+    @staticmethod
+    @database_sync_to_async
+    def ends(first: int, before: int) -> list[Cursor]:
+        found = market.ends_of(market.market_anomalies(), first, before)
+        for epoch, offset in market.ends_of(alerts.alerts(), first, before).items():
+            found[epoch] = max(offset, found.get(epoch, 0))
+        return [Cursor(*end) for end in sorted(found.items())]
 
     @staticmethod
     @database_sync_to_async

@@ -28,6 +28,7 @@ from anomaly_site.ws.protocol.frames import (
     anomaly_frame,
     message_frame,
     parse_request,
+    replayed_frames,
     requested_filter,
 )
 from market.clock import now_ms
@@ -154,10 +155,8 @@ class StreamConsumer(AsyncConsumer):
             warnings.append(f"snapshot is limited to {MAX_SNAPSHOT}")
             snapshot = MAX_SNAPSHOT
         recovered = False
-        if since is not None and not since.epoch:
-            # The cursor of a server on which nothing had ever happened: everything has happened since.
-            since = Cursor(self.hub.cursor.epoch, 0)
         if since is not None:
+            since = await self._from_the_start(since, request)
             recovered = await self._can_resume(since, request)
             if not recovered:
                 warnings.append("`since` is from another stream or too old; missed messages cannot be replayed")
@@ -188,18 +187,36 @@ class StreamConsumer(AsyncConsumer):
         if Channel.MARKET in wanted.channels:
             client.say(*(live.frame for live in hub.live.values()))
 
+    async def _from_the_start(self, since: Cursor, request: Request) -> Cursor:
+        """The cursor of a server on which nothing had ever happened is that before the first message, if it is there.
+
+        Raises `ProtocolError` when the store cannot be asked.
+        """
+        start = Cursor(self.hub.cursor.epoch, 0)
+        if since.epoch or not start.epoch:
+            return since
+        try:
+            # What was new in an earlier incarnation of the stream is not in this one.
+            return since if await self.hub.store.ends(0, start.epoch) else start
+        except Exception as error:
+            raise self._cannot_read(error, request) from None
+
+    def _cannot_read(self, error: Exception, request: Request) -> ProtocolError:
+        self.hub.log.failure("The database could not be read for a client that resumes; it is disconnected", error)
+        return ProtocolError(ErrorCode.UNAVAILABLE, _UNREACHABLE, request_id=request.id)
+
     async def _can_resume(self, since: Cursor, request: Request) -> bool:
         """Whether the store has everything after `since`. Raises `ProtocolError` when it cannot be asked."""
         try:
-            if since.epoch == self.hub.cursor.epoch and since.offset > self.hub.cursor.offset:
+            at = self.hub.cursor
+            if (since.epoch, since.offset) > (at.epoch, at.offset):
                 # Another server of ours may be ahead of this one.
                 await self.hub.catch_up()
             if since.epoch != self.hub.cursor.epoch or since.offset > self.hub.cursor.offset:
                 return False
             return await self.hub.store.reaches(since)
         except Exception as error:
-            self.hub.log.failure("The database could not be read for a client that resumes; it is disconnected", error)
-            raise ProtocolError(ErrorCode.UNAVAILABLE, _UNREACHABLE, request_id=request.id) from None
+            raise self._cannot_read(error, request) from None
 
     async def _tell_changes(self, since: Cursor, wanted: Filter) -> None:
         """Send all changes after `since`, then live ones. Live frames only wait for the last page."""
@@ -226,11 +243,7 @@ class StreamConsumer(AsyncConsumer):
                 self._close(CloseCode.RESTART, "messages were deleted during the replay; reconnect")
                 break
             after = complete
-            await self._tell(
-                anomaly_frame(channel, offset, payload)
-                for offset, channel, payload in changes
-                if wanted.wants(channel, payload)
-            )
+            await self._tell(replayed_frames([one for one in changes if wanted.wants(one.channel, one.payload)]))
             if self.client.sink.closed:
                 break
         return until
@@ -259,7 +272,11 @@ class StreamConsumer(AsyncConsumer):
         """Send the snapshot, then the live frames that waited."""
         client = self.client
         await self._tell(anomaly_frame(channel, offset, payload, snapshot=True) for offset, channel, payload in latest)
-        told = {anomaly_frame(channel, offset, payload).json for offset, channel, payload in latest}
+        told = {
+            anomaly_frame(channel, offset, payload, more=more).json
+            for offset, channel, payload in latest
+            for more in (False, True)
+        }
         client.uncork(lambda frame: frame.json in told)
         # What was taken out did not raise the client's cursor, and would be sent again when it resumes.
         client.say(self._heartbeat(self.hub.cursor))

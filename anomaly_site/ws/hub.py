@@ -13,15 +13,17 @@ import contextlib
 import logging
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 from functools import partial
+from itertools import groupby
+from operator import attrgetter
 from typing import Any, Final, NamedTuple
 
 from channels.db import database_sync_to_async
 from channels.layers import get_channel_layer
 from django.conf import settings
 
-from anomaly_site.ws.backfill import ANSWER_S, Change, Changes, InTime, StoredChanges, replay
+from anomaly_site.ws.backfill import ANSWER_S, Change, Changes, InTime, StoredChanges, in_order, replay
 from anomaly_site.ws.client import Client
 from anomaly_site.ws.log import SparseLog
 from anomaly_site.ws.protocol.frames import (
@@ -202,25 +204,52 @@ class Hub:
     def _deliver(self, changes: Sequence[Change]) -> None:
         """Route messages to outboxes, which are flushed at the end of the loop's turn.
 
-        A single message that is the first of its turn is written at once.
+        A single message that is the first of its turn is written at once. Items of one message share an offset.
         """
         self.counters["messages"] += len(changes)
-        for offset, channel, payload in changes:
-            if channel is Channel.ALERTS:
-                clients = self._index.alert(alert_route(payload))
-            else:
-                clients = self._index.market(market_route(payload))
+        if len({change.offset for change in changes}) < len(changes):
+            for _, items in groupby(changes, attrgetter("offset")):
+                self._deliver_items(list(items))
+            return
+        for change in changes:
+            clients = self._wanted_by(change)
             if not clients:
                 continue
             self.counters["deliveries"] += len(clients)
-            frame = anomaly_frame(channel, offset, payload)
+            frame = anomaly_frame(change.channel, change.offset, change.payload)
             if len(changes) == 1 and not self._flushing:
                 self._write_now(frame, clients)
             else:
                 self._queue(frame, clients)
-            if not self._flushing:
-                self._flushing = True
-                self.loop.call_soon(self._flush)
+            self._flush_soon()
+
+    def _deliver_items(self, items: Sequence[Change]) -> None:
+        """Route the items of one message: each client gets all it wants in one write, its last one as the end."""
+        wanted: dict[Client, list[Change]] = {}
+        for item in items:
+            for client in self._wanted_by(item):
+                wanted.setdefault(client, []).append(item)
+        frames: dict[tuple[Change, bool], Frame] = {}
+        for client, mine in wanted.items():
+            self.counters["deliveries"] += len(mine)
+            for item in mine:
+                more = item is not mine[-1]
+                frame = frames.get((item, more))
+                if frame is None:
+                    frame = frames[item, more] = anomaly_frame(item.channel, item.offset, item.payload, more=more)
+                self._queue(frame, (client,))
+        if wanted:
+            self._flush_soon()
+
+    def _wanted_by(self, change: Change) -> Collection[Client]:
+        if change.channel is Channel.ALERTS:
+            return self._index.alert(alert_route(change.payload))
+        return self._index.market(market_route(change.payload))
+
+    def _flush_soon(self) -> None:
+        if not self._flushing:
+            self._flushing = True
+            self.loop.call_soon(self._flush)
 
     def _queue(self, frame: Frame, clients: Iterable[Client]) -> None:
         dirty = self._dirty
@@ -335,8 +364,9 @@ class Hub:
         self._broadcast(frame, self._index.market_members())
 
     async def _take_part(self, epoch: int, part: _Part) -> None:
-        if epoch != self._epoch:
-            self._reset(epoch)
+        if epoch != self._epoch and not await self._enter(epoch):
+            self.counters["redelivered"] += len(part.changes)
+            return
         if part.head <= self._head:
             self.counters["redelivered"] += len(part.changes)
             return
@@ -344,12 +374,30 @@ class Hub:
         if other is not None and (other.previous, other.head) == part[:2]:
             if other.channel is not part.channel:
                 self._waiting = None
-                await self._advance(part.previous, part.head, sorted(other.changes + part.changes))
+                await self._advance(part.previous, part.head, in_order(other.changes + part.changes))
             return
         if other is not None and other.head > self._head:
             # The other half of the previous batch was lost in the channel layer; the database has it.
             await self._heal(min(other.head, part.head))
         self._waiting = part
+
+    async def _enter(self, epoch: int) -> bool:
+        """Go on to another incarnation of the stream, behind everything that the store has of those before it.
+
+        What is read again in it is not sent again, so what this hub has not sent yet would be sent by nobody. Returns
+        False, and does nothing, for a batch of an earlier epoch that came late. Raises what the store raises; what was
+        sent until then is not sent again.
+        """
+        if epoch < self._epoch:
+            head = await self.store.head()
+            if head is None or head.epoch != epoch:
+                return False
+        for end in await self.store.ends(self._epoch, epoch):
+            if end.epoch != self._epoch:
+                self._reset(end.epoch)
+            await self._heal(end.offset)
+        self._reset(epoch)
+        return True
 
     def _reset(self, epoch: int) -> None:
         if self._epoch:
@@ -403,7 +451,7 @@ class Hub:
                 self._epoch, self._head = head.epoch, head.offset
                 return
             if head.epoch != self._epoch == known:
-                self._reset(head.epoch)
+                await self._enter(head.epoch)
             if head.epoch == self._epoch:
                 await self._read_up_to(head.offset)
 
@@ -441,7 +489,7 @@ class Hub:
             try:
                 async with self._advancing:
                     if expected.epoch > self._epoch:
-                        self._reset(expected.epoch)
+                        await self._enter(expected.epoch)
                     if expected.epoch == self._epoch:
                         await self._heal(expected.offset)
                 expected = self.cursor

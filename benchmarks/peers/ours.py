@@ -50,6 +50,9 @@ class NothingStored:
     ) -> tuple[list[Change], int]:
         return [], until
 
+    async def ends(self, first: int, before: int) -> list[Cursor]:
+        return []
+
     async def latest(self, wanted: Filter, count: int) -> list[Change]:
         return []
 

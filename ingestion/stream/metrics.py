@@ -22,6 +22,11 @@ ANALYSIS_REFUSED: Final = Counter(
 )
 SNAPSHOT_SECONDS: Final = Summary("anomalies_snapshot_seconds", "Seconds the analysis was paused while it was saved.")
 STORED: Final = Counter("anomalies_stored", "Messages stored by the bridge.", ["channel"])
+REPEATED: Final = Counter(
+    "anomalies_repeated",
+    "Messages with a revision that was stored before, or an older one: not stored or sent again.",
+    ["channel"],
+)
 STORE_RETRIES: Final = Counter("anomalies_store_retries", "Times a batch could not be stored and was tried again.")
 SEND_FAILURES: Final = Counter(
     "anomalies_send_failures", "Batches that could not be sent; hubs fetch them from the store.", ["channel"]

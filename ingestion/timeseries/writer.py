@@ -33,8 +33,9 @@ from ingestion.timeseries.store import CandleStore, StoreRefused, StoreUnavailab
 from ingestion.timeseries.stores import anomaly_store, candle_store
 from market.clock import now_ms
 from market.services import Sequenced, sequenced
-from market.wire.decoding import decode_anomaly, decode_batch
+from market.wire.decoding import decode_batch
 from market.wire.messages import Anomaly, CandleBatch, InvalidMessage
+from market.wire.unpacking import decode_items
 
 if TYPE_CHECKING:
     from ingestion.timeseries.influx.anomalies import InfluxAnomalies
@@ -109,8 +110,13 @@ class AnomalyDestination:
         self.name = f"anomalies:{store.name}"
 
     def decode(self, message: Received, epoch: int) -> list[Sequenced[Anomaly]]:
-        anomaly = decode_anomaly(message.subject, message.data, received_at=message.received_at)
-        return [sequenced(epoch, message.offset, anomaly)]
+        parts = decode_items(message.subject, message.data, received_at=message.received_at)
+        found = [
+            sequenced(epoch, message.offset, part.anomaly, part.item) for part in parts if part.anomaly is not None
+        ]
+        if not found:
+            raise InvalidMessage(parts[0].reason)
+        return found  # the bridge rejects the others
 
     def size(self, item: Sequenced[Anomaly]) -> int:
         return 1

@@ -15,7 +15,7 @@ from ingestion import bridge
 from ingestion.bridge import run_bridge
 from ingestion.models import StreamFault
 from ingestion.stream.nats import ANOMALIES, Publisher
-from market.selectors import reaches, stream_head
+from market.selectors import reaches, stream_head, stream_position
 from market.wire.messages import Feed, FeedState, SourceKind, StressComponent, StressIndex, StressMetric, encode
 from tests.ingestion.stream.test_nats import make_alert
 
@@ -63,7 +63,7 @@ async def test_a_bridge_stopped_while_the_database_is_away_passes_over_nothing(
 ) -> None:
     stop, store = asyncio.Event(), bridge._store_in_one_transaction
 
-    def away_once(batch: bridge.Batch) -> set[int] | None:
+    def away_once(batch: bridge.Batch) -> bridge.Stored | None:
         if stop.is_set():
             return store(batch)
         stop.set()
@@ -90,6 +90,31 @@ async def test_what_the_stream_forgot_before_it_was_stored_is_not_passed_over_in
     assert head is not None
     recovered = [await database_sync_to_async(reaches)(head[0], offset) for offset in (3, 5, 6, 8)]
     assert recovered == [False, False, True, True]
+
+
+async def test_large_messages_are_stored_in_batches_that_end_behind_one(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bridge, "_MOST_ITEMS", 5)
+    layer = get_channel_layer()
+    assert layer is not None
+    inbox = await layer.new_channel()
+    await layer.group_add("alerts", inbox)
+    await Publisher.open(client)
+    for first in range(0, 12, 4):
+        items = b",".join(encode(make_alert(number)) for number in range(first, first + 4))
+        await client.jetstream().publish("alerts.BTCUSDT", b"[" + items + b"]")
+    await _bridge_until_idle(client)
+    batches = [await asyncio.wait_for(layer.receive(inbox), 5) for _ in range(2)]
+    assert [(batch["previous"], batch["head"]) for batch in batches] == [(0, 2), (2, 3)]
+    assert [offset for batch in batches for offset, _ in batch["messages"]] == [1] * 4 + [2] * 4 + [3] * 4
+    rows = await database_sync_to_async(
+        lambda: list(Alert.objects.order_by("offset", "item").values_list("id", "item"))
+    )()
+    assert rows == [(f"a{number}", number % 4) for number in range(12)]
+    head = await database_sync_to_async(stream_position)()
+    assert head is not None
+    assert head[1] == 3
 
 
 async def test_every_batch_goes_to_both_groups_with_its_place(client: Client) -> None:

@@ -105,6 +105,61 @@ async def test_anyone_may_publish_and_garbage_stops_nothing(system: System) -> N
         await client.close()
 
 
+async def test_a_message_may_hold_several_and_none_comes_again(system: System) -> None:
+    """Items of one message are one unit, to sockets and to REST; a known revision is not sent, whoever repeats it."""
+    await asyncio.to_thread(system.up, "--only", "nats,bridge,web")
+    await asyncio.to_thread(wait_for_status, system, lambda status: "ANOMALIES" in status["streams"], "the stream")
+    client = await nats.connect(system.nats_url)
+    rejected: asyncio.Queue[Msg] = asyncio.Queue()
+    await client.subscribe("rejected.>", cb=rejected.put)
+
+    def item(number: int, revision: int = 1, **fields: object) -> dict[str, object]:
+        return {
+            "id": f"mine-{number}", "revision": revision, "symbol": "BTCUSDT", "severity": "HIGH", "score": 5,
+            "method": "MAD", "timestamp": 1_767_323_045_000, **fields,
+        }  # fmt: skip
+
+    async def publish(subject: str, message: object) -> None:
+        await client.publish(subject, json.dumps(message).encode())
+
+    try:
+        async with system.ws() as socket:
+            await socket.send(json.dumps({"type": "subscribe", "filters": {"channels": ["alerts"]}}))
+            await receive_until(socket, lambda seen: any(f["type"] == "subscribed" for f in seen))
+            await publish("alerts.BTCUSDT", [item(3), item(1), item(2, severity="dreadful"), item(4)])
+            # No header `Nats-Msg-Id`: NATS takes each of them again, as it does of any message after two minutes.
+            await publish("alerts.BTCUSDT", [item(1), item(3)])
+            await publish("alerts.btc.usdt", {"data": item(1, severity="LOW")})
+            await publish("alerts.BTCUSDT", [item(1, 3), item(1, 2), item(3)])
+            await publish("alerts.BTCUSDT", item(1, 2))
+            await publish("alerts.OTHER", {"data": [item(5)]})
+            frames = await receive_until(
+                socket, lambda seen: any(f.get("data", {}).get("id") == "mine-5" for f in seen)
+            )
+        alerts = [frame for frame in frames if frame["type"] == "alert"]
+        told = [(f["offset"], f["data"]["id"], f["data"]["revision"], f.get("more", False)) for f in alerts]
+        assert told == [
+            (1, "mine-3", 1, True),
+            (1, "mine-1", 1, True),
+            (1, "mine-4", 1, False),
+            (4, "mine-1", 3, False),
+            (6, "mine-5", 1, False),
+        ]
+        message = await asyncio.wait_for(rejected.get(), PATIENCE_S)
+        assert message.headers is not None
+        assert message.headers["Reason"].startswith("item 3 of 4: severity")
+        assert (message.headers["Item"], message.headers["Offset"]) == ("3", "1")
+        assert json.loads(message.data)["id"] == "mine-2"
+        epoch = (await asyncio.to_thread(system.get, "/alerts"))["cursor"]["epoch"]
+        page = await asyncio.to_thread(system.get, f"/alerts?since={epoch}:0&limit=1")
+        assert [(row["offset"], row["id"]) for row in page["results"]] == [(1, "mine-3"), (1, "mine-4")]
+        assert page["cursor"]["offset"] == 1
+        page = await asyncio.to_thread(system.get, f"/alerts?since={epoch}:1&limit=1")
+        assert [(row["offset"], row["id"]) for row in page["results"]] == [(4, "mine-1")]
+    finally:
+        await client.close()
+
+
 async def test_a_plain_nats_server_works_at_most_once(system: System, tmp_path: Path) -> None:
     """Without JetStream there is nothing to resume from, and the log says so."""
     ports = tmp_path / "ports"

@@ -3,7 +3,7 @@
 Pure: bytes in, structs and bytes out. `Frame` is one server message; it is encoded once however many clients get it.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from enum import IntEnum, StrEnum
 from typing import Annotated, Any, Final, Literal
 
@@ -216,14 +216,29 @@ def message_frame(message: ServerMessage) -> Frame:
     return Frame(_encoder.encode(message))
 
 
-def anomaly_frame(channel: Channel, offset: int, payload: bytes, *, snapshot: bool = False) -> Frame:
-    """An alert or market anomaly. `payload` is its canonical JSON. `snapshot` marks history sent on request."""
-    mark = b',"snapshot":true' if snapshot else b""
+def anomaly_frame(
+    channel: Channel, offset: int, payload: bytes, *, snapshot: bool = False, more: bool = False
+) -> Frame:
+    """An alert or market anomaly. `payload` is its canonical JSON. `snapshot` marks history sent on request.
+
+    `more`: the client gets another item of the same message, so its cursor is not behind `offset` yet.
+    """
+    mark = b',"snapshot":true' if snapshot else b',"more":true' if more else b""
     return Frame(
         b'{"type":"%b","channel":"%b","offset":%d%b,"data":%b}'
         % (FRAME_TYPES[channel].encode(), channel.encode(), offset, mark, payload),
         offset=offset,
     )
+
+
+def replayed_frames(changes: Sequence[tuple[int, Channel, bytes]]) -> list[Frame]:
+    """Frames of (offset, channel, payload) in the order of the stream; those with an item of their message behind them
+    say so."""
+    following = [*(offset for offset, _, _ in changes[1:]), None]
+    return [
+        anomaly_frame(channel, offset, payload, more=offset == after)
+        for (offset, channel, payload), after in zip(changes, following, strict=False)
+    ]
 
 
 def live_frame(kind: str, data: bytes) -> Frame:

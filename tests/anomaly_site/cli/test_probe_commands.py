@@ -58,8 +58,8 @@ async def test_alerts_are_printed_until_there_are_enough() -> None:
         requests.append(request)
         await acknowledge(connection, request)
         await send(connection, type="heartbeat", cursor={"epoch": 1, "offset": 1}, ts=STARTED_AT)
-        for offset in (7, 9):
-            await send(connection, type="alert", channel="alerts", offset=offset, data=ALERT)
+        await send(connection, type="alert", channel="alerts", offset=7, data=ALERT, more=True)
+        await send(connection, type="alert", channel="alerts", offset=7, data=ALERT)
 
     output = await probe(
         script, "test_channel_websocket", "--count", "2", "--symbols", "BTCUSDT, ETHUSDT", "--severities", "HIGH"

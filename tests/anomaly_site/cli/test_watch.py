@@ -88,7 +88,7 @@ async def test_the_stream_is_readable() -> None:
 
 async def test_a_lost_connection_is_taken_up_where_it_broke_off() -> None:
     async def first(connection: ServerConnection, request: Request) -> None:
-        await say(connection, subscribed(request, 3), alert(2, snapshot=True), alert(9))
+        await say(connection, subscribed(request, 3), alert(2, snapshot=True), alert(9), alert(11, more=True))
         await connection.close(1012, "restart")
 
     async def second(connection: ServerConnection, request: Request) -> None:
@@ -99,7 +99,7 @@ async def test_a_lost_connection_is_taken_up_where_it_broke_off() -> None:
     async def third(connection: ServerConnection, request: Request) -> None:
         await say(connection, subscribed(request, 1), alert(2))
 
-    output, requests = await watched(first, second, third, count=4)
+    output, requests = await watched(first, second, third, count=5)
     assert [request.get("since", {}).get("offset") for request in requests] == [None, 9, 20]
     assert "1012 restart" in output
     assert output.count("no message was missed") == 1

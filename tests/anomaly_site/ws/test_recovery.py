@@ -379,6 +379,10 @@ class Hung(World):
         await self._wait()
         return await super().between(*args)
 
+    async def ends(self, first: int, before: int) -> list[Cursor]:
+        await self._wait()
+        return await super().ends(first, before)
+
     async def latest(self, wanted: Filter, count: int) -> list[Change]:
         await self._wait()
         return await super().latest(wanted, count)

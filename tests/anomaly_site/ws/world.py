@@ -147,6 +147,14 @@ class World:
         page = found[: self.page]
         return page, page[-1].offset if len(page) == self.page else until
 
+    async def ends(self, first: int, before: int) -> list[Cursor]:
+        await asyncio.sleep(0)
+        found: dict[int, int] = {}
+        for epoch, change in self.rows.values():
+            if first <= epoch < before:
+                found[epoch] = max(change.offset, found.get(epoch, 0))
+        return [Cursor(*end) for end in sorted(found.items())]
+
     async def latest(self, wanted: Filter, count: int) -> list[Change]:
         await asyncio.sleep(0)
         latest = []
