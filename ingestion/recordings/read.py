@@ -110,9 +110,9 @@ class Collector:
         known = self._instruments.setdefault(series, (kind, spelling, label))
         if known[0] != kind:
             raise RecordingError(
-                f"{label}: {spelling} and {known[1]} ({known[2]}) are two instruments, a pair and its perpetual swap, "
-                f"which would both be {series.symbol}: read them as two venues (--file okx=… --file okx-swap=…), "
-                f"or pass --symbol {spelling} to manage.py convert"
+                f"{label}: {spelling} and {known[1]} ({known[2]}) are two instruments (a pair and its swap, or two "
+                f"exchanges) that would both be {series.symbol}: read them as two venues (--file okx=… "
+                f"--file okx-swap=…), or pass --symbol {spelling} to manage.py convert"
             )
         self._labels.setdefault(series.venue, set()).add(label)
         code = self._codes.setdefault(series, len(self._codes))

@@ -5,7 +5,7 @@ import io
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import msgspec
 import pyarrow as pa
@@ -172,7 +172,8 @@ def _text(item: Item, name: Named, asked: Asked) -> Iterator[Table]:
         head = stream.read(_HEAD_BYTES)
     lines = _head_lines(head)
     delimiter = _delimiter(lines)
-    rows = [[cell.strip() for cell in row] for row in csv.reader(lines, delimiter=delimiter)]
+    quoting: Literal[0, 3] = csv.QUOTE_MINIMAL if _is_quoted(lines) else csv.QUOTE_NONE
+    rows = [[cell.strip() for cell in row] for row in csv.reader(lines, delimiter=delimiter, quoting=quoting)]
     comma = delimiter == ";" and not any("." in cell for row in rows[1:] for cell in row[1:])
     if comma:
         rows = [[cell.replace(",", ".") for cell in row] for row in rows]
@@ -238,9 +239,14 @@ def _collect(found: Table) -> Callable[[Any], str]:
     return handle
 
 
+def _is_quoted(lines: Sequence[str]) -> bool:
+    """Quotes count only where they are usual: a stray one would swallow the lines up to the next."""
+    pairs = sum(line.count('"') > 0 and line.count('"') % 2 == 0 for line in lines)
+    return 5 * pairs >= len(lines)
+
+
 def _format(lines: Sequence[str], delimiter: str, found: Table) -> Any:
-    """Quotes count only where the file begins with some: a stray one would swallow the lines up to the next."""
-    quoted = '"' if any('"' in line for line in lines) else False
+    quoted = '"' if _is_quoted(lines) else False
     return pyarrow.csv.ParseOptions(delimiter=delimiter, quote_char=quoted, invalid_row_handler=_collect(found))
 
 

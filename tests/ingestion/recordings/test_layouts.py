@@ -133,6 +133,10 @@ READ: Final[dict[str, tuple[str, bytes]]] = {
         "BTC-USDT.csv",
         text(*with_times("2025-01-01 00:00:00", "2025-01-01 00:01"), header="datetime,open,high,low,close,volume"),
     ),
+    "a symbol of TradingView": (
+        "a.csv",
+        text(*((row[0], "BINANCE:BTCUSDT.P", *row[1:]) for row in with_times(T0, T0 + MINUTE)), header=OURS),
+    ),
     "parquet with a pair": (
         "x.parquet",
         columnar(pyarrow.parquet.write_table, "timestamp", pair=["BTC-USDT", "BTC-USDT"], trades=[1, 2]),
@@ -244,6 +248,11 @@ REFUSED: Final[dict[str, tuple[str, bytes, str]]] = {
         "x.csv",
         text(*((T0, f"BTC/USDT{end}", 1, 1, 1, 1, 1) for end in ("", ":USDT")), header=OURS),
         "BTC/USDT:USDT and BTC/USDT .* are two instruments.*--symbol BTC/USDT:USDT",
+    ),
+    "two exchanges": (
+        "x.csv",
+        text(*((T0, f"{exchange}:BTCUSDT", 1, 1, 1, 1, 1) for exchange in ("BINANCE", "OKX")), header=OURS),
+        "OKX:BTCUSDT and BINANCE:BTCUSDT .* are two instruments",
     ),
     "two intervals in a column": (
         "BTCUSDT.csv",
