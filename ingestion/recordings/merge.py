@@ -58,13 +58,14 @@ class Merge:
     def slices(self) -> Iterator[Rows]:
         """Rows sorted by (open time, symbol, venue), `code` being the place in `series`. None is empty."""
         for parts in self._collector.store.slices():
-            # Rows without counts of trades lose to none, and become no part of a candle from trades.
             dtype = TRADED if any(part.dtype == TRADED for part in parts) else parts[0].dtype
             rows = np.concatenate([part if part.dtype == dtype else _widened(part) for part in parts])
             rows["code"] = self._rank[rows["code"]]
             rows = in_order(self._aligned(rows))
             if dtype == TRADED:
-                rows = combined(rows)
+                # Parts of candles from trades add up; candles of files are whole, and repeated ones are duplicates.
+                made = rows["trades"] >= 0
+                rows = combined(rows) if made.all() else in_order(np.concatenate([combined(rows[made]), rows[~made]]))
             rows = self._once(rows)
             if len(rows):
                 self._note(rows)

@@ -9,6 +9,7 @@ from ingestion.recordings.errors import NotARecording, RecordingError
 from ingestion.recordings.files import Item, check_sum, find, items
 from ingestion.recordings.ids import Seen
 from ingestion.recordings.intervals import Phases
+from ingestion.recordings.layouts import Kind
 from ingestion.recordings.names import Named, interval_of, named
 from ingestion.recordings.pairs import instrument_of
 from ingestion.recordings.reader import FileReport, Reader, Series
@@ -49,6 +50,7 @@ class Collector:
         self._codes: dict[Series, int] = {}
         self._path_of: dict[str, Path] = {}  # label of a table → file
         self._labels: dict[str | None, set[str]] = {}  # venue → labels of the tables that have it
+        self._kinds: dict[int, tuple[Kind, str]] = {}  # what a series is made of, and in which file
         self._instruments: dict[Series, tuple[str, str, str]] = {}  # kind, spelling, file
         self.seen = Seen()
 
@@ -103,6 +105,15 @@ class Collector:
         """The files that have candles of a venue, in the order in which they were read."""
         paths = {self._path_of[label] for label in self._labels.get(venue, ())}
         return tuple(path for path in self.paths if path in paths)
+
+    def made_of(self, code: int, kind: Kind, label: str) -> None:
+        """Note what a series is made of. Raises `RecordingError` when it is both: a trade would count twice."""
+        known, other = self._kinds.setdefault(code, (kind, label))
+        if known is not kind:
+            raise RecordingError(
+                f"{label}: it has {kind} of {self.series[code].symbol}, and {other} has {known} of it: these are two "
+                "series, read each by itself"
+            )
 
     def code_of(self, series: Series, spelling: str, label: str) -> int:
         """The number of a series. Raises `RecordingError` when another instrument already has its symbol."""

@@ -80,7 +80,7 @@ class Reader:
         self._gaps = Gaps()
         self._intervals: set[str] = set()
         self._covered: dict[int, tuple[int, int]] = {}
-        self._no_ids = False
+        self._used: set[int] = set()
         self.report = FileReport(item.label)
 
     def read(self) -> None:
@@ -124,6 +124,7 @@ class Reader:
             codes = [index for index, series in enumerate(self._collector.series) if series.venue == venue]
             mine = ts if len(codes) == len(self._collector.series) else ts[np.isin(code, codes)]
             self._collector.phases.setdefault(venue, Phases()).add(mine)
+        self._used.update(np.unique(code).tolist())
         self.report.kept += len(ts)
         self._collector.store.add(candle_rows(ts, code, values))
 
@@ -163,7 +164,8 @@ class Reader:
         self._count_unsorted(ts, code)
         self.report.kept += len(ts)
         candles = from_trades(ts, code, price[good], amount[good], side, self.trades_step_ms)
-        for one in np.unique(candles["code"]).tolist():
+        self._used.update(np.unique(candles["code"]).tolist())
+        for one in self._used:
             self._collector.phases.setdefault(self._collector.series[one].venue, Phases())
         self._collector.store.add(candles)
 
@@ -249,13 +251,15 @@ class Reader:
         if not report.kept and REPEATED not in report.dropped.reasons:
             why = f" ({report.dropped.text(1)})" if report.dropped.total else ""
             raise NotARecording(f"none of its {report.rows} rows is a usable {kind[:-1]}{why}")
+        for code in self._used:
+            self._collector.made_of(code, kind, report.label)
         if kind is Kind.TRADES:
             steps = self._collector.steps.setdefault
             report.interval = interval_name(self.trades_step_ms)
             for series, (first, last) in self._covered.items():
                 name = self._collector.series[series].symbol
                 self._collector.seen.cover(series, name, first, last, report.label)
-            for venue in {self._collector.series[code].venue for code in self._spellings.values() if code >= 0}:
+            for venue in {self._collector.series[code].venue for code in self._used}:
                 steps(venue, {})[report.label] = self.trades_step_ms
             return
         by_venue: dict[str | None, list[int]] = {}

@@ -1,5 +1,6 @@
 """What was read, dropped and is missing, in words and as figures."""
 
+import re
 from collections import Counter
 from collections.abc import Mapping
 from typing import Any
@@ -54,7 +55,7 @@ def _dropped(collector: Collector, merge: Merge) -> str:
     rows = "1 row" if counts.total == 1 else f"{counts.total:,} rows"
     line = f"Dropped {rows}: {counts.text(1)}" if counts.total else "Dropped no rows"
     if collector.skipped:
-        reasons = Counter(reason for _, reason in collector.skipped)
+        reasons = Counter(re.split(r"[;:(]", reason)[0].strip() for _, reason in collector.skipped)
         words = ", ".join(f"{reason} {count}" for reason, count in reasons.most_common(3))
         line += f". Skipped {len(collector.skipped):,} file{'s'[: len(collector.skipped) > 1]}: {words}"
     return line

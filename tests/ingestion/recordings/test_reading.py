@@ -202,6 +202,18 @@ def test_a_spot_pair_and_its_swap_are_read_as_two_venues(tmp_path: Path) -> None
     }
 
 
+def test_candles_and_trades_of_one_symbol_are_two_series(tmp_path: Path) -> None:
+    trades = write(tmp_path / "BTCUSDT-aggTrades-2025-01-01.csv", text(*agg(), header=AGG))
+    candles = write(tmp_path / "BTCUSDT-1m-2025-01.csv", text(*klines()))
+    with pytest.raises(RecordingError, match=r"it has candles of BTCUSDT, and .*aggTrades.* has trades of it"):
+        read(trades, candles)
+    other = write(tmp_path / "ETHUSDT-1m-2025-01.csv", text(*klines(), *klines()))
+    _, merge, found = read(trades, other)
+    assert [row[-1] for row in found if row[1] == "ETHUSDT"] == [10.0, 20.0], "a repeated candle does not add up"
+    assert [row[-1] for row in found if row[1] == "BTCUSDT"] == [3.5, 4.0]
+    assert merge.dropped[None].total == 2
+
+
 def test_a_trade_counts_once(tmp_path: Path) -> None:
     one = write(tmp_path / "BTCUSDT-aggTrades-2025-01-01.csv", text(*agg(), agg()[1], header=AGG))
     two = write(tmp_path / "BTCUSDT-aggTrades-2025-01.csv", text(*agg()[1:], header=AGG))
