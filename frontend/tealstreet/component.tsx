@@ -1748,7 +1748,8 @@ export class Pad {
       return;
     }
     const offset = toNumber(frame.offset);
-    if (offset !== null && this.cursor)
+    // Behind the last item of a message only: a break inside one brings all of it again.
+    if (offset !== null && this.cursor && frame.more !== true)
       this.cursor = { epoch: this.cursor.epoch, offset: Math.max(this.cursor.offset, offset) };
     this.queue.push(frame);
     this.flushSoon();

@@ -144,6 +144,20 @@ test("after a break it resumes from its cursor and has what it missed", async ()
   expect(peer.fetches).toBe(fetches);
 });
 
+test("a break inside a message of several brings the whole message again", async () => {
+  mount();
+  await eventually(() => expect(pad.status.online).toBe(true));
+  const frame = { type: "alert", channel: "alerts", offset: 1, more: true, data: alertOf("first of two") };
+  for (const socket of peer.sockets) socket.send(JSON.stringify(frame));
+  await eventually(() => expect(known()).toEqual(["first of two"]));
+  for (const socket of peer.sockets) socket.terminate();
+  await eventually(() =>
+    expect(peer.received.filter(({ type }) => type === "subscribe").at(-1)).toMatchObject({
+      since: { epoch: 1, offset: 0 },
+    }),
+  );
+});
+
 test("when the stream is another one it loads everything afresh", async () => {
   mount();
   await eventually(() => expect(pad.status.online).toBe(true));

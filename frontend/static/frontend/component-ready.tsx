@@ -57,7 +57,7 @@ function toDirection(raw, ...hints) {
 }
 const toList = (value) => (Array.isArray(value) ? value : []);
 const toSymbols = (value) => toList(value).map(canonical).filter(Boolean).slice(0, 10_000);
-const INTERVAL = /^\d{1,5}[smhd]$/;
+const INTERVAL = /^[1-9]\d{0,4}[smhd]$/;
 function normaliseAlert(raw, now) {
     if (!isRecord(raw))
         return null;
@@ -89,7 +89,7 @@ function normaliseAlert(raw, now) {
         lower: toNumber(pick(raw, "lower")),
         upper: toNumber(pick(raw, "upper")),
         changePct,
-        window: [toText(pick(why, "window")), interval].find((text) => INTERVAL.test(text)) ?? "1m",
+        window: [pick(why, "window"), pick(raw, "window")].map((text) => toText(text)).find((text) => INTERVAL.test(text)) ?? "",
         excessPct: toNumber(pick(raw, "excess_pct")),
         rarityDays: rarityDays !== null && rarityDays >= 0 ? rarityDays : null,
         rarityCapped: rarityDays !== null && most !== null && rarityDays >= most,
@@ -333,6 +333,7 @@ const METHOD_NAMES = {
     MAD: "MAD",
     EWMA: "EWMA",
     CUSUM: "CUSUM",
+    EXTERNAL: "External",
 };
 const METHODS = Object.keys(METHOD_NAMES);
 const QUOTES = [
@@ -360,9 +361,9 @@ function moveOf(value) {
     const sign = percent(value).charAt(0);
     return sign === "+" ? "up" : sign === "−" ? "down" : "flat";
 }
-const unitOf = (method) => (method === "VOLUME" || method === "VOLATILITY" ? "×" : "σ");
+const unitOf = (method) => method === "VOLUME" || method === "VOLATILITY" ? "×" : method === "EXTERNAL" ? "" : "σ";
 function scoreText(score, unit = "σ") {
-    if (score === null)
+    if (score === null || (unit === "" && score === 0))
         return "–";
     return `${(unit === "×" ? plain : signed)(score, Math.abs(score) >= 1000 ? 0 : 1)}${unit}`;
 }
@@ -477,15 +478,23 @@ function besideTheMarket({ changePct, excessPct }) {
 }
 function alertSentence(alert, step) {
     const to = alert.price === null ? "" : `, to ${price(alert.price, step)}`;
-    if (alert.sentence)
+    if (alert.sentence && !isQuoted(alert))
         return to ? alert.sentence.replace(/, to \d[\d,]*(\.\d+)?(e-?\d+)?/, () => to) : alert.sentence;
     const size = alert.changePct === null ? null : Math.abs(alert.changePct);
     const by = size === null ? "" : ` ${plain(size, size >= 100 ? 0 : 2)}${NBSP}%`;
-    return `${alert.symbol} ${verbOf(wayOf(alert.changePct))}${by} in ${span(alert.window)}${besideTheMarket(alert)}${to}.`;
+    const over = inWindow(alert.window) || (by && ` (${NO_WINDOW})`);
+    const own = `${alert.symbol} ${verbOf(wayOf(alert.changePct))}${by}${over}${besideTheMarket(alert)}${to}.`;
+    return alert.sentence ? `${own} Publisher: “${alert.sentence}”` : own;
+}
+const NO_WINDOW = "window not given";
+function isQuoted({ source, sentence, changePct }) {
+    const verb = /\b(rose|fell)\b/i.exec(sentence)?.[1]?.toLowerCase();
+    const way = wayOf(changePct);
+    return source === "" || (verb !== undefined && way !== null && verb !== verbOf(way));
 }
 function alertText(alert, server) {
     const facts = [
-        `${alert.symbol} ${percent(alert.changePct, NBSP)} in ${span(alert.window)}`,
+        `${alert.symbol} ${percent(alert.changePct, NBSP)}${inWindow(alert.window) || ` (${NO_WINDOW})`}`,
         alert.excessPct === null ? "" : `${percentPoints(alert.excessPct)} against the market`,
         words(alert.severity).toLowerCase(),
         rarityText(alert.rarityDays, alert.rarityCapped),
@@ -512,8 +521,10 @@ const MARKET_PAGES = {
     "gate-swap": ["Gate Futures", "GATE", true, "https://www.gate.com/futures/USDT/BTC_USDT"],
     mexc: ["MEXC", "MEXC", false, "https://www.mexc.com/exchange/BTC_USDT"],
 };
+const playedVenue = (venue) => venue.replace(/-(replay|simulated)$/, "");
 function marketLinks(venue, symbol) {
-    const page = Object.hasOwn(MARKET_PAGES, venue) ? MARKET_PAGES[venue] : undefined;
+    const played = playedVenue(venue);
+    const page = Object.hasOwn(MARKET_PAGES, played) ? MARKET_PAGES[played] : undefined;
     const name = `${page ? `${page[1]}:` : ""}${symbol}${page?.[2] ? ".P" : ""}`;
     return {
         exchange: page ? exchangePage(page[0], page[3], symbol) : null,
@@ -656,8 +667,20 @@ function marketSentence(item) {
         return `${item.sector ?? "A sector"} ${sectorGap(item)}${own}${inWindow(item.window)}`.replace(/ {2,}/g, " ");
     }
     if (item.type === "MARKET_STRESS")
-        return `${item.stressIndex === null ? "Market" : zoneOf(item.stressIndex).name} stress ${item.stressIndex === null ? "" : Math.round(item.stressIndex)}${item.metric ? ` · led by ${item.metric}` : ""}`;
+        return `${titled(stressText(item, item.severity))}${item.metric ? ` · led by ${item.metric}` : ""}`;
     return words(item.type);
+}
+function stressText({ stressIndex, severity, state }, beside) {
+    if (stressIndex === null)
+        return "market stress";
+    const [zone, peak] = [zoneOf(stressIndex), ZONES.find((other) => other.severity === severity)];
+    const index = Math.round(stressIndex);
+    if (zone.severity === beside)
+        return `${zone.name.toLowerCase()} stress ${index}`;
+    const fallen = peak !== undefined && severity === beside && ZONES.indexOf(peak) > ZONES.indexOf(zone);
+    if (!fallen)
+        return `stress ${index} of 100`;
+    return `stress ${peak.name.toLowerCase()} at its peak, ${state === "CLOSED" ? `${index} at the end` : `then ${index}`}`;
 }
 const SAME_EVENT_MS = 60_000;
 function marketEvents(items) {
@@ -758,6 +781,7 @@ const TIMING = {
     fetchMs: 10_000,
     lingerMs: 2_000,
     countEveryMs: 5_000,
+    aheadMs: 2_000,
 };
 const PAGE = 100;
 const FIELDS = "id,revision,symbol,venue,interval,method,severity,direction,score,threshold,price,expected,lower,upper,change_pct," +
@@ -821,10 +845,13 @@ async function fetchText(address, path, silenceMs) {
     }
 }
 const SILENT_MS = 60_000;
+const LEFT_MS = 3_600_000;
+const AHEAD_MOST = 2_000;
 function mainFeed(feeds, now) {
     const heard = feeds.filter(({ receivedAt }) => now - receivedAt < SILENT_MS);
     return (heard.length ? heard : feeds).reduce((best, feed) => (best && best.symbols >= feed.symbols ? best : feed), null);
 }
+const feedAge = (feed, now) => feed.ageMs + Math.max(0, now - feed.receivedAt);
 class Pad {
     server;
     timing;
@@ -876,19 +903,21 @@ class Pad {
     countedReplay = false;
     countTimer;
     recount = false;
+    aheadTimer;
     sectorsAsked = false;
     older = new Map();
     clocks = [];
+    ahead = [];
     constructor(server, timing = TIMING) {
         this.server = server;
         this.timing = timing;
     }
     static of(server) {
         const page = globalThis;
-        page.__anomalyPads3 ??= new Map();
-        let pad = page.__anomalyPads3.get(server);
+        page.__anomalyPads4 ??= new Map();
+        let pad = page.__anomalyPads4.get(server);
         if (!pad)
-            page.__anomalyPads3.set(server, (pad = new Pad(server)));
+            page.__anomalyPads4.set(server, (pad = new Pad(server)));
         return pad;
     }
     retain(scope) {
@@ -982,14 +1011,22 @@ class Pad {
         this.changed();
     }
     feedAgeMs(now = Date.now()) {
-        return this.feed ? this.feed.ageMs + Math.max(0, now - this.feed.receivedAt) : null;
+        return this.feed ? feedAge(this.feed, now) : null;
     }
-    isStale(now = Date.now()) {
-        if (!this.feed)
+    isStale(now = Date.now(), feed = this.feed) {
+        if (!feed)
             return false;
-        const quiet = now - this.feed.receivedAt > 4 * this.timing.closeAfterMs ||
-            this.feedAgeMs(now) > Math.max(15_000, 3 * intervalMs(this.feed.interval));
-        return this.feed.state === "stale" || (this.feed.state === "ok" && quiet);
+        const quiet = now - feed.receivedAt > 4 * this.timing.closeAfterMs ||
+            feedAge(feed, now) > Math.max(15_000, 3 * intervalMs(feed.interval));
+        return feed.state === "stale" || (feed.state === "ok" && quiet);
+    }
+    laggard(now = Date.now()) {
+        const others = [...this.feeds.values()].filter((feed) => feed !== this.feed && now - feed.receivedAt < LEFT_MS);
+        if (others.length === 0)
+            return undefined;
+        const late = others.filter((feed) => this.isStale(now, feed)).map((feed) => ({ feed, ageMs: feedAge(feed, now) }));
+        const worst = late.sort((a, b) => b.ageMs - a.ageMs)[0];
+        return worst ? { venue: worst.feed.venue, ageMs: worst.ageMs } : null;
     }
     marketNow(now = Date.now()) {
         return this.replay?.timestamp ?? now + this.skewMs;
@@ -1065,6 +1102,7 @@ class Pad {
         globalThis.removeEventListener?.("online", this.wake);
         globalThis.document?.removeEventListener("visibilitychange", this.seen);
         clearTimeout(this.countTimer);
+        clearTimeout(this.aheadTimer);
         this.countTimer = undefined;
         const socket = this.socket;
         this.socket = null;
@@ -1264,7 +1302,7 @@ class Pad {
             return;
         }
         const offset = toNumber(frame.offset);
-        if (offset !== null && this.cursor)
+        if (offset !== null && this.cursor && frame.more !== true)
             this.cursor = { epoch: this.cursor.epoch, offset: Math.max(this.cursor.offset, offset) };
         this.queue.push(frame);
         this.flushSoon();
@@ -1334,6 +1372,7 @@ class Pad {
             const now = Date.now();
             for (const frame of frames)
                 this.apply(frame, now);
+            this.release(now);
             if (this.summary && (this.replay !== null) !== this.countedReplay) {
                 clearTimeout(this.countTimer);
                 this.countTimer = undefined;
@@ -1352,8 +1391,14 @@ class Pad {
             draw();
     }
     apply(frame, now) {
-        if (frame.type === "alert" || frame.type === "market")
-            this.add(frame.type, frame.data, now + this.skewMs, "news");
+        if (frame.type === "alert" || frame.type === "market") {
+            const timestamp = isRecord(frame.data) ? toTime(pick(frame.data, "timestamp", "time", "ts")) : null;
+            const clock = this.feed?.source === "replay" ? this.stress?.timestamp : undefined;
+            if (clock !== undefined && timestamp !== null && timestamp > clock)
+                this.ahead.push({ kind: frame.type, raw: frame.data, timestamp, arrived: now });
+            else
+                this.add(frame.type, frame.data, now + this.skewMs, "news");
+        }
         else if (frame.type === "feed") {
             const feed = normaliseFeed(frame.data, now);
             if (!feed)
@@ -1377,7 +1422,7 @@ class Pad {
             if (stress.sectors.length > 0 && !this.stress?.sectors.length)
                 void this.loadSectors();
             this.stress = stress;
-            if (this.feed?.source === "replay")
+            if (this.feed?.source === "replay" && now - (this.clocks[this.clocks.length - 1]?.at ?? 0) >= CLOCK_EVERY_MS)
                 this.clocks = [...this.clocks.slice(1 - CLOCKS), { at: now, timestamp: stress.timestamp }];
             const last = this.stressSeries[this.stressSeries.length - 1];
             if (!last || stress.timestamp - last.timestamp >= SERIES_EVERY_MS)
@@ -1386,6 +1431,22 @@ class Pad {
                     { timestamp: stress.timestamp, index: stress.index },
                 ];
         }
+    }
+    release(now) {
+        if (this.ahead.length === 0)
+            return;
+        const clock = this.feed?.source === "replay" ? (this.stress?.timestamp ?? Infinity) : Infinity;
+        const waiting = this.ahead;
+        const surplus = waiting.length - AHEAD_MOST;
+        this.ahead = [];
+        for (const [i, frame] of waiting.entries())
+            if (i >= surplus && frame.timestamp > clock && now - frame.arrived < this.timing.aheadMs)
+                this.ahead.push(frame);
+            else
+                this.add(frame.kind, frame.raw, now + this.skewMs, "news");
+        clearTimeout(this.aheadTimer);
+        if (this.ahead.length)
+            this.aheadTimer = setTimeout(() => this.flushSoon(), this.ahead[0].arrived + this.timing.aheadMs - now);
     }
     async loadStressSeries(now, venue) {
         const query = venue && `?venue=${encodeURIComponent(venue)}`;
@@ -1438,6 +1499,7 @@ class Pad {
 }
 const messageOf = (error) => (error instanceof Error ? error.message : String(error));
 const CLOCKS = 20;
+const CLOCK_EVERY_MS = 900;
 function speedOf(clocks) {
     const [first, last] = [clocks[1], clocks[clocks.length - 1]];
     const wall = first && last ? last.at - first.at : 0;
@@ -1840,11 +1902,13 @@ function holdOf(list) {
 function layoutList(entries, options) {
     const bySymbol = new Map();
     const openSymbols = new Set();
+    const venues = new Set();
     const [pinned, within] = [[], heldOrder(options.held, byGravity)];
     let [shown, hidden, waiting, waitingCritical, openAlerts] = [0, 0, 0, 0, 0];
     for (let i = entries.length - 1; i >= 0; i -= 1) {
         const entry = entries[i];
         const { alert } = entry;
+        venues.add(alert.venue);
         if (!options.accepts(alert)) {
             hidden += 1;
             continue;
@@ -1865,9 +1929,10 @@ function layoutList(entries, options) {
             continue;
         }
         shown += 1;
-        const row = bySymbol.get(alert.symbol);
+        const key = marketKey(alert);
+        const row = bySymbol.get(key);
         if (!row) {
-            bySymbol.set(alert.symbol, [entry]);
+            bySymbol.set(key, [entry]);
             continue;
         }
         row.push(entry);
@@ -1889,8 +1954,22 @@ function layoutList(entries, options) {
     }
     const folded = items.reduce((sum, item) => sum + (item.kind === "incident" ? item.count : 0), 0);
     const open = { alerts: openAlerts, symbols: openSymbols.size };
-    return { items, tops, height, shown, open, hidden, waiting, waitingCritical, folded, pinned, units };
+    return {
+        items,
+        tops,
+        height,
+        shown,
+        open,
+        hidden,
+        waiting,
+        waitingCritical,
+        folded,
+        pinned,
+        units,
+        venues: venues.size > 1,
+    };
 }
+const marketKey = ({ symbol, venue }) => `${symbol} ${venue}`;
 const heightsOf = ({ touch }) => (touch ? TOUCH_HEIGHTS : HEIGHTS);
 function alertItem(row, nested, options) {
     const { layout, held, expanded, expandedHeight } = options;
@@ -2021,6 +2100,9 @@ const Severity = React.memo(function Severity({ severity, size = 14, mute = fals
         </>)}
     </svg>);
 });
+const UNKNOWN_WINDOW = "–";
+const windowOf = (alert) => alert.window || UNKNOWN_WINDOW;
+const windowMsOf = (alert) => (alert.window ? intervalMs(alert.window) : 0);
 function Change({ value, window = "", big = false, gap = "", }) {
     const move = moveOf(value);
     return (<span className={`chg ${move === "flat" ? "t2" : move}${big ? " big" : ""}`} data-move={move}>
@@ -2028,7 +2110,9 @@ function Change({ value, window = "", big = false, gap = "", }) {
           <path d={move === "down" ? "M.8 1.6h6.4L4 7Z" : "M.8 6.4h6.4L4 1Z"} fill="currentColor"/>
         </svg>)}
       {percent(value, gap)}
-      {window && value !== null && <span className="win">{` · ${windowText(window)}`}</span>}
+      {window && value !== null && (<span className="win" title={window === UNKNOWN_WINDOW ? titled(NO_WINDOW) : undefined}>
+          {` · ${windowText(window)}`}
+        </span>)}
     </span>);
 }
 const toneOf = (move) => (move === "flat" ? "var(--t2)" : `var(--${move})`);
@@ -2064,7 +2148,7 @@ const Spark = React.memo(function Spark({ alert, width, height, mute, }) {
     const band = alert.lower !== null && alert.upper !== null ? [alert.lower, alert.upper] : null;
     const y = scale(visible(closes, band ?? []), height, 2);
     const x = (i) => 1 + (i * (width - 8)) / last;
-    const from = Math.max(0, last - Math.round(intervalMs(alert.window) / intervalMs(alert.interval)));
+    const from = Math.max(0, last - Math.round(windowMsOf(alert) / intervalMs(alert.interval)));
     const line = (first, end) => closes
         .slice(first, end + 1)
         .map((value, i) => `${i ? "L" : "M"}${x(first + i).toFixed(1)} ${y(value).toFixed(1)}`)
@@ -2082,7 +2166,9 @@ function sparkTitle(alert) {
     if (alert.spark.length < 2)
         return "";
     const spans = (alert.spark.length - 1) * intervalMs(alert.interval);
-    const window = intervalMs(alert.window);
+    const window = windowMsOf(alert);
+    if (!window)
+        return `Last ${duration(spans)}; ${NO_WINDOW}`;
     return window < spans
         ? `Last ${duration(spans)}; shaded: the ${duration(window)} of the change`
         : `Last ${duration(spans)} of the ${duration(window)} of the change`;
@@ -2093,7 +2179,7 @@ const FETCHED_WINDOWS = 4;
 const MOST_CANDLES = 1000;
 const EARLIEST_MS = 1e12;
 function chartRanges(alert) {
-    const [window, interval] = [intervalMs(alert.window), intervalMs(alert.interval)];
+    const [window, interval] = [windowMsOf(alert), intervalMs(alert.interval)];
     if ((alert.spark.length - 1) * interval >= CHART_WINDOWS * window)
         return [];
     const range = FETCHED_WINDOWS * window;
@@ -2119,7 +2205,7 @@ function chartPoints(alert, candles, earlier = []) {
     for (const point of closes)
         if (point.lower !== null || !points.has(point.timestamp))
             points.set(point.timestamp, point);
-    const start = alert.timestamp - Math.max(FETCHED_WINDOWS * intervalMs(alert.window), 60 * interval);
+    const start = alert.timestamp - Math.max(FETCHED_WINDOWS * windowMsOf(alert), 60 * interval);
     return [...points.values()]
         .filter(({ timestamp }) => timestamp >= start && timestamp <= alert.timestamp)
         .sort((a, b) => a.timestamp - b.timestamp);
@@ -2149,7 +2235,7 @@ function Chart({ alert, candles, earlier, width, step, }) {
     const x = (timestamp) => 2 + (Math.max(0, timestamp - start) / (end - start || 1)) * (plotWidth - 10);
     const at = (timestamp, value) => `${x(timestamp).toFixed(1)} ${y(value).toFixed(1)}`;
     const line = (some) => `M${some.map((point) => at(point.timestamp, point.close)).join("L")}`;
-    const windowMs = intervalMs(alert.window);
+    const windowMs = windowMsOf(alert);
     const begun = Math.max(start, alert.timestamp - windowMs);
     const first = points.findIndex((point) => point.timestamp >= begun);
     const opened = alert.escalations[0]?.timestamp ?? alert.timestamp;
@@ -2164,7 +2250,7 @@ function Chart({ alert, candles, earlier, width, step, }) {
     const ticks = [high, high - third, low + third, low].filter((value) => apart(y(value), box) && (marked === null || apart(y(value), y(marked))));
     const move = moveOf(alert.changePct);
     const tone = toneOf(move);
-    return (<svg width="100%" height={CHART_HEIGHT} viewBox={`0 0 ${width} ${CHART_HEIGHT}`} role="img" aria-label={`${alert.symbol}, ${duration(end - start)} up to ${clock(end)}; shaded: the ${duration(windowMs)} of the change`} fill="none" data-move={move}>
+    return (<svg width="100%" height={CHART_HEIGHT} viewBox={`0 0 ${width} ${CHART_HEIGHT}`} role="img" aria-label={`${alert.symbol}, ${duration(end - start)} up to ${clock(end)}; ${windowMs ? `shaded: the ${duration(windowMs)} of the change` : NO_WINDOW}`} fill="none" data-move={move}>
       <rect x={x(begun)} y={0} width={x(end) - x(begun)} height={plotHeight} fill="var(--shade)"/>
       {[...new Set(ticks)].map((value) => (<g key={value}>
           <path d={`M2 ${y(value)}H${plotWidth}`} stroke="var(--line)"/>
@@ -2271,9 +2357,9 @@ function stressCurve(series, { timestamp, index }) {
 function StressChart({ points, live, mute }) {
     const [ref, { width }] = useSize();
     return (<div ref={ref} className="hist">
-      {points.length < 2 ? (<div className="bones" style={{ height: 112 }}>
-          <Bones widths={[90, 150, 120]}/>
-        </div>) : (width > 0 && <StressCurve points={points} width={width} live={live} mute={mute}/>)}
+      {points.length < 2 ? (<p className="t3">
+          No other reading of the {duration(CURVE_MS)} to {clock(points[0].timestamp)}.
+        </p>) : (width > 0 && <StressCurve points={points} width={width} live={live} mute={mute}/>)}
     </div>);
 }
 const AXIS_CHARACTER = 6;
@@ -2323,12 +2409,20 @@ function timeTitle(alert) {
 const REVIEW_TAGS = { ACKNOWLEDGED: "ack", FALSE_POSITIVE: "false pos." };
 const reviewText = ({ state, by, at }) => `${words(state)}${by && ` by ${by}`}${at === null ? "" : `, ${clock(at)}`}`;
 const others = (count) => `${plain(count - 1, 0)} more ${count === 2 ? "alert" : "alerts"}`;
-function SymbolCell({ alert, count, act }) {
+function SymbolCell({ row: { alert, count, named, act } }) {
     const [base, quote] = splitSymbol(alert.symbol);
     return (<span className="sym">
-      <button type="button" tabIndex={-1} className="lnk" title={`Open the chart of ${alert.symbol}`} onClick={stop(() => act.chart(alert))}>
-        <b>{base}</b>
-        <i>{quote}</i>
+      <button type="button" tabIndex={-1} className={`lnk${named ? " nv" : ""}`} title={`Open the chart of ${alert.symbol}${named ? `, ${alert.venue || "venue not given"}` : ""}`} onClick={stop(() => act.chart(alert))}>
+        {named ? (<>
+            <span className="ell">
+              <b>{base}</b>
+              <i>{quote}</i>
+            </span>
+            <small className="ell">{alert.venue || "–"}</small>
+          </>) : (<>
+            <b>{base}</b>
+            <i>{quote}</i>
+          </>)}
       </button>
       {count > 1 && (<span className="tag more" title={`${others(count)} of ${alert.symbol}`}>
           +{plain(count - 1, 0)}
@@ -2352,7 +2446,7 @@ function Row({ base, row, children }) {
     const { alert, count, act } = row;
     const [hovered, setHovered] = React.useState(false);
     const sentence = alertSentence(alert, row.step);
-    return (<article className={rowClass(base, row)} data-key={alert.id} data-symbol={alert.symbol} data-severity={alert.severity} data-rarity={alert.rarityDays ?? ""} tabIndex={row.focused ? 0 : -1} aria-label={`${words(alert.severity)}. ${sentence} ${row.age} ago.${count > 1 ? ` ${others(count)}.` : ""}`} onFocus={() => act.focus(alert.id)} onClick={() => act.toggle(alert.id)} onMouseEnter={() => setHovered(true)} onMouseLeave={() => setHovered(false)}>
+    return (<article className={rowClass(base, row)} data-key={alert.id} data-symbol={alert.symbol} data-venue={alert.venue} data-method={alert.method} data-severity={alert.severity} data-rarity={alert.rarityDays ?? ""} tabIndex={row.focused ? 0 : -1} aria-label={`${words(alert.severity)}. ${sentence} ${row.named && alert.venue ? `At ${alert.venue}, ` : ""}${row.age} ago.${count > 1 ? ` ${others(count)}.` : ""}`} onFocus={() => act.focus(alert.id)} onClick={() => act.toggle(alert.id)} onMouseEnter={() => setHovered(true)} onMouseLeave={() => setHovered(false)}>
       {children}
       {hovered && <QuickActions row={row}/>}
     </article>);
@@ -2367,10 +2461,15 @@ function QuickActions({ row: { alert, act, listed, reviewMode } }) {
       <IconButton icon={reviewMode === "acknowledge" ? "check" : "page"} label={alert.review && isReviewed(alert) ? reviewText(alert.review) : `${REVIEW_LABELS[reviewMode]} (A)`} on={isReviewed(alert)} onClick={() => act.review(alert)}/>
     </span>);
 }
-const SURGE_NAMES = { VOLUME: "surge of volume", VOLATILITY: "range" };
+const SURGE_NAMES = {
+    VOLUME: ["volume", "surge of volume"],
+    VOLATILITY: ["range", "range"],
+};
 function Rarity({ alert, className = "" }) {
     const full = rarityText(alert.rarityDays, alert.rarityCapped);
-    return (<span className={`ra ell ${className}`} title={full && `As strong a ${SURGE_NAMES[alert.method] ?? "move"} of one symbol comes ${full}`}>
+    const [surge, surgeName] = SURGE_NAMES[alert.method] ?? ["", "move"];
+    return (<span className={`ra ${full && surge ? "of" : "ell"} ${className}`} title={full && `As strong a ${surgeName} of one symbol comes ${full}`}>
+      {full && surge && `${surge} `}
       {rarityText(alert.rarityDays, alert.rarityCapped, true)}
     </span>);
 }
@@ -2381,11 +2480,11 @@ const CompactRow = React.memo(function CompactRow(props) {
       <span title={words(alert.severity)}>
         <Severity severity={alert.severity} mute={isClosed(alert)}/>
       </span>
-      <SymbolCell alert={alert} count={props.count} act={act}/>
+      <SymbolCell row={props}/>
       <span className="sp" title={sparkTitle(alert)}>
         <Spark alert={alert} width={52} height={20} mute={isClosed(alert)}/>
       </span>
-      <Change value={alert.changePct} window={alert.window}/>
+      <Change value={alert.changePct} window={windowOf(alert)}/>
       <span className="vm num">{vsMarket(alert)}</span>
       <Rarity alert={alert}/>
       <time className="num ag" title={timeTitle(alert)}>
@@ -2404,11 +2503,11 @@ function cardSentence(alert) {
 }
 const CARD_NUMBERS = 132;
 const CardRow = React.memo(function CardRow(props) {
-    const { alert, act } = props;
+    const { alert } = props;
     return (<Row base="card" row={props}>
       <span className="c-hd">
         <Severity severity={alert.severity} mute={isClosed(alert)}/>
-        <SymbolCell alert={alert} count={props.count} act={act}/>
+        <SymbolCell row={props}/>
         <span className="grow"/>
         <Rarity alert={alert} className="only-n"/>
         <span className="tag only-m">{methodName(alert.method)}</span>
@@ -2417,7 +2516,7 @@ const CardRow = React.memo(function CardRow(props) {
         </time>
       </span>
       <span className="c-nums">
-        <Change value={alert.changePct} window={alert.window} big/>
+        <Change value={alert.changePct} window={windowOf(alert)} big/>
         <span className="vm num">{vsMarket(alert)}</span>
         <span className="num">{price(alert.price, props.step)}</span>
       </span>
@@ -2430,11 +2529,11 @@ const CardRow = React.memo(function CardRow(props) {
     </Row>);
 });
 const TableRow = React.memo(function TableRow(props) {
-    const { alert, act } = props;
+    const { alert } = props;
     return (<Row base="trow" row={props}>
       <Severity severity={alert.severity} size={12} mute={isClosed(alert)}/>
-      <SymbolCell alert={alert} count={props.count} act={act}/>
-      <Change value={alert.changePct} window={alert.window}/>
+      <SymbolCell row={props}/>
+      <Change value={alert.changePct} window={windowOf(alert)}/>
       <span className="num c-vm">{percentPoints(alert.excessPct)}</span>
       <span className="num c-price">{price(alert.price, props.step)}</span>
       <Rarity alert={alert} className="c-ra"/>
@@ -2527,7 +2626,7 @@ function partsText({ count, anomaly }) {
 }
 function IncidentRow({ item, over, age: ageText, act, }) {
     const { anomaly } = item;
-    const title = over ? `Earlier: ${groupTitle(anomaly).toLowerCase()}` : groupTitle(anomaly);
+    const title = over ? `Over: ${groupTitle(anomaly).toLowerCase()}` : groupTitle(anomaly);
     const size = anomaly.symbols.length || anomaly.members;
     const change = anomaly.averageChangePct ?? anomaly.performancePct;
     const move = moveOf(change);
@@ -2571,17 +2670,17 @@ function IncidentRow({ item, over, age: ageText, act, }) {
     </article>);
 }
 function scoreWords(alert) {
-    const window = span(alert.window);
+    const window = inWindow(alert.window);
     const counts = alert.method === "VOLUME"
-        ? `times its usual volume in ${window}`
+        ? `times its usual volume${window}`
         : alert.method === "VOLATILITY"
-            ? `times its usual range in ${window}`
+            ? `times its usual range${window}`
             : alert.method === "RESIDUAL"
-                ? `σ: its usual deviations from its market and sector in ${window}`
+                ? `σ: its usual deviations from its market and sector${window}`
                 : alert.method === "CUSUM"
-                    ? `σ: its usual deviations, added up over ${window}`
-                    : alert.method in METHOD_NAMES
-                        ? `σ: its usual deviations in ${window}`
+                    ? `σ: its usual deviations, added up${alert.window && ` over ${span(alert.window)}`}`
+                    : alert.method in METHOD_NAMES && alert.method !== "EXTERNAL"
+                        ? `σ: its usual deviations${window}`
                         : "in the units of its publisher";
     const from = alert.threshold === null ? "" : `; alerts from ${plain(alert.threshold, 1)}${unitOf(alert.method)}`;
     return `${counts}${from}`;
@@ -2594,15 +2693,19 @@ function Facts({ alert, step, age: ageText }) {
     const facts = [
         [
             "Change",
-            alert.changePct !== null && <Change key="c" value={alert.changePct} window={alert.window}/>,
-            `up to ${clock(alert.timestamp)}, ${ageText} ago`,
+            alert.changePct !== null && <Change key="c" value={alert.changePct} window={windowOf(alert)}/>,
+            `up to ${clock(alert.timestamp)}, ${ageText} ago${alert.window ? "" : `; ${NO_WINDOW}`}`,
         ],
         [
             "Against the market",
             alert.excessPct !== null && percentPoints(alert.excessPct),
-            `the change less the market’s over the same ${span(alert.window)}`,
+            `the change less the market’s over the same ${alert.window ? span(alert.window) : "time"}`,
         ],
-        ["How unusual", rarityText(alert.rarityDays, alert.rarityCapped), "how often one symbol makes as strong a move"],
+        [
+            "How unusual",
+            rarityText(alert.rarityDays, alert.rarityCapped),
+            `how often one symbol has as strong a ${SURGE_NAMES[alert.method]?.[1] ?? "move"}`,
+        ],
         [
             "Price",
             alert.price !== null && price(alert.price, step),
@@ -2611,7 +2714,7 @@ function Facts({ alert, step, age: ageText }) {
         [
             "Usual range",
             banded && `${price(alert.lower, step)}–${price(alert.upper, step)}`,
-            `where 19 of 20 moves of ${span(alert.window)} end`,
+            `where 19 of 20 moves${alert.window && ` of ${span(alert.window)}`} end`,
         ],
         ["Score", alert.score !== null && scoreText(alert.score, unitOf(alert.method)), scoreWords(alert)],
         ["Detected by", methodName(alert.method), also.length ? `also ${also.join(", ")}` : ""],
@@ -2634,7 +2737,7 @@ function SameSymbol({ all, shown, now, act }) {
     return (<div className="same" role="group" aria-label={`Alerts of ${shown.symbol}`}>
       {all.slice(0, OTHERS_SHOWN).map(({ alert }) => (<button key={alert.id} type="button" className={`sm-row${isClosed(alert) ? " closed" : ""}`} aria-pressed={alert.id === shown.id} onClick={stop(() => act.open(alert.id))}>
           <Severity severity={alert.severity} size={12} mute={isClosed(alert)}/>
-          <Change value={alert.changePct} window={alert.window}/>
+          <Change value={alert.changePct} window={windowOf(alert)}/>
           <span className="t2 ell only-n">{methodName(alert.method)}</span>
           <span className="grow"/>
           {isClosed(alert) && <span className="only-n">closed</span>}
@@ -2861,10 +2964,10 @@ function headline(items, windows, now, window, held = null) {
     const move = (follows && lead.beside) || nearestWindow(windows, window);
     return { move, lead: lead && (!move || confirms(move, lead.item)) ? lead : null };
 }
-const hasHappened = (item, replay, now) => !replay || item.timestamp <= now;
+const hasHappened = (item, replay) => !replay || item.timestamp <= replay.timestamp;
 function glanceOf(market, window, now, held) {
     const windows = market.stress?.windows ?? [];
-    const happened = (item) => hasHappened(item, market.replay, now);
+    const happened = (item) => hasHappened(item, market.replay);
     const venue = market.stress?.venue;
     const syncs = market.syncs.filter((item) => happened(item) && (!venue || item.venue === null || item.venue === venue));
     const { move, lead } = headline(syncs, windows, now, window, held);
@@ -3035,7 +3138,7 @@ const Summary = React.memo(function Summary({ market, glance, act, onWindow, }) 
                 <SectorText item={worst} glance={glance}/>.{" "}
               </>)}
             {earlier && (<>
-                {earlier.over && "Earlier: "}
+                {earlier.over && (lead && earlier.item.timestamp > lead.item.timestamp ? "Also, over: " : "Earlier: ")}
                 <IncidentText item={earlier.item} now={now}/>.
               </>)}
           </p>
@@ -3147,7 +3250,7 @@ function SyncCard({ incident: { item, over, beside }, pad, glance: { now, curren
     const way = incidentWay(item);
     return (<Card className={over ? "" : `f-${item.severity}`} title={<>
           <Severity severity={item.severity} mute={over !== ""}/>
-          {over ? `Earlier: ${incidentTitle(item).toLowerCase()}` : incidentTitle(item)}
+          {over ? `Over: ${incidentTitle(item).toLowerCase()}` : incidentTitle(item)}
         </>} note={`${clock(item.timestamp)}, ${ago(now - item.timestamp)}`}>
       <div className="sync">
         <Ring ratio={item.ratio ?? 0} usual={item.usualRatio} tone={over || way === null ? "var(--t3)" : way === "UP" ? "var(--up)" : "var(--down)"} size={84}/>
@@ -3187,11 +3290,7 @@ function Earlier({ items }) {
     return (<Card title="Earlier market anomalies">
       {items.length === 0 && <p className="t2">No other market anomaly.</p>}
       {marketEvents(items).map(({ item, stress }) => {
-            const text = `${marketSentence(item)}${stress
-                ? ` · ${marketSentence({ ...stress, metric: null })
-                    .trim()
-                    .toLowerCase()}`
-                : ""}`;
+            const text = `${marketSentence(item)}${stress ? ` · ${stressText(stress, item.severity)}` : ""}`;
             return (<div key={item.id} className="mrow">
             <Severity severity={item.severity} size={12}/>
             <span>{text}</span>
@@ -3313,7 +3412,7 @@ const MarketColumn = React.memo(function MarketColumn({ market, glance, pad, wid
         .map((item) => ({ item, ...incidentState(item, windows, glance.now) }));
     const hasItsPlace = (item) => syncs.some((sync) => sync.item === item) ||
         (isOpen(item) && (item.type === "SECTOR_ANOMALY" || (item.type === "MARKET_STRESS" && market.stress !== null)));
-    const happened = (item) => hasHappened(item, market.replay, glance.now);
+    const happened = (item) => hasHappened(item, market.replay);
     const earlier = market.items.filter((item) => happened(item) && !hasItsPlace(item)).slice(0, syncs.length ? 9 : 12);
     const stress = <StressCard market={market} glance={glance} pad={pad}/>;
     const components = market.stress && <ComponentsCard stress={market.stress}/>;
@@ -3358,7 +3457,7 @@ function Button({ icon, label, primary = false, disabled = false, onClick, }) {
     </button>);
 }
 const SOURCES = { live: "LIVE", replay: "REPLAY", simulated: "SIMULATED" };
-function badgeOf(status, feed, feedAgeMs, stale, now) {
+function badgeOf(status, feed, feedAgeMs, stale, now, laggard) {
     const source = feed ? (SOURCES[feed.source] ?? words(feed.source).toUpperCase()) : "";
     const prefix = source && source !== "LIVE" ? `${source} · ` : "";
     if (!status.online && status.lostAt === null)
@@ -3367,8 +3466,16 @@ function badgeOf(status, feed, feedAgeMs, stale, now) {
         return { tone: "OFFLINE", text: `${prefix}OFFLINE`, note: age(now - status.lostAt) };
     if (!feed)
         return { tone: "WAIT", text: "CONNECTED", note: "no prices yet" };
+    const main = laggard === undefined ? {} : { main: feed.venue };
     if (stale)
-        return { tone: "STALE", text: `${prefix}STALE`, note: longAge(feedAgeMs ?? 0) };
+        return { tone: "STALE", text: `${prefix}STALE`, note: longAge(feedAgeMs ?? 0), ...main };
+    if (laggard)
+        return {
+            tone: "STALE",
+            text: `${prefix}${laggard.venue} STALE`,
+            note: longAge(laggard.ageMs),
+            main: `${feed.venue}${source === "LIVE" ? " LIVE" : ""} ·`,
+        };
     const note = feed.state === "warming"
         ? "warming up"
         : feed.state === "ended"
@@ -3380,12 +3487,13 @@ function badgeOf(status, feed, feedAgeMs, stale, now) {
                 : source === "REPLAY" && feed.progress !== null
                     ? `${Math.round(feed.progress * 100)}${NBSP}%`
                     : "";
-    return { tone: source in RANK ? "WAIT" : source, text: source, note };
+    return { tone: source in RANK ? "WAIT" : source, text: source, note, ...main };
 }
 const BADGE_ICONS = { SIMULATED: "flask", REPLAY: "replay", STALE: "clock", OFFLINE: "plug" };
 function Badge({ state, reason, badgeRef, }) {
     return (<span ref={badgeRef} className={`badge ${state.tone}`} role="status" title={reason || undefined}>
       {state.tone === "LIVE" ? (<span className="dotlive"/>) : (BADGE_ICONS[state.tone] && <Icon name={BADGE_ICONS[state.tone]} size={12}/>)}
+      {state.main && <span className="vn only-n">{state.main}</span>}
       <span>{state.text}</span>
       {state.note && <span className="age">{state.note}</span>}
       {reason && <span className="vh">{reason}</span>}
@@ -3397,7 +3505,7 @@ function sourceLine(feed, replay, brief) {
             replay && clock(replay.timestamp, !brief && intervalMs(feed.interval) < 60_000, { full: true }),
             replay?.speed && feed.state === "ok" && `${plain(replay.speed, Number.isInteger(replay.speed) ? 0 : 1)}×`,
             feed.state === "ended" ? "ended" : feed.progress !== null && `${Math.round(feed.progress * 100)}${NBSP}%`,
-            feed.venue === "replay" ? "replay" : `replay of ${feed.venue}`,
+            feed.venue === "replay" ? "replay" : `replay of ${playedVenue(feed.venue)}`,
         ]
             .filter(Boolean)
             .join(" · ");
@@ -4017,7 +4125,8 @@ function useCounts(settings, host, pad) {
     const wanted = React.useMemo(() => (symbols < 0 ? null : wantedOf(settings, host, new Set([...store.symbols, ...[...sectors.values()].flat()]))), [settings, host, store, symbols, sectors]);
     React.useEffect(() => pad.want(wanted), [pad, wanted]);
     const matches = React.useMemo(() => acceptOf({ ...settings, hiddenSeverities: [], muted: {}, restMuted: null }, host, 0).accepts, [settings, host]);
-    const since = pad.marketNow() - DAY_MS;
+    const now = pad.marketNow();
+    const since = now - DAY_MS;
     const { left, loaded } = React.useMemo(() => {
         const isShown = (alert) => !settings.hiddenSeverities.includes(alert.severity) && matches(alert);
         const of24h = summary ? store.entries.filter(({ at, alert }) => at >= since && isShown(alert)).length : 0;
@@ -4026,8 +4135,10 @@ function useCounts(settings, host, pad) {
     const listQuery = wanted ? listQueryOf(wanted) : "";
     const counts = pad.status.loaded ? { CRITICAL: 0, HIGH: 0, MEDIUM: 0, LOW: 0 } : {};
     const seen = new Set();
-    let open = 0;
-    for (const { alert } of store.entries) {
+    let [open, day] = [0, 0];
+    for (const { at, alert } of store.entries) {
+        if (summary && at >= since && at <= now && loaded(alert))
+            day += 1;
         if (isClosed(alert) || !matches(alert))
             continue;
         counts[alert.severity] = (counts[alert.severity] ?? 0) + 1;
@@ -4042,6 +4153,7 @@ function useCounts(settings, host, pad) {
             open,
             openSymbols: seen.size,
             uncounted: open > 0 && pad.olderOf(listQuery).more,
+            day: null,
             left,
             listQuery,
         };
@@ -4051,6 +4163,7 @@ function useCounts(settings, host, pad) {
         open: Math.max(open, summary.open.alerts),
         openSymbols: Math.max(seen.size, summary.open.symbols),
         uncounted: false,
+        day: Math.max(day, summary.last24h.alerts),
         left,
         listQuery,
     };
@@ -4115,7 +4228,7 @@ function Component() {
     const expandedIsGone = expanded !== null && !list.items.some((item) => item.kind === "alert" && item.expanded);
     if (expandedIsGone)
         setExpanded(null);
-    const { counts, open, openSymbols, uncounted, left, listQuery } = useCounts(settings, host, pad);
+    const { counts, open, openSymbols, uncounted, day, left, listQuery } = useCounts(settings, host, pad);
     const flash = !((store.entries[store.entries.length - FLASH_AT_MOST]?.arrived ?? 0) > now - 1_000);
     const stale = pad.isStale(now);
     const frozen = stale || !status.online;
@@ -4124,7 +4237,8 @@ function Component() {
     const marketNow = pad.marketNow(now);
     const second = Math.floor(marketNow / 1_000) * 1_000;
     const glance = React.useMemo(() => glanceOf(market, settings.window, second, heldFor), [market, settings.window, second, heldFor]);
-    const badge = badgeOf(status, pad.feed, pad.feedAgeMs(now), stale, now);
+    const laggard = pad.laggard(now);
+    const badge = badgeOf(status, pad.feed, pad.feedAgeMs(now), stale, now, laggard);
     const scrollTo = (top) => listRef.current && (listRef.current.scrollTop = top);
     const release = () => {
         setCutoff(store.seq);
@@ -4152,8 +4266,11 @@ function Component() {
     }, [expanded, expandedHeight]);
     const act = React.useMemo(() => ({
         toggle: (id) => setExpanded((old) => {
-            const symbolOf = (key) => (key === null ? null : pad.store.byId.get(key)?.alert.symbol);
-            return old !== null && symbolOf(old) === symbolOf(id) ? null : id;
+            const rowOf = (key) => {
+                const known = pad.store.byId.get(key);
+                return known && marketKey(known.alert);
+            };
+            return old !== null && rowOf(old) === rowOf(id) ? null : id;
         }),
         open: setExpanded,
         focus: setFocused,
@@ -4284,7 +4401,12 @@ function Component() {
     const chooseWindow = React.useCallback((window) => (setHeldFor(newestSync), change({ window: window })), [change, newestSync]);
     const summary = React.useMemo(() => <Summary market={market} glance={glance} act={marketAct} onWindow={chooseWindow}/>, [market, glance, marketAct, chooseWindow]);
     return (<section ref={rootRef} className={`aa${frozen ? " frozen" : ""}`} dir="ltr" data-theme={theme} aria-label="Anomalies" tabIndex={-1} onKeyDown={onKeyDown} onFocus={(event) => event.target === event.currentTarget && onReading({ focusedIn: false })}>
-      <Header width={width} badge={badge} reason={pad.feed?.reason ?? ""} source={sourceText} settings={settings} change={change} host={host} counts={counts} uncounted={uncounted} filters={names.length} paused={paused} onPause={() => (paused ? release() : setPaused(true))} menu={menu} onMenu={setMenu} searchRef={searchRef}/>
+      <Header width={width} badge={badge} reason={[
+            pad.feed?.reason,
+            laggard && `No prices from ${laggard.venue} for ${longAge(laggard.ageMs)}. Shown: ${pad.feed?.venue}.`,
+        ]
+            .filter(Boolean)
+            .join(" ")} source={sourceText} settings={settings} change={change} host={host} counts={counts} uncounted={uncounted} filters={names.length} paused={paused} onPause={() => (paused ? release() : setPaused(true))} menu={menu} onMenu={setMenu} searchRef={searchRef}/>
       <SourceLine feed={pad.feed} replay={pad.replay} width={width}/>
       {wide ? (summary) : market.known || status.error ? (<StressLine market={market} glance={glance} onOpen={() => setTab("market")}/>) : (<div className="strip">
           <Bones widths={[14, 48, 28]}/>
@@ -4321,7 +4443,7 @@ function Component() {
         <span className="ell grow num">
           {status.loaded ? (<>
               {countText(open, uncounted)} open
-              {pad.summary && <span className="only-n"> · {countText(pad.summary.last24h.alerts)} in 24 h</span>}
+              {day !== null && <span className="only-n"> · {alertsText(day)} in 24 h</span>}
               <span className="only-n"> · {countText(store.entries.length)} loaded</span>
               {list.hidden > 0 && ` · ${countText(list.hidden)} hidden`}
               {store.skipped > 0 && ` · ${store.skipped} invalid messages skipped`}
@@ -4375,7 +4497,7 @@ function AlertList({ list, listRef, layout, touch, reviewMode, focused, marketNo
     }, [listRef, pinnedHeight]);
     return (<>
       {list.pinned.length > 0 && (<div className="pinned" role="group" aria-label="New critical alerts">
-          {list.pinned.map((entry) => (<CompactRow key={entry.alert.id} alert={entry.alert} count={1} reviewMode={reviewMode} age={age(marketNow - entry.alert.timestamp)} nested={false} expanded={false} focused fresh={false} step={host.priceStep(entry.alert.symbol)} listed={host.marketOf(entry.alert.symbol) !== null} act={act}/>))}
+          {list.pinned.map((entry) => (<CompactRow key={entry.alert.id} alert={entry.alert} count={1} named={list.venues} reviewMode={reviewMode} age={age(marketNow - entry.alert.timestamp)} nested={false} expanded={false} focused fresh={false} step={host.priceStep(entry.alert.symbol)} listed={host.marketOf(entry.alert.symbol) !== null} act={act}/>))}
         </div>)}
       <div ref={listRef} className="list" role="feed" aria-label={`Alerts by ${sortLabel(settings.sort)}`} onScroll={(event) => {
             const box = event.currentTarget;
@@ -4384,7 +4506,7 @@ function AlertList({ list, listRef, layout, touch, reviewMode, focused, marketNo
         }} onMouseEnter={() => (hover.current = setTimeout(() => onReading({ hovered: true }), HOVER_READS_MS))} onMouseLeave={() => (clearTimeout(hover.current), onReading({ hovered: false }))} onFocus={() => onReading({ focusedIn: true })} onBlur={(event) => !event.currentTarget.contains(event.relatedTarget) && onReading({ focusedIn: false })}>
         <div style={{ height: list.height, position: "relative" }}>
           {list.items.slice(from, to).map((item, i) => (<div key={item.key} className={`slot${item.kind === "incident" ? ` inc r-${item.anomaly.severity}${isOpen(item.anomaly) ? "" : " closed"}` : item.kind === "more" || item.nested ? " in" : ""}`} style={{ transform: `translateY(${list.tops[from + i]}px)` }}>
-              <ListItem item={item} layout={layout} reviewMode={reviewMode} focused={item.key === focused || (!hasFocus && item.key === firstAlert)} marketNow={marketNow} now={now} flash={flash} host={host} settings={settings} pad={pad} width={width} act={act} onHeight={onHeight}/>
+              <ListItem item={item} named={list.venues} layout={layout} reviewMode={reviewMode} focused={item.key === focused || (!hasFocus && item.key === firstAlert)} marketNow={marketNow} now={now} flash={flash} host={host} settings={settings} pad={pad} width={width} act={act} onHeight={onHeight}/>
             </div>))}
         </div>
         {foot}
@@ -4404,10 +4526,13 @@ function OlderRow({ pad, listQuery, left }) {
       </p>);
     return (<p className="older">
       <Button label={loading ? "Loading…" : "Load older"} disabled={loading} onClick={() => void pad.loadOlder(listQuery)}/>
-      <span className="t3 num">{error || (left ? `${countText(left)} more in the last 24 h` : "")}</span>
+      <span className="t3 num">
+        {error ||
+            (left === null ? "" : left ? `${countText(left)} of the last 24 h to load` : "The last 24 h are all here")}
+      </span>
     </p>);
 }
-function ListItem({ item, layout, reviewMode, focused, marketNow, now, flash, host, settings, pad, width, act, onHeight, }) {
+function ListItem({ item, named, layout, reviewMode, focused, marketNow, now, flash, host, settings, pad, width, act, onHeight, }) {
     if (item.kind === "incident") {
         const { anomaly } = item;
         const isMove = anomaly.type === "SYNCHRONIZED_MOVEMENT";
@@ -4425,6 +4550,7 @@ function ListItem({ item, layout, reviewMode, focused, marketNow, now, flash, ho
     const props = {
         alert,
         count: item.count,
+        named,
         reviewMode,
         age: age(marketNow - alert.timestamp),
         nested: item.nested,
@@ -4580,7 +4706,7 @@ const STYLE = `
   .s-LOW{color:var(--low)} .s-MEDIUM{color:var(--med)} .s-HIGH{color:var(--high)} .s-CRITICAL{color:var(--crit)} b.s-HIGH{color:var(--hight)}
   .ell{overflow:hidden;text-overflow:ellipsis;white-space:nowrap;min-width:0} .grow{flex:1 1 0;min-width:0}
   .lbl{font-size:11px;line-height:14px;color:var(--t3);font-weight:500}
-  .lnk{display:inline-flex;align-items:baseline;gap:1px;min-width:0} .sym .lnk{min-width:max(24px,min-content);height:24px;line-height:24px;flex-wrap:wrap;overflow:hidden} .lnk:hover b{text-decoration:underline} .und{text-decoration:underline;color:var(--t2)}
+  .lnk{display:inline-flex;align-items:baseline;gap:1px;min-width:0} .sym .lnk{min-width:max(24px,min-content);height:24px;line-height:24px;flex-wrap:wrap;overflow:hidden} .sym .lnk.nv{display:grid;line-height:12px;align-content:center;flex:0 1 auto} .sym .nv small{font-size:10px;line-height:11px;color:var(--t2);text-align:left} .trow .lnk.nv{line-height:11px} .trow .nv small{line-height:10px} .c-hd .lnk.nv{display:inline-flex;align-items:baseline;gap:5px;line-height:24px} .lnk:hover b{text-decoration:underline} .und{text-decoration:underline;color:var(--t2)}
   .ax{fill:var(--t3);font-size:11px} .ax.on{fill:var(--t2)} .ax.usual{fill:var(--accent)} .ax.boxed{fill:var(--onfill);font-weight:600}
 
   .hd{display:flex;align-items:center;gap:6px;height:40px;padding:0 10px;background:var(--bg2);border-bottom:1px solid var(--line);flex:none;min-width:0}
@@ -4590,7 +4716,7 @@ const STYLE = `
   .fchip{display:inline-flex;align-items:center;gap:6px;height:24px;padding:0 8px;border-radius:12px;border:1px solid var(--accent);background:var(--sel);max-width:100%;min-width:0} .fchip:hover{background:var(--hover)} .fchip.mute{border-color:var(--ctl);background:var(--bg2);color:var(--t2)}
   .dots svg{stroke-width:2.6} .tgt{min-height:24px;align-items:center;padding:0 2px} .older{display:flex;align-items:center;justify-content:center;flex-wrap:wrap;gap:4px 10px;padding:8px 10px;min-height:42px}
   .badge{display:inline-flex;align-items:center;gap:5px;height:22px;padding:0 8px;border-radius:11px;border:1px solid var(--ctl);font-weight:600;font-size:11px;letter-spacing:.04em;white-space:nowrap;flex:none}
-  .badge .age{font-weight:500;letter-spacing:0;color:var(--t2)}
+  .badge .vn{font-weight:500;letter-spacing:0} .badge .age{font-weight:500;letter-spacing:0;color:var(--t2)}
   .badge.LIVE{color:var(--accent);border-color:color-mix(in srgb,var(--accent) 45%,transparent);background:color-mix(in srgb,var(--accent) 10%,transparent)}
   .badge.REPLAY{color:var(--accent);border:1px dashed var(--accent)}
   .badge.SIMULATED{color:var(--med);border-color:var(--med);background:repeating-linear-gradient(135deg,color-mix(in srgb,var(--med) 16%,transparent) 0 4px,transparent 4px 8px)}
@@ -4648,6 +4774,7 @@ const STYLE = `
   .sym{display:flex;align-items:center;min-width:0;overflow:hidden;white-space:nowrap} .sym b{font-weight:600;flex:none} .sym .tag{flex:0 1 auto;min-width:0;overflow:hidden} .sym i{font-style:normal;color:var(--t3);font-size:11px}
   .sym .tag{margin-left:5px}
   .tag{display:inline-flex;align-items:center;gap:3px;height:16px;padding:0 5px;border-radius:3px;font-size:11px;color:var(--t2);background:var(--bg2);border:1px solid var(--line2);white-space:nowrap;flex:none}
+  .ra.of{white-space:normal;overflow:hidden;line-height:12px;max-height:24px}
   .ag,.vm{text-align:right} .ra,.me,.vm{color:var(--t2);font-size:11px} .ag,.cv{color:var(--t3)}
   .chg{display:inline-flex;align-items:center;justify-content:flex-end;gap:4px;font-weight:600;white-space:nowrap} .chg.big{font-size:16px;line-height:20px;font-weight:650;justify-content:flex-start} .win{font-weight:400;color:var(--t2);font-size:11px;white-space:pre;margin-left:-4px} .closed .win{color:var(--t3)}
   .frozen & .ag,&.frozen .ag{color:var(--hight)}
@@ -4721,11 +4848,11 @@ const STYLE = `
     .row{grid-template-columns:16px minmax(0,1fr) 106px 28px;column-gap:5px;padding:0 6px 0 8px} .in .row{padding-left:20px} .in .row:not(.sel)::before,.in .morerow::before{left:10px} .sym i{display:none}
     .trow{grid-template-columns:14px minmax(0,1fr) 106px 28px;column-gap:5px;padding:0 6px} .trow>.c-price{display:none}
     .card{grid-template-columns:118px minmax(0,1fr)} .chg.big{font-size:14px} .listhd{padding-left:8px;gap:3px} .sortby{max-width:92px} .gauge{flex-direction:column;gap:6px;align-items:stretch} .gauge>svg{align-self:center} .gauge .hist{flex:none}
-    .comp{grid-template-columns:72px minmax(0,1fr) 32px;gap:0 6px} .comp .pc{display:none} .heat{grid-template-columns:repeat(2,minmax(0,1fr))} .strip{padding:4px 8px;gap:6px} .nowline{gap:4px 10px} .wins{width:100%} .wins .chg{font-size:11px;gap:1px;letter-spacing:-.02em} .wins .chg svg{width:6px} .wins button{flex:1 1 0;min-width:0;justify-content:center;padding:0 3px;gap:3px;flex-wrap:wrap;height:38px;line-height:14px;align-content:center}
+    .comp{grid-template-columns:72px minmax(0,1fr) 32px;gap:0 6px} .comp .pc{display:none} .heat{grid-template-columns:repeat(2,minmax(0,1fr))} .strip{padding:4px 8px;gap:6px} .nowline{gap:4px 10px} .wins{width:100%} .wins .chg{font-size:11px;gap:1px;letter-spacing:-.02em} .wins .chg svg{width:6px} .wins button{flex:1 1 0;min-width:0;flex-direction:column;justify-content:center;padding:0 3px;gap:1px;height:38px;line-height:14px}
     .exp{padding:8px 8px 10px 10px} .facts{grid-template-columns:1fr 1fr} .acts .btn{flex:1 1 auto;justify-content:center;padding:0 6px} .tabl>[role=tab]{padding:0 10px} .pill{padding:0 8px!important;gap:5px} .ft{padding:0 8px} .col-mkt{padding:6px}
     .scrim{background:rgba(5,7,10,.6)} .menu{top:auto;bottom:0;left:0;right:0;width:auto;border-radius:8px 8px 0 0;max-height:86%}}
   @container aa (max-width:269px){.badge .age,.sym .more{display:none!important}}
-  @media (pointer:coarse){:is(.row,.trow:not(.th)){height:44px} .card{height:114px;padding-top:12px} .inc .inc-hd{height:48px} .morerow{height:44px} .in .morerow::before{height:22px} .sm-row{min-height:44px} .acts .btn{min-height:32px} .qa{display:none} .sym .lnk{line-height:43px}}
+  @media (pointer:coarse){:is(.row,.trow:not(.th)){height:44px} .card{height:114px;padding-top:12px} .inc .inc-hd{height:48px} .morerow{height:44px} .in .morerow::before{height:22px} .sm-row{min-height:44px} .acts .btn{min-height:32px} .qa{display:none} .sym .lnk:not(.nv){line-height:43px}}
   @media (forced-colors:active){
     :is(.on,.sel,[aria-selected=true],[aria-pressed=true]):is(.ib,.ctl,.mi,.tile,.row,.card,.trow,[role=tab]){outline:2px solid Highlight;outline-offset:-2px}
     .sevt .off{text-decoration:line-through}
