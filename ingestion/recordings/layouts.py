@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 
 from ingestion.recordings.errors import RecordingError
 from ingestion.recordings.names import Named
+from ingestion.recordings.pairs import symbol_of
 from ingestion.recordings.times import EARLIEST_MS, numbers, times_ms
-from market.wire.messages import OHLCV, unify_symbol
+from market.wire.messages import OHLCV
 
 
 class Kind(StrEnum):
@@ -144,7 +145,7 @@ def _volume(
         return {}
     if "symbol" in roles and rows:
         symbol = rows[0][roles["symbol"]]
-    pair = unify_symbol(symbol)
+    pair = symbol_of(symbol)
     base = [place for place, currency in named.items() if currency and pair.startswith(currency)]
     if len(base) != 1:
         options = " or ".join(f"volume={header[place].strip()}" for place in named)

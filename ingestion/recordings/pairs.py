@@ -1,37 +1,39 @@
-"""A pair's symbol, and which kind of instrument its spelling names."""
+"""A pair's symbol, and which instrument its spelling names: `market.wire.symbols`, for the columns of files."""
 
-import re
-from typing import Final
-
-import msgspec
-
-from market.wire.messages import Symbol, unify_symbol
-
-# What spellings of perpetual swaps end with, besides the settlement of BTC/USDT:USDT.
-_SWAP: Final = re.compile(r"(\.P|[-_]SWAP|[-_]PERP|[-_]PERPETUAL)$")
-
-
-# An exchange before the pair: BINANCE:BTCUSDT, not BTC/USDT:USDT.
-_PREFIX: Final = re.compile(r"^([A-Z0-9_ ]+):(?=[^:]{4,}$)")
+from market.wire.exchanges import Kind
+from market.wire.symbols import InvalidSymbol, parse
 
 
 def symbol_of(raw: str) -> str:
     """The pair in our spelling; empty when it has none.
 
-    >>> symbol_of("BTC/USDT:USDT"), symbol_of("BINANCE:BTCUSDT.P"), symbol_of("btc-usdt-swap")
-    ('BTCUSDT', 'BTCUSDT', 'BTCUSDT')
+    >>> symbol_of("BTC/USDT:USDT"), symbol_of("BINANCE:BTCUSDT.P"), symbol_of("BTCUSDT_240628")
+    ('BTCUSDT', 'BTCUSDT', '')
     """
-    name = _PREFIX.sub("", raw.strip().upper())
-    name = unify_symbol(re.sub(r"(\.P|[-_]SWAP)$", "", name))
     try:
-        return msgspec.convert(name, Symbol)
-    except msgspec.ValidationError:
+        return parse(raw).symbol
+    except InvalidSymbol:
         return ""
 
 
+def why_not(raw: str) -> str:
+    """Why this is no pair, in a sentence; empty when it is one."""
+    try:
+        parse(raw)
+    except InvalidSymbol as error:
+        return str(error)
+    return ""
+
+
 def instrument_of(raw: str) -> str:
-    """What the spelling names beside the pair: `swap` of a perpetual swap, and the exchange; empty: nothing."""
-    raw = raw.strip().upper()
-    exchange = found[1] if (found := _PREFIX.search(raw)) else ""
-    settled = ":" in raw and not exchange
-    return " ".join(filter(None, (exchange, "swap" if settled or _SWAP.search(raw) else "")))
+    """What the spelling names beside the pair: its venue, and `swap` of a perpetual swap; empty: nothing.
+
+    >>> instrument_of("BTC/USDT"), instrument_of("BTC/USDT:USDT"), instrument_of("OKX:BTCUSDT")
+    ('', 'swap', 'okx')
+    """
+    try:
+        found = parse(raw)
+    except InvalidSymbol:
+        return ""
+    kind = "" if found.kind in (None, Kind.SPOT) else str(found.kind)
+    return " ".join(filter(None, (found.venue, kind)))

@@ -28,7 +28,7 @@ from ingestion.recordings.ids import id_numbers
 from ingestion.recordings.intervals import Gaps, Phases
 from ingestion.recordings.layouts import Kind, Layout
 from ingestion.recordings.names import MONTH, Named, interval_of
-from ingestion.recordings.pairs import instrument_of, symbol_of
+from ingestion.recordings.pairs import instrument_of, symbol_of, why_not
 from ingestion.recordings.rows import candle_rows, from_trades
 from ingestion.recordings.tables import table
 from ingestion.recordings.times import times_ms
@@ -101,6 +101,8 @@ class Reader:
 
     def _want_pair(self, layout: Layout) -> None:
         if "symbol" not in layout.roles and not (self._asked.symbol or symbol_of(self._name.symbol)):
+            if self._name.symbol and (why := why_not(self._name.symbol)):
+                raise RecordingError(why)
             raise RecordingError(
                 "it has no column symbol, and its name contains no pair that could only mean one: rename it, like "
                 "BTCUSDT-1m.csv, or pass --symbol BTCUSDT to manage.py convert"

@@ -220,6 +220,7 @@ def test_trades_become_candles(tmp_path: Path, name: str, data: bytes) -> None:
 
 REFUSED: Final[dict[str, tuple[str, bytes, str]]] = {
     "no pair in the name": ("candles.csv", text(*klines()), "no column symbol.*--symbol BTCUSDT"),
+    "a dated future": ("BTCUSDT_240628-1m-2024-06.csv", text(*klines()), "a dated future or an option, which expires"),
     "two pairs in the name": ("BTCUSDT_ETHUSDT.csv", text(*klines()), "no column symbol"),
     "mark prices": ("BTC_USDT_USDT-1h-mark.feather", columnar(feather), "mark prices, not candles of trades"),
     "funding rates": ("BTC_USDT_USDT-8h-funding_rate.feather", columnar(feather), "funding rates"),
