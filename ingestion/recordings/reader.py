@@ -42,6 +42,9 @@ TRADES_INTERVAL: Final = "1m"
 SORTED: Final = "row above a later one (sorted)"
 OUTSIDE: Final = "open or close outside of high and low (kept)"
 REPEATED: Final = "trade with an id that was read before"
+# Sentences about one file, and the length of a symbol in them.
+_NOTES: Final = 5
+_SPELLING: Final = 60
 _OTHER_PAIR: Final = -2
 
 
@@ -225,6 +228,8 @@ class Reader:
             symbol = symbol_of(spelling)
             if not symbol:
                 self._spellings[key] = -1
+                if spelling.strip() and len(self.report.notes) < _NOTES:
+                    self.report.notes.append(why_not(spelling[:_SPELLING]))
             elif self._asked.symbol and not _is_asked(spelling, self._asked.symbol):
                 self._spellings[key] = _OTHER_PAIR
             else:

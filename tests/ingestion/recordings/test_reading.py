@@ -63,6 +63,14 @@ def test_a_bad_row_is_one_bad_row_with_a_reason(tmp_path: Path, row: tuple[objec
     assert summary(collector, merge)[1].startswith(f"Dropped 1 row: {reason} 1 (row ")
 
 
+def test_a_symbol_that_is_none_is_explained(tmp_path: Path) -> None:
+    rows = [*GOOD, *((row[0], "BTCUSDT_250926", *row[2:]) for row in GOOD)]
+    collector, merge, found = read(write(tmp_path / "a.csv", text(*rows, header=OURS)))
+    assert len(found) == 10
+    assert summary(collector, merge)[1].startswith("Dropped 10 rows: symbol missing or not readable 10 (row 11: ")
+    assert "'BTCUSDT_250926' is a dated future" in summary(collector, merge)[2]
+
+
 def test_units_are_those_of_each_row(tmp_path: Path) -> None:
     factors = [0.001, 1, 1_000, 1_000_000]
     mixed = [(int(T0 * factors[i % 4]) + int(i * MINUTE * factors[i % 4]), *GOOD[0][1:]) for i in range(8)]
