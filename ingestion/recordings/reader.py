@@ -257,6 +257,7 @@ class Reader:
         report = self.report
         if not report.kept and REPEATED not in report.dropped.reasons:
             why = f" ({report.dropped.text(1)})" if report.dropped.total else ""
+            why += f": {report.notes[0]}" if report.notes and report.rows else ""
             raise NotARecording(f"none of its {report.rows} rows is a usable {kind[:-1]}{why}")
         for code in self._used:
             self._collector.made_of(code, kind, report.label)
