@@ -328,7 +328,7 @@ def _pair(text: str, exchange: str, carried: Kind | None) -> tuple[str, str, str
     if len(parts) == 2 and parts[1]:
         separator = text[len(parts[0])]
         first, second = parts
-        turned = separator != "/" and _quote_first(first, second, exchange, carried)
+        turned = separator != "/" and _quote_first(first, second, separator, exchange, carried)
         return (second, first, separator) if turned else (first, second, separator)
     joined = "".join(parts)
     symbol = _clean(joined)
@@ -348,7 +348,7 @@ def _rank(name: str) -> int:
     return 2 if name == "BTC" else 1 if name in QUOTES else 0
 
 
-def _quote_first(first: str, second: str, exchange: str, carried: Kind | None) -> bool:
+def _quote_first(first: str, second: str, separator: str, exchange: str, carried: Kind | None) -> bool:
     """Whether a pair is turned round, as Upbit's `KRW-BTC`. Raises `InvalidSymbol` where both orders can be meant."""
     ahead, behind = _rank(first), _rank(second)
     if exchange in QUOTE_FIRST:
@@ -359,7 +359,8 @@ def _quote_first(first: str, second: str, exchange: str, carried: Kind | None) -
     known = behind > 0 or coin(_capitals(second))[0] in built_in_map().sectors
     if known and (ahead == 4 or behind == 0):
         return True
-    if known or ahead >= 3:
+    # Venues that put the quote first write a hyphen: USDC_DEX is as it stands.
+    if known or (ahead >= 3 and separator == "-"):
         raise InvalidSymbol(
             f"'{first}-{second}' can be meant either way round: write {second}/{first} or {first}/{second}, or name the"
             " venue"
