@@ -8,7 +8,7 @@ WORKERS ?= 3
 HAS_UV := $(shell command -v uv 2>/dev/null)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check chaos soak replay-check bench component panel format lock clean
+.PHONY: help run test check chaos soak replay-check bench component panel format lock sbom clean
 
 help:  ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 21
@@ -56,8 +56,13 @@ lock: $(VENV)/dev.stamp  ## compile requirements*.txt from pyproject.toml (needs
 	@uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --annotation-style line -q pyproject.toml -o requirements.txt
 	@uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --annotation-style line -q --group dev pyproject.toml -o requirements-dev.txt
 
+# Its tool has an environment of its own: it must not choose the versions that it lists.
+sbom: | $(VENV)/bin/python  ## list every package of a release with its hash in sbom.json (CycloneDX)
+	@test -x .sbom/bin/cyclonedx-py || { $(PYTHON) -m venv .sbom && .sbom/bin/python -m pip install --quiet --disable-pip-version-check cyclonedx-bom==7.5.0; }
+	@.sbom/bin/cyclonedx-py requirements requirements.txt --pyproject pyproject.toml --mc-type application --output-reproducible --of JSON -o sbom.json
+
 clean:  ## remove the virtual environment and the caches (your data in var/ stays)
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) .sbom sbom.json .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 
 # --- The virtual environment: created once, updated when the pinned versions change -----------------------------------
 
