@@ -40,8 +40,8 @@ _MEANINGS: Final = {
     "400": "A parameter or field is unknown, or its value is refused.",
     "403": "Not signed in, or not allowed to do this.",
     "404": "There is nothing at this address.",
-    "429": "Too many requests, or too many exports at once: wait as long as `Retry-After` says.",
-    "503": "A store does not answer: try again.",
+    "429": "Too many requests, or too many lists or exports at once: wait as long as `Retry-After` says.",
+    "503": "A store does not answer, or not in time: wait as long as `Retry-After` says.",
 }
 _RETRY: Final = {"Retry-After": {"schema": {"type": "integer"}, "description": "Seconds to wait."}}
 
@@ -70,4 +70,4 @@ def _answer(status: str) -> dict[str, Any]:
             "application/json": {"schema": {"$ref": f"{_REF}{body}"}},
             PROBLEM: {"schema": {"$ref": f"{_REF}Problem"}},
         },
-    } | ({"headers": _RETRY} if status == "429" else {})
+    } | ({"headers": _RETRY} if status in ("429", "503") else {})

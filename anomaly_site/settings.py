@@ -210,6 +210,7 @@ MIDDLEWARE = [
     "anomaly_site.compression.CompressionMiddleware",
     "django.middleware.http.ConditionalGetMiddleware",  # the entity tag is of the answer as it is, uncompressed
     "corsheaders.middleware.CorsMiddleware",
+    "anomaly_site.unavailable.DatabaseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
@@ -254,6 +255,8 @@ _sqlite = DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3" and DAT
 _readable = privacy.close(DATA_DIR, Path(_sqlite) if _sqlite and _sqlite != ":memory:" else None)
 if _readable and set(sys.argv[1:2]) & {"up", "ingest", "analyze", "nats_bridge", "history"}:
     sys.stderr.write(f"{_readable}\n")
+# How long the database may take, in all, for the answer to a request that only reads (anomaly_site/unavailable.py).
+QUERY_TIMEOUT_S = env.timedelta("QUERY_TIMEOUT", timedelta(seconds=5)).total_seconds()
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 # The layer carries batches, not single messages, so this capacity is generous. Batches dropped beyond it are read
@@ -290,7 +293,7 @@ AUTH_PASSWORD_VALIDATORS = [
 
 REST_FRAMEWORK = {
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
-    "EXCEPTION_HANDLER": "market.problems.handle",
+    "EXCEPTION_HANDLER": "anomaly_site.unavailable.handle",
     "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticatedOrReadOnly"],
     "DEFAULT_THROTTLE_CLASSES": ["rest_framework.throttling.AnonRateThrottle"],
     # The client's address is known by then (anomaly_site/proxies.py); what else a header says does not count.

@@ -47,7 +47,7 @@ class AnomalyId(StringConverter):
 register_converter(AnomalyId, "id")
 
 handler404 = "market.problems.not_found"
-handler500 = "market.problems.server_error"
+handler500 = "anomaly_site.unavailable.server_error"
 
 urlpatterns = [
     path("", include("frontend.urls")),

@@ -33,6 +33,7 @@ from market.models import Anomaly, MarketAnomaly, ReviewState, StressSample
 from market.negotiation import Negotiation
 from market.pages import MOST_COUNTED, HasPage, PageRenderer, list_page, may_review
 from market.pagination import StreamPagination
+from market.places import TakesPlace
 from market.serializers import (
     AnomalySerializer,
     MarketSummarySerializer,
@@ -80,7 +81,7 @@ class _Api(HasPage):
 
 
 @extend_schema_view(get=extend_schema(parameters=[_FIELDS, FORMAT]))
-class AnomalyList(_Api, HasExport, generics.ListAPIView[AnomalyT]):
+class AnomalyList(_Api, TakesPlace, HasExport, generics.ListAPIView[AnomalyT]):
     """Stored anomalies, newest first; with `since`, those changed after a stream cursor. All filters must match.
 
     `clock` tells the page what time it is for the feeds.
@@ -207,7 +208,7 @@ _AS_OF = OpenApiParameter(
 )
 
 
-class AnomalySummary(generics.GenericAPIView[AnomalyT]):
+class AnomalySummary(TakesPlace, generics.GenericAPIView[AnomalyT]):
     """Counts of what is open now and of the last 24 hours, by severity. Takes the filters of the list."""
 
     content_negotiation_class = Negotiation
@@ -378,7 +379,7 @@ class _StressPages(LimitOffsetPagination):
         }
 
 
-class StressHistory(generics.ListAPIView[StressSample]):
+class StressHistory(TakesPlace, generics.ListAPIView[StressSample]):
     """The stress index, one sample a minute, newest first. `/ws` sends it every second in `stress` frames."""
 
     content_negotiation_class = Negotiation

@@ -254,15 +254,13 @@ MALFORMED: Final = (
     "the database file is damaged. Stop all processes, remove the file with the files beside it whose names end in "
     "-wal and -shm, put a backup in its place, and start again"
 )
+NOT_MIGRATED: Final = "the database lacks a table or column: run `manage.py migrate`"
 # What the texts of SQLite and PostgreSQL contain → the cause, without hosts, users and file names.
 _DATABASE_CAUSES: Final = (
     (("malformed", "not a database"), MALFORMED),
     (("disk is full", "no space left", "could not extend file", "diskfull"), "the disk of the database is full"),
     (("locked", "lock timeout", "lock_timeout"), "the database is locked by another process or connection"),
-    (
-        ("no such table", "no such column", "has no column", 'relation "', 'column "'),
-        "the database lacks a table or column: run `manage.py migrate`",
-    ),
+    (("no such table", "no such column", "has no column", 'relation "', 'column "'), NOT_MIGRATED),
     (("readonly", "read-only"), "the database accepts no writes: check its permissions and whether it is a standby"),
     (("unable to open",), "the database file cannot be opened: check DATABASE_URL and the permissions of its folder"),
     (("disk i/o error",), "the disk of the database reports errors"),

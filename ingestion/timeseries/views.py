@@ -32,6 +32,7 @@ class HistoryUnavailable(APIException):
 
     status_code = 503
     default_code = "unavailable"
+    wait = 5
 
 
 @extend_schema_field({"type": "string"})
