@@ -13,7 +13,7 @@ from nats.aio.client import Client
 from prometheus_client import REGISTRY
 from pytest_django import Settings
 
-from ingestion import bridge, feed, sectors
+from ingestion import bridge, feed, sectors, upkeep
 from ingestion.analysis import role as analysis
 from ingestion.sources.simulated import SimulatedSource
 from ingestion.stream import background
@@ -92,6 +92,25 @@ async def test_the_bridges_live_frames(client: Client, monkeypatch: pytest.Monke
     assert (frame["kind"], frame["key"]) == ("feed", "binance")
     left = {subscription.subject for subscription in client._subs.values()}
     assert not left & {"feed.*", "stress.*"}, "a subscription outlived its task"
+
+
+@pytest.mark.system
+@pytest.mark.django_db(transaction=True)
+async def test_the_statistics_of_the_database(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = restarts("database statistics")
+    came_back = asyncio.Event()
+    loop, calls = asyncio.get_running_loop(), [True]
+
+    def analyse() -> None:
+        if calls.pop():
+            calls.append(False)
+            raise LookupError("nobody expected it")
+        calls.append(False)
+        loop.call_soon_threadsafe(came_back.set)
+
+    monkeypatch.setattr(upkeep, "analyse", analyse)
+    await until_back(came_back, lambda stop: bridge.run_bridge(client, stop))
+    assert restarts("database statistics") == before + 1
 
 
 @pytest.mark.django_db(transaction=True)
