@@ -7,7 +7,7 @@ from drf_spectacular.utils import extend_schema_field
 
 from alerts.models import Alert
 from alerts.selectors import search
-from market.filters import AnomalyFilter, WordsFilter
+from market.filters import AnomalyFilter, WordsFilter, refused
 from market.wire.aliases import parse_aliased
 from market.wire.messages import Method
 from market.wire.symbols import start_of_symbol
@@ -17,7 +17,7 @@ class _SearchField(forms.CharField):
     def clean(self, value: Any) -> str:
         words = str(value or "").strip()
         if not words.isprintable():
-            raise forms.ValidationError(f"{words!r} contains unprintable characters; expected the start of a symbol.")
+            raise refused(f"{words!r} contains unprintable characters; expected the start of a symbol.")
         return words
 
 

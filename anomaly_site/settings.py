@@ -204,6 +204,7 @@ INSTALLED_APPS = [
 ]
 MIDDLEWARE = [
     "anomaly_site.local_probes.LocalProbesMiddleware",
+    "anomaly_site.nul.NulMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "csp.middleware.CSPMiddleware",
     "anomaly_site.static.CompressedStaticMiddleware",
@@ -294,6 +295,11 @@ AUTH_PASSWORD_VALIDATORS = [
 REST_FRAMEWORK = {
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
     "EXCEPTION_HANDLER": "anomaly_site.unavailable.handle",
+    "DEFAULT_PARSER_CLASSES": [
+        "market.problems.ShallowJSONParser",
+        "rest_framework.parsers.FormParser",
+        "rest_framework.parsers.MultiPartParser",
+    ],
     "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticatedOrReadOnly"],
     "DEFAULT_THROTTLE_CLASSES": ["rest_framework.throttling.AnonRateThrottle"],
     # The client's address is known by then (anomaly_site/proxies.py); what else a header says does not count.

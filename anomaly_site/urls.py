@@ -3,12 +3,13 @@ from django.contrib import admin
 from django.urls import include, path, re_path, register_converter
 from django.urls.converters import StringConverter
 from django.views.generic import RedirectView
-from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitView
+from drf_spectacular.views import SpectacularSwaggerSplitView
 
 from alerts.views import AlertDetail, AlertList, AlertReview, AlertSummary
 from anomaly_site import health
 from anomaly_site.feeds import running_clock
 from anomaly_site.metrics import metrics
+from anomaly_site.schema_view import SchemaView
 from anomaly_site.status import status_json, status_page
 from anomaly_site.ws.asyncapi import asyncapi
 from ingestion.timeseries.closes import closes
@@ -65,8 +66,8 @@ urlpatterns = [
     path("sectors", SectorList.as_view(), name="sectors"),
     path("symbols", SymbolList.as_view(), name="symbols"),
     path("candles", CandleList.as_view(), name="candles"),
-    path("schema", SpectacularAPIView.as_view(), name="schema"),
-    path("docs", SpectacularSwaggerSplitView.as_view(url_name="schema"), name="docs"),
+    path("schema", SchemaView.as_view(), name="schema"),
+    path("docs", SpectacularSwaggerSplitView.as_view(url_name="schema", metadata_class=None), name="docs"),
     path("asyncapi.json", asyncapi),
     path("healthz", health.healthz),
     path("readyz", health.readyz),

@@ -31,6 +31,11 @@ from market.wire.times import moment
 Found = QuerySet[Anomaly]
 
 
+def refused(text: str) -> forms.ValidationError:
+    """The error with this sentence. A `%` that it quotes would be read as a placeholder without `params`."""
+    return forms.ValidationError("%(text)s", params={"text": text})
+
+
 class _WordsInput(forms.TextInput):
     """A list as `?name=A,B`, as `?name=A&name=B`, and under the plural name that `/ws` uses."""
 
@@ -57,12 +62,12 @@ class _WordsField(forms.Field):
         try:
             words = [self.spelling(word) for word in value]
         except ValueError as error:
-            raise forms.ValidationError(f"{error}.") from None
+            raise refused(f"{error}.") from None
         for given, word in zip(value, words, strict=True):
             if not word.isprintable() or not word:
-                raise forms.ValidationError(f"{given!r} is empty or contains unprintable characters; expected a name.")
+                raise refused(f"{given!r} is empty or contains unprintable characters; expected a name.")
             if self.allowed and word not in self.allowed:
-                raise forms.ValidationError(f"{given} is unknown; expected one of {', '.join(self.allowed)}.")
+                raise refused(f"{given} is unknown; expected one of {', '.join(self.allowed)}.")
         return words
 
 
@@ -176,7 +181,7 @@ class _MomentField(forms.CharField):
         try:
             return read_moment(value) if value else None
         except ValueError as error:
-            raise forms.ValidationError(str(error)) from error
+            raise refused(str(error)) from error
 
 
 @extend_schema_field(

@@ -6,6 +6,8 @@ from typing import Any, Final
 
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.views import defaults
+from rest_framework.exceptions import ParseError
+from rest_framework.parsers import JSONParser
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import exception_handler
@@ -43,6 +45,16 @@ def handle(error: Exception, context: dict[str, Any]) -> Response | None:
     response.data = problem(response.status_code, response.data)
     response.content_type = PROBLEM
     return response
+
+
+class ShallowJSONParser(JSONParser):
+    """A body that is nested deeper than Python reads is refused like any other that is not JSON."""
+
+    def parse(self, *args: Any, **kwargs: Any) -> Any:
+        try:
+            return super().parse(*args, **kwargs)
+        except RecursionError as error:
+            raise ParseError("JSON parse error - it is nested too deep") from error
 
 
 def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:

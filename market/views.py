@@ -16,6 +16,7 @@ from drf_spectacular.utils import OpenApiParameter, extend_schema, extend_schema
 from rest_framework import generics
 from rest_framework.authentication import SessionAuthentication
 from rest_framework.exceptions import ValidationError
+from rest_framework.metadata import SimpleMetadata
 from rest_framework.pagination import LimitOffsetPagination
 from rest_framework.permissions import BasePermission
 from rest_framework.request import Request
@@ -252,6 +253,13 @@ class _MayReview(BasePermission):
         return may_review(request, view.queryset.model)
 
 
+class _ReviewMetadata(SimpleMetadata):
+    """What `OPTIONS` says: the fields of a review. The answers of a review are made by no serializer with fields."""
+
+    def determine_actions(self, request: Request, view: Any) -> dict[str, Any]:
+        return {"POST": self.get_serializer_info(ReviewSerializer())}
+
+
 class _SeeOther(HttpResponseRedirect):
     status_code = 303
 
@@ -295,6 +303,7 @@ class Review(_Api, generics.GenericAPIView[AnomalyT]):
 
     authentication_classes = [SessionAuthentication]
     permission_classes = [_MayReview]
+    metadata_class = _ReviewMetadata
 
     @extend_schema(request=ReviewSerializer)
     def post(self, request: Request, pk: str) -> HttpResponseBase:
