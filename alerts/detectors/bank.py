@@ -30,7 +30,7 @@ from market.detectors.statistics import MAD_TO_SIGMA
 from market.detectors.synchronized import MarketView
 from market.wire.messages import Method, MethodScore, Rank, Severity
 
-VERSION: Final = "7"
+VERSION: Final = "8"
 # The volume surge that HIGH, CRITICAL, and CRITICAL out of nowhere need.
 SURGES: Final = (6.5, 10.0, 150.0)
 # What keeps an episode open, as a part of what opens it: by rarity, and by size.

@@ -1,5 +1,6 @@
 """What the detectors found, as messages in the wire format."""
 
+import math
 from typing import Any
 
 import msgspec
@@ -90,7 +91,7 @@ class Messages:
             universe=market.universe,
             direction=_direction(episode.up),
             synchronization_ratio=market.ratio,
-            average_change_pct=float(changes.mean()),
+            average_change_pct=math.fsum(changes.tolist()) / max(len(changes), 1),
             usual_ratio=market.usual_ratio,
             affected_symbols=self._names(np.flatnonzero(market.members)),
             alert_count=0,

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from market.detectors.panel import Floats, Panel
 from market.detectors.snapshot import Stateful
-from market.detectors.statistics import RunningMean, decay
+from market.detectors.statistics import RunningMean, decay, exact
 from market.detectors.synchronized import MarketView
 from market.wire.messages import Rank
 
@@ -31,6 +31,8 @@ MINIMUM_MOVING: Final = 0.6
 # A sector says something about a member when it has as many others.
 MINIMUM_NARROWEST: Final = MINIMUM_MEMBERS + 1
 PRIOR_MEMBERS: Final = 3.0
+# Residuals (log returns) are added up in multiples of this (1e-12).
+UNIT: Final = 2.0**-40
 # Deviation (in the sector's own σ) and move against the market (log return) from which it is LOW … CRITICAL.
 DEVIATIONS: Final = np.array([8.0, 10.0, 12.0, 18.0])
 MOVES: Final = np.array([0.005, 0.01, 0.03, 0.06])
@@ -78,7 +80,7 @@ class Sectors(Stateful):
         panel = self.panel
         if not len(self.names):
             return []
-        residual = (panel.returns - market.stale_returns - market.returns[:, None]) * panel.live
+        residual = exact(panel.returns - market.stale_returns - market.returns[:, None], UNIT) * panel.live
         counts = np.add.reduceat(panel.live[self.flat].astype(np.float64), self.starts)
         held = residual.take(self.flat, axis=1)
         total = np.add.reduceat(held, self.starts, axis=1)

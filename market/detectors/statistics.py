@@ -33,6 +33,16 @@ def largest(rows: Floats) -> NDArray[np.intp]:
     return first
 
 
+def exact(values: Floats, unit: float) -> Floats:
+    """`values` as multiples of `unit`, a power of two: their sums are exact, so the order of the columns does not
+    matter (as long as no sum exceeds 2⁵³ units).
+
+    >>> exact(np.array([0.3]), 2.0**-2)
+    array([0.25])
+    """
+    return np.rint(values * (1.0 / unit)) * unit
+
+
 def decay(half_life_ms: float, step_ms: float) -> float:
     """The weight left after one step of an exponential average with this half-life."""
     return float(0.5 ** (step_ms / half_life_ms))
@@ -75,11 +85,12 @@ class Samples(Stateful):
     """The last `size` samples per column, with their median and median absolute deviation (NaN when empty).
 
     Young columns are recomputed at every sample, old ones at every sixteenth of their own, a part of them each time:
-    their medians hardly move, and a sort of everything would be the dearest step of a batch.
+    their medians hardly move, and a sort of everything would be the dearest step of a batch. Which sixteenth follows
+    from the column's own first samples, so that neither its place nor its name changes what is found.
     """
 
     # A column's samples lie side by side, (columns, size): what is sorted comes from few places of the memory.
-    KEPT = ("values", "count", "median", "deviation")
+    KEPT = ("values", "count", "phase", "median", "deviation")
     YOUNG: Final = 32
     TURNS: Final = 16
 
@@ -87,12 +98,15 @@ class Samples(Stateful):
         self.size = size
         self.values: NDArray[np.float32] = np.full((columns, size), np.nan, dtype=np.float32)
         self.count: NDArray[np.int64] = np.zeros(columns, dtype=np.int64)
+        # A hash of the first `YOUNG` samples (Knuth & Lewis's generator: its upper bits depend on all that went in).
+        self.phase: NDArray[np.uint32] = np.zeros(columns, dtype=np.uint32)
         self.median: Floats = np.full(columns, np.nan)
         self.deviation: Floats = np.full(columns, np.nan)
 
     def widen(self, columns: int) -> None:
         self.values = np.ascontiguousarray(widened(self.values.T, columns, np.nan).T)
         self.count = widened(self.count, columns)
+        self.phase = widened(self.phase, columns)
         self.median = widened(self.median, columns, np.nan)
         self.deviation = widened(self.deviation, columns, np.nan)
 
@@ -101,7 +115,10 @@ class Samples(Stateful):
         self.values[columns, self.count[columns] % self.size] = values[columns]
         self.count += where
         count = self.count[columns]
-        due = columns[(count <= self.YOUNG) | ((count + columns) % self.TURNS == 0)]
+        young = columns[count <= self.YOUNG]
+        if len(young):
+            self.phase[young] = 1_664_525 * self.phase[young] + values[young].astype(np.float32).view(np.uint32)
+        due = columns[(count <= self.YOUNG) | ((count + (self.phase[columns] >> 16)) % self.TURNS == 0)]
         if len(due):
             filled = np.minimum(self.count[due], self.size)
             kept = self.values.take(due, axis=0)[:, : int(filled.max())]

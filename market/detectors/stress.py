@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from market.detectors.panel import Floats, Panel, widened
 from market.detectors.snapshot import Stateful
-from market.detectors.statistics import RunningMean, decay
+from market.detectors.statistics import RunningMean, decay, exact
 from market.detectors.synchronized import MINIMUM_UNIVERSE, VOLATILITY_HALF_LIFE_MS, MarketView
 from market.wire.messages import StressComponent, StressMetric
 
@@ -37,6 +37,9 @@ ABSORPTION_SAMPLES: Final = 120
 ABSORPTION_NEEDED: Final = 20
 ABSORPTION_EVERY: Final = 5
 ABSORPTION_SYMBOLS: Final = 60
+# Distances (up to 1e6 each) and log returns are added up in multiples of these.
+UNIT: Final = 2.0**-20
+RETURN_UNIT: Final = 2.0**-40
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,12 +124,13 @@ class Stress(Stateful):
         turbulence = 1.0
         if known.any() and slow_market > 0:
             n = int(known.sum())
-            turbulence = float((np.minimum(residual[known] / slow[known], 1e6).sum() + move**2 / slow_market) / (n + 1))
+            distances = exact(np.minimum(residual[known] / slow[known], 1e6), UNIT)
+            turbulence = float((distances.sum() + move**2 / slow_market) / (n + 1))
         self.slow_variance.learn((short - move) ** 2, live, panel.steps)
         self.slow_market.learn(np.array([move**2]), steps=panel.steps)
         self.variance.learn(short**2, live, panel.steps)
-        self.mean_variance.learn(np.array([moved.mean() ** 2]), steps=panel.steps)
-        total = float(self.variance.mean[live].mean())
+        self.mean_variance.learn(np.array([exact(moved, RETURN_UNIT).mean() ** 2]), steps=panel.steps)
+        total = float(np.sort(self.variance.mean[live]).mean())
         share = float(self.mean_variance.mean[0]) / total if total > 0 else 0.0
         n = market.universe
         correlation = min(max((n * share - 1) / (n - 1), 0.0), 1.0)
@@ -149,7 +153,9 @@ class Stress(Stateful):
             return
         known = self.returns[: min(self.taken, ABSORPTION_SAMPLES)]
         moving = np.flatnonzero(known.max(axis=0) > known.min(axis=0))
-        busiest = moving[np.argsort(-panel.turnover[-1][moving], kind="stable")[:ABSORPTION_SYMBOLS]]
+        # Of pairs that traded as much (nothing), the first are those that rose most.
+        order = np.lexsort((-known[:, moving].max(axis=0), -panel.turnover[-1][moving]))
+        busiest = moving[order[:ABSORPTION_SYMBOLS]]
         if len(busiest) < MINIMUM_UNIVERSE:
             return
         values = np.linalg.eigvalsh(np.corrcoef(known[:, busiest].astype(np.float64), rowvar=False))

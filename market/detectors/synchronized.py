@@ -97,7 +97,9 @@ def middle(returns: Floats) -> Floats:
     cut = (n - min(n // 2, MIDDLE)) // 2
     # Cut off below, then above: numpy selects one place with vector instructions, but not two.
     upper = np.partition(returns, cut, axis=1)[:, cut:]
-    moves: Floats = np.partition(upper, n - 2 * cut - 1, axis=1)[:, : n - 2 * cut].mean(axis=1)
+    kept = np.partition(upper, n - 2 * cut - 1, axis=1)[:, : n - 2 * cut]
+    # In order, so that their sum is the same in whatever order they came.
+    moves: Floats = np.sort(kept, axis=1).mean(axis=1)
     return moves
 
 

@@ -11,7 +11,17 @@ from alerts.detectors.explanation import checks
 from ingestion.backtest.run import analyse as analysed
 from ingestion.sources.recording import load_recording
 from market.wire.decoding import decode_alert
-from market.wire.messages import Alert, CandleBatch, Direction, Lifecycle, Method, Severity, SourceKind, encode
+from market.wire.messages import (
+    DETECTING,
+    Alert,
+    CandleBatch,
+    Direction,
+    Lifecycle,
+    Method,
+    Severity,
+    SourceKind,
+    encode,
+)
 from tests.ingestion.engine.events import SYMBOLS, WARM_UP, analyse, crash, drift, pump, wick, without
 from tests.market.recordings import START_MS, Returns, recording
 
@@ -68,7 +78,7 @@ def test_what_an_alert_says_is_what_the_candles_say() -> None:
     # One of the two that drift trades in one minute of three.
     batches = [without(batch, {"C006USDT"} if i % 3 else set()) for i, batch in enumerate(batches)]
     alerts = [a for a in analyse(batches, "1m")[1] if isinstance(a, Alert) and a.state is not Lifecycle.CLOSED]
-    assert {a.method for a in alerts} == set(Method)
+    assert {a.method for a in alerts} == set(DETECTING)
     assert {a.severity for a in alerts} == set(Severity)
     for alert in alerts:
         observed, given = alert.explanation.observed, alert.explanation.parameters
@@ -124,7 +134,7 @@ def test_what_an_alert_says_is_enough_to_compute_its_score_again() -> None:
     found = [a for inject in (pump, crash) for a in analyse(recording(SYMBOLS, WARM_UP + 120, "1s", inject=inject))[1]]
     found += analyse(wick(recording(SYMBOLS, 300, inject=drift), 220, 11), "1m")[1]
     alerts = [decode_alert(encode(a), received_at=0) for a in found if isinstance(a, Alert)]
-    assert {a.method for a in alerts} == set(Method)
+    assert {a.method for a in alerts} == set(DETECTING)
     told = {alert.id: checks(alert) for alert in alerts}
     assert all(told.values())
     assert [(found, check) for found, made in told.items() for check in made if not check.holds] == []
