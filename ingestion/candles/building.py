@@ -13,9 +13,10 @@ The rules:
 
 import math
 from collections import deque
-from typing import Final
+from collections.abc import Sequence
+from typing import Any, Final
 
-from market.wire.messages import CandleBatch, interval_ms
+from market.wire.messages import FLOW, CandleBatch, interval_ms
 
 # Ticks this far from the receiver's clock are nonsense, not lateness.
 MAX_SKEW_MS: Final = 3_600_000
@@ -56,7 +57,7 @@ class VenueClock:
 
 
 class _OpenCandle:
-    __slots__ = ("close", "first_ms", "high", "ids", "last_ms", "low", "open", "volume")
+    __slots__ = ("close", "first_ms", "high", "ids", "last_ms", "low", "open", "taker_buy", "trades", "volume")
 
     def __init__(self, time_ms: int, open_: float, price: float) -> None:
         self.first_ms = self.last_ms = time_ms
@@ -65,6 +66,9 @@ class _OpenCandle:
         self.high, self.low = (open_, price) if open_ > price else (price, open_)
         self.volume = 0.0
         self.ids: set[str] | None = None
+        # Of trades; None while it is made of tickers, and where a trade did not say who took it.
+        self.trades: int | None = None
+        self.taker_buy: float | None = 0.0
 
 
 class _Reported:
@@ -93,8 +97,10 @@ class CandleBuilder:
         self._reported: dict[str, _Reported] = {}
         self.taken = self.late = self.duplicates = self.unusable = self.dropped = 0
 
-    def trade(self, symbol: str, time_ms: int, price: float, amount: float, trade_id: str = "") -> bool:
-        """Take one execution; `amount` in base units. False when it is left out."""
+    def trade(
+        self, symbol: str, time_ms: int, price: float, amount: float, trade_id: str = "", *, buy: bool | None = None
+    ) -> bool:
+        """Take one execution; `amount` in base units. `buy`: whether the taker bought. False when it is left out."""
         if not (0 < price < math.inf and 0 <= amount < math.inf):
             self.unusable += 1
             return False
@@ -111,6 +117,11 @@ class CandleBuilder:
                 return False
             candle.ids.add(trade_id)
         candle.volume += amount
+        candle.trades = (candle.trades or 0) + 1
+        if buy is None or candle.taker_buy is None:
+            candle.taker_buy = None
+        elif buy:
+            candle.taker_buy += amount
         self.taken += 1
         return True
 
@@ -180,6 +191,8 @@ class CandleBuilder:
 
     def _batch(self, close_time: int, row: dict[str, _OpenCandle]) -> CandleBatch:
         candles = row.values()
+        trades: list[int | None] = [candle.trades for candle in candles]
+        taker_buy = [candle.taker_buy if candle.trades else None for candle in candles]
         return CandleBatch(
             venue=self.venue,
             interval=self.interval,
@@ -190,38 +203,49 @@ class CandleBuilder:
             low=[candle.low for candle in candles],
             close=[candle.close for candle in candles],
             volume=[candle.volume for candle in candles],
+            **_known(trades, taker_buy),
         )
 
 
+def _known(trades: Sequence[int | None], taker_buy: Sequence[float | None]) -> dict[str, Any]:
+    """What `CandleBatch` has of `FLOW`: a column that nothing is known of is left out."""
+    columns: dict[str, Sequence[float | None]] = dict(zip(FLOW, (trades, taker_buy), strict=True))
+    return {name: column for name, column in columns.items() if any(value is not None for value in column)}
+
+
 class Merged:
-    """The candles of one longer interval, from the batches that fall into it."""
+    """The candles of one longer interval, from the batches that fall into it. What is unknown of a part is unknown of
+    the whole."""
 
     def __init__(self) -> None:
-        self._rows: dict[str, list[float]] = {}  # symbol → open, high, low, close, volume
+        self._rows: dict[str, list[Any]] = {}  # symbol → open, high, low, close, volume, trades, taker_buy
 
     def __bool__(self) -> bool:
         return bool(self._rows)
 
     def add(self, batch: CandleBatch) -> None:
         """Take the next batch, in order of time."""
-        for symbol, *candle in zip(
-            batch.symbols, batch.open, batch.high, batch.low, batch.close, batch.volume, strict=True
-        ):
+        nothing: list[None] = [None] * len(batch.symbols)
+        columns: list[Sequence[Any]] = [batch.open, batch.high, batch.low, batch.close, batch.volume]
+        columns += [batch.trades or nothing, batch.taker_buy or nothing]
+        for symbol, candle in zip(batch.symbols, map(list, zip(*columns, strict=True)), strict=True):
             row = self._rows.get(symbol)
             if row is None:
                 self._rows[symbol] = candle
                 continue
-            _, high, low, close, volume = candle
+            _, high, low, close, volume, trades, bought = candle
             if high > row[1]:
                 row[1] = high
             if low < row[2]:
                 row[2] = low
             row[3] = close
             row[4] += volume
+            row[5] = None if trades is None or row[5] is None else row[5] + trades
+            row[6] = None if bought is None or row[6] is None else row[6] + bought
 
     def batch(self, venue: str, interval: str, close_time: int) -> CandleBatch:
         """What there was, at least one candle."""
-        opened, high, low, close, volume = (list(column) for column in zip(*self._rows.values(), strict=True))
+        opened, high, low, close, volume, *flow = (list(column) for column in zip(*self._rows.values(), strict=True))
         return CandleBatch(
             venue=venue,
             interval=interval,
@@ -232,6 +256,7 @@ class Merged:
             low=low,
             close=close,
             volume=volume,
+            **_known(*flow),
         )
 
 

@@ -11,7 +11,7 @@ from ingestion.recordings.counts import EXAMPLES, Counts
 from ingestion.recordings.errors import RecordingError
 from ingestion.recordings.times import EARLIEST_MS, LATEST_MS, NO_TIME, numbers
 from market.printable import printable
-from market.wire.messages import OHLCV
+from market.wire.messages import FLOW, OHLCV
 
 Mask = NDArray[np.bool_]
 Columns = Mapping[str, Any]
@@ -111,6 +111,17 @@ def candle_values(columns: Columns, rows: int) -> NDArray[np.float64]:
     return values
 
 
+def flow_values(columns: Columns, rows: int) -> NDArray[np.float64] | None:
+    """Shape (2, rows), the rows of `FLOW`: NaN where a value is missing or cannot be one; None without both columns."""
+    if not set(FLOW) <= set(columns):
+        return None
+    values = np.stack([column_numbers(columns, name, rows) for name in FLOW])
+    with np.errstate(invalid="ignore"):
+        values[~((values >= 0) & (values < _MOST))] = np.nan
+    return values
+
+
+_MOST: Final = 1e15
 _BUYS: Final = ("buy", "b", "bid", "1")
 _SELLS: Final = ("sell", "s", "ask", "-1")
 

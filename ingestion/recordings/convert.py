@@ -16,7 +16,7 @@ from ingestion.recordings.errors import RecordingError
 from ingestion.recordings.merge import Merge
 from ingestion.recordings.read import Collector
 from ingestion.recordings.report import figures, summary
-from ingestion.recordings.rows import TRADED, Rows
+from ingestion.recordings.rows import CANDLE, Rows
 from ingestion.recordings.tables import Asked
 from market.wire.messages import OHLCV
 
@@ -42,8 +42,9 @@ def convert(
     """Read `paths` and write `out`, sorted by time and symbol; it is replaced only when all of it is written.
 
     A column `venue` follows if the files have one; `trades` and `taker_buy` (base units, null where the side is
-    unknown) if all candles come from trades. Memory is bounded whatever the number of rows: they wait in a temporary
-    file in the folder of `out`. `advanced` receives the step (`read` or `write`) and its rows. Raises `RecordingError`.
+    unknown) if all candles come from trades, or from files that have both. Memory is bounded whatever the number of
+    rows: they wait in a temporary file in the folder of `out`. `advanced` receives the step (`read` or `write`) and its
+    rows. Raises `RecordingError`.
     """
     started = time.perf_counter()
     part = out.with_name(f"{out.name}.part")
@@ -73,7 +74,7 @@ def _write(merge: Merge, part: Path, collector: Collector, advanced: Callable[[i
     venues = [one.venue for one in merge.series]
     symbols = pa.array([one.symbol for one in merge.series], pa.string())
     # Counts of trades are those of all candles, or of none: other files do not have them.
-    traded = all(dtype == TRADED for dtype in collector.store.dtypes)
+    traded = CANDLE not in collector.store.dtypes
     fields = [_TIME, ("symbol", pa.string()), *((name, pa.float64()) for name in OHLCV)]
     fields += [("venue", pa.string())] if any(venues) else []
     fields += [("trades", pa.int64()), ("taker_buy", pa.float64())] if traded else []
@@ -92,8 +93,9 @@ def _columns(rows: Rows, symbols: Any, venues: Any) -> dict[str, Any]:
     columns = {name: pa.array(np.ascontiguousarray(rows[name])) for name in OHLCV}
     columns["ts"] = pa.array(np.ascontiguousarray(rows["ts"])).cast(_TIME[1])
     columns["symbol"], columns["venue"] = symbols.take(code), venues.take(code)
-    if rows.dtype == TRADED:
-        columns["trades"] = pa.array(np.ascontiguousarray(rows["trades"]))
+    if rows.dtype != CANDLE:
+        trades = np.ascontiguousarray(rows["trades"])
+        columns["trades"] = pa.array(trades, mask=trades < 0)
         columns["taker_buy"] = pa.array(np.ascontiguousarray(rows["taker_buy"]), from_pandas=True)
     return columns
 

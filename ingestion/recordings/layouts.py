@@ -65,6 +65,7 @@ _ALIASES: Final[Mapping[str, Sequence[str]]] = {
     "id": ["id", "tradeid", "aggtradeid", "tid", "trdmatchid"],
 }
 _PRICES: Final = ("open", "high", "low", "close")
+_FLOW: Final[Mapping[str, str]] = {"trades": "trades", "takerbuy": "taker_buy"}
 
 
 def by_header(
@@ -87,6 +88,9 @@ def by_header(
     else:
         return None
     roles = {role: place for role, place in roles.items() if role in wanted}
+    if kind is Kind.CANDLES and {"ts", *_FLOW} <= set(names):
+        # Of our own files alone: elsewhere these names may mean another unit.
+        roles |= {role: names.index(name) for name, role in _FLOW.items()}
     _want_once(header, names, roles)
     if "ts" not in given:
         _one_time(header, names, rows, roles["ts"])

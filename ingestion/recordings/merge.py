@@ -12,7 +12,7 @@ from ingestion.recordings.errors import RecordingError
 from ingestion.recordings.intervals import usual_phases
 from ingestion.recordings.read import Collector
 from ingestion.recordings.reader import Series
-from ingestion.recordings.rows import TRADED, Rows, combined, in_order, repetitions
+from ingestion.recordings.rows import TRADED, Rows, combined, in_order, repetitions, widened
 from market.wire.messages import OHLCV, interval_ms, interval_name
 
 DUPLICATE = "duplicate of time and symbol"
@@ -58,13 +58,13 @@ class Merge:
     def slices(self) -> Iterator[Rows]:
         """Rows sorted by (open time, symbol, venue), `code` being the place in `series`. None is empty."""
         for parts in self._collector.store.slices():
-            dtype = TRADED if any(part.dtype == TRADED for part in parts) else parts[0].dtype
-            rows = np.concatenate([part if part.dtype == dtype else _widened(part) for part in parts])
+            dtype = parts[0].dtype if len({part.dtype for part in parts}) == 1 else TRADED
+            rows = np.concatenate([part if part.dtype == dtype else widened(part) for part in parts])
             rows["code"] = self._rank[rows["code"]]
             rows = in_order(self._aligned(rows))
             if dtype == TRADED:
                 # Parts of candles from trades add up; candles of files are whole, and repeated ones are duplicates.
-                made = rows["trades"] >= 0
+                made = rows["first"] >= 0
                 rows = combined(rows) if made.all() else in_order(np.concatenate([combined(rows[made]), rows[~made]]))
             rows = self._once(rows)
             if len(rows):
@@ -144,15 +144,6 @@ class Merge:
         if self.longest is None or int(length.max()) > self.longest.length_ms:
             series = self.series[int(code[place])]
             self.longest = Gap(series, int(before[place] + step[place]), int(length.max()))
-
-
-def _widened(rows: Rows) -> Rows:
-    wide = np.empty(len(rows), dtype=TRADED)
-    for name in rows.dtype.names or ():
-        wide[name] = rows[name]
-    wide["first"] = wide["last"] = rows["ts"]
-    wide["trades"], wide["taker_buy"] = -1, np.nan
-    return wide
 
 
 def _common_step_ms(collector: Collector, venue: str | None) -> int:

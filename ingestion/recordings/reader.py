@@ -17,6 +17,7 @@ from ingestion.recordings.checks import (
     check_trades,
     column_numbers,
     describer,
+    flow_values,
     outside,
     sides,
     texts,
@@ -122,6 +123,7 @@ class Reader:
         check_candles(checked, values)
         good = checked.good
         checked.note_in(self.report.noted, OUTSIDE, outside(values) & good)
+        flow = flow_values(columns, rows)
         ts, code, values = ts[good], code[good], values[:, good]
         self._count_unsorted(ts, code)
         self._gaps.add(ts, code, values)
@@ -131,7 +133,7 @@ class Reader:
             self._collector.phases.setdefault(venue, Phases()).add(mine)
         self._used.update(np.unique(code).tolist())
         self.report.kept += len(ts)
-        self._collector.store.add(candle_rows(ts, code, values))
+        self._collector.store.add(candle_rows(ts, code, values, None if flow is None else flow[:, good]))
 
     def _one_interval(self, column: Any, checked: Checked) -> None:
         names, index = texts(column)

@@ -22,6 +22,8 @@ CANDLE: Final = np.dtype([("ts", "i8"), *((name, "f8") for name in OHLCV), ("cod
 # Candles from trades also have the times of their first and last trade (epoch ms), the number of trades, and what
 # takers bought (base units; NaN where the side is unknown). Parts of one candle are combined by `combined`.
 TRADED: Final = np.dtype([*CANDLE.descr, ("first", "i8"), ("last", "i8"), ("trades", "i8"), ("taker_buy", "f8")])
+# Candles of a file that has these two (−1 and NaN where they are unknown). They are whole: nothing is combined.
+COUNTED: Final = np.dtype([*CANDLE.descr, ("trades", "i8"), ("taker_buy", "f8")])
 
 # Rows of one run, of all runs in memory, and about as many in one slice.
 RUN_ROWS: Final = 1_000_000
@@ -31,13 +33,31 @@ MAX_ROWS: Final = 1_000_000_000
 _EVERY: Final = 1_024
 
 
-def candle_rows(ts: NDArray[np.int64], code: NDArray[np.int64], values: NDArray[np.float64]) -> Rows:
-    """`values`: shape (5, rows), the rows of `OHLCV`."""
-    rows = np.empty(len(ts), dtype=CANDLE)
+def candle_rows(
+    ts: NDArray[np.int64],
+    code: NDArray[np.int64],
+    values: NDArray[np.float64],
+    flow: NDArray[np.float64] | None = None,
+) -> Rows:
+    """`values`: shape (5, rows), the rows of `OHLCV`. `flow`: shape (2, rows), those of `FLOW`, NaN where unknown."""
+    rows = np.empty(len(ts), dtype=CANDLE if flow is None else COUNTED)
     rows["ts"], rows["code"] = ts, code
     for name, column in zip(OHLCV, values, strict=True):
         rows[name] = column
+    if flow is not None:
+        rows["trades"] = np.where(np.isnan(flow[0]), -1, flow[0])
+        rows["taker_buy"] = flow[1]
     return rows
+
+
+def widened(rows: Rows) -> Rows:
+    """Candles of files as `TRADED` rows. They have no time of a first trade: `first` is −1."""
+    wide = np.empty(len(rows), dtype=TRADED)
+    wide["trades"], wide["taker_buy"] = -1, np.nan
+    for name in rows.dtype.names or ():
+        wide[name] = rows[name]
+    wide["first"] = wide["last"] = -1
+    return wide
 
 
 def from_trades(
@@ -170,7 +190,7 @@ class Store:
 
     @property
     def dtypes(self) -> set[np.dtype[Any]]:
-        """`CANDLE`, `TRADED` or both."""
+        """Those of `CANDLE`, `COUNTED` and `TRADED` that there are."""
         return {run.dtype for run in self._runs} | {rows.dtype for rows in self._pending}
 
     def _close_run(self) -> None:

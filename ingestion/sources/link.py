@@ -41,9 +41,12 @@ _mini_tickers: Final = msgspec.json.Decoder(list[_MiniTicker], strict=False)  # 
 
 
 class Ticks(Protocol):
-    """Who takes the ticks. Symbols are ccxt's, times epoch ms of the venue, amounts base units."""
+    """Who takes the ticks. Symbols are ccxt's, times epoch ms of the venue, amounts base units; `buy`: whether the
+    taker bought, None where the venue does not say."""
 
-    def trade(self, symbol: str, time_ms: int, price: float, amount: float, trade_id: str) -> None: ...
+    def trade(
+        self, symbol: str, time_ms: int, price: float, amount: float, trade_id: str, buy: bool | None
+    ) -> None: ...
 
     def ticker(self, symbol: str, time_ms: int, price: float, rolling_volume: float | None) -> None: ...
 
@@ -186,8 +189,10 @@ class Link:
         if market and market.get("contract") and (size := market.get("contractSize")):
             # Contracts of a fixed amount of the base currency, or (inverse) of a fixed worth in the quote currency.
             amount = amount * size / price if market.get("inverse") else amount * size
+        # ccxt's side of a public trade is the taker's.
+        buy = {"buy": True, "sell": False}.get(trade.get("side") or "")
         self._tick()
-        self._sink.trade(trade["symbol"], int(trade["timestamp"]), price, amount, str(trade.get("id") or ""))
+        self._sink.trade(trade["symbol"], int(trade["timestamp"]), price, amount, str(trade.get("id") or ""), buy)
 
     def on_ticker(self, ticker: Mapping[str, Any]) -> None:
         last, time_ms = ticker.get("last") or ticker.get("close"), ticker.get("timestamp")

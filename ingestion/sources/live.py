@@ -171,9 +171,9 @@ class LiveSource:
 
     # --- Ticks: either trades or tickers, or volume would count twice -----------------------------------------------
 
-    def trade(self, symbol: str, time_ms: int, price: float, amount: float, trade_id: str) -> None:
+    def trade(self, symbol: str, time_ms: int, price: float, amount: float, trade_id: str, buy: bool | None) -> None:
         if not self._whole and (ours := self._watched.get(symbol)) and self._in_time(time_ms):
-            self._candles.trade(ours, time_ms, price, amount, trade_id)
+            self._candles.trade(ours, time_ms, price, amount, trade_id, buy=buy)
 
     def ticker(self, symbol: str, time_ms: int, price: float, rolling_volume: float | None) -> None:
         if self._whole and (ours := self._watched.get(symbol)) and self._in_time(time_ms):

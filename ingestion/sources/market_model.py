@@ -41,6 +41,12 @@ _VENUE_VOLUME: Final = (0.2, 0.9)  # its share of the first venue's, by symbol
 _VENUE_VOLUME_SIGMA: Final = 0.4
 _DAILY_SWING: Final = 0.4
 
+# Dollars of a usual trade, and how far a second's return (in its own σ) moves the takers' share of buying from a half.
+_TRADE_WORTH: Final = 400.0
+_TAKER_SWING: Final = 0.2
+_TAKER_NOISE: Final = 0.08
+_TAKER_MOST: Final = 0.97
+
 
 @dataclass(frozen=True)
 class Influence:
@@ -63,22 +69,37 @@ class Influence:
 
 @dataclass(frozen=True)
 class ModelCandles:
-    """One-second candles, every column of shape (seconds, symbols); volume in base units."""
+    """One-second candles, every column of shape (seconds, symbols); volume in base units.
+
+    trades: how many there were; taker_buy: what takers bought, base units.
+    """
 
     open: Floats
     high: Floats
     low: Floats
     close: Floats
     volume: Floats
+    trades: NDArray[np.int64]
+    taker_buy: Floats
 
 
 class MarketModel:
     """Holds the state of the market; `advance` moves it on. Equal arguments and calls give equal bits."""
 
-    def __init__(self, prices: Floats, membership: NDArray[np.bool_], rng: np.random.Generator) -> None:
-        """prices: starting prices, largest coin first, shape (symbols,). membership: shape (symbols, sectors)."""
+    def __init__(
+        self,
+        prices: Floats,
+        membership: NDArray[np.bool_],
+        rng: np.random.Generator,
+        flow_rng: np.random.Generator | None = None,
+    ) -> None:
+        """prices: starting prices, largest coin first, shape (symbols,). membership: shape (symbols, sectors).
+
+        `flow_rng` draws the trades, so that prices and volumes do not depend on them.
+        """
         count = len(prices)
         self._rng = rng
+        self._flow = Flow(flow_rng or np.random.default_rng(0))
         self._anchor = np.log(prices)
         self._level = self._anchor.copy()
         self._sectors = membership.shape[1]
@@ -121,7 +142,9 @@ class MarketModel:
         open_, high, low, close = (
             self.quoted(np.exp(level)) for level in (before, before + above, before + below, path)
         )
-        return ModelCandles(open_, high, low, close, self._volumes(symbol, deviation, influence, hour_utc))
+        volume = self._volumes(symbol, deviation, influence, hour_utc)
+        trades, taker_buy = self._flow.of(volume, close, returns / sigma)
+        return ModelCandles(open_, high, low, close, volume, trades, taker_buy)
 
     def quoted(self, prices: Floats) -> Floats:
         """Prices as a venue quotes them: six significant digits of the starting price."""
@@ -168,14 +191,34 @@ class MarketModel:
         return self.quoted_volume(volume)
 
 
+class Flow:
+    """Trades of a second: more of them where more is traded, and rises are bought, falls sold."""
+
+    def __init__(self, rng: np.random.Generator) -> None:
+        self._rng = rng
+
+    def of(self, volume: Floats, price: Floats, moved: Floats) -> tuple[NDArray[np.int64], Floats]:
+        """The number of trades (at least one), and what takers bought of `volume` (base units).
+
+        moved: the second's return in its own standard deviation.
+        """
+        trades = 1 + self._rng.poisson(np.minimum(volume * price / _TRADE_WORTH, 1e6))
+        swing = _TAKER_SWING * moved + self._rng.normal(0, _TAKER_NOISE, volume.shape)
+        share = np.clip(0.5 + swing, 1 - _TAKER_MOST, _TAKER_MOST)
+        return trades, np.round(volume * share, 12)
+
+
 class OtherVenue:
     """The same market on another venue: its own volumes, and prices that follow with a basis of some basis points.
 
     The basis of each symbol reverts to zero (Ornstein-Uhlenbeck, exact for steps of a second).
     """
 
-    def __init__(self, model: MarketModel, symbols: int, rng: np.random.Generator) -> None:
+    def __init__(
+        self, model: MarketModel, symbols: int, rng: np.random.Generator, flow_rng: np.random.Generator | None = None
+    ) -> None:
         self._model = model
+        self._flow = Flow(flow_rng or np.random.default_rng(0))
         self._rng = rng
         self._basis: Floats = rng.normal(0, _BASIS_SIGMA, symbols)
         self._level = self._basis.copy()  # with jitter
@@ -203,7 +246,10 @@ class OtherVenue:
                 (candles.close, after),
             )
         )
-        return ModelCandles(open_, high, low, close, self._model.quoted_volume(candles.volume * share))
+        volume = self._model.quoted_volume(candles.volume * share)
+        moved = np.log(close / open_) / np.maximum(np.log(candles.high / candles.low), _JITTER_SIGMA)
+        trades, taker_buy = self._flow.of(volume, close, moved)
+        return ModelCandles(open_, high, low, close, volume, trades, taker_buy)
 
 
 def _scale(usual: Floats, *, digits: int) -> Floats:

@@ -18,13 +18,15 @@ from ingestion.candles.building import MAX_SKEW_MS
 from ingestion.sources import Source, SourceError
 from ingestion.sources.live import LiveSource, Timing
 from ingestion.stream.background import unless_stopped
-from market.wire.messages import OHLCV, CandleBatch, interval_ms
+from market.wire.messages import FLOW, OHLCV, CandleBatch, interval_ms
 
 logger = logging.getLogger(__name__)
 
 SCHEMA: Final = pa.schema(
     [("ts", pa.timestamp("ms", "UTC")), ("symbol", pa.string())] + [(name, pa.float64()) for name in OHLCV]
 )
+# Of candles made of trades.
+FLOW_SCHEMA: Final = SCHEMA.append(pa.field("trades", pa.int64())).append(pa.field("taker_buy", pa.float64()))
 # Rows that wait in memory for one write: a minute of 1,000 symbols.
 _ROWS: Final = 60_000
 _HOUR_MS: Final = 3_600_000
@@ -42,7 +44,9 @@ class Recorder:
         self._folder = out.suffix != ".parquet"
         self._writer: Any = None
         self._hour = -1
-        self._columns: dict[str, list[Any]] = {name: [] for name in SCHEMA.names}
+        self._columns: dict[str, list[Any]] = {name: [] for name in FLOW_SCHEMA.names}
+        # Of the file at hand: whether its first batch had the columns of `FLOW`.
+        self._schema = SCHEMA
         self.rows = 0
         self._is_new = not out.exists()
         with _written("--out", out):
@@ -67,10 +71,14 @@ class Recorder:
             self._hour = open_ms // _HOUR_MS
         count = len(batch.symbols)
         columns = self._columns
+        if self._writer is None and not columns["ts"]:
+            self._schema = FLOW_SCHEMA if batch.trades or batch.taker_buy else SCHEMA
         columns["ts"] += [open_ms] * count
         columns["symbol"] += batch.symbols
         for name in SCHEMA.names[2:]:
             columns[name] += getattr(batch, name)
+        for name in FLOW:
+            columns[name] += getattr(batch, name) or [None] * count
         self.rows += count
         if len(columns["ts"]) >= _ROWS:
             self._write()
@@ -78,12 +86,12 @@ class Recorder:
     def _write(self) -> None:
         if not self._columns["ts"]:
             return
-        table = pa.table(self._columns, schema=SCHEMA)
+        table = pa.table({name: self._columns[name] for name in self._schema.names}, schema=self._schema)
         with _written("--out", self._out):
             if self._writer is None:
-                self._writer = pyarrow.parquet.ParquetWriter(self._path(), SCHEMA, compression="zstd")
+                self._writer = pyarrow.parquet.ParquetWriter(self._path(), self._schema, compression="zstd")
             self._writer.write_table(table)
-        self._columns = {name: [] for name in SCHEMA.names}
+        self._columns = {name: [] for name in FLOW_SCHEMA.names}
 
     def _path(self) -> Path:
         if not self._folder:

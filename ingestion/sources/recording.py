@@ -2,7 +2,7 @@
 
 The files may have any layout that `ingestion.recordings` reads. Ours has the columns `ts` (open time, UTC: a timestamp,
 ISO text, or epoch seconds, milliseconds, microseconds or nanoseconds), `symbol`, `open`, `high`, `low`, `close` and
-`volume` (base units), and optionally `venue`; upper or lower case, others ignored.
+`volume` (base units), and optionally `venue`, and `trades` and `taker_buy`; upper or lower case, others ignored.
 """
 
 import tempfile
@@ -21,10 +21,10 @@ from ingestion.recordings.merge import BETWEEN, CONFLICT, DUPLICATE, Merge
 from ingestion.recordings.names import stem
 from ingestion.recordings.read import Collector
 from ingestion.recordings.report import summary
-from ingestion.recordings.rows import MEMORY_ROWS, Rows
+from ingestion.recordings.rows import CANDLE, MEMORY_ROWS, Rows
 from ingestion.recordings.tables import Asked
 from ingestion.sources.base import SourceError
-from market.wire.messages import OHLCV, CandleBatch, SourceKind, interval_name
+from market.wire.messages import FLOW, OHLCV, CandleBatch, SourceKind, interval_name
 
 
 @dataclass(frozen=True)
@@ -32,8 +32,9 @@ class Recording:
     """Rows sorted by (close time, symbol), cut into batches.
 
     close_time, start: shape (batches,) and (batches + 1,); batch `i` is the rows `start[i]:start[i + 1]`.
-    code: shape (rows,), index into `symbols`. values: shape (5, rows), the rows of `OHLCV`. Both are in a temporary
-    file where there are many. `reasons`: why rows are unusable, in words. `summary`: what was read, what was dropped
+    code: shape (rows,), index into `symbols`. values: shape (5, rows), the rows of `OHLCV`. flow: shape (2, rows), the
+    rows of `FLOW` (NaN where unknown), None where no candle was made of trades. All of them are in a temporary file
+    where there are many. `reasons`: why rows are unusable, in words. `summary`: what was read, what was dropped
     and which candles are missing, a line each.
     """
 
@@ -49,6 +50,7 @@ class Recording:
     misaligned_rows: int = 0
     reasons: str = ""
     summary: tuple[str, ...] = ()
+    flow: NDArray[np.float64] | None = None
 
     def __len__(self) -> int:
         return len(self.close_time)
@@ -71,6 +73,8 @@ class Recording:
     def batch(self, index: int, venue: str) -> CandleBatch:
         rows = slice(self.start[index], self.start[index + 1])
         columns = {name: self.values[row, rows].tolist() for row, name in enumerate(OHLCV)}
+        if self.flow is not None:
+            columns |= flow_columns(self.flow[:, rows])
         return CandleBatch(
             venue=venue,
             interval=self.interval,
@@ -130,17 +134,31 @@ def expand(paths: Sequence[Path]) -> list[Path]:
         raise SourceError(str(error)) from error
 
 
+def flow_columns(flow: NDArray[np.float64]) -> dict[str, list[Any]]:
+    """What `CandleBatch` has of `FLOW`; `flow`: shape (2, rows), NaN where unknown. Nothing where all of it is."""
+    known = ~np.isnan(flow)
+    columns: dict[str, list[Any]] = {}
+    for name, row, good in zip(FLOW, flow, known, strict=True):
+        if good.all():
+            columns[name] = (row.astype(np.int64) if name == "trades" else row).tolist()
+        elif good.any():
+            of = int if name == "trades" else float
+            columns[name] = [of(value) if ok else None for value, ok in zip(row.tolist(), good.tolist(), strict=True)]
+    return columns
+
+
 class _Sink:
     """Collects the rows of one venue, in memory or in a temporary file, which is gone with the arrays."""
 
-    def __init__(self, capacity: int) -> None:
+    def __init__(self, capacity: int, counted: bool) -> None:
+        self._names = (*OHLCV, *FLOW) if counted else OHLCV
         self._capacity = capacity
         self._rows = 0
         self._parts: list[tuple[NDArray[np.int32], NDArray[np.float64]]] = []
         self._mapped = capacity > MEMORY_ROWS
         if self._mapped:
             self._code: Any = _mapped("i4", (capacity,))
-            self._values: Any = _mapped("f8", (len(OHLCV), capacity))
+            self._values: Any = _mapped("f8", (len(self._names), capacity))
         self._times: list[NDArray[np.int64]] = []
         self._counts: list[NDArray[np.int64]] = []
 
@@ -148,7 +166,7 @@ class _Sink:
         times, counts = np.unique(rows["ts"], return_counts=True)
         self._times.append(times)
         self._counts.append(counts)
-        values = np.stack([rows[name] for name in OHLCV])
+        values = np.stack([_column(rows, name) for name in self._names])
         if self._mapped:
             end = self._rows + len(rows)
             self._code[self._rows : end], self._values[:, self._rows : end] = code, values
@@ -163,6 +181,13 @@ class _Sink:
             return np.concatenate(self._times), start, self._code[: self._rows], self._values[:, : self._rows]
         code, values = zip(*self._parts, strict=True)
         return np.concatenate(self._times), start, np.concatenate(code), np.concatenate(values, axis=1)
+
+
+def _column(rows: Rows, name: str) -> NDArray[np.float64]:
+    if name in (rows.dtype.names or ()):
+        column = rows[name]
+        return np.where(column < 0, np.nan, column) if name == "trades" else column
+    return np.full(len(rows), np.nan)
 
 
 def _mapped(kind: str, shape: tuple[int, ...]) -> Any:
@@ -180,11 +205,12 @@ def _recordings(collector: Collector) -> dict[str | None, Recording]:
     for mine in codes.values():
         place[mine] = np.arange(len(mine))
     sinks: dict[str | None, _Sink] = {}
+    counted = collector.store.dtypes != {CANDLE}
     for rows in merge.slices():
         for venue, mine in codes.items():
             part = rows if len(codes) == 1 else rows[np.isin(rows["code"], mine)]
             if len(part):
-                sinks.setdefault(venue, _Sink(collector.store.rows)).add(part, place[part["code"]])
+                sinks.setdefault(venue, _Sink(collector.store.rows, counted)).add(part, place[part["code"]])
     lines = tuple(summary(collector, merge))
     unusable = sum(file.dropped.total for file in collector.files)
     reasons = _reasons(collector)
@@ -199,7 +225,8 @@ def _recordings(collector: Collector) -> dict[str | None, Recording]:
             close_time=times + step,
             start=start,
             code=code,
-            values=values,
+            values=values[: len(OHLCV)],
+            flow=values[len(OHLCV) :] if counted else None,
             files=collector.paths_of(venue),
             # Of all venues: a row without a readable symbol is of none.
             unusable_rows=0 if recordings else unusable,

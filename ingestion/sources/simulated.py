@@ -124,7 +124,9 @@ class SimulatedSource:
         zero_ms = self._start_ms - self._warmup_s * 1_000
 
         model_seed, scenario_seed = np.random.SeedSequence(self.seed).spawn(2)
-        model = MarketModel(np.array(list(self._prices.values())), self._membership, np.random.default_rng(model_seed))
+        model = MarketModel(
+            np.array(list(self._prices.values())), self._membership, np.random.default_rng(model_seed), self._flow(0)
+        )
         other = self._other_venue(model)
         members = {name: np.flatnonzero(self._membership[:, column]) for column, name in enumerate(self.sectors)}
         coming = Scenario(model.beta, model.sigma, members, self._warmup_s, scenario_seed).events()
@@ -165,7 +167,10 @@ class SimulatedSource:
         if self._number == 0:
             return None
         seed = np.random.SeedSequence(self.seed, spawn_key=(2, self._number))
-        return OtherVenue(model, len(self._symbols), np.random.default_rng(seed))
+        return OtherVenue(model, len(self._symbols), np.random.default_rng(seed), self._flow(self._number))
+
+    def _flow(self, number: int) -> np.random.Generator:
+        return np.random.default_rng(np.random.SeedSequence(self.seed, spawn_key=(3, number)))
 
     def _batch(self, candles: ModelCandles, row: int, close_ms: int) -> CandleBatch:
         return CandleBatch(
@@ -178,6 +183,8 @@ class SimulatedSource:
             low=candles.low[row].tolist(),
             close=candles.close[row].tolist(),
             volume=candles.volume[row].tolist(),
+            trades=candles.trades[row].tolist(),
+            taker_buy=candles.taker_buy[row].tolist(),
         )
 
 

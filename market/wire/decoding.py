@@ -7,15 +7,17 @@ two things is refused.
 """
 
 from collections.abc import Iterable, Sequence
-from typing import Any, Final, cast
+from typing import Annotated, Any, Final, cast
 
 import msgspec
 
 from market.wire.foreign import UNREADABLE, alert_fields, drop_strange_source, market_fields, object_of
 from market.wire.messages import (
+    FLOW,
     Alert,
     Anomaly,
     CandleBatch,
+    Count,
     Feed,
     MarketAnomaly,
     StressIndex,
@@ -44,12 +46,25 @@ def decode_batch(payload: bytes) -> CandleBatch:
     except UNREADABLE:
         fields = _own_fields(payload)
         drop_strange_source(fields)
+        _drop_strange_flow(fields)
         batch = converted(fields, CandleBatch)
     try:
         _check(batch.symbols)
     except msgspec.ValidationError as error:
         raise refuse(f"symbols: {error}") from error
     return batch
+
+
+def _drop_strange_flow(fields: dict[str, Any]) -> None:
+    """`trades` and `taker_buy` were added later: a publisher that means something else by them is still accepted."""
+    symbols = fields.get("symbols")
+    for name, kind in zip(FLOW, (list[Count | None], list[Annotated[float, msgspec.Meta(ge=0)] | None]), strict=True):
+        try:
+            known = isinstance(symbols, list) and len(msgspec.convert(fields.get(name), kind)) == len(symbols)
+        except msgspec.ValidationError:
+            known = False
+        if not known:
+            fields.pop(name, None)
 
 
 def _check(symbols: Sequence[str]) -> None:

@@ -273,7 +273,8 @@ class CandleBatch(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     Prices are in quote units, `volume` in base units. A symbol without a trade in the interval is absent. `history`:
     the batch is of the time before the source started; a reader that has candles of that time skips it. `source` is
-    null, and left out, from foreign publishers.
+    null, and left out, from foreign publishers. Candles made of trades also have `trades`, their number, and
+    `taker_buy`, what takers bought (base units); null where it is unknown, empty (and left out) where all of it is.
     """
 
     venue: Venue
@@ -287,22 +288,29 @@ class CandleBatch(Struct, frozen=True, kw_only=True, omit_defaults=True):
     volume: list[float]
     history: bool = False
     source: SourceKind | None = None
+    trades: list[Count | None] = []
+    taker_buy: list[Annotated[float, Meta(ge=0)] | None] = []
 
     def __post_init__(self) -> None:
         size = len(self.symbols)
         if not all(len(column) == size for column in (self.open, self.high, self.low, self.close, self.volume)):
             name, other = next((name, len(one)) for name in OHLCV if len(one := getattr(self, name)) != size)
             raise ValueError(f"{name} has {other} values for {size} symbols; every column needs one value per symbol")
+        if not (len(self.trades) in (0, size) and len(self.taker_buy) in (0, size)):
+            name, other = next((name, len(one)) for name in FLOW if len(one := getattr(self, name)) not in (0, size))
+            raise ValueError(f"{name} has {other} values for {size} symbols; it needs one value per symbol, or none")
 
     def only(self, rows: Iterable[int]) -> "CandleBatch":
         """The candles of some of the symbols."""
         rows = list(rows)
-        columns = ("symbols", "open", "high", "low", "close", "volume")
+        columns = ("symbols", *OHLCV, *(name for name in FLOW if getattr(self, name)))
         return msgspec.structs.replace(self, **{name: [getattr(self, name)[row] for row in rows] for name in columns})
 
 
 # The columns of a CandleBatch that hold numbers, in this order.
 OHLCV: Final = ("open", "high", "low", "close", "volume")
+# Those that only candles made of trades have.
+FLOW: Final = ("trades", "taker_buy")
 
 
 class FeedState(StrEnum):

@@ -3,10 +3,11 @@
 import math
 import random
 
+import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingestion.candles.building import MAX_OPEN, CandleBuilder, Resampler, VenueClock
+from ingestion.candles.building import MAX_OPEN, CandleBuilder, Merged, Resampler, VenueClock
 from market.wire.messages import CandleBatch
 
 T0 = 1_760_000_040_000  # a full minute
@@ -231,3 +232,30 @@ def test_a_slower_line_is_believed_after_a_while() -> None:
         delay = 50 if second < 30 else 2_000
         clock.observe(T0 + second * 1_000, T0 + second * 1_000 + delay)
     assert clock.now_ms(T0 + 62_000) == T0 + 60_000
+
+
+def test_candles_of_trades_know_how_many_and_what_takers_bought() -> None:
+    candles = CandleBuilder("v")
+    for time, amount, buy in ((0, 2.0, True), (10, 1.0, False), (1_000, 4.0, True)):
+        candles.trade("BTCUSDT", T0 + time, 1.0, amount, buy=buy)
+    candles.trade("ETHUSDT", T0 + 20, 1.0, 8.0)
+    first, second = candles.close_until(T0 + 2_000)
+    assert (first.symbols, first.trades, first.taker_buy) == (["BTCUSDT", "ETHUSDT"], [2, 1], [2.0, None])
+    minute = Resampler("1m", T0)
+    minute.add(first)
+    [merged] = minute.add(msgspec.structs.replace(second, close_time=T0 + 60_000))
+    assert (merged.trades, merged.taker_buy) == ([3, 1], [6.0, None])
+
+
+def test_tickers_say_nothing_of_trades_nor_does_what_is_made_of_both() -> None:
+    candles = CandleBuilder("v")
+    candles.ticker("BTCUSDT", T0, 1.0, 5.0)
+    [quoted] = candles.close_until(T0 + 1_000)
+    assert (quoted.trades, quoted.taker_buy) == ([], [])
+    candles.trade("BTCUSDT", T0 + 1_000, 1.0, 1.0, buy=True)
+    [traded] = candles.close_until(T0 + 2_000)
+    for order in ((quoted, traded), (traded, quoted)):
+        merged = Merged()
+        for batch in order:
+            merged.add(batch)
+        assert merged.batch("v", "1m", T0 + 60_000).trades == []

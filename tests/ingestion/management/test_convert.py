@@ -44,6 +44,13 @@ def test_trades_keep_their_number_and_what_takers_bought(tmp_path: Path) -> None
     assert figures["symbols"] == [{"symbol": "BTCUSDT", "venue": None, "candles": 2}]
     rows = pyarrow.parquet.read_table(out).to_pylist()
     assert [(row["trades"], row["taker_buy"]) for row in rows] == [(3, 1.5), (1, 0.0)]
+    again = tmp_path / "again.parquet"
+    # The same candles twice are duplicates: their trades are not added up.
+    assert "dropped 2: duplicate of time and symbol" in convert(out, out, "--interval", "1m", "--out", again)
+    assert pyarrow.parquet.read_table(again) == pyarrow.parquet.read_table(out)
+    recording = load_recording([again])
+    batches = [recording.batch(index, "v") for index in range(2)]
+    assert [(batch.trades, batch.taker_buy) for batch in batches] == [([3], [1.5]), ([1], [0.0])]
 
 
 def test_venues_stay_apart(tmp_path: Path) -> None:

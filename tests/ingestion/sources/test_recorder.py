@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from ingestion.sources import SourceError
@@ -35,6 +36,17 @@ def test_a_recording_reads_back_as_it_was(tmp_path: Path) -> None:
     assert recorder.rows == 5
     with pytest.raises(SourceError, match="never overwritten"):
         Recorder(tmp_path / "a.parquet")
+
+
+def test_what_is_known_of_trades_is_recorded(tmp_path: Path) -> None:
+    batches = [
+        msgspec.structs.replace(batch(1), trades=[3, 1], taker_buy=[0.5, None]),
+        msgspec.structs.replace(batch(2), trades=[2, 2], taker_buy=[1.0, 0.0]),
+    ]
+    with Recorder(tmp_path / "a.parquet") as recorder:
+        for one in [*batches, batch(3)]:
+            recorder.add(one)
+    assert replayed(tmp_path / "a.parquet") == [*batches, batch(3)]
 
 
 def test_a_folder_has_a_file_per_hour_and_keeps_what_was_there(tmp_path: Path) -> None:

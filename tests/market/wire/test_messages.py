@@ -285,6 +285,22 @@ def test_columns_of_a_batch_have_one_length() -> None:
         decode_batch(json.dumps({**fields, **columns, "close": []}).encode())
 
 
+@pytest.mark.parametrize(
+    ("trades", "taker_buy"),
+    [([3], [0.5]), ([None], [None]), ([3], []), ("three", {"BTC": 1}), ([1, 2], [-0.5]), ([-1], [1.0, 2.0]), (7, None)],
+)
+def test_what_a_batch_knows_of_its_trades_is_kept_and_anything_else_left_out(trades: Any, taker_buy: Any) -> None:
+    columns = {name: [1.0] for name in ("open", "high", "low", "close", "volume")}
+    fields = {"venue": "v", "interval": "1m", "close_time": RECEIVED_AT, "symbols": ["A"], **columns}
+    batch = decode_batch(json.dumps({**fields, "trades": trades, "taker_buy": taker_buy}).encode())
+    known = [value if value in ([3], [0.5], [None]) else [] for value in (trades, taker_buy)]
+    assert [batch.trades, batch.taker_buy] == known
+    assert decode_batch(encode(batch)) == batch
+    assert [batch.only([0]).trades, batch.only([]).trades] == [batch.trades, []]
+    plain = json.dumps(fields).encode()
+    assert b"trades" not in encode(decode_batch(plain))
+
+
 # Names of fields that were added later, with what somebody else may have sent under them.
 STRANGE = {"source": "my-bot", "excess_pct": "12", "rarity_days": -1, "venue": "Not A Venue!"}
 
