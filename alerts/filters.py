@@ -6,8 +6,9 @@ from django.db.models import QuerySet
 from drf_spectacular.utils import extend_schema_field
 
 from alerts.models import Alert
-from alerts.selectors import search
+from alerts.selectors import is_name, search, symbols_from
 from market.filters import AnomalyFilter, WordsFilter, refused
+from market.walks import Chosen, choose
 from market.wire.aliases import parse_aliased
 from market.wire.messages import Method
 from market.wire.symbols import start_of_symbol
@@ -28,7 +29,13 @@ class SearchFilter(django_filters.Filter):
     field_class = _SearchField
 
     def filter(self, qs: QuerySet[Alert], value: str) -> QuerySet[Alert]:
-        return search(qs, value) if value else qs
+        if not value:
+            return qs
+        symbol = start_of_symbol(value)
+        if isinstance(qs, Chosen) and symbol and symbol.isascii() and not is_name(value):
+            symbols = symbols_from(symbol)
+            return choose(qs.filter(symbol__in=symbols), "symbol", symbols)
+        return search(qs, value)
 
     def matches(self, row: Any, value: str) -> bool:
         """Whether `filter` would find this row."""

@@ -1,16 +1,22 @@
 """Reads of alerts."""
 
 from collections.abc import Collection
+from typing import Final
 
 from django.db.models import Q, QuerySet
 
 from alerts.models import Alert
 from market.selectors import changed, changed_frames, frames, newest
+from market.steps import values
+from market.walks import Chosen
 from market.wire.symbols import start_of_symbol
 
+# Venues have some thousand symbols in all.
+_MOST_SYMBOLS: Final = 100_000
 
-def alerts() -> QuerySet[Alert]:
-    return Alert.objects.all()
+
+def alerts() -> Chosen[Alert]:
+    return Chosen(Alert)
 
 
 def search(found: QuerySet[Alert], words: str) -> QuerySet[Alert]:
@@ -20,10 +26,25 @@ def search(found: QuerySet[Alert], words: str) -> QuerySet[Alert]:
     characters of a symbol, in any collation; the few symbols of other scripts are searched without the index.
     """
     symbol = start_of_symbol(words)
-    by_symbol = Q(symbol__range=(symbol, symbol + 40 * "Z")) if symbol else Q()
+    by_symbol = Q(symbol__range=_range(symbol)) if symbol else Q()
     if not symbol.isascii():
         by_symbol = Q(symbol__startswith=symbol)
     return found.filter(by_symbol | Q(id=words) | Q(incident=words))
+
+
+def is_name(words: str) -> bool:
+    """Whether an alert or an incident of some has these words as its id."""
+    return Alert.objects.filter(Q(id=words)).exists() or Alert.objects.filter(incident=words).exists()
+
+
+def symbols_from(start: str) -> list[str]:
+    """The symbols that alerts have and that start so, which is ASCII."""
+    first, last = _range(start)
+    return values(Alert, "symbol", most=_MOST_SYMBOLS, first=first, last=last)
+
+
+def _range(start: str) -> tuple[str, str]:
+    return start, start + 40 * "Z"
 
 
 def changed_since(

@@ -46,7 +46,7 @@ class AlertSummary(AnomalySummary[Alert]):
 class AlertDetail(AnomalyDetail[Alert]):
     """One alert with its review and the chart up to its opening. 404 if no alert has this id."""
 
-    queryset = selectors.alerts().select_related("reviewed_by")
+    queryset = selectors.alerts().select_related("reviewed_by", "alertchart")
     serializer_class = ReviewedAlertSerializer
 
     def page(self, data: Any) -> tuple[str, dict[str, Any]]:

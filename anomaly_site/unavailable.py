@@ -4,16 +4,13 @@ A database that is away, locked or damaged is no fault of the request. A request
 `QUERY_TIMEOUT` seconds in all; what it asks then is stopped in the database, which has others to answer.
 """
 
-import contextlib
 import logging
 import sys
-import time
-from collections.abc import Callable
 from http import HTTPStatus
 from typing import Any, Final
 
 from django.conf import settings
-from django.db import DataError, IntegrityError, OperationalError, ProgrammingError, connection
+from django.db import DataError, IntegrityError, ProgrammingError
 from django.db import Error as DatabaseError
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.utils.deprecation import MiddlewareMixin
@@ -22,6 +19,7 @@ from rest_framework.exceptions import APIException
 from rest_framework.response import Response
 
 from ingestion.stream.health import NOT_MIGRATED, cause
+from market import bounds
 from market.pages import prefers_html
 from market.problems import PROBLEM, accepts_problems, problem
 from market.problems import handle as handle_api
@@ -31,10 +29,6 @@ logger = logging.getLogger(__name__)
 
 _RETRY_S: Final = 5
 _READS: Final = ("GET", "HEAD")
-# How often SQLite asks whether to go on, in instructions of its virtual machine: less than a millisecond.
-_INSTRUCTIONS: Final = 20_000
-# What the drivers say of a query that was stopped.
-_STOPPED: Final = ("interrupted", "statement timeout")
 _PAGE: Final = (
     '<!doctype html>\n<html lang="en">\n<head>\n<title>{0}</title>\n</head>\n<body>\n<h1>{0}</h1>\n<p>{1}</p>\n'
     "</body>\n</html>\n"
@@ -53,7 +47,7 @@ def refusal(error: BaseException | None) -> Unavailable | None:
     """What to answer if the database failed with this error; None if the request or the software is at fault."""
     if not isinstance(error, DatabaseError) or isinstance(error, DataError | IntegrityError):
         return None
-    if any(word in str(error) for word in _STOPPED):
+    if bounds.is_stopped(error):
         return Unavailable(
             f"The database had no answer after {settings.QUERY_TIMEOUT_S:g} s and was stopped. "
             "Ask for less: a range of time (from, to), a symbol, or fewer filters."
@@ -95,59 +89,12 @@ class DatabaseMiddleware(MiddlewareMixin):
 
     def process_request(self, request: HttpRequest) -> None:
         if request.method in _READS:
-            _Bound.start(settings.QUERY_TIMEOUT_S)
+            bounds.start(settings.QUERY_TIMEOUT_S)
 
     def process_exception(self, request: HttpRequest, exception: Exception) -> HttpResponse | None:
         refused = refusal(exception)
         return _answer(request, refused) if refused else None
 
     def process_response(self, request: HttpRequest, response: HttpResponse) -> HttpResponse:
-        _Bound.end()
+        bounds.end()
         return response
-
-
-class _Bound:
-    """Wraps the queries of this thread's connection, until `end`.
-
-    Raises `OperationalError` at the first query after the end of the time, and has the database stop the one that
-    runs then.
-    """
-
-    def __init__(self, seconds: float) -> None:
-        self._milliseconds = round(seconds * 1000)
-        self._ends_at = time.monotonic() + seconds
-        self._told: Any = None  # the driver's connection that knows
-
-    @classmethod
-    def start(cls, seconds: float) -> None:
-        cls.end()
-        connection.execute_wrappers.append(cls(seconds))
-
-    @staticmethod
-    def end() -> None:
-        for wrapper in [each for each in connection.execute_wrappers if isinstance(each, _Bound)]:
-            connection.execute_wrappers.remove(wrapper)
-            with contextlib.suppress(Exception):  # a broken connection has nothing to be told
-                wrapper._tell(None)
-
-    def __call__(self, execute: Callable[..., Any], sql: str, params: Any, many: bool, context: Any) -> Any:
-        if self._is_over():
-            raise OperationalError("interrupted: the time of the request is over")
-        if self._told is not context["connection"].connection:
-            self._told = context["connection"].connection
-            self._tell(self._milliseconds)
-        return execute(sql, params, many, context)
-
-    def _tell(self, milliseconds: int | None) -> None:
-        """Have the driver's connection stop what lasts longer; None: nothing any more."""
-        if self._told is None or self._told is not connection.connection:
-            return
-        if connection.vendor == "sqlite":
-            self._told.set_progress_handler(None if milliseconds is None else self._is_over, _INSTRUCTIONS)
-        elif connection.vendor == "postgresql":
-            with self._told.cursor() as cursor:
-                value = "DEFAULT" if milliseconds is None else milliseconds
-                cursor.execute(f"SET statement_timeout = {value}")
-
-    def _is_over(self) -> bool:
-        return time.monotonic() > self._ends_at

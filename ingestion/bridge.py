@@ -42,7 +42,7 @@ from ingestion.stream.metrics import REPEATED, SEND_FAILURES, STORE_RETRIES, STO
 from ingestion.stream.nats import ANOMALIES, ANOMALY_SUBJECTS, subject
 from ingestion.stream.reader import Reader, Received, open_reader
 from ingestion.stream.rejects import Rejects
-from ingestion.upkeep import EXPECTED, keep_analysed
+from ingestion.upkeep import EXPECTED, keep_up
 from market.aliases import aliases_are_due, read_aliases
 from market.installation import installation_id
 from market.models import MarketAnomaly as MarketAnomalyRow
@@ -125,7 +125,7 @@ async def run_bridge(client: Client, stop: asyncio.Event) -> None:
         async with (
             background("live frames", partial(_forward_live, client, groups, samples)),
             background("stress samples", partial(_record_stress, samples)),
-            background("database statistics", keep_analysed, expected=EXPECTED),
+            background("database upkeep", keep_up, expected=EXPECTED),
             health("bridge") as state,
         ):
             ends_at = math.inf

@@ -15,6 +15,7 @@ from rest_framework.exceptions import ValidationError
 from rest_framework.request import Request
 
 from market.models import IS_OPEN, Anomaly, ReviewState
+from market.walks import Chosen, choose
 from market.wire.decoding import time_ms
 from market.wire.messages import (
     SEVERITIES,
@@ -100,6 +101,10 @@ class WordsFilter(django_filters.Filter):
     def names(self) -> set[str]:
         return {self.extra["plural"]} - {None}
 
+    def filter(self, qs: Found, value: list[str]) -> Found:
+        found: Found = super().filter(qs, value)
+        return choose(found, self.field_name, value)
+
 
 class SeverityFilter(WordsFilter):
     def __init__(self, *, plural: str | None = None, at_least: bool = False) -> None:
@@ -110,10 +115,11 @@ class SeverityFilter(WordsFilter):
     def filter(self, qs: Found, value: list[str]) -> Found:
         ranks = [Severity(word).rank for word in value]
         if ranks and self.at_least:
-            return qs.filter(severity__gte=min(ranks))
+            least = min(ranks)
+            return choose(qs.filter(severity__gte=least), "severity", [rank for rank in Rank if rank >= least])
         if len(set(ranks)) > 1:
-            return any_of_many(qs, "severity", ranks, list(Rank)[1:])
-        found: Found = super().filter(qs, ranks)
+            return choose(any_of_many(qs, "severity", ranks, list(Rank)[1:]), "severity", ranks)
+        found: Found = super().filter(qs, ranks)  # type: ignore[arg-type]
         return found
 
 
@@ -122,7 +128,7 @@ class ReviewFilter(WordsFilter):
         super().__init__("review_state", allowed=ReviewState.values, spelling=str.lower)
 
     def filter(self, qs: Found, value: list[str]) -> Found:
-        if ReviewState.NEW in value:  # most rows
+        if ReviewState.NEW in value:  # most rows, so it is not `chosen`
             return any_of_many(qs, "review_state", value, ReviewState.values)
         found: Found = super().filter(qs, value)
         return found
@@ -147,9 +153,9 @@ class StateFilter(WordsFilter):
         super().__init__("state", allowed=list(Lifecycle))
 
     def filter(self, qs: Found, value: list[str]) -> Found:
-        if value and Lifecycle.CLOSED not in value:
-            qs = qs.filter(IS_OPEN)
-        found: Found = super().filter(qs, value)
+        if Lifecycle.CLOSED in value:  # most rows
+            return qs.filter(state__in=value)
+        found: Found = super().filter(qs.filter(IS_OPEN) if value else qs, value)
         return found
 
 
@@ -189,6 +195,12 @@ class _MomentField(forms.CharField):
 )
 class MomentFilter(django_filters.Filter):
     field_class = _MomentField
+
+    def filter(self, qs: Found, value: datetime | None) -> Found:
+        if value is not None and isinstance(qs, Chosen):
+            return qs.limit_to(Q(**{f"{self.field_name}__{self.lookup_expr}": value}))
+        found: Found = super().filter(qs, value)
+        return found
 
 
 def time_range() -> dict[str, django_filters.Filter]:

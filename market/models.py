@@ -4,7 +4,8 @@ An anomaly is stored as its wire message, with the columns that filters use and 
 """
 
 import re
-from typing import Final
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Final, NamedTuple
 
 from django.conf import settings
 from django.core.exceptions import ValidationError
@@ -15,6 +16,23 @@ from market.wire.symbols import unify_ticker
 
 # The condition of the indexes of open anomalies. A query uses them only if it has this very condition.
 IS_OPEN: Final = ~models.Q(state=Lifecycle.CLOSED.value)
+
+
+# The condition of the index of those with a review.
+IS_REVIEWED: Final = ~models.Q(review_state="new")
+
+
+class Walk(NamedTuple):
+    """An index that `market.walks` may walk: it begins with `columns`, and continues with the newest time.
+
+    `known`: all values that a column can have, null included; only the last columns have any. `condition`: of the
+    index. Values that are not known are looked up in the index.
+    """
+
+    name: str
+    columns: tuple[str, ...]
+    known: Mapping[str, Sequence[Any]] = {}
+    condition: models.Q | None = None
 
 
 class ReviewState(models.TextChoices):
@@ -53,12 +71,15 @@ class Anomaly(models.Model):
     payload = models.TextField()
     # Null, as in the message, and so that adding it to a table of a million rows rewrites none of them.
     source = models.CharField(max_length=9, null=True, blank=True, choices=enum_choices(SourceKind))  # noqa: DJ001
-    review_state = models.CharField(max_length=16, choices=ReviewState, default=ReviewState.NEW, db_index=True)
+    review_state = models.CharField(max_length=16, choices=ReviewState, default=ReviewState.NEW)
     review_note = models.TextField(blank=True, default="")
     reviewed_by = models.ForeignKey(
         settings.AUTH_USER_MODEL, null=True, blank=True, editable=False, on_delete=models.SET_NULL, related_name="+"
     )
     reviewed_at = models.DateTimeField(null=True, blank=True, editable=False)
+
+    # Of several that have a column that was asked for, the first is walked.
+    WALKS: ClassVar[tuple[Walk, ...]] = ()
 
     class Meta:
         abstract = True
@@ -83,6 +104,7 @@ class MarketAnomaly(Anomaly):
             models.Index(fields=["type", "-timestamp"], name="market_type_newest"),
             models.Index(fields=["severity", "-timestamp"], name="market_severity_newest"),
             models.Index(fields=["epoch", "offset"], name="market_cursor"),
+            models.Index(fields=["review_state", "-timestamp"], name="market_reviewed", condition=IS_REVIEWED),
         ]
 
 
@@ -234,3 +256,17 @@ class Installation(models.Model):
 
     def __str__(self) -> str:
         return self.identity
+
+
+class Upkeep(models.Model):
+    """How far work on old rows has come that a migration left to the bridge. `place`: the last id it has seen to."""
+
+    name = models.CharField(primary_key=True, max_length=40)
+    place = models.CharField(max_length=80, blank=True, default="")
+    done = models.BooleanField(default=False)
+
+    class Meta:
+        verbose_name_plural = "upkeep"
+
+    def __str__(self) -> str:
+        return f"{self.name}: {'done' if self.done else self.place}"

@@ -15,7 +15,8 @@ from rest_framework.utils.urls import remove_query_param, replace_query_param
 from rest_framework.views import APIView
 
 from market.models import Anomaly
-from market.selectors import Place, changed, newer, older, reaches, stream_head, whole_messages
+from market.selectors import changed, reaches, stream_head, whole_messages
+from market.walks import Place, rows
 from market.wire.times import epoch_ms, moment
 
 DEFAULT_LIMIT: Final = 100
@@ -86,7 +87,7 @@ class StreamPagination(BasePagination):
 
     def rows(self, found: Any, than: Place | None, limit: int, *, backwards: bool) -> list[Any]:
         """The `limit` rows nearest to a place: newer ones (oldest first) if `backwards`, else older ones."""
-        return list((newer(found, than) if backwards else older(found, than))[:limit])
+        return rows(found, than, limit, backwards=backwards)
 
     def _link(self, direction: str, row: Anomaly) -> str:
         url = remove_query_param(remove_query_param(self.url, "before"), "after")

@@ -21,6 +21,7 @@ from market.models import (
     StreamHead,
     StressSample,
 )
+from market.walks import Place, nearest
 from market.wire.messages import SEVERITIES, Severity, SourceKind
 from market.wire.sectors import BUILT_IN, SectorMap, built_in_map, known_base
 from market.wire.times import epoch_ms, moment
@@ -30,7 +31,6 @@ AnomalyT = TypeVar("AnomalyT", bound=Anomaly)
 MOST_SEARCHED: Final = 5_000
 _PAGE: Final = 500
 
-Place = tuple[datetime, str]  # (timestamp, id) of a row: where a page starts or ends
 StreamPlace = tuple[int, int, int | None]  # (epoch, offset, item) of a row
 RowT = TypeVar("RowT")
 
@@ -345,22 +345,6 @@ def _values_of_day(model: type[Anomaly], column: str, end: datetime) -> int:
         return int(cursor.fetchone()[0])
 
 
-def older(found: QuerySet[AnomalyT], than: Place | None) -> QuerySet[AnomalyT]:
-    """Anomalies older than a place (None: all), newest first."""
-    if than is not None:
-        timestamp, id = than
-        found = found.filter(timestamp__lte=timestamp).exclude(timestamp=timestamp, id__gte=id)
-    return found.order_by("-timestamp", "-id")
-
-
-def newer(found: QuerySet[AnomalyT], than: Place | None) -> QuerySet[AnomalyT]:
-    """Anomalies newer than a place (None: all), oldest first."""
-    if than is not None:
-        timestamp, id = than
-        found = found.filter(timestamp__gte=timestamp).exclude(timestamp=timestamp, id__lte=id)
-    return found.order_by("timestamp", "id")
-
-
 def every(found: QuerySet[AnomalyT], size: int, most: int | None = None) -> Iterator[list[tuple[str, int, str]]]:
     """(payload, offset, review state) of all anomalies, newest first, `size` at a time and `most` in all.
 
@@ -371,7 +355,7 @@ def every(found: QuerySet[AnomalyT], size: int, most: int | None = None) -> Iter
     left = most
     while True:
         asked = size if left is None else min(size, left)
-        rows = list(older(found, place).values_list("payload", "offset", "review_state")[:asked])
+        rows = list(nearest(found, place).values_list("payload", "offset", "review_state")[:asked])
         yield rows
         left = None if left is None else left - len(rows)
         if len(rows) < asked or left == 0:

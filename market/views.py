@@ -23,7 +23,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from market import selectors, services
+from market import selectors, services, walks
 from market.aftermath import ReadCourse
 from market.clock import DataClock, now_ms
 from market.detail_page import market_page, market_row
@@ -163,7 +163,7 @@ class AnomalyList(_Api, TakesPlace, HasExport, generics.ListAPIView[AnomalyT]):
         """The number of rows of all pages, at most one above `MOST_COUNTED`; None if the database has not got them."""
         if not isinstance(self.found, QuerySet):
             return None
-        return int(self.found.order_by().values("timestamp")[: MOST_COUNTED + 1].count())
+        return walks.count(self.found, MOST_COUNTED)
 
     def overview(self) -> dict[str, Any]:
         """What is open now and the last 24 hours, with the filters of the page."""

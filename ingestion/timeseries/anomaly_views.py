@@ -26,9 +26,9 @@ from ingestion.timeseries.views import HistoryUnavailable
 from market.filters import MomentFilter, SeverityFilter
 from market.models import Anomaly
 from market.pagination import StreamPagination
-from market.selectors import Place
 from market.services import Sequenced
 from market.views import MarketAnomalyList
+from market.walks import Place
 from market.wire.messages import Alert, Severity
 from market.wire.times import epoch_ms
 

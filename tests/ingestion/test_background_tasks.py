@@ -96,8 +96,8 @@ async def test_the_bridges_live_frames(client: Client, monkeypatch: pytest.Monke
 
 @pytest.mark.system
 @pytest.mark.django_db(transaction=True)
-async def test_the_statistics_of_the_database(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    before = restarts("database statistics")
+async def test_the_upkeep_of_the_database(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = restarts("database upkeep")
     came_back = asyncio.Event()
     loop, calls = asyncio.get_running_loop(), [True]
 
@@ -110,7 +110,7 @@ async def test_the_statistics_of_the_database(client: Client, monkeypatch: pytes
 
     monkeypatch.setattr(upkeep, "analyse", analyse)
     await until_back(came_back, lambda stop: bridge.run_bridge(client, stop))
-    assert restarts("database statistics") == before + 1
+    assert restarts("database upkeep") == before + 1
 
 
 @pytest.mark.django_db(transaction=True)
