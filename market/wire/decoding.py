@@ -11,6 +11,7 @@ from typing import Annotated, Any, Final, cast
 
 import msgspec
 
+from market.wire.bounds import LARGEST_OF_ALL, check_alert, check_feed, check_market, check_size, check_stress
 from market.wire.foreign import UNREADABLE, alert_fields, drop_strange_source, market_fields, object_of
 from market.wire.messages import (
     FLOW,
@@ -75,18 +76,24 @@ def _check(symbols: Sequence[str]) -> None:
 
 def decode_feed(payload: bytes) -> Feed:
     """The state of a feed, in the canonical shape. Raises `InvalidMessage`."""
+    check_size(payload)
     try:
-        return _feed_decoder.decode(payload)
+        feed = _feed_decoder.decode(payload)
     except UNREADABLE:
-        return cast(Feed, converted(_own_fields(payload), Feed))
+        feed = cast(Feed, converted(_own_fields(payload), Feed))
+    check_feed(feed)
+    return feed
 
 
 def decode_stress(payload: bytes) -> StressIndex:
     """A stress index, in the canonical shape. Raises `InvalidMessage`."""
+    check_size(payload)
     try:
-        return _stress_decoder.decode(payload)
+        index = _stress_decoder.decode(payload)
     except UNREADABLE:
-        return cast(StressIndex, converted(_own_fields(payload), StressIndex))
+        index = cast(StressIndex, converted(_own_fields(payload), StressIndex))
+    check_stress(index)
+    return index
 
 
 def _own_fields(payload: bytes) -> dict[str, Any]:
@@ -99,8 +106,11 @@ def decode_alert(payload: bytes, *, received_at: int, subject_token: str = "") -
 
     `received_at` (epoch ms) stands in for missing times; pass the broker's own time of the message so that a second
     delivery decodes to the same alert. `subject_token` is the part of the subject after `alerts.`: it names the symbol
-    of a message that does not. Raises `InvalidMessage`.
+    of a message that does not. A `received_at` of 0: the message is a stored one, which was checked by the rules of its
+    time (`market.wire.bounds` has today's). Raises `InvalidMessage`.
     """
+    if received_at:
+        check_size(payload)
     try:
         alert: Alert = _alert_decoder.decode(payload)
         _check((alert.symbol,))
@@ -111,11 +121,13 @@ def decode_alert(payload: bytes, *, received_at: int, subject_token: str = "") -
     # The one field that may hold anything: it has to fit into a database and a browser too.
     if _deeper(alert.explanation.parameters, DEEPEST):
         raise refuse(f"explanation.parameters is nested too deep; {DEEPEST} levels are allowed")
-    return alert
+    return check_alert(alert, payload) if received_at else alert
 
 
 def decode_market(payload: bytes, *, received_at: int, subject_token: str = "") -> MarketAnomaly:
     """A market anomaly from any publisher; see `decode_alert`. `subject_token` names the type of one that does not."""
+    if received_at:
+        check_size(payload, LARGEST_OF_ALL)
     try:
         anomaly = cast(MarketAnomaly, _market_decoder.decode(payload))
         _check(getattr(anomaly, "affected_symbols", ()))
@@ -123,6 +135,8 @@ def decode_market(payload: bytes, *, received_at: int, subject_token: str = "") 
         anomaly = converted(market_fields(payload, received_at, subject_token), MarketAnomaly, strict=False)
     if anomaly.source is None:
         _refuse_future(anomaly, received_at)
+    if received_at:
+        check_market(anomaly, len(payload))
     return anomaly
 
 

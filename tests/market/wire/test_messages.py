@@ -49,6 +49,8 @@ def market(fields: dict[str, Any], subject_token: str = "") -> Any:
     return decode_market(json.dumps(fields).encode(), received_at=RECEIVED_AT, subject_token=subject_token)
 
 
+# No control characters: those are refused.
+TEXTS = st.text(st.characters(exclude_categories=("C", "Z")) | st.just(" "), max_size=80)
 ALERTS = st.builds(
     Alert,
     id=st.from_regex(r"[A-Za-z0-9][A-Za-z0-9_.:\-]{0,79}", fullmatch=True),
@@ -74,7 +76,7 @@ ALERTS = st.builds(
     history=st.just(msgspec.UNSET),
     explanation=st.builds(
         Explanation,
-        sentence=st.text(),
+        sentence=TEXTS,
         window=st.none() | st.just("15m"),
         baseline_size=st.none() | st.integers(0, 2000),
         observed=NUMBERS | st.none(),
@@ -83,7 +85,7 @@ ALERTS = st.builds(
         escalations=st.just([]),
         detector=st.none() | st.just("mad"),
         version=st.none(),
-        parameters=st.dictionaries(st.text(), NUMBERS, max_size=3),
+        parameters=st.dictionaries(TEXTS, NUMBERS, max_size=3),
     ),
 )
 

@@ -109,7 +109,7 @@ def _places(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]
 VALUES = (
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=400) | st.just("X" * 5_000)
     | st.sampled_from(["", "N/A", "-1", "None", "1,234.5", "\u202eevil", "\x00\x1b[31m", "HIGH", "1m", 2**70, 1e308])
-    | st.lists(st.integers() | st.text(), max_size=3) | st.just([1.5] * 20_000) | st.just([[[[[]]]]])
+    | st.lists(st.integers() | st.text(), max_size=3) | st.just([1.5] * 10_000) | st.just([[[[[]]]]])
     | st.dictionaries(st.text(max_size=30), st.integers() | st.text(), max_size=3)
 )  # fmt: skip
 
