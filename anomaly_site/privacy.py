@@ -22,6 +22,7 @@ OURS: Final = (
     "analysis.state*",
     "nats",
     "nats.url",
+    "nats.stands_in",
     "nats.token",
     "coingecko",
     "static",

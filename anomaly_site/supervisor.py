@@ -21,6 +21,7 @@ from ingestion.daemon import END_S, FINISH_S, stopped_by_signals
 from ingestion.feed import restart_candles, run_ingest
 from ingestion.sectors import run_sectors
 from ingestion.sources import Source, SourceError
+from ingestion.stream.address import standing_in
 from ingestion.stream.background import finish, keep_running, unless_stopped
 from ingestion.stream.health import answering
 from ingestion.stream.nats import NatsUnavailable, connection, server_url, shown
@@ -132,7 +133,8 @@ async def _nats(plan: Plan) -> AsyncIterator[str]:
             plan.announce(
                 f"NATS with JetStream: {shown(server.url)} (with its token in {settings.DATA_DIR / 'nats.url'})"
             )
-            yield server.url
+            with standing_in() if settings.NATS_URL else contextlib.nullcontext():
+                yield server.url
 
 
 async def _answers(url: str) -> bool:

@@ -24,6 +24,8 @@ from nats.aio.client import Client
 from nats.js import JetStreamContext
 from nats.js.api import DiscardPolicy, StreamConfig, StreamInfo
 
+from ingestion.stream.address import server_url as server_url
+from ingestion.stream.address import shown as shown
 from ingestion.stream.backoff import backoff
 from ingestion.stream.metrics import PUBLISH_RETRIES, PUBLISHED
 from market.clock import now_ms
@@ -61,25 +63,6 @@ TRANSIENT: Final = (
 
 class NatsUnavailable(Exception):
     """No NATS server answers; the text says at which address, and what to do."""
-
-
-def server_url() -> str:
-    """`NATS_URL`, else the server that `manage.py up` runs on this machine, else NATS' own default."""
-    if settings.NATS_URL:
-        return str(settings.NATS_URL)
-    try:
-        return str((settings.DATA_DIR / "nats.url").read_text().strip())
-    except OSError:
-        return "nats://127.0.0.1:4222"
-
-
-def shown(url: str) -> str:
-    """A server's address as people may see it: without a password or token.
-
-    >>> shown("nats://s3cret@127.0.0.1:4222")
-    'nats://127.0.0.1:4222'
-    """
-    return re.sub(r"(?<=//)[^/\s]*@", "", url)
 
 
 async def connect(url: str | None = None, *, name: str, timeout_s: float = 5.0) -> Client:
