@@ -16,22 +16,20 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
-from itertools import count, pairwise
+from itertools import pairwise
 from typing import Any, Final, NamedTuple
 
-import nats.errors
 from channels.db import database_sync_to_async
 from channels.layers import BaseChannelLayer, get_channel_layer
-from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 from django.db import DataError, IntegrityError, transaction
 from django.db import Error as DatabaseError
 from nats.aio.client import Client
-from nats.aio.msg import Msg
 
 import alerts.services
 import market.services
 from alerts.models import Alert as AlertRow
+from ingestion.live_frames import Samples, forward_live, record_samples
 from ingestion.models import StreamFault
 from ingestion.services import record_fault
 from ingestion.stream.background import background, unless_stopped
@@ -47,9 +45,8 @@ from market.aliases import aliases_are_due, read_aliases
 from market.installation import installation_id
 from market.models import MarketAnomaly as MarketAnomalyRow
 from market.selectors import stream_position
-from market.services import MessageT, Sequenced, record_stress, sequenced
-from market.wire.decoding import decode_feed, decode_stress
-from market.wire.messages import Alert, Anomaly, InvalidMessage, MarketAnomaly, SourceKind, StressIndex, encode
+from market.services import MessageT, Sequenced, sequenced
+from market.wire.messages import Alert, Anomaly, MarketAnomaly
 from market.wire.unpacking import decode_items
 
 logger = logging.getLogger(__name__)
@@ -57,19 +54,11 @@ logger = logging.getLogger(__name__)
 FETCH: Final = 500
 # A batch ends behind the message with which it has so many: a message may have 500 items.
 _MOST_ITEMS: Final = 1_000
-_LIVE_EVERY_S: Final = 1.0
-# Of a replay, which may be much faster than the clock: it publishes its stress index more often when it is.
-_REPLAY_EVERY_S: Final = 0.1
-_REPLAY_TICKS: Final = round(_LIVE_EVERY_S / _REPLAY_EVERY_S)
-_MAX_LIVE_KEYS: Final = 100
 # A second bridge looks at the position so often, and takes over when it has not moved for so long.
 _STAND_BY_S: Final = 1.0
 _TAKE_OVER_S: Final = 3.0
 # How long a stopped bridge still stores messages that have arrived.
 _LAST_S: Final = 2.0
-
-# By venue: the latest stress index, and its JSON.
-_Samples = dict[str, tuple[StressIndex, bytes]]
 
 
 class Batch(NamedTuple):
@@ -121,10 +110,10 @@ async def run_bridge(client: Client, stop: asyncio.Event) -> None:
     reader = await open_reader(client, ANOMALIES, ANOMALY_SUBJECTS, stored)
     rejects = Rejects(client)
     try:
-        samples: _Samples = {}
+        samples: Samples = {}
         async with (
-            background("live frames", partial(_forward_live, client, groups, samples)),
-            background("stress samples", partial(_record_stress, samples)),
+            background("live frames", partial(forward_live, client, partial(_send_live, groups), samples)),
+            background("stress samples", partial(record_samples, samples)),
             background("database upkeep", keep_up, expected=EXPECTED),
             health("bridge") as state,
         ):
@@ -316,63 +305,6 @@ async def _send(groups: Groups, channel: str, batch: Batch, messages: Sequence[S
     except Exception as error:
         SEND_FAILURES.labels(channel).inc()
         logger.error("Could not send to group %s (%s); hubs will fetch it from the store", channel, error)
-
-
-async def _forward_live(client: Client, groups: Groups, samples: _Samples) -> None:
-    """Send each venue's latest feed state and stress index once a second; put the index into `samples`.
-
-    The index of a venue whose feed is a replay is sent up to ten times a second.
-    """
-    latest: dict[tuple[str, str], bytes] = {}
-    replayed: set[str] = set()
-
-    async def take(message: Msg) -> None:
-        kind, _, venue = message.subject.partition(".")
-        if (kind, venue) in latest or len(latest) < _MAX_LIVE_KEYS:
-            latest[kind, venue] = message.data
-
-    subscriptions = [await client.subscribe(pattern, cb=take) for pattern in ("feed.*", "stress.*")]
-    try:
-        for tick in count():
-            started = time.monotonic()
-            due = list(latest) if tick % _REPLAY_TICKS == 0 else [("stress", venue) for venue in replayed]
-            for kind, venue in due:
-                data = latest.pop((kind, venue), None)
-                if data is None:
-                    continue
-                try:
-                    if kind == "feed":
-                        feed = decode_feed(data)
-                        (replayed.add if feed.source == SourceKind.REPLAY else replayed.discard)(venue)
-                        await _send_live(groups, kind, venue, encode(feed))
-                    else:
-                        index = decode_stress(data)
-                        await _send_live(groups, kind, venue, encode(index))
-                        if venue in samples or len(samples) < _MAX_LIVE_KEYS:
-                            samples[venue] = index, data
-                except InvalidMessage as error:
-                    logger.warning("Dropped a message on %s.%s: %s", kind, venue, error)
-            await asyncio.sleep(max(0.0, _REPLAY_EVERY_S - (time.monotonic() - started)))
-    finally:
-        for subscription in subscriptions:
-            with contextlib.suppress(nats.errors.Error):  # the connection may be gone
-                await subscription.unsubscribe()
-
-
-async def _record_stress(samples: _Samples) -> None:
-    """Store each venue's index once a minute. A task of its own: live frames do not wait for the database."""
-    recorded: dict[str, int] = {}
-    while True:
-        for venue in tuple(samples):
-            index, data = samples.pop(venue)
-            if recorded.get(venue) == index.timestamp // 60_000:
-                continue
-            recorded[venue] = index.timestamp // 60_000
-            try:
-                await database_sync_to_async(record_stress)(index, data, keep=settings.ANOMALY_RETENTION)
-            except DatabaseError as error:
-                logger.warning("Dropped the stress index of %s, which could not be stored: %s", venue, error)
-        await asyncio.sleep(_LIVE_EVERY_S)
 
 
 async def _send_live(groups: Groups, kind: str, venue: str, data: bytes) -> None:

@@ -11,6 +11,7 @@ from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.db import models
 
+from market.printable import controls
 from market.wire.messages import SEVERITIES, VENUE, Direction, Lifecycle, MarketType, SourceKind
 from market.wire.symbols import unify_ticker
 
@@ -33,6 +34,22 @@ class Walk(NamedTuple):
     columns: tuple[str, ...]
     known: Mapping[str, Sequence[Any]] = {}
     condition: models.Q | None = None
+
+
+LONGEST_NOTE: Final = 4_000
+_LINES: Final = str.maketrans("", "", "\t\n\r")
+
+
+def refused_note(note: str) -> str:
+    """Why a reviewer's note is refused; empty if it is not. It may have several lines."""
+    if found := controls(note.translate(_LINES)):
+        return f"The note has the control character {found}; leave it out."
+    return f"The note has {len(note):,} characters; at most {LONGEST_NOTE:,} are allowed." * (len(note) > LONGEST_NOTE)
+
+
+def _check_note(note: str, field: str = "note") -> None:
+    if reason := refused_note(note):
+        raise ValidationError({field: reason})
 
 
 class ReviewState(models.TextChoices):
@@ -86,6 +103,10 @@ class Anomaly(models.Model):
 
     def __str__(self) -> str:
         return self.id
+
+    def clean(self) -> None:
+        """Raises `ValidationError` for a note that is refused."""
+        _check_note(self.review_note, "review_note")
 
 
 class MarketAnomaly(Anomaly):
@@ -193,6 +214,7 @@ class SectorOverride(models.Model):
 
     def clean(self) -> None:
         """Normalise ticker and names. Raises `ValidationError`."""
+        _check_note(self.note)
         self.base = unify_ticker(self.base)
         if not self.base:
             raise ValidationError({"base": "Expected a ticker of letters or digits, like BTC."})
@@ -225,6 +247,7 @@ class SymbolAlias(models.Model):
 
     def clean(self) -> None:
         """Normalise both names. Raises `ValidationError`."""
+        _check_note(self.note)
         self.name, self.means = unify_ticker(self.name), self.means.strip()
         if not self.name:
             raise ValidationError({"name": "Expected up to 40 letters and digits."})

@@ -10,7 +10,7 @@ from drf_spectacular.plumbing import ResolvedComponent
 from rest_framework import serializers
 
 from market.exports import scalars
-from market.models import Anomaly, MarketAnomaly, ReviewState, StressSample
+from market.models import LONGEST_NOTE, Anomaly, MarketAnomaly, ReviewState, StressSample, refused_note
 from market.wire import messages, schema
 from market.wire.times import epoch_ms
 
@@ -82,8 +82,13 @@ class ReviewSerializer(serializers.Serializer[Any]):
         ReviewState.choices, default=ReviewState.ACKNOWLEDGED, help_text="The review to set."
     )
     review_note = serializers.CharField(
-        required=False, allow_blank=True, max_length=4_000, help_text="Without it, the stored note stays."
+        required=False, allow_blank=True, max_length=LONGEST_NOTE, help_text="Without it, the stored note stays."
     )
+
+    def validate_review_note(self, note: str) -> str:
+        if reason := refused_note(note):
+            raise serializers.ValidationError(reason)
+        return note
 
 
 class SeveritiesSerializer(serializers.Serializer[Any]):

@@ -33,6 +33,10 @@ AnomalyT = TypeVar("AnomalyT", bound=models.Anomaly)
 _KEPT: Final = {"id", "review_state", "review_note", "reviewed_by_id", "reviewed_at"}
 
 
+# Samples of the stress index that a venue keeps at most, or as many as `ANOMALY_RETENTION` has minutes; counted every
+# so many samples.
+_MOST_SAMPLES: Final = 20_000
+_COUNT_EVERY: Final = 64
 # The map in use, and two earlier ones to return to.
 _MAPS_KEPT: Final = 3
 _FORGOTTEN_AT_ONCE: Final = 1_000
@@ -71,10 +75,19 @@ def record_stress(sample: StressIndex, payload: bytes, *, keep: timedelta) -> No
     Without its `windows`: they are of the moment, and three quarters of its size.
     """
     at = moment(sample.timestamp)
+    # A clock that is ahead, or a message that says so, costs no history.
+    oldest = min(at, timezone.now()) - keep
     if sample.windows is not msgspec.UNSET:
         payload = encode(msgspec.structs.replace(sample, windows=msgspec.UNSET))
-    models.StressSample.objects.create(venue=sample.venue, timestamp=at, payload=payload.decode())
-    models.StressSample.objects.filter(venue=sample.venue, timestamp__lt=at - keep).delete()
+    stored = models.StressSample.objects.create(venue=sample.venue, timestamp=at, payload=payload.decode())
+    samples = models.StressSample.objects.filter(venue=sample.venue)
+    samples.filter(timestamp__lt=oldest).delete()
+    if stored.pk % _COUNT_EVERY == 0:
+        # Those of any time that were stored first: a replay, or a publisher, may go through the same years for ever.
+        most = max(_MOST_SAMPLES, round(keep / timedelta(minutes=1)))
+        surplus = samples.order_by("-pk").values_list("pk", flat=True)[most : most + 1].first()
+        if surplus is not None:
+            samples.filter(pk__lte=surplus).delete()
 
 
 def advance(

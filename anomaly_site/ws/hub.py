@@ -46,7 +46,9 @@ logger = logging.getLogger(__name__)
 MAX_BACKLOG_BYTES: Final = 1 << 20
 MAX_STALL_S: Final = 10.0
 # Live frames kept for later clients, one per key; publishers choose the names of venues.
-MAX_LIVE_KEYS: Final = 100
+MAX_LIVE_KEYS: Final = 200
+# A venue that was silent for so long is forgotten; until then `problems` says that it is silent.
+FORGET_S: Final = 24 * 3_600.0
 _TICK_S: Final = 1.0
 _LEAVE_S: Final = 1.0
 _MAX_FOREIGN_EPOCHS: Final = 100
@@ -363,6 +365,10 @@ class Hub:
         self.live[kind, key] = LiveFrame(data, time.monotonic(), frame)
         self._broadcast(frame, self._index.market_members())
 
+    def forget_silent(self, now_s: float) -> None:
+        """Drop the live frames of venues that nobody has spoken for since `FORGET_S`. `now_s`: monotonic."""
+        self.live = {key: frame for key, frame in self.live.items() if now_s - frame.received_at < FORGET_S}
+
     async def _take_part(self, epoch: int, part: _Part) -> None:
         if epoch != self._epoch and not await self._enter(epoch):
             self.counters["redelivered"] += len(part.changes)
@@ -468,6 +474,7 @@ class Hub:
                     self._check_pace(client)
                 if self.loop.time() >= next_heartbeat:
                     next_heartbeat = self.loop.time() + self._heartbeat_s
+                    self.forget_silent(time.monotonic())
                     self._flush()
                     self._broadcast(self._heartbeat(), tuple(self._index))
             except Exception:

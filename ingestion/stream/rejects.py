@@ -1,7 +1,8 @@
 """Messages that cannot be decoded or stored go to `rejected.<original subject>`, with the reason.
 
 Headers: `Reason`, a sentence; `Offset`, the place in the original stream; `Item`, which item of its message it was, if
-there were several (from 1). The payload is the message, or the item, unchanged.
+there were several (from 1); `Bytes`, the size of a payload that was cut. The payload is the message, or the item,
+unchanged up to `MOST_KEPT` bytes.
 """
 
 import logging
@@ -21,6 +22,8 @@ from ingestion.stream.reader import Received
 
 logger = logging.getLogger(__name__)
 
+# A larger payload is cut: its beginning shows whose it is.
+MOST_KEPT: Final = 64 * 1024
 _MAX_REASONS: Final = 1_000
 _MAX_KIND: Final = 200
 # Series of the counter by reason; publishers make reasons, and memory is ours.
@@ -82,7 +85,10 @@ class Rejects:
             headers = {"Reason": " ".join(reason.split())[:500], "Offset": str(message.offset)}
             if item is not None:
                 headers["Item"] = str(item + 1)
-            await self._client.publish(f"rejected.{message.subject}", message.data, headers=headers)
+            if len(message.data) > MOST_KEPT:
+                headers["Bytes"] = str(len(message.data))
+            kept = message.data[:MOST_KEPT]
+            await self._client.publish(f"rejected.{message.subject}", kept, headers=headers)
             self._away = False
         except (*TRANSIENT, nats.errors.Error, nats.js.errors.Error) as error:
             if not self._away:

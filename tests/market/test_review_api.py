@@ -5,12 +5,13 @@ from typing import Any
 import pytest
 from django.contrib.admin.models import LogEntry
 from django.contrib.auth.models import Permission, User
+from django.core.exceptions import ValidationError
 from django.test import Client
 
 from alerts.models import Alert
 from alerts.services import store
 from market import services
-from market.models import Anomaly, MarketAnomaly
+from market.models import Anomaly, MarketAnomaly, SectorOverride, SymbolAlias
 from market.services import sequenced
 from market.wire.messages import Severity
 from market.wire.times import epoch_ms
@@ -140,3 +141,23 @@ def test_allowed_origins_read_but_are_given_no_credentials(client: Client) -> No
 def test_what_nobody_could_mean_is_refused(client: Client, url: str, status: int, body: dict[str, str]) -> None:
     client.force_login(reviewer())
     post(client, url, status, **body)
+
+
+@pytest.mark.parametrize("note", ["\x1b]52;c;aGk=\x07", "a\u202eb", "x" * 4_001])
+def test_a_note_that_a_terminal_would_obey_or_without_an_end_is_refused(client: Client, note: str) -> None:
+    client.force_login(reviewer())
+    assert list(post(client, status=400, review_state="resolved", review_note=note)) == ["review_note"]
+    for model in (Alert, MarketAnomaly):
+        row = model(review_note=note)
+        with pytest.raises(ValidationError) as refused:
+            row.clean()
+        assert list(refused.value.message_dict) == ["review_note"]
+
+
+def test_a_note_may_have_lines(client: Client) -> None:
+    client.force_login(reviewer())
+    note = "100 % sure:\n\tthe venue was down"
+    assert post(client, review_state="resolved", review_note=note)["review_note"] == note
+    for one in (SectorOverride(base="BTC", note="\x07"), SymbolAlias(name="A", means="B", note="\x07")):
+        with pytest.raises(ValidationError, match="control character"):
+            one.clean()

@@ -222,6 +222,10 @@ async def test_live_frames_latest_first_thing_after_market_is_subscribed(
     assert current_hub() is hub
     assert hub.feeds["binance"].data == b'{"venue":"binance","age_ms":2}'
     assert 0 <= time.monotonic() - hub.feeds["binance"].received_at < 60  # whatever becomes of the wall clock
+    hub.forget_silent(time.monotonic() + 23 * 3_600)
+    assert "binance" in hub.feeds
+    hub.forget_silent(time.monotonic() + 25 * 3_600)
+    assert not hub.live
 
 
 async def test_a_restart_is_announced(connect: Connect, hub: Hub, world: World) -> None:

@@ -81,6 +81,20 @@ async def test_a_deleted_stream_is_created_again(client: Client, monkeypatch: py
 
 
 @pytest.mark.system
+async def test_of_a_large_message_the_beginning_is_kept(client: Client) -> None:
+    await ensure_streams(client)
+    found = Rejects(client)
+    await found.reject(MESSAGE._replace(data=b"x" * 700_000), "too large")
+    await found.reject(MESSAGE, "wrong")
+    await client.flush()
+    stream = client.jetstream()
+    large, small = [await stream.get_msg(REJECTED, number) for number in (1, 2)]
+    assert large.data == b"x" * module.MOST_KEPT
+    assert (large.headers or {})["Bytes"] == "700000"
+    assert (small.data, "Bytes" in (small.headers or {})) == (MESSAGE.data, False)
+
+
+@pytest.mark.system
 async def test_garbage_in_the_bucket_is_no_position(client: Client, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.WARNING)
     assert await load_position(client, True) == (0, 0)
