@@ -55,17 +55,20 @@ _WORDS: Final = {"minute": "1m", "hour": "1h", "hourly": "1h", "day": "1d", "dai
     letter: f"1{letter}" for letter in "hdws"
 }
 _TF: Final = r"(?P<tf>\d+(?:mo|[smhdwMHDW])|M|[DWH])"
+_WORD: Final = r"[^\W_]+"  # letters and digits of any script
+_CAPITALS: Final = r"[^\W_a-z]+"
 _DATE: Final = r"\d{4}-\d{2}(?:-\d{2})?"
 _KINDS: Final = "futures|spot|mark|index|premiumIndex|funding_rate"
 _PATTERNS: Final = tuple(
     re.compile(pattern)
     for pattern in (
         # freqtrade: BTC_USDT_USDT-5m-futures
-        rf"^(?P<base>[A-Za-z0-9]+)_(?P<quote>[A-Za-z0-9]+)(?:_(?P<settle>[A-Za-z0-9]+))?-{_TF}(?:-(?P<kind>{_KINDS}))?$",
-        r"^(?P<base>[A-Za-z0-9]+)_(?P<quote>[A-Za-z0-9]+)(?:_(?P<settle>[A-Za-z0-9]+))?-(?P<kind>trades)$",
-        # Binance: BTCUSDT-1m-2024-01, BTCUSDT-aggTrades-2024-10-27
-        rf"(?:^|[-_ ])(?P<symbol>[A-Z0-9]+(?:_[A-Z0-9]+)?)-{_TF}-{_DATE}",
-        rf"(?:^|[-_ ])(?P<symbol>[A-Z0-9]+(?:_[A-Z0-9]+)?)-(?P<kind>aggTrades|trades|fundingRate|metrics|bookTicker"
+        rf"^(?P<base>{_WORD})_(?P<quote>{_WORD})(?:_(?P<settle>{_WORD}))?-{_TF}(?:-(?P<kind>{_KINDS}))?$",
+        rf"^(?P<base>{_WORD})_(?P<quote>{_WORD})(?:_(?P<settle>{_WORD}))?-(?P<kind>trades)$",
+        # Binance: BTCUSDT-1m-2024-01, BTCUSDT-1m, BTCUSDT-aggTrades-2024-10-27
+        rf"(?:^|[-_ ])(?P<symbol>{_CAPITALS}(?:_{_CAPITALS})?)-{_TF}-{_DATE}",
+        rf"(?:^|[-_ ])(?P<pair>{_CAPITALS})-{_TF}$",
+        rf"(?:^|[-_ ])(?P<symbol>{_CAPITALS}(?:_{_CAPITALS})?)-(?P<kind>aggTrades|trades|fundingRate|metrics|bookTicker"
         rf"|bookDepth|liquidationSnapshot)-{_DATE}",
         # Tardis: binance_trades_2024-10-27_BTCUSDT
         rf"^[a-z][a-z0-9-]*_(?P<kind>trades|quotes|liquidations|derivative_ticker|[a-z_]*book[a-zA-Z_0-9]*)_{_DATE}"
@@ -97,7 +100,14 @@ def _by_pattern(name: str) -> Named | None:
     for pattern in _PATTERNS:
         if match := pattern.search(name):
             parts = {key: value or "" for key, value in match.groupdict().items()}
-            symbol = parts.get("symbol") or f"{parts['base']}/{parts['quote']}"
+            if _is_pair(parts.get("quote", "")) or not _is_pair(parts.get("pair", "BTCUSDT")):
+                continue  # my_BTCUSDT-1m is of no coin MY, and BTC-1m and data-1m name no pair
+            # BTCUSDT_240628 is no pair of two currencies: it stays as it is, a dated future.
+            symbol = (
+                parts.get("symbol")
+                or parts.get("pair")
+                or f"{parts['base']}{'_' if parts['quote'].isdecimal() else '/'}{parts['quote']}"
+            )
             symbol += f":{parts['settle']}" if parts.get("settle") else ""
             return Named(symbol, interval_of(parts.get("tf", "")), parts.get("kind", ""))
     return None
@@ -105,7 +115,7 @@ def _by_pattern(name: str) -> Named | None:
 
 def _generic(name: str) -> str:
     """The one word of the name that ends with a known quote currency; empty when there are several, or none."""
-    words = re.split(r"[^A-Za-z0-9]+", name)
+    words = re.split(r"[\W_]+", name)
     pairs = {word.upper() for word in words if _is_pair(word)}
     for base, quote in itertools.pairwise(words):
         if base and quote and base == base.upper() and not base.isdecimal() and quote_of(f"_{quote}") == quote:

@@ -250,6 +250,12 @@ def test_a_trade_counts_once(tmp_path: Path) -> None:
         ("BINANCE_BTCUSDT.P, 240.csv", "BTCUSDT.P", "4h"),
         ("country.csv", "", ""),
         ("XBTUSD_15.csv", "XBTUSD", "15m"),
+        ("BTCUSDT-5m.csv", "BTCUSDT", "5m"),
+        ("my_BTCUSDT-1m.csv", "BTCUSDT", "1m"),
+        ("DATA-1m.csv", "", ""),
+        ("币安人生USDT-1m-2025-10.zip", "币安人生USDT", "1m"),
+        ("币安人生_USDT_USDT-1m-futures.feather", "币安人生/USDT:USDT", "1m"),
+        ("BTCUSDT_240628-1m.csv", "BTCUSDT_240628", "1m"),
     ],
 )
 def test_what_a_name_says(name: str, symbol: str, interval: str) -> None:
