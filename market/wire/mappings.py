@@ -95,7 +95,7 @@ def _tradingview(raw: Fields, aliases: Mapping[str, str]) -> Fields:
     flat, ours = _flat(raw), _named(raw, aliases)
     for name, value in flat.items():
         if isinstance(value, str) and (found := _PLACEHOLDER.search(value)):
-            raise refuse(f"{name} is {shown(value)}: TradingView knows no placeholder {found[0]}; check its spelling")
+            raise refuse(f"{name} is {shown(value)}: TradingView did not fill in {found[0]}; check its spelling")
     complete = ours.keys() >= {"severity", "method", "score"}
     bar = {name: flat.get(name, flat.get(f"bar.{name}")) for name in _BAR}
     if "timenow" in flat:

@@ -146,7 +146,7 @@ def test_what_had_everything_before_keeps_its_id() -> None:
     ("change", "reason"),
     [
         ({"ticker": None}, "symbol is missing"),
-        ({"ticker": "{{tick}}"}, "ticker is '{{tick}}': TradingView knows no placeholder {{tick}}; check its"),
+        ({"ticker": "{{tick}}"}, "ticker is '{{tick}}': TradingView did not fill in {{tick}}; check its"),
         ({"strategy.order.action": None}, 'direction is missing: add "direction": "UP" to the message of the alert'),
         ({"strategy.order.action": "close"}, "direction is 'close'; it must be UP or DOWN"),
         ({"interval": "1M"}, "interval is '1M', which may mean minutes or months"),
