@@ -7,6 +7,7 @@ from pathlib import PurePath
 from typing import Final
 
 from ingestion.recordings.files import SUFFIXES
+from market.wire.exchanges import venue_named
 from market.wire.messages import interval_ms, interval_name
 from market.wire.quotes import quote_of
 
@@ -100,14 +101,13 @@ def _by_pattern(name: str) -> Named | None:
     for pattern in _PATTERNS:
         if match := pattern.search(name):
             parts = {key: value or "" for key, value in match.groupdict().items()}
-            if _is_pair(parts.get("quote", "")) or not _is_pair(parts.get("pair", "BTCUSDT")):
-                continue  # my_BTCUSDT-1m is of no coin MY, and BTC-1m and data-1m name no pair
+            base, quote = parts.get("base", ""), parts.get("quote", "")
+            if _is_pair(quote) and (base != base.upper() or venue_named(base)):
+                continue  # my_BTCUSDT-1m and BINANCE_BTCUSDT-1m are of no coins MY and BINANCE
+            if not _is_pair(parts.get("pair", "BTCUSDT")):
+                continue  # neither BTC-1m nor DATA-1m names a pair
             # BTCUSDT_240628 is no pair of two currencies: it stays as it is, a dated future.
-            symbol = (
-                parts.get("symbol")
-                or parts.get("pair")
-                or f"{parts['base']}{'_' if parts['quote'].isdecimal() else '/'}{parts['quote']}"
-            )
+            symbol = parts.get("symbol") or parts.get("pair") or f"{base}{'_' if quote.isdecimal() else '/'}{quote}"
             symbol += f":{parts['settle']}" if parts.get("settle") else ""
             return Named(symbol, interval_of(parts.get("tf", "")), parts.get("kind", ""))
     return None

@@ -252,6 +252,8 @@ def test_a_trade_counts_once(tmp_path: Path) -> None:
         ("XBTUSD_15.csv", "XBTUSD", "15m"),
         ("BTCUSDT-5m.csv", "BTCUSDT", "5m"),
         ("my_BTCUSDT-1m.csv", "BTCUSDT", "1m"),
+        ("BINANCE_BTCUSDT-1m.csv", "BTCUSDT", "1m"),
+        ("BTC_PYUSD-1m.json", "BTC/PYUSD", "1m"),
         ("DATA-1m.csv", "", ""),
         ("币安人生USDT-1m-2025-10.zip", "币安人生USDT", "1m"),
         ("币安人生_USDT_USDT-1m-futures.feather", "币安人生/USDT:USDT", "1m"),
