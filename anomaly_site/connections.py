@@ -176,6 +176,10 @@ class Protocol(H11Protocol):
         super().on_response_complete()
 
     def handle_websocket_upgrade(self, event: h11.Request) -> None:
+        # uvicorn passes the request on as one of HTTP/1.1, whatever it was.
+        if event.http_version != b"1.1":
+            self.send_400_response("A WebSocket handshake is a request of HTTP/1.1 (nginx: proxy_http_version 1.1).")
+            return
         if any(name in (b"content-length", b"transfer-encoding") and value != b"0" for name, value in self.headers):
             self.send_400_response("A WebSocket handshake has no body.")
             return

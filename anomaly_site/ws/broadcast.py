@@ -36,6 +36,12 @@ MAX_FRAME_BYTES: Final = 64 * 1024
 _KEY: Final = re.compile(rb"[A-Za-z0-9+/]{21}[AQgw]==")
 # Headers that need uvicorn's general parser: a subprotocol to negotiate, or a body.
 _UNUSUAL: Final = frozenset((b"sec-websocket-protocol", b"content-length", b"transfer-encoding"))
+# What browsers and proxies send; the general parser decides on any other list.
+_CONNECTION: Final = frozenset((b"upgrade", b"keep-alive, upgrade"))
+# The library's bounds on a line and on the number of headers, and what it allows in a value. uvicorn allows more.
+_MAX_HEAD_BYTES: Final = 8192
+_MAX_HEADERS: Final = 128
+_CONTROLS: Final = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 _wire = attrgetter("wire")
 
 
@@ -152,12 +158,21 @@ class Protocol(WebSocketsSansIOProtocol):
         uvicorn's HTTP parser passes the request on as one piece, with header names in lower case. Parsing it again with
         the library, and encoding the response with it, is a third of the cost of a connection.
         """
+        if len(data) > _MAX_HEAD_BYTES or _CONTROLS.search(data):
+            return False
         first, *lines = data[:-4].split(b"\r\n")
         headers = [(name, value) for name, _, value in (line.partition(b": ") for line in lines)]
         fields = dict(headers)
         key = fields.get(b"sec-websocket-key", b"")
         method, _, rest = first.partition(b" ")
-        usual = method == b"GET" and _KEY.fullmatch(key) and fields.get(b"sec-websocket-version") == b"13"
+        usual = (
+            method == b"GET"
+            and fields.get(b"upgrade", b"").lower() == b"websocket"
+            and fields.get(b"connection", b"").lower() in _CONNECTION
+            and fields.get(b"sec-websocket-version") == b"13"
+            and _KEY.fullmatch(key)
+            and len(headers) <= _MAX_HEADERS
+        )
         if not usual or len(fields) < len(headers) or not _UNUSUAL.isdisjoint(fields) or not rest.isascii():
             return False
         self.handshake_initiated = True

@@ -137,6 +137,12 @@ async def test_a_client_that_does_not_read_is_cut(port: int, monkeypatch: pytest
             await gone.wait()
 
 
+@pytest.mark.parametrize("version", ["1.0", "1.2"])
+async def test_a_handshake_of_another_version_of_http_is_refused(port: int, version: str) -> None:
+    reader, _ = await opened(port, HANDSHAKE.replace("HTTP/1.1", f"HTTP/{version}") + "\r\n")
+    assert (await reader.read()).startswith(b"HTTP/1.1 400 ")
+
+
 async def test_an_address_has_so_many_connections(port: int, settings: Any) -> None:
     settings.WS_MAX_CONNECTIONS_PER_ADDRESS = 2
     _, second = await opened(port), await opened(port)

@@ -62,6 +62,13 @@ HANDSHAKE = (
         ("X-Padded:", "Sec-WebSocket-Version: 13\r\nX-Padded:"),
         ("X-Padded:", "Sec-WebSocket-Protocol: a, b\r\nX-Padded:"),
         ("X-Padded:", "Cookie: a=1\r\nCookie: b=2\r\nX-Padded:"),
+        ("keep-alive, Upgrade", "Upgrade"),
+        ("keep-alive, Upgrade", "Upgrade, keep-alive"),
+        ("keep-alive, Upgrade", 'keep"alive, Upgrade'),
+        ("X-Padded:   two", "X-Padded: \x1b"),
+        ("X-Padded:   two", "X-Padded: two\x01"),
+        ("X-Padded:   two", "X-Padded: " + "a" * 8_192),
+        ("X-Padded:", "".join(f"X-{number}: 1\r\n" for number in range(128)) + "X-Padded:"),
     ],
 )
 async def test_handshakes_are_what_uvicorn_makes_of_them(usual: str, other: str) -> None:
