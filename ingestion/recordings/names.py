@@ -123,7 +123,13 @@ def _generic(name: str) -> str:
     if not pairs and (match := re.match(r"^([a-z0-9]{2,8})[-_]([a-z]{3,5})(?:$|[-_. ])", name)):
         base, quote = match[1].upper(), match[2].upper()
         pairs |= {f"{base}/{quote}"} if quote in _LOWER_QUOTES else set()
-    return pairs.pop() if len(pairs) == 1 else ""
+    if len(pairs) != 1:
+        return ""
+    pair = pairs.pop()
+    spelled = re.escape(pair).replace("/", "[-_]")
+    # BTC-USDT-SWAP_1m is another instrument than BTC-USDT_1m.
+    perpetual = re.search(rf"{spelled}[-_.](?:SWAP|PERP|PERPETUAL|P)(?![^\W_])", name.upper())
+    return f"{pair.replace('/', '')}-PERP" if perpetual else pair
 
 
 def _is_pair(word: str) -> bool:

@@ -254,6 +254,8 @@ def test_a_trade_counts_once(tmp_path: Path) -> None:
         ("my_BTCUSDT-1m.csv", "BTCUSDT", "1m"),
         ("BINANCE_BTCUSDT-1m.csv", "BTCUSDT", "1m"),
         ("BTC_PYUSD-1m.json", "BTC/PYUSD", "1m"),
+        ("BTC-USDT-SWAP_1m.csv", "BTCUSDT-PERP", ""),
+        ("BTCUSDT.P_export.csv", "BTCUSDT-PERP", ""),
         ("DATA-1m.csv", "", ""),
         ("币安人生USDT-1m-2025-10.zip", "币安人生USDT", "1m"),
         ("币安人生_USDT_USDT-1m-futures.feather", "币安人生/USDT:USDT", "1m"),
