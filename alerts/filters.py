@@ -12,6 +12,7 @@ from market.walks import Chosen, choose
 from market.wire.aliases import parse_aliased
 from market.wire.messages import Method
 from market.wire.symbols import start_of_symbol
+from market.wire.values import plain_venue
 
 
 class _SearchField(forms.CharField):
@@ -51,7 +52,7 @@ def _symbol(word: str) -> str:
 class AlertFilter(AnomalyFilter):
     search = SearchFilter("symbol")
     symbol = WordsFilter("symbol", plural="symbols", spelling=_symbol)
-    venue = WordsFilter("venue", plural="venues", spelling=str.lower)
+    venue = WordsFilter("venue", plural="venues", spelling=plain_venue)
     interval = WordsFilter("interval", plural="intervals", spelling=str.lower)
     method = WordsFilter("method", plural="methods", allowed=list(Method))
     incident = WordsFilter("incident", spelling=str)

@@ -28,6 +28,7 @@ from market.wire.messages import (
     SourceKind,
 )
 from market.wire.times import moment
+from market.wire.values import plain_venue
 
 Found = QuerySet[Anomaly]
 
@@ -237,14 +238,14 @@ class AnomalyFilter(django_filters.FilterSet):
 class MarketAnomalyFilter(AnomalyFilter):
     type = WordsFilter("type", plural="types", allowed=list(MarketType))
     sector = WordsFilter("sector", plural="sectors", spelling=str)
-    venue = WordsFilter("venue", plural="venues", spelling=str.lower)
+    venue = WordsFilter("venue", plural="venues", spelling=plain_venue)
 
 
 class StressFilter(django_filters.FilterSet):
     class Meta:
         form = _RangeForm
 
-    venue = WordsFilter("venue", spelling=str.lower)
+    venue = WordsFilter("venue", spelling=plain_venue)
 
     @classmethod
     def get_filters(cls) -> dict[str, django_filters.Filter]:

@@ -74,6 +74,7 @@ def test_the_newest_comes_first(client: Client) -> None:
         ("direction=UP", "b"),
         ("state=CLOSED", "d"),
         ("venue=kraken", "b"),
+        ("venue=Kra.Ken", "b"),
         ("interval=5m", "d"),
         ("source=simulated", "d"),
         ("state=OPEN,ESCALATED", "cba"),

@@ -34,6 +34,7 @@ def history() -> None:
         ("sectors=Layer 1,DeFi", ["m4", "m3"]),
         ("direction=UP", ["m1"]),
         ("venue=Binance", ["m1"]),
+        ("venue=bin.ance", ["m1"]),
         ("source=live", ["m1"]),
         ("sources=LIVE,replay", ["m4", "m1"]),
         ("state=OPEN", ["m3", "m2", "m1"]),
