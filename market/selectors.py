@@ -361,7 +361,9 @@ def every(found: QuerySet[AnomalyT], size: int, most: int | None = None) -> Iter
         if len(rows) < asked or left == 0:
             return
         last = _placed.decode(rows[-1][0])  # the columns would cost a quarter more, for every row
-        place = moment(last.timestamp), last.id
+        before, place = place, (moment(last.timestamp), last.id)
+        if before is not None and place >= before:
+            raise ValueError(f"the message of an anomaly stored before {place[0]} is that of {last.id}")
 
 
 class _Placed(msgspec.Struct):

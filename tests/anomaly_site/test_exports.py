@@ -290,6 +290,15 @@ def test_a_failure_at_the_start_is_an_answer_and_takes_no_place(client: Client) 
     assert len(SLOTS) == 0
 
 
+@pytest.mark.usefixtures("stored")
+def test_a_row_with_the_message_of_another_row_ends_the_file(client: Client) -> None:
+    """Otherwise the same page would come for ever: the next one begins behind the last message."""
+    newest = AlertRow.objects.order_by("-timestamp", "-id")[0]
+    AlertRow.objects.update(payload=newest.payload)
+    with pytest.raises(ValueError, match="is that of"):
+        content(client.get("/alerts?format=csv"))
+
+
 @pytest.mark.django_db(transaction=True)
 async def test_a_client_that_goes_away_ends_the_export(monkeypatch: pytest.MonkeyPatch) -> None:
     """The server makes no further piece, and the place is free."""
