@@ -9,6 +9,7 @@ from django.middleware.csrf import get_token
 from django.template import loader
 from django.urls import reverse
 from django.utils.http import urlencode
+from rest_framework.exceptions import NotAcceptable
 from rest_framework.negotiation import DefaultContentNegotiation
 from rest_framework.renderers import BaseRenderer, BrowsableAPIRenderer, JSONRenderer
 from rest_framework.request import Request
@@ -59,9 +60,12 @@ class PageNegotiation(DefaultContentNegotiation):
     """Chooses `PageRenderer` for those who prefer HTML, and never for others; `?format=` decides over both."""
 
     def select_renderer(self, request: Request, renderers: Iterable[Any], format_suffix: str | None = None) -> Any:
-        if request.query_params.get("format") or format_suffix:
-            return super().select_renderer(request, renderers, format_suffix)
         renderers = list(renderers)
+        if form := request.query_params.get("format") or format_suffix:
+            try:
+                return super().select_renderer(request, renderers, format_suffix)
+            except NotAcceptable:  # REST framework asks `Accept` too
+                return next((one, one.media_type) for one in renderers if one.format == form)
         pages = [renderer for renderer in renderers if isinstance(renderer, PageRenderer)]
         if pages and prefers_html(request):
             return pages[0], "text/html"

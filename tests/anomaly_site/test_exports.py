@@ -199,6 +199,15 @@ def test_accept_chooses(client: Client, accept: str, kind: str) -> None:
 
 
 @pytest.mark.usefixtures("stored")
+@pytest.mark.parametrize("accept", ["application/json, application/problem+json", "text/html", "text/csv"])
+@pytest.mark.parametrize(("form", "kind"), [("csv", "text/csv"), ("json", "application/json"), ("api", "text/html")])
+def test_format_decides_whatever_accept_says(client: Client, accept: str, form: str, kind: str) -> None:
+    answer = client.get(f"/alerts?format={form}", headers={"accept": accept})
+    assert (answer.status_code, answer.headers["Content-Type"].partition(";")[0]) == (200, kind)
+    answer.close()
+
+
+@pytest.mark.usefixtures("stored")
 @pytest.mark.parametrize("form", ["csv", "jsonl"])
 def test_it_is_compressed_for_those_who_accept_it(client: Client, form: str) -> None:
     plain = content(client.get(f"/alerts?format={form}"))
