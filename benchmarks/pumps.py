@@ -22,7 +22,7 @@ import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
@@ -36,10 +36,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "anomaly_site.settings")
 django.setup()
 
-from ingestion.backtest.run import analyse  # noqa: E402
-from ingestion.recordings.tables import Asked  # noqa: E402
-from ingestion.sources.recording import Recording, load_recording  # noqa: E402
-from market.wire.messages import Alert, Rank, Severity, interval_ms  # noqa: E402
+from ingestion.backtest.run import analyse
+from ingestion.recordings.tables import Asked
+from ingestion.sources.recording import Recording, load_recording
+from market.wire.messages import Alert, Rank, Severity, interval_ms
 
 BEFORE_MS: Final = 2 * 60_000
 AFTER_MS: Final = 30 * 60_000
@@ -213,7 +213,7 @@ def main() -> None:
         print(f"{name}: {json.dumps(found)}")
         for one in results:
             late = "" if one.seconds is None else f"{one.seconds:+.1f} s"
-            wrong = ", ".join(datetime.fromtimestamp(ms / 1_000).isoformat(" ") for ms in one.false)
+            wrong = ", ".join(datetime.fromtimestamp(ms / 1_000, UTC).isoformat(" ") for ms in one.false)
             print(f"  {one.pump.name:24} {one.pump.gain:+7.1%} {one.severity or '-':8} {late:>10}  {wrong}".rstrip())
 
 
