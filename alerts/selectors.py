@@ -1,14 +1,16 @@
 """Reads of alerts."""
 
 from collections.abc import Collection
-from typing import Final
+from typing import Any, Final
 
 from django.db.models import Q, QuerySet
 
 from alerts.models import Alert
-from market.selectors import changed, changed_frames, frames, newest
+from market import walks
+from market.selectors import MOST_SEARCHED, changed, changed_frames, frames, newest
 from market.steps import values
 from market.walks import Chosen
+from market.wire.messages import Severity
 from market.wire.symbols import start_of_symbol
 
 # Venues have some thousand symbols in all.
@@ -61,10 +63,23 @@ def latest(
     methods: Collection[str] = (),
     severities: Collection[str] = (),
 ) -> list[tuple[int, bytes]]:
-    """(offset, payload) of the alerts that changed last, newest first. An empty collection matches all."""
-    found = newest(alerts(), severities)
-    if symbols:
-        found = found.filter(symbol__in=symbols)
-    if methods:
-        found = found.filter(method__in=methods)
-    return frames(found, limit)
+    """(offset, payload) of the alerts that changed last, newest first. An empty collection matches all.
+
+    If the last `MOST_SEARCHED` changes have too few, the newest by their time are taken as well: of symbols that are
+    so rare, an alert that changed last is hardly ever an old one, and no index has both.
+    """
+    ranks = [Severity(name).rank for name in severities]
+    chosen: dict[str, Collection[Any]] = {"symbol": list(symbols), "method": list(methods), "severity": ranks}
+    found = alerts()
+    for column, words in chosen.items():
+        if words:
+            found = found.filter(**{f"{column}__in": words}).choose(column, words)
+    edge = newest(alerts(), ()).values_list("epoch", "offset")[MOST_SEARCHED : MOST_SEARCHED + 1].first()
+    if edge is None:
+        return frames(newest(found, ()), limit)
+    near = newest(found.filter(Q(epoch__gt=edge[0]) | Q(epoch=edge[0], offset__gte=edge[1])), ())[:limit]
+    rows = {row.pk: row for row in near.defer("history")}
+    if len(rows) < limit:
+        rows |= {row.pk: row for row in walks.rows(found.defer("history"), None, limit)}
+    places = sorted(rows.values(), key=lambda row: (row.epoch, row.offset, row.item or 0), reverse=True)
+    return [(row.offset, row.payload.encode()) for row in places[:limit]]

@@ -9,6 +9,7 @@ from django.http import QueryDict
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
+from alerts import selectors
 from alerts.filters import AlertFilter
 from alerts.models import Alert
 from alerts.selectors import alerts
@@ -99,6 +100,22 @@ def test_walks_find_what_reading_finds(query: str, monkeypatch: pytest.MonkeyPat
     assert walks.count(found(query), 2) == min(count, 3)
     monkeypatch.setattr(walks, "is_there", lambda _: False)
     assert pages(query, 7) == expected
+
+
+@pytest.mark.usefixtures("stored")
+def test_the_snapshot_of_rare_alerts_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[dict[str, Any]] = [
+        {"symbols": ["AUSDT"]},
+        {"symbols": ["NOBODYUSDT"], "severities": ["LOW"]},
+        {"methods": ["MAD"], "severities": ["HIGH", "CRITICAL"]},
+        {},
+    ]
+    for filters in asked:
+        everything = selectors.latest(limit=200, **filters)
+        monkeypatch.setattr(selectors, "MOST_SEARCHED", 5)
+        assert selectors.latest(limit=200, **filters) == everything
+        assert len(selectors.latest(limit=3, **filters)) == min(3, len(everything))
+        monkeypatch.undo()
 
 
 @pytest.mark.usefixtures("stored")
