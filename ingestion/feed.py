@@ -23,6 +23,7 @@ from ingestion.stream.background import background, unless_stopped
 from ingestion.stream.metrics import TICKS
 from ingestion.stream.nats import CANDLES, TRANSIENT, Publisher, has_jetstream
 from market.clock import now_ms
+from market.printable import printable
 from market.wire.messages import CandleBatch, Feed, FeedState, SourceKind, encode, interval_ms
 
 logger = logging.getLogger(__name__)
@@ -127,7 +128,7 @@ class FeedHealth:
             age_ms=round(age_s * 1000),
             timestamp=now_ms,
             progress=self.source.progress,
-            reason=self.source.reason or UNSET,
+            reason=printable(self.source.reason)[:500] or UNSET,
             rate=rate,
             reconnects=UNSET if traffic is None else traffic.reconnects,
             clock_ms=UNSET if traffic is None or traffic.clock_ms is None else traffic.clock_ms,

@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any, Final, NamedTuple, TypeVar
+from typing import Annotated, Any, Final, NamedTuple, TypeVar, cast
 
 import msgspec
 from msgspec import Struct
@@ -117,7 +117,7 @@ class CoinMarket(Struct, frozen=True):
     id: str
     symbol: str | None = None
     name: str | None = None
-    market_cap_rank: int | None = None
+    market_cap_rank: Annotated[int, msgspec.Meta(ge=0, lt=2**31)] | None = None
 
 
 class Coin(NamedTuple):
@@ -259,8 +259,8 @@ class CoinGecko:
                         raise CoinGeckoError(
                             f"CoinGecko's answer to {url} is larger than {MAX_ANSWER_BYTES >> 20} MiB."
                         )
-                expected = response.headers.get("Content-Length")
-                if expected is not None and size != int(expected):
+                # The number that Python's client has read from the header, less what came: 0 unless it was cut off.
+                if response.length:
                     raise OSError("the answer was cut off")
                 return b"".join(parts)
         except urllib.error.HTTPError as error:
@@ -325,16 +325,26 @@ def _refusal(error: urllib.error.HTTPError, url: str) -> Exception:
 def _decoded(body: bytes, kind: type[Answer]) -> Answer:
     try:
         return msgspec.json.decode(body, type=kind)
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise _TryLater(f"the answer has an unexpected format ({error})") from None
 
 
 def _message(error: urllib.error.HTTPError) -> str:
     """Return the error message in the body, which is `{"status": {"error_message": …}}` or `{"error": …}`."""
     try:
-        body = msgspec.json.decode(error.read(10_000))
+        # What comes at once: a server may also send a byte now and then.
+        body = msgspec.json.decode(cast(http.client.HTTPResponse, error.fp).read1(10_000))
         text = body.get("error") or body["status"]["error_message"]
-    except (msgspec.MsgspecError, OSError, http.client.HTTPException, AttributeError, KeyError, TypeError):
+    except (
+        msgspec.MsgspecError,
+        UnicodeDecodeError,
+        RecursionError,
+        OSError,
+        http.client.HTTPException,
+        AttributeError,
+        KeyError,
+        TypeError,
+    ):
         return ""
     return f": {''.join(char for char in str(text)[:200] if char.isprintable())}"
 

@@ -18,6 +18,7 @@ import numpy as np
 
 from ingestion.sources.base import SourceError
 from ingestion.sources.venues import Market, Venue
+from market.printable import printable
 
 logger = logging.getLogger(__name__)
 
@@ -294,11 +295,18 @@ def load_ccxt() -> Any:
 
 
 def _tapped(base: Any, link: Link) -> Any:
-    """ccxt's class of an exchange, with our hooks where ticks and breaks pass."""
+    """ccxt's class of an exchange, with our hooks where ticks and breaks pass, and with bounded answers."""
+    from ingestion.sources.bounded import bound_answers
 
     class Tapped(base):  # type: ignore[misc]
         # Only while a frame of the stream is handled: answers over HTTP go through the same parsers.
         live = False
+
+        def open(self, *args: Any, **kwargs: Any) -> None:
+            known = self.session
+            super().open(*args, **kwargs)
+            if self.session is not known and self.session is not None:
+                bound_answers(self)
 
         def safe_trade(self, trade: Any, market: Any = None) -> Any:
             if not self.live:
@@ -341,5 +349,8 @@ def _moved(urls: Any, target: str) -> Any:
 
 
 def _words(error: object) -> str:
-    text = str(error).strip() or type(error).__name__
+    text = printable(str(error).strip()) or type(error).__name__
+    cause = getattr(error, "__cause__", None)
+    if type(cause).__name__ == "AnswerTooLarge":  # ccxt names the address alone
+        text = f"{text}: {cause}"
     return text if len(text) <= 200 else text[:200] + " …"

@@ -103,6 +103,20 @@ def status(code: int, body: bytes = b"{}", **headers: str) -> Fault:
     return lambda handler: handler.reply(code, body, **headers)
 
 
+def length_of(text: str) -> Fault:
+    """An empty list, with this as its length."""
+
+    def reply(handler: _Handler) -> None:
+        handler.send_response(200)
+        handler.send_header("Content-Length", text)
+        handler.send_header("Connection", "close")
+        handler.end_headers()
+        handler.wfile.write(b"[]")
+        handler.close_connection = True
+
+    return reply
+
+
 def garbage(handler: _Handler) -> None:
     handler.reply(200, b"<html>Just a moment...</html>")
 

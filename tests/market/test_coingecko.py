@@ -11,6 +11,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -18,6 +19,7 @@ import pytest
 from market import coingecko
 from market.coingecko import (
     RETRIES,
+    TRIES,
     Category,
     CoinGecko,
     CoinGeckoError,
@@ -35,6 +37,7 @@ from tests.market.coingecko_server import (
     Fault,
     breaks_off,
     garbage,
+    length_of,
     not_http,
     other_shape,
     running,
@@ -173,6 +176,8 @@ def test_retry_after_is_seconds_or_a_date(header: str | None, seconds: float, mo
         (status(403), r"rejected the API key"),
         (status(302, Location="http://127.0.0.1:9/"), r"HTTP 302"),
         (status(422, b'{"error": "Missing parameter"}'), r"HTTP 422: Missing parameter"),
+        (status(422, b'{"error": "\\u001b]52;c;aGk=\\u0007"}'), r"HTTP 422: \]52;c;aGk=\.$"),
+        (status(422, b"[" * 9_999), r"HTTP 422\.$"),
     ],
 )
 async def test_what_no_retry_mends_is_one_sentence(gecko: CoinGeckoServer, fault: Fault, reason: str) -> None:
@@ -180,6 +185,22 @@ async def test_what_no_retry_mends_is_one_sentence(gecko: CoinGeckoServer, fault
     with pytest.raises(CoinGeckoError, match=reason):
         await client(gecko).categories()
     assert len(gecko.requests) == 1
+
+
+@pytest.mark.parametrize(
+    "length", ["x", "-1", "9" * 5_000, "\u0663".encode().decode("latin-1")], ids=["word", "negative", "long", "digit"]
+)
+async def test_a_length_that_is_none_is_not_believed(gecko: CoinGeckoServer, length: str) -> None:
+    gecko.faults = [length_of(length)]
+    assert await client(gecko).categories() == []
+
+
+@pytest.mark.parametrize("rank", [10**30, 2**31, -1, "1", 1.5])
+async def test_a_rank_that_is_none_ends_in_a_sentence(gecko: CoinGeckoServer, rank: Any) -> None:
+    body = json.dumps([{"id": "bitcoin", "symbol": "btc", "name": "Bitcoin", "market_cap_rank": rank}]).encode()
+    gecko.faults = [status(200, body)] * TRIES
+    with pytest.raises(CoinGeckoError, match=r"unexpected format .*market_cap_rank"):
+        await client(gecko).markets(1)
 
 
 async def test_tries_come_to_an_end(gecko: CoinGeckoServer) -> None:
