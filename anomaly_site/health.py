@@ -1,6 +1,7 @@
 """Probes for load balancers and monitoring: `/healthz` (the process runs) and `/readyz` (it can serve)."""
 
 import asyncio
+import logging
 import time
 import weakref
 from collections.abc import Awaitable, Callable, Mapping
@@ -13,13 +14,15 @@ from django.http import HttpRequest, JsonResponse
 from anomaly_site.database import OK, PROBE, database
 from anomaly_site.probes import DEADLINE_S, TimedOut
 from anomaly_site.roles import unready
-from anomaly_site.status import FRESH_S, status
+from anomaly_site.status import FRESH_S, NO_ANSWER, status
 from anomaly_site.ws.hub import current_hub
+from anomaly_site.ws.log import SparseLog
 from market.wire.decoding import decode_feed
 from market.wire.messages import Feed, FeedState, interval_ms
 
 __all__ = ["database", "feeds_state", "healthz", "readyz"]
 
+_log: Final = SparseLog(logging.getLogger(__name__))
 # Longer than what the checks themselves allow, so that theirs is the sentence.
 CHECK_TIMEOUT_S: Final = DEADLINE_S + 0.3
 
@@ -50,7 +53,9 @@ async def _run(check: Callable[[], Awaitable[str]]) -> str:
     except TimeoutError:
         return f"No answer within {CHECK_TIMEOUT_S:g} s."
     except Exception as error:  # of any kind: the response reports it
-        return f"{type(error).__name__}: {error}"
+        # It may contain hosts and users: it goes to the log only.
+        _log.failure("A check of /readyz failed", error)
+        return NO_ANSWER[0].upper() + NO_ANSWER[1:]
 
 
 async def stored() -> str:

@@ -1,4 +1,4 @@
-"""The log on stderr: a traceback that repeats is printed once, and nothing in a line is a command to a terminal."""
+"""The log on stderr: bounded, whatever strangers send, and nothing in a line is a command to a terminal or a secret."""
 
 import copy
 import logging
@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Final, TextIO
 
-from market.printable import printable
+from market.printable import printable, without_credentials
 
 _EVERY_S: Final = 60.0
+# Lines that one line of code may print within that time; anonymous requests make some.
+_MOST_LINES: Final = 30
 # Causes remembered at most; beyond that all are forgotten, and each is printed again.
 _MAX_CAUSES: Final = 1_000
 
@@ -20,34 +22,44 @@ class _Cause:
     left_out: int = 0
 
 
+@dataclass(slots=True)
+class _Lines:
+    since_s: float
+    printed: int = 0
+    left_out: int = 0
+
+
 class PrintableFormatter(logging.Formatter):
     """Writes the control characters of a message out: it may be a stranger's, and is one line."""
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's name
-        record.message = printable(record.message)
+        record.message = without_credentials(printable(record.message))
         return super().formatMessage(record)
 
     def formatException(self, ei: Any) -> str:  # noqa: N802
-        return printable(super().formatException(ei), lines=True)
+        return without_credentials(printable(super().formatException(ei), lines=True))
 
 
 class OncePerMinute(logging.StreamHandler[TextIO]):
     """Prints a traceback, and of its repetitions one line a minute, which states how many were left out.
 
-    Two errors have the same cause if they have the same type and were raised at the same lines of code. Records
-    without a traceback are all printed.
+    Two errors have the same cause if they have the same type and were raised at the same lines of code. Of records
+    without a traceback, each line of code that logs prints `_MOST_LINES` of a level a minute; the next one after that
+    states how many were left out. Those of DEBUG are all printed.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self._causes: dict[tuple[object, ...], _Cause] = {}
+        self._lines: dict[tuple[object, ...], _Lines] = {}
 
     def emit(self, record: logging.LogRecord) -> None:
         kind, error, traceback = record.exc_info or (None, None, None)
-        if kind is None:
-            super().emit(record)
-            return
         now_s = time.monotonic()
+        if kind is None:
+            if (line := self._within_bounds(record, now_s)) is not None:
+                super().emit(line)
+            return
         key = (record.name, kind, *_lines(traceback))
         cause = self._causes.get(key)
         if cause is None or (now_s - cause.printed_s >= _EVERY_S and not cause.left_out):
@@ -60,6 +72,31 @@ class OncePerMinute(logging.StreamHandler[TextIO]):
         else:
             super().emit(_repeated(record, error, cause.left_out))
             self._causes[key] = _Cause(now_s)
+
+    def _within_bounds(self, record: logging.LogRecord, now_s: float) -> logging.LogRecord | None:
+        """The record to print; None if there were too many of its kind."""
+        if record.levelno <= logging.DEBUG:
+            return record
+        key = (record.name, record.levelno, record.pathname, record.lineno)
+        lines = self._lines.get(key)
+        if lines is None or now_s - lines.since_s >= _EVERY_S:
+            if lines is None and len(self._lines) >= _MAX_CAUSES:
+                self._lines.clear()
+            self._lines[key] = _Lines(now_s, 1)
+            return _after(record, lines.left_out) if lines and lines.left_out else record
+        if lines.printed >= _MOST_LINES:
+            lines.left_out += 1
+            return None
+        lines.printed += 1
+        return record
+
+
+def _after(record: logging.LogRecord, left_out: int) -> logging.LogRecord:
+    """The record, with the number of those before it that were left out."""
+    line = copy.copy(record)
+    line.msg = f"{record.getMessage().rstrip()} ({left_out} more like it were left out before)"
+    line.args = None
+    return line
 
 
 def _lines(traceback: TracebackType | None) -> list[tuple[str, int]]:

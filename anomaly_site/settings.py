@@ -322,6 +322,8 @@ SPECTACULAR_SETTINGS = {
     "REDOC_DIST": "SIDECAR",
 }
 
+# Errors shown by DEBUG, too, have no password of an address.
+DEFAULT_EXCEPTION_REPORTER = "anomaly_site.reports.Reporter"
 LOG_LEVEL = env.str("LOG_LEVEL", "INFO")
 LOGGING = {
     "version": 1,

@@ -40,5 +40,17 @@ def controls(text: str) -> str:
     return _written(found[0]) if found else ""
 
 
+_CREDENTIALS: Final = re.compile(r"(?<=://)[^/\s@'\"]*@")
+
+
+def without_credentials(text: str) -> str:
+    """The text without what its addresses have before an `@`: names, passwords and tokens.
+
+    >>> without_credentials("NATS_URL=nats://ann:s3cret@10.0.0.5:4222 does not answer")
+    'NATS_URL=nats://10.0.0.5:4222 does not answer'
+    """
+    return _CREDENTIALS.sub("", text) if "@" in text else text
+
+
 def _written(character: str) -> str:
     return character.encode("unicode_escape").decode()

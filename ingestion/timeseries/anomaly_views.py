@@ -22,7 +22,7 @@ from alerts.views import AlertList
 from ingestion.timeseries.influx.anomalies import ALERTS, CHUNK, MARKET
 from ingestion.timeseries.store import StoreUnavailable
 from ingestion.timeseries.stores import anomaly_store
-from ingestion.timeseries.views import HistoryUnavailable
+from ingestion.timeseries.views import unavailable
 from market.filters import MomentFilter, SeverityFilter
 from market.models import Anomaly
 from market.pagination import StreamPagination
@@ -115,7 +115,7 @@ class InfluxPagination(StreamPagination):
         try:
             return list(islice(found.rows(than, backwards=backwards), limit))
         except StoreUnavailable as error:
-            raise HistoryUnavailable(str(error)) from None
+            raise unavailable(error) from None
 
 
 class _FromInflux:

@@ -22,7 +22,14 @@ class StoredCandle(NamedTuple):
 
 
 class StoreUnavailable(Exception):
-    """The store does not answer, or not now: the same call may succeed later. One sentence."""
+    """The store does not answer, or not now: the same call may succeed later. One sentence.
+
+    `public`: the same for everybody, without hosts, users and the words of a driver or a server.
+    """
+
+    def __init__(self, text: str, public: str = "") -> None:
+        super().__init__(text)
+        self.public = public or text
 
 
 class StoreRefused(Exception):

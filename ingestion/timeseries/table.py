@@ -13,6 +13,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 
 from ingestion import models
 from ingestion.models import MAX_SERIES, TIME_BITS, Series
+from ingestion.stream.health import cause
 from ingestion.timeseries.store import StoredCandle, StoreRefused, StoreUnavailable
 from market.wire.messages import OHLCV, CandleBatch, interval_ms
 
@@ -119,7 +120,8 @@ class TableStore:
             self._series.clear()  # numbers from a transaction that failed are void
             if isinstance(error, DataError | IntegrityError):
                 raise StoreRefused(f"The database refused candles: {error}") from error
-            raise StoreUnavailable(f"The candle table is not available: {error}") from error
+            public = f"The candle table is not available: {cause(error)}."
+            raise StoreUnavailable(f"The candle table is not available: {error}", public) from error
 
 
 def retention_ms(interval: str) -> int:

@@ -1,5 +1,6 @@
 """Candles over HTTP."""
 
+import logging
 from collections.abc import Iterator
 from typing import Any, Final
 
@@ -23,6 +24,8 @@ from market.wire.decoding import time_ms
 from market.wire.messages import OHLCV, InvalidMessage
 from market.wire.symbols import InvalidSymbol
 
+logger = logging.getLogger(__name__)
+
 DEFAULT_LIMIT: Final = 500
 MAX_LIMIT: Final = 5000
 
@@ -33,6 +36,12 @@ class HistoryUnavailable(APIException):
     status_code = 503
     default_code = "unavailable"
     wait = 5
+
+
+def unavailable(error: StoreUnavailable) -> HistoryUnavailable:
+    """What the client gets; the log gets all."""
+    logger.warning("History could not be read: %s", error)
+    return HistoryUnavailable(error.public)
 
 
 @extend_schema_field({"type": "string"})
@@ -123,7 +132,7 @@ class CandleList(HasExport):
                     [(candle.venue, query["symbol"], query["interval"], *candle[1:]) for candle in candles], _COLUMNS
                 )
         except StoreUnavailable as error:
-            raise HistoryUnavailable(str(error)) from None
+            raise unavailable(error) from None
 
     @extend_schema(
         parameters=[CandleQuery, FORMAT],
@@ -171,7 +180,7 @@ class CandleList(HasExport):
                 venue=venue,
             )
         except StoreUnavailable as error:
-            raise HistoryUnavailable(str(error)) from None
+            raise unavailable(error) from None
         more = len(found) > limit
         page = found[-limit:] if newest else found[:limit]
         following = None

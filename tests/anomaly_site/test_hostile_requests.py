@@ -16,6 +16,8 @@ import pytest
 from django.contrib.admin.models import LogEntry
 from django.contrib.auth.models import User
 from django.core.cache import cache as counters
+from django.db import OperationalError
+from django.db.backends.utils import CursorWrapper
 from django.test import Client
 from django.urls import URLPattern, URLResolver, get_resolver
 from django.utils import timezone
@@ -311,3 +313,20 @@ def test_every_filter_that_a_list_of_the_admin_links_to_is_allowed(admin_client:
         page = admin_client.get(f"/admin/{route}").content.decode()
         for link in set(re.findall(r'href="(\?[^"]+)"', page)):
             assert admin_client.get(f"/admin/{route}{link.replace('&amp;', '&')}").status_code == 200, link
+
+
+@pytest.mark.parametrize(
+    "path", ["/alerts", "/alerts/summary", "/market/stress", "/candles?symbol=BTCUSDT", "/sectors"]
+)
+def test_without_a_database_it_is_503_without_the_words_of_the_driver(
+    client: Client, monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
+    def fail(*_: Any, **__: Any) -> None:
+        raise OperationalError('connection to server at "10.0.0.5", port 5432 failed: FATAL: password of "ann"')
+
+    monkeypatch.setattr(CursorWrapper, "execute", fail)
+    response = client.get(path)
+    assert response.status_code == 503
+    said = response.content.decode()
+    assert "does not answer" in said
+    assert "10.0.0.5" not in said

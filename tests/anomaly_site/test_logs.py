@@ -2,14 +2,17 @@
 
 import io
 import logging
+import sys
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from django.conf import settings
+from django.test import Client, RequestFactory
 from django.utils.module_loading import import_string
+from pytest_django import Settings
 
-from anomaly_site import logs
+from anomaly_site import health, logs
 
 
 @pytest.fixture
@@ -95,3 +98,84 @@ def test_the_record_itself_stays_whole_for_others(
         fail(logger, ConnectionError("again"))
         clock[0] += 1.0
     assert all(record.exc_info and record.exc_info[0] is ConnectionError for record in caplog.records)
+
+
+def lines_of(log: tuple[logging.Logger, io.StringIO]) -> list[str]:
+    return log[1].getvalue().splitlines()
+
+
+def test_a_line_of_code_prints_so_many_lines_a_minute(
+    log: tuple[logging.Logger, io.StringIO], clock: list[float]
+) -> None:
+    logger, _ = log
+    for number in range(1_000):
+        logger.warning("Not Found: /%d", number)
+    logger.error("another level")
+    assert len(lines_of(log)) == 31
+
+
+def test_what_was_left_out_is_counted(log: tuple[logging.Logger, io.StringIO], clock: list[float]) -> None:
+    for number in range(100):
+        clock[0] += 60.0 * (number == 99)
+        log[0].warning("Not Found: /%d", number)
+    assert lines_of(log)[-2:] == ["Not Found: /29", "Not Found: /99 (69 more like it were left out before)"]
+
+
+@pytest.mark.django_db
+def test_anonymous_requests_do_not_fill_the_log(client: Client, clock: list[float]) -> None:
+    handler, output = logs.OncePerMinute(), io.StringIO()
+    handler.setStream(output)
+    logging.getLogger("django").addHandler(handler)
+    client = Client(enforce_csrf_checks=True)
+    try:
+        for number in range(100):
+            client.get(f"/absent/{number}")
+            client.get("/alerts", headers={"host": f"host{number}.example"})
+            client.post("/admin/login/", {"username": f"u{number}"})
+            client.get(f"/%00{number}")
+            client.put(f"/healthz?{number}")
+    finally:
+        logging.getLogger("django").removeHandler(handler)
+    # A minute of any number of requests: so many lines of each place that logs, and the traceback of an unknown host.
+    assert len(output.getvalue().splitlines()) < 200
+    assert output.getvalue().count("host1") <= 12
+
+
+ADDRESS = "redis://ann:s3cret@10.0.0.5:6379/0"
+
+
+def test_no_password_of_an_address_gets_into_a_line() -> None:
+    formatter = logs.PrintableFormatter("%(message)s")
+    try:
+        raise ConnectionError(f"Error connecting to {ADDRESS}")
+    except ConnectionError:
+        record = logging.LogRecord("x", logging.ERROR, "x", 1, "Cannot reach %s", (ADDRESS,), sys.exc_info())
+    text = formatter.format(record)
+    assert "s3cret" not in text
+    assert text.count("redis://10.0.0.5:6379/0") == 2
+
+
+def test_nor_onto_the_page_of_an_error_under_debug(rf: RequestFactory, settings: Settings) -> None:
+    settings.DEBUG = True
+    settings.NATS_URL = settings.INFLUXDB_URL = ADDRESS
+    settings.CHANNEL_LAYERS = {"default": {"CONFIG": {"hosts": [ADDRESS]}}}
+    settings.VENUE_URLS = {"binance": ADDRESS}
+    local, inner = ADDRESS, {"url": [ADDRESS]}
+    try:
+        raise LookupError(f"{local} {inner}")
+    except LookupError:
+        kind, error, traceback = sys.exc_info()
+        reporter = import_string(settings.DEFAULT_EXCEPTION_REPORTER)(rf.get("/"), kind, error, traceback)
+        page = reporter.get_traceback_html() + reporter.get_traceback_text()
+    assert page.count("redis://10.0.0.5") >= 5
+    assert ADDRESS not in page
+    assert ADDRESS.partition("@")[0] not in page
+
+
+async def test_nor_into_the_answer_of_readyz(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    async def check() -> str:
+        raise OSError(f"Error 111 connecting to {ADDRESS}")
+
+    answer = await health._run(check)
+    assert answer == "No answer; the server log has the cause."
+    assert "Error 111" in caplog.text

@@ -136,7 +136,7 @@ class InfluxAnomalies:
 
 def _item(measurement: str, row: Row) -> Sequenced[Anomaly]:
     decode = decode_alert if measurement == ALERTS else decode_market
-    message: Anomaly = decode(row["payload"].encode(), received_at=row["time"])
+    message: Anomaly = decode(row["payload"].encode(), received_at=0)
     return Sequenced(int(row["epoch"]), int(row["offset"]), message, row["payload"].encode())
 
 

@@ -73,7 +73,9 @@ class InfluxServer:
         try:
             rows = ask(question)
         except StoreRefused as error:
-            raise StoreUnavailable(str(error)) from error
+            raise StoreUnavailable(
+                str(error), "InfluxDB rejected the request; the server log has the cause."
+            ) from error
         return rows[::-1] if question.newest else rows
 
     def _speaks(self) -> str:
@@ -103,7 +105,7 @@ class InfluxServer:
         if "error" in result:
             if "database not found" in result["error"]:
                 return []
-            raise StoreUnavailable(f"InfluxDB: {result['error']}")
+            raise StoreUnavailable(f"InfluxDB: {result['error']}", _WRONG)
         series = result.get("series")
         if not series:
             return []
@@ -171,16 +173,22 @@ class InfluxServer:
         except InfluxDBError as error:
             _raise(getattr(error, "status", None) or 0, error.message or "")
         except FluxQueryException as error:
-            raise StoreUnavailable(f"InfluxDB stopped in the middle of its answer: {error.message}") from error
+            raise StoreUnavailable(f"InfluxDB stopped in the middle of its answer: {error.message}", _WRONG) from error
         except (urllib3.exceptions.HTTPError, OSError) as error:
-            raise StoreUnavailable(f"InfluxDB at {self._url} does not answer ({type(error).__name__}).") from error
+            reason = f"does not answer ({type(error).__name__})."
+            raise StoreUnavailable(f"InfluxDB at {self._url} {reason}", f"InfluxDB {reason}") from error
+
+
+_WRONG: Final = "InfluxDB cannot answer now; the server log has the cause."
 
 
 def _raise(status: int, said: str) -> NoReturn:
     """Raise `StoreUnavailable` if a later try or a changed setting may help, else `StoreRefused`."""
     said = " ".join(said.split())[:300]
     if status in {401, 403}:
-        raise StoreUnavailable(f"InfluxDB does not accept API_TOKEN ({status}: {said}).")
+        raise StoreUnavailable(
+            f"InfluxDB does not accept API_TOKEN ({status}: {said}).", f"InfluxDB does not accept API_TOKEN ({status})."
+        )
     if status in {400, 413, 422}:
         raise StoreRefused(f"InfluxDB rejected the request ({status}: {said}).")
-    raise StoreUnavailable(f"InfluxDB cannot process the request now ({status}: {said}).")
+    raise StoreUnavailable(f"InfluxDB cannot process the request now ({status}: {said}).", _WRONG)
