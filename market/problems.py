@@ -1,20 +1,16 @@
 """Problem details (RFC 9457) for clients whose `Accept` names them; all others get the bodies that they always got."""
 
-import logging
 from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any, Final
 
-from django.db import InterfaceError, OperationalError
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.views import defaults
-from rest_framework.exceptions import APIException, ParseError
+from rest_framework.exceptions import ParseError
 from rest_framework.parsers import JSONParser
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import exception_handler
-
-logger = logging.getLogger(__name__)
 
 PROBLEM: Final = "application/problem+json"
 
@@ -41,9 +37,6 @@ def _sentences(said: Any) -> list[str]:
 
 def handle(error: Exception, context: dict[str, Any]) -> Response | None:
     """The exception handler of REST framework."""
-    if isinstance(error, OperationalError | InterfaceError):
-        logger.error("The database did not answer a request: %s", error)  # with hosts and users in it
-        error = _NoDatabase()
     response = exception_handler(error, context)
     request: Request = context["request"]
     renderer = getattr(request, "accepted_renderer", None)
@@ -52,12 +45,6 @@ def handle(error: Exception, context: dict[str, Any]) -> Response | None:
     response.data = problem(response.status_code, response.data)
     response.content_type = PROBLEM
     return response
-
-
-class _NoDatabase(APIException):
-    status_code = 503
-    default_detail = "The database does not answer. Try again."
-    default_code = "unavailable"
 
 
 class ShallowJSONParser(JSONParser):
