@@ -42,6 +42,10 @@ _CONNECTION: Final = frozenset((b"upgrade", b"keep-alive, upgrade"))
 _MAX_HEAD_BYTES: Final = 8192
 _MAX_HEADERS: Final = 128
 _CONTROLS: Final = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
+_UNREADABLE: Final = (
+    b"HTTP/1.1 400 Bad Request\r\ncontent-type: text/plain\r\nconnection: close\r\ncontent-length: 72\r\n\r\n"
+    b"The WebSocket handshake has control characters, or is larger than 8 KB.\n"
+)
 _wire = attrgetter("wire")
 
 
@@ -149,8 +153,14 @@ class Protocol(WebSocketsSansIOProtocol):
         self.sink = TransportSink(self)
 
     def data_received(self, data: bytes) -> None:
-        if self.handshake_initiated or not self.handle_usual_connect(data):
+        if self.handshake_initiated:
             super().data_received(data)
+        elif not self.handle_usual_connect(data):
+            super().data_received(data)
+            if not self.handshake_initiated:
+                # The library cannot read the request. uvicorn would leave the connection open, and nobody counts it.
+                self.transport.write(_UNREADABLE)
+                self.transport.close()
 
     def handle_usual_connect(self, data: bytes) -> bool:
         """Accept a plain handshake (RFC 6455 §4.2.1); return False to leave any other to the `websockets` library.
@@ -256,6 +266,20 @@ class Protocol(WebSocketsSansIOProtocol):
     def handle_close(self, event: WebSocketFrame) -> None:
         self.sink.closed = True
         super().handle_close(event)
+
+    def send_receive_event_to_app(self) -> None:
+        if self.curr_msg_data_type == "text":
+            self.frames = [b"".join(self.frames)]
+            try:
+                self.frames[0].decode()
+            except UnicodeDecodeError:
+                # uvicorn does the same, but with a traceback in the log for what a client did.
+                self.frames = []
+                if self.conn.state is OPEN:  # the same read may have brought a close frame behind it
+                    self.conn.send_close(1007)
+                self.handle_parser_exception()
+                return
+        super().send_receive_event_to_app()
 
     def handle_parser_exception(self) -> None:
         self.sink.closed = True
