@@ -8,7 +8,7 @@ WORKERS ?= 3
 HAS_UV := $(shell command -v uv 2>/dev/null)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check chaos soak replay-check bench component panel format lock sbom clean
+.PHONY: help run test check chaos attack soak replay-check bench component panel format lock sbom clean
 
 help:  ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 21
@@ -30,6 +30,9 @@ check: $(VENV)/dev.stamp  ## check format, lint, types, import rules and missing
 
 chaos: $(VENV)/dev.stamp  ## break every part under load, one line for each fault (half an hour; a part: ARGS="--only storm_up --seed 7")
 	@$(BIN)/python -m tests.system.chaos $(ARGS)
+
+attack: $(VENV)/dev.stamp  ## attack a running system on loopback, one line for each attack (minutes; a part: ARGS="--only frames --scale 0.1")
+	@$(BIN)/python -m tests.system.attack $(ARGS)
 
 soak: $(VENV)/dev.stamp  ## run under load for DURATION (40m) and report what grows; samples go to soak.json
 	@$(BIN)/python -m tests.system.chaos.soak --duration $(or $(DURATION),40m) $(ARGS)
