@@ -22,7 +22,7 @@ import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
@@ -39,7 +39,7 @@ django.setup()
 from ingestion.backtest.run import analyse
 from ingestion.recordings.tables import Asked
 from ingestion.sources.recording import Recording, load_recording
-from market.wire.messages import Alert, Rank, Severity, interval_ms
+from market.wire.messages import Alert, Direction, Rank, Severity, interval_ms
 
 BEFORE_MS: Final = 2 * 60_000
 AFTER_MS: Final = 30 * 60_000
@@ -135,6 +135,9 @@ def result(pump: Pump, recording: Recording) -> Result:
             continue
         rank, known = alert.severity.rank, before.get(alert.id, Rank.NONE)
         before[alert.id] = max(rank, known)
+        # The fall after it is neither a detection nor a false alarm.
+        if start <= alert.timestamp < end and alert.direction is Direction.DOWN:
+            continue
         inside = start <= alert.timestamp < end
         if inside:
             highest = max(highest, rank)
@@ -213,7 +216,7 @@ def main() -> None:
         print(f"{name}: {json.dumps(found)}")
         for one in results:
             late = "" if one.seconds is None else f"{one.seconds:+.1f} s"
-            wrong = ", ".join(datetime.fromtimestamp(ms / 1_000, UTC).isoformat(" ") for ms in one.false)
+            wrong = ", ".join(str(np.datetime64(ms, "ms")) for ms in one.false)
             print(f"  {one.pump.name:24} {one.pump.gain:+7.1%} {one.severity or '-':8} {late:>10}  {wrong}".rstrip())
 
 

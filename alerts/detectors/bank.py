@@ -5,7 +5,7 @@ universe's own tail gives it (`calibration`). HIGH and CRITICAL are moves of eco
 explain, on real volume (S, θ: see `residual`):
 
     HIGH      S ≥ θ and volume surge ≥ 6.5
-    CRITICAL  S ≥ 1.7 θ and surge ≥ 10, or S ≥ θ and surge ≥ 150 (a pump out of nowhere)
+    CRITICAL  S ≥ 1.7 θ and surge ≥ 10, or S ≥ θ and surge ≥ 150 (a pump out of nowhere), or a burst (`flow`)
 """
 
 from collections.abc import Mapping
@@ -19,6 +19,7 @@ from alerts.detectors.base import SMALLEST_SIGMA, Detector, Scores
 from alerts.detectors.calibration import USUAL_SIZES, Calibration, rarity_days
 from alerts.detectors.cusum import Cusum
 from alerts.detectors.ewma import Ewma
+from alerts.detectors.flow import Flow
 from alerts.detectors.mad import Mad
 from alerts.detectors.residual import Residual
 from alerts.detectors.volatility import Volatility
@@ -35,6 +36,7 @@ VERSION: Final = "8"
 SURGES: Final = (6.5, 10.0, 150.0)
 # What keeps an episode open, as a part of what opens it: by rarity, and by size.
 EXIT: Final = 0.6
+NOTHING: Final[Bools] = np.zeros(0, dtype=bool)
 SIZE_EXIT: Final = 0.75
 # The first methods look at the raw return: in a market move they see what everybody sees.
 SHARED: Final = (Method.Z_SCORE, Method.MAD, Method.EWMA)
@@ -45,7 +47,7 @@ class Assessment:
     """How far each column (n,) stands out, by the methods counted here.
 
     `rank` (values of `Rank`), `strength` (1 at LOW), `size` S / θ, `leading` index of the strongest method, `up` the
-    direction. The last two are known of the `candidates`.
+    direction. The last two are known of the `candidates`. `burst`: as `Flow.burst`, empty if nothing is one.
     """
 
     rank: NDArray[np.int64]
@@ -53,6 +55,7 @@ class Assessment:
     size: Floats
     leading: NDArray[np.intp]
     up: Bools
+    burst: Bools
 
     def kept(self, column: int, rank: Rank) -> bool:
         """Whether an episode of this rank stays open: from HIGH on by size (the volume of the start need not last)."""
@@ -62,7 +65,10 @@ class Assessment:
 
     def candidates(self) -> list[int]:
         """Columns that may open something or keep it open."""
-        columns: list[int] = np.flatnonzero((self.strength >= EXIT) | (self.size >= SIZE_EXIT)).tolist()
+        found = (self.strength >= EXIT) | (self.size >= SIZE_EXIT)
+        if len(self.burst):
+            found |= self.burst
+        columns: list[int] = np.flatnonzero(found).tolist()
         return columns
 
 
@@ -111,6 +117,7 @@ class Bank:
         self.volume = Volume(panel)
         self.mad = Mad(panel)
         self.cusum = Cusum(panel)
+        self.flow = Flow(panel)
         self.detectors: tuple[Detector, ...] = (
             ZScore(panel),
             self.mad,
@@ -133,15 +140,21 @@ class Bank:
     def widen(self, columns: int) -> None:
         for detector in self.detectors:
             detector.widen(columns)
+        self.flow.widen(columns)
         self.calibration.widen(columns)
 
     def snapshot(self) -> Snapshot:
         parts = {detector.method.value: detector.snapshot() for detector in self.detectors}
-        return parts | {"calibration": self.calibration.snapshot()}
+        # Left out where there are no trades: a state saved before there were any is the same.
+        flow = {"flow": self.flow.snapshot()} if self.flow.active else {}
+        return parts | flow | {"calibration": self.calibration.snapshot()}
 
     def restore(self, state: Snapshot) -> None:
         for detector in self.detectors:
             detector.restore(state[detector.method.value])
+        self.flow = Flow(self.panel)
+        if "flow" in state:
+            self.flow.restore(state["flow"])
         self.calibration.restore(state["calibration"])
 
     def update(self, market: MarketView | None) -> BankView:
@@ -162,7 +175,8 @@ class Bank:
                 own[row] *= ~near
         size = self.residual.projected / self.residual.economic_size
         surge = self.volume.gate
-        view = BankView(own=self._assess(own, size, surge), shared=self._assess(shared))
+        self.flow.judge(self.residual.residual[0], self.mad.samples.deviation)
+        view = BankView(own=self._assess(own, size, surge, self.flow.burst), shared=self._assess(shared))
         self.deviation, self.against_market = self.mad.samples.deviation.copy(), market is not None
         self.limits, self.sizes = self.calibration.limits.copy(), self.calibration.sizes.copy()
         self.tail = self.calibration.tail()
@@ -171,8 +185,14 @@ class Bank:
             detector.learn(panel, market)
         return view
 
-    def _assess(self, strengths: Floats, size: Floats | None = None, surge: Floats | None = None) -> Assessment:
-        """By the strengths (methods, n) of the first methods; by size too, when that is given."""
+    def _assess(
+        self,
+        strengths: Floats,
+        size: Floats | None = None,
+        surge: Floats | None = None,
+        burst: Bools = NOTHING,
+    ) -> Assessment:
+        """By the strengths (methods, n) of the first methods; by size too, when that is given, and by bursts."""
         low, medium = self.calibration.limits[:, : len(strengths), None]
         relative = strengths / low
         strength = relative.max(axis=0)
@@ -183,6 +203,7 @@ class Bank:
             size=sizes,
             leading=np.zeros(len(strength), dtype=np.intp),
             up=np.zeros(len(strength), dtype=bool),
+            burst=burst,
         )
         # Almost no symbol stands out: the rest is worked out for those that do.
         columns = np.array(assessment.candidates(), dtype=np.intp)
@@ -194,9 +215,13 @@ class Bank:
             residual = self.methods.index(Method.RESIDUAL)
             for grave, multiple, least in self._grave(self.calibration.sizes):
                 rank[(size[columns] >= multiple) & (surge[columns] >= least)] = grave
+            if len(burst):
+                rank[burst[columns]] = Rank.CRITICAL
             leading[rank >= Rank.HIGH] = residual
         assessment.rank[columns], assessment.leading[columns] = rank, leading
         assessment.up[columns] = self._up(columns, leading, rank)
+        if len(burst):
+            assessment.up[burst] = True
         return assessment
 
     @staticmethod
@@ -218,32 +243,42 @@ class Bank:
         up: Bools = moves[leading, np.arange(len(columns))] >= 0
         return np.where(rank >= Rank.HIGH, self.residual.rises(columns), up)
 
+    def _limit(self, column: int, rank: int, assessment: Assessment) -> tuple[float, float] | None:
+        """The S / θ and the surge that made it HIGH or CRITICAL; None below, and for a burst that has neither yet."""
+        size, surge = float(assessment.size[column]), float(self.volume.gate[column])
+        grave = self._grave(self.sizes) if rank >= Rank.HIGH else []
+        return next(
+            ((most, least) for one, most, least in grave if one == rank and size >= most and surge >= least), None
+        )
+
     def finding(self, column: int, assessment: Assessment) -> Finding:
         leading, rank = int(assessment.leading[column]), int(assessment.rank[column])
         drifts = self.methods[leading] is Method.CUSUM
+        limit = self._limit(column, rank, assessment)
         if rank >= Rank.HIGH:
-            scores, at = self.residual.biggest(self.panel, column), 0
+            scores, at = self.residual.biggest(self.panel, column, horizon=None if limit else 0), 0
         else:
             scores, at = self.scores[leading], column
         score, horizon = float(scores.score[at]), int(scores.horizon[at])
         threshold = scores.score_at(float(self.limits[0, leading]), at)
         evidence: dict[str, Any] = {}
-        if rank >= Rank.HIGH:
+        if limit is not None:
             size, surge = float(assessment.size[column]), float(self.volume.gate[column])
-            multiple, least = next(
-                (multiple, least)
-                for grave, multiple, least in self._grave(self.sizes)
-                if grave == rank and size >= multiple and surge >= least
-            )
+            multiple, least = limit
             threshold = abs(score) * multiple / size
             evidence = {"size": size, "size_threshold": multiple, "surge": surge, "surge_threshold": least}
+        elif rank >= Rank.HIGH:
+            burst = self.flow.figures(column, float(self.flow.moves[column]), float(self.deviation[column]))
+            threshold = abs(score) * burst["move_threshold"] / burst["move"]
+            evidence = {"burst": burst}
         elif drifts:
             evidence = self.cusum.path_of(column)
         rarity_row, strength = leading, float(self.scores[leading].strength[column])
         if rank >= Rank.HIGH:
             rarity_row, strength = len(self.methods), float(assessment.size[column])
         rarity: dict[str, Any] = {}
-        if self.tail.most_days > 0.0:
+        # How often bursts come has not been observed: S has hardly grown yet.
+        if self.tail.most_days > 0.0 and "burst" not in evidence:
             tail = self.tail.around(rarity_row, strength)
             rarity = {"strength": strength, "tail": tail, "most_days": self.tail.most_days}
         methods = [

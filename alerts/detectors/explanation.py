@@ -7,6 +7,7 @@ from typing import Any, Final
 from alerts.detectors.bank import VERSION, Finding
 from alerts.detectors.calibration import rarity_days
 from alerts.detectors.cusum import stepped
+from alerts.detectors.flow import burst_text, needed
 from market.detectors.panel import CHART_CANDLES, Panel
 from market.wire.messages import Alert, Explanation, HistoryPoint, Method, Severity, interval_ms, interval_name
 from market.wire.quotes import money_text
@@ -137,6 +138,10 @@ def sentence(
                 return f"{symbol} {drifted} over {window}, to {price_text(price)}. {usual}"
             own = f"the price {moved(change)}, to {price_text(price)}{also}"
             return f"{symbol} {drifted} over {window} against the market; {own}. {usual}"
+    if burst := finding.evidence.get("burst"):
+        return (
+            f"{symbol} {moved(change)} in {window}, to {price_text(price)}{also}: {burst_text(burst, symbol)}. {usual}"
+        )
     return f"{symbol} {moved(change)} in {window}, to {price_text(price)}{also}. {usual}"
 
 
@@ -344,6 +349,8 @@ def _price_checks(alert: Alert) -> list[Check]:
 
 def _size_checks(alert: Alert, ours: bool) -> list[Check]:
     given = alert.explanation.parameters
+    if "burst" in given:
+        return _burst_checks(alert)
     # Earlier versions did not say it.
     if "size_threshold" not in given and not (ours and alert.severity.rank >= Severity.HIGH.rank):
         return []
@@ -353,6 +360,24 @@ def _size_checks(alert: Alert, ours: bool) -> list[Check]:
         Check("size", f"{size:.3g} times what is worth a trade, against {needed:.3g}", size >= needed),
         Check("volume", f"{surge:.3g} times the usual, against {traded:.3g}", surge >= traded),
     ]
+
+
+def _burst_checks(alert: Alert) -> list[Check]:
+    given = alert.explanation.parameters["burst"]
+    # A limit follows from what is usual, unless a version with other parameters wrote it.
+    limits = needed(given) if alert.explanation.version == VERSION else given
+    texts = {
+        "move": "{:.4g} beyond the market within a minute, against {:.4g}",
+        "trades": f"{{:,.0f}} in {given['trades_window_ms'] / 1_000:g} s, against {{:,.4g}}",
+        "turnover": "{:.4g} within a minute, against {:.4g}",
+        "taker_buy": "{:.0%} of it bought by takers, against {:.0%}",
+    }
+    found = []
+    for name, text in texts.items():
+        value, least = float(given[name]), float(given[f"{name}_threshold"])
+        same = math.isclose(least, limits[f"{name}_threshold"], rel_tol=_EXACT)
+        found.append(Check(name.replace("_", " "), text.format(value, least), value >= least and same))
+    return found
 
 
 def _rarity_checks(alert: Alert) -> list[Check]:

@@ -141,9 +141,12 @@ class Residual(Stateful):
         rising: Bools = self.residual[horizon, columns] >= 0
         return rising
 
-    def biggest(self, panel: Panel, column: int) -> Scores:
-        """The score of one column over the horizon that its S is projected from: shown on HIGH and CRITICAL alerts."""
-        horizon = int(self.projections[:, column].argmax())
+    def biggest(self, panel: Panel, column: int, horizon: int | None = None) -> Scores:
+        """The score of one column over the horizon that its S is projected from: shown on HIGH and CRITICAL alerts.
+
+        Over `horizon`, if that is given.
+        """
+        horizon = int(self.projections[:, column].argmax()) if horizon is None else horizon
         rows = slice(horizon, horizon + 1), slice(column, column + 1)
         scores = move_scores(
             panel,

@@ -119,6 +119,7 @@ class Engine:
         if self.panel.capacity > columns:
             self.bank.widen(self.panel.capacity)
             self.stress.widen(self.panel.capacity)
+        self.bank.flow.take(batch)
         market = self.market.update()
         sector_views: list[SectorView] = []
         if market is not None:

@@ -50,8 +50,9 @@ class Panel(Stateful):
 
     Before its first close a symbol is taken as flat at that price, so no return is ever missing: it is at worst
     measured since the listing. A symbol that comes back after more than 15 min starts over in the same way (what its
-    first candle did has no known time: some venues open it at a price of hours ago), and so do all of them after a
-    silence of the feed; what was learnt of them stays. A symbol without a candle keeps its last close and is not
+    first candle did has no known time: some venues open it at a price of hours ago; a candle made of trades opens with
+    the first of them, and starts from there), and so do all of them after a silence of the feed; what was learnt of
+    them stays. A symbol without a candle keeps its last close and is not
     `fresh`. A candle with a price outside of 1e-30 … 1e30 is none.
 
     Attributes (n = capacity, K = number of distinct horizons):
@@ -133,7 +134,7 @@ class Panel(Stateful):
         candles = _floats(batch.open, batch.high, batch.low, batch.close, batch.volume)
         prices, volume = candles[:4], candles[4]
         volume = np.where((volume > 0) & (volume < np.inf), volume, 0.0)
-        good = ((prices >= PRICES[0]) & (prices <= PRICES[1])).all(axis=0)
+        good: Bools = np.asarray(((prices >= PRICES[0]) & (prices <= PRICES[1])).all(axis=0))
         if not good.all():
             index, prices, volume = index[good], prices[:, good], volume[good]
         log_high, log_low, log_close = np.log(prices[1:])
@@ -141,7 +142,9 @@ class Panel(Stateful):
         started = self.close_time - self.last_seen[index] > LONGEST_MS + self.bar_ms
         if started.any():
             log_high[started] = log_low[started] = log_close[started]
-            self.log_close[:, index[started]] = log_close[started]
+            self.log_close[:, index[started]] = (
+                self._first_prices(batch, good)[started] if batch.trades else log_close[started]
+            )
         self.age += steps
         self.age[index[started]] = 1
         self.last_seen[index] = self.close_time
@@ -163,6 +166,13 @@ class Panel(Stateful):
         self.known = self.current & (self.age > self.horizon_bars[0])
         self.live = self.current & (self.age > 1) & (self.returns[-1] != 0.0)
         return True
+
+    @staticmethod
+    def _first_prices(batch: CandleBatch, good: Bools) -> Floats:
+        """Log prices of the `good` candles before anything happened in them: of trades, the first one's (`open`)."""
+        made = np.array([trades is not None for trades in batch.trades])
+        first: Floats = np.log(np.where(made, batch.open, batch.close)[good])
+        return first
 
     def closes(self, column: int, count: int, before: int = 0) -> Floats:
         """The last `count` closes of a symbol up to `before` bars ago, oldest first; fewer when it is younger."""
