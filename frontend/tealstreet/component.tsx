@@ -3693,7 +3693,7 @@ export function listCounts(
   const counted = (count: number, noun: string) =>
     `${countText(count, more)} ${count === 1 && !more ? noun : `${noun}s`}`;
   return [
-    `${counted(symbols, "symbol")}, ${counted(alerts, "alert")}`,
+    alerts || more ? `${counted(symbols, "symbol")}, ${counted(alerts, "alert")}` : "none open",
     partial && open.alerts > 0 && alerts > open.alerts
       ? `${countText(open.alerts)} newest of ${countText(alerts)}`
       : "",

@@ -314,6 +314,7 @@ describe("list", () => {
     expect(listCounts({ alerts: 23, symbols: 18 }, counts(18, 24, false, false))[1]).toBe("");
     // Without the server's counts, older alerts may be open as well.
     expect(listCounts({ alerts: 1, symbols: 1 }, counts(1, 1, true))).toEqual(["1+ symbols, 1+ alerts", ""]);
+    expect(listCounts({ alerts: 0, symbols: 0 }, counts(0, 0))).toEqual(["none open", ""]); // those below are over
   });
 
   it("gives a finger room", () => {

@@ -581,7 +581,13 @@ def places(screen: Screen) -> Iterator[Violation]:
             yield Violation("count", "severities", f"{sum(shown):.0f}, but the heading says “{counts['heading']}”")
 
 
+# What the heading says of no open alert: those in the list are over.
+_NONE: Final = "none open"
+
+
 def _alerts_of(heading: str) -> float | None:
+    if _NONE in heading:
+        return 0.0
     match = re.search(r"([\d,]+)\+? alerts?", heading)
     return float(match[1].replace(",", "")) if match else None
 
@@ -591,7 +597,7 @@ def counted(screen: Screen, counts: Counts) -> Iterator[Violation]:
     heading = screen["counts"]["heading"]
     if not heading:
         return
-    match = re.search(r"([\d,]+)\+? symbols?, ([\d,]+)\+? alerts?", heading)
+    match = re.search(r"([\d,]+)\+? symbols?, ([\d,]+)\+? alerts?", heading.replace(_NONE, "0 symbols, 0 alerts"))
     if not match:
         yield Violation("count", "heading", f"unreadable: “{heading}”")
         return
