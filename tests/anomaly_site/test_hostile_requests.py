@@ -227,7 +227,8 @@ def test_no_drawn_request_makes_the_site_fail(
         ("/alerts?format=html&severity=%25d", ""),
         ("/schema?version=1%0D%0AX-Injected:%20yes", "Expected at most 40 printable characters"),
         ("/schema?version=%1B[2J", "Expected at most 40 printable characters"),
-        ("/alerts?search=a%00", "NUL character"),
+        ("/alerts?search=a%00", "unprintable characters"),
+        ("/admin/login/?next=a%00", "NUL character"),
         ("/%00", "NUL character"),
     ],
 )
