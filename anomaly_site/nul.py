@@ -5,17 +5,17 @@ from django.utils.deprecation import MiddlewareMixin
 
 
 class NulMiddleware(MiddlewareMixin):
-    """400 for a NUL character in the path, in a cookie, or in a parameter of the admin, which takes any look-up.
+    """400 for a NUL character in a cookie, and in an address of the admin, which takes any look-up and any id.
 
-    The parameters of the API are checked by its filters, and bodies by forms and serializers.
+    Addresses of the API are checked by its routes and filters, and bodies by forms and serializers.
     """
 
     def process_request(self, request: HttpRequest) -> HttpResponseBase | None:
         cookies = "\\" in request.META.get("HTTP_COOKIE", "") and any(
             "\0" in value for value in request.COOKIES.values()
         )
-        parameters = "%00" in request.META.get("QUERY_STRING", "") and request.path.startswith("/admin/")
-        if "\0" in request.path or parameters or cookies:
+        asked = "\0" in request.path or "%00" in request.META.get("QUERY_STRING", "")
+        if cookies or (asked and request.path.startswith("/admin/")):
             return HttpResponse(
                 "The request has a NUL character in its address or its cookies.\n",
                 status=400,
