@@ -256,6 +256,8 @@ _sqlite = DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3" and DAT
 _readable = privacy.close(DATA_DIR, Path(_sqlite) if _sqlite and _sqlite != ":memory:" else None)
 if _readable and set(sys.argv[1:2]) & {"up", "ingest", "analyze", "nats_bridge", "history"}:
     sys.stderr.write(f"{_readable}\n")
+if _sqlite:
+    DATABASES["default"]["ENGINE"] = "anomaly_site.sqlite"
 # How long the database may take, in all, for the answer to a request that only reads (anomaly_site/unavailable.py).
 QUERY_TIMEOUT_S = env.timedelta("QUERY_TIMEOUT", timedelta(seconds=5)).total_seconds()
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
