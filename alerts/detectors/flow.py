@@ -17,6 +17,7 @@ Sources: La Morgia, Mei, Sassi & Stefa (2020), Pump and Dumps in the Bitcoin Era
 (rush orders: market buy orders of one moment are the best single feature); thresholds: docs/evaluation.md, "Seconds".
 """
 
+import struct
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -24,7 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from alerts.detectors.base import SMALLEST_SIGMA
-from market.detectors.panel import Bools, Floats, Panel, widened
+from market.detectors.panel import Bools, Floats, Panel, floats, widened
 from market.detectors.snapshot import Stateful
 from market.detectors.statistics import MAD_TO_SIGMA, decay
 from market.wire.messages import CandleBatch
@@ -107,19 +108,20 @@ class Flow(Stateful):
         self._learn(steps)
 
     def _add(self, batch: CandleBatch) -> None:
-        columns = self.panel.columns
-        index = np.fromiter((columns[symbol] for symbol in batch.symbols), dtype=np.intp, count=len(batch.symbols))
-        trades, bought = (np.array(values, dtype=np.float64) for values in (batch.trades, batch.taker_buy))
-        close, volume = np.array(batch.close), np.array(batch.volume)
+        panel = self.panel
+        index = panel.index(batch.symbols)
+        try:
+            trades, bought = floats(batch.trades, batch.taker_buy)
+        except struct.error:
+            trades, bought = (np.array(values, dtype=np.float64) for values in (batch.trades, batch.taker_buy))
         # Of a bad tick nothing is left, as in the panel.
-        good = (trades >= 0) & (bought >= 0) & self.panel.fresh[index]
+        good = (trades >= 0) & (bought >= 0) & panel.fresh[index]
         if not good.all():
             index, trades, bought = index[good], trades[good], bought[good]
-            close, volume = close[good], volume[good]
         self.sums[0, self.slot, index] += trades
-        self.sums[1, self.slot, index] += np.minimum(bought, volume) * close
-        new = index[self.since[index] == 0]
-        self.since[new] = self.close_time
+        self.sums[1, self.slot, index] += bought * np.exp(panel.log_close[panel.slot, index])
+        if not self.since[index].all():
+            self.since[index[self.since[index] == 0]] = self.close_time
 
     def _learn(self, steps: int) -> None:
         """From the candles that are a minute old now."""

@@ -39,8 +39,10 @@ def widened(array: NDArray[T], columns: int, fill: float = 0.0) -> NDArray[T]:
     return np.concatenate([array, np.full((*array.shape[:-1], missing), fill, dtype=array.dtype)], axis=-1)
 
 
-def _floats(*rows: list[float]) -> Floats:
-    """(rows, n). As `np.array` does, in a third of the time: a list of floats needs no guess what it is one of."""
+def floats(*rows: Sequence[float | None]) -> Floats:
+    """(rows, n). As `np.array` does, in a third of the time: a list of floats needs no guess what it is one of. Raises
+    `struct.error` for None.
+    """
     packed = b"".join([struct.pack(f"{len(row)}d", *row) for row in rows])
     return np.frombuffer(packed, dtype=np.float64).reshape(len(rows), -1)
 
@@ -117,7 +119,7 @@ class Panel(Stateful):
         steps = (batch.close_time - self.close_time) // self.bar_ms if self.close_time else 1
         if steps < 1:
             return False
-        index = self._index(batch.symbols)
+        index = self.index(batch.symbols)
         if self.interrupted(batch.close_time):
             # How the price got here is unknown: the end of a silence is not a crash.
             self.last_seen[:] = 0
@@ -131,7 +133,7 @@ class Panel(Stateful):
                 self.traded -= self.traded[1]
         self.close_time = batch.close_time
 
-        candles = _floats(batch.open, batch.high, batch.low, batch.close, batch.volume)
+        candles = floats(batch.open, batch.high, batch.low, batch.close, batch.volume)
         prices, volume = candles[:4], candles[4]
         volume = np.where((volume > 0) & (volume < np.inf), volume, 0.0)
         good: Bools = np.asarray(((prices >= PRICES[0]) & (prices <= PRICES[1])).all(axis=0))
@@ -181,7 +183,8 @@ class Panel(Stateful):
         closes: Floats = np.exp(self.log_close[rows, column])
         return closes
 
-    def _index(self, symbols: Sequence[str]) -> NDArray[np.intp]:
+    def index(self, symbols: Sequence[str]) -> NDArray[np.intp]:
+        """The columns of symbols; new ones are added."""
         if symbols == self._same[0]:
             return self._same[1]
         columns = self.columns
