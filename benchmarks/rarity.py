@@ -6,8 +6,9 @@ The last `--days` of each recording are played. At `--moments` seeded moments af
 forked (its saved state is restored), once per kind of anomaly: the fork gets the next candles with the anomaly in a few
 symbols, the analysis itself goes on without. So no anomaly teaches what is usual, and every kind is measured in the
 same symbols at the same moments. An anomaly is found at a severity when its symbol has a revision of that severity or
-above from its first candle to five candles after its last one; symbols that have an open alert are not chosen. `base`
-is how often the same symbols have such a revision in the same candles without the anomaly.
+above from its first candle to five candles after its last one. Symbols that have an open alert, or whose usual turnover
+is nothing on their venue, are not chosen. `base` is how often the same symbols have such a revision in the same candles
+without the anomaly.
 
 σ is 1.4826 · MAD of a symbol's one-candle log returns in the day before. Kinds, each up or down:
 
@@ -301,10 +302,11 @@ class Play:
                 peers, lively = self._peers(column, index, changed), bool(recent[column] >= LIVELY)
                 self.cases.append(Case(kind, name, index, ranks.get(name, -1), peers, lively))
 
-    @staticmethod
-    def _counting(engine: Engine) -> Any:
-        """By symbol of the recording: whether its turnover matters, where the detectors know such a thing."""
-        return True
+    def _counting(self, engine: Engine) -> NDArray[np.bool_]:
+        """By symbol of the recording: whether what it usually trades matters on its venue (see `worth`)."""
+        bank, columns = engine.bank, engine.panel.columns
+        matters = bank.worth.matters(np.nan_to_num(bank.volume.usually), bank.volume.usually)
+        return np.array([symbol in columns and bool(matters[columns[symbol]]) for symbol in self.recording.symbols])
 
     def _with(self, candles: dict[int, Floats], index: int, step: int) -> CandleBatch:
         batch = self.recording.batch(index, "rarity")

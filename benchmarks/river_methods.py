@@ -32,7 +32,9 @@ DRIFT_WARM_UP = 30
 class Surge:
     """A quantity against the median of its logarithms, sampled every 5 min."""
 
-    def __init__(self, samples: int, deviations: float) -> None:
+    def __init__(self, samples: int, deviations: float, smallest: float = surge.SMALLEST_SPREAD) -> None:
+        self.count = 0
+        self.smallest = smallest
         self.median = stats.RollingQuantile(0.5, samples)
         self.deviation = stats.RollingQuantile(0.5, samples)
         self.deviations = deviations
@@ -41,9 +43,10 @@ class Surge:
         return self.median.get() or 0.0
 
     def spread(self) -> float:
-        return self.deviations * max(MAD_TO_SIGMA * (self.deviation.get() or 0.0), surge.SMALLEST_SPREAD)
+        return self.deviations * max(MAD_TO_SIGMA * (self.deviation.get() or 0.0), self.smallest)
 
     def learn(self, value: float) -> None:
+        self.count += 1
         self.median.update(value)
         self.deviation.update(abs(value - self.usual()))
 
@@ -77,11 +80,11 @@ class Methods:
         self.drift = self.drift_weight = 0.0
         self.upper = self.lower = 0.0
         self.turnovers = [utils.Rolling(stats.Sum, n) for n in (5, 15)]
-        self.volume = Surge(volume.BUCKETS, volume.DEVIATIONS)
+        self.volume = Surge(volume.BUCKETS, volume.DEVIATIONS, volume.SMALLEST_SPREAD)
         self.habit = [0.0] * volume.HOURS
         self.keep_habit = decay(volume.HABIT_HALF_LIFE_DAYS * volume.HOUR_MS, volume.BUCKET_MS)
-        self.highs = [stats.RollingMax(n) for n in (15, 3)]
-        self.lows = [stats.RollingMin(n) for n in (15, 3)]
+        self.highs = [stats.RollingMax(n) for n in (15, 3, 5, 1)]
+        self.lows = [stats.RollingMin(n) for n in (15, 3, 5, 1)]
         self.range = Surge(volatility.SAMPLES, volatility.DEVIATIONS)
         self.variance = stats.EWMean(1 - decay(residual.HALF_LIFE_MS, MINUTE_MS))
         self.keep_beta = decay(residual.BETA_HALF_LIFE_MS, MINUTE_MS)
@@ -132,16 +135,19 @@ class Methods:
         for window in self.turnovers:
             window.update(traded)
         in_5, in_15 = self.turnovers[0].obj.get(), self.turnovers[1].obj.get()
-        hour = (close_time - 1) // volume.HOUR_MS % volume.HOURS
-        usual = exp(self.volume.usual() + closes[-1])
-        gate = max(5 * traded, in_5, in_15 / 3) / usual
-        surging = max(2.5 * traded, in_5, in_15 / 3) / usual / exp(self.habit[hour])
-        of_volume = surging, self.volume.spread()
-
         for top, bottom in zip(self.highs, self.lows, strict=True):
             top.update(log(high))
             bottom.update(log(low))
         ranges = [(top.get() or 0.0) - (bottom.get() or 0.0) for top, bottom in zip(self.highs, self.lows, strict=True)]
+
+        hour = (close_time - 1) // volume.HOUR_MS % volume.HOURS
+        usual = exp(self.volume.usual() + closes[-1])
+        gate = max(5 * traded, in_5, in_15 / 3) / usual
+        no_news = [self._explained(ranges[i], minutes) for i, minutes in ((3, 1), (2, 5), (0, 15))]
+        rates = zip((2.5 * traded, in_5, in_15 / 3), no_news, strict=True)
+        surging = max(rate / much for rate, much in rates) / usual / exp(self.habit[hour])
+        of_volume = surging, self.volume.spread()
+
         widest = max(ranges[0], volatility.BURST_SHARE * sqrt(5) * ranges[1])
         of_range = widest / exp(self.range.usual()), self.range.spread()
 
@@ -190,6 +196,14 @@ class Methods:
             projected=projected,
             gate=gate,
         )
+
+    def _explained(self, made: float, minutes: int) -> float:
+        """How many times the usual volume is no news when the price has such a range in so many minutes."""
+        if self.range.count < volatility.NEEDED:
+            return 1.0
+        usual = exp(self.range.usual()) * sqrt(minutes / 15)
+        times: float = max(max(made, volatility.SMALLEST_RANGE) / usual, 1.0)
+        return float(times**volume.EXPLAINED)
 
 
 @dataclass(slots=True)

@@ -6,6 +6,9 @@ explain, on real volume (S, θ: see `residual`):
 
     HIGH      S ≥ θ and volume surge ≥ 6.5
     CRITICAL  S ≥ 1.7 θ and surge ≥ 10, or S ≥ θ and surge ≥ 150 (a pump out of nowhere), or a burst (`flow`)
+
+A wick (see `volatility`) of 1.25 θ in an unusual range is HIGH, whatever was traded: the price was there, and is back.
+LOW, MEDIUM and wicks need a turnover that matters (`worth`).
 """
 
 from collections.abc import Mapping
@@ -24,6 +27,7 @@ from alerts.detectors.mad import Mad
 from alerts.detectors.residual import Residual
 from alerts.detectors.volatility import Volatility
 from alerts.detectors.volume import Volume
+from alerts.detectors.worth import Worth
 from alerts.detectors.z_score import ZScore
 from market.detectors.panel import Bools, Floats, Panel
 from market.detectors.snapshot import Snapshot
@@ -38,6 +42,10 @@ SURGES: Final = (6.5, 10.0, 150.0)
 EXIT: Final = 0.6
 NOTHING: Final[Bools] = np.zeros(0, dtype=bool)
 SIZE_EXIT: Final = 0.75
+# What a wick has to be of θ: nobody can trade all of it.
+WICK_SIZE: Final = 1.25
+# A range is called a wick from this share of it on.
+WICK_SHARE: Final = 0.5
 # The first methods look at the raw return: in a market move they see what everybody sees.
 SHARED: Final = (Method.Z_SCORE, Method.MAD, Method.EWMA)
 
@@ -46,13 +54,15 @@ SHARED: Final = (Method.Z_SCORE, Method.MAD, Method.EWMA)
 class Assessment:
     """How far each column (n,) stands out, by the methods counted here.
 
-    `rank` (values of `Rank`), `strength` (1 at LOW), `size` S / θ, `leading` index of the strongest method, `up` the
-    direction. The last two are known of the `candidates`. `burst`: as `Flow.burst`, empty if nothing is one.
+    `rank` (values of `Rank`), `strength` (1 at LOW), `size` S / θ, `wick` its size / 1.25 θ, `leading` index of the
+    strongest method, `up` the direction. The last two are known of the `candidates`. `burst`: as `Flow.burst`, empty if
+    nothing is one.
     """
 
     rank: NDArray[np.int64]
     strength: Floats
     size: Floats
+    wick: Floats
     leading: NDArray[np.intp]
     up: Bools
     burst: Bools
@@ -60,12 +70,12 @@ class Assessment:
     def kept(self, column: int, rank: Rank) -> bool:
         """Whether an episode of this rank stays open: from HIGH on by size (the volume of the start need not last)."""
         if rank >= Rank.HIGH:
-            return bool(self.size[column] >= SIZE_EXIT)
+            return bool(max(self.size[column], self.wick[column]) >= SIZE_EXIT)
         return bool(self.strength[column] >= EXIT)
 
     def candidates(self) -> list[int]:
         """Columns that may open something or keep it open."""
-        found = (self.strength >= EXIT) | (self.size >= SIZE_EXIT)
+        found = (self.strength >= EXIT) | (self.size >= SIZE_EXIT) | (self.wick >= SIZE_EXIT)
         if len(self.burst):
             found |= self.burst
         columns: list[int] = np.flatnonzero(found).tolist()
@@ -89,7 +99,8 @@ class Finding:
     shortest return usually is, before this batch (MAD as a standard deviation), whatever the method. `evidence`: what
     else it takes to compute the score again, and to know why it is HIGH. `rarity_days` as in `calibration.rarity_days`,
     of the method's strength (from HIGH on, of S / θ), from `rarity`: its `strength`, the points of the `tail` around
-    it, and `most_days`. None while nothing has been observed.
+    it, and `most_days`. None while nothing has been observed. `excursion`: of a wick, how far the last candle went from
+    the close before (log return) before it came back.
     """
 
     method: Method
@@ -108,13 +119,15 @@ class Finding:
     evidence: dict[str, Any]
     rarity_days: float | None
     rarity: dict[str, Any]
+    excursion: float | None = None
 
 
 class Bank:
     def __init__(self, panel: Panel, alerts_per_day: Mapping[Severity, float] | None = None) -> None:
         self.panel = panel
         self.residual = Residual(panel)
-        self.volume = Volume(panel)
+        self.volatility = Volatility(panel)
+        self.volume = Volume(panel, self.volatility)
         self.mad = Mad(panel)
         self.cusum = Cusum(panel)
         self.flow = Flow(panel)
@@ -124,11 +137,12 @@ class Bank:
             Ewma(panel),
             self.cusum,
             self.volume,
-            Volatility(panel),
+            self.volatility,
             self.residual,
         )
         self.methods = [detector.method for detector in self.detectors]
         self.calibration = Calibration(panel, len(self.detectors), alerts_per_day)
+        self.worth = Worth()
         # Of the last batch.
         self.scores: list[Scores] = []
         self.deviation: Floats = np.zeros(0)
@@ -142,12 +156,13 @@ class Bank:
             detector.widen(columns)
         self.flow.widen(columns)
         self.calibration.widen(columns)
+        self.worth.widen(columns)
 
     def snapshot(self) -> Snapshot:
         parts = {detector.method.value: detector.snapshot() for detector in self.detectors}
         # Left out where there are no trades: a state saved before there were any is the same.
         flow = {"flow": self.flow.snapshot()} if self.flow.active else {}
-        return parts | flow | {"calibration": self.calibration.snapshot()}
+        return parts | flow | {"calibration": self.calibration.snapshot(), "worth": self.worth.snapshot()}
 
     def restore(self, state: Snapshot) -> None:
         for detector in self.detectors:
@@ -156,6 +171,7 @@ class Bank:
         if "flow" in state:
             self.flow.restore(state["flow"])
         self.calibration.restore(state["calibration"])
+        self.worth.restore(state["worth"])
 
     def update(self, market: MarketView | None) -> BankView:
         """Score the batch that `panel` holds, then learn from it."""
@@ -173,16 +189,20 @@ class Bank:
                 near = with_market.take(scores.horizon * own.shape[1] + np.arange(own.shape[1]))
                 shared[row] = own[row] * near
                 own[row] *= ~near
+        matters = self.worth.matters(self.volume.traded, self.volume.usually)
+        own *= matters
         size = self.residual.projected / self.residual.economic_size
+        wick = matters * self.volatility.wick / (WICK_SIZE * self.residual.economic_size)
         surge = self.volume.gate
         self.flow.judge(self.residual.residual[0], self.mad.samples.deviation)
-        view = BankView(own=self._assess(own, size, surge, self.flow.burst), shared=self._assess(shared))
+        view = BankView(own=self._assess(own, size, surge, wick, self.flow.burst), shared=self._assess(shared))
         self.deviation, self.against_market = self.mad.samples.deviation.copy(), market is not None
         self.limits, self.sizes = self.calibration.limits.copy(), self.calibration.sizes.copy()
         self.tail = self.calibration.tail()
         self.calibration.learn(own, np.where(surge >= SURGES[0], size, 0.0))
         for detector in self.detectors:
             detector.learn(panel, market)
+        self.worth.learn(panel)
         return view
 
     def _assess(
@@ -190,9 +210,10 @@ class Bank:
         strengths: Floats,
         size: Floats | None = None,
         surge: Floats | None = None,
+        wick: Floats | None = None,
         burst: Bools = NOTHING,
     ) -> Assessment:
-        """By the strengths (methods, n) of the first methods; by size too, when that is given, and by bursts."""
+        """By the strengths (methods, n) of the first methods; by size and wick too, when given, and by bursts."""
         low, medium = self.calibration.limits[:, : len(strengths), None]
         relative = strengths / low
         strength = relative.max(axis=0)
@@ -201,6 +222,7 @@ class Bank:
             rank=np.full(len(strength), Rank.NONE, dtype=np.int64),
             strength=strength,
             size=sizes,
+            wick=np.zeros_like(strength) if wick is None else wick,
             leading=np.zeros(len(strength), dtype=np.intp),
             up=np.zeros(len(strength), dtype=bool),
             burst=burst,
@@ -209,15 +231,21 @@ class Bank:
         columns = np.array(assessment.candidates(), dtype=np.intp)
         if not len(columns):
             return assessment
-        rank = Rank.NONE + (strength[columns] >= 1.0).astype(np.int64) + (strengths[:, columns] >= medium).any(axis=0)
+        rare = strengths[:, columns] >= medium
+        if len(strengths) == len(self.methods):
+            rare[self.methods.index(Method.VOLUME)] &= ~self.worth.pegged(self.panel)[columns]
+        rank = Rank.NONE + (strength[columns] >= 1.0).astype(np.int64) + rare.any(axis=0)
         leading = relative[:, columns].argmax(axis=0)
-        if size is not None and surge is not None:
-            residual = self.methods.index(Method.RESIDUAL)
+        if size is not None and surge is not None and wick is not None:
+            residual, spiked = self.methods.index(Method.RESIDUAL), self.methods.index(Method.VOLATILITY)
+            graver = (wick[columns] >= self.calibration.sizes[0]) & (relative[spiked, columns] >= 1.0)
             for grave, multiple, least in self._grave(self.calibration.sizes):
                 rank[(size[columns] >= multiple) & (surge[columns] >= least)] = grave
             if len(burst):
                 rank[burst[columns]] = Rank.CRITICAL
             leading[rank >= Rank.HIGH] = residual
+            graver &= rank < Rank.HIGH
+            rank[graver], leading[graver] = Rank.HIGH, spiked
         assessment.rank[columns], assessment.leading[columns] = rank, leading
         assessment.up[columns] = self._up(columns, leading, rank)
         if len(burst):
@@ -240,8 +268,17 @@ class Bank:
                 for method, scores in zip(self.methods, self.scores, strict=True)
             ]
         )
+        spiked = self.methods.index(Method.VOLATILITY)
+        wicks = self._wicked(columns)
+        moves[spiked, wicks] = np.where(self.volatility.spikes[columns[wicks]], 1.0, -1.0)
         up: Bools = moves[leading, np.arange(len(columns))] >= 0
-        return np.where(rank >= Rank.HIGH, self.residual.rises(columns), up)
+        return np.where((rank >= Rank.HIGH) & (leading != spiked), self.residual.rises(columns), up)
+
+    def _wicked(self, columns: NDArray[np.intp]) -> Bools:
+        """Whether what VOLATILITY finds in a column is mostly the wick of its last candle."""
+        observed = self.scores[self.methods.index(Method.VOLATILITY)].observed[columns]
+        wicked: Bools = self.volatility.wick[columns] >= np.maximum(WICK_SHARE * observed, SMALLEST_SIGMA)
+        return wicked
 
     def _limit(self, column: int, rank: int, assessment: Assessment) -> tuple[float, float] | None:
         """The S / θ and the surge that made it HIGH or CRITICAL; None below, and for a burst that has neither yet."""
@@ -255,14 +292,23 @@ class Bank:
         leading, rank = int(assessment.leading[column]), int(assessment.rank[column])
         drifts = self.methods[leading] is Method.CUSUM
         limit = self._limit(column, rank, assessment)
-        if rank >= Rank.HIGH:
+        excursion = None
+        if self.methods[leading] is Method.VOLATILITY and self._wicked(np.array([column]))[0]:
+            excursion = self.volatility.excursion(column)
+        by_size = rank >= Rank.HIGH and self.methods[leading] is Method.RESIDUAL
+        if by_size:
             scores, at = self.residual.biggest(self.panel, column, horizon=None if limit else 0), 0
         else:
             scores, at = self.scores[leading], column
         score, horizon = float(scores.score[at]), int(scores.horizon[at])
         threshold = scores.score_at(float(self.limits[0, leading]), at)
         evidence: dict[str, Any] = {}
-        if limit is not None:
+        if rank >= Rank.HIGH and not by_size:
+            size, multiple = float(assessment.wick[column]), float(self.sizes[0])
+            threshold = abs(score) * multiple / size
+            surge = float(self.volume.gate[column])
+            evidence = {"size": size, "size_threshold": multiple, "surge": surge, "surge_threshold": 0.0}
+        elif limit is not None:
             size, surge = float(assessment.size[column]), float(self.volume.gate[column])
             multiple, least = limit
             threshold = abs(score) * multiple / size
@@ -274,7 +320,7 @@ class Bank:
         elif drifts:
             evidence = self.cusum.path_of(column)
         rarity_row, strength = leading, float(self.scores[leading].strength[column])
-        if rank >= Rank.HIGH:
+        if by_size:
             rarity_row, strength = len(self.methods), float(assessment.size[column])
         rarity: dict[str, Any] = {}
         # How often bursts come has not been observed: S has hardly grown yet.
@@ -305,4 +351,5 @@ class Bank:
             evidence=evidence,
             rarity_days=rarity_days(strength, rarity["tail"], rarity["most_days"]) if rarity else None,
             rarity=rarity,
+            excursion=excursion,
         )

@@ -115,11 +115,17 @@ def excess_pct(move: float, market: float) -> float:
 
 
 def sentence(
-    symbol: str, finding: Finding, price: float, turnover: float, width: float, market: float | None = None
+    symbol: str,
+    finding: Finding,
+    price: float,
+    turnover: float,
+    width: float,
+    market: float | None = None,
+    candle_ms: int = 60_000,
 ) -> str:
     """Who did what, how much, against what. `width` is the usual range's half as a log return.
 
-    `market`: the market's log return over the same window.
+    `market`: the market's log return over the same window. `candle_ms`: the time in which a wick went and came back.
     """
     window = window_text(finding.window_ms)
     change = share(finding.move)
@@ -129,6 +135,10 @@ def sentence(
         case Method.VOLUME:
             traded = f"{finding.score:.1f}× its usual volume in {window} ({money_text(turnover, symbol)})"
             return f"{symbol} traded {traded}; the price {moved(change)}, to {price_text(price)}{also}."
+        case Method.VOLATILITY if finding.excursion is not None:
+            went = f"{moved(share(finding.excursion))} and came back within {window_text(candle_ms)}"
+            spread = f"{finding.score:.1f}× its usual range of {window}"
+            return f"{symbol} {went}, {spread}; the price {moved(change)}, to {price_text(price)}{also}."
         case Method.VOLATILITY:
             spread = f"{percent(share(finding.observed))} within {window}, {finding.score:.1f}× its usual range"
             return f"{symbol} swung by {spread}; the price {moved(change)}, to {price_text(price)}{also}."
@@ -178,7 +188,7 @@ def fill(
         lower, upper = expected * math.exp(-width), expected * math.exp(width)
     turnover = float(panel.turnover[finding.horizon, column])
     explanation = Explanation(
-        sentence=sentence(panel.symbols[column], finding, price, turnover, width or 0.0, market),
+        sentence=sentence(panel.symbols[column], finding, price, turnover, width or 0.0, market, panel.bar_ms),
         window=interval_name(finding.window_ms),
         baseline_size=finding.baseline,
         observed=finding.observed,
@@ -206,6 +216,7 @@ def fill(
         "change_pct": 100 * share(finding.move),
         "excess_pct": None if market is None else excess_pct(finding.move, market),
         "rarity_days": finding.rarity_days,
+        "excursion_pct": None if finding.excursion is None else 100 * share(finding.excursion),
         "spark": [significant(close) for close in closes.tolist()],
     }
     return fields, explanation

@@ -23,6 +23,7 @@ def surge_scores(
     deviations: float,
     offset: Floats | float = 0.0,
     weight: Floats | float = 1.0,
+    smallest_spread: float = SMALLEST_SPREAD,
 ) -> Scores:
     """The score is the ratio of `values` (n,) to their usual size, exp of the median of `logs` plus `offset`, of the
     `ready` ones; those of them that have no candle in this batch only vote.
@@ -32,7 +33,7 @@ def surge_scores(
     everybody's threshold.
     """
     usual = np.exp(np.where(ready, logs.median + offset, 0.0))
-    spread = np.maximum(MAD_TO_SIGMA * np.where(ready, logs.deviation, 0.0), SMALLEST_SPREAD)
+    spread = np.maximum(MAD_TO_SIGMA * np.where(ready, logs.deviation, 0.0), smallest_spread)
     values = np.minimum(values, MOST_TIMES * usual)
     ratio = np.where(ready, values / usual, 0.0)
     judged = ratio * weight

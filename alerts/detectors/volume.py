@@ -2,15 +2,18 @@
 
 Volume is counted in the base asset (quote volume over the last price): a price that halves does not halve the trading.
 The surge is the largest rate of the last 5 min, the last 15, and the last minute, which counts half (a minute varies
-more than five), over the median of the 5-min volumes of the last 12 h; in messages both are quote volumes at the last
-price, of 5 min, and the score is how many times the usual it was. It is unusual from 5 robust standard deviations of
-the log volume on: a thin pair varies more than a big one, and when the whole market trades more, that is no news about
-one symbol. As the `gate` of big moves the last minute counts in full.
+more than five), over the median of the 5-min volumes of the last 12 h, and over what the price's own range in that
+window explains: volume goes with moves, so 10 times the volume in 3 times the usual range is no news beside the move,
+which other methods tell; in the usual range it is. A range x times the usual one (the median 15-min range of 12 h, by
+√time) explains x^1.5. In messages both volumes are quote volumes at the last price, of 5 min, and the score is how many
+times the usual it was. It is unusual from 3.5 robust standard deviations of the log volume on, each taken for 0.7 at
+least; when the whole market trades more, that is no news about one symbol. As the `gate` of big moves the last minute
+counts in full, and no range explains anything.
 
 A pair's own time of day raises or lowers what is usual: for every hour (UTC), the mean of how far the log volume was
 from its median, over the days (half-life 3), starting from nothing: a day counts a fifth of what it shows, a week four
 fifths. What is more than 2 from the median teaches as much as 2, so that no single day's surge becomes a habit.
-Parameters: 12 h, deviations, 3 days. Warm-up: 2 buckets. Sources: volume event studies (Ajinkya & Jain, 1989: log
+Parameters: 12 h, deviations, 1.5, 3 days. Warm-up: 2 buckets. Sources: volume event studies (Ajinkya & Jain, 1989: log
 volume is close to normal), with median and MAD (Iglewicz & Hoaglin, 1993) so that a surge does not widen its own
 baseline; intraday seasonality as a factor of its own: Andersen & Bollerslev (1997).
 """
@@ -22,6 +25,7 @@ from numpy.typing import NDArray
 
 from alerts.detectors.base import Scores, due
 from alerts.detectors.surge import surge_scores
+from alerts.detectors.volatility import Volatility
 from market.detectors.panel import Floats, Panel, widened
 from market.detectors.snapshot import Stateful
 from market.detectors.statistics import Samples, decay, largest
@@ -32,7 +36,10 @@ from market.wire.quotes import worth
 BUCKET_MS: Final = 5 * 60_000
 BUCKETS: Final = 144
 NEEDED: Final = 2
-DEVIATIONS: Final = 5.0
+DEVIATIONS: Final = 3.5
+SMALLEST_SPREAD: Final = 0.7
+# A range x times the usual one explains a volume of x to this power.
+EXPLAINED: Final = 1.5
 # In US dollars, about. A turnover below this per bucket is no market; it keeps ratios of dead pairs finite and dull.
 SMALLEST_TURNOVER: Final = 50.0
 FURTHEST_LOG_PRICE: Final = 300.0
@@ -46,7 +53,8 @@ class Volume(Stateful):
     method: ClassVar[Method] = Method.VOLUME
     KEPT = ("samples", "habit", "next_sample")
 
-    def __init__(self, panel: Panel) -> None:
+    def __init__(self, panel: Panel, volatility: Volatility) -> None:
+        self.volatility = volatility
         self.samples = Samples(BUCKETS)
         # Per horizon: what turns its turnover into one per bucket.
         self.rate = (BUCKET_MS / panel.horizon_ms)[:, None]
@@ -63,6 +71,9 @@ class Volume(Stateful):
         self.keep = decay(HABIT_HALF_LIFE_DAYS * HOUR_MS, self.period)
         # Of the last batch: the largest rate over the usual one, every window in full (n,).
         self.gate: Floats = np.zeros(0)
+        # Largest rate over 5 and 15 min in US dollars per bucket, and the same of the usual one (NaN: unknown).
+        self.traded: Floats = np.zeros(0)
+        self.usually: Floats = np.zeros(0)
 
     def widen(self, columns: int) -> None:
         self.samples.widen(columns)
@@ -74,11 +85,19 @@ class Volume(Stateful):
         log_price = self._log_price(panel)
         usual = np.exp(np.where(ready, self.samples.median + log_price, 0.0))
         self.gate = np.where(ready & panel.fresh, rates.max(axis=0) / usual, 0.0)
-        share = self.share[self.used]
-        best = largest(rates * share)
+        dollars = SMALLEST_TURNOVER / self._smallest(panel)
+        self.traded = np.where(self.share[self.used] < 1.0, 0.0, rates).max(axis=0) * dollars
+        self.usually = np.where(ready, usual * dollars, np.nan)
+        self.volatility.observe(panel)
+        beyond = self.volatility.beyond_usual(panel, panel.horizon_ms[self.used])
+        weight = self.share[self.used] * np.exp(-EXPLAINED * beyond)
+        best = largest(rates * weight)
         value = rates[best, np.arange(len(best))]
         offset = self.habit[self._hour(panel)] + log_price
-        return surge_scores(panel, value, self.used[best], self.samples, ready, DEVIATIONS, offset, share[best, 0])
+        chosen = weight[best, np.arange(len(best))]
+        return surge_scores(
+            panel, value, self.used[best], self.samples, ready, DEVIATIONS, offset, chosen, SMALLEST_SPREAD
+        )
 
     def learn(self, panel: Panel, market: MarketView | None) -> None:
         now, self.next_sample = due(panel, self.next_sample, self.period)

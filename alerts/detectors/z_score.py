@@ -1,7 +1,7 @@
-"""Z_SCORE: the return in standard deviations of its own last hours.
+"""Z_SCORE: the return in standard deviations of its own last day.
 
 z_k = (r_k − k μ) / (σ √k), the largest over the horizons k; μ and σ are mean and standard deviation of the shortest
-horizon's return (1 min, at least one candle) over a rolling window of 6 h, kept as 12 blocks of 30 min so that old
+horizon's return (1 min, at least one candle) over a rolling window of a day, kept as 24 blocks of an hour so that old
 values leave without being stored. Values beyond 4 σ enter the window as 4 σ. Parameters: window, clip. Warm-up: 10
 candles and 10 min. Source: NIST/SEMATECH e-Handbook of Statistical Methods, 1.3.5.17 (outliers, Z-scores).
 """
@@ -16,8 +16,8 @@ from market.detectors.snapshot import Stateful
 from market.detectors.synchronized import MarketView
 from market.wire.messages import Method
 
-BLOCKS: Final = 12
-BLOCK_MS: Final = 30 * 60_000
+BLOCKS: Final = 24
+BLOCK_MS: Final = 60 * 60_000
 CLIP: Final = 4.0
 WARM_UP_MS: Final = 10 * 60_000
 THRESHOLD: Final = 9.0

@@ -7,7 +7,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from alerts.detectors.bank import Assessment, Bank
+from alerts.detectors.bank import Assessment, Bank, Finding
 from alerts.detectors.explanation import excess_pct, fill, history
 from ingestion.engine.episodes import Episode
 from ingestion.engine.ids import anomaly_id, sector_subject
@@ -70,7 +70,7 @@ class Messages:
             venue=self._venue,
             interval=self._interval,
             # A price that stands still has the side that the finding is on.
-            direction=_direction(finding.move > 0 or (finding.move == 0 and episode.up)),
+            direction=_direction(_rising(finding, episode.up)),
             explanation=msgspec.structs.replace(explanation, escalations=list(episode.escalations)),
             incident=incident or None,
             source=self.source,
@@ -204,6 +204,12 @@ def counted(last: SynchronizedMovement, alert_count: int) -> SynchronizedMovemen
 def without_chart(anomaly: Anomaly) -> Anomaly:
     """The chart is stored with the first revision, so later ones leave it out."""
     return msgspec.structs.replace(anomaly, history=msgspec.UNSET) if isinstance(anomaly, Alert) else anomaly
+
+
+def _rising(finding: Finding, up: bool) -> bool:
+    """Of a wick the way that it went. Without any move, `up`."""
+    way = finding.move if finding.excursion is None else finding.excursion
+    return way > 0 or (way == 0 and up)
 
 
 def _direction(up: bool) -> Direction:

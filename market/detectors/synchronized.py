@@ -14,7 +14,9 @@ rise that takes back a fall is how rallies begin.) A symbol with a missing candl
 market: its next return counts for the window only, not for the gap before it. S against θ = 4.75 % gives the severity
 (LOW 0.6 θ, MEDIUM 0.75 θ, HIGH θ, CRITICAL 1.6 θ); so a 15-min move of 4 % is HIGH by itself. θ is the same in calm and
 in turbulence: a crash would raise it against itself. LOW and MEDIUM are about rarity, so they begin lower, down to a
-third, where symbols usually move less than 0.36 % in 15 min; that usual move is trusted in full after a day.
+third, where symbols usually move less than 0.36 % in 15 min; that usual move is trusted in full after a day. And
+whatever their size, moves that are rare for the last day are LOW from 6.5 and MEDIUM from 7.5 times σ_d √k on: σ_d is
+the exponentially weighted rms of the 1-min m, half-life a day, each bounded at 4 σ_d.
 
 Sources: Barndorff-Nielsen, Kinnebrock & Shephard (2010), Measuring Downside Risk: Realised Semivariance; Patton &
 Sheppard (2015), Good Volatility, Bad Volatility, Review of Economics and Statistics 97 (downside semivariance predicts
@@ -44,6 +46,12 @@ LEVELS: Final = np.array([0.6, 0.75, 1.0, 1.6])
 # Where symbols usually move less in 15 min than this (log return), LOW and MEDIUM begin as much lower; at a third.
 USUAL_SIZE: Final = 0.0036
 CALMEST: Final = 1.0 / 3.0
+# σ_d is known after 8 h (weight); what one candle teaches is bounded; from so many σ_d on a move is LOW, MEDIUM.
+DAY_HALF_LIFE_MS: Final = 24 * 3_600_000
+DAY_KNOWN: Final = 0.2
+DAY_BOUND: Final = 4.0
+DAY_LEVELS: Final = (6.5, 7.5)
+SMALLEST_DAY_SIGMA: Final = 1e-4
 MINIMUM_UNIVERSE: Final = 8
 MIDDLE: Final = 8
 MINIMUM_RATIO: Final = 0.5
@@ -106,7 +114,7 @@ def middle(returns: Floats) -> Floats:
 class Market(Stateful):
     """Learns what the universe as a whole does. Silent (None) below 8 live symbols."""
 
-    KEPT = ("semivariance", "usual_size", "usual_ratio", "stale", "bar")
+    KEPT = ("semivariance", "usual_size", "usual_ratio", "day", "stale", "bar")
 
     def __init__(self, panel: Panel) -> None:
         self.panel = panel
@@ -119,6 +127,8 @@ class Market(Stateful):
         self.semivariance = RunningMean(decay(VOLATILITY_HALF_LIFE_MS, step), 2)
         self.usual_size = RunningMean(decay(USUAL_HALF_LIFE_MS, step), 1)
         self.usual_ratio = RunningMean(decay(USUAL_HALF_LIFE_MS, step), 1)
+        # m₁² of the last day.
+        self.day = RunningMean(decay(DAY_HALF_LIFE_MS, step), 1)
         # (bars, n): what the market has done since the last price of a symbol, as of each of the last bars. Of candles
         # shorter than prices are current nothing is kept: there, old prices vote themselves.
         self.stale: Floats = np.zeros((panel.horizon_bars[-1] + 1 if step >= CURRENT_MS else 0, 0))
@@ -157,7 +167,9 @@ class Market(Stateful):
         ratio = float(members.sum()) / universe
         usual_ratio = float(self.usual_ratio.mean[0]) if self.usual_ratio.weight[0] else None
         levels = self._levels()
-        if projected < levels[0] * THRESHOLD:
+        ordinary = projected < levels[0] * THRESHOLD
+        levels[:2] = np.minimum(levels[:2], self._rare_levels(moves, projected / THRESHOLD))
+        if ordinary:
             self.usual_size.learn(np.array([size]), steps=panel.steps)
             self.usual_ratio.learn(np.array([ratio]), steps=panel.steps)
         return MarketView(
@@ -182,6 +194,18 @@ class Market(Stateful):
         relative = min(max(usual / USUAL_SIZE, CALMEST), 1.0)
         levels: Floats = LEVELS * np.array([relative, relative, 1.0, 1.0])
         return levels
+
+    def _rare_levels(self, moves: Floats, strength: float) -> Floats:
+        """(2,): the strengths that are as rare for the last day as LOW, MEDIUM. Learns from the move, after that."""
+        known = float(self.day.weight[0]) >= DAY_KNOWN
+        sigma = max(float(np.sqrt(self.day.mean[0])), SMALLEST_DAY_SIGMA)
+        times = float((np.abs(moves) / (sigma * self.panel.root_time[:, 0])).max())
+        bounded = min(abs(float(moves[0])), DAY_BOUND * sigma if known else np.inf)
+        self.day.learn(np.array([bounded**2]), steps=self.panel.steps)
+        if not known or times == 0.0:
+            return np.full(2, np.inf)
+        rare: Floats = np.array(DAY_LEVELS) * (strength / times)
+        return rare
 
     def _stale_returns(self) -> Floats:
         """(K, n): what the market had done since the price that each return is measured from; 0 unless it was old."""

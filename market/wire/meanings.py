@@ -15,6 +15,7 @@ MEANINGS: Final = {
     "state": "OPEN; ESCALATED: more severe than at its opening; CLOSED: over.",
     "venue": "Name of the venue, like binance.",
     "source": "Where the prices come from: a venue, a recording or the simulated market; null: unknown.",
+    "excursion_pct": "Of a wick: how far the last candle went from the close before, in percent; null: no wick.",
     "rarity_days": "Days between findings this strong, on average; null: unknown.",
     "universe": "Number of symbols that were looked at.",
     "window": "Length of time that the changes are measured over, like 5m.",

@@ -154,7 +154,8 @@ class Alert(Struct, frozen=True, kw_only=True):
     is the surge (≥ 0), for EXTERNAL in the publisher's own units, and 0 if it gave none. `direction` is the sign of the
     price's move over its window when the episode opened or turned.
     `excess_pct`: `change_pct` less the market's over the same window, in percentage points. `rarity_days`: a finding as
-    strong comes once in so many days for one symbol. Both are null where unknown, as is `source` from foreign
+    strong comes once in so many days for one symbol. `excursion_pct`: of a wick, how far the last candle went from the
+    close before it came back; null of anything else. They are null where unknown, as is `source` from foreign
     publishers. `history` travels with the first revision only: it is frozen when the episode opens, stored, served by
     `GET /alerts/<id>`, and left out of the frames to browsers.
     """
@@ -182,6 +183,7 @@ class Alert(Struct, frozen=True, kw_only=True):
     incident: Identifier | None
     excess_pct: float | None = None
     rarity_days: RarityDays | None = None
+    excursion_pct: float | None = None
     source: SourceKind | None = None
     history: Annotated[list[HistoryPoint], Meta(max_length=60)] | msgspec.UnsetType = msgspec.UNSET
 

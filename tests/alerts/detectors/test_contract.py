@@ -74,6 +74,11 @@ def shock(returns: Returns, volumes: Returns) -> None:
     volumes[SHOCK_AT, 5] *= 50
 
 
+def trading(returns: Returns, volumes: Returns) -> None:
+    """50 times the volume in one candle, and the price where it was."""
+    volumes[SHOCK_AT, 5] *= 50
+
+
 def drift(returns: Returns, volumes: Returns) -> None:
     returns[SHOCK_AT : SHOCK_AT + 60, 5] += 0.0012
 
@@ -104,7 +109,8 @@ def played(inject: Callable[[Returns, Returns], None]) -> Run:
 
 @pytest.mark.parametrize("method", METHODS)
 def test_it_sees_what_it_is_made_for(method: Method, shocked: Run) -> None:
-    run = played(drift) if method is Method.CUSUM else shocked
+    made_for = {Method.CUSUM: drift, Method.VOLUME: trading}
+    run = played(made_for[method]) if method in made_for else shocked
     before, seen = (
         max(strength[5] for strength in part)
         for part in (run.strength[method][:SHOCK_AT], run.strength[method][SHOCK_AT:])

@@ -14,7 +14,7 @@ from tests.market.recordings import Returns, names, recording
 
 SYMBOLS = 60
 CANDLES = 480
-PUMPED, DRIFTING = 5, 6
+PUMPED, DRIFTING, TRADED = 5, 6, 7
 # How far strengths may be apart, in thresholds: of averages, and of what rests on medians or blocks of half an hour.
 APART = {
     Method.Z_SCORE: 0.2,
@@ -29,10 +29,11 @@ USUALLY_APART = 0.005
 
 
 def event(returns: Returns, volumes: Returns) -> None:
-    """In the last ten minutes one symbol is pumped by 20 %; another drifts for an hour."""
+    """In the last ten minutes one symbol is pumped by 20 %; another drifts for an hour, a third is traded."""
     returns[-10:, PUMPED] += 0.02
     volumes[-10:, PUMPED] *= 30
     returns[-60:, DRIFTING] += 0.0012
+    volumes[-5:, TRADED] *= 40
 
 
 @pytest.fixture(scope="module")
@@ -60,9 +61,9 @@ def test_a_method_says_the_same_of_every_symbol(both: tuple[Engine, Findings], m
     assert np.median(apart) <= USUALLY_APART
 
 
-def test_both_see_the_pump_and_the_drift(both: tuple[Engine, Findings]) -> None:
+def test_both_see_the_pump_the_drift_and_the_trades(both: tuple[Engine, Findings]) -> None:
     engine, findings = both
-    for method, column in ((Method.RESIDUAL, PUMPED), (Method.VOLUME, PUMPED), (Method.CUSUM, DRIFTING)):
+    for method, column in ((Method.RESIDUAL, PUMPED), (Method.VOLUME, TRADED), (Method.CUSUM, DRIFTING)):
         assert min(findings.strengths[method][column], ours(engine, method)[column]) >= 1.0
 
 

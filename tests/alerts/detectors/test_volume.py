@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from alerts.detectors.volatility import Volatility
 from alerts.detectors.volume import HOUR_MS, HOURS, Volume
 from market.detectors.panel import Panel
 from market.detectors.synchronized import Market
@@ -24,18 +25,40 @@ def bars_of(day: int, hour: int) -> slice:
 
 def scores(inject: Callable[[Returns, Returns], None]) -> Returns:
     """(candles,): how many times its usual turnover one pair of 24 trades."""
+    return played(inject, (DAYS + 1) * 288)[0]
+
+
+def played(inject: Callable[[Returns, Returns], None], candles: int) -> Returns:
+    """(2, candles): score and strength of one pair of 24."""
     panel = Panel("5m")
-    market, volume = Market(panel), Volume(panel)
+    market, volatility = Market(panel), Volatility(panel)
+    volume = Volume(panel, volatility)
     said = []
-    for batch in recording(24, (DAYS + 1) * 288, "5m", inject=inject):
+    for batch in recording(24, candles, "5m", inject=inject):
         columns = panel.capacity
         panel.push(batch)
         if panel.capacity > columns:
+            volatility.widen(panel.capacity)
             volume.widen(panel.capacity)
         view = market.update()
-        said.append(float(volume.score(panel, view).score[REGULAR]))
+        found = volume.score(panel, view)
+        said.append([float(found.score[REGULAR]), float(found.strength[REGULAR])])
         volume.learn(panel, view)
-    return np.array(said)
+        volatility.learn(panel, view)
+    found: Returns = np.array(said).T
+    return found
+
+
+def test_volume_that_its_own_move_explains_is_no_news_and_without_a_move_it_is() -> None:
+    def strengths(move: float) -> float:
+        def traded(returns: Returns, volumes: Returns) -> None:
+            returns[400, REGULAR] += move
+            volumes[400, REGULAR] *= 20
+
+        return float(played(traded, candles=401)[1][-1])
+
+    assert strengths(0.0) > 0.8
+    assert strengths(0.02) < 0.5 * strengths(0.0)
 
 
 def busy_every_day(returns: Returns, volumes: Returns) -> None:
@@ -73,7 +96,8 @@ def test_a_price_that_halves_does_not_halve_the_volume() -> None:
 
     def surges_after_a_crash(returns: Returns, volumes: Returns) -> None:
         surges(returns, volumes)
-        returns[surge.start - 1, REGULAR] = np.log(0.5)
-        volumes[surge.start - 1 :, REGULAR] *= 0.5  # these are in the quote currency: as many coins as before
+        # The move itself explains some volume, as long as it is in the window.
+        returns[surge.start - 4, REGULAR] = np.log(0.5)
+        volumes[surge.start - 4 :, REGULAR] *= 0.5  # these are in the quote currency: as many coins as before
 
     np.testing.assert_allclose(scores(surges_after_a_crash)[surge], scores(surges)[surge], rtol=0.02)

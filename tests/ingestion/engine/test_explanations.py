@@ -94,7 +94,12 @@ def test_what_an_alert_says_is_what_the_candles_say() -> None:
             assert observed == pytest.approx(spread)
         elif alert.method is not Method.CUSUM:
             assert observed == pytest.approx(np.log(close[-1] / close[0]))
-        if close[-1] != close[0]:
+        if alert.excursion_pct is not None:
+            ends = raw(batches, alert, "high")[-1], raw(batches, alert, "low")[-1]
+            went = [100 * (end / raw(batches, alert, "close")[-2] - 1) for end in ends]
+            assert min(abs(alert.excursion_pct - way) for way in went) < 1e-6
+            assert (alert.direction is Direction.UP) == (alert.excursion_pct > 0)
+        elif close[-1] != close[0]:
             assert (alert.direction is Direction.UP) == (close[-1] > close[0])
         closes = [of_window(batches, alert, symbol) for symbol in batches[-1].symbols]
         market = math.expm1(np.median(np.log([last / first for first, last in closes])))
@@ -188,11 +193,16 @@ def test_the_band_is_what_was_usual_before_the_event() -> None:
         "binance_spot_5m_quiet_2021-07-01_2021-07-05",
     ],
 )
-def test_the_direction_is_the_sign_of_the_change_in_every_recording(shared_data: Path, name: str) -> None:
+def test_the_direction_is_the_sign_of_the_change_or_of_the_wick_in_every_recording(
+    shared_data: Path, name: str
+) -> None:
     played = load_recording([shared_data / "klines" / f"{name}.parquet"])
     alerts = [message for message in analysed(played) if isinstance(message, Alert)]
     assert len(alerts) > 200
     for alert in alerts:
         assert alert.change_pct is not None
+        if alert.excursion_pct is not None:
+            assert (alert.excursion_pct > 0) == (alert.direction is Direction.UP), alert.id
+            continue
         assert alert.change_pct == 0 or (alert.change_pct > 0) == (alert.direction is Direction.UP), alert.id
         assert alert.source is SourceKind.REPLAY
