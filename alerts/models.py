@@ -21,6 +21,8 @@ _chart_decoder = msgspec.json.Decoder(list[HistoryPoint])
 class Alert(Anomaly):
     """A per-symbol anomaly. `history`: the JSON of its chart, until it is moved (`alerts.services.move_charts`)."""
 
+    IDENTITY = ("symbol", "venue")
+
     symbol = models.CharField(max_length=40)
     venue = models.CharField(max_length=40)
     interval = models.CharField(max_length=6)

@@ -1,6 +1,6 @@
 """Writes of alerts, and of their charts."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Final
 
 import msgspec
@@ -17,17 +17,21 @@ _CHART_OF_BEFORE: Final = {"history"}
 _charts: Final = msgspec.json.Decoder(list[HistoryPoint])
 
 
-def store(messages: Sequence[Sequenced[Alert]]) -> int:
+def store(messages: Sequence[Sequenced[Alert]], replaced: Collection[str] = ()) -> int:
     """Insert alerts, or update stored ones with newer revisions. Returns the number of rows inserted or changed.
 
-    The chart (`history`) of an alert is stored from the first revision that contains one, and then kept.
+    The chart (`history`) of an alert is stored from the first revision that contains one, and then kept; of signed
+    messages, whatever others said. `replaced`: ids whose charts are of others (`market.services.Judged`).
     """
+    newest = newest_of_each(messages)
+    signed = {item.message.id: item.signed for item in newest}
     charts: dict[str, bytes] = {}
     for item in messages:
         alert = item.message
-        if alert.history and alert.id not in charts:
+        if alert.history and alert.id not in charts and item.signed == signed[alert.id]:
             charts[alert.id] = pack(alert.history)
-    newest = newest_of_each(messages)
+    if replaced:
+        models.AlertChart.objects.filter(pk__in=replaced).delete()
     changed = upsert((row(item) for item in newest), fill_once=_CHART_OF_BEFORE)
     if charts:
         _store_charts(newest, charts)

@@ -123,6 +123,8 @@ except OSError as error:
         f"Cannot write to {DATA_DIR}: {error.strerror}. Set DATA_DIR to a folder this user may write to."
     ) from None
 
+# Earlier values of SECRET_KEY, whose signatures of messages still count.
+SIGNING_KEY_FALLBACKS: list[str] = env.list("SIGNING_KEY_FALLBACKS", [])
 ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", ["localhost", "127.0.0.1", "[::1]"])
 # Pages that may open /ws and read the API, besides our own host and localhost; `*.` stands for any subdomain.
 ALLOWED_ORIGINS = env.list("ALLOWED_ORIGINS", ["https://*.tealstreet.io"])

@@ -40,6 +40,7 @@ from ingestion.stream.metrics import REPEATED, SEND_FAILURES, STORE_RETRIES, STO
 from ingestion.stream.nats import ANOMALIES, ANOMALY_SUBJECTS, subject
 from ingestion.stream.reader import Reader, Received, open_reader
 from ingestion.stream.rejects import Rejects
+from ingestion.stream.signatures import WRONG, Signatures
 from ingestion.upkeep import EXPECTED, keep_up
 from market.aliases import aliases_are_due, read_aliases
 from market.installation import installation_id
@@ -47,6 +48,7 @@ from market.models import MarketAnomaly as MarketAnomalyRow
 from market.selectors import stream_position
 from market.services import MessageT, Sequenced, sequenced
 from market.wire.messages import Alert, Anomaly, MarketAnomaly
+from market.wire.signing import Verdict
 from market.wire.unpacking import decode_items
 
 logger = logging.getLogger(__name__)
@@ -79,10 +81,11 @@ class Batch(NamedTuple):
 
 
 class Stored(NamedTuple):
-    """The messages of a batch that brought something new."""
+    """The messages of a batch that brought something new, and those that may not change their id, with the reasons."""
 
     alerts: list[Sequenced[Alert]]
     market: list[Sequenced[MarketAnomaly]]
+    refused: Sequence[tuple[Sequenced[Anomaly], str]] = ()
 
 
 class Groups(NamedTuple):
@@ -108,7 +111,7 @@ async def run_bridge(client: Client, stop: asyncio.Event) -> None:
         stored = await _stored_position()
         groups = Groups(layer, await database_sync_to_async(installation_id)())
     reader = await open_reader(client, ANOMALIES, ANOMALY_SUBJECTS, stored)
-    rejects = Rejects(client)
+    rejects, signatures = Rejects(client), Signatures("bridge")
     try:
         samples: Samples = {}
         async with (
@@ -128,7 +131,7 @@ async def run_bridge(client: Client, stop: asyncio.Event) -> None:
                 if reader.position.epoch != stored.epoch:
                     stored = await _new_incarnation(stored, reader)
                 while received:
-                    batch = await _sort(received, reader.position, stored.offset, rejects)
+                    batch = await _sort(received, reader.position, stored.offset, rejects, signatures)
                     if await _pass_on(batch, groups, rejects, state, stop):
                         stored = batch.position
                     elif stop.is_set():
@@ -187,13 +190,18 @@ async def _pass_on(batch: Batch, groups: Groups, rejects: Rejects, state: Health
         ("alerts", batch.alerts, stored.alerts),
         ("market", batch.market, stored.market),
     ):
+        refused = sum(isinstance(item.message, Alert) == (channel == "alerts") for item, _ in stored.refused)
         STORED.labels(channel).inc(len(new))
-        REPEATED.labels(channel).inc(len(messages) - len(new))
+        REPEATED.labels(channel).inc(len(messages) - len(new) - refused)
         await _send(groups, channel, batch, new)
+    for item, reason in stored.refused:
+        await _reject(item, reason, rejects)
     return True
 
 
-async def _sort(received: deque[Received], end: Position, previous: int, rejects: Rejects) -> Batch:
+async def _sort(
+    received: deque[Received], end: Position, previous: int, rejects: Rejects, signatures: Signatures
+) -> Batch:
     """Take the next batch out of `received`, whose last message is at `end`: whole messages, up to `_MOST_ITEMS`."""
     if aliases_are_due():
         await database_sync_to_async(read_aliases)()
@@ -203,14 +211,19 @@ async def _sort(received: deque[Received], end: Position, previous: int, rejects
     while received and len(alerts) + len(market) < _MOST_ITEMS:
         message = received.popleft()
         taken.append(message)
-        subject, data, offset, received_at, _ = message
-        for payload, anomaly, reason, item in decode_items(subject, data, received_at=received_at):
+        checked = signatures.check(message)
+        if checked is Verdict.WRONG:
+            await rejects.reject(message, WRONG)
+            continue
+        signed, offset = checked is Verdict.SIGNED, message.offset
+        parts = decode_items(message.subject, message.data, received_at=message.received_at, foreign=not signed)
+        for payload, anomaly, reason, item in parts:
             if anomaly is None:
                 await rejects.reject(message._replace(data=payload), reason, item)
             elif isinstance(anomaly, Alert):
-                alerts.append(sequenced(end.epoch, offset, anomaly, item))
+                alerts.append(sequenced(end.epoch, offset, anomaly, item, signed=signed))
             else:
-                market.append(sequenced(end.epoch, offset, anomaly, item))
+                market.append(sequenced(end.epoch, offset, anomaly, item, signed=signed))
     if received:
         end = end._replace(offset=taken[-1].offset, time_us=taken[-1].time_us)
     return Batch(end, previous, await _lost_until(previous, taken), alerts, market)
@@ -270,8 +283,13 @@ async def _drop_refused(
     for message in tuple(messages):
         if reason := await database_sync_to_async(reason_to_refuse)(message):
             messages.remove(message)
-            _, offset, anomaly, payload, item = message
-            await rejects.reject(Received(subject(anomaly), payload, offset, anomaly.detected_at), reason, item)
+            await _reject(message, reason, rejects)
+
+
+async def _reject(item: Sequenced[Anomaly], reason: str, rejects: Rejects) -> None:
+    anomaly = item.message
+    received = Received(subject(anomaly), item.payload, item.offset, anomaly.detected_at)
+    await rejects.reject(received, reason, item.item)
 
 
 def _store_in_one_transaction(batch: Batch) -> Stored | None:
@@ -280,12 +298,11 @@ def _store_in_one_transaction(batch: Batch) -> Stored | None:
         place = {"lost_until": batch.lost_until, "created": created, "time_us": time_us}
         if not market.services.advance(epoch, batch.previous, head, **place):
             return None
-        stored = Stored(
-            market.services.new_ones(AlertRow, batch.alerts), market.services.new_ones(MarketAnomalyRow, batch.market)
-        )
-        alerts.services.store(stored.alerts)
-        market.services.store(stored.market)
-    return stored
+        found = market.services.new_ones(AlertRow, batch.alerts)
+        of_market = market.services.new_ones(MarketAnomalyRow, batch.market)
+        alerts.services.store(found.new, found.replaced)
+        market.services.store(of_market.new)
+    return Stored(found.new, of_market.new, [*found.refused, *of_market.refused])
 
 
 async def _send(groups: Groups, channel: str, batch: Batch, messages: Sequence[Sequenced[Anomaly]]) -> None:

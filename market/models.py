@@ -75,6 +75,9 @@ class Anomaly(models.Model):
     message, from 0; null if it was the only one.
     """
 
+    # The columns with what an id is about (`market.wire.identity`).
+    IDENTITY: ClassVar[tuple[str, ...]]
+
     id = models.CharField(primary_key=True, max_length=80)
     revision = models.PositiveIntegerField()
     severity = models.PositiveSmallIntegerField(choices=[(int(s.rank), s.capitalize()) for s in SEVERITIES])
@@ -86,6 +89,8 @@ class Anomaly(models.Model):
     # Null, as `source`, so that adding it rewrites no row.
     item = models.SmallIntegerField(null=True, blank=True, editable=False)
     payload = models.TextField()
+    # Null: stored before there were signatures.
+    signed = models.BooleanField(null=True, editable=False)
     # Null, as in the message, and so that adding it to a table of a million rows rewrites none of them.
     source = models.CharField(max_length=9, null=True, blank=True, choices=enum_choices(SourceKind))  # noqa: DJ001
     review_state = models.CharField(max_length=16, choices=ReviewState, default=ReviewState.NEW)
@@ -110,6 +115,8 @@ class Anomaly(models.Model):
 
 
 class MarketAnomaly(Anomaly):
+    IDENTITY = ("type", "sector", "venue")
+
     type = models.CharField(max_length=24, choices=enum_choices(MarketType))
     direction = models.CharField(max_length=4, choices=enum_choices(Direction), blank=True)
     sector = models.CharField(max_length=80, blank=True)

@@ -15,10 +15,11 @@ from django.utils import timezone
 
 from market import coingecko, models
 from market.models import ReviewState
+from market.wire.identity import Known, accepted, identity, sector
 from market.wire.messages import (
     Anomaly,
+    InvalidMessage,
     MarketAnomaly,
-    SectorAnomaly,
     StressIndex,
     SynchronizedMovement,
     encode,
@@ -49,7 +50,8 @@ class ShrunkMap(Exception):
 class Sequenced(NamedTuple, Generic[MessageCo]):
     """A message, its place in the stream, and its encoded form (`market.wire.messages.frame_data`).
 
-    `item` is its place among those that came in one NATS message and share its offset; None if it was alone.
+    `item` is its place among those that came in one NATS message and share its offset; None if it was alone. `signed`:
+    it has a signature of this installation.
     """
 
     epoch: int
@@ -57,11 +59,25 @@ class Sequenced(NamedTuple, Generic[MessageCo]):
     message: MessageCo
     payload: bytes
     item: int | None = None
+    signed: bool = False
 
 
-def sequenced(epoch: int, offset: int, message: MessageT, item: int | None = None) -> Sequenced[MessageT]:
+class Judged(NamedTuple, Generic[MessageCo]):
+    """The messages that change something, and those that may not, each with the reason.
+
+    `replaced`: ids that unsigned messages had used, and signed ones take over.
+    """
+
+    new: list[Sequenced[MessageCo]]
+    refused: list[tuple[Sequenced[MessageCo], str]]
+    replaced: list[str]
+
+
+def sequenced(
+    epoch: int, offset: int, message: MessageT, item: int | None = None, *, signed: bool = False
+) -> Sequenced[MessageT]:
     """The message with its place in the stream, encoded."""
-    return Sequenced(epoch, offset, message, frame_data(message), item)
+    return Sequenced(epoch, offset, message, frame_data(message), item, signed)
 
 
 def store(messages: Sequence[Sequenced[MarketAnomaly]]) -> int:
@@ -208,12 +224,12 @@ def store_sector_map(
 def newest_of_each(items: Iterable[Sequenced[MessageT]]) -> list[Sequenced[MessageT]]:
     """The newest revision of every id, at its first place, sorted by id: so two writers lock rows in the same order.
 
-    `items` are in the order of the stream.
+    A signed one is newer than any that is not. `items` are in the order of the stream.
     """
     newest: dict[str, Sequenced[MessageT]] = {}
     for item in items:
         known = newest.get(item.message.id)
-        if known is None or item.message.revision > known.message.revision:
+        if known is None or (item.signed, item.message.revision) > (known.signed, known.message.revision):
             newest[item.message.id] = item
     return [newest[key] for key in sorted(newest)]
 
@@ -233,6 +249,7 @@ def shared_columns(item: Sequenced[Anomaly]) -> dict[str, Any]:
         "item": item.item,
         "payload": item.payload.decode(),
         "source": message.source,
+        "signed": item.signed,
     }
 
 
@@ -243,51 +260,63 @@ def row(item: Sequenced[MarketAnomaly]) -> models.MarketAnomaly:
         **shared_columns(item),
         type=str(message.__struct_config__.tag),
         direction=message.direction if isinstance(message, SynchronizedMovement) else "",
-        # PostgreSQL stores no NUL, and JSON may carry one.
-        sector=message.sector.replace("\0", "") if isinstance(message, SectorAnomaly) else "",
+        sector=sector(message),
         venue=message.venue,
     )
 
 
-def new_ones(model: type[models.Anomaly], messages: Sequence[Sequenced[MessageT]]) -> list[Sequenced[MessageT]]:
-    """Those whose revision is neither stored nor among the messages before them, nor older than one that is.
+def new_ones(model: type[models.Anomaly], messages: Sequence[Sequenced[MessageT]]) -> Judged[MessageT]:
+    """Those that change something, by `market.wire.identity.accepted`, with what they leave out of their identity.
 
     `messages` are in the order of the stream. Call it after `advance`, in the same transaction: no other bridge stores
     anything meanwhile.
     """
+    judged: Judged[MessageT] = Judged([], [], [])
     if not messages:
-        return []
-    known = _revisions(model, list({item.message.id for item in messages}))
-    found = []
+        return judged
+    known = _known(model, list({item.message.id for item in messages}))
     for item in messages:
-        id, revision = item.message.id, item.message.revision
-        if revision > known.get(id, -1):
-            known[id] = revision
-            found.append(item)
-    return found
+        id, signed = item.message.id, item.signed
+        try:
+            message = accepted(known.get(id), item.message, signed=signed)
+        except InvalidMessage as error:
+            judged.refused.append((item, str(error)))
+            continue
+        if message is not None:
+            if signed and id in known and known[id].signed is False:
+                judged.replaced.append(id)
+            known[id] = Known(message.revision, signed, identity(message))
+            filled = message is not item.message
+            judged.new.append(item._replace(message=message, payload=frame_data(message)) if filled else item)
+    return judged
 
 
-def _revisions(model: type[models.Anomaly], ids: Sequence[str]) -> dict[str, int]:
-    """The stored revision of each of the ids that are stored.
+def _known(model: type[models.Anomaly], ids: Sequence[str]) -> dict[str, Known]:
+    """What is stored of each of the ids that are stored.
 
     In SQL, because building it with the ORM takes longer than reading.
     """
     database = connections[DEFAULT_DB_ALIAS]
     table = database.ops.quote_name(model._meta.db_table)
+    columns = ", ".join(map(database.ops.quote_name, ("id", "revision", "signed", *model.IDENTITY)))
     with database.cursor() as cursor:
         cursor.execute(
-            f"SELECT id, revision FROM {table} WHERE id IN ({', '.join(['%s'] * len(ids))})",  # noqa: S608
+            f"SELECT {columns} FROM {table} WHERE id IN ({', '.join(['%s'] * len(ids))})",  # noqa: S608
             ids,
         )
-        return dict(cursor.fetchall())
+        return {
+            id: Known(revision, None if signed is None else bool(signed), about)
+            for id, revision, signed, *about in cursor.fetchall()
+        }
 
 
 def upsert(rows: Iterable[models.Anomaly], *, fill_once: Collection[str] = ()) -> int:
     """Insert new rows and update those with an older revision. Returns the number of rows changed.
 
-    An equal revision changes nothing, not even the place: clients that have a later cursor have it already. No id may
-    occur twice in `rows`. `fill_once` names text columns that keep their first value that is neither empty nor null.
-    The statement itself compares revisions, so two writers never undo each other. The ORM's
+    An equal revision changes nothing, not even the place: clients that have a later cursor have it already. A signed
+    row replaces an unsigned one of any revision, and never the other way round. No id may occur twice in `rows`.
+    `fill_once` names text columns that keep their first value that is neither empty nor null, unless an unsigned row
+    is replaced. The statement itself compares, so two writers never undo each other. The ORM's
     `bulk_create(update_conflicts=True)` has no such condition. SQLite and PostgreSQL accept the same SQL.
     """
     batch = list(rows)
@@ -307,14 +336,20 @@ def upsert(rows: Iterable[models.Anomaly], *, fill_once: Collection[str] = ()) -
 def _upsert_sql(model: type[models.Anomaly], fill_once: Collection[str], quote: Callable[[str], str]) -> str:
     table = quote(model._meta.db_table)
     columns = [str(field.column) for field in model._meta.concrete_fields]
+    # Unknown of rows from before there were signatures: they keep what they have.
+    replaced = f"excluded.signed AND NOT {table}.signed"
     changes = [
-        f"{name} = CASE WHEN COALESCE({table}.{name}, '') = '' THEN excluded.{name} ELSE {table}.{name} END"
+        f"{name} = CASE WHEN {replaced} OR COALESCE({table}.{name}, '') = '' THEN excluded.{name} "
+        f"ELSE {table}.{name} END"
         if column in fill_once
         else f"{name} = excluded.{name}"
         for column, name in zip(columns, map(quote, columns), strict=True)
         if column not in _KEPT
     ]
+    signed = f"COALESCE({table}.signed, FALSE)"
     return (
         f"INSERT INTO {table} ({', '.join(map(quote, columns))}) VALUES ({', '.join(['%s'] * len(columns))}) "  # noqa: S608
-        f"ON CONFLICT (id) DO UPDATE SET {', '.join(changes)} WHERE excluded.revision > {table}.revision"
+        f"ON CONFLICT (id) DO UPDATE SET {', '.join(changes)} "
+        f"WHERE (excluded.signed = {signed} AND excluded.revision > {table}.revision) "
+        f"OR (excluded.signed AND NOT {signed})"
     )

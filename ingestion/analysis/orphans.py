@@ -11,8 +11,10 @@ from ingestion.engine.orphans import Market, Orphans
 from ingestion.stream.incarnation import Position
 from ingestion.stream.nats import ANOMALIES, CANDLES, stream_created
 from ingestion.stream.reader import StreamReader
+from ingestion.stream.signatures import Signatures
 from market.wire.decoding import decode_anomaly
 from market.wire.messages import Anomaly, InvalidMessage
+from market.wire.signing import Verdict
 
 logger = logging.getLogger(__name__)
 
@@ -29,15 +31,19 @@ async def find_orphans(client: Client, known: Iterable[Anomaly]) -> Orphans:
     stream = await client.jetstream().stream_info(ANOMALIES)
     end = stream.state.last_seq if stream.state.messages else 0
     reader = StreamReader(client, ANOMALIES, Position(stream_created(stream)), start=max(0, end - READ_BACK))
-    pauses = 0
+    signatures, pauses = Signatures("analyze"), 0
     while reader.position.offset < end and pauses < _MAX_PAUSES:
         received = await reader.fetch(FETCH)
         pauses = 0 if received else pauses + 1
         for message in received:
+            checked = signatures.check(message)
+            if checked is Verdict.WRONG:
+                continue  # the bridge rejects it
             try:
-                orphans.add(decode_anomaly(message.subject, message.data, received_at=message.received_at))
+                anomaly = decode_anomaly(message.subject, message.data, received_at=message.received_at)
             except InvalidMessage:
                 continue  # the bridge rejects it
+            orphans.add(anomaly, signed=checked is Verdict.SIGNED)
     await reader.close()
     if orphans.open:
         logger.info("Closing %d anomalies that were open when the last analysis died", len(orphans.open))

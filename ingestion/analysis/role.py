@@ -67,7 +67,8 @@ async def run_analyze(client: Client, stop: asyncio.Event) -> None:
             note("analyze", "The saved analysis could not be continued; the analysis started over and warms up.")
         analysis.forget()
         orphans = await find_orphans(client, saved.open if saved else ())
-        await publisher.publish(*orphans.closing(now_ms()))
+        for signed in (True, False):
+            await publisher.publish(*orphans.closing(now_ms(), signed=signed), signed=signed)
         if epoch < stream_created(await client.jetstream().stream_info(CANDLES)):
             published = 0  # that was another stream
         start = max(0, published - WARM_UP_BATCHES)

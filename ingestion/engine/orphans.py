@@ -2,7 +2,9 @@
 
 A snapshot knows what was open when it was saved. Revisions published since are in the stream `ANOMALIES`
 (`ingestion.analysis.orphans` reads them). Anybody may publish there. Only what an engine of ours made is closed: its id
-follows from its other fields (`ingestion.engine.ids.anomaly_id`).
+follows from its other fields (`ingestion.engine.ids.anomaly_id`). Of those, what is not signed was published by a
+version without signatures, or is an imitation: it is closed without a signature, so that ours is never on the words of
+others.
 """
 
 import re
@@ -29,13 +31,23 @@ class Orphans:
 
     def __init__(self, known: Iterable[Anomaly] = (), markets: Iterable[Market] = ()) -> None:
         self.open: dict[str, Anomaly] = {anomaly.id: anomaly for anomaly in known}
+        self._signed = set(self.open)
         self.dropped = 0
         self._markets = frozenset(markets)
 
-    def add(self, anomaly: Anomaly) -> None:
-        last = self.open.get(anomaly.id)
-        if anomaly.revision <= last.revision if last else not made_here(anomaly, self._markets):
+    def add(self, anomaly: Anomaly, *, signed: bool = True) -> None:
+        """`signed`: by this installation. What is signed changes by signed messages only, as in the database."""
+        known = anomaly.id in self._signed
+        if known and not signed:
             return
+        last = self.open.get(anomaly.id)
+        if last is None:
+            if not made_here(anomaly, self._markets):
+                return
+        elif known == signed and anomaly.revision <= last.revision:
+            return
+        if signed:
+            self._signed.add(anomaly.id)
         if anomaly.state is Lifecycle.CLOSED:
             self.open.pop(anomaly.id, None)
             return
@@ -44,9 +56,13 @@ class Orphans:
             del self.open[next(iter(self.open))]
             self.dropped += 1
 
-    def closing(self, now_ms: int) -> list[Anomaly]:
-        """The last revision of each, to be published."""
-        return [closed(anomaly, anomaly.revision + 1, now_ms) for anomaly in self.open.values()]
+    def closing(self, now_ms: int, *, signed: bool = True) -> list[Anomaly]:
+        """The last revision of each that is signed, or is not, to be published in the same way."""
+        return [
+            closed(anomaly, anomaly.revision + 1, now_ms)
+            for anomaly in self.open.values()
+            if (anomaly.id in self._signed) == signed
+        ]
 
 
 def made_here(anomaly: Anomaly, markets: Iterable[Market] = ()) -> bool:

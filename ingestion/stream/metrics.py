@@ -31,6 +31,11 @@ STORE_RETRIES: Final = Counter("anomalies_store_retries", "Times a batch could n
 SEND_FAILURES: Final = Counter(
     "anomalies_send_failures", "Batches that could not be sent; hubs fetch them from the store.", ["channel"]
 )
+SIGNATURES: Final = Counter(
+    "anomalies_signatures",
+    "Anomaly messages read, by signature (signed, unsigned, unknown: key not known here, wrong).",
+    ["result"],
+)
 REJECTED: Final = Counter("anomalies_rejected", "Messages that could not be decoded or stored.", ["kind"])
 REJECT_REASONS: Final = Counter(
     "anomalies_reject_reasons", "Rejected messages by reason, without its values (other: more than 50).", ["reason"]

@@ -30,6 +30,7 @@ from ingestion.stream.backoff import backoff
 from ingestion.stream.metrics import PUBLISH_RETRIES, PUBLISHED
 from market.clock import now_ms
 from market.wire.messages import Alert, Anomaly, CandleBatch, MarketType, encode
+from market.wire.signing import HEADER, derived, message_token, sign
 
 logger = logging.getLogger(__name__)
 
@@ -229,12 +230,16 @@ class Publisher:
 
     With JetStream every message carries its `Nats-Msg-Id` and is sent again until it is acknowledged, so a message is
     stored once whatever fails in between. On a plain server a message is sent at most once.
+
+    Anomalies are signed with the key of this installation. A `Nats-Msg-Id` depends on that key, too: nobody else can
+    use one up before the message that it is for.
     """
 
     def __init__(self, client: Client, *, jetstream: bool, run: str = "") -> None:
         self._client = client
         self.run = run
         self.jetstream = jetstream
+        self._key = derived(settings.SECRET_KEY)
         self._context: JetStreamContext = client.jetstream(publish_async_max_pending=1_000)
 
     @classmethod
@@ -247,11 +252,14 @@ class Publisher:
             logger.warning("NATS at %s has no JetStream: messages are delivered at most once.", client.connected_url)
         return cls(client, jetstream=jetstream, run=run)
 
-    async def publish(self, *messages: Anomaly | CandleBatch) -> None:
-        """Return when the server has all messages. Raises `nats.js.errors.APIError` when it refuses one for good."""
+    async def publish(self, *messages: Anomaly | CandleBatch, signed: bool = True) -> None:
+        """Return when the server has all messages. Raises `nats.js.errors.APIError` when it refuses one for good.
+
+        `signed` false: these repeat what somebody else may have said.
+        """
         pending: Sequence[Anomaly | CandleBatch] = messages
         for delay in backoff(first_s=0.1, cap_s=5.0):
-            pending = await self._try(pending)
+            pending = await self._try(pending, signed)
             if not pending:
                 for message in messages:
                     PUBLISHED.labels(_subject(message).partition(".")[0]).inc()
@@ -260,22 +268,19 @@ class Publisher:
             logger.warning("NATS has not acknowledged %d message(s); sending again in %.1f s", len(pending), delay)
             await asyncio.sleep(delay)
 
-    async def _try(self, messages: Sequence[Anomaly | CandleBatch]) -> Sequence[Anomaly | CandleBatch]:
+    async def _try(self, messages: Sequence[Anomaly | CandleBatch], signed: bool) -> Sequence[Anomaly | CandleBatch]:
         """Send all; return those from the first unacknowledged on, so that order survives a retry."""
         if not self.jetstream:
             for message in messages:
-                await self._client.publish(_subject(message), encode(message))
+                subject, payload, headers = self._prepared(message, signed)
+                await self._client.publish(subject, payload, headers=headers)
             return ()
         sent = []
         try:
             for message in messages:
+                subject, payload, headers = self._prepared(message, signed)
                 sent.append(
-                    await self._context.publish_async(
-                        _subject(message),
-                        encode(message),
-                        wait_stall=ACK_TIMEOUT_S,
-                        headers={"Nats-Msg-Id": message_id(message, self.run)},
-                    )
+                    await self._context.publish_async(subject, payload, wait_stall=ACK_TIMEOUT_S, headers=headers)
                 )
         except TRANSIENT:
             pass
@@ -287,6 +292,14 @@ class Publisher:
                     later.cancel()
                 return messages[index:]
         return messages[len(sent) :]
+
+    def _prepared(self, message: Anomaly | CandleBatch, signed: bool) -> tuple[str, bytes, dict[str, str]]:
+        """Subject, payload and headers of a message."""
+        to, payload, id = _subject(message), encode(message), message_id(message, self.run)
+        headers = {"Nats-Msg-Id": f"{id}:{message_token(self._key, id)}"}
+        if signed and not isinstance(message, CandleBatch):
+            headers[HEADER] = sign(self._key, to, payload)
+        return to, payload, headers
 
 
 def _subject(message: Anomaly | CandleBatch) -> str:

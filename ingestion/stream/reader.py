@@ -20,6 +20,7 @@ from ingestion.stream.incarnation import Position, StreamView, resumed
 from ingestion.stream.metrics import READER_DROPPED, READER_INTERRUPTIONS, STREAM_RESETS
 from ingestion.stream.nats import TRANSIENT, ensure_streams, has_jetstream, stream_created
 from market.clock import now_ms
+from market.wire.signing import HEADER
 from market.wire.times import epoch_us
 
 logger = logging.getLogger(__name__)
@@ -28,13 +29,17 @@ _START: Final = Position()
 
 
 class Received(NamedTuple):
-    """A message as read: `offset` is its place in the stream, `received_at` when the server took it (epoch ms)."""
+    """A message as read: `offset` is its place in the stream, `received_at` when the server took it (epoch ms).
+
+    `signature` is what its header of that name says (`market.wire.signing`), unchecked.
+    """
 
     subject: str
     data: bytes
     offset: int
     received_at: int
     time_us: int = 0
+    signature: str = ""
 
 
 class Reader(Protocol):
@@ -258,8 +263,8 @@ class _Pull:
                 self._failure = "a message was missing from the delivery"
             else:
                 offset, time_ns = int(tokens[place]), int(tokens[place + 2])
-                received = Received(message.subject, message.data, offset, time_ns // 1_000_000, time_ns // 1_000)
-                self._buffer.append(received)
+                at = time_ns // 1_000_000, time_ns // 1_000
+                self._buffer.append(Received(message.subject, message.data, offset, *at, _signature(message)))
         self._arrived.set()
 
     def _take_status(self, message: Msg) -> None:
@@ -285,6 +290,10 @@ class _Pull:
             self._checked = True
 
 
+def _signature(message: Msg) -> str:
+    return message.headers.get(HEADER, "") if message.headers else ""
+
+
 class SubjectReader:
     """Reads plain subscriptions and numbers the messages itself; its start is the epoch.
 
@@ -298,7 +307,7 @@ class SubjectReader:
         self.fault = ""
         self.repeated_until = 0
         self.dropped = 0
-        self._queue: asyncio.Queue[tuple[str, bytes, int]] = asyncio.Queue(self._QUEUE)
+        self._queue: asyncio.Queue[tuple[str, bytes, int, str]] = asyncio.Queue(self._QUEUE)
         self._subscriptions: list[Subscription] = []
 
     @classmethod
@@ -310,7 +319,7 @@ class SubjectReader:
 
     async def _take(self, message: Msg) -> None:
         try:
-            self._queue.put_nowait((message.subject, message.data, now_ms()))
+            self._queue.put_nowait((message.subject, message.data, now_ms(), _signature(message)))
         except asyncio.QueueFull:
             self.dropped += 1
             READER_DROPPED.inc()
@@ -327,7 +336,10 @@ class SubjectReader:
             waiting.append(self._queue.get_nowait())
         first = self.position.offset + 1
         self.position = self.position._replace(offset=self.position.offset + len(waiting))
-        return [Received(subject, data, first + index, at) for index, (subject, data, at) in enumerate(waiting)]
+        return [
+            Received(subject, data, first + index, at, signature=signature)
+            for index, (subject, data, at, signature) in enumerate(waiting)
+        ]
 
     async def seek(self, position: Position) -> None:
         self.position = position

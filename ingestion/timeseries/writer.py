@@ -28,6 +28,7 @@ from ingestion.stream.incarnation import Position
 from ingestion.stream.metrics import HISTORY
 from ingestion.stream.nats import ANOMALIES, ANOMALY_SUBJECTS, CANDLES
 from ingestion.stream.reader import Reader, Received, StreamReader, open_reader
+from ingestion.stream.signatures import WRONG, Signatures
 from ingestion.timeseries.core.rollup import Rollup
 from ingestion.timeseries.store import CandleStore, StoreRefused, StoreUnavailable
 from ingestion.timeseries.stores import anomaly_store, candle_store
@@ -35,6 +36,7 @@ from market.clock import now_ms
 from market.services import Sequenced, sequenced
 from market.wire.decoding import decode_batch
 from market.wire.messages import Anomaly, CandleBatch, InvalidMessage
+from market.wire.signing import Verdict
 from market.wire.unpacking import decode_items
 
 if TYPE_CHECKING:
@@ -107,12 +109,19 @@ class AnomalyDestination:
 
     def __init__(self, store: "InfluxAnomalies") -> None:
         self._store = store
+        self._signatures = Signatures("history")
         self.name = f"anomalies:{store.name}"
 
     def decode(self, message: Received, epoch: int) -> list[Sequenced[Anomaly]]:
-        parts = decode_items(message.subject, message.data, received_at=message.received_at)
+        checked = self._signatures.check(message)
+        if checked is Verdict.WRONG:
+            raise InvalidMessage(WRONG)
+        signed = checked is Verdict.SIGNED
+        parts = decode_items(message.subject, message.data, received_at=message.received_at, foreign=not signed)
         found = [
-            sequenced(epoch, message.offset, part.anomaly, part.item) for part in parts if part.anomaly is not None
+            sequenced(epoch, message.offset, part.anomaly, part.item, signed=signed)
+            for part in parts
+            if part.anomaly is not None
         ]
         if not found:
             raise InvalidMessage(parts[0].reason)

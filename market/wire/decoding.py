@@ -101,13 +101,14 @@ def _own_fields(payload: bytes) -> dict[str, Any]:
     return {name: value for name, value in object_of(payload, Constant).items() if value is not None}
 
 
-def decode_alert(payload: bytes, *, received_at: int, subject_token: str = "") -> Alert:
+def decode_alert(payload: bytes, *, received_at: int, subject_token: str = "", foreign: bool = False) -> Alert:
     """An alert from any publisher.
 
     `received_at` (epoch ms) stands in for missing times; pass the broker's own time of the message so that a second
     delivery decodes to the same alert. `subject_token` is the part of the subject after `alerts.`: it names the symbol
     of a message that does not. A `received_at` of 0: the message is a stored one, which was checked by the rules of its
-    time (`market.wire.bounds` has today's). Raises `InvalidMessage`.
+    time (`market.wire.bounds` has today's). `foreign`: it is of another publisher, so it has no `source`, whatever it
+    says. Raises `InvalidMessage`.
     """
     if received_at:
         check_size(payload)
@@ -116,6 +117,8 @@ def decode_alert(payload: bytes, *, received_at: int, subject_token: str = "") -
         _check((alert.symbol,))
     except UNREADABLE:
         alert = converted(alert_fields(payload, received_at, subject_token), Alert, strict=False)
+    if foreign and alert.source is not None:
+        alert = msgspec.structs.replace(alert, source=None)
     if alert.source is None:
         _refuse_future(alert, received_at)
     # The one field that may hold anything: it has to fit into a database and a browser too.
@@ -124,7 +127,7 @@ def decode_alert(payload: bytes, *, received_at: int, subject_token: str = "") -
     return check_alert(alert, payload) if received_at else alert
 
 
-def decode_market(payload: bytes, *, received_at: int, subject_token: str = "") -> MarketAnomaly:
+def decode_market(payload: bytes, *, received_at: int, subject_token: str = "", foreign: bool = False) -> MarketAnomaly:
     """A market anomaly from any publisher; see `decode_alert`. `subject_token` names the type of one that does not."""
     if received_at:
         check_size(payload, LARGEST_OF_ALL)
@@ -133,6 +136,8 @@ def decode_market(payload: bytes, *, received_at: int, subject_token: str = "") 
         _check(getattr(anomaly, "affected_symbols", ()))
     except UNREADABLE:
         anomaly = converted(market_fields(payload, received_at, subject_token), MarketAnomaly, strict=False)
+    if foreign and anomaly.source is not None:
+        anomaly = msgspec.structs.replace(anomaly, source=None)
     if anomaly.source is None:
         _refuse_future(anomaly, received_at)
     if received_at:
@@ -154,11 +159,11 @@ def _refuse_future(anomaly: Anomaly, received_at: int) -> None:
         raise refuse(_ahead(anomaly.timestamp, ahead_ms))
 
 
-def decode_anomaly(subject: str, payload: bytes, *, received_at: int) -> Anomaly:
+def decode_anomaly(subject: str, payload: bytes, *, received_at: int, foreign: bool = False) -> Anomaly:
     """An alert or a market anomaly, by its NATS subject; see `decode_alert`. Raises `InvalidMessage`."""
     kind, _, token = subject.partition(".")
     decode = decode_alert if kind == "alerts" else decode_market
-    return decode(payload, received_at=received_at, subject_token=token)
+    return decode(payload, received_at=received_at, subject_token=token, foreign=foreign)
 
 
 def _ahead(timestamp: int, ahead_ms: int) -> str:

@@ -38,14 +38,14 @@ class Unpacked(NamedTuple):
     item: int | None = None
 
 
-def decode_items(subject: str, payload: bytes, *, received_at: int) -> Sequence[Unpacked]:
+def decode_items(subject: str, payload: bytes, *, received_at: int, foreign: bool = False) -> Sequence[Unpacked]:
     """The messages of a payload in their order; see `decoding.decode_anomaly`.
 
     One that is refused is alone in it: the others are decoded. Of several, the reason names the item.
     """
     try:
         # First, so that what is one message costs nothing more.
-        return (Unpacked(payload, decode_anomaly(subject, payload, received_at=received_at)),)
+        return (Unpacked(payload, decode_anomaly(subject, payload, received_at=received_at, foreign=foreign)),)
     except InvalidMessage as error:
         reason = str(error)
     try:
@@ -54,13 +54,13 @@ def decode_items(subject: str, payload: bytes, *, received_at: int) -> Sequence[
         return (Unpacked(payload, None, str(error)),)
     if parts == (payload,):
         return (Unpacked(payload, None, reason),)
-    return [_decoded(subject, part, received_at, number, len(parts)) for number, part in enumerate(parts)]
+    return [_decoded(subject, part, received_at, foreign, number, len(parts)) for number, part in enumerate(parts)]
 
 
-def _decoded(subject: str, part: bytes, received_at: int, number: int, count: int) -> Unpacked:
+def _decoded(subject: str, part: bytes, received_at: int, foreign: bool, number: int, count: int) -> Unpacked:
     item = number if count > 1 else None
     try:
-        return Unpacked(part, decode_anomaly(subject, part, received_at=received_at), item=item)
+        return Unpacked(part, decode_anomaly(subject, part, received_at=received_at, foreign=foreign), item=item)
     except InvalidMessage as error:
         return Unpacked(part, None, str(error) if item is None else f"item {number + 1} of {count}: {error}", item)
 

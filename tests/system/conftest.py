@@ -19,6 +19,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from django.conf import settings
 from playwright.sync_api import Browser, Page
 from websockets.asyncio.client import ClientConnection, connect
 
@@ -86,6 +87,8 @@ class System:
         self.data_dir = data_dir
         self.env = {key: value for key, value in os.environ.items() if key not in {"NATS_URL", "DATABASE_URL"}}
         self.env |= {"DATA_DIR": str(data_dir), "PYTHONUNBUFFERED": "1", "PYTHONWARNINGS": "default"}
+        # What the tests publish is then signed by this installation.
+        self.env["SECRET_KEY"] = settings.SECRET_KEY
         self._started: list[Command] = []
         self.url = ""
 

@@ -75,7 +75,12 @@ def ours(environment: dict[str, str], *arguments: str) -> str:
 def test_everything_about_the_store_holds_here_too(environment: dict[str, str]) -> None:
     files = [f"tests/{app}/test_{subject}.py" for app in ("alerts", "market") for subject in ("store", "api", "admin")]
     files += [f"tests/ingestion/timeseries/test_{subject}.py" for subject in ("table", "candles_api", "stores")]
-    files += ["tests/market/test_walks.py", "tests/alerts/test_charts.py", "tests/anomaly_site/test_unavailable.py"]
+    files += [
+        "tests/market/test_identity.py",
+        "tests/market/test_walks.py",
+        "tests/alerts/test_charts.py",
+        "tests/anomaly_site/test_unavailable.py",
+    ]
     files += ["tests/anomaly_site/ws/test_backfill.py", "-k", "not influxdb"]
     out = ours(environment, "-m", "pytest", "-p", "no:cacheprovider", *files)
     assert "passed" in out

@@ -15,7 +15,8 @@ from ingestion.timeseries.core.queries import Question
 from ingestion.timeseries.influx.client import InfluxServer, Row
 from market.services import Sequenced
 from market.wire.decoding import decode_alert, decode_market
-from market.wire.messages import Alert, Anomaly, MarketStress, SectorAnomaly
+from market.wire.identity import Identity, Known, accepted, identity
+from market.wire.messages import Alert, Anomaly, InvalidMessage, MarketStress, SectorAnomaly, frame_data
 
 ALERTS: Final = "alerts"
 MARKET: Final = "market"
@@ -34,8 +35,10 @@ _Fields = dict[str, Value]
 class _Known(NamedTuple):
     """The latest revision of an anomaly and its point."""
 
-    age: tuple[int, int, int]  # revision, epoch, offset: the greatest is the latest, as in the database
+    # Whether it is signed, revision, epoch, offset: the greatest is the latest, as in the database.
+    age: tuple[bool, int, int, int]
     key: _Key
+    identity: Identity
 
 
 class InfluxAnomalies:
@@ -53,15 +56,23 @@ class InfluxAnomalies:
         learnt: dict[str, _Known] = {}
         for item in items:
             message = item.message
-            age = (message.revision, item.epoch, item.offset)
+            age = _age(item)
             before = learnt.get(message.id) or self._known.get(message.id) or self._look_for(message)
-            if before is not None and before.age > age:
-                continue
+            if before is not None:
+                if before.age > age:
+                    continue
+                try:
+                    latest = Known(before.age[1], before.age[0], before.identity)
+                    message = accepted(latest, message, signed=age[0]) or message
+                except InvalidMessage:
+                    continue  # the bridge rejects it
+                if message is not item.message:
+                    item = item._replace(message=message, payload=frame_data(message))
             key = _key(message)
             if before is not None and before.key != key:
                 points.setdefault(before.key, {})["current"] = False
             points.setdefault(key, {}).update(_fields(item))
-            learnt[message.id] = _Known(age, key)
+            learnt[message.id] = _Known(age, key, identity(message))
         lines = [line(measurement, tags, fields, time) for (measurement, tags, time), fields in points.items()]
         self._server.write(lines)
         for id, known in learnt.items():
@@ -104,9 +115,9 @@ class InfluxAnomalies:
         rows = self._ask(measurement, dict(tags), {"id": message.id, "current": True}, *around, 1, newest=True)
         if not rows or any(rows[0][name] is None for name in _COLUMNS):
             return None
-        row = rows[0]
-        key = (measurement, tags, _time_ns(row["time"], message.id, int(row["revision"])))
-        return _Known((int(row["revision"]), int(row["epoch"]), int(row["offset"])), key)
+        item = _item(measurement, rows[0])
+        key = (measurement, tags, _time_ns(rows[0]["time"], message.id, item.message.revision))
+        return _Known(_age(item), key, identity(item.message))
 
     def _ask(
         self,
@@ -138,6 +149,11 @@ def _item(measurement: str, row: Row) -> Sequenced[Anomaly]:
     decode = decode_alert if measurement == ALERTS else decode_market
     message: Anomaly = decode(row["payload"].encode(), received_at=0)
     return Sequenced(int(row["epoch"]), int(row["offset"]), message, row["payload"].encode())
+
+
+def _age(item: Sequenced[Anomaly]) -> tuple[bool, int, int, int]:
+    # A point has no column of its own for it: what is not signed has no source.
+    return item.message.source is not None, item.message.revision, item.epoch, item.offset
 
 
 def _key(message: Anomaly) -> _Key:

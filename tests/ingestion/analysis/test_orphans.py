@@ -78,6 +78,18 @@ def test_the_end_is_a_revision_above_the_highest(steps: Steps) -> None:
     assert ended.timestamp == first.timestamp
 
 
+def test_an_imitation_gets_no_signed_end(steps: Steps) -> None:
+    first, other = [a for found, _ in steps for a in found if a.revision == 1 and isinstance(a, Alert)][:2]
+    orphans_found = Orphans()
+    orphans_found.add(first, signed=True)
+    for unsigned in (msgspec.structs.replace(first, revision=2**31 - 1), other):
+        orphans_found.add(unsigned, signed=False)
+    assert [(ended.id, ended.revision) for ended in orphans_found.closing(T0)] == [(first.id, 2)]
+    assert [(ended.id, ended.revision) for ended in orphans_found.closing(T0, signed=False)] == [(other.id, 2)]
+    orphans_found.add(msgspec.structs.replace(other, state=Lifecycle.CLOSED), signed=True)
+    assert not orphans_found.closing(T0, signed=False)
+
+
 def test_only_what_an_engine_made_is_ours(steps: Steps) -> None:
     opened = [a for found, _ in steps for a in found if a.revision == 1]
     alert = next(a for a in opened if isinstance(a, Alert))

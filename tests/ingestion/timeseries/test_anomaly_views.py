@@ -23,7 +23,7 @@ from ingestion.timeseries.influx.anomalies import InfluxAnomalies
 from ingestion.timeseries.influx.client import InfluxServer
 from market.services import Sequenced, sequenced
 from market.views import MarketAnomalyList
-from market.wire.messages import Anomaly, Lifecycle
+from market.wire.messages import Anomaly, Lifecycle, SourceKind
 from tests.influx import free_port
 from tests.ingestion.timeseries.conftest import INFLUXDB, influx_server
 from tests.samples import EPOCH, T0, a_movement, a_sector, a_stress, an_alert
@@ -145,6 +145,15 @@ def test_written_again_the_same_comes_of_it(store: InfluxAnomalies, server: Infl
     InfluxAnomalies(server).write(items[len(items) // 2 :])
     ours, theirs = both("/alerts?limit=100")
     assert theirs == ours
+
+
+def test_a_signed_message_takes_an_id_over_and_keeps_it(store: InfluxAnomalies) -> None:
+    fake = an_alert("a1", revision=9, symbol="ETHUSDT")
+    put([sequenced(EPOCH, 1, fake), sequenced(EPOCH, 2, an_alert("a1", source=SourceKind.LIVE), signed=True)], store)
+    store.write([sequenced(EPOCH, 3, msgspec.structs.replace(fake, revision=10))])
+    ours, theirs = both("/alerts")
+    assert theirs == ours
+    assert [(alert["symbol"], alert["revision"]) for alert in theirs["results"]] == [("BTCUSDT", 1)]
 
 
 def test_texts_of_strangers_stay_texts(store: InfluxAnomalies) -> None:
