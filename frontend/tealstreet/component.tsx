@@ -1065,6 +1065,14 @@ export interface Entry {
   readonly arrived: number;
 }
 
+type Revised = Pick<Alert | MarketAnomaly, "revision" | "source">;
+
+/** Whether a message replaces a known one of its id. One with a source is signed: it replaces any without. */
+function follows(next: Revised, known: Revised): boolean {
+  const signed = Boolean(next.source);
+  return signed === Boolean(known.source) ? next.revision > known.revision : signed;
+}
+
 /** The latest revision of every anomaly, oldest first; above the limit the oldest are dropped. */
 export class Store {
   entries: Entry[] = [];
@@ -1085,12 +1093,13 @@ export class Store {
     this.newest = Math.max(this.newest, alert.timestamp);
     const known = this.byId.get(alert.id);
     if (known) {
-      if (known.alert.revision >= alert.revision) return "old";
+      if (!follows(alert, known.alert)) return "old";
       const turned =
         alert.direction !== null && known.alert.direction !== null && alert.direction !== known.alert.direction;
       const news = alert.state !== "CLOSED" && (turned || rankOf(alert.severity) > rankOf(known.alert.severity));
       // Frames of the stream carry no review: keep the last known one.
       known.alert = alert.review ? alert : { ...alert, review: known.alert.review };
+      this.symbols.add(alert.symbol);
       return news ? "news" : "updated";
     }
     const entry: Entry = { alert, at: alert.timestamp, seq: older ? 0 : (this.seq += 1), arrived };
@@ -1115,7 +1124,7 @@ export class Store {
   addMarket(item: MarketAnomaly): boolean {
     this.newest = Math.max(this.newest, item.timestamp);
     const known = this.market.get(item.id);
-    if (known && known.revision >= item.revision) return false;
+    if (known && !follows(item, known)) return false;
     this.market.set(item.id, item);
     if (this.market.size > KEPT_MARKET) {
       const oldest = [...this.market.values()].reduce((a, b) => (a.timestamp <= b.timestamp ? a : b));

@@ -90,6 +90,33 @@ describe("store", () => {
     );
   });
 
+  it("lets a signed message replace an unsigned one of any revision, and never the other way round", () => {
+    const frames = [
+      alert({ id: "a", symbol: "ETHUSDT", revision: 2_147_483_647, state: "CLOSED" }),
+      alert({ id: "a", symbol: "BTCUSDT", source: "live" }),
+      alert({ id: "a", symbol: "BTCUSDT", source: "live", revision: 2 }),
+    ];
+    const markets = [9, 1].map((revision) =>
+      normaliseMarket(
+        { id: "m", type: "MARKET_STRESS", severity: "HIGH", revision, source: revision < 9 ? "live" : null },
+        NOW,
+      ),
+    );
+    fc.assert(
+      fc.property(
+        fc.shuffledSubarray(frames, { minLength: 3 }),
+        fc.shuffledSubarray(markets, { minLength: 2 }),
+        (a, m) => {
+          const store = filled(a);
+          for (const item of m) store.addMarket(item!);
+          expect(store.byId.get("a")!.alert).toMatchObject({ symbol: "BTCUSDT", source: "live", revision: 2 });
+          expect(store.market.get("m")!.revision).toBe(1);
+          expect(store.symbols.has("BTCUSDT")).toBe(true);
+        },
+      ),
+    );
+  });
+
   it("remembers the review, which the stream does not know of", () => {
     const store = filled([alert({ id: "a", review_state: "acknowledged" })]);
     store.addAlert(alert({ id: "a", revision: 2 }));
