@@ -252,9 +252,9 @@ class NatsServer:
         try:
             async with asyncio.timeout(2):
                 reader, writer = await asyncio.open_connection("127.0.0.1", self._monitoring_port)
-                writer.write(b"GET /healthz HTTP/1.0\r\n\r\n")
-                answer = (await reader.read()).decode(errors="replace")
-                writer.close()
+                with contextlib.closing(writer):
+                    writer.write(b"GET /healthz HTTP/1.0\r\n\r\n")
+                    answer = (await reader.read()).decode(errors="replace")
         except OSError:
             return None
         found = re.search(r"write error: ([^\"]*)", answer)

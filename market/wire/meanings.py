@@ -16,6 +16,8 @@ MEANINGS: Final = {
     "venue": "Name of the venue, like binance.",
     "source": "Where the prices come from: a venue, a recording or the simulated market; null: unknown.",
     "excursion_pct": "Of a wick: how far the last candle went from the close before, in percent; null: no wick.",
+    "more": "True while more items of the same message follow: a client's cursor moves behind the last one only.",
+    "clock_ms": "By how much the server's clock is ahead of the venue's, in milliseconds; null: unknown.",
     "rarity_days": "Days between findings this strong, on average; null: unknown.",
     "universe": "Number of symbols that were looked at.",
     "window": "Length of time that the changes are measured over, like 5m.",

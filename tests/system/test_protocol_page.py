@@ -68,7 +68,7 @@ def test_the_client_in_python_misses_nothing_when_the_server_restarts(system: Sy
 
 def test_and_neither_does_the_one_in_javascript(system: System) -> None:
     with chromium() as browser:
-        page = browser.new_page()
+        page = browser.new_page(bypass_csp=True)  # the script is the reader's own
         lines: list[str] = []
         page.on("console", lambda entry: lines.append(entry.text))
 

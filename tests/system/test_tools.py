@@ -6,6 +6,7 @@ import pytest
 from rich.console import Console
 
 from anomaly_site.cli.probe import Probe, ProbeFailed
+from ingestion.stream.nats import shown
 from tests.system import PATIENCE_S
 from tests.system.conftest import System
 
@@ -31,7 +32,7 @@ def test_what_the_publishers_publish_the_probes_see(system: System) -> None:
     ):
         done = system.run(*publish)
         assert done.returncode == 0, done.stderr
-        assert system.nats_url in done.stdout
+        assert shown(system.nats_url) in done.stdout
 
     for probe in (market, alerts):
         assert probe.process.wait(PATIENCE_S) == 0, probe.output

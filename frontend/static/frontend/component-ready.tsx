@@ -718,6 +718,10 @@ function roundTogether(parts, total, digits = 1) {
 const KEPT_ALERTS = 10_000;
 const KEPT_MARKET = 300;
 const TRIM_BY = 500;
+function follows(next, known) {
+    const signed = Boolean(next.source);
+    return signed === Boolean(known.source) ? next.revision > known.revision : signed;
+}
 class Store {
     entries = [];
     byId = new Map();
@@ -731,11 +735,12 @@ class Store {
         this.newest = Math.max(this.newest, alert.timestamp);
         const known = this.byId.get(alert.id);
         if (known) {
-            if (known.alert.revision >= alert.revision)
+            if (!follows(alert, known.alert))
                 return "old";
             const turned = alert.direction !== null && known.alert.direction !== null && alert.direction !== known.alert.direction;
             const news = alert.state !== "CLOSED" && (turned || rankOf(alert.severity) > rankOf(known.alert.severity));
             known.alert = alert.review ? alert : { ...alert, review: known.alert.review };
+            this.symbols.add(alert.symbol);
             return news ? "news" : "updated";
         }
         const entry = { alert, at: alert.timestamp, seq: older ? 0 : (this.seq += 1), arrived };
@@ -763,7 +768,7 @@ class Store {
     addMarket(item) {
         this.newest = Math.max(this.newest, item.timestamp);
         const known = this.market.get(item.id);
-        if (known && known.revision >= item.revision)
+        if (known && !follows(item, known))
             return false;
         this.market.set(item.id, item);
         if (this.market.size > KEPT_MARKET) {
@@ -2584,7 +2589,7 @@ const alertsText = (count) => `${countText(count)} ${count === 1 ? "alert" : "al
 function listCounts(open, { symbols, alerts, more, partial }) {
     const counted = (count, noun) => `${countText(count, more)} ${count === 1 && !more ? noun : `${noun}s`}`;
     return [
-        `${counted(symbols, "symbol")}, ${counted(alerts, "alert")}`,
+        alerts || more ? `${counted(symbols, "symbol")}, ${counted(alerts, "alert")}` : "none open",
         partial && open.alerts > 0 && alerts > open.alerts
             ? `${countText(open.alerts)} newest of ${countText(alerts)}`
             : "",

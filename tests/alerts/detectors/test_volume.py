@@ -25,7 +25,8 @@ def bars_of(day: int, hour: int) -> slice:
 
 def scores(inject: Callable[[Returns, Returns], None]) -> Returns:
     """(candles,): how many times its usual turnover one pair of 24 trades."""
-    return played(inject, (DAYS + 1) * 288)[0]
+    found: Returns = played(inject, (DAYS + 1) * 288)[0]
+    return found
 
 
 def played(inject: Callable[[Returns, Returns], None], candles: int) -> Returns:
@@ -41,8 +42,8 @@ def played(inject: Callable[[Returns, Returns], None], candles: int) -> Returns:
             volatility.widen(panel.capacity)
             volume.widen(panel.capacity)
         view = market.update()
-        found = volume.score(panel, view)
-        said.append([float(found.score[REGULAR]), float(found.strength[REGULAR])])
+        scored = volume.score(panel, view)
+        said.append([float(scored.score[REGULAR]), float(scored.strength[REGULAR])])
         volume.learn(panel, view)
         volatility.learn(panel, view)
     found: Returns = np.array(said).T

@@ -7,7 +7,7 @@ type MarketRow = components["schemas"]["StoredMarketAnomaly"];
 const client = createClient<paths>({ baseUrl: process.argv[2] });
 
 function words(row: MarketRow): string {
-  if (row.type === "MARKET_STRESS") return `${row.id} stress ${row.stress_index.toFixed(0)} of ${row.universe}`;
+  if (row.type === "MARKET_STRESS") return `${row.id} stress ${row.stress_index?.toFixed(0)} of ${row.universe}`;
   if (row.type === "SECTOR_ANOMALY") return `${row.id} ${row.sector} ${row.deviation}`;
   if (row.type === "SYNCHRONIZED_MOVEMENT") return `${row.id} ${row.direction} ${row.affected_symbols.join(" ")}`;
   return `${row.id} other ${row.review_state}`;
