@@ -4,10 +4,10 @@ It looks at candles of at most 10 s that know their trades (`CandleBatch.trades`
 itself: a pump of a pair that hardly trades is seen with its first trades, long before its size in 15 min and the volume
 of 5 min tell. Of the last minute:
 
-    move      the log return, and that beyond the market's, both ≥ max(4.5 %, 6 σ), σ of the symbol's day (MAD, 1 min)
-    trades    in 20 s ≥ max(20, 20 × the usual number)
-    turnover  ≥ max($3,000, 20 × the usual)
-    buying    takers bought ≥ 60 % of it
+    move      the log return, and that beyond the market's, both ≥ max(5 %, 6 σ), σ of the symbol's day (MAD, 1 min)
+    trades    in 20 s ≥ max(20, 5 × the usual number)
+    turnover  ≥ max($3,000, 10 × the usual)
+    buying    takers bought ≥ 70 % of it
 
 The usual is an exponentially weighted mean (half-life one hour) of what is more than a minute old: a burst does not
 count against itself. Warm-up: 10 min of trades of the symbol. Falls are left to the other methods. Without trades in
@@ -36,13 +36,14 @@ SHORT_MS: Final = 20_000
 HALF_LIFE_MS: Final = 3_600_000
 WARM_UP_MS: Final = 10 * 60_000
 
-MOVE: Final = 0.045
+MOVE: Final = 0.05
 SIGMAS: Final = 6.0
 TRADES: Final = 20.0
-TIMES: Final = 20.0
+TRADES_TIMES: Final = 5.0
 # In US dollars, about.
 TURNOVER: Final = 3_000.0
-SHARE: Final = 0.6
+TURNOVER_TIMES: Final = 10.0
+SHARE: Final = 0.7
 
 NO_BREAK: Final = "\N{NO-BREAK SPACE}"
 
@@ -174,8 +175,8 @@ def needed(found: Mapping[str, float]) -> dict[str, float]:
     """What the figures of a burst have to reach, from what is usual."""
     return {
         "move_threshold": max(MOVE, SIGMAS * found["sigma"]),
-        "trades_threshold": max(TRADES, TIMES * found["trades_usual"]),
-        "turnover_threshold": max(found["turnover_least"], TIMES * found["turnover_usual"]),
+        "trades_threshold": max(TRADES, TRADES_TIMES * found["trades_usual"]),
+        "turnover_threshold": max(found["turnover_least"], TURNOVER_TIMES * found["turnover_usual"]),
         "taker_buy_threshold": SHARE,
     }
 
