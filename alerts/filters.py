@@ -7,7 +7,7 @@ from drf_spectacular.utils import extend_schema_field
 
 from alerts.models import Alert
 from alerts.selectors import is_name, search, symbols_from
-from market.filters import AnomalyFilter, WordsFilter, refused
+from market.filters import TEXT, AnomalyFilter, WordsFilter, is_text, refused
 from market.walks import Chosen, choose
 from market.wire.aliases import parse_aliased
 from market.wire.messages import Method
@@ -18,13 +18,17 @@ from market.wire.values import plain_venue
 class _SearchField(forms.CharField):
     def clean(self, value: Any) -> str:
         words = str(value or "").strip()
-        if not words.isprintable():
+        if not is_text(words):
             raise refused(f"{words!r} contains unprintable characters; expected the start of a symbol.")
         return words
 
 
 @extend_schema_field(
-    {"type": "string", "description": "The start of a symbol (BTC), an alert's id, or the id of its incident."}
+    {
+        "type": "string",
+        "pattern": TEXT,
+        "description": "The start of a symbol (BTC), an alert's id, or the id of its incident.",
+    }
 )
 class SearchFilter(django_filters.Filter):
     field_class = _SearchField

@@ -9,7 +9,7 @@ from alerts.models import Alert
 from alerts.pages import alert_page, alert_row
 from alerts.serializers import AlertSummarySerializer, ReviewedAlertSerializer, StoredAlertSerializer
 from market.pages import list_page
-from market.views import AnomalyDetail, AnomalyList, AnomalySummary, Review
+from market.views import AnomalyDetail, AnomalyList, AnomalySummary, Review, described
 
 _FORM: Final = {
     "search": "Symbol starts with",
@@ -24,6 +24,7 @@ _FORM: Final = {
 }
 
 
+@described(StoredAlertSerializer)
 class AlertList(AnomalyList[Alert]):
     queryset = selectors.alerts().defer("history")
     serializer_class = StoredAlertSerializer

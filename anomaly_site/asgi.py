@@ -6,6 +6,7 @@ daphne anomaly_site.asgi:application
 
 import asyncio
 import gc
+import json
 import logging
 import os
 from collections import Counter
@@ -139,9 +140,9 @@ async def http(scope: Any, receive: Any, send: Any) -> None:
 
 
 async def _answer(send: Any, status: int, text: str) -> None:
-    body = f"{text}\n".encode()
+    body = json.dumps({"detail": text}).encode()
     headers = [
-        (b"content-type", b"text/plain"), (b"content-length", b"%d" % len(body)), (b"connection", b"close"),
+        (b"content-type", b"application/json"), (b"content-length", b"%d" % len(body)), (b"connection", b"close"),
     ]  # fmt: skip
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})

@@ -1,6 +1,6 @@
 """No NUL character gets past this: PostgreSQL stores none, and fails at every question that has one."""
 
-from django.http import HttpRequest, HttpResponse, HttpResponseBase
+from django.http import HttpRequest, HttpResponseBase, JsonResponse
 from django.utils.deprecation import MiddlewareMixin
 
 
@@ -16,9 +16,6 @@ class NulMiddleware(MiddlewareMixin):
         )
         asked = "\0" in request.path or "%00" in request.META.get("QUERY_STRING", "")
         if cookies or (asked and request.path.startswith("/admin/")):
-            return HttpResponse(
-                "The request has a NUL character in its address or its cookies.\n",
-                status=400,
-                content_type="text/plain",
-            )
+            said = "The request has a NUL character in its address or its cookies."
+            return JsonResponse({"detail": said}, status=400)
         return None

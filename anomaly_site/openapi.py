@@ -40,6 +40,9 @@ _MEANINGS: Final = {
     "400": "A parameter or field is unknown, or its value is refused.",
     "403": "Not signed in, or not allowed to do this.",
     "404": "There is nothing at this address.",
+    "406": "None of the forms that `Accept` names can be had.",
+    "413": "The body is larger than any that this site takes.",
+    "415": "The body is of a type that is not read; see the request body.",
     "429": "Too many requests, or too many lists or exports at once: wait as long as `Retry-After` says.",
     "503": "A store does not answer, or not in time: wait as long as `Retry-After` says.",
 }
@@ -51,9 +54,9 @@ def complete(result: dict[str, Any], generator: Any, request: Any, public: bool)
     result["components"]["schemas"] |= _SCHEMAS
     for path, operations in result["paths"].items():
         for method, operation in operations.items():
-            statuses = ["400", "429", "503"]
+            statuses = ["400", "406", "429", "503"]
             statuses += ["404"] if "{" in path else []
-            statuses += ["403"] if method == "post" else []
+            statuses += ["403", "413", "415"] if method == "post" else []
             for parameter in operation.get("parameters", ()):
                 if parameter["in"] == "path":
                     parameter["description"] = "Identifier of the anomaly."

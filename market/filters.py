@@ -32,10 +32,33 @@ from market.wire.values import plain_venue
 
 Found = QuerySet[Anomaly]
 
+# Characters that no name has, as a class of a regular expression of the schema.
+CONTROLS: Final = r"\x00-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"
+
 
 def refused(text: str) -> forms.ValidationError:
     """The error with this sentence. A `%` that it quotes would be read as a placeholder without `params`."""
     return forms.ValidationError("%(text)s", params={"text": text})
+
+
+# Of times, as the schema describes them, with days that there are. Other spellings that `time_ms` reads are not
+# promised.
+_DATE: Final = (
+    r"[12]\d{3}-(?:(?:0[13578]|1[02])-(?:0[1-9]|[12]\d|3[01])|(?:0[469]|11)-(?:0[1-9]|[12]\d|30)|02-(?:0[1-9]|1\d|2[0-8]))"
+    r"|(?:[12]\d(?:0[48]|[2468][048]|[13579][26])|(?:12|16|20|24|28)00)-02-29"
+)
+_TIME_OF_DAY: Final = r"(?:[01]\d|2[0-3]):[0-5]\d(?::[0-5]\d(?:\.\d{3}(?:\d{3})?)?)?(?:Z|[+-](?:0\d|1[0-3]):[0-5]\d)?"
+# A number above zero: as `time_ms` reads it, and a time in milliseconds.
+_NUMBER: Final = r"(?=[\d.]*[1-9])\d{1,13}(?:\.\d{1,6})?"
+GIVEN_TIME: Final = f"^(?:{_NUMBER}|(?:{_DATE})(?:T{_TIME_OF_DAY})?)$"
+TIME: Final = f"^$|{GIVEN_TIME}"
+# Of names and of what is searched for.
+TEXT: Final = f"^[^{CONTROLS}]*$"
+
+
+def is_text(text: str) -> bool:
+    """Whether this may be a name, or a part of one."""
+    return re.fullmatch(TEXT, text) is not None
 
 
 class _WordsInput(forms.TextInput):
@@ -47,7 +70,8 @@ class _WordsInput(forms.TextInput):
 
     def value_from_datadict(self, data: Any, files: Any, name: str) -> list[str]:
         given = [text for key in (name, self.plural) for text in data.getlist(key)]
-        return [word.strip() for text in given for word in text.split(",") if word.strip()]
+        words = (word.strip(" \t\r\n") for text in given for word in text.split(","))
+        return [word for word in words if word]
 
     def format_value(self, value: Any) -> str:
         return ",".join(value or ())
@@ -66,7 +90,7 @@ class _WordsField(forms.Field):
         except ValueError as error:
             raise refused(f"{error}.") from None
         for given, word in zip(value, words, strict=True):
-            if not word.isprintable() or not word:
+            if not is_text(given) or not word:
                 raise refused(f"{given!r} is empty or contains unprintable characters; expected a name.")
             if self.allowed and word not in self.allowed:
                 raise refused(f"{given} is unknown; expected one of {', '.join(self.allowed)}.")
@@ -88,7 +112,8 @@ class WordsFilter(django_filters.Filter):
         meaning: str = "Any of these",
     ) -> None:
         super().__init__(field_name, "in", plural=plural, allowed=tuple(allowed), spelling=spelling)
-        words = {"type": "string", "enum": list(allowed)} if allowed else {"type": "string"}
+        # Forms send what is not filled in as an empty text.
+        words = {"type": "string", "enum": [*allowed, ""]} if allowed else {"type": "string", "pattern": TEXT}
         names = f"; also as `{plural}`" if plural else ""
         extend_schema_field(
             {
@@ -192,7 +217,11 @@ class _MomentField(forms.CharField):
 
 
 @extend_schema_field(
-    {"type": "string", "description": "Epoch milliseconds or an ISO 8601 time (UTC if it names no zone)."}
+    {
+        "type": "string",
+        "pattern": TIME,
+        "description": "Epoch milliseconds or an ISO 8601 time (UTC if it names no zone).",
+    }
 )
 class MomentFilter(django_filters.Filter):
     field_class = _MomentField

@@ -3,7 +3,8 @@
 from collections.abc import Iterable
 from typing import Any, Final
 
-from rest_framework.exceptions import NotAcceptable
+from django.http import Http404
+from rest_framework.exceptions import NotAcceptable, ValidationError
 from rest_framework.request import Request
 
 from market.pages import PageNegotiation
@@ -29,6 +30,10 @@ class Negotiation(PageNegotiation):
             renderers = [one for one in renderers if one not in by_type.values()]
         try:
             return super().select_renderer(request, renderers, format_suffix)
+        except Http404:
+            known = sorted({one.format for one in renderers})
+            said = f"{request.query_params.get('format')} is unknown; expected one of {', '.join(known)}."
+            raise ValidationError({"format": [said]}) from None
         except NotAcceptable:
             if accepts_problems(request):
                 return next((one, _JSON) for one in renderers if one.media_type == _JSON)

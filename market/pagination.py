@@ -134,7 +134,7 @@ class StreamPagination(BasePagination):
                 "description": description,
                 "schema": {"type": "integer", "minimum": 1, "maximum": MAX_LIMIT}
                 if name == "limit"
-                else {"type": "string"},
+                else {"type": "string", "pattern": f"^(?:{(_SINCE if name == 'since' else _PLACE).pattern})?$"},
             }
             for name, description in PARAMETERS.items()
         ]

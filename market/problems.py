@@ -13,6 +13,7 @@ from rest_framework.response import Response
 from rest_framework.views import exception_handler
 
 PROBLEM: Final = "application/problem+json"
+_ANOMALIES: Final = ("/alerts/", "/market/")
 
 
 def accepts_problems(request: HttpRequest | Request) -> bool:
@@ -59,9 +60,13 @@ class ShallowJSONParser(JSONParser):
 
 def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
     """Django's `handler404`."""
-    if not accepts_problems(request):
-        return defaults.page_not_found(request, exception)
-    return _answer(404, f"There is nothing at {request.path}. The addresses are in /schema.")
+    said = f"There is nothing at {request.path}. The addresses are in /schema."
+    if accepts_problems(request):
+        return _answer(404, said)
+    # What is no identifier is answered like one that nothing has.
+    if request.path.startswith(_ANOMALIES) and not any(kind.sub_type == "html" for kind in request.accepted_types):
+        return JsonResponse({"detail": said}, status=404)
+    return defaults.page_not_found(request, exception)
 
 
 def server_error(request: HttpRequest) -> HttpResponse:

@@ -29,7 +29,7 @@ from market.clock import DataClock, now_ms
 from market.detail_page import market_page, market_row
 from market.export_views import FORMAT, HasExport
 from market.exports import EXPORTS, AnomalyChunk, Chunk, Export
-from market.filters import MarketAnomalyFilter, StressFilter, StrictFilterBackend, read_moment, refuse_unknown
+from market.filters import TIME, MarketAnomalyFilter, StressFilter, StrictFilterBackend, read_moment, refuse_unknown
 from market.models import Anomaly, MarketAnomaly, ReviewState, StressSample
 from market.negotiation import Negotiation
 from market.pages import MOST_COUNTED, HasPage, PageRenderer, list_page, may_review
@@ -70,18 +70,21 @@ def data_clock(model: type[Anomaly], running: ReadClock | None) -> DataClock:
     return stored if clock is None or (stored.of and 0 < stored.at - clock.at < _MOST_AHEAD_MS) else clock
 
 
-_FIELDS = OpenApiParameter(
-    "fields",
-    str,
-    description="Only these fields of each item: names separated by commas, or repeated. `id` is always included.",
-)
+def described(serializer: type[AnomalySerializer[Any]]) -> Callable[[type[APIView]], type[APIView]]:
+    """Describes the parameters of a list of such items in the schema."""
+    names = "|".join(serializer.names())
+    fields = OpenApiParameter(
+        "fields",
+        {"type": "string", "pattern": f"^(?:(?:{names})(?:,|$))*$"},
+        description="Only these fields of each item: names separated by commas, or repeated. `id` is always included.",
+    )
+    return extend_schema_view(get=extend_schema(parameters=[fields, FORMAT]))
 
 
 class _Api(HasPage):
     content_negotiation_class = Negotiation
 
 
-@extend_schema_view(get=extend_schema(parameters=[_FIELDS, FORMAT]))
 class AnomalyList(_Api, TakesPlace, HasExport, generics.ListAPIView[AnomalyT]):
     """Stored anomalies, newest first; with `since`, those changed after a stream cursor. All filters must match.
 
@@ -204,7 +207,7 @@ def _most_rows(text: str) -> int | None:
 
 _AS_OF = OpenApiParameter(
     "as_of",
-    str,
+    {"type": "string", "pattern": TIME},
     description="End of the 24 hours: epoch milliseconds or an ISO 8601 time (UTC if it names no zone). Default: now.",
 )
 
@@ -336,6 +339,7 @@ _MARKET_FORM: Final = {
 }
 
 
+@described(StoredMarketAnomalySerializer)
 class MarketAnomalyList(AnomalyList[MarketAnomaly]):
     queryset = selectors.market_anomalies()
     serializer_class = StoredMarketAnomalySerializer
@@ -370,9 +374,31 @@ class MarketAnomalyReview(Review[MarketAnomaly]):
     serializer_class = ReviewedMarketAnomalySerializer
 
 
+def _whole(request: Request, name: str, default: int, least: int) -> int:
+    """A number that was given; the default without one. Raises `ValidationError`."""
+    text = request.query_params.get(name) or str(default)
+    if text.isascii() and text.isdigit() and (number := int(text[:9])) >= least:
+        return number
+    raise ValidationError({name: [f"{text} is not a number of samples; expected a whole number from {least}."]})
+
+
 class _StressPages(LimitOffsetPagination):
     default_limit = 60
     max_limit = 1440
+
+    def get_limit(self, request: Request) -> int:
+        """At most `max_limit`. Raises `ValidationError`."""
+        return min(self.max_limit, _whole(request, "limit", self.default_limit, least=1))
+
+    def get_offset(self, request: Request) -> int:
+        """The number of samples to leave out. Raises `ValidationError`."""
+        return _whole(request, "offset", 0, least=0)
+
+    def get_schema_operation_parameters(self, view: Any) -> list[dict[str, Any]]:
+        found = super().get_schema_operation_parameters(view)
+        for parameter, least in zip(found, (1, 0), strict=True):
+            parameter["schema"]["minimum"] = least
+        return found
 
     def get_paginated_response_schema(self, schema: dict[str, Any]) -> dict[str, Any]:
         link = {"type": ["string", "null"], "format": "uri"}

@@ -17,7 +17,7 @@ from ingestion.timeseries.store import FOR_EVER_MS, CandleStore, StoredCandle, S
 from ingestion.timeseries.stores import candle_store
 from market.export_views import FORMAT, HasExport
 from market.exports import EXPORTS, Chunk, ColumnChunk, Export
-from market.filters import refuse_unknown, with_plus
+from market.filters import GIVEN_TIME, refuse_unknown, with_plus
 from market.negotiation import Negotiation
 from market.wire.aliases import parse_aliased
 from market.wire.decoding import time_ms
@@ -44,7 +44,7 @@ def unavailable(error: StoreUnavailable) -> HistoryUnavailable:
     return HistoryUnavailable(error.public)
 
 
-@extend_schema_field({"type": "string"})
+@extend_schema_field({"type": "string", "pattern": GIVEN_TIME})
 class MomentField(serializers.Field[int, str, int, Any]):
     """Epoch ms of any time that `/alerts` takes too."""
 

@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -16,6 +17,8 @@ import msgspec
 import pytest
 from django.core.wsgi import get_wsgi_application
 from django.test import Client
+from hypothesis import given, settings
+from hypothesis.strategies import from_regex
 from openapi_schema_validator import OAS31Validator
 from openapi_spec_validator import OpenAPIV31SpecValidator
 from pytest_django.live_server_helper import LiveServer
@@ -24,6 +27,7 @@ import alerts.services
 import market.services
 from anomaly_site.ws.asyncapi import FRAMES, document
 from ingestion.timeseries.table import TableStore
+from market.filters import GIVEN_TIME, read_moment
 from market.models import MarketAnomaly, StressSample
 from market.services import sequenced
 from market.wire.messages import CandleBatch, Explanation, StressIndex, StressMetric, encode
@@ -143,6 +147,51 @@ def test_a_frame_of_a_later_type_is_valid() -> None:
     validate_frame({"type": "market", "channel": "market", "offset": 1, "data": data}, FRAMES)
     with pytest.raises(jsonschema.ValidationError):
         validate_frame({"type": "market", "channel": "market", "offset": 1, "data": data | {"revision": 0}}, FRAMES)
+
+
+# --- What the schema allows is accepted, and nothing else (schemathesis looks for it) ---------------------------------
+
+
+@settings(max_examples=200, deadline=None)
+@given(from_regex(re.compile(GIVEN_TIME, re.ASCII), fullmatch=True))
+def test_every_time_that_the_schema_allows_is_read(text: str) -> None:
+    read_moment(text)
+
+
+@pytest.mark.usefixtures("stored")
+@pytest.mark.parametrize(
+    ("path", "status", "said"),
+    [
+        ("/alerts?format=xml", 400, "xml is unknown; expected one of"),
+        ("/candles?symbol=BTCUSDT&format=xml", 400, "xml is unknown; expected one of"),
+        ("/sectors?format=xml", 400, "xml is unknown; expected one of"),
+        ("/alerts?venue=%1Fbinance", 400, "unprintable"),
+        ("/alerts?search=%1B[2J", 400, "unprintable"),
+        ("/alerts/%C2%84", 404, "There is nothing at /alerts/"),
+        ("/market/a%20b", 404, "There is nothing at /market/a b"),
+        ("/market/stress?limit=null", 400, "null is not a number of samples; expected a whole number from 1."),
+        ("/market/stress?limit=0", 400, "expected a whole number from 1."),
+        ("/market/stress?offset=-1", 400, "expected a whole number from 0."),
+        ("/market/stress?limit=99999&offset=", 200, "stress_index"),
+        ("/alerts?severity=&method=&state=&from=&since=&fields=", 200, "a1"),
+        ("/alerts?venue=\u2135\ue000", 200, "results"),
+    ],
+)
+def test_refusals_are_json_with_a_sentence(client: Client, path: str, status: int, said: str) -> None:
+    answer = client.get(path)
+    assert (answer.status_code, answer.headers["Content-Type"]) == (status, "application/json")
+    assert said in json.dumps(answer.json(), ensure_ascii=False)
+
+
+def test_what_forms_leave_empty_is_in_the_schema() -> None:
+    parameters = {one["name"]: one["schema"] for one in schema()["paths"]["/alerts"]["get"]["parameters"]}
+    assert parameters["severity"]["items"]["enum"] == ["LOW", "MEDIUM", "HIGH", "CRITICAL", ""]
+    names = re.compile(parameters["fields"]["pattern"])
+    assert [bool(names.search(text)) for text in ("", "id", "id,score", "id,", "idscore", "history", "id,no")] == [
+        True, True, True, True, False, False, False,
+    ]  # fmt: skip
+    places = re.compile(parameters["before"]["pattern"])
+    assert [bool(places.search(text)) for text in ("", "1760000060000:a1", "1:a", "x")] == [True, True, False, False]
 
 
 # --- Generated clients -----------------------------------------------------------------------------------------------

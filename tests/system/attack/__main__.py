@@ -88,7 +88,7 @@ async def attack(options: argparse.Namespace) -> bool:
     if missing := missing_files(4_000):
         print(missing, file=sys.stderr)
     withstood = True
-    with tempfile.TemporaryDirectory(dir="/tmp", prefix="attack-") as folder:
+    with tempfile.TemporaryDirectory(dir="/tmp", prefix="attack-", ignore_cleanup_errors=True) as folder:
         system = System(Path(folder) / "data")
         if (done := system.run("migrate", "--verbosity", "0")).returncode:
             raise SystemExit(done.stderr)

@@ -33,7 +33,8 @@ async def slow(on: Target, chance: random.Random, count: int, wait: bool = True)
         while True:
             await asyncio.sleep(1)
             for _, writer in held[::2]:
-                writer.write(b"x")
+                if not writer.is_closing():
+                    writer.write(b"x")
 
     if wait:
         dribbling = asyncio.create_task(dribble())

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from websockets.frames import Frame, Opcode
 
+from anomaly_site.ws.protocol.frames import CloseCode
 from tests.system.attack.hostile import changed_bytes, changed_json
 from tests.system.attack.target import CUT_S, HANDSHAKE, Found, Target, in_turn, opened, read_all
 
@@ -26,6 +27,7 @@ def text_frame(data: bytes, opcode: Opcode = Opcode.TEXT) -> bytes:
     return Frame(opcode, data).serialize(mask=True)
 
 
+_CLOSE_CODES: Final = frozenset((1000, 1002, 1007, 1009, 1011, *CloseCode))
 _PING: Final = text_frame(b'{"type":"ping","id":"all"}')
 
 
@@ -54,7 +56,9 @@ async def _broken_frames(on: Target, chance: random.Random, found: Found, count:
     else:
         # A close frame is the last: two bytes, the code, and why.
         at = max(end.rfind(b"\x88" + bytes((size,))) for size in range(2, 126))
-        found.became[f"closed {struct.unpack('!H', end[at + 2 : at + 4])[0]}" if at >= 0 else "ended"] += 1
+        code = int.from_bytes(end[at + 2 : at + 4]) if at >= 0 else 0
+        # A changed close frame of the client is answered with its own code.
+        found.became[f"closed {code}" if code in _CLOSE_CODES else "closed as asked" if code else "ended"] += 1
     writer.transport.abort()
 
 

@@ -64,6 +64,7 @@ async def target(system: System) -> AsyncIterator[Target]:
         up = await asyncio.to_thread(system.up, "--only", "nats,bridge,web")
         await asyncio.to_thread(wait_for_reader, system, "bridge")
         yield Target(system, up, int(system.url.rpartition(":")[2]))
+        await asyncio.to_thread(up.stop)
     finally:
         await asyncio.to_thread(system.end)
 
@@ -117,7 +118,7 @@ async def arrives(on: Target) -> None:
         async with asyncio.timeout(PATIENCE_S), connect(f"ws://127.0.0.1:{on.port}/ws/alerts") as listener:
             now_ms = time.time_ns() // 1_000_000
             alert = an_alert(id, symbol="ETHUSDT", timestamp=now_ms, detected_at=now_ms)
-            await client.jetstream().publish("alerts.ETHUSDT", msgspec.json.encode(alert))
+            await client.jetstream().publish("alerts.ETHUSDT", msgspec.json.encode(alert), timeout=PATIENCE_S)
             while json.loads(await listener.recv()).get("data", {}).get("id") != id:
                 pass
     finally:
