@@ -7,8 +7,8 @@ explain, on real volume (S, θ: see `residual`):
     HIGH      S ≥ θ and volume surge ≥ 6.5
     CRITICAL  S ≥ 1.7 θ and surge ≥ 10, or S ≥ θ and surge ≥ 150 (a pump out of nowhere), or a burst (`flow`)
 
-A wick (see `volatility`) of 1.25 θ in an unusual range is HIGH, whatever was traded: the price was there, and is back.
-LOW, MEDIUM and wicks need a turnover that matters (`worth`).
+A wick (see `volatility`) of 1.4 θ in a range that is not usual is HIGH, whatever was traded: the price was there, and
+is back. LOW, MEDIUM and wicks need a turnover that matters (`worth`).
 """
 
 from collections.abc import Mapping
@@ -43,7 +43,9 @@ EXIT: Final = 0.6
 NOTHING: Final[Bools] = np.zeros(0, dtype=bool)
 SIZE_EXIT: Final = 0.75
 # What a wick has to be of θ: nobody can trade all of it.
-WICK_SIZE: Final = 1.25
+WICK_SIZE: Final = 1.4
+# How unusual its range has to be, as a part of LOW: a pair that is lively has wicks worth telling, too.
+WICK_RARITY: Final = 0.25
 # A range is called a wick from this share of it on.
 WICK_SHARE: Final = 0.5
 # The first methods look at the raw return: in a market move they see what everybody sees.
@@ -54,7 +56,7 @@ SHARED: Final = (Method.Z_SCORE, Method.MAD, Method.EWMA)
 class Assessment:
     """How far each column (n,) stands out, by the methods counted here.
 
-    `rank` (values of `Rank`), `strength` (1 at LOW), `size` S / θ, `wick` its size / 1.25 θ, `leading` index of the
+    `rank` (values of `Rank`), `strength` (1 at LOW), `size` S / θ, `wick` its size / 1.4 θ, `leading` index of the
     strongest method, `up` the direction. The last two are known of the `candidates`. `burst`: as `Flow.burst`, empty if
     nothing is one.
     """
@@ -238,7 +240,7 @@ class Bank:
         leading = relative[:, columns].argmax(axis=0)
         if size is not None and surge is not None and wick is not None:
             residual, spiked = self.methods.index(Method.RESIDUAL), self.methods.index(Method.VOLATILITY)
-            graver = (wick[columns] >= self.calibration.sizes[0]) & (relative[spiked, columns] >= 1.0)
+            graver = (wick[columns] >= self.calibration.sizes[0]) & (relative[spiked, columns] >= WICK_RARITY)
             for grave, multiple, least in self._grave(self.calibration.sizes):
                 rank[(size[columns] >= multiple) & (surge[columns] >= least)] = grave
             if len(burst):
