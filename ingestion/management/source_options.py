@@ -75,7 +75,11 @@ def add_live_options(group: argparse._ArgumentGroup) -> None:
         "--quote", default="", help="live: pairs quoted in this currency (default: the venue's usual one, e.g. USDT)"
     )
     group.add_argument("--top", type=int, metavar="N", help="live: only the N pairs with the largest turnover")
-    group.add_argument("--interval", choices=INTERVALS, help="live: interval of the candles (default: 1s)")
+    group.add_argument(
+        "--interval",
+        choices=INTERVALS,
+        help="interval of candles: live (default: 1s), of recorded trades (default: 1m)",
+    )
 
 
 def sources_from_options(options: Mapping[str, Any], say: Callable[[str], object]) -> Sequence[Source]:
@@ -85,6 +89,8 @@ def sources_from_options(options: Mapping[str, Any], say: Callable[[str], object
     """
     name = options["source"]
     live_options = [option for option in ("quote", "top", "interval") if options[option]]
+    if options["files"] and options["interval"]:
+        live_options.remove("interval")
     if isinstance(options["symbols"], tuple):
         live_options.append("symbols")
     if name == "live":
@@ -117,7 +123,7 @@ def _played(options: Mapping[str, Any], say: Callable[[str], object]) -> Sequenc
             f"file, as in --file {venues[0]}=FILE"
         )
     if replays and options["seed"] is None and options["symbols"] is None:
-        recordings = load_venues(files, venues[0] if venues else None)
+        recordings = load_venues(files, venues[0] if venues else None, interval=options["interval"])
         sources: list[Source] = [*open_replays(recordings, speed=options["speed"])]
     elif len(venues) > 1 and not files and options["speed"] == 1.0:
         seed = random.randrange(1_000_000) if options["seed"] is None else options["seed"]

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ingestion.recordings.tables import Asked
 from ingestion.sources.base import Clock, SourceError, WallClock
 from ingestion.sources.recording import Recording, load_recordings
 from market.wire.messages import VENUE, CandleBatch, SourceKind
@@ -49,13 +50,16 @@ def _named(file: Path) -> tuple[str | None, Path]:
     return name.lower(), Path(rest)
 
 
-def load_venues(files: Files, venue: str | None, default: str = "replay") -> dict[str, Recording]:
+def load_venues(
+    files: Files, venue: str | None, default: str = "replay", interval: str | None = None
+) -> dict[str, Recording]:
     """Read the recording of each venue, in alphabetical order.
 
-    `venue` is the only one, whatever the files say; `default` is that of candles which name none. Raises `SourceError`
+    `venue` is the only one, whatever the files say; `default` is that of candles which name none; `interval` is that of
+    candles made of trades (default: a minute), and the only one that is read of candles. Raises `SourceError`
     as `load_recordings` does, and if `venue` is given and there are several.
     """
-    loaded = load_recordings(files)
+    loaded = load_recordings(files, Asked(interval=interval or ""))
     if venue is not None and (len(loaded) > 1 or not files.keys() <= {None, venue}):
         names = ", ".join(sorted(name or "one without a name" for name in loaded))
         raise SourceError(f"the recordings are of the venues {names}: leave out --venue {venue}")

@@ -112,6 +112,8 @@ class Command(BaseCommand):
         "in the order of time, and reported by venue."
     )
 
+    _interval: str | None = None
+
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument(
             "files",
@@ -122,6 +124,11 @@ class Command(BaseCommand):
         )
         parser.add_argument("--merge", action="store_true", help="all FILEs are parts of one recording")
         parser.add_argument("--json", type=Path, metavar="OUT", help="write every anomaly as JSON Lines")
+        parser.add_argument(
+            "--interval",
+            choices=("1s", "1m", "5m"),
+            help="of candles from trades (default: 1m); of candles: only those",
+        )
         parser.add_argument(
             "--events",
             metavar="CSV",
@@ -158,6 +165,7 @@ class Command(BaseCommand):
         except msgspec.ValidationError:
             wanted = "1 to 40 lower-case letters, digits, - and _, the first a letter or digit"
             raise CommandError(f"--venue {options['venue']}: a venue's name is {wanted}") from None
+        self._interval = options["interval"]
         files = files_by_venue(options["files"])
         together = None not in files or options["merge"]
         parts: list[Files] = [files] if together else [{None: [file]} for file in files[None]]
@@ -231,7 +239,7 @@ class Command(BaseCommand):
         self, files: Files, venue: str | None, events_in: _EventsOf | None, out: Output | None
     ) -> Iterable[_Result]:
         """The result of each venue."""
-        recordings = load_venues(files, venue)
+        recordings = load_venues(files, venue, interval=self._interval)
         results = {}
         for name, recording in recordings.items():
             paths = files.get(name) or files[None]

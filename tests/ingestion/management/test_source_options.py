@@ -183,3 +183,13 @@ def test_the_simulated_market_plays_on_several_venues() -> None:
         for count, venue in ((len(sources[0].sectors), "demo"), (len(sources[0].sectors), "okx-swap"))  # type: ignore[attr-defined]
     ]
     assert [line.split(" are of ")[1] for line in said] == ["the venue okx-swap-simulated, not okx-swap."]
+
+
+def test_recorded_trades_become_candles_of_the_interval(tmp_path: Path) -> None:
+    file = tmp_path / "BTCUSDT.csv"
+    rows = [f"{1_760_000_000_000 + second * 1_000},100,1,buy" for second in range(180)]
+    file.write_text("\n".join(["ts,price,amount,side", *rows]))
+    assert [source.interval for source in opened("--file", str(file), "--interval", "1s")] == ["1s"]
+    assert [source.interval for source in opened("--file", str(file))] == ["1m"]
+    with pytest.raises(SourceError, match="live venues only"):
+        opened("--source", "simulated", "--interval", "1s")
