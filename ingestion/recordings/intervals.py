@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 DAY_S: Final = 86_400
 # So many gaps that are all multiples of a longer interval are no coincidence.
 _SURE: Final = 30
+# Gaps that are all multiples of five steps or more: of so many that is no chance either.
+_FEW: Final = 10
 
 
 class Gaps:
@@ -21,6 +23,7 @@ class Gaps:
     def __init__(self) -> None:
         self._counts: dict[int, Counter[int]] = {}  # by series
         self._edges: dict[int, tuple[int, int]] = {}
+        self._runs: dict[int, set[int]] = {}  # by series: gaps that come `_SURE` times one after the other
         self.repeated: dict[int, list[int]] = {}  # times at which a series has a second, different row
 
     def add(self, time: NDArray[np.int64], code: NDArray[np.int64], values: NDArray[np.float64]) -> None:
@@ -38,6 +41,7 @@ class Gaps:
             for pair, count in zip(pairs.tolist(), counts.tolist(), strict=True):
                 series, length = divmod(pair, len(lengths))
                 self._counts.setdefault(series, Counter())[int(lengths[length])] += count
+            self._add_runs(gaps[rising], code[1:][rising])
         start = np.flatnonzero(np.append(True, ~same))
         end = np.append(start[1:], len(time)) - 1
         for series, first, last in zip(code[start].tolist(), time[start].tolist(), time[end].tolist(), strict=True):
@@ -51,6 +55,11 @@ class Gaps:
             differ = (values[:, order[again]] != values[:, order[again + 1]]).any(axis=0)
             for place in again[differ][:10_000].tolist():
                 self.repeated.setdefault(int(code[place]), []).append(int(time[place]))
+
+    def _add_runs(self, gaps: NDArray[np.int64], code: NDArray[np.int64]) -> None:
+        start = np.flatnonzero(np.append(True, (gaps[1:] != gaps[:-1]) | (code[1:] != code[:-1])))
+        for place in start[np.diff(np.append(start, len(gaps))) >= _SURE].tolist():
+            self._runs.setdefault(int(code[place]), set()).add(int(gaps[place]))
 
     @property
     def series(self) -> list[int]:
@@ -78,9 +87,18 @@ class Gaps:
         """(series, its interval) of a series whose every gap is a multiple of an interval longer than `step_ms`."""
         for code in series:
             counts = self._counts.get(code, Counter())
-            if sum(counts.values()) >= _SURE:
+            if sum(counts.values()) >= _FEW:
                 own = int(np.gcd.reduce(list(counts)))
-                if own > step_ms and own % step_ms == 0 and counts[own] == max(counts.values()):
+                sure = sum(counts.values()) >= _SURE or own >= 5 * step_ms
+                if sure and own > step_ms and own % step_ms == 0 and counts[own] == max(counts.values()):
+                    return code, own
+        return None
+
+    def mixed(self, step_ms: int, series: Collection[int]) -> tuple[int, int] | None:
+        """(series, interval) of a series with a stretch of candles of `step_ms` and one of another interval."""
+        for code in series:
+            for own in sorted(self._runs.get(code, set()) - {step_ms}):
+                if max(own, step_ms) % min(own, step_ms) == 0 and (own < step_ms or step_ms in self._runs[code]):
                     return code, own
         return None
 

@@ -25,6 +25,18 @@ def why_not(raw: str) -> str:
     return ""
 
 
+def venue_of(raw: str) -> str | None:
+    """The venue that the spelling itself names, if any.
+
+    >>> venue_of("BINANCE:BTCUSDT.P"), venue_of("BTC/USDT:USDT")
+    ('binanceusdm', None)
+    """
+    try:
+        return parse(raw).venue
+    except InvalidSymbol:
+        return None
+
+
 def instrument_of(raw: str) -> str:
     """What the spelling names beside the pair: its venue, and `swap` of a perpetual swap; empty: nothing.
 

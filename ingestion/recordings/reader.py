@@ -29,7 +29,7 @@ from ingestion.recordings.ids import id_numbers
 from ingestion.recordings.intervals import Gaps, Phases
 from ingestion.recordings.layouts import Kind, Layout
 from ingestion.recordings.names import MONTH, Named, interval_of
-from ingestion.recordings.pairs import instrument_of, symbol_of, why_not
+from ingestion.recordings.pairs import instrument_of, symbol_of, venue_of, why_not
 from ingestion.recordings.rows import candle_rows, from_trades
 from ingestion.recordings.tables import table
 from ingestion.recordings.times import times_ms
@@ -47,6 +47,7 @@ REPEATED: Final = "trade with an id that was read before"
 _NOTES: Final = 5
 _SPELLING: Final = 60
 _OTHER_PAIR: Final = -2
+_OTHER_VENUE: Final = -3
 
 
 @dataclass
@@ -199,6 +200,7 @@ class Reader:
             self.report.units[unit] = self.report.units.get(unit, 0) + count
         check_times(checked, ts)
         checked.drop(f"another pair than --symbol {self._asked.symbol}", code == _OTHER_PAIR)
+        checked.drop("of another venue than its symbol says", code == _OTHER_VENUE)
         checked.drop("symbol missing or not readable", code < 0)
         return ts, code
 
@@ -227,8 +229,12 @@ class Reader:
     def _code(self, venue: str | None, spelling: str) -> int:
         key = (venue, spelling)
         if key not in self._spellings:
-            symbol = symbol_of(spelling)
-            if not symbol:
+            symbol, named = symbol_of(spelling), venue_of(spelling)
+            if symbol and named and venue and named != venue:
+                self._spellings[key] = _OTHER_VENUE
+                if len(self.report.notes) < _NOTES:
+                    self.report.notes.append(f"{spelling[:_SPELLING]} is of {named}, its rows are given as of {venue}")
+            elif not symbol:
                 self._spellings[key] = -1
                 if spelling.strip() and len(self.report.notes) < _NOTES:
                     self.report.notes.append(why_not(spelling[:_SPELLING]))
@@ -236,7 +242,7 @@ class Reader:
                 self._spellings[key] = _OTHER_PAIR
             else:
                 self._spellings[key] = self._collector.code_of(
-                    Series(venue, symbol), spelling.strip(), self.report.label
+                    Series(venue or named, symbol), spelling.strip(), self.report.label
                 )
         return self._spellings[key]
 
@@ -299,7 +305,8 @@ class Reader:
                 f"its rows are {step_text(found)} apart, but its {where} is {stated}: rename it, or pass "
                 f"--interval {step_text(found)} to manage.py convert"
             )
-        if mixed := self._gaps.second(step, codes) or self._gaps.other(step, codes):
+        gaps = self._gaps
+        if mixed := gaps.second(step, codes) or gaps.other(step, codes) or gaps.mixed(step, codes):
             series, own = mixed
             raise RecordingError(
                 f"it has candles of {step_text(step)} and, of {self._collector.series[series].symbol}, of "

@@ -21,6 +21,7 @@ from ingestion.recordings.merge import BETWEEN, CONFLICT, DUPLICATE, minute
 from ingestion.recordings.names import named
 from ingestion.recordings.report import summary
 from ingestion.recordings.rows import Rows, Store, candle_rows, combined, from_trades
+from ingestion.sources.base import SourceError
 from ingestion.sources.recording import load_recording, load_recordings
 from tests.ingestion.recordings.test_layouts import AGG, MINUTE, OURS, T0, agg, columnar, feather, klines, read, text
 
@@ -382,3 +383,34 @@ def test_a_constant_column_of_many_rows_is_read_in_pieces(tmp_path: Path) -> Non
     pyarrow.parquet.write_table(table, tmp_path / "a.parquet")
     with pytest.raises(RecordingError, match="too few rows to determine the candle interval"):
         read(tmp_path / "a.parquet")
+
+
+def candles(symbol: str, start: int, step: int, count: int) -> list[str]:
+    return [f"{start + step * i},{symbol},1,1,1,1,1" for i in range(count)]
+
+
+@pytest.mark.parametrize(
+    ("rows_", "own"),
+    [
+        (candles("BTCUSDT", 1620777600, 60, 200) + candles("BTCUSDT", 1620792000, 3600, 200), "BTCUSDT, of 1h"),
+        (candles("BTCUSDT", 1620777600, 60, 60) + candles("BTCUSDT", 1620781200, 300, 120), "BTCUSDT, of 5m"),
+        (candles("BTCUSDT", 1620777600, 60, 30) + candles("ETHUSDT", 1620777600, 300, 30), "ETHUSDT, of 5m"),
+    ],
+    ids=["one after the other", "the longer are more", "two pairs"],
+)
+def test_two_intervals_in_a_file_are_never_one_series(tmp_path: Path, rows_: list[str], own: str) -> None:
+    path = write(tmp_path / "a.csv", "\n".join(["ts,symbol,open,high,low,close,volume", *rows_]).encode())
+    with pytest.raises(SourceError, match=f"candles of 1m and, of {own}"):
+        load_recording([path])
+
+
+def test_a_symbol_with_the_name_of_its_exchange_is_of_that_venue(tmp_path: Path) -> None:
+    rows_ = candles("BINANCE:BTCUSDT", 1620777600, 60, 3) + candles("BINANCE:BTCUSDT.P", 1620777600, 60, 3)
+    data = "\n".join(["ts,symbol,open,high,low,close,volume", *rows_]).encode()
+    recordings = load_recordings({None: [write(tmp_path / "a.csv", data)]})
+    assert {venue: one.symbols for venue, one in recordings.items()} == {
+        "binance": ["BTCUSDT"],
+        "binanceusdm": ["BTCUSDT"],
+    }
+    with pytest.raises(SourceError, match="BINANCE:BTCUSDT is of binance, its rows are given as of okx"):
+        load_recordings({None: [write(tmp_path / "venue=okx" / "a.csv", data)]})
