@@ -260,6 +260,8 @@ if _readable and set(sys.argv[1:2]) & {"up", "ingest", "analyze", "nats_bridge",
     sys.stderr.write(f"{_readable}\n")
 if _sqlite:
     DATABASES["default"]["ENGINE"] = "anomaly_site.sqlite"
+    # For pytest-django, which knows only Django's own engine to be in memory in tests.
+    DATABASES["default"]["TEST"] = {"NAME": ":memory:"}
 # How long the database may take, in all, for the answer to a request that only reads (anomaly_site/unavailable.py).
 QUERY_TIMEOUT_S = env.timedelta("QUERY_TIMEOUT", timedelta(seconds=5)).total_seconds()
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
