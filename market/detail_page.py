@@ -113,16 +113,25 @@ def life(message: messages.Anomaly, opened: int | None, escalations: Sequence[me
     """When it opened, escalated and closed."""
     steps = [Step("Opened", opened, note="" if opened else "when is not recorded")]
     steps += [Step("Escalated to", each.timestamp, str(each.severity)) for each in escalations]
+    # The life of a replayed one is of the recording's days; when a message of it came is of ours.
+    replayed = message.source is messages.SourceKind.REPLAY
+    last, of = (message.timestamp, " Last seen") if replayed else (message.detected_at, " Last message")
     if message.state is Lifecycle.CLOSED:
-        return [*steps, Step("Closed", message.detected_at)]
+        return [*steps, Step(f"Closed.{of}" if replayed else "Closed", last)]
     if message.state is Lifecycle.ESCALATED and not escalations:
         steps.append(Step("Escalated to", None, str(message.severity), "when is not recorded"))
-    return [*steps, Step("Still open. Last message", message.detected_at)]
+    return [*steps, Step(f"Still open.{of}", last)]
 
 
 def last_message(message: messages.Anomaly) -> Figure:
     """The revision that the page shows."""
-    return Figure("Last message", f"revision {message.revision}", "", message.detected_at)
+    replayed = message.source is messages.SourceKind.REPLAY
+    return Figure(
+        "Last seen" if replayed else "Last message",
+        f"revision {message.revision}",
+        "",
+        message.timestamp if replayed else message.detected_at,
+    )
 
 
 def source_of(message: messages.Anomaly) -> str:

@@ -2,6 +2,8 @@
 
 import csv
 import io
+import json
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -293,10 +295,7 @@ def _json(item: Item, name: Named, asked: Asked) -> Table:
             parts.append(part)
             if (size := size + len(part)) > MAX_JSON_BYTES:
                 raise RecordingError(f"more than {MAX_JSON_BYTES >> 20} MiB of JSON; split it, or save it as CSV")
-    try:
-        rows = msgspec.json.decode(b"".join(parts))
-    except msgspec.DecodeError as error:
-        raise RecordingError(f"not readable as json ({error})") from None
+    rows = _decoded(b"".join(parts))
     if not isinstance(rows, list) or not all(isinstance(row, list | dict) for row in rows):
         raise NotARecording("a recording in JSON is a list of lists like [ms, open, high, low, close, volume]")
     if not rows:
@@ -330,13 +329,31 @@ def _json(item: Item, name: Named, asked: Asked) -> Table:
     return found
 
 
+def _decoded(data: bytes) -> Any:
+    """`NaN` and `Infinity`, as Python writes them, are absent: one bad cell is not a bad file."""
+    try:
+        return msgspec.json.decode(data)
+    except msgspec.DecodeError as error:
+        try:
+            return json.loads(data, parse_constant=lambda _: None)
+        except (ValueError, RecursionError):
+            raise RecordingError(f"not readable as json ({error})") from None
+
+
 def _spell(cell: Any) -> str:
     return "" if cell is None else str(cell).lower() if isinstance(cell, bool) else str(cell)
 
 
+def _float(number: float) -> float:
+    try:
+        return float(number)
+    except OverflowError:
+        return math.inf
+
+
 def _json_column(cells: list[Any]) -> Any:
-    if all(cell is None or (isinstance(cell, int) and not isinstance(cell, bool)) for cell in cells):
+    if all(cell is None or (type(cell) is int and abs(cell) < 2**63) for cell in cells):
         return pa.array(cells, pa.int64())
-    if all(cell is None or (isinstance(cell, int | float) and not isinstance(cell, bool)) for cell in cells):
-        return pa.array([None if cell is None else float(cell) for cell in cells], pa.float64())
+    if all(cell is None or type(cell) in (int, float) for cell in cells):
+        return pa.array([None if cell is None else _float(cell) for cell in cells], pa.float64())
     return pa.array([None if cell is None else _spell(cell) for cell in cells], pa.string())

@@ -101,7 +101,7 @@ def test_the_page_tells_every_figure_with_window_and_time(client: Client) -> Non
         "Compared with 1,440 earlier values",
         "Opened: 2025-10-09 08:54:19 UTC",
         "Escalated to Critical : 2025-10-09 08:55:20 UTC",
-        "Still open. Last message: 2025-10-09 08:54:20 UTC",
+        "Still open. Last seen: 2025-10-09 08:54:20 UTC",
     ):
         assert words in shown
     assert '<time datetime="2025-10-09T08:54:20Z">2025-10-09 08:54:20 UTC</time>' in html

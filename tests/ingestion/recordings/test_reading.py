@@ -414,3 +414,10 @@ def test_a_symbol_with_the_name_of_its_exchange_is_of_that_venue(tmp_path: Path)
     }
     with pytest.raises(SourceError, match="BINANCE:BTCUSDT is of binance, its rows are given as of okx"):
         load_recordings({None: [write(tmp_path / "venue=okx" / "a.csv", data)]})
+
+
+@pytest.mark.parametrize("cell", ["NaN", "Infinity", "1" * 400, "null"])
+def test_one_bad_cell_of_json_is_one_bad_row(tmp_path: Path, cell: str) -> None:
+    rows_ = [f"[{(1620777600 + 60 * i) * 1000},1,1,1,{cell if i == 3 else 1},1]" for i in range(10)]
+    recording = load_recording([write(tmp_path / "BTC_USDT-1m.json", f"[{','.join(rows_)}]".encode())])
+    assert (recording.rows, recording.unusable_rows) == (9, 1)
