@@ -109,6 +109,9 @@ def _by_pattern(name: str) -> Named | None:
             # BTCUSDT_240628 is no pair of two currencies: it stays as it is, a dated future.
             symbol = parts.get("symbol") or parts.get("pair") or f"{base}{'_' if quote.isdecimal() else '/'}{quote}"
             symbol += f":{parts['settle']}" if parts.get("settle") else ""
+            # TradingView's name of what it writes as BINANCE:BTCUSDT.P; one of no venue here is left out.
+            if (venue := parts.get("venue", "")) and venue_named(venue):
+                symbol = f"{venue}:{symbol}"
             return Named(symbol, interval_of(parts.get("tf", "")), parts.get("kind", ""))
     return None
 

@@ -248,7 +248,7 @@ def test_a_trade_counts_once(tmp_path: Path) -> None:
         ("my_btcusdt_export.csv", "BTCUSDT", ""),
         ("spot-PEPEUSDT-aggTrades-2024-10-27.zip", "PEPEUSDT", ""),
         ("binance_spot_5m_quiet_2021-07-01_2021-07-05.parquet", "", ""),
-        ("BINANCE_BTCUSDT.P, 240.csv", "BTCUSDT.P", "4h"),
+        ("BINANCE_BTCUSDT.P, 240.csv", "BINANCE:BTCUSDT.P", "4h"),
         ("country.csv", "", ""),
         ("XBTUSD_15.csv", "XBTUSD", "15m"),
         ("BTCUSDT-5m.csv", "BTCUSDT", "5m"),
