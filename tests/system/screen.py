@@ -151,8 +151,8 @@ def signs(screen: Screen) -> Iterator[Violation]:
             yield Violation("sparkline", row["symbol"], f"{row['change']['text']} beside a line without colour")
         said = re.search(rf"{re.escape(row['symbol'])} (fell|rose) ([\d,.]+)", row["label"])
         shown = number(row["change"]["text"])
-        if not said or shown is None:
-            continue
+        if not said or shown is None or " and came back " in row["label"]:
+            continue  # a wick's sentence is of how far the price went, and the change of where it is
         apart = abs(abs(shown) - float(said[2].rstrip(".,").replace(",", "")))
         # From 100 % on a change has no decimals.
         if (way and _WAYS[said[1]] != way) or apart > 0.51:
