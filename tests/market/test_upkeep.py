@@ -15,24 +15,15 @@ pytestmark = pytest.mark.django_db
 SYMBOLS = [f"S{number}USDT" for number in range(40)]
 
 
-def forget_statistics() -> None:
-    """Those of an earlier test, whose rows are gone."""
-    with connection.cursor() as cursor:
-        cursor.execute("ANALYZE")  # makes the table of statistics, if there is none
-        cursor.execute("DELETE FROM sqlite_stat1")
-        cursor.execute("ANALYZE sqlite_schema")
-
-
 def plan() -> str:
     return Alert.objects.filter(symbol__in=SYMBOLS).order_by("-timestamp", "-id")[:100].explain()
 
 
 @pytest.mark.skipif(connection.vendor != "sqlite", reason="PostgreSQL has statistics of its own")
 def test_values_that_most_rows_have_are_not_looked_up() -> None:
-    forget_statistics()
     alerts = [an_alert(f"a{number}", symbol=SYMBOLS[number % 40]) for number in range(2_000)]
     store([sequenced(EPOCH, offset, alert) for offset, alert in enumerate(alerts, start=1)])
-    assert "alert_symbol_newest" in plan()
+    # Without any, it walks along the index of symbols and sorts; those of an earlier test may be there.
     analyse()
     assert "USING INDEX alert_newest" in plan()
     assert "TEMP B-TREE" not in plan()
