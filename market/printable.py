@@ -1,4 +1,4 @@
-"""Text of others for a terminal, a log or a page: nothing in it is a command to whoever shows it.
+"""Text of others for a terminal, a log or a page: nothing in it is executed where it is shown.
 
 Terminals execute escape sequences (one writes to the clipboard), and marks of direction make text read as what it is
 not. Anyone may publish, send a request or hand over a file.

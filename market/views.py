@@ -60,7 +60,7 @@ _MOST_AHEAD_MS: Final = 3_600_000
 def data_clock(model: type[Anomaly], running: ReadClock | None) -> DataClock:
     """The clock of the feeds that run; without any, that of the rows stored last.
 
-    A fast replay tells its time once a second, and a row may be some minutes ahead of that: then the row's time is it.
+    A fast replay reports its time once a second, and a row may be minutes ahead of that: then the row's time is it.
     """
     now = now_ms()
     clock = running(now) if running else None
@@ -88,7 +88,7 @@ class _Api(HasPage):
 class AnomalyList(_Api, TakesPlace, HasExport, generics.ListAPIView[AnomalyT]):
     """Stored anomalies, newest first; with `since`, those changed after a stream cursor. All filters must match.
 
-    `clock` tells the page what time it is for the feeds.
+    `clock` is the feeds' clock, for the page.
     """
 
     clock: ReadClock | None = None
@@ -113,7 +113,7 @@ class AnomalyList(_Api, TakesPlace, HasExport, generics.ListAPIView[AnomalyT]):
         rows = self.paginate_queryset(found)
         if isinstance(request.accepted_renderer, PageRenderer):
             return self.get_paginated_response(self.get_serializer(rows, many=True).data)
-        # Whoever has these rows gets them neither rendered nor sent again.
+        # A client that has these rows gets them neither rendered nor sent again.
         tag = self._tag(rows or ())
         known = get_conditional_response(request._request, etag=tag)
         response = known or self.get_paginated_response(self.get_serializer(rows, many=True).data)
@@ -270,7 +270,7 @@ class _SeeOther(HttpResponseRedirect):
 class AnomalyDetail(_Api, generics.RetrieveAPIView[AnomalyT]):
     """One anomaly. `closes` reads stored candles for the page; without it the page says that there are none.
 
-    `clock` tells the page what time it is for the feeds.
+    `clock` is the feeds' clock, for the page.
     """
 
     closes: ReadCourse | None = None
