@@ -27,8 +27,8 @@ from market.detail_page import (
 )
 from market.models import MarketAnomaly
 from market.pages import label_of
-from market.sentences import headline
-from market.templatetags.anomalies import number, percent_change, points, price, signed, span
+from market.sentences import NB, headline
+from market.templatetags.anomalies import number, percent_change, percentage, points, price, signed, span
 from market.wire.decoding import decode_alert, decode_market
 from market.wire.messages import Alert as Message
 from market.wire.messages import HistoryPoint, Method, interval_ms
@@ -42,8 +42,9 @@ _CANDLES = 60
 def alert_row(item: dict[str, Any]) -> dict[str, Any]:
     """A row of the list, from its JSON."""
     message = decode_alert(msgspec.json.encode(item), received_at=0)
+    wick = "" if message.excursion_pct is None else f"wick {percentage(message.excursion_pct)}{NB}%"
     beside = "" if message.excess_pct is None else f"vs market {points(message.excess_pct)}"
-    detail = [label_of(message.method), message.venue, beside, how_often(message), other_source(message)]
+    detail = [label_of(message.method), message.venue, wick, beside, how_often(message), other_source(message)]
     return {
         "url": reverse("alert", args=[message.id]),
         "severity": message.severity,
@@ -134,6 +135,9 @@ def _figures(message: Message) -> list[Figure]:
     window = span(explanation.window)
     candle = f"1 candle of {span(message.interval)}"
     found = [Figure("Change", percent_change(message.change_pct), window, at, "of the price")]
+    if message.excursion_pct is not None:
+        note = f"the furthest price of the candle, which came back within {span(message.interval)}"
+        found.append(Figure("Wick", percent_change(message.excursion_pct), candle, at, note))
     if message.excess_pct is not None:
         note = "change less the market's over the same window"
         found.append(Figure("Against the market", points(message.excess_pct), window, at, note))

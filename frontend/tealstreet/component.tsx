@@ -42,6 +42,8 @@ export interface Alert {
   window: string;
   /** `changePct` less the market's over the same window, in percentage points. */
   excessPct: number | null;
+  /** Of a wick, the change of its furthest price, which came back within the candle; null where there is none. */
+  excursionPct: number | null;
   /** As strong a move comes once in so many days; `rarityCapped`: rarer than that. */
   rarityDays: number | null;
   rarityCapped: boolean;
@@ -276,6 +278,7 @@ export function normaliseAlert(raw: unknown, now: number): Alert | null {
     window:
       [pick(why, "window"), pick(raw, "window")].map((text) => toText(text)).find((text) => INTERVAL.test(text)) ?? "",
     excessPct: toNumber(pick(raw, "excess_pct")),
+    excursionPct: toNumber(pick(raw, "excursion_pct")),
     rarityDays: rarityDays !== null && rarityDays >= 0 ? rarityDays : null,
     rarityCapped: rarityDays !== null && most !== null && rarityDays >= most,
     source: toText(pick(raw, "source")).toLowerCase(),
@@ -743,11 +746,11 @@ const NO_WINDOW = "window not given";
 
 /**
  * Whether a sentence is another publisher's: shown as such, after the figures. Ours name the source of their prices, and
- * do not contradict them.
+ * do not contradict them. That of a wick begins with it.
  */
-function isQuoted({ source, sentence, changePct }: Alert): boolean {
+function isQuoted({ source, sentence, changePct, excursionPct }: Alert): boolean {
   const verb = /\b(rose|fell)\b/i.exec(sentence)?.[1]?.toLowerCase();
-  const way = wayOf(changePct);
+  const way = wayOf(excursionPct ?? changePct);
   return source === "" || (verb !== undefined && way !== null && verb !== verbOf(way));
 }
 
@@ -755,6 +758,7 @@ function isQuoted({ source, sentence, changePct }: Alert): boolean {
 export function alertText(alert: Alert, server: string): string {
   const facts = [
     `${alert.symbol} ${percent(alert.changePct, NBSP)}${inWindow(alert.window) || ` (${NO_WINDOW})`}`,
+    wick(alert),
     alert.excessPct === null ? "" : `${percentPoints(alert.excessPct)} against the market`,
     words(alert.severity).toLowerCase(),
     rarityText(alert.rarityDays, alert.rarityCapped),
@@ -1198,7 +1202,7 @@ export const PAGE = 100;
 /** The fields of an alert that the panel draws. The page at `/` loads the same address ahead of the script. */
 export const FIELDS =
   "id,revision,symbol,venue,interval,method,severity,direction,score,threshold,price,expected,lower,upper,change_pct," +
-  "excess_pct,rarity_days,source,timestamp,detected_at,state,spark,explanation,incident,review_state";
+  "excess_pct,excursion_pct,rarity_days,source,timestamp,detected_at,state,spark,explanation,incident,review_state";
 const SERIES_POINTS = 240;
 const SERIES_EVERY_MS = 15_000;
 const CHARTS_KEPT = 40;
@@ -2851,17 +2855,7 @@ const windowOf = (alert: Alert) => alert.window || UNKNOWN_WINDOW;
 const windowMsOf = (alert: Alert) => (alert.window ? intervalMs(alert.window) : 0);
 
 /** A change, the window it is over, and an arrow. Colour and arrow follow the sign that is shown. */
-function Change({
-  value,
-  window = "",
-  big = false,
-  gap = "",
-}: {
-  value: number | null;
-  window?: string;
-  big?: boolean;
-  gap?: string;
-}) {
+function Change({ value, window = "", big = false }: { value: number | null; window?: string; big?: boolean }) {
   const move = moveOf(value);
   return (
     <span className={`chg ${move === "flat" ? "t2" : move}${big ? " big" : ""}`} data-move={move}>
@@ -2870,7 +2864,7 @@ function Change({
           <path d={move === "down" ? "M.8 1.6h6.4L4 7Z" : "M.8 6.4h6.4L4 1Z"} fill="currentColor" />
         </svg>
       )}
-      {percent(value, gap)}
+      {percent(value)}
       {window && value !== null && (
         <span className="win" title={window === UNKNOWN_WINDOW ? titled(NO_WINDOW) : undefined}>
           {` · ${windowText(window)}`}
@@ -3551,6 +3545,8 @@ function Rarity({ alert, className = "" }: { alert: Alert; className?: string })
   );
 }
 const vsMarket = (alert: Alert) => (alert.excessPct === null ? "" : `vs market ${percentPoints(alert.excessPct)}`);
+/** `wick −31.00 %`: the furthest price of a candle that came back, which the change from close to close does not tell. */
+const wick = ({ excursionPct }: Alert) => (excursionPct === null ? "" : `wick ${percent(excursionPct, NBSP)}`);
 
 export const CompactRow = React.memo(function CompactRow(props: RowProps) {
   const { alert, act } = props;
@@ -3564,7 +3560,7 @@ export const CompactRow = React.memo(function CompactRow(props: RowProps) {
         <Spark alert={alert} width={52} height={20} mute={isClosed(alert)} />
       </span>
       <Change value={alert.changePct} window={windowOf(alert)} />
-      <span className="vm num">{vsMarket(alert)}</span>
+      <span className="vm num">{wick(alert) || vsMarket(alert)}</span>
       <Rarity alert={alert} />
       <time className="num ag" title={timeTitle(alert)}>
         {props.age}
@@ -3608,7 +3604,7 @@ export const CardRow = React.memo(function CardRow(props: RowProps & { width: nu
       </span>
       <span className="c-nums">
         <Change value={alert.changePct} window={windowOf(alert)} big />
-        <span className="vm num">{vsMarket(alert)}</span>
+        <span className="vm num">{wick(alert) || vsMarket(alert)}</span>
         <span className="num">{price(alert.price, props.step)}</span>
       </span>
       <span className="spk" title={sparkTitle(alert)}>
@@ -3885,6 +3881,11 @@ function Facts({ alert, step, age: ageText }: { alert: Alert; step: number | und
       "Change",
       alert.changePct !== null && <Change key="c" value={alert.changePct} window={windowOf(alert)} />,
       `up to ${clock(alert.timestamp)}, ${ageText} ago${alert.window ? "" : `; ${NO_WINDOW}`}`,
+    ],
+    [
+      "Wick",
+      alert.excursionPct !== null && percent(alert.excursionPct, NBSP),
+      `the furthest price of the candle, which came back within ${span(alert.interval)}`,
     ],
     [
       "Against the market",
@@ -4345,6 +4346,11 @@ interface Glance {
 
 const EARLIER_MS = 3_600_000;
 const USUAL_WINDOW = "15m";
+const OFFERED_WINDOWS = ["1m", "5m", USUAL_WINDOW, "1h"];
+
+/** The windows to choose from, and the one in use: that of an open movement is shown while the movement leads. */
+export const shownWindows = (windows: WindowMove[], inUse: WindowMove | null): WindowMove[] =>
+  windows.filter((move) => move === inUse || OFFERED_WINDOWS.includes(move.window));
 
 /** Whether the figures of a window support what an incident states: the same sign, and at least half of the symbols. */
 export const confirms = (move: WindowMove, item: MarketAnomaly): boolean =>
@@ -4489,7 +4495,7 @@ function NowLine({
       </span>
       {stress.windows.length > 0 && (
         <span className="wins" role="group" aria-label="Window of the market figures">
-          {stress.windows.map((other) => (
+          {shownWindows(stress.windows, move).map((other) => (
             <button
               key={other.window}
               type="button"
@@ -7516,7 +7522,7 @@ const STYLE = `
     .row{grid-template-columns:16px minmax(0,1fr) 106px 28px;column-gap:5px;padding:0 6px 0 8px} .in .row{padding-left:20px} .in .row:not(.sel)::before,.in .morerow::before{left:10px} .sym i{display:none}
     .trow{grid-template-columns:14px minmax(0,1fr) 106px 28px;column-gap:5px;padding:0 6px} .trow>.c-price{display:none}
     .card{grid-template-columns:118px minmax(0,1fr)} .chg.big{font-size:14px} .listhd{padding-left:8px;gap:3px} .sortby{max-width:92px} .gauge{flex-direction:column;gap:6px;align-items:stretch} .gauge>svg{align-self:center} .gauge .hist{flex:none}
-    .comp{grid-template-columns:72px minmax(0,1fr) 32px;gap:0 6px} .comp .pc{display:none} .heat{grid-template-columns:repeat(2,minmax(0,1fr))} .strip{padding:4px 8px;gap:6px} .nowline{gap:4px 10px} .wins{width:100%} .wins .chg{font-size:11px;gap:1px;letter-spacing:-.02em} .wins .chg svg{width:6px} .wins button{flex:1 1 0;min-width:0;flex-direction:column;justify-content:center;padding:0 3px;gap:1px;height:38px;line-height:14px}
+    .comp{grid-template-columns:72px minmax(0,1fr) 32px;gap:0 6px} .comp .pc{display:none} .heat{grid-template-columns:repeat(2,minmax(0,1fr))} .strip{padding:4px 8px;gap:6px} .nowline{gap:4px 10px} .wins{width:100%} .wins .chg{font-size:11px;gap:1px;letter-spacing:-.02em} .wins .chg svg{width:6px} .wins button{flex:1 1 0;min-width:0;flex-direction:column;justify-content:center;padding:0 3px;gap:1px;height:38px;line-height:14px} .wins:has(:nth-child(5)){flex-wrap:wrap} .wins:has(:nth-child(5)) button{flex:1 0 30%}
     .exp{padding:8px 8px 10px 10px} .facts{grid-template-columns:1fr 1fr} .acts .btn{flex:1 1 auto;justify-content:center;padding:0 6px} .tabl>[role=tab]{padding:0 10px} .pill{padding:0 8px!important;gap:5px} .ft{padding:0 8px} .col-mkt{padding:6px}
     .scrim{background:rgba(5,7,10,.6)} .menu{top:auto;bottom:0;left:0;right:0;width:auto;border-radius:8px 8px 0 0;max-height:86%}}
   @container aa (max-width:269px){.badge .age,.sym .more{display:none!important}}

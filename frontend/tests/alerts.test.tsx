@@ -250,6 +250,14 @@ describe("the sentence", () => {
     expect(said({ ...fall, source: "live", message: "BTC rose 9 %" })).toBe(`${own} Publisher: “BTC rose 9 %”`);
     expect(said({ ...fall, source: "live", message: "BTC fell 2.5 %" })).toBe("BTC fell 2.5 %");
   });
+  it("of a wick is about the wick, whatever the candle did from close to close", () => {
+    const sentence = "BTCUSDT fell 31.00 % and came back within 1 min; the price rose 0.20 %, to 38,000.0.";
+    const wick = { source: "live", change_pct: 0.2, excursion_pct: -31, price: 38_000, explanation: { sentence } };
+    expect(said(wick)).toBe(sentence);
+    const [compact, card] = rowsOf(alertOf(wick)).map(plainly);
+    expect(compact).toContain("wick −31.00 %");
+    expect(card).toContain("wick −31.00 %");
+  });
 });
 
 test("a copied alert can be read without the panel", () => {

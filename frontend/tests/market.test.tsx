@@ -30,6 +30,7 @@ import {
   nowSentence,
   percent,
   sectorSentence,
+  shownWindows,
   sideOf,
   signed,
   stressCurve,
@@ -377,6 +378,12 @@ test("a window that is not there is replaced by the nearest that is", () => {
   expect(found(["15m", "1h"], "30m")).toBe("15m");
   expect(found([], "15m")).toBeUndefined();
   expect(windowText("15m")).toBe(`15${NBSP}m`);
+});
+
+test("the window of a movement is shown while it is in use", () => {
+  const windows = ["5m", "10m", "15m"].map((name) => moveOf(name));
+  expect(shownWindows(windows, windows[0]!).map((move) => move.window)).toEqual(["5m", "15m"]);
+  expect(shownWindows(windows, windows[1]!)).toEqual(windows);
 });
 
 test("a sector is shown by its distance from the market, with its window and time", () => {

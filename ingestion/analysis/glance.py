@@ -16,7 +16,7 @@ from market.detectors.overview import Window, overview, windows_of
 from market.detectors.panel import LONGEST_MS, Panel, widened
 from market.detectors.sector import Sectors
 from market.detectors.snapshot import Snapshot
-from market.wire.messages import SectorMove, StressIndex
+from market.wire.messages import SectorMove, StressIndex, SynchronizedMovement, interval_ms
 
 MINUTE_MS: Final = 60_000
 HOUR_MS: Final = 3_600_000
@@ -114,7 +114,10 @@ class Glance:
 
     def _look(self, index: StressIndex) -> StressIndex:
         panel = self._engine.panel
-        windows = [*windows_of(panel, WINDOWS_MS), *self.hour.windows()]
+        moved_ms = movements_ms(self._engine)
+        windows = sorted(
+            [*windows_of(panel, {*WINDOWS_MS, *moved_ms}), *self.hour.windows()], key=lambda window: window.ms
+        )
         view = overview(panel, self._engine.sectors, windows, majors(panel))
         if view is None:
             return index
@@ -127,6 +130,12 @@ class Glance:
                 windows=view.windows or msgspec.UNSET,
             )
         )
+
+
+def movements_ms(engine: Engine) -> set[int]:
+    """The windows of the movements that are open, ms: over its own window it is seen whether one still goes on."""
+    open_ones = (episode.message for episode in engine.market_episodes.open.values())
+    return {interval_ms(message.window) for message in open_ones if isinstance(message, SynchronizedMovement)}
 
 
 def majors(panel: Panel) -> dict[str, int]:

@@ -87,7 +87,7 @@ MEANINGS: Final = {
     "flat": "Number of symbols that moved by less than 0.05 %.",
     "down": "Number of symbols that fell by 0.05 % or more.",
     "sectors": "The sectors over the window, largest first.",
-    "windows": "The market over each window, by its length: 1m, 5m, 15m, 1h.",
+    "windows": "The market over each window, by its length: 1m, 5m, 15m, 1h, and that of an open movement.",
     "return_pct": "Change of the median symbol over the window, in per cent.",
     "majors": "Change of BTC and ETH over the window, by base asset, in per cent.",
     "StressIndex.timestamp": "Close time of the candle, in epoch milliseconds (UTC).",

@@ -179,6 +179,12 @@ def test_the_list_says_what_is_shown_and_links_every_row(client: Client) -> None
     assert "1 of 1 alert, newest first." in text(page(client, "/alerts?symbol=BTCUSDT&fields=id"))
 
 
+def test_a_wick_is_beside_the_change_from_close_to_close(client: Client) -> None:
+    put(1, "a1", change_pct=0.2, excursion_pct=-31.0)
+    assert "binance · wick −31.00 %" in text(page(client, "/alerts")).replace("\xa0", " ")
+    assert "Wick ▼ −31.00 %" in text(page(client, "/alerts/a1")).replace("\xa0", " ")
+
+
 def test_filters_stay_and_can_be_removed(client: Client) -> None:
     put(1, "a1", incident="m1")
     html = page(client, "/alerts?severity=HIGH,LOW&incident=m1&from=2025-01-01")

@@ -91,6 +91,7 @@ function normaliseAlert(raw, now) {
         changePct,
         window: [pick(why, "window"), pick(raw, "window")].map((text) => toText(text)).find((text) => INTERVAL.test(text)) ?? "",
         excessPct: toNumber(pick(raw, "excess_pct")),
+        excursionPct: toNumber(pick(raw, "excursion_pct")),
         rarityDays: rarityDays !== null && rarityDays >= 0 ? rarityDays : null,
         rarityCapped: rarityDays !== null && most !== null && rarityDays >= most,
         source: toText(pick(raw, "source")).toLowerCase(),
@@ -487,14 +488,15 @@ function alertSentence(alert, step) {
     return alert.sentence ? `${own} Publisher: “${alert.sentence}”` : own;
 }
 const NO_WINDOW = "window not given";
-function isQuoted({ source, sentence, changePct }) {
+function isQuoted({ source, sentence, changePct, excursionPct }) {
     const verb = /\b(rose|fell)\b/i.exec(sentence)?.[1]?.toLowerCase();
-    const way = wayOf(changePct);
+    const way = wayOf(excursionPct ?? changePct);
     return source === "" || (verb !== undefined && way !== null && verb !== verbOf(way));
 }
 function alertText(alert, server) {
     const facts = [
         `${alert.symbol} ${percent(alert.changePct, NBSP)}${inWindow(alert.window) || ` (${NO_WINDOW})`}`,
+        wick(alert),
         alert.excessPct === null ? "" : `${percentPoints(alert.excessPct)} against the market`,
         words(alert.severity).toLowerCase(),
         rarityText(alert.rarityDays, alert.rarityCapped),
@@ -790,7 +792,7 @@ const TIMING = {
 };
 const PAGE = 100;
 const FIELDS = "id,revision,symbol,venue,interval,method,severity,direction,score,threshold,price,expected,lower,upper,change_pct," +
-    "excess_pct,rarity_days,source,timestamp,detected_at,state,spark,explanation,incident,review_state";
+    "excess_pct,excursion_pct,rarity_days,source,timestamp,detected_at,state,spark,explanation,incident,review_state";
 const SERIES_POINTS = 240;
 const SERIES_EVERY_MS = 15_000;
 const CHARTS_KEPT = 40;
@@ -2108,13 +2110,13 @@ const Severity = React.memo(function Severity({ severity, size = 14, mute = fals
 const UNKNOWN_WINDOW = "–";
 const windowOf = (alert) => alert.window || UNKNOWN_WINDOW;
 const windowMsOf = (alert) => (alert.window ? intervalMs(alert.window) : 0);
-function Change({ value, window = "", big = false, gap = "", }) {
+function Change({ value, window = "", big = false }) {
     const move = moveOf(value);
     return (<span className={`chg ${move === "flat" ? "t2" : move}${big ? " big" : ""}`} data-move={move}>
       {move !== "flat" && (<svg width={8} height={8} viewBox="0 0 8 8" aria-hidden="true" data-arrow={move}>
           <path d={move === "down" ? "M.8 1.6h6.4L4 7Z" : "M.8 6.4h6.4L4 1Z"} fill="currentColor"/>
         </svg>)}
-      {percent(value, gap)}
+      {percent(value)}
       {window && value !== null && (<span className="win" title={window === UNKNOWN_WINDOW ? titled(NO_WINDOW) : undefined}>
           {` · ${windowText(window)}`}
         </span>)}
@@ -2479,6 +2481,7 @@ function Rarity({ alert, className = "" }) {
     </span>);
 }
 const vsMarket = (alert) => (alert.excessPct === null ? "" : `vs market ${percentPoints(alert.excessPct)}`);
+const wick = ({ excursionPct }) => (excursionPct === null ? "" : `wick ${percent(excursionPct, NBSP)}`);
 const CompactRow = React.memo(function CompactRow(props) {
     const { alert, act } = props;
     return (<Row base="row" row={props}>
@@ -2490,7 +2493,7 @@ const CompactRow = React.memo(function CompactRow(props) {
         <Spark alert={alert} width={52} height={20} mute={isClosed(alert)}/>
       </span>
       <Change value={alert.changePct} window={windowOf(alert)}/>
-      <span className="vm num">{vsMarket(alert)}</span>
+      <span className="vm num">{wick(alert) || vsMarket(alert)}</span>
       <Rarity alert={alert}/>
       <time className="num ag" title={timeTitle(alert)}>
         {props.age}
@@ -2522,7 +2525,7 @@ const CardRow = React.memo(function CardRow(props) {
       </span>
       <span className="c-nums">
         <Change value={alert.changePct} window={windowOf(alert)} big/>
-        <span className="vm num">{vsMarket(alert)}</span>
+        <span className="vm num">{wick(alert) || vsMarket(alert)}</span>
         <span className="num">{price(alert.price, props.step)}</span>
       </span>
       <span className="spk" title={sparkTitle(alert)}>
@@ -2700,6 +2703,11 @@ function Facts({ alert, step, age: ageText }) {
             "Change",
             alert.changePct !== null && <Change key="c" value={alert.changePct} window={windowOf(alert)}/>,
             `up to ${clock(alert.timestamp)}, ${ageText} ago${alert.window ? "" : `; ${NO_WINDOW}`}`,
+        ],
+        [
+            "Wick",
+            alert.excursionPct !== null && percent(alert.excursionPct, NBSP),
+            `the furthest price of the candle, which came back within ${span(alert.interval)}`,
         ],
         [
             "Against the market",
@@ -2962,6 +2970,8 @@ function tilesOf(move, anomalies) {
 const isOpen = (item) => item.state !== "CLOSED";
 const EARLIER_MS = 3_600_000;
 const USUAL_WINDOW = "15m";
+const OFFERED_WINDOWS = ["1m", "5m", USUAL_WINDOW, "1h"];
+const shownWindows = (windows, inUse) => windows.filter((move) => move === inUse || OFFERED_WINDOWS.includes(move.window));
 const confirms = (move, item) => incidentState({ ...item, state: "OPEN", window: move.window }, [move], item.timestamp).over === "";
 function headline(items, windows, now, window, held = null) {
     const lead = leadingIncident(items, windows, now);
@@ -3041,7 +3051,7 @@ function NowLine({ market, glance, onWindow, }) {
         {move && move.returnPct !== null && <span className="t3 only-n"> · median</span>}
       </span>
       {stress.windows.length > 0 && (<span className="wins" role="group" aria-label="Window of the market figures">
-          {stress.windows.map((other) => (<button key={other.window} type="button" aria-pressed={other === move} className={other === move ? "on" : ""} title={`${nowSentence(other)}. Show this window in breadth and sectors`} onClick={() => onWindow(other.window)}>
+          {shownWindows(stress.windows, move).map((other) => (<button key={other.window} type="button" aria-pressed={other === move} className={other === move ? "on" : ""} title={`${nowSentence(other)}. Show this window in breadth and sectors`} onClick={() => onWindow(other.window)}>
               <span className="t2">{windowText(other.window)}</span>{" "}
               {other.returnPct !== null && <Change value={other.returnPct}/>}
             </button>))}
@@ -4853,7 +4863,7 @@ const STYLE = `
     .row{grid-template-columns:16px minmax(0,1fr) 106px 28px;column-gap:5px;padding:0 6px 0 8px} .in .row{padding-left:20px} .in .row:not(.sel)::before,.in .morerow::before{left:10px} .sym i{display:none}
     .trow{grid-template-columns:14px minmax(0,1fr) 106px 28px;column-gap:5px;padding:0 6px} .trow>.c-price{display:none}
     .card{grid-template-columns:118px minmax(0,1fr)} .chg.big{font-size:14px} .listhd{padding-left:8px;gap:3px} .sortby{max-width:92px} .gauge{flex-direction:column;gap:6px;align-items:stretch} .gauge>svg{align-self:center} .gauge .hist{flex:none}
-    .comp{grid-template-columns:72px minmax(0,1fr) 32px;gap:0 6px} .comp .pc{display:none} .heat{grid-template-columns:repeat(2,minmax(0,1fr))} .strip{padding:4px 8px;gap:6px} .nowline{gap:4px 10px} .wins{width:100%} .wins .chg{font-size:11px;gap:1px;letter-spacing:-.02em} .wins .chg svg{width:6px} .wins button{flex:1 1 0;min-width:0;flex-direction:column;justify-content:center;padding:0 3px;gap:1px;height:38px;line-height:14px}
+    .comp{grid-template-columns:72px minmax(0,1fr) 32px;gap:0 6px} .comp .pc{display:none} .heat{grid-template-columns:repeat(2,minmax(0,1fr))} .strip{padding:4px 8px;gap:6px} .nowline{gap:4px 10px} .wins{width:100%} .wins .chg{font-size:11px;gap:1px;letter-spacing:-.02em} .wins .chg svg{width:6px} .wins button{flex:1 1 0;min-width:0;flex-direction:column;justify-content:center;padding:0 3px;gap:1px;height:38px;line-height:14px} .wins:has(:nth-child(5)){flex-wrap:wrap} .wins:has(:nth-child(5)) button{flex:1 0 30%}
     .exp{padding:8px 8px 10px 10px} .facts{grid-template-columns:1fr 1fr} .acts .btn{flex:1 1 auto;justify-content:center;padding:0 6px} .tabl>[role=tab]{padding:0 10px} .pill{padding:0 8px!important;gap:5px} .ft{padding:0 8px} .col-mkt{padding:6px}
     .scrim{background:rgba(5,7,10,.6)} .menu{top:auto;bottom:0;left:0;right:0;width:auto;border-radius:8px 8px 0 0;max-height:86%}}
   @container aa (max-width:269px){.badge .age,.sym .more{display:none!important}}

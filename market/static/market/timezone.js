@@ -18,13 +18,15 @@ const day = (date) => `${date.getFullYear()}-${two(date.getMonth() + 1)}-${two(d
 const seconds = (date) => (date.getSeconds() ? `:${two(date.getSeconds())}` : "");
 const clock = (date) => `${two(date.getHours())}:${two(date.getMinutes())}`;
 
-/** `GMT+1` */
+/** `UTC`, or the offset of the local zone at that moment: `UTC+1`, `UTC−3:30`, as in the panel. */
 function zoneName(date) {
-  const parts = new Intl.DateTimeFormat("en", { timeZoneName: "short" }).formatToParts(date);
-  return parts.find((part) => part.type === "timeZoneName")?.value ?? "";
+  const minutes = -date.getTimezoneOffset();
+  if (minutes === 0) return "UTC";
+  const rest = Math.abs(minutes) % 60;
+  return `UTC${minutes < 0 ? "−" : "+"}${Math.floor(Math.abs(minutes) / 60)}${rest ? `:${two(rest)}` : ""}`;
 }
 
-/** `2026-11-30 17:35:19 GMT+1` */
+/** `2026-11-30 17:35:19 UTC+1` */
 const full = (date) => `${day(date)} ${clock(date)}:${two(date.getSeconds())} ${zoneName(date)}`;
 
 /** A tick of an axis: the time, with the day where a new one begins; from a month apart on, only the month. */

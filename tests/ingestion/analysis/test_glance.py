@@ -24,6 +24,7 @@ from market.wire.messages import (
     StressComponent,
     StressIndex,
     StressMetric,
+    SynchronizedMovement,
     WindowMove,
     encode,
     interval_ms,
@@ -281,6 +282,25 @@ def test_a_frame_is_never_larger_than_16_kb(letter: str, count: int, length: int
 def a_map(sectors: int) -> SectorMap:
     names = tuple(f"{i:02} {'x' * 77}" for i in range(sectors))
     return SectorMap("test", "1", None, MappingProxyType({f"C{i:03d}": names for i in range(SYMBOLS)}))
+
+
+def test_the_window_of_an_open_movement_is_among_them() -> None:
+    """So that it can be judged over its own window whether it still goes on."""
+    batches = candles(240)
+    factor = [0.99 ** min(10, max(0, minute - 199)) for minute in range(240)]
+    fallen = [
+        msgspec.structs.replace(batch, **{
+            name: [price * part for price in getattr(batch, name)] for name in ("open", "high", "low", "close")
+        })
+        for batch, part in zip(batches, factor, strict=True)
+    ]  # fmt: skip
+    analysis, of_movements = analysed(fallen[:90]), set()
+    for batch in fallen[90:]:
+        windows = set(seen(analysed([batch], analysis)))
+        moved = {message.window for message in analysis.open_anomalies() if isinstance(message, SynchronizedMovement)}
+        assert windows == {"1m", "5m", "15m", "1h"} | moved
+        of_movements |= moved
+    assert "10m" in of_movements
 
 
 def test_a_map_with_long_names_still_fits() -> None:
