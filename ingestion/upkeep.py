@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import time
+from collections.abc import Callable
 from typing import Final
 
 from asgiref.sync import sync_to_async
@@ -14,7 +15,7 @@ from django.db.models import Index
 from alerts.models import Alert
 from alerts.services import move_charts
 from market import indexes
-from market.models import MarketAnomaly
+from market.models import IS_OPEN, MarketAnomaly
 from market.upkeep import analyse
 
 logger = logging.getLogger(__name__)
@@ -34,11 +35,17 @@ async def keep_up() -> None:
     Raises `DatabaseError`.
     """
     await database_sync_to_async(analyse)()
-    await _move_charts()
-    await _build_indexes()
+    await finish()
     while True:
         await database_sync_to_async(analyse)()
         await asyncio.sleep(ANALYSE_EVERY_S)
+
+
+async def finish() -> None:
+    """What migrations left to do. Raises `DatabaseError`."""
+    await _build_indexes(lambda index: index.condition == IS_OPEN)
+    await _move_charts()
+    await _build_indexes(lambda index: True)
 
 
 async def _move_charts() -> None:
@@ -50,13 +57,15 @@ async def _move_charts() -> None:
         await asyncio.sleep(_LEFT_TO_OTHERS * (time.monotonic() - started))
 
 
-async def _build_indexes() -> None:
+async def _build_indexes(wanted: Callable[[Index], bool]) -> None:
+    """Of open anomalies before charts are moved: every page asks for them. The others read over the charts."""
     for model in (Alert, MarketAnomaly):
-        for index in await database_sync_to_async(indexes.missing)(model):
+        for index in filter(wanted, await database_sync_to_async(indexes.missing)(model)):
             logger.info("Building the index %s; alerts are stored late meanwhile if the database is SQLite", index.name)
             # Not in the thread that all others share.
             await sync_to_async(_build, thread_sensitive=False)(model, index)
-        await database_sync_to_async(indexes.drop_column_index)(model, "review_state")
+        if not await database_sync_to_async(indexes.missing)(model):
+            await database_sync_to_async(indexes.drop_column_index)(model, "review_state")
 
 
 def _build(model: type[Alert | MarketAnomaly], index: Index) -> None:

@@ -24,6 +24,23 @@ class AddIndexUnlessLarge(migrations.AddIndex):
             _there.discard(self.index.name)
 
 
+class WidenIndexUnlessLarge(AddIndexUnlessLarge):
+    """The index of this name gets more columns. That of a large table stays as it is, and is `missing` then."""
+
+    def state_forwards(self, app_label: str, state: Any) -> None:
+        state.remove_index(app_label, self.model_name_lower, self.index.name)
+        super().state_forwards(app_label, state)
+
+    def database_forwards(self, app_label: str, schema_editor: Any, from_state: Any, to_state: Any) -> None:
+        model = from_state.apps.get_model(app_label, self.model_name)
+        if not _is_large(model):
+            schema_editor.remove_index(model, _named(model, self.index.name))
+            migrations.AddIndex.database_forwards(self, app_label, schema_editor, from_state, to_state)
+
+    def database_backwards(self, app_label: str, schema_editor: Any, from_state: Any, to_state: Any) -> None:
+        """The wider index serves the older version too."""
+
+
 class DropColumnIndexUnlessLarge(migrations.AlterField):
     """The column has no index of its own any more. Rewrites nothing. That of a large table goes with `build`."""
 
@@ -37,17 +54,29 @@ class DropColumnIndexUnlessLarge(migrations.AlterField):
 
 
 def missing(model: type[Model]) -> list[Index]:
-    """The indexes of a model that its table has not got, or not completely."""
-    return [index for index in model._meta.indexes if not is_there(index.name)]
+    """The indexes of a model that its table has not got, or not completely, or with fewer columns."""
+    return [index for index in model._meta.indexes if _columns(index.name) != len(index.fields)]
 
 
 def build(model: type[Model], index: Index) -> None:
-    """Build a missing index. PostgreSQL stores meanwhile; SQLite stores afterwards. Raises `DatabaseError`."""
+    """Build a missing index. PostgreSQL stores meanwhile; SQLite stores afterwards. Raises `DatabaseError`.
+
+    An index of this name with fewer columns is used until then.
+    """
     concurrently = connection.vendor == "postgresql"
+    narrow = _columns(index.name) is not None
+    wide = index.clone()
+    if concurrently and narrow:
+        wide.name = f"{index.name}_wide"
     with connection.schema_editor(atomic=not concurrently) as editor:
-        if concurrently:  # one that was interrupted
-            editor.execute(f"DROP INDEX IF EXISTS {editor.quote_name(index.name)}")
-        editor.add_index(model, index, **({"concurrently": True} if concurrently else {}))
+        name = editor.quote_name(wide.name)
+        if concurrently or narrow:  # one that was interrupted, or the narrow one
+            editor.execute(f"DROP INDEX IF EXISTS {name}")
+        editor.add_index(model, wide, **({"concurrently": True} if concurrently else {}))
+    if wide.name != index.name:
+        with connection.schema_editor(atomic=True) as editor:
+            editor.execute(f"DROP INDEX {editor.quote_name(index.name)}")
+            editor.execute(f"ALTER INDEX {name} RENAME TO {editor.quote_name(index.name)}")
 
 
 def drop_column_index(model: type[Model], column: str) -> None:
@@ -62,16 +91,27 @@ def drop_column_index(model: type[Model], column: str) -> None:
 def is_there(index: str) -> bool:
     """Whether the database has this index, complete."""
     if index not in _there:
-        with connection.cursor() as cursor:
-            if connection.vendor == "sqlite":
-                cursor.execute("SELECT 1 FROM sqlite_master WHERE type = 'index' AND name = %s", [index])
-            else:
-                name = connection.ops.quote_name(index)
-                cursor.execute("SELECT 1 FROM pg_index WHERE indexrelid = to_regclass(%s) AND indisvalid", [name])
-            if cursor.fetchone() is None:
-                return False
+        if _columns(index) is None:
+            return False
         _there.add(index)
     return True
+
+
+def _columns(index: str) -> int | None:
+    """How many columns a complete index has; None if it is not there."""
+    with connection.cursor() as cursor:
+        if connection.vendor == "sqlite":
+            cursor.execute("SELECT COUNT(*) FROM pragma_index_info(%s) HAVING COUNT(*) > 0", [index])
+        else:
+            name = connection.ops.quote_name(index)
+            cursor.execute("SELECT indnatts FROM pg_index WHERE indexrelid = to_regclass(%s) AND indisvalid", [name])
+        found = cursor.fetchone()
+        return None if found is None else int(found[0])
+
+
+def _named(model: type[Model], name: str) -> Index:
+    found: Index = next(index for index in model._meta.indexes if index.name == name)
+    return found
 
 
 def _is_large(model: Any) -> bool:

@@ -14,6 +14,7 @@ from datetime import datetime
 from itertools import islice, product
 from typing import Any, Final, NamedTuple, TypeVar, cast
 
+from django.core.exceptions import EmptyResultSet
 from django.db import connection
 from django.db.models import Q, QuerySet
 
@@ -29,6 +30,12 @@ _LOOKED_THROUGH: Final = 30
 # More walks than this are not faster than reading.
 _MOST_WALKS: Final = 4_000
 _AT_ONCE: Final = 500
+# Walks in one query, which the database plans one by one.
+_MOST_JOINED: Final = 64
+# SQLite takes 32,766 parameters at most, PostgreSQL 65,535.
+_MOST_PARAMETERS: Final = 5_000
+# Where the values of one walk go in the query that Django wrote.
+_ARM: Final = "'walk' = 'walk'"
 
 
 class Chosen(QuerySet[AnomalyT]):
@@ -149,16 +156,18 @@ def _arms(found: Chosen[AnomalyT], by: Walk, so_far: dict[str, Any]) -> Iterator
 
 
 def _merged(walks: _Walks, than: Place | None, limit: int, backwards: bool) -> list[Any]:
+    """The page that the walks have together. Each query takes up to twice as many of them as the one before."""
     page: list[Place] = []
-    for head, arm in _begun(walks, than, backwards):
-        found = walks.found.filter(_is(arm))
-        if len(page) == limit:
-            last = page[-1][0]
-            if head is not None and (head > last if backwards else head < last):
-                break
-            found = found.filter(Q(timestamp__lte=last) if backwards else Q(timestamp__gte=last))
-        walk = nearest(found, than, backwards=backwards).values_list("timestamp", "id")
-        page = sorted([*page, *walk[:limit]], reverse=not backwards)[:limit]
+    left = _begun(walks, than, backwards)
+    size = 1
+    while left:
+        last = page[-1][0] if len(page) == limit else None
+        ahead = [arm for head, arm in left[:size] if not _is_beyond(head, last, backwards)]
+        if not ahead:
+            break
+        places, done = _places(walks, ahead, than, last, limit, backwards)
+        page = sorted([*page, *places], reverse=not backwards)[:limit]
+        left, size = left[done:], min(2 * size, _MOST_JOINED)
     ids = [id for _, id in page]
     # Without the conditions: the planner has only one way to find ids.
     whole = walks.found.model._default_manager.all()
@@ -166,6 +175,51 @@ def _merged(walks: _Walks, than: Place | None, limit: int, backwards: bool) -> l
     parts = (ids[at : at + _AT_ONCE] for at in range(0, len(ids), _AT_ONCE))
     known = {row.pk: row for part in parts for row in whole.filter(pk__in=part)}
     return [known[id] for id in ids if id in known]
+
+
+def _is_beyond(head: datetime | None, last: datetime | None, backwards: bool) -> bool:
+    """Whether a walk begins behind the last row of a full page."""
+    if head is None or last is None:
+        return False
+    return head > last if backwards else head < last
+
+
+def _places(
+    walks: _Walks,
+    arms: Sequence[dict[str, Any]],
+    than: Place | None,
+    last: datetime | None,
+    limit: int,
+    backwards: bool,
+) -> tuple[list[Place], int]:
+    """In one query, where the first `limit` rows up to the time `last` of these walks are; and of how many walks.
+
+    Walks differ in their values alone. So Django writes one: to write each would take longer than to read it.
+    """
+    found = walks.found
+    if last is not None:
+        found = found.filter(Q(timestamp__lte=last) if backwards else Q(timestamp__gte=last))
+    walk = nearest(found.extra(where=[_ARM]), than, backwards=backwards)  # noqa: S610 (a constant)
+    walk = walk.values_list("timestamp", "id")[:limit]
+    try:
+        sql, given = walk.query.sql_with_params()
+    except EmptyResultSet:
+        return [], len(arms)
+    before, _, after = sql.partition(_ARM)
+    first, quote = before.count("%s"), connection.ops.quote_name
+    table = quote(found.model._meta.db_table)
+    arms = arms[: max(1, _MOST_PARAMETERS // (len(given) + len(walks.by.columns)))]
+    queries: list[str] = []
+    parameters: list[Any] = []
+    for arm in arms:
+        conditions = [f"{table}.{quote(name)} {'IS NULL' if value is None else '= %s'}" for name, value in arm.items()]
+        queries.append(f"SELECT * FROM ({before}{' AND '.join(conditions)}{after}) walk")  # noqa: S608 (names of ours)
+        parameters += [*given[:first], *(value for value in arm.values() if value is not None), *given[first:]]
+    with connection.cursor() as cursor:
+        cursor.execute(" UNION ALL ".join(queries), parameters)
+        rows = cursor.fetchall()
+    times = _moments(found.model, [time for time, _ in rows])
+    return [(time, id) for time, (_, id) in zip(times, rows, strict=True)], len(arms)
 
 
 def _is(arm: Mapping[str, Any]) -> Q:
@@ -200,15 +254,19 @@ def _heads(
         conditions.append(f"t.timestamp {'>=' if backwards else '<='} %s")
         bounds.append(connection.ops.adapt_datetimefield_value(than[0]))
     rows = ", ".join([f"({', '.join(['%s'] * len(given))})"] * len(arms))
-    time = model._meta.get_field("timestamp").get_col("t")
-    converters = connection.ops.get_db_converters(time)
     with connection.cursor() as cursor:
         cursor.execute(
             f"SELECT (SELECT {'MIN' if backwards else 'MAX'}(t.timestamp) FROM {quote(model._meta.db_table)} t "  # noqa: S608
             f"WHERE {' AND '.join(conditions)}) FROM (VALUES {rows}) AS v",
             [*bounds, *(arm[name] for arm in arms for name in given)],
         )
-        found = [head for (head,) in cursor.fetchall()]
-    for convert in converters:
-        found = [convert(head, time, connection) for head in found]
+        found = _moments(model, [head for (head,) in cursor.fetchall()])
     return [(head, arm) for head, arm in zip(found, arms, strict=True) if head is not None]
+
+
+def _moments(model: type[Anomaly], found: list[Any]) -> list[Any]:
+    """What the database answers for a time, as Django reads it."""
+    time = model._meta.get_field("timestamp").get_col("t")
+    for convert in connection.ops.get_db_converters(time):
+        found = [convert(each, time, connection) for each in found]
+    return found

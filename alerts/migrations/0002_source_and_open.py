@@ -3,6 +3,8 @@
 from django.conf import settings
 from django.db import migrations, models
 
+from market.indexes import AddIndexUnlessLarge, WidenIndexUnlessLarge
+
 
 class Migration(migrations.Migration):
     dependencies = [
@@ -11,10 +13,6 @@ class Migration(migrations.Migration):
     ]
 
     operations = [
-        migrations.RemoveIndex(
-            model_name="alert",
-            name="alert_newest",
-        ),
         migrations.AddField(
             model_name="alert",
             name="source",
@@ -25,11 +23,11 @@ class Migration(migrations.Migration):
                 null=True,
             ),
         ),
-        migrations.AddIndex(
+        WidenIndexUnlessLarge(
             model_name="alert",
             index=models.Index(fields=["-timestamp", "-id", "severity", "symbol"], name="alert_newest"),
         ),
-        migrations.AddIndex(
+        AddIndexUnlessLarge(
             model_name="alert",
             index=models.Index(
                 condition=models.Q(("state", "CLOSED"), _negated=True),

@@ -3,6 +3,8 @@
 from django.conf import settings
 from django.db import migrations, models
 
+from market.indexes import AddIndexUnlessLarge, WidenIndexUnlessLarge
+
 
 class Migration(migrations.Migration):
     dependencies = [
@@ -11,10 +13,6 @@ class Migration(migrations.Migration):
     ]
 
     operations = [
-        migrations.RemoveIndex(
-            model_name="marketanomaly",
-            name="market_newest",
-        ),
         migrations.AddField(
             model_name="marketanomaly",
             name="source",
@@ -30,11 +28,11 @@ class Migration(migrations.Migration):
             name="venue",
             field=models.CharField(blank=True, max_length=40, null=True),
         ),
-        migrations.AddIndex(
+        WidenIndexUnlessLarge(
             model_name="marketanomaly",
             index=models.Index(fields=["-timestamp", "-id", "severity"], name="market_newest"),
         ),
-        migrations.AddIndex(
+        AddIndexUnlessLarge(
             model_name="marketanomaly",
             index=models.Index(
                 condition=models.Q(("state", "CLOSED"), _negated=True),

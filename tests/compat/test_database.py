@@ -4,12 +4,14 @@ import json
 import shutil
 import sqlite3
 import subprocess
+import sys
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, nullcontext
+from pathlib import Path
 
 import pytest
 
-from tests.compat import OLD
+from tests.compat import OLD, ROOT
 from tests.compat.comparison import lost
 from tests.compat.server import Site, environment, manage, web
 from tests.system.postgresql import BINARIES, postgresql
@@ -21,6 +23,26 @@ SESSION = [json.loads(line) for line in (OLD / "session.jsonl").read_text().spli
 ADMIN: dict[str, list[str]] = json.loads((OLD / "admin.json").read_text())
 # Ages and clocks differ every time; sentences may be worded anew.
 UNSTABLE = ("age_ms", "ts", "message", "warnings")
+
+# `manage.py migrate` of a table that is large, then what the bridge does beside its work.
+LARGE = """
+import asyncio, django
+django.setup()
+from django.core.management import call_command
+from alerts.models import Alert
+from ingestion import upkeep
+from market import indexes
+from market.models import MarketAnomaly
+
+def missing():
+    return " ".join(sorted(index.name for model in (Alert, MarketAnomaly) for index in indexes.missing(model)))
+
+indexes._SMALL = 0
+call_command("migrate", verbosity=0)
+print(missing())
+asyncio.run(upkeep.finish())
+print(missing())
+"""
 
 
 @pytest.fixture(scope="module", params=["sqlite", "postgresql"])
@@ -63,6 +85,21 @@ async def test_a_client_of_then_is_answered_as_it_was(site: Site) -> None:
     answers = await site.conversation([row["request"] for row in SESSION])
     for row, frames in zip(SESSION, answers, strict=True):
         assert not list(lost(row["frames"], frames, unstable=UNSTABLE)), row["request"]
+
+
+@pytest.mark.parametrize("database", ["sqlite", "postgresql"])
+def test_indexes_of_large_tables_are_built_after_the_start(database: str, tmp_path: Path) -> None:
+    shutil.copy(OLD / "database.sqlite3", tmp_path / "anomalies.sqlite3")
+    with postgresql() if database == "postgresql" else nullcontext((None, None)) as (url, _):
+        if url:
+            restore(url)
+        variables = environment(tmp_path, **({"DATABASE_URL": url} if url else {}))
+        variables |= {"DJANGO_SETTINGS_MODULE": "anomaly_site.settings"}
+        command = [sys.executable, "-c", LARGE]
+        done = subprocess.run(command, cwd=ROOT, env=variables, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    later = "alert_few_values alert_newest alert_open alert_reviewed market_newest market_open market_reviewed"
+    assert done.stdout.splitlines() == [later, ""]
 
 
 def test_every_table_of_ours_has_rows() -> None:
