@@ -115,7 +115,9 @@ async def run_bridge(client: Client, stop: asyncio.Event) -> None:
     try:
         samples: Samples = {}
         async with (
-            background("live frames", partial(forward_live, client, partial(_send_live, groups), samples)),
+            background(
+                "live frames", partial(forward_live, client, partial(_send_live, groups), samples, signatures, rejects)
+            ),
             background("stress samples", partial(record_samples, samples)),
             background("database upkeep", keep_up, expected=EXPECTED),
             health("bridge") as state,

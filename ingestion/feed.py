@@ -21,10 +21,10 @@ from ingestion.sources import Source
 from ingestion.sources.venues import published_as
 from ingestion.stream.background import background, unless_stopped
 from ingestion.stream.metrics import TICKS
-from ingestion.stream.nats import CANDLES, TRANSIENT, Publisher, has_jetstream
+from ingestion.stream.nats import CANDLES, TRANSIENT, Publisher, has_jetstream, publish_latest
 from market.clock import now_ms
 from market.printable import printable
-from market.wire.messages import CandleBatch, Feed, FeedState, SourceKind, encode, interval_ms
+from market.wire.messages import CandleBatch, Feed, FeedState, SourceKind, interval_ms
 
 logger = logging.getLogger(__name__)
 
@@ -163,7 +163,7 @@ async def _report(health: FeedHealth, client: Client, venue: str) -> None:
     while True:
         feed = health.feed(now_ms())
         with contextlib.suppress(*TRANSIENT):
-            await client.publish(f"feed.{venue}", encode(feed))
+            await publish_latest(client, feed)
         tenth = int((feed.progress or 0) * 10)
         if said != (feed.state, tenth):
             said = (feed.state, tenth)

@@ -29,13 +29,13 @@ from ingestion.stream.background import background
 from ingestion.stream.health import note
 from ingestion.stream.incarnation import Position
 from ingestion.stream.metrics import ANALYSIS_SECONDS
-from ingestion.stream.nats import CANDLES, TRANSIENT, Publisher, stream_created
+from ingestion.stream.nats import CANDLES, TRANSIENT, Publisher, publish_latest, stream_created
 from ingestion.stream.positions import load_position, save_position
 from ingestion.stream.reader import Reader, Received, open_reader
 from ingestion.stream.rejects import Rejects
 from market.clock import now_ms
 from market.wire.decoding import decode_batch
-from market.wire.messages import Anomaly, InvalidMessage, encode
+from market.wire.messages import Anomaly, InvalidMessage
 
 logger = logging.getLogger(__name__)
 
@@ -132,7 +132,7 @@ async def _publish_stress(analysis: Analysis, client: Client) -> None:
             if published.get(index.venue, (0, 0.0))[0] != index.timestamp:
                 published[index.venue] = index.timestamp, now_s
                 with contextlib.suppress(*TRANSIENT):
-                    await client.publish(f"stress.{index.venue}", encode(index))
+                    await publish_latest(client, index)
         await asyncio.sleep(STRESS_SOONEST_S)
 
 

@@ -29,7 +29,7 @@ from ingestion.stream.address import shown as shown
 from ingestion.stream.backoff import backoff
 from ingestion.stream.metrics import PUBLISH_RETRIES, PUBLISHED
 from market.clock import now_ms
-from market.wire.messages import Alert, Anomaly, CandleBatch, MarketType, encode
+from market.wire.messages import Alert, Anomaly, CandleBatch, Feed, MarketType, StressIndex, encode
 from market.wire.signing import HEADER, derived, message_token, sign
 
 logger = logging.getLogger(__name__)
@@ -300,6 +300,12 @@ class Publisher:
         if signed and not isinstance(message, CandleBatch):
             headers[HEADER] = sign(self._key, to, payload)
         return to, payload, headers
+
+
+async def publish_latest(client: Client, message: Feed | StressIndex) -> None:
+    """Publish on core NATS, signed, what the next one replaces. Raises `TRANSIENT`."""
+    to, payload = f"{'feed' if isinstance(message, Feed) else 'stress'}.{message.venue}", encode(message)
+    await client.publish(to, payload, headers={HEADER: sign(derived(settings.SECRET_KEY), to, payload)})
 
 
 def _subject(message: Anomaly | CandleBatch) -> str:

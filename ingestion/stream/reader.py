@@ -290,6 +290,11 @@ class _Pull:
             self._checked = True
 
 
+def received(message: Msg) -> Received:
+    """A message of core NATS, which has no place in a stream."""
+    return Received(message.subject, message.data, 0, now_ms(), signature=_signature(message))
+
+
 def _signature(message: Msg) -> str:
     return message.headers.get(HEADER, "") if message.headers else ""
 

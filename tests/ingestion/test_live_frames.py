@@ -7,16 +7,21 @@ from typing import Any
 import msgspec
 import pytest
 from channels.db import database_sync_to_async
+from django.conf import settings
 from nats.aio.client import Client
 
 from ingestion import live_frames
-from ingestion.live_frames import FORGET_S, Heard, Samples, forward_live, record_samples
+from ingestion.live_frames import FORGET_S, MAX_VENUES, SIGNED_S, Heard, Samples, Speakers, forward_live, record_samples
+from ingestion.stream.rejects import Rejects
+from ingestion.stream.signatures import Signatures
 from market import services
 from market.clock import now_ms
 from market.models import StressSample
-from market.wire.messages import Breadth, StressIndex, encode
+from market.wire.messages import Breadth, InvalidMessage, StressIndex, encode
+from market.wire.signing import HEADER, derived, sign
 from tests.market.test_stress import an_index
 
+SPOKEN = (("binance", 2.0), ("binance", 9.0), ("okx", 3.0))
 YEAR_2286 = 9_999_999_999_999
 
 
@@ -25,7 +30,7 @@ def at(timestamp: int, venue: str = "binance", **changes: Any) -> StressIndex:
 
 
 async def passed_on(
-    client: Client, *messages: tuple[str, bytes], until: str
+    client: Client, *messages: tuple[str, bytes] | tuple[str, bytes, str], until: str
 ) -> tuple[list[tuple[str, str, bytes]], Samples]:
     """What is sent and what is to be stored, of these messages and one of the venue `until` behind them."""
     sent: list[tuple[str, str, bytes]] = []
@@ -37,11 +42,12 @@ async def passed_on(
         if venue == until:
             arrived.set()
 
-    task = asyncio.create_task(forward_live(client, send, samples))
+    rejects = Rejects(client)
+    task = asyncio.create_task(forward_live(client, send, samples, Signatures("bridge"), rejects))
     try:
         while not arrived.is_set():  # the subscription is made in between
-            for subject, data in (*messages, (f"stress.{until}", encode(at(now_ms(), until)))):
-                await client.publish(subject, data)
+            for subject, data, *header in (*messages, (f"stress.{until}", encode(at(now_ms(), until)))):
+                await client.publish(subject, data, headers={HEADER: header[0]} if header else None)
             await client.flush()
             with_pause = asyncio.wait_for(arrived.wait(), 1.5)
             try:
@@ -72,6 +78,46 @@ async def test_what_is_passed_on_is_what_was_decoded_under_the_venue_that_it_nam
     assert samples["binance"] == own
     assert all(b"\\u001b" not in data and len(data) < 2_000 for _, _, data in sent)
     assert sum("Dropped a message" in line for line in caplog.messages) == 1
+
+
+@pytest.mark.system
+async def test_while_a_venue_has_signed_messages_no_others_are_passed_on(client: Client) -> None:
+    key = derived(settings.SECRET_KEY)
+    own, forged, free = (encode(at(now_ms(), venue, stress_index=index)) for venue, index in SPOKEN)
+    rejected = await client.subscribe("rejected.>")
+    sent, samples = await passed_on(
+        client,
+        ("stress.binance", own, sign(key, "stress.binance", own)),
+        ("stress.binance", forged),
+        ("stress.phantom", forged),
+        ("stress.x", forged, sign(key, "stress.binance", own)),
+        ("stress.okx", free),
+        ("stress.y", free, sign(derived("of somebody else"), "stress.y", free)),
+        until="last",
+    )
+    assert samples["binance"].stress_index == 2
+    assert {data for _, venue, data in sent if venue == "binance"} == {own}
+    assert any(venue == "okx" for _, venue, _ in sent)
+    told = await rejected.next_msg(5)
+    assert (told.subject, told.data) == ("rejected.stress.x", forged)
+    assert told.headers
+    assert "signature" in told.headers["Reason"]
+
+
+def test_a_signed_message_speaks_for_its_venue_for_a_minute_and_always_has_room() -> None:
+    now = [0.0]
+    speakers = Speakers(lambda: now[0])
+    for number in range(MAX_VENUES // 2):
+        speakers.check("stress", f"v{number}", signed=False)
+    with pytest.raises(InvalidMessage, match="known already"):
+        speakers.check("stress", "more", signed=False)
+    speakers.check("stress", "own", signed=True)
+    speakers.check("stress", "v0", signed=True)
+    with pytest.raises(InvalidMessage, match="with a signature"):
+        speakers.check("stress", "v0", signed=False)
+    speakers.check("feed", "v0", signed=False)
+    now[0] = SIGNED_S
+    speakers.check("stress", "v0", signed=False)
 
 
 def test_names_are_bounded_and_expire_and_a_known_one_stays() -> None:
