@@ -62,7 +62,8 @@ lock: $(VENV)/dev.stamp  ## compile requirements*.txt from pyproject.toml (needs
 # Its tool has an environment of its own: it must not choose the versions that it lists.
 sbom: | $(VENV)/bin/python  ## list every package of a release with its hash in sbom.json (CycloneDX)
 	@test -x .sbom/bin/cyclonedx-py || { $(PYTHON) -m venv .sbom && .sbom/bin/python -m pip install --quiet --disable-pip-version-check cyclonedx-bom==7.5.0; }
-	@.sbom/bin/cyclonedx-py requirements requirements.txt --pyproject pyproject.toml --mc-type application --output-reproducible --of JSON -o sbom.json
+	@# Requirements say nothing of who needs whom, and the tool warns of that.
+	@PYTHONWARNINGS="ignore:The Component this BOM is describing:UserWarning" .sbom/bin/cyclonedx-py requirements requirements.txt --pyproject pyproject.toml --mc-type application --output-reproducible --of JSON -o sbom.json
 
 clean:  ## remove the virtual environment and the caches (your data in var/ stays)
 	rm -rf $(VENV) .sbom sbom.json .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
