@@ -76,7 +76,8 @@ def described(serializer: type[AnomalySerializer[Any]]) -> Callable[[type[APIVie
     fields = OpenApiParameter(
         "fields",
         {"type": "string", "pattern": f"^(?:(?:{names})(?:,|$))*$"},
-        description="Only these fields of each item: names separated by commas, or repeated. `id` is always included.",
+        description="Only these fields of each item: names separated by commas, or repeated. `id` is always included. "
+        "An item then lacks the others, although the schema requires them.",
     )
     return extend_schema_view(get=extend_schema(parameters=[fields, FORMAT]))
 
@@ -453,7 +454,9 @@ class SymbolList(APIView):
         responses=SymbolsSerializer,
         parameters=[
             OpenApiParameter(
-                "symbols", str, description="Pairs in any spelling: repeat it, or separate by commas; also `symbol`."
+                "symbols",
+                str,
+                description="Pairs in any spelling: repeat it, or separate by commas; also `symbol`. 400 if none.",
             ),
             OpenApiParameter(
                 "sectors",

@@ -59,8 +59,11 @@ class MomentField(serializers.Field[int, str, int, Any]):
 
 
 class CandleQuery(serializers.Serializer[Any]):
-    symbol = serializers.CharField(
-        max_length=120, help_text="Such as `BTCUSDT`, `BTC/USDT` or `BINANCE:BTCUSDT`, which names the venue too."
+    symbol = serializers.RegexField(
+        r"^(?:[^:]{1,40}:)?[^:]{1,40}(?::[^:]{1,30})?\Z",
+        max_length=120,
+        help_text="Such as `BTCUSDT`, `BTC/USDT` or `BINANCE:BTCUSDT`, which names the venue too. 400 if none.",
+        error_messages={"invalid": "That is not a symbol: one has at most 40 characters, such as BTCUSDT."},
     )
     interval = serializers.RegexField(
         r"^[1-9][0-9]{0,3}[smhd]\Z",
