@@ -7,12 +7,11 @@ from drf_spectacular.utils import extend_schema_field
 
 from alerts.models import Alert
 from alerts.selectors import is_name, search, symbols_from
-from market.filters import TEXT, AnomalyFilter, WordsFilter, is_text, refused
+from market.filters import TEXT, AnomalyFilter, VenueFilter, WordsFilter, is_text, refused
 from market.walks import Chosen, choose
 from market.wire.aliases import parse_aliased
 from market.wire.messages import Method
 from market.wire.symbols import start_of_symbol
-from market.wire.values import plain_venue
 
 
 class _SearchField(forms.CharField):
@@ -56,7 +55,7 @@ def _symbol(word: str) -> str:
 class AlertFilter(AnomalyFilter):
     search = SearchFilter("symbol")
     symbol = WordsFilter("symbol", plural="symbols", spelling=_symbol)
-    venue = WordsFilter("venue", plural="venues", spelling=plain_venue)
+    venue = VenueFilter(plural="venues")
     interval = WordsFilter("interval", plural="intervals", spelling=str.lower)
     method = WordsFilter("method", plural="methods", allowed=list(Method))
     incident = WordsFilter("incident", spelling=str)

@@ -16,6 +16,7 @@ from rest_framework.request import Request
 
 from market.models import IS_OPEN, Anomaly, ReviewState
 from market.walks import Chosen, choose
+from market.wire.aliases import plain_venue, venue_read
 from market.wire.decoding import time_ms
 from market.wire.messages import (
     SEVERITIES,
@@ -28,7 +29,6 @@ from market.wire.messages import (
     SourceKind,
 )
 from market.wire.times import moment
-from market.wire.values import plain_venue
 
 Found = QuerySet[Anomaly]
 
@@ -130,6 +130,16 @@ class WordsFilter(django_filters.Filter):
     def filter(self, qs: Found, value: list[str]) -> Found:
         found: Found = super().filter(qs, value)
         return choose(found, self.field_name, value)
+
+
+class VenueFilter(WordsFilter):
+    """Venues as others write them: `BINANCE_FUTURES` finds `binanceusdm`, and rows that kept `binance_futures`."""
+
+    def __init__(self, *, plural: str | None = None) -> None:
+        super().__init__("venue", plural=plural, spelling=plain_venue)
+
+    def filter(self, qs: Found, value: list[str]) -> Found:
+        return super().filter(qs, list(dict.fromkeys([*value, *map(venue_read, value)])))
 
 
 class SeverityFilter(WordsFilter):
@@ -267,14 +277,14 @@ class AnomalyFilter(django_filters.FilterSet):
 class MarketAnomalyFilter(AnomalyFilter):
     type = WordsFilter("type", plural="types", allowed=list(MarketType))
     sector = WordsFilter("sector", plural="sectors", spelling=str)
-    venue = WordsFilter("venue", plural="venues", spelling=plain_venue)
+    venue = VenueFilter(plural="venues")
 
 
 class StressFilter(django_filters.FilterSet):
     class Meta:
         form = _RangeForm
 
-    venue = WordsFilter("venue", spelling=plain_venue)
+    venue = VenueFilter()
 
     @classmethod
     def get_filters(cls) -> dict[str, django_filters.Filter]:

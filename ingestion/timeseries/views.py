@@ -1,6 +1,7 @@
 """Candles over HTTP."""
 
 import logging
+import re
 from collections.abc import Iterator
 from typing import Any, Final
 
@@ -19,9 +20,9 @@ from market.export_views import FORMAT, HasExport
 from market.exports import EXPORTS, Chunk, ColumnChunk, Export
 from market.filters import GIVEN_TIME, refuse_unknown, with_plus
 from market.negotiation import Negotiation
-from market.wire.aliases import parse_aliased
+from market.wire.aliases import parse_aliased, venue_read
 from market.wire.decoding import time_ms
-from market.wire.messages import OHLCV, InvalidMessage
+from market.wire.messages import OHLCV, VENUE, InvalidMessage
 from market.wire.symbols import InvalidSymbol
 
 logger = logging.getLogger(__name__)
@@ -58,6 +59,14 @@ class MomentField(serializers.Field[int, str, int, Any]):
         return value
 
 
+class VenueField(serializers.RegexField):
+    """A venue as candles have it, or as others write the name of its exchange (`BINANCE_FUTURES`)."""
+
+    def to_internal_value(self, data: Any) -> str:
+        text = str(super().to_internal_value(data))
+        return text if re.fullmatch(VENUE, text) else venue_read(text)
+
+
 class CandleQuery(serializers.Serializer[Any]):
     symbol = serializers.RegexField(
         r"^(?:[^:]{1,40}:)?[^:]{1,40}(?::[^:]{1,30})?\Z",
@@ -71,7 +80,7 @@ class CandleQuery(serializers.Serializer[Any]):
         help_text="Length of the candles, such as `1s`, `1m`, `5m`: `1m` is always kept.",
         error_messages={"invalid": "That is not an interval: a number and one of s, m, h, d, such as 1s, 1m, 5m, 1h."},
     )
-    venue = serializers.RegexField(
+    venue = VenueField(
         r"^[a-z0-9][a-z0-9_\-]{0,39}\Z",
         required=False,
         allow_blank=True,

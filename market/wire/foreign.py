@@ -4,6 +4,7 @@ camelCase, synonyms, lower-case severities, seconds or ISO times, numbers in tex
 understood; `market.wire.values` reads the single values. Everything raises `InvalidMessage`.
 """
 
+import contextlib
 import hashlib
 import json
 import math
@@ -13,11 +14,12 @@ from typing import Any, Final
 
 import msgspec
 
-from market.wire.aliases import parse_aliased
+from market.wire.aliases import parse_aliased, plain_venue, venue_read
 from market.wire.mappings import mapped
 from market.wire.messages import (
     VENUE,
     Direction,
+    InvalidMessage,
     Lifecycle,
     MarketType,
     Method,
@@ -32,7 +34,6 @@ from market.wire.values import (
     member,
     number_of,
     one_of,
-    plain_venue,
     ratio_of,
     severity_of,
     snake_case,
@@ -184,19 +185,17 @@ def _normalise_alert(fields: dict[str, Any], received_at: int, subject_token: st
         raise missing("score", "a number") if given_score is None else wrong("score", given_score, "a number")
     if fields.get("direction") is None:
         fields["direction"] = Direction.DOWN if (fields["change_pct"] or fields["score"]) < 0 else Direction.UP
-    venue_in_id = _venue_in_id(fields.get("venue"))
+    given_symbol, given_venue = fields["symbol"], fields.get("venue")
     _replace(fields, "venue", venue_of)
     fields.setdefault("venue", EXTERNAL)
-    found = _instrument("symbol", fields["symbol"], fields["venue"])
-    if found.venue != fields["venue"]:  # two instruments are two messages
-        venue_in_id = str(found.venue)
+    found = _instrument("symbol", given_symbol, fields["venue"])
+    in_id = _in_id(given_symbol, given_venue, found)
     fields["symbol"], fields["venue"] = found.symbol, found.venue
     fields.setdefault("interval", "1m")
     fields["spark"] = _numbers("spark", fields.get("spark", []))
     fields["explanation"] = _explanation(fields)
     fields.setdefault("incident", None)
-    content = fields | {"venue": venue_in_id}
-    fields.setdefault("id", _content_id(content, "symbol", "venue", "method", "direction", "timestamp"))
+    fields.setdefault("id", _content_id(fields | in_id, "symbol", "venue", "method", "direction", "timestamp"))
     return fields
 
 
@@ -250,7 +249,7 @@ def _normalise_market(fields: dict[str, Any], received_at: int, subject_token: s
     if not (isinstance(given, list) and all(type(one) in (int, float) for one in given)):
         fields.pop("changes_pct", None)
     fields.setdefault("window", "")
-    venue = plain_venue(fields["venue"]) if isinstance(fields.get("venue"), str) else ""
+    venue = venue_read(fields["venue"]) if isinstance(fields.get("venue"), str) else ""
     fields["venue"] = venue if re.fullmatch(VENUE, venue) else None
     _replace(fields, "affected_symbols", lambda _, value: _symbols(value, fields["venue"]))
     _MARKET_DEFAULTS[MarketType(fields["type"])](fields)
@@ -376,9 +375,15 @@ def _replace(fields: dict[str, Any], name: str, read: Reader) -> None:
         fields.pop(name, None)
 
 
-def _venue_in_id(given: Any) -> str:
-    """A venue as ids are made of it since 0.1, whatever is read from it today: an id never changes."""
-    return "external" if given is None else snake_case(str(given).strip()).replace(".", "")
+def _in_id(symbol: Any, venue: Any, found: Instrument) -> dict[str, str]:
+    """Symbol and venue as ids are made of them since 0.1, whatever is read from them today: an id never changes."""
+    plain = EXTERNAL if venue is None else plain_venue(str(venue))
+    # Before there was a table of exchanges, no symbol was read as one of BINANCE_FUTURES.
+    with contextlib.suppress(InvalidMessage):
+        found = _instrument("symbol", symbol, plain)
+    spelt = EXTERNAL if venue is None else snake_case(str(venue).strip()).replace(".", "")
+    # Two instruments are two messages.
+    return {"symbol": found.symbol, "venue": spelt if found.venue == plain else str(found.venue)}
 
 
 def _content_id(fields: Mapping[str, Any], *names: str) -> str:

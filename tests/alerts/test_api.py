@@ -75,6 +75,7 @@ def test_the_newest_comes_first(client: Client) -> None:
         ("state=CLOSED", "d"),
         ("venue=kraken", "b"),
         ("venue=Kra.Ken", "b"),
+        ("venue=BINANCE", "dca"),
         ("interval=5m", "d"),
         ("source=simulated", "d"),
         ("state=OPEN,ESCALATED", "cba"),
@@ -106,6 +107,14 @@ def test_filters(client: Client, query: str, found: str) -> None:
     )
     Alert.objects.filter(id="c").update(review_state="resolved")
     assert "".join(ids(get(client, f"/alerts?{query}"))) == found
+
+
+def test_a_venue_may_be_spelt_as_others_do(client: Client) -> None:
+    """Rows stored before there was a table of exchanges keep their spelling, and are found beside the others."""
+    put(1, "a", venue="binance_futures")
+    put(2, "b", venue="binanceusdm")
+    assert ids(get(client, "/alerts?venue=BINANCE_FUTURES")) == ["b", "a"]
+    assert ids(get(client, "/alerts?venue=binanceusdm")) == ["b"]
 
 
 @pytest.mark.parametrize(

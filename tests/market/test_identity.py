@@ -132,6 +132,14 @@ def test_a_symbol_that_is_read_differently_now_is_corrected(monkeypatch: pytest.
     assert len(stored(in_order([msgspec.structs.replace(before, revision=3)]))) == 1
 
 
+@pytest.mark.parametrize("now", ["htx", "htx-swap"])
+def test_a_venue_that_is_read_differently_now_is_corrected(now: str) -> None:
+    stored(in_order([an_alert("a", venue="huobi"), a_movement("m", venue="huobi")]))
+    assert not stored(in_order([an_alert("a", venue=now, revision=2), a_movement("m", venue="htx", revision=2)]))
+    assert rows()["a"]["venue"] == now
+    assert len(stored(in_order([an_alert("a", venue="okx", revision=3)]))) == 1
+
+
 def test_what_an_earlier_version_read_is_corrected_once() -> None:
     """0.1 stored `BINANCE:BTCUSDT` as BINANCE."""
     stored(in_order([an_alert("a", symbol="BINANCE", venue="external")]))

@@ -38,6 +38,7 @@ def candles() -> None:
         ("symbol=BTCUSDT&interval=1h", []),
         ("symbol=NOPE", []),
         ("symbol=BTCUSDT&venue=kraken", []),
+        ("symbol=BTCUSDT&venue=Kraken", []),
     ],
 )
 def test_ranges(client: Client, query: str, found: list[int]) -> None:

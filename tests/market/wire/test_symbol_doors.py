@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from market.wire.aliases import Aliases, parse_aliased, use_aliases
+from market.wire.aliases import Aliases, parse_aliased, use_aliases, venue_read
 from market.wire.decoding import decode_alert, decode_batch, decode_market
 from market.wire.filters import CHANNELS, parse_filters
 from market.wire.messages import Alert, InvalidMessage, encode
@@ -39,14 +39,35 @@ def alert(subject_token: str = "", **fields: Any) -> Alert:
         # TradingView's {{exchange}} and {{ticker}}.
         ({"exchange": "BINANCE", "ticker": "BTCUSDT.P"}, "BTCUSDT", "binanceusdm"),
         ({"exchange": "Gate.io", "pair": "BTC_USDT"}, "BTCUSDT", "gateio"),
+        ({"exchange": "BINANCE_FUTURES"}, "BTCUSDT", "binanceusdm"),
+        ({"venue": "binance-futures", "symbol": "BTCUSDT.P"}, "BTCUSDT", "binanceusdm"),
+        ({"venue": "Binance Delivery", "symbol": "BTCUSD_PERP"}, "BTCUSD", "binancecoinm"),
+        ({"exchange": "OKEX_SWAP", "symbol": "BTC-USDT-SWAP"}, "BTCUSDT", "okx-swap"),
+        ({"exchange": "Huobi", "symbol": "BTC/USDT:USDT"}, "BTCUSDT", "htx-swap"),
+        ({"exchange": "BINANCE_FUTURES", "symbol": "BINANCE:BTCUSDT.P"}, "BTCUSDT", "binanceusdm"),
+        ({"exchange": "My Bot"}, "BTCUSDT", "my_bot"),
         ({"venue": "kraken", "symbol": "SOL/USDT:USDT"}, "SOLUSDT", "kraken"),
         ({"symbol": "币安人生/usdt"}, "币安人生USDT", "external"),
     ],
 )
 def test_a_message_is_of_the_symbol_and_venue_it_names(fields: dict[str, Any], symbol: str, venue: str) -> None:
-    found = alert(**fields)
+    found = alert("BTCUSDT", **fields)
     assert (found.symbol, found.venue) == (symbol, venue)
     assert decode_alert(encode(found), received_at=0) == found
+
+
+def test_a_market_anomaly_is_of_the_venue_it_names() -> None:
+    fields = {"type": "STRESS", "severity": "high", "metric": "breadth", "direction": "UP"}
+    for given, venue in (("BINANCE_FUTURES", "binanceusdm"), ("Gate.io", "gateio"), ("???", None)):
+        payload = json.dumps(fields | {"exchange": given}).encode()
+        assert decode_market(payload, received_at=RECEIVED_AT).venue == venue
+
+
+@pytest.mark.parametrize(
+    "exchange", ["BINANCE_FUTURES", "Gate.io", "bybit-spot", "okx-inverse", "binance-replay", "x y"]
+)
+def test_a_venue_that_was_read_is_read_as_itself(exchange: str) -> None:
+    assert venue_read(venue_read(exchange)) == venue_read(exchange)
 
 
 def test_the_subject_names_the_symbol_of_a_message_that_does_not() -> None:
@@ -57,6 +78,8 @@ def test_the_subject_names_the_symbol_of_a_message_that_does_not() -> None:
     ("symbol", "reason"),
     [
         ({"base": "BTC"}, "is {'base': 'BTC'}; it must be a text like BTCUSDT"),
+        ({}, "it must be a text"),
+        (True, "it must be a text"),
         (["BTCUSDT"], "it must be a text"),
         (1.5, "it must be a text"),
         (" ", "the symbol is empty"),
@@ -103,6 +126,7 @@ def test_filters_compare_the_symbol_and_say_what_they_do_not_compare() -> None:
 
 @pytest.mark.usefixtures("aliases")
 def test_an_alias_comes_before_the_tables() -> None:
+    assert alert("BTCUSDT", exchange="My Dex").venue == "mydex-swap"
     assert (alert(symbol="MY-DEX:BTC-USDT").venue, alert(symbol="NASDAQ:AAPL").symbol) == ("mydex-swap", "AAPL")
     assert alert(symbol="XBT/USD", venue="kraken").symbol == "BTCUSD"
     assert parse_aliased("xbtusd", "kraken").venue == "kraken"
