@@ -11,8 +11,9 @@ A wick (see `volatility`) of 1.4 θ in a range that is not usual is HIGH, whatev
 is back. LOW, MEDIUM and wicks need a turnover that matters (`worth`).
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property, partial
 from typing import Any, Final
 
 import numpy as np
@@ -84,12 +85,20 @@ class Assessment:
         return columns
 
 
-@dataclass(frozen=True, slots=True)
 class BankView:
-    """`own`: what a symbol does by itself. `shared`: moves that are mostly the market's, never above MEDIUM."""
+    """`own`: what a symbol does by itself. `shared`: moves that are mostly the market's, never above MEDIUM.
 
-    own: Assessment
-    shared: Assessment
+    `shared` matters during an incident only, so it is worked out when it is first asked for; that has to be before the
+    next batch.
+    """
+
+    def __init__(self, own: Assessment, shared: Callable[[], Assessment]) -> None:
+        self.own = own
+        self._shared = shared
+
+    @cached_property
+    def shared(self) -> Assessment:
+        return self._shared()
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,25 +190,26 @@ class Bank:
         self.calibration.prepare()
         self.scores = [detector.score(panel, market) for detector in self.detectors]
         own = np.array([scores.strength for scores in self.scores])
-        shared = np.zeros_like(own[: len(SHARED)])
+        with_all = np.zeros_like(own[: len(SHARED)])
         if market is not None:
             # Between half of the market's move and twice as much: mostly the market's.
             least, most = np.sort([0.5 * market.returns, 2.0 * market.returns], axis=0)[:, :, None]
             returns = panel.returns - market.stale_returns
             with_market = (returns > least) & (returns < most)
-            for row, scores in enumerate(self.scores[: len(SHARED)]):
-                near = with_market.take(scores.horizon * own.shape[1] + np.arange(own.shape[1]))
-                shared[row] = own[row] * near
-                own[row] *= ~near
+            horizons = np.array([scores.horizon for scores in self.scores[: len(SHARED)]])
+            near = with_market.take(horizons * own.shape[1] + np.arange(own.shape[1]))
+            with_all = own[: len(SHARED)] * near
+            own[: len(SHARED)] *= ~near
         matters = self.worth.matters(self.volume.traded, self.volume.usually)
         own *= matters
-        size = self.residual.projected / self.residual.economic_size
-        wick = matters * self.volatility.wick / (WICK_SIZE * self.residual.economic_size)
+        economic_size = self.residual.economic_size
+        size = self.residual.projected / economic_size
+        wick = matters * self.volatility.wick / (WICK_SIZE * economic_size)
         surge = self.volume.gate
         self.flow.judge(self.residual.residual[0], self.mad.samples.deviation)
-        view = BankView(own=self._assess(own, size, surge, wick, self.flow.burst), shared=self._assess(shared))
-        self.deviation, self.against_market = self.mad.samples.deviation.copy(), market is not None
         self.limits, self.sizes = self.calibration.limits.copy(), self.calibration.sizes.copy()
+        view = BankView(self._assess(own, size, surge, wick, self.flow.burst), partial(self._assess, with_all))
+        self.deviation, self.against_market = self.mad.samples.deviation.copy(), market is not None
         self.tail = self.calibration.tail()
         self.calibration.learn(own, np.where(surge >= SURGES[0], size, 0.0))
         for detector in self.detectors:
@@ -216,7 +226,7 @@ class Bank:
         burst: Bools = NOTHING,
     ) -> Assessment:
         """By the strengths (methods, n) of the first methods; by size and wick too, when given, and by bursts."""
-        low, medium = self.calibration.limits[:, : len(strengths), None]
+        low, medium = self.limits[:, : len(strengths), None]
         relative = strengths / low
         strength = relative.max(axis=0)
         sizes = np.zeros_like(strength) if size is None else size
@@ -240,8 +250,8 @@ class Bank:
         leading = relative[:, columns].argmax(axis=0)
         if size is not None and surge is not None and wick is not None:
             residual, spiked = self.methods.index(Method.RESIDUAL), self.methods.index(Method.VOLATILITY)
-            graver = (wick[columns] >= self.calibration.sizes[0]) & (relative[spiked, columns] >= WICK_RARITY)
-            for grave, multiple, least in self._grave(self.calibration.sizes):
+            graver = (wick[columns] >= self.sizes[0]) & (relative[spiked, columns] >= WICK_RARITY)
+            for grave, multiple, least in self._grave(self.sizes):
                 rank[(size[columns] >= multiple) & (surge[columns] >= least)] = grave
             if len(burst):
                 rank[burst[columns]] = Rank.CRITICAL

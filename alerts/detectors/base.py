@@ -1,6 +1,8 @@
 """What the per-symbol methods have in common."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import ClassVar, Final, Protocol
 
 import numpy as np
@@ -48,6 +50,66 @@ class Scores:
         return float(ordinary * (threshold / ordinary) ** strength)
 
 
+class LateScores(Scores):
+    """`Scores` of which `strength` is known: the rest, read of few columns, is made when it is first asked for.
+
+    `make` has to give the same until the next batch is scored, also after this one was learnt from.
+    """
+
+    _strength: Floats
+    _make: Callable[[Floats], Scores]
+    _horizon: NDArray[np.intp] | None
+
+    def __init__(
+        self, strength: Floats, make: Callable[[Floats], Scores], horizon: NDArray[np.intp] | None = None
+    ) -> None:
+        vars(self).update(_strength=strength, _make=make, _horizon=horizon)
+
+    @cached_property
+    def whole(self) -> Scores:
+        return self._make(self._strength)
+
+    @property
+    def strength(self) -> Floats:
+        return self._strength
+
+    @property
+    def score(self) -> Floats:
+        return self.whole.score
+
+    @property
+    def threshold(self) -> Floats:
+        return self.whole.threshold
+
+    @property
+    def observed(self) -> Floats:
+        return self.whole.observed
+
+    @property
+    def usual(self) -> Floats:
+        return self.whole.usual
+
+    @property
+    def expected(self) -> Floats:
+        return self.whole.expected
+
+    @property
+    def horizon(self) -> NDArray[np.intp]:
+        return self.whole.horizon if self._horizon is None else self._horizon
+
+    @property
+    def window_ms(self) -> Floats:
+        return self.whole.window_ms
+
+    @property
+    def baseline(self) -> NDArray[np.int64]:
+        return self.whole.baseline
+
+    @property
+    def ordinary(self) -> Floats | None:
+        return self.whole.ordinary
+
+
 class Detector(Protocol):
     """One method for all symbols. `score` sees nothing of the batch in its own baseline: `learn` comes after it."""
 
@@ -72,26 +134,30 @@ def move_scores(
     ready: NDArray[np.bool_],
     baseline: NDArray[np.int64],
     threshold: float,
-) -> Scores:
+) -> LateScores:
     """Scores of a method on moves: of all horizons the one where (move − expected) / scale is largest.
 
     moves, scale: (K, n) log returns, scale > 0; expected: the same or (K, 1). ready, baseline: (n,).
     """
     scores = (moves - expected) / scale
-    horizon = largest(np.abs(scores))
-    at = horizon * scores.shape[1] + np.arange(scores.shape[1])
-    score = np.where(ready, scores.take(at), 0.0)
-    return Scores(
-        score=score,
-        threshold=np.full(len(score), threshold),
-        strength=np.abs(score) / threshold,
-        observed=moves.take(at),
-        usual=scale.take(at),
-        expected=expected.take(at if expected.shape == scores.shape else horizon),
-        horizon=horizon,
-        window_ms=panel.horizon_ms.take(horizon),
-        baseline=baseline,
-    )
+    sizes = np.abs(scores)
+    horizon = largest(sizes)
+
+    def whole(strength: Floats) -> Scores:
+        at = horizon * scores.shape[1] + np.arange(scores.shape[1])
+        return Scores(
+            score=np.where(ready, scores.take(at), 0.0),
+            threshold=np.full(len(strength), threshold),
+            strength=strength,
+            observed=moves.take(at),
+            usual=scale.take(at),
+            expected=expected.take(at if expected.shape == scores.shape else horizon),
+            horizon=horizon,
+            window_ms=panel.horizon_ms.take(horizon),
+            baseline=baseline,
+        )
+
+    return LateScores(np.where(ready, sizes.max(axis=0), 0.0) / threshold, whole, horizon)
 
 
 def due(panel: Panel, next_at: int, period_ms: int) -> tuple[bool, int]:

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from alerts.detectors.base import SMALLEST_SIGMA, Scores, due
 from market.detectors.panel import Floats, Panel, widened
 from market.detectors.snapshot import Stateful
-from market.detectors.statistics import RunningMean, decay
+from market.detectors.statistics import RunningMean, bounded, decay
 from market.detectors.synchronized import MarketView
 from market.wire.messages import Method
 
@@ -132,7 +132,7 @@ class Cusum(Stateful):
 
     def _step(self, panel: Panel, market: MarketView | None, where: NDArray[np.bool_]) -> None:
         residual = self._residual(panel, market)
-        z = np.clip(residual / self._sigma(), -CLIP, CLIP)
+        z = bounded(residual / self._sigma(), -CLIP, CLIP)
         sums = stepped(self.sums, np.stack([z, -z]))
         # Whatever is zero may leave it with this step.
         zero = self.sums == 0

@@ -37,7 +37,7 @@ from numpy.typing import NDArray
 from alerts.detectors.base import SMALLEST_SIGMA, Scores, due, move_scores
 from market.detectors.panel import LONGEST_MS, Bools, Floats, Panel, widened
 from market.detectors.snapshot import Stateful
-from market.detectors.statistics import MAD_TO_SIGMA, RunningMean, Samples, decay, median
+from market.detectors.statistics import MAD_TO_SIGMA, RunningMean, Samples, bounded, decay, median
 from market.detectors.synchronized import MarketView
 from market.wire.messages import Method
 
@@ -157,7 +157,8 @@ class Residual(Stateful):
             self._baseline()[column : column + 1],
             THRESHOLD,
         )
-        return replace(scores, horizon=np.array([horizon]), window_ms=panel.horizon_ms[horizon : horizon + 1])
+        window_ms = panel.horizon_ms[horizon : horizon + 1]
+        return replace(scores.whole, horizon=np.array([horizon]), window_ms=window_ms)
 
     def _baseline(self) -> NDArray[np.int64]:
         return np.minimum(self.count, self.variance.span)
@@ -172,14 +173,14 @@ class Residual(Stateful):
         residual = self.residual
         sigma = np.maximum(np.sqrt(self.variance.mean), SMALLEST_SIGMA)
         bound = np.where(self.count >= self.needed, BOUND * sigma, np.inf)
-        bounded = np.clip(residual[0], -bound, bound)
+        shortest = bounded(residual[0], -bound, bound)
         real = panel.known
         if market is not None:
             move = market.returns[0]
             weight = (self.count >= self.needed) * real * (self.share * panel.steps * move / sigma**2)
             self.together *= self.beta_keep**panel.steps
-            self.together += np.array([weight * move, weight * (bounded + move)])
-        self.variance.learn(bounded**2, real, panel.steps)
+            self.together += np.array([weight * move, weight * (shortest + move)])
+        self.variance.learn(shortest**2, real, panel.steps)
         self.climb = np.where(real, self.climbed, np.where(panel.current, 0.0, self.climb))
         self.count = self.count + real * panel.steps
         now, self.next_size = due(panel, self.next_size, LONGEST_MS)

@@ -4,7 +4,7 @@ from typing import Final
 
 import numpy as np
 
-from alerts.detectors.base import Scores
+from alerts.detectors.base import LateScores, Scores
 from market.detectors.panel import Bools, Floats, Panel
 from market.detectors.statistics import MAD_TO_SIGMA, Samples, median
 
@@ -40,16 +40,21 @@ def surge_scores(
     voters = ready & panel.live
     common = max(median(judged[voters]), 1.0) if voters.any() else 1.0
     excess = panel.fresh * np.maximum(np.log(np.maximum(judged / common, 1.0)), 0.0)
-    ordinary = np.broadcast_to(common / weight, ratio.shape)
-    return Scores(
-        score=ratio * panel.fresh,
-        threshold=ordinary * np.exp(deviations * spread),
-        strength=excess / (deviations * spread),
-        ordinary=ordinary,
-        observed=values,
-        usual=usual,
-        expected=np.zeros(len(ratio)),
-        horizon=horizon,
-        window_ms=panel.horizon_ms[horizon],
-        baseline=np.minimum(logs.count, logs.size),
-    )
+    fresh, count = panel.fresh, logs.count
+
+    def whole(strength: Floats) -> Scores:
+        ordinary = np.broadcast_to(common / weight, ratio.shape)
+        return Scores(
+            score=ratio * fresh,
+            threshold=ordinary * np.exp(deviations * spread),
+            strength=strength,
+            ordinary=ordinary,
+            observed=values,
+            usual=usual,
+            expected=np.zeros(len(ratio)),
+            horizon=horizon,
+            window_ms=panel.horizon_ms[horizon],
+            baseline=np.minimum(count, logs.size),
+        )
+
+    return LateScores(excess / (deviations * spread), whole)

@@ -54,6 +54,8 @@ class Volatility(Stateful):
         # When a candle was last added; then what the last batch says: the highest and lowest log price since the close
         # before, as log returns from that, and how much of it was undone by this close and is not the market's (n,).
         self.added = -1
+        # Of the last batch: the range over so many buckets.
+        self.ranges: dict[int, Floats] = {}
         self.excursions: Floats = np.zeros((2, 0))
         self.wick: Floats = np.zeros(0)
         self.spikes: Bools = np.zeros(0, dtype=bool)
@@ -61,6 +63,7 @@ class Volatility(Stateful):
     def widen(self, columns: int) -> None:
         self.highs = widened(self.highs, columns, -np.inf)
         self.lows = widened(self.lows, columns, np.inf)
+        self.ranges.clear()
         self.samples.widen(columns)
 
     def observe(self, panel: Panel) -> None:
@@ -98,6 +101,7 @@ class Volatility(Stateful):
             self.samples.add(np.log(np.maximum(self._range(self.size), SMALLEST_RANGE)), grown)
 
     def _add(self, panel: Panel) -> None:
+        self.ranges.clear()
         # A candle belongs to the bucket it opened in.
         bucket = (panel.close_time - panel.bar_ms) // self.period
         for late in range(min(bucket - self.bucket, self.size)):
@@ -131,9 +135,12 @@ class Volatility(Stateful):
 
     def _range(self, buckets: int) -> Floats:
         """(n,): over the last so many buckets."""
+        if (known := self.ranges.get(buckets)) is not None:
+            return known
         highs, lows = self.highs, self.lows
         if buckets < self.size:
             slots = (self.bucket - np.arange(buckets)) % self.size
             highs, lows = highs[slots], lows[slots]
         spread: Floats = highs.max(axis=0) - lows.min(axis=0)
-        return np.where(np.isfinite(spread), spread, 0.0)
+        found = self.ranges[buckets] = np.where(np.isfinite(spread), spread, 0.0)
+        return found

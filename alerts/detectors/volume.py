@@ -28,7 +28,7 @@ from alerts.detectors.surge import surge_scores
 from alerts.detectors.volatility import Volatility
 from market.detectors.panel import Floats, Panel, widened
 from market.detectors.snapshot import Stateful
-from market.detectors.statistics import Samples, decay, largest
+from market.detectors.statistics import Samples, bounded, decay, largest
 from market.detectors.synchronized import MarketView
 from market.wire.messages import Method
 from market.wire.quotes import worth
@@ -106,7 +106,7 @@ class Volume(Stateful):
             logs = np.log(turnover) - self._log_price(panel)
             grown = panel.current & (panel.age >= panel.horizon_bars[self.bucket])
             habit = self.habit[self._hour(panel)]
-            off = np.clip(logs - self.samples.median, -HABIT_BOUND, HABIT_BOUND)
+            off = bounded(logs - self.samples.median, -HABIT_BOUND, HABIT_BOUND)
             known = grown & (self.samples.count >= NEEDED)
             habit[known] = self.keep * habit[known] + (1 - self.keep) * off[known]
             self.samples.add(logs, grown)
@@ -122,7 +122,7 @@ class Volume(Stateful):
     @staticmethod
     def _log_price(panel: Panel) -> Floats:
         # What a bad tick of 1e300 would otherwise make infinite.
-        log_price: Floats = np.clip(panel.log_close[panel.slot], -FURTHEST_LOG_PRICE, FURTHEST_LOG_PRICE)
+        log_price: Floats = bounded(panel.log_close[panel.slot], -FURTHEST_LOG_PRICE, FURTHEST_LOG_PRICE)
         return log_price
 
     @staticmethod

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from market.detectors.panel import Bools, Floats, Panel, widened
 from market.detectors.snapshot import Stateful
+from market.detectors.statistics import median
 
 LEAST_SHARE: Final = 0.05
 LEAST_SYMBOLS: Final = 8
@@ -44,7 +45,7 @@ class Worth(Stateful):
         known = usually[~np.isnan(usually)]
         if len(known) < LEAST_SYMBOLS:
             return np.ones(len(traded), dtype=bool)
-        return traded >= LEAST_SHARE * float(np.median(known))
+        return traded >= LEAST_SHARE * median(known)
 
     def pegged(self, panel: Panel) -> Bools:
         """(n,): before this batch."""

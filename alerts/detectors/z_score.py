@@ -13,6 +13,7 @@ import numpy as np
 from alerts.detectors.base import SMALLEST_SIGMA, Scores, move_scores
 from market.detectors.panel import Floats, Panel, widened
 from market.detectors.snapshot import Stateful
+from market.detectors.statistics import bounded
 from market.detectors.synchronized import MarketView
 from market.wire.messages import Method
 
@@ -60,7 +61,7 @@ class ZScore(Stateful):
             self.block = block
         count, mean, sigma = self._baseline()
         bound = np.where(count >= self.needed, CLIP * np.maximum(sigma, SMALLEST_SIGMA), np.inf)
-        value = np.clip(panel.returns[0] - mean, -bound, bound) + mean
+        value = bounded(panel.returns[0] - mean, -bound, bound) + mean
         weight = panel.known * float(panel.steps)
         learnt = np.array([weight, weight * value, weight * value**2])
         self.blocks[block % BLOCKS] += learnt

@@ -8,7 +8,7 @@ revisions, whatever the clock says.
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
 from itertools import chain
 from typing import Any, Final, Protocol, cast
 
@@ -103,7 +103,11 @@ class Engine:
         self.sector_episodes: Episodes[str, SectorAnomaly] = Episodes(
             SectorEpisode, max(SECTOR_HOLD_MS, 2 * bar), COOLDOWN_MS, RENEW_MS
         )
-        self.stress_index: StressIndex | None = None
+        self._index: Callable[[], StressIndex | None] = _nothing
+
+    @property
+    def stress_index(self) -> StressIndex | None:
+        return self._index()
 
     def update(self, batch: CandleBatch, detected_at: int) -> list[Anomaly]:
         """Score one batch and learn from it. Returns the new revisions in publishing order.
@@ -128,11 +132,11 @@ class Engine:
         view = self.bank.update(market)
         if market is not None:
             stress = self.stress.update(market)
-            self.stress_index = self.messages.stress_index(stress, market.universe)
+            self._index = cache(partial(self.messages.stress_index, stress, market.universe, self.panel.close_time))
             found += self._market(market, stress, detected_at)
             found += self._sectors(sector_views, market, detected_at)
         else:
-            self.stress_index = None
+            self._index = _nothing
         found += self._symbols(view, market, detected_at)
         found += self._expired(detected_at)
         return [self._counted(message) for message in found]
@@ -317,6 +321,10 @@ class Engine:
     def _covers(self) -> Iterator[Episode[Any, Any]]:
         """What an alert may be a part of."""
         return chain(self.market_episodes.open.values(), self.sector_episodes.open.values())
+
+
+def _nothing() -> None:
+    """The index of a market that has none."""
 
 
 def _publish(episode: Episode[Any, Any], detected_at: int, build: Callable[[], Anomaly]) -> Anomaly:

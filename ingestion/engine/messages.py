@@ -128,11 +128,11 @@ class Messages:
             affected_symbols=self._names(view.moving),
         )
 
-    def stress_index(self, stress: StressView, universe: int) -> StressIndex:
+    def stress_index(self, stress: StressView, universe: int, timestamp: int) -> StressIndex:
         return StressIndex(
             venue=self._venue,
             interval=self._interval,
-            timestamp=self._panel.close_time,
+            timestamp=timestamp,
             stress_index=stress.index,
             metric=stress.metric,
             components=stress.components,

@@ -34,8 +34,10 @@ T = TypeVar("T", bound=np.generic)
 
 
 def widened(array: NDArray[T], columns: int, fill: float = 0.0) -> NDArray[T]:
-    """`array` with its last axis extended to `columns`, the new ones set to `fill`."""
+    """`array` with its last axis extended to `columns`, the new ones set to `fill`; itself if it is that long."""
     missing = columns - array.shape[-1]
+    if not missing:
+        return array
     return np.concatenate([array, np.full((*array.shape[:-1], missing), fill, dtype=array.dtype)], axis=-1)
 
 

@@ -10,6 +10,8 @@ from market.detectors.snapshot import Stateful
 
 # Turns the median of absolute values into the standard deviation of a normal distribution.
 MAD_TO_SIGMA: Final = 1.4826
+# Columns from which on the work counts, and below which the number of calls.
+MANY: Final = 512
 
 
 def median(values: NDArray[np.floating[Any]]) -> float:
@@ -25,12 +27,20 @@ def median(values: NDArray[np.floating[Any]]) -> float:
 def largest(rows: Floats) -> NDArray[np.intp]:
     """(n,): the row of (K, n) in which each column is largest, the first of equals; no NaN.
 
-    As `argmax` along the short axis, but without a branch for every value: four times as fast on values that it cannot
-    foresee.
+    As `argmax` along the short axis, but without a branch for every value: of many columns four times as fast on values
+    that it cannot foresee.
     """
+    if rows.shape[1] < MANY:
+        return rows.argmax(axis=0)
     ranks = np.arange(len(rows), 0, -1, dtype=np.int8)[:, None]
     first: NDArray[np.intp] = len(rows) - ((rows >= rows.max(axis=0)) * ranks).max(axis=0).astype(np.intp)
     return first
+
+
+def bounded(values: Floats, low: Floats | float, high: Floats | float) -> Floats:
+    """As `np.clip`, in half of its time."""
+    within: Floats = np.minimum(np.maximum(values, low), high)
+    return within
 
 
 def exact(values: Floats, unit: float) -> Floats:
@@ -67,8 +77,11 @@ class RunningMean(Stateful):
 
     def learn(self, values: Floats, where: Bools | bool = True, steps: int = 1) -> None:
         keep = self.keep**steps
-        self.total = np.where(where, keep * self.total + (1 - keep) * values, self.total)
-        self.weight = np.where(where, keep * self.weight + (1 - keep), self.weight)
+        total = keep * self.total + (1 - keep) * values
+        weight = keep * self.weight + (1 - keep)
+        if where is not True and not np.all(where):
+            total, weight = np.where(where, total, self.total), np.where(where, weight, self.weight)
+        self.total, self.weight = total, weight
 
     @property
     def span(self) -> int:
@@ -113,7 +126,8 @@ class Samples(Stateful):
     def add(self, values: Floats, where: Bools) -> None:
         columns = np.flatnonzero(where)
         self.values[columns, self.count[columns] % self.size] = values[columns]
-        self.count += where
+        # Not in place: scores of this batch may still be read.
+        self.count = self.count + where
         count = self.count[columns]
         young = columns[count <= self.YOUNG]
         if len(young):

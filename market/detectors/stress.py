@@ -18,6 +18,7 @@ absorption   share of variance in the first fifth of the eigenvectors of the cor
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Final
 
 import numpy as np
@@ -42,11 +43,36 @@ UNIT: Final = 2.0**-20
 RETURN_UNIT: Final = 2.0**-40
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class StressView:
+    """`values` of the metrics, in their order; `known` (metrics, samples): those of the last day, before this one.
+
+    What explains the index is worked out when it is asked for: few batches are published.
+    """
+
     index: float
-    metric: StressMetric
-    components: dict[StressMetric, StressComponent]
+    values: Floats
+    known: Floats
+
+    @cached_property
+    def components(self) -> dict[StressMetric, StressComponent]:
+        size = max(self.known.shape[1], 1)
+        percentiles = (
+            100.0 * (self.known <= self.values[:, None]).sum(axis=1) / size
+            if self.known.size
+            else np.full(len(self.values), 50.0)
+        )
+        # A floor keeps the shares defined on a market that is entirely ordinary.
+        shares = np.maximum(percentiles - 50.0, 1.0)
+        points = self.index * shares / shares.sum()
+        return {
+            metric: StressComponent(value=float(value), percentile=float(percentile), points=float(point))
+            for metric, value, percentile, point in zip(StressMetric, self.values, percentiles, points, strict=True)
+        }
+
+    @property
+    def metric(self) -> StressMetric:
+        return max(self.components, key=lambda metric: self.components[metric].points)
 
 
 def stress_index(strength: float) -> float:
@@ -91,25 +117,13 @@ class Stress(Stateful):
 
     def update(self, market: MarketView) -> StressView:
         values = self._values(market)
-        known = self.history[:, : min(self.sampled, self.history.shape[1])]
-        size = max(known.shape[1], 1)
-        percentiles = (
-            100.0 * (known <= values[:, None]).sum(axis=1) / size if known.size else np.full(len(values), 50.0)
-        )
-        index = stress_index(market.strength)
-        # A floor keeps the shares defined on a market that is entirely ordinary.
-        shares = np.maximum(percentiles - 50.0, 1.0)
-        points = index * shares / shares.sum()
+        known = self.history[:, : min(self.sampled, self.history.shape[1])].copy()
         if self.panel.close_time >= self.next_sample:
             self.history[:, self.sampled % self.history.shape[1]] = values
             self.sampled += 1
             self.next_sample = self.panel.close_time + SAMPLE_MS
             self._absorb()
-        components = {
-            metric: StressComponent(value=float(value), percentile=float(percentile), points=float(point))
-            for metric, value, percentile, point in zip(StressMetric, values, percentiles, points, strict=True)
-        }
-        return StressView(index, max(components, key=lambda metric: components[metric].points), components)
+        return StressView(stress_index(market.strength), values, known)
 
     def _values(self, market: MarketView) -> Floats:
         panel = self.panel
