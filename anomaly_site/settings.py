@@ -32,9 +32,26 @@ NATS_URL = env.str("NATS_URL", "")
 NATS_SYNC = env.str("NATS_SYNC", "always")
 if not re.fullmatch(r"always|[1-9][0-9]*(ms|s|m|h)", NATS_SYNC):
     raise SystemExit(f"NATS_SYNC={NATS_SYNC} is unknown; expected always, or a duration such as 1s or 1m.")
-# Credentials file or token, if the NATS server requires one.
+# One login, if the NATS server requires one and NATS_URL has none: a user, a file with the seed of an nkey, a
+# credentials file, or a token. `manage.py nats_config` makes users with the permissions of each role.
+NATS_USER = env.str("NATS_USER", "")
+NATS_PASSWORD = env.str("NATS_PASSWORD", "")
+NATS_NKEY = env.str("NATS_NKEY", "")
 NATS_CREDENTIALS = env.str("NATS_CREDENTIALS", "")
 NATS_TOKEN = env.str("NATS_TOKEN", "")
+# Files for TLS: the authority of the server's certificate, and the certificate that this process shows, with its key.
+NATS_CA = env.str("NATS_CA", "")
+NATS_CERT = env.str("NATS_CERT", "")
+NATS_CERT_KEY = env.str("NATS_CERT_KEY", "")
+_logins = [name for name in ("NATS_USER", "NATS_NKEY", "NATS_CREDENTIALS", "NATS_TOKEN") if globals()[name]]
+if len(_logins) > 1:
+    raise SystemExit(f"{' and '.join(_logins)} are set; NATS takes one login. Remove the others.")
+if NATS_USER and not NATS_PASSWORD:
+    raise SystemExit("NATS_USER has no NATS_PASSWORD; set it, or put the login into NATS_URL.")
+if NATS_PASSWORD and not NATS_USER:
+    raise SystemExit("NATS_PASSWORD has no NATS_USER; set it, or NATS_TOKEN for a token.")
+if "@" in NATS_URL and (NATS_USER or NATS_NKEY):
+    raise SystemExit(f"NATS_URL has a login, and {_logins[0]} is another. Remove one of them.")
 # Required for several web processes or hosts; the in-memory layer works within one process only.
 CHANNEL_REDIS_URL = env.str("CHANNEL_REDIS_URL", "")
 # Start of the names of its pub/sub channels. Empty: `anomalies.` and this installation's identity (from the database).

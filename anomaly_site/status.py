@@ -37,7 +37,7 @@ from anomaly_site.ws.hub import Hub, current_hub
 from anomaly_site.ws.layer import InstallationLayer
 from anomaly_site.ws.log import SparseLog
 from ingestion.stream.health import ProcessReport, text_of, this_process
-from ingestion.stream.nats import TRANSIENT, NatsUnavailable
+from ingestion.stream.nats import TRANSIENT, NatsRefused, NatsUnavailable
 from market.clock import now_ms
 from market.wire.decoding import decode_feed, decode_stress
 from market.wire.messages import FeedState, InvalidMessage, interval_ms
@@ -50,6 +50,7 @@ Status = dict[str, Any]
 # Answers are cached for this long, however many clients ask.
 FRESH_S: Final = 1.0
 NO_ANSWER: Final = "no answer; the server log has the cause."
+REFUSED: Final = "it refuses the login of the web server; the server log has the cause."
 OUT_OF_REACH: Final = (
     "it is in memory, but the bridge role runs in another process: set CHANNEL_REDIS_URL for both. Until then, "
     "anomalies arrive late here, and feed reports and the stress index not at all."
@@ -225,7 +226,7 @@ async def _broker() -> tuple[Status, Seen]:
     except (NatsUnavailable, TimeoutError, *TRANSIENT, nats.errors.Error, nats.js.errors.Error) as error:
         # The status is public, and the error may contain hosts and users: it goes to the log only.
         _log.warning("nats", "Status: NATS does not answer, so its figures are left out: %s", text_of(error))
-        return {"error": NO_ANSWER}, Seen()
+        return {"error": REFUSED if isinstance(error, NatsRefused) else NO_ANSWER}, Seen()
     _log.over("nats", "Status: NATS answers again")
     return {"jetstream": seen.jetstream} | ({"error": seen.error} if seen.error else {}), seen
 

@@ -24,7 +24,7 @@ from ingestion.sources import Source, SourceError
 from ingestion.stream.address import standing_in
 from ingestion.stream.background import finish, keep_running, unless_stopped
 from ingestion.stream.health import answering
-from ingestion.stream.nats import NatsUnavailable, connection, server_url, shown
+from ingestion.stream.nats import NatsRefused, NatsUnavailable, connection, server_url, shown
 from ingestion.stream.nats_server import NatsServer, NatsServerError
 from ingestion.timeseries.writer import run_history
 
@@ -138,9 +138,12 @@ async def _nats(plan: Plan) -> AsyncIterator[str]:
 
 
 async def _answers(url: str) -> bool:
+    """Raises `NatsRefused`: a server that refuses the login is there, and another one is not what was asked for."""
     try:
         async with connection(url, name="probe"):
             return True
+    except NatsRefused:
+        raise
     except NatsUnavailable:
         return False
 

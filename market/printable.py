@@ -40,7 +40,11 @@ def controls(text: str) -> str:
     return _written(found[0]) if found else ""
 
 
-_CREDENTIALS: Final = re.compile(r"(?<=://)[^/\s@'\"]*@")
+# Of stores, whose addresses have no other `@`, a password may have any character, also one that should be encoded.
+_CREDENTIALS: Final = re.compile(
+    r"(?:(?<=nats://)|(?<=tls://)|(?<=redis://)|(?<=rediss://)|(?<=postgres://)|(?<=postgresql://))[^\s'\"]*@"
+    r"|(?<=://)[^/\s@'\"]*@"
+)
 
 
 def without_credentials(text: str) -> str:
@@ -48,6 +52,8 @@ def without_credentials(text: str) -> str:
 
     >>> without_credentials("NATS_URL=nats://ann:s3cret@10.0.0.5:4222 does not answer")
     'NATS_URL=nats://10.0.0.5:4222 does not answer'
+    >>> without_credentials("redis://:p@ss/word@10.0.0.5:6379/0")
+    'redis://10.0.0.5:6379/0'
     """
     return _CREDENTIALS.sub("", text) if "@" in text else text
 

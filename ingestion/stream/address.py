@@ -29,12 +29,19 @@ def server_url() -> str:
 
 
 def shown(url: str) -> str:
-    """A server's address as people may see it: without a password or token.
+    """A server's address as people may see it: without a password or token, whatever characters it has.
 
     >>> shown("nats://s3cret@127.0.0.1:4222")
     'nats://127.0.0.1:4222'
+    >>> shown("nats://ann:p@ss/word@127.0.0.1:4222")
+    'nats://127.0.0.1:4222'
     """
-    return re.sub(r"(?<=//)[^/\s]*@", "", url)
+    return re.sub(r"^([\w+.-]+://)?.*@", r"\1", url, flags=re.DOTALL)
+
+
+def is_own(url: str) -> bool:
+    """Whether this is the server that `manage.py up` runs on this machine, which takes the token in its address."""
+    return bool(url) and url == _own()
 
 
 @contextlib.contextmanager

@@ -16,7 +16,6 @@ from contextlib import asynccontextmanager
 from datetime import datetime
 from typing import Any, Final, Self
 
-import nats
 import nats.errors
 import nats.js.errors
 from django.conf import settings
@@ -27,8 +26,13 @@ from nats.js.api import DiscardPolicy, StreamConfig, StreamInfo
 from ingestion.stream.address import server_url as server_url
 from ingestion.stream.address import shown as shown
 from ingestion.stream.backoff import backoff
+from ingestion.stream.health import note
+from ingestion.stream.login import Connection, options, refusal
+from ingestion.stream.login import NatsRefused as NatsRefused
+from ingestion.stream.login import NatsUnavailable as NatsUnavailable
 from ingestion.stream.metrics import PUBLISH_RETRIES, PUBLISHED
 from market.clock import now_ms
+from market.printable import without_credentials
 from market.wire.messages import Alert, Anomaly, CandleBatch, Feed, MarketType, StressIndex, encode
 from market.wire.signing import HEADER, derived, message_token, sign
 
@@ -62,68 +66,59 @@ TRANSIENT: Final = (
 )
 
 
-class NatsUnavailable(Exception):
-    """No NATS server answers; the text says at which address, and what to do."""
-
-
 async def connect(url: str | None = None, *, name: str, timeout_s: float = 5.0) -> Client:
-    """A connection that reconnects for ever once it is made. Raises `NatsUnavailable`."""
+    """A connection that reconnects for ever once it is made. Raises `NatsUnavailable`, `NatsRefused` for good."""
     url = url or server_url()
 
     async def on_error(error: Exception) -> None:
-        logger.warning("NATS (%s): %s", name, str(error) or type(error).__name__)
+        text = str(error)
+        if denied := re.match(r"nats: '?permissions violation (.+?)'?$", text, re.IGNORECASE):
+            note("nats", f"NATS does not permit this to {name}: {denied[1]}. Run `manage.py nats_config` again.")
+        logger.warning("NATS (%s): %s", name, text or type(error).__name__)
 
     async def on_reconnect() -> None:
         logger.info("NATS (%s): connected again", name)
 
-    options: dict[str, Any] = {"token": settings.NATS_TOKEN} if settings.NATS_TOKEN and url == shown(url) else {}
-    if settings.NATS_CREDENTIALS:
-        options["user_credentials"] = settings.NATS_CREDENTIALS
-    refusal: asyncio.Future[Client] = asyncio.get_running_loop().create_future()
+    client, refused = Connection(), asyncio.get_running_loop().create_future()
     connecting = asyncio.ensure_future(
-        nats.connect(
-            url,
+        client.connect(
             name=name,
-            error_cb=_quiet_until_connected(on_error, refusal),
+            error_cb=_quiet_until_connected(on_error, refused, url),
             reconnected_cb=on_reconnect,
             connect_timeout=2,
             ping_interval=5,
             max_outstanding_pings=2,
-            reconnect_time_wait=0.5,
+            reconnect_time_wait=0.5,  # type: ignore[arg-type]
             max_reconnect_attempts=-1,
-            **options,
+            **options(url),
         )
     )
     try:
-        done, _ = await asyncio.wait({connecting, refusal}, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
+        done, _ = await asyncio.wait({connecting, refused}, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
         if not done:
             raise TimeoutError
-        return done.pop().result()
+        done.pop().result()
+        return client
     except (TimeoutError, OSError, ValueError, nats.errors.Error) as error:
-        if isinstance(error, nats.errors.AuthorizationError):
-            raise NatsUnavailable(
-                f"NATS at {shown(url)} refused the login. Set NATS_TOKEN or NATS_CREDENTIALS to what that server "
-                "expects; the address of the server of `manage.py up`, with its token, is in DATA_DIR/nats.url."
-            ) from error
-        raise NatsUnavailable(
-            f"No NATS server answers at {shown(url)} ({str(error) or 'timed out'}). "
+        raise refusal(error, url) or NatsUnavailable(
+            f"No NATS server answers at {shown(url)} ({without_credentials(str(error)) or 'timed out'}). "
             "Start one with `manage.py up --only nats`, or set NATS_URL."
         ) from error
     finally:
-        for attempt in (connecting, refusal):
+        for attempt in (connecting, refused):
             if not attempt.cancel() and not attempt.cancelled():
                 attempt.exception()
 
 
-def _quiet_until_connected(callback: Any, refusal: asyncio.Future[Client]) -> Any:
+def _quiet_until_connected(callback: Any, refused: asyncio.Future[None], url: str) -> Any:
     """The client reports every refused attempt; before the first connection the caller's error says it once.
 
-    The client would try a login that is refused for ever: the first refusal ends `refusal` with the error.
+    The client would try a login that is refused for ever: the first refusal ends `refused` with it.
     """
 
     async def on_error(error: Exception) -> None:
-        if "authorization violation" in str(error).lower() and not refusal.done():
-            refusal.set_exception(nats.errors.AuthorizationError())
+        if not refused.done() and (said := refusal(error, url)):
+            refused.set_exception(said)
         elif not isinstance(error, ConnectionRefusedError | nats.errors.NoServersError):
             await callback(error)
 
@@ -201,7 +196,10 @@ async def jetstream_health(client: Client, streams: Sequence[str] = (ANOMALIES, 
 
 
 async def ensure_streams(client: Client) -> None:
-    """Create the streams, or set their limits as the settings say. Each has a bound: oldest out first."""
+    """Create the streams that are missing. Each has a bound: oldest out first.
+
+    A user that may not create streams needs none to be missing.
+    """
     gigabyte = 2**30
     for config in (
         StreamConfig(
@@ -222,7 +220,10 @@ async def ensure_streams(client: Client) -> None:
         ),
         StreamConfig(name=REJECTED, subjects=["rejected.>"], max_msgs=10_000, max_bytes=64 * 2**20),
     ):
-        await client.jetstream().add_stream(config)
+        try:
+            await client.jetstream().stream_info(str(config.name))
+        except nats.js.errors.NotFoundError:
+            await client.jetstream().add_stream(config)
 
 
 class Publisher:

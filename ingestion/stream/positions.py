@@ -28,9 +28,8 @@ async def load_position(client: Client, jetstream: bool) -> tuple[int, int]:
     if not jetstream:
         return 0, 0
     try:
-        bucket = await client.jetstream().create_key_value(bucket=_BUCKET)
-        entry = await bucket.get(_KEY)
-    except nats.js.errors.KeyNotFoundError:
+        entry = await (await client.jetstream().key_value(_BUCKET)).get(_KEY)
+    except (nats.js.errors.KeyNotFoundError, nats.js.errors.BucketNotFoundError):
         return 0, 0
     value = entry.value or b"0:0"
     if found := _POSITION.fullmatch(value):
@@ -55,5 +54,8 @@ async def save_position(client: Client, jetstream: bool, epoch: int, offset: int
     """Best effort: from an older position, some anomalies are published again under the same ids and revisions."""
     if jetstream:
         with contextlib.suppress(*TRANSIENT, nats.js.errors.Error):
-            bucket = await client.jetstream().key_value(_BUCKET)
+            try:
+                bucket = await client.jetstream().key_value(_BUCKET)
+            except nats.js.errors.BucketNotFoundError:
+                bucket = await client.jetstream().create_key_value(bucket=_BUCKET)
             await bucket.put(_KEY, f"{epoch}:{offset}".encode())

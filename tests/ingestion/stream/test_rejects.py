@@ -98,7 +98,7 @@ async def test_of_a_large_message_the_beginning_is_kept(client: Client) -> None:
 async def test_garbage_in_the_bucket_is_no_position(client: Client, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.WARNING)
     assert await load_position(client, True) == (0, 0)
-    bucket = await client.jetstream().key_value("POSITIONS")
+    bucket = await client.jetstream().create_key_value(bucket="POSITIONS")
     for garbage in (b"garbage", b"1:two", b"\xff\xfe", b"-1:-1", b"9" * 5_000 + b":1"):
         caplog.clear()
         await bucket.put("analyze", garbage)
