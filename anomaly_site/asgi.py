@@ -22,6 +22,7 @@ from django.conf import settings  # noqa: E402
 from django.http.request import split_domain_port, validate_host  # noqa: E402
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware  # noqa: E402
 
+from anomaly_site.access.choice import exposed_by, exposures, refusal  # noqa: E402
 from anomaly_site.origins import is_listed, is_own_host  # noqa: E402
 from anomaly_site.ws.consumer import StreamConsumer  # noqa: E402
 from anomaly_site.ws.hub import running_hub, stop_hub  # noqa: E402
@@ -29,11 +30,20 @@ from market.wire.filters import Channel  # noqa: E402
 
 logger = logging.getLogger(__name__)
 
+if _exposures := exposures():
+    raise SystemExit(refusal(_exposures))
+
 # How long the hub may take to close its clients and leave the channel layer, which may be away.
 _STOP_S = 2.5
 _TOO_LARGE = "The body of the request is larger than any that this site takes."
 # Requests without a complete answer, by address: those of a proxy's visitors are seen here first.
 _under_way: Counter[str] = Counter()
+
+
+_NOT_CHOSEN = (
+    "This server answers only its own machine, because ACCESS is not set: %s. Its operator sets ACCESS to open, "
+    "read-token or accounts (docs/security.md)."
+)
 
 
 async def refuse(scope: Any, receive: Any, send: Any) -> None:
@@ -148,6 +158,18 @@ async def _answer(send: Any, status: int, text: str) -> None:
     await send({"type": "http.response.body", "body": body})
 
 
+async def _refuse_elsewhere(scope: Any, receive: Any, send: Any, reason: str) -> None:
+    """Answer a request from elsewhere while nobody has chosen who may read."""
+    logger.warning(
+        "Refused a request from elsewhere: ACCESS is not set, and %s. Set it to open, read-token or accounts", reason
+    )
+    if scope["type"] == "http":
+        await _answer(send, 403, _NOT_CHOSEN % reason)
+        return
+    await receive()
+    await send({"type": "websocket.close", "code": 1008})
+
+
 async def routed(scope: Any, receive: Any, send: Any) -> None:
     if scope["type"] == "http":
         await http(scope, receive, send)
@@ -165,7 +187,9 @@ _through_proxies = ProxyHeadersMiddleware(routed, trusted_hosts=settings.TRUSTED
 
 async def application(scope: Any, receive: Any, send: Any) -> None:
     """The ASGI entry point. Raises `ValueError` for an unknown scope type."""
-    if settings.TRUSTED_PROXIES and scope["type"] in ("http", "websocket"):
+    if scope["type"] in ("http", "websocket") and (reason := exposed_by(scope)):
+        await _refuse_elsewhere(scope, receive, send, reason)
+    elif settings.TRUSTED_PROXIES and scope["type"] in ("http", "websocket"):
         await _through_proxies(scope, receive, send)
     else:
         await routed(scope, receive, send)

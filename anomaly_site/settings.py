@@ -112,6 +112,10 @@ if HISTORY_BACKEND == "influx" and not INFLUXDB_URL:
 # --- Access -----------------------------------------------------------------------------------------------------------
 
 DEBUG = env.bool("DEBUG", False)
+# Who may read (docs/security.md). Unset is open for this machine; what others can reach has to choose.
+ACCESS = env.str("ACCESS", "")
+if ACCESS not in {"", "open", "read-token", "accounts"}:
+    raise SystemExit(f"ACCESS={ACCESS} is unknown; expected open, read-token or accounts (docs/security.md).")
 
 
 def _secret_key() -> str:

@@ -12,6 +12,7 @@ from anomaly_site.origins import is_listed, origin_patterns
 
 TERMINAL = "https://app.tealstreet.io"
 BEHIND_TLS = {
+    "ACCESS": "accounts",
     "BEHIND_TLS_PROXY": "true",
     "ALLOWED_HOSTS": "anomalies.example.com",
     "SECRET_KEY": "kept by the operator, long enough, and of many different letters 0123456789",

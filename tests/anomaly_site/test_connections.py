@@ -155,7 +155,7 @@ async def test_an_address_has_so_many_connections(port: int, settings: Any) -> N
 
 
 def trust(proxies: list[str], settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    settings.TRUSTED_PROXIES = proxies
+    settings.ACCESS, settings.TRUSTED_PROXIES = "open", proxies
     monkeypatch.setattr(asgi, "_through_proxies", ProxyHeadersMiddleware(asgi.routed, trusted_hosts=proxies))
 
 

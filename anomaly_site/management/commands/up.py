@@ -7,6 +7,7 @@ from django.core.management import call_command
 from django.core.management.base import CommandError, CommandParser
 from django.db import OperationalError, connection
 
+from anomaly_site.access.choice import exposures, refusal
 from anomaly_site.supervisor import FATAL, Plan, Role, run
 from anomaly_site.web import PortUnavailable
 from ingestion.daemon import run_in_loop
@@ -61,6 +62,8 @@ history, the sector refresh and the web server. Open http://localhost:3001. Stop
                 f"--web {options['web']} needs Redis or Valkey between the bridge and the web processes: set "
                 "CHANNEL_REDIS_URL (redis://localhost:6379/0), or leave out --web."
             )
+        if Role.WEB in roles and (found := exposures(options["host"])):
+            raise CommandError(refusal(found))
         _check_migrations(has_status=Role.WEB in roles)
         try:
             sources = sources_from_options(options, self._say) if Role.INGEST in roles else ()
