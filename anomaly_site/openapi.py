@@ -38,6 +38,7 @@ _SCHEMAS: Final = {
 }
 _MEANINGS: Final = {
     "400": "A parameter or field is unknown, or its value is refused.",
+    "401": "The token is not valid; or reading needs a token or a signed-in user here (ACCESS).",
     "403": "Not signed in, or not allowed to do this.",
     "404": "There is nothing at this address.",
     "406": "None of the forms that `Accept` names can be had.",
@@ -54,9 +55,9 @@ def complete(result: dict[str, Any], generator: Any, request: Any, public: bool)
     result["components"]["schemas"] |= _SCHEMAS
     for path, operations in result["paths"].items():
         for method, operation in operations.items():
-            statuses = ["400", "406", "429", "503"]
+            statuses = ["400", "401", "403", "406", "429", "503"]
             statuses += ["404"] if "{" in path else []
-            statuses += ["403", "413", "415"] if method == "post" else []
+            statuses += ["413", "415"] if method == "post" else []
             for parameter in operation.get("parameters", ()):
                 if parameter["in"] == "path":
                     parameter["description"] = "Identifier of the anomaly."

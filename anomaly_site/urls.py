@@ -7,6 +7,7 @@ from drf_spectacular.views import SpectacularSwaggerSplitView
 
 from alerts.views import AlertDetail, AlertList, AlertReview, AlertSummary
 from anomaly_site import health
+from anomaly_site.access.table import REDIRECT
 from anomaly_site.feeds import running_clock
 from anomaly_site.metrics import metrics
 from anomaly_site.schema_view import SchemaView
@@ -76,5 +77,6 @@ urlpatterns = [
     re_path(
         rf"^(?P<path>(?:alerts|market)(?:/{AnomalyId.regex})?|sectors|symbols|candles|schema|docs|healthz|readyz|status|metrics)/$",
         RedirectView.as_view(url="/%(path)s", query_string=True),
+        name=REDIRECT,
     ),
 ]

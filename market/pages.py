@@ -15,7 +15,9 @@ from rest_framework.renderers import BaseRenderer, BrowsableAPIRenderer, JSONRen
 from rest_framework.request import Request
 from rest_framework.views import APIView
 
+from market.callers import group_scopes
 from market.filters import MomentFilter, WordsFilter, read_moment
+from market.scopes import Scope
 
 # Nothing inline and nothing from elsewhere.
 CONTENT_SECURITY_POLICY: Final = (
@@ -105,9 +107,11 @@ def _with(request: Request, query: Any, format: str) -> str:
 
 
 def may_review(request: Any, model: Any) -> bool:
-    """Whether the user is staff and may change anomalies of this model."""
+    """Whether the user may review anomalies of this model: as staff with the permission, or as a member of a group."""
     user, meta = request.user, model._meta
-    return bool(user.is_staff and user.has_perm(f"{meta.app_label}.change_{meta.model_name}"))
+    if user.is_staff and user.has_perm(f"{meta.app_label}.change_{meta.model_name}"):
+        return True
+    return Scope.REVIEW_WRITE in group_scopes(user)
 
 
 def review_form(request: Request, model: Any, url: str) -> dict[str, str] | None:

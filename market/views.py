@@ -25,6 +25,7 @@ from rest_framework.views import APIView
 
 from market import selectors, services, walks
 from market.aftermath import ReadCourse
+from market.callers import TokenAuthentication
 from market.clock import DataClock, now_ms
 from market.detail_page import market_page, market_row
 from market.export_views import FORMAT, HasExport
@@ -298,14 +299,15 @@ class AnomalyDetail(_Api, generics.RetrieveAPIView[AnomalyT]):
 class Review(_Api, generics.GenericAPIView[AnomalyT]):
     """Set the review of an anomaly. Repeating a review changes nothing: the first reviewer and time stay.
 
-    For pages of our own origin: it needs the session of the admin and its CSRF token. No other credentials are
-    accepted, because a browser would also send them with a form of another site. A form of a page leads back to it.
+    For pages of our own origin it needs the session of a person and its CSRF token; programs send a token with
+    `review:write`, and review in the name of its user. No other credentials are accepted, because a browser would also
+    send them with a form of another site. A form of a page leads back to it.
     """
 
     # Name of the anomaly's own address.
     detail: ClassVar[str]
 
-    authentication_classes = [SessionAuthentication]
+    authentication_classes = [TokenAuthentication, SessionAuthentication]
     permission_classes = [_MayReview]
     metadata_class = _ReviewMetadata
 
