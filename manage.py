@@ -3,6 +3,7 @@
 
 import os
 import sys
+from pathlib import Path
 
 # Commands that run until a signal. They need uvloop, signals in the event loop and file locks, which Windows lacks.
 LONG_RUNNING = {"up", "ingest", "analyze", "nats_bridge", "history", "record"}
@@ -12,6 +13,31 @@ NATS_DOES_NOT_ANSWER = (
     "NATS does not answer as expected: {}\n"
     "Check that the server runs (NATS_URL), has JetStream and room on its disk, or start one with `manage.py up`."
 )
+
+
+# Commands that take `--settings a.toml`: settings of the analysis. Django means one of its own modules by `--settings`.
+WITH_ANALYSIS_SETTINGS = {"backtest"}
+
+
+def with_analysis_settings(arguments: list[str]) -> list[str]:
+    """The command line with `--settings` as `--analysis-settings` where its value is a file, not a module.
+
+    >>> with_analysis_settings(["manage.py", "backtest", "--settings", "a.toml", "--settings=site.settings"])
+    ['manage.py', 'backtest', '--analysis-settings=a.toml', '--settings=site.settings']
+    """
+    if not WITH_ANALYSIS_SETTINGS.intersection(arguments[1:2]):
+        return arguments
+    changed: list[str] = []
+    rest = iter(arguments)
+    for argument in rest:
+        option, sign, value = argument.partition("=")
+        if option != "--settings":
+            changed.append(argument)
+            continue
+        value = value if sign else next(rest, "")
+        is_file = value.endswith(".toml") or os.sep in value or Path(value).is_file()
+        changed.append(f"--{'analysis-' if is_file else ''}settings={value}")
+    return changed
 
 
 def sentence(error: BaseException) -> str | None:
@@ -48,7 +74,7 @@ if __name__ == "__main__":
     except ImportError:
         sys.exit("This Python has no Django. Start with `make run`, or activate the virtual environment (.venv).")
     try:
-        execute_from_command_line(sys.argv)
+        execute_from_command_line(with_analysis_settings(sys.argv))
     except Exception as error:
         if "--traceback" in sys.argv or (explained := sentence(error)) is None:
             raise

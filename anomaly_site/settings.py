@@ -68,6 +68,8 @@ if unknown := set(ALERTS_PER_DAY) - {"LOW", "MEDIUM", "HIGH", "CRITICAL"}:
     )
 if (fewest := min(ALERTS_PER_DAY.values(), default=0.0)) < 0:
     raise SystemExit(f"ALERTS_PER_DAY: {fewest:g} is negative; expected 0 or more alerts a day.")
+# A TOML file with settings of the analysis (docs/settings.md); `analyze` reads it when it starts.
+ANALYSIS_SETTINGS: Path | None = env.path("ANALYSIS_SETTINGS", None)
 # Live venues, and addresses to use instead of a venue's own: a mirror or proxy (`binance=http://10.0.0.5:8080`).
 VENUES = env.list("VENUES", ["binance"])
 VENUE_URLS: dict[str, str] = env.dict("VENUE_URLS", {})

@@ -16,6 +16,7 @@ from django.core.management.base import CommandParser
 from nats.aio.client import Client
 
 import ingestion.stream.metrics  # noqa: F401 - the counters exist, at zero, before the role counts
+from alerts.detectors.settings import InvalidSettings
 from ingestion.stream.background import finish, unless_stopped
 from ingestion.stream.health import answering, health
 from ingestion.stream.nats import NatsUnavailable, connection
@@ -32,7 +33,7 @@ class MetricsUnavailable(Exception):
 
 
 # Errors that end a role at its start; their text is for the user.
-FATAL: Final = (NatsUnavailable, MetricsUnavailable)
+FATAL: Final = (NatsUnavailable, MetricsUnavailable, InvalidSettings)
 
 
 def run_in_loop(main: Coroutine[None, None, None]) -> None:

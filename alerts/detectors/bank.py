@@ -20,12 +20,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from alerts.detectors.base import SMALLEST_SIGMA, Detector, Scores
-from alerts.detectors.calibration import USUAL_SIZES, Calibration, rarity_days
+from alerts.detectors.calibration import Calibration, rarity_days
 from alerts.detectors.cusum import Cusum
 from alerts.detectors.ewma import Ewma
 from alerts.detectors.flow import Flow
 from alerts.detectors.mad import Mad
 from alerts.detectors.residual import Residual
+from alerts.detectors.settings import Settings, usual_surges
 from alerts.detectors.volatility import Volatility
 from alerts.detectors.volume import Volume
 from alerts.detectors.worth import Worth
@@ -38,7 +39,7 @@ from market.wire.messages import Method, MethodScore, Rank, Severity
 
 VERSION: Final = "8"
 # The volume surge that HIGH, CRITICAL, and CRITICAL out of nowhere need.
-SURGES: Final = (6.5, 10.0, 150.0)
+SURGES: Final = usual_surges
 # What keeps an episode open, as a part of what opens it: by rarity, and by size.
 EXIT: Final = 0.6
 NOTHING: Final[Bools] = np.zeros(0, dtype=bool)
@@ -134,25 +135,51 @@ class Finding:
 
 
 class Bank:
-    def __init__(self, panel: Panel, alerts_per_day: Mapping[Severity, float] | None = None) -> None:
+    """`alerts_per_day`: the budgets, if the settings have none.
+
+    A method that is switched off raises nothing and is not named. What others take from it stays: the surge of volume
+    that HIGH needs, and the usual deviation.
+    """
+
+    def __init__(
+        self, panel: Panel, alerts_per_day: Mapping[Severity, float] | None = None, settings: Settings | None = None
+    ) -> None:
         self.panel = panel
-        self.residual = Residual(panel)
-        self.volatility = Volatility(panel)
-        self.volume = Volume(panel, self.volatility)
-        self.mad = Mad(panel)
-        self.cusum = Cusum(panel)
+        self.settings = settings = (settings or Settings()).with_budgets(
+            {severity.value: count for severity, count in (alerts_per_day or {}).items()}
+        )
+
+        def given(method: Method) -> tuple[float, int]:
+            one = settings.method(method)
+            return one.threshold, one.memory
+
+        self.surges = settings.surges
+        self.residual = Residual(panel, *given(Method.RESIDUAL))
+        self.volatility = Volatility(panel, *given(Method.VOLATILITY))
+        self.volume = Volume(panel, self.volatility, *given(Method.VOLUME))
+        self.mad = Mad(panel, *given(Method.MAD))
+        self.cusum = Cusum(panel, *given(Method.CUSUM))
         self.flow = Flow(panel)
         self.detectors: tuple[Detector, ...] = (
-            ZScore(panel),
+            ZScore(panel, *given(Method.Z_SCORE)),
             self.mad,
-            Ewma(panel),
+            Ewma(panel, *given(Method.EWMA)),
             self.cusum,
             self.volume,
             self.volatility,
             self.residual,
         )
         self.methods = [detector.method for detector in self.detectors]
-        self.calibration = Calibration(panel, len(self.detectors), alerts_per_day)
+        self.enabled: Bools = np.array([settings.method(method).enabled for method in self.methods])
+        self.all_enabled = bool(self.enabled.all())
+        self.calibration = Calibration(
+            panel,
+            len(self.detectors),
+            settings.budgets,
+            settings.strengths,
+            settings.sizes,
+            int(self.enabled.sum()),
+        )
         self.worth = Worth()
         # Of the last batch.
         self.scores: list[Scores] = []
@@ -207,15 +234,24 @@ class Bank:
         wick = matters * self.volatility.wick / (WICK_SIZE * economic_size)
         surge = self.volume.gate
         self.flow.judge(self.residual.residual[0], self.mad.samples.deviation)
+        burst = self.flow.burst
+        if not self.all_enabled:
+            own[~self.enabled], with_all[~self.enabled[: len(SHARED)]] = 0.0, 0.0
+            wick = wick * self._on(Method.VOLATILITY)
+            if not self._on(Method.RESIDUAL):
+                size, burst = np.zeros_like(size), NOTHING
         self.limits, self.sizes = self.calibration.limits.copy(), self.calibration.sizes.copy()
-        view = BankView(self._assess(own, size, surge, wick, self.flow.burst), partial(self._assess, with_all))
+        view = BankView(self._assess(own, size, surge, wick, burst), partial(self._assess, with_all))
         self.deviation, self.against_market = self.mad.samples.deviation.copy(), market is not None
         self.tail = self.calibration.tail()
-        self.calibration.learn(own, np.where(surge >= SURGES[0], size, 0.0))
+        self.calibration.learn(own, np.where(surge >= self.surges[0], size, 0.0))
         for detector in self.detectors:
             detector.learn(panel, market)
         self.worth.learn(panel)
         return view
+
+    def _on(self, method: Method) -> bool:
+        return bool(self.enabled[self.methods.index(method)])
 
     def _assess(
         self,
@@ -228,6 +264,8 @@ class Bank:
         """By the strengths (methods, n) of the first methods; by size and wick too, when given, and by bursts."""
         low, medium = self.limits[:, : len(strengths), None]
         relative = strengths / low
+        if not self.all_enabled:
+            relative[~self.enabled[: len(relative)]] = -1.0
         strength = relative.max(axis=0)
         sizes = np.zeros_like(strength) if size is None else size
         assessment = Assessment(
@@ -264,12 +302,12 @@ class Bank:
             assessment.up[burst] = True
         return assessment
 
-    @staticmethod
-    def _grave(sizes: Floats) -> list[tuple[Rank, float, float]]:
+    def _grave(self, sizes: Floats) -> list[tuple[Rank, float, float]]:
         """Ranks that take magnitude, each with the S / θ and the surge of volume from which it is reached."""
         high, critical = sizes.tolist()
-        sudden = critical * USUAL_SIZES[0] / USUAL_SIZES[1]
-        return list(zip((Rank.HIGH, Rank.CRITICAL, Rank.CRITICAL), (high, critical, sudden), SURGES, strict=True))
+        usual = self.calibration.usual_sizes
+        sudden = critical * usual[0] / usual[1]
+        return list(zip((Rank.HIGH, Rank.CRITICAL, Rank.CRITICAL), (high, critical, sudden), self.surges, strict=True))
 
     def _up(self, columns: NDArray[np.intp], leading: NDArray[np.intp], rank: NDArray[np.int64]) -> Bools:
         """The price's way; for what is a drift or a big move against the market, the way of that."""
@@ -342,7 +380,7 @@ class Bank:
         methods = [
             MethodScore(method, round(score if row == leading else float(s.score[column]), 3))
             for row, (method, s) in enumerate(zip(self.methods, self.scores, strict=True))
-            if row == leading or s.strength[column] >= EXIT * self.limits[0, row]
+            if row == leading or (self.enabled[row] and s.strength[column] >= EXIT * self.limits[0, row])
         ]
         sigma = MAD_TO_SIGMA * float(self.deviation[column])
         return Finding(

@@ -89,15 +89,27 @@ class Calibration(Stateful):
     CRITICAL.
 
     `alerts_per_day`: alerts of at least that severity, whole universe. LOW and MEDIUM keep their usual rates when
-    nothing is asked; HIGH and CRITICAL are moves of economic size, and a budget moves that size only within bounds. A
+    nothing is asked; HIGH and CRITICAL are moves of economic size, and a budget moves that size only within bounds.
+    `strengths`: limits of LOW, MEDIUM that no budget decides. `counting`: how many of the `methods` are in use. A
     state that was saved under other budgets is taken over, and its limits follow these at once.
     """
 
     KEPT = ("counts", "days", "gains", "alerts", "highest", "seen", "block", "asked", "listed", "limits", "sizes")
 
-    def __init__(self, panel: Panel, methods: int, alerts_per_day: Mapping[Severity, float] | None = None) -> None:
+    def __init__(
+        self,
+        panel: Panel,
+        methods: int,
+        alerts_per_day: Mapping[Severity, float] | None = None,
+        strengths: Mapping[Severity, float] | None = None,
+        sizes: tuple[float, float] = USUAL_SIZES,
+        counting: int | None = None,
+    ) -> None:
         self.panel = panel
         self.budgets = dict(alerts_per_day or {})
+        self.strengths = dict(strengths or {})
+        self.usual_sizes = sizes
+        self.counting = methods if counting is None else max(counting, 1)
         self.keep = 0.5 ** (BLOCK_MS / MEMORY_MS)
         # The last row is S / θ on real volume.
         self.counts: Floats = np.zeros((methods + 1, BINS))
@@ -113,7 +125,7 @@ class Calibration(Stateful):
         self.asked: dict[str, float] = {}
         self.listed = -1
         self.limits: Floats = np.ones((len(RARITIES), methods))
-        self.sizes: Floats = np.array(USUAL_SIZES)
+        self.sizes: Floats = np.array(sizes)
         # Made when it is asked for, once a block.
         self._tail: Tail | None = None
 
@@ -150,6 +162,9 @@ class Calibration(Stateful):
         """Before a batch is judged: limits are those of the budgets, and until half an hour has shown who trades, of
         the symbols that there are."""
         asked = {severity.value: count for severity, count in self.budgets.items()}
+        asked |= {f"{severity}.strength": strength for severity, strength in self.strengths.items()}
+        if self.usual_sizes != USUAL_SIZES:
+            asked |= dict(zip(("HIGH.size", "CRITICAL.size"), self.usual_sizes, strict=True))
         if asked != self.asked or (not self.days and self.listed != len(self.panel.symbols)):
             self.asked = asked
             self._set_limits()
@@ -186,14 +201,14 @@ class Calibration(Stateful):
 
     def _set_limits(self) -> None:
         listed = self.listed = self._listed()
-        methods = len(self.counts) - 1
         for rank, severity in enumerate(SEVERITIES):
             asked = self._budget(severity, listed)
             blocks = max((asked or 0.0) / max(listed, 1) * BLOCKS_PER_ALERT * self.gains[rank], 1e-9)
             if severity in RARITIES:
-                self.limits[rank] = self._solve(blocks / methods, listed)[:-1]
+                given = self.strengths.get(severity)
+                self.limits[rank] = given if given else self._solve(blocks / self.counting, listed)[:-1]
                 continue
-            size = usual = USUAL_SIZES[rank - len(RARITIES)]
+            size = usual = self.usual_sizes[rank - len(RARITIES)]
             if asked is not None:
                 size = min(max(float(self._solve(blocks, listed)[-1]), 0.8 * usual), 3 * usual)
             self.sizes[rank - len(RARITIES)] = size
@@ -209,7 +224,7 @@ class Calibration(Stateful):
     def _rates(self, listed: int) -> Floats:
         """(methods + 1, bins): blocks with a strength of `EDGES` or more, per symbol-day."""
         weight = PRIOR_DAYS * max(listed, 1)
-        rows = np.full((len(self.counts), 1), PRIOR_RATE / (len(self.counts) - 1))
+        rows = np.full((len(self.counts), 1), PRIOR_RATE / self.counting)
         rows[-1] = PRIOR_SIZE_RATE
         prior = rows * BLOCKS_PER_ALERT * EDGES**-PRIOR_TAIL
         survivors = np.cumsum(self.counts[:, ::-1], axis=1)[:, ::-1]

@@ -47,10 +47,11 @@ class Cusum(Stateful):
         "path", "start", "turn",
     )  # fmt: skip
 
-    def __init__(self, panel: Panel) -> None:
+    def __init__(self, panel: Panel, threshold: float = THRESHOLD, half_life_ms: int = HALF_LIFE_MS) -> None:
+        self.threshold, self.most = threshold, MOST / THRESHOLD * threshold
         self.period = int(panel.horizon_ms[0])
         self.needed = 30 if self.period <= 60_000 else 10
-        self.variance = RunningMean(decay(HALF_LIFE_MS, self.period))
+        self.variance = RunningMean(decay(half_life_ms, self.period))
         self.count: NDArray[np.int64] = np.zeros(0, dtype=np.int64)
         # Upper and lower side: the sum, and the steps and the log return e since it last was zero, when that was, and
         # the log price then.
@@ -93,10 +94,10 @@ class Cusum(Stateful):
         window_ms = np.maximum(np.round((self.stepped - self.since[lower, every]) / self.period), 1.0) * self.period
         return Scores(
             score=score,
-            threshold=np.full(len(score), THRESHOLD),
-            strength=np.abs(score) / THRESHOLD,
+            threshold=np.full(len(score), self.threshold),
+            strength=np.abs(score) / self.threshold,
             observed=drift,
-            usual=(SLACK * steps + THRESHOLD) * sigma / THRESHOLD,
+            usual=(SLACK * steps + self.threshold) * sigma / self.threshold,
             expected=np.zeros(len(score)),
             horizon=(window_ms > panel.horizon_ms[:-1, None]).sum(axis=0, dtype=np.intp),
             window_ms=window_ms,
@@ -125,15 +126,15 @@ class Cusum(Stateful):
         total = start
         for z in ring[~np.isnan(ring)].tolist():
             steps.append(z)
-            total = stepped(total, side * z)
+            total = stepped(total, side * z, most=self.most)
             if total == 0.0:
                 start, steps = 0.0, []
-        return {"side": side, "start": start, "steps": steps, "slack": SLACK, "most": MOST}
+        return {"side": side, "start": start, "steps": steps, "slack": SLACK, "most": self.most}
 
     def _step(self, panel: Panel, market: MarketView | None, where: NDArray[np.bool_]) -> None:
         residual = self._residual(panel, market)
         z = bounded(residual / self._sigma(), -CLIP, CLIP)
-        sums = stepped(self.sums, np.stack([z, -z]))
+        sums = stepped(self.sums, np.stack([z, -z]), most=self.most)
         # Whatever is zero may leave it with this step.
         zero = self.sums == 0
         self.since = np.where(zero, float(panel.close_time - self.period), self.since)
@@ -144,7 +145,7 @@ class Cusum(Stateful):
         np.copyto(self.drift, (self.drift + residual) * running, where=where)
         np.copyto(self.sums, sums, where=where)
         oldest = self.path[self.turn]
-        np.copyto(self.start, stepped(self.start, np.stack([oldest, -oldest])), where=~np.isnan(oldest))
+        np.copyto(self.start, stepped(self.start, np.stack([oldest, -oldest]), most=self.most), where=~np.isnan(oldest))
         self.path[self.turn] = np.where(where, z, np.nan)
         self.turn = (self.turn + 1) % PATH
         self.stepped = float(panel.close_time)

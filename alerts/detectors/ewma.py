@@ -28,9 +28,10 @@ class Ewma(Stateful):
     method: ClassVar[Method] = Method.EWMA
     KEPT = ("variance", "count")
 
-    def __init__(self, panel: Panel) -> None:
+    def __init__(self, panel: Panel, threshold: float = THRESHOLD, half_life_ms: int = HALF_LIFE_MS) -> None:
+        self.threshold = threshold
         self.needed = max(10, WARM_UP_MS // panel.bar_ms)
-        self.variance = RunningMean(decay(HALF_LIFE_MS, panel.bar_ms))
+        self.variance = RunningMean(decay(half_life_ms, panel.bar_ms))
         self.count: NDArray[np.int64] = np.zeros(0, dtype=np.int64)
 
     def widen(self, columns: int) -> None:
@@ -41,7 +42,7 @@ class Ewma(Stateful):
         scale = np.maximum(np.sqrt(self.variance.mean), SMALLEST_SIGMA) * panel.root_time
         ready = panel.fresh & (self.count >= self.needed)
         baseline = np.minimum(self.count, self.variance.span)
-        return move_scores(panel, panel.returns, np.zeros((len(scale), 1)), scale, ready, baseline, THRESHOLD)
+        return move_scores(panel, panel.returns, np.zeros((len(scale), 1)), scale, ready, baseline, self.threshold)
 
     def learn(self, panel: Panel, market: MarketView | None) -> None:
         sigma = np.maximum(np.sqrt(self.variance.mean), SMALLEST_SIGMA)

@@ -26,8 +26,9 @@ class Mad(Stateful):
     method: ClassVar[Method] = Method.MAD
     KEPT = ("samples", "next_sample")
 
-    def __init__(self, panel: Panel) -> None:
-        self.samples = Samples(SAMPLES)
+    def __init__(self, panel: Panel, threshold: float = THRESHOLD, samples: int = SAMPLES) -> None:
+        self.threshold = threshold
+        self.samples = Samples(samples)
         self.period = int(panel.horizon_ms[0])
         self.next_sample = 0
 
@@ -40,8 +41,8 @@ class Mad(Stateful):
         root = panel.root_time
         expected = np.where(ready, samples.median, 0.0) * root**2
         scale = np.where(ready, np.maximum(MAD_TO_SIGMA * samples.deviation, SMALLEST_SIGMA), 1.0) * root
-        baseline = np.minimum(samples.count, SAMPLES)
-        return move_scores(panel, panel.returns, expected, scale, ready, baseline, THRESHOLD)
+        baseline = np.minimum(samples.count, samples.size)
+        return move_scores(panel, panel.returns, expected, scale, ready, baseline, self.threshold)
 
     def learn(self, panel: Panel, market: MarketView | None) -> None:
         now, self.next_sample = due(panel, self.next_sample, self.period)

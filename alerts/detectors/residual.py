@@ -67,9 +67,10 @@ class Residual(Stateful):
     method: ClassVar[Method] = Method.RESIDUAL
     KEPT = ("variance", "together", "climb", "count", "sizes", "next_size")
 
-    def __init__(self, panel: Panel) -> None:
+    def __init__(self, panel: Panel, threshold: float = THRESHOLD, half_life_ms: int = HALF_LIFE_MS) -> None:
+        self.threshold = threshold
         self.needed = max(10, WARM_UP_MS // panel.bar_ms)
-        self.variance = RunningMean(decay(HALF_LIFE_MS, panel.bar_ms))
+        self.variance = RunningMean(decay(half_life_ms, panel.bar_ms))
         # What β is made of: Σ m₁² / σ² and Σ r₁ m₁ / σ².
         self.together: Floats = np.zeros((2, 0))
         self.beta_keep = decay(BETA_HALF_LIFE_MS, panel.bar_ms)
@@ -133,7 +134,7 @@ class Residual(Stateful):
         self.residual, self.projections = residual, projections
         self.explained, self.scale = explained, scale
         self.projected = np.where(ready, self.projections.max(axis=0), 0.0)
-        return move_scores(panel, panel.returns, explained, scale, ready, self._baseline(), THRESHOLD)
+        return move_scores(panel, panel.returns, explained, scale, ready, self._baseline(), self.threshold)
 
     def rises(self, columns: NDArray[np.intp]) -> Bools:
         """Which way the move goes that S is projected from."""
@@ -155,7 +156,7 @@ class Residual(Stateful):
             self.scale[rows],
             np.ones(1, dtype=bool),
             self._baseline()[column : column + 1],
-            THRESHOLD,
+            self.threshold,
         )
         window_ms = panel.horizon_ms[horizon : horizon + 1]
         return replace(scores.whole, horizon=np.array([horizon]), window_ms=window_ms)

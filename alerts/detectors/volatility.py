@@ -36,13 +36,14 @@ class Volatility(Stateful):
     method: ClassVar[Method] = Method.VOLATILITY
     KEPT = ("samples", "highs", "lows", "bucket", "next_sample")
 
-    def __init__(self, panel: Panel) -> None:
+    def __init__(self, panel: Panel, deviations: float = DEVIATIONS, samples: int = SAMPLES) -> None:
+        self.deviations = deviations
         self.period = max(60_000, panel.bar_ms)
         self.size = max(1, LONGEST_MS // self.period)
         self.highs: Floats = np.full((self.size, 0), -np.inf)
         self.lows: Floats = np.full((self.size, 0), np.inf)
         self.bucket = -1
-        self.samples = Samples(SAMPLES)
+        self.samples = Samples(samples)
         self.sample_ms = max(SAMPLE_MS, panel.bar_ms)
         self.next_sample = 0
         self.burst = max(1, BURST_MS // self.period)
@@ -92,7 +93,7 @@ class Volatility(Stateful):
         best = largest(ranges * self.scales[:, None])
         value = ranges[best, np.arange(len(best))]
         offset = -np.log(self.scales)[best]
-        return surge_scores(panel, value, self.horizons[best], self.samples, ready, DEVIATIONS, offset)
+        return surge_scores(panel, value, self.horizons[best], self.samples, ready, self.deviations, offset)
 
     def learn(self, panel: Panel, market: MarketView | None) -> None:
         now, self.next_sample = due(panel, self.next_sample, self.sample_ms)

@@ -53,9 +53,12 @@ class Volume(Stateful):
     method: ClassVar[Method] = Method.VOLUME
     KEPT = ("samples", "habit", "next_sample")
 
-    def __init__(self, panel: Panel, volatility: Volatility) -> None:
+    def __init__(
+        self, panel: Panel, volatility: Volatility, deviations: float = DEVIATIONS, samples: int = BUCKETS
+    ) -> None:
         self.volatility = volatility
-        self.samples = Samples(BUCKETS)
+        self.deviations = deviations
+        self.samples = Samples(samples)
         # Per horizon: what turns its turnover into one per bucket.
         self.rate = (BUCKET_MS / panel.horizon_ms)[:, None]
         self.share = np.where(panel.horizon_ms < BUCKET_MS, 0.5, 1.0)[:, None]
@@ -96,7 +99,7 @@ class Volume(Stateful):
         offset = self.habit[self._hour(panel)] + log_price
         chosen = weight[best, np.arange(len(best))]
         return surge_scores(
-            panel, value, self.used[best], self.samples, ready, DEVIATIONS, offset, chosen, SMALLEST_SPREAD
+            panel, value, self.used[best], self.samples, ready, self.deviations, offset, chosen, SMALLEST_SPREAD
         )
 
     def learn(self, panel: Panel, market: MarketView | None) -> None:

@@ -28,9 +28,10 @@ class ZScore(Stateful):
     method: ClassVar[Method] = Method.Z_SCORE
     KEPT = ("blocks", "totals", "block")
 
-    def __init__(self, panel: Panel) -> None:
+    def __init__(self, panel: Panel, threshold: float = THRESHOLD, window_ms: int = BLOCKS * BLOCK_MS) -> None:
+        self.threshold = threshold
         self.needed = max(10, WARM_UP_MS // panel.bar_ms)
-        self.blocks: Floats = np.zeros((BLOCKS, 3, 0))
+        self.blocks: Floats = np.zeros((window_ms // BLOCK_MS, 3, 0))
         self.totals: Floats = np.zeros((3, 0))
         self.block = -1
 
@@ -49,14 +50,15 @@ class ZScore(Stateful):
         root = panel.root_time
         scale = np.maximum(sigma, SMALLEST_SIGMA) * root
         ready = panel.fresh & (count >= self.needed)
-        return move_scores(panel, panel.returns, mean * root**2, scale, ready, count.astype(np.int64), THRESHOLD)
+        return move_scores(panel, panel.returns, mean * root**2, scale, ready, count.astype(np.int64), self.threshold)
 
     def learn(self, panel: Panel, market: MarketView | None) -> None:
         block = panel.close_time // BLOCK_MS
         if block != self.block:
             # Blocks that were skipped by a gap are as empty as the new one.
-            for late in range(min(block - self.block, BLOCKS)):
-                self.blocks[(block - late) % BLOCKS] = 0.0
+            size = len(self.blocks)
+            for late in range(min(block - self.block, size)):
+                self.blocks[(block - late) % size] = 0.0
             self.totals = self.blocks.sum(axis=0)
             self.block = block
         count, mean, sigma = self._baseline()
@@ -64,5 +66,5 @@ class ZScore(Stateful):
         value = bounded(panel.returns[0] - mean, -bound, bound) + mean
         weight = panel.known * float(panel.steps)
         learnt = np.array([weight, weight * value, weight * value**2])
-        self.blocks[block % BLOCKS] += learnt
+        self.blocks[block % len(self.blocks)] += learnt
         self.totals += learnt

@@ -7,6 +7,7 @@ from typing import Final, NamedTuple
 
 import msgspec
 
+from alerts.detectors.settings import Settings
 from ingestion.analysis.clock import TOLERANCE_MS, VenueClock
 from ingestion.analysis.glance import Glance
 from ingestion.engine.engine import Engine
@@ -53,7 +54,7 @@ class Analysis:
     for new ones. When none is silent, new symbols and venues are left out; the known ones are analysed as before.
 
     `max_sector_age_ms`: what is found with an older map than that is marked as degraded. `alerts_per_day`: the budget
-    (`ingestion.engine.engine.Engine`).
+    (`ingestion.engine.engine.Engine`), which counts if `settings` have none. Sectors of the settings replace every map.
 
     For the operator: `resets`, the last engines that started over, and `reset_count`; `refused`, the number of batches
     refused because they were ahead of their venue's clock; `ahead`, by how many ms the last batch of each venue and
@@ -61,10 +62,14 @@ class Analysis:
     """
 
     def __init__(
-        self, alerts_per_day: Mapping[str, float] | None = None, max_sector_age_ms: float = float("inf")
+        self,
+        alerts_per_day: Mapping[str, float] | None = None,
+        max_sector_age_ms: float = float("inf"),
+        settings: Settings | None = None,
     ) -> None:
-        self._alerts_per_day = alerts_per_day
-        self._sectors = built_in_map()
+        self.settings = (settings or Settings()).with_budgets(alerts_per_day or {})
+        self._own_sectors = self.settings.sectors
+        self._sectors = self._own_sectors or built_in_map()
         self._max_sector_age_ms = max_sector_age_ms
         self._engines: dict[tuple[str, str], Engine] = {}
         self._glances: dict[tuple[str, str], Glance] = {}
@@ -80,7 +85,9 @@ class Analysis:
         self.ahead: dict[tuple[str, str], int] = {}
 
     def use(self, sectors: SectorMap) -> None:
-        """Use this sector map from now on, for known symbols too."""
+        """Use this sector map from now on, for known symbols too, unless the settings have one."""
+        if self._own_sectors is not None:
+            return
         self._sectors = sectors
         for engine in self._engines.values():
             engine.sectors = engine.sectors.regrouped(sectors.sectors_for)
@@ -312,7 +319,7 @@ class Analysis:
         return [row for row, symbol in enumerate(batch.symbols) if symbol not in known][room:]
 
     def _start(self, key: tuple[str, str]) -> Engine:
-        engine = self._engines[key] = Engine(*key, self._sectors_for, self._alerts_per_day)
+        engine = self._engines[key] = Engine(*key, self._sectors_for, settings=self.settings)
         self._glances[key] = Glance(engine)
         return engine
 

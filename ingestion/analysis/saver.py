@@ -4,8 +4,11 @@ import asyncio
 import dataclasses
 import logging
 import time
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
+from alerts.detectors.settings import Settings, differences
 from ingestion.analysis import snapshot
 from ingestion.analysis.analysis import Analysis
 from ingestion.analysis.snapshot import AnalysisSnapshot
@@ -13,6 +16,10 @@ from ingestion.stream.incarnation import Position
 from ingestion.stream.metrics import SNAPSHOT_SECONDS
 
 logger = logging.getLogger(__name__)
+
+
+def _learnt(flat: Mapping[str, Any]) -> dict[str, Any]:
+    return Settings(flat).learnt
 
 
 class SnapshotSaver:
@@ -33,6 +40,22 @@ class SnapshotSaver:
         saved = await asyncio.to_thread(snapshot.read, self._path)
         if saved is None:
             return None
+        mine = analysis.settings
+        if saved.engines and saved.settings and (changed := differences(saved.settings, mine.flat)):
+            if _learnt(saved.settings) != mine.learnt:
+                logger.warning(
+                    "The saved analysis was made with other settings (%s); the analysis starts over with settings %s "
+                    "and warms up again",
+                    changed,
+                    mine.hash,
+                )
+                return dataclasses.replace(saved, engines=[])
+            logger.info(
+                "Analysis: continues with settings %s, which differ from those it was saved with (%s) but not in what "
+                "it has learnt",
+                mine.hash,
+                changed,
+            )
         try:
             analysis.restore(saved.engines, now_ms)
         except ValueError as error:
@@ -49,7 +72,7 @@ class SnapshotSaver:
     async def save(self, analysis: Analysis, position: Position) -> None:
         """`position`: that of the last batch that went into `analysis`."""
         await self.close()
-        state = AnalysisSnapshot(position, analysis.open_anomalies(), analysis.snapshots())
+        state = AnalysisSnapshot(position, analysis.open_anomalies(), analysis.snapshots(), analysis.settings.flat)
         begun = time.monotonic()
         try:
             size = await asyncio.to_thread(snapshot.write, self._path, state)

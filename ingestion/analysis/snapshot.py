@@ -11,7 +11,8 @@ import importlib
 import logging
 import pkgutil
 import zlib
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
 from types import ModuleType
@@ -41,11 +42,12 @@ _PLAIN: Final = (int, float, str, tuple, dict, np.ndarray)
 @dataclass(frozen=True, slots=True)
 class AnalysisSnapshot:
     """`position`: in the candle stream, of the last batch that went in. `engines` is empty when their states are of
-    another version."""
+    another version. `settings`: `Settings.flat` of the analysis; empty if a version before settings saved it."""
 
     position: Position
     open: list[Anomaly]
     engines: list[Snapshot]
+    settings: Mapping[str, Any] = field(default_factory=dict)
 
 
 def write(path: Path, snapshot: AnalysisSnapshot) -> int:
@@ -53,6 +55,7 @@ def write(path: Path, snapshot: AnalysisSnapshot) -> int:
     document: Snapshot = {
         "format": FORMAT,
         "detectors": detectors(),
+        "settings": dict(snapshot.settings),
         **snapshot.position._asdict(),
         "open": [[isinstance(anomaly, Alert), encode(anomaly)] for anomaly in snapshot.open],
         "engines": snapshot.engines,
@@ -132,6 +135,7 @@ def _decoded(payload: bytes) -> AnalysisSnapshot:
         position=Position(saved["epoch"], saved["offset"], saved.get("created", 0), saved.get("time_us", 0)),
         open=[(decode_alert if alert else decode_market)(line, received_at=0) for alert, line in saved["open"]],
         engines=saved["engines"],
+        settings=saved.get("settings", {}),
     )
     if saved["detectors"] == detectors():
         return snapshot

@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
-from django.conf import settings
 
+from alerts.detectors.settings import Settings
 from ingestion.analysis.analysis import Analysis
+from ingestion.analysis.configured import configured_settings
 from ingestion.backtest.catalogue import catalogue
 from ingestion.backtest.scoring import DAY_MS, Event, Exposure
 from ingestion.sources.recording import Recording, name_of
@@ -19,31 +20,36 @@ MINUTE_MS: Final = 60_000
 
 
 def analyse(
-    recording: Recording, venue: str = "replay", advanced: Callable[[int], None] = lambda rows: None
+    recording: Recording,
+    venue: str = "replay",
+    advanced: Callable[[int], None] = lambda rows: None,
+    settings: Settings | None = None,
 ) -> Iterator[Anomaly]:
     """Yield every revision in publishing order. Anomalies still open at the end of the recording are closed.
 
     Ids are those of a replay under the same `venue`; of a live venue, those that its live analysis gives. `advanced` is
-    called after every batch with its number of rows.
+    called after every batch with its number of rows. Without `settings`, those of the environment.
     """
-    for _, found in _steps(recording, venue, advanced):
+    for _, found in _steps(recording, venue, advanced, settings):
         yield from found
 
 
 def analyse_together(
-    recordings: Mapping[str, Recording], advanced: Callable[[int], None] = lambda rows: None
+    recordings: Mapping[str, Recording],
+    advanced: Callable[[int], None] = lambda rows: None,
+    settings: Settings | None = None,
 ) -> Iterator[Anomaly]:
     """Yield what `analyse` finds in the recording of each venue, in the order of time."""
-    steps = [_steps(recording, venue, advanced) for venue, recording in recordings.items()]
+    steps = [_steps(recording, venue, advanced, settings) for venue, recording in recordings.items()]
     for _, found in heapq.merge(*steps, key=itemgetter(0)):
         yield from found
 
 
 def _steps(
-    recording: Recording, venue: str, advanced: Callable[[int], None]
+    recording: Recording, venue: str, advanced: Callable[[int], None], settings: Settings | None
 ) -> Iterator[tuple[int, Sequence[Anomaly]]]:
     """What each batch shows, with its close time."""
-    analysis = Analysis(settings.ALERTS_PER_DAY)
+    analysis = Analysis(settings=settings or configured_settings())
     close_time = 0
     for index in range(len(recording)):
         batch = recording.batch(index, venue)

@@ -15,6 +15,7 @@ from typing import Any, Final, Protocol, cast
 import msgspec
 
 from alerts.detectors.bank import EXIT, Assessment, Bank, BankView
+from alerts.detectors.settings import Settings, differences
 from ingestion.engine.episodes import Episode, Episodes
 from ingestion.engine.ids import MARKET_PART, SECTOR_PART
 from ingestion.engine.messages import (
@@ -41,7 +42,6 @@ from market.wire.messages import (
     MarketType,
     Rank,
     SectorAnomaly,
-    Severity,
     StressIndex,
     SynchronizedMovement,
 )
@@ -72,6 +72,9 @@ class Engine:
     `sectors` names the sectors of a symbol; it is asked once, when the symbol is first seen. `alerts_per_day`: how
     many alerts of a severity or above to raise in the whole universe (`alerts.detectors.calibration`).
 
+    `settings`: what is other than usual; `alerts_per_day` counts if they have no budget, and the engine's `settings`
+    are both together.
+
     `stress_index` is the market's index as of the last batch (None until eight symbols are live). Raises `ValueError`
     for a budget of an unknown severity.
     """
@@ -82,16 +85,21 @@ class Engine:
         interval: str,
         sectors: Callable[[str], tuple[str, ...]] | Mapping[str, tuple[str, ...]],
         alerts_per_day: Mapping[str, float] | None = None,
+        settings: Settings | None = None,
     ) -> None:
+        self.settings = settings = (settings or Settings()).with_budgets(alerts_per_day or {})
         self.venue = venue
         self.interval = interval
         sectors_of = sectors if callable(sectors) else lambda symbol: sectors.get(symbol, ())
         self.panel = Panel(interval)
-        self.market = Market(self.panel)
+        self.market = Market(self.panel, settings.movement)
         self.stress = Stress(self.panel)
-        self.sectors = Sectors(self.panel, sectors_of)
-        self.bank = Bank(self.panel, {Severity(name): count for name, count in (alerts_per_day or {}).items()})
+        self.sectors = Sectors(self.panel, sectors_of, settings.sector_factor)
+        self.bank = Bank(self.panel, settings=settings)
         self.messages = Messages(venue, interval, self.panel, self.bank)
+        # Of each column, the lowest rank of an alert; only where some symbol needs more than LOW.
+        self._selective = settings.is_selective
+        self._least: list[int] = []
         bar = self.panel.bar_ms
         # A single quiet candle ends nothing, however long a candle is.
         self.alerts: Episodes[AlertKey, Alert] = Episodes(
@@ -155,16 +163,20 @@ class Engine:
         Write it down before the next update (`market.detectors.snapshot.packed`).
         """
         parts = {name: part.snapshot() for name, part in self._parts().items()}
-        return {"venue": self.venue, "interval": self.interval, **parts}
+        return {"venue": self.venue, "interval": self.interval, "learnt": self.settings.learnt, **parts}
 
     def restore(self, saved: Snapshot) -> None:
         """Continue where another engine of this venue and interval stopped. Raises `ValueError` for any other state."""
         mine = {"venue": self.venue, "interval": self.interval}
         if {name: saved.get(name) for name in mine} != mine:
             raise ValueError(f"the saved state is not one of {mine}")
+        learnt = saved.get("learnt", Settings().learnt)
+        if learnt != self.settings.learnt:
+            raise ValueError(f"it was made with other settings: {differences(learnt, self.settings.learnt)}")
         try:
             for name, part in self._parts().items():
                 part.restore(saved[name])
+            self._least = []
         except (KeyError, msgspec.ValidationError) as error:
             raise ValueError(f"the saved state is incomplete: {error}") from error
 
@@ -258,7 +270,7 @@ class Engine:
                 up = bool(assessment.up[column])
                 if covering and incident is not None and up != incident.up:
                     continue
-                rank = Rank(int(assessment.rank[column]))
+                rank = self._listed(column, Rank(int(assessment.rank[column])))
                 key = (column, covering or "")
                 if not covering and rank < Rank.HIGH and key not in self.alerts.open and (column, up) in sectors:
                     key = (column, sectors[column, up])
@@ -272,6 +284,14 @@ class Engine:
                     build = partial(self.messages.alert, episode, assessment, part, detected_at)
                     found.append(_publish(episode, detected_at, build))
         return found
+
+    def _listed(self, column: int, rank: Rank) -> Rank:
+        """The rank, or none if the settings ask for a higher one of that symbol."""
+        if not self._selective:
+            return rank
+        known = len(self._least)
+        self._least += [self.settings.least(symbol) for symbol in self.panel.symbols[known:]]
+        return rank if rank >= self._least[column] else Rank.NONE
 
     def _part(self, incident: str) -> str:
         """What the id of an alert ends its subject with: it may open with the same candle as the symbol's own alert."""

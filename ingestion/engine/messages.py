@@ -49,6 +49,7 @@ class Messages:
         self._interval = interval
         self._panel = panel
         self._bank = bank
+        self._settings = bank.settings.hash
         # Of the last batch.
         self.source: SourceKind | None = None
         self._market_moves: tuple[int, dict[int, float | None]] = (0, {})
@@ -74,6 +75,7 @@ class Messages:
             explanation=msgspec.structs.replace(explanation, escalations=list(episode.escalations)),
             incident=incident or None,
             source=self.source,
+            settings=self._settings,
             history=history(self._panel, column, finding, fields["expected"])
             if episode.revision == 1
             else msgspec.UNSET,
@@ -151,7 +153,7 @@ class Messages:
 
     def _origin(self) -> dict[str, Any]:
         """The fields that every market anomaly has of its venue."""
-        return {"venue": self._venue, "source": self.source}
+        return {"venue": self._venue, "source": self.source, "settings": self._settings}
 
     def _market_move(self, window_ms: int) -> float | None:
         """The market's log return over a window; None if there is no market, or the panel is shorter.

@@ -54,10 +54,13 @@ class SectorView:
 
 
 class Sectors(Stateful):
+    """`factor`: by how much more a sector has to depart than usual."""
+
     KEPT = ("names", "members", "known", "variance", "sizes", "flat", "starts", "narrowest", "age")
 
-    def __init__(self, panel: Panel, sectors_of: Callable[[str], tuple[str, ...]]) -> None:
+    def __init__(self, panel: Panel, sectors_of: Callable[[str], tuple[str, ...]], factor: float = 1.0) -> None:
         self.panel = panel
+        self.factor = factor
         self.sectors_of = sectors_of
         self.names: list[str] = []
         self.members: dict[str, list[int]] = {}
@@ -98,7 +101,7 @@ class Sectors(Stateful):
         horizon = np.argmax(np.abs(deviations), axis=0)
         every = np.arange(len(self.names))
         deviation, move = deviations[horizon, every], excess[horizon, every]
-        strength = np.minimum(np.abs(deviation)[:, None] / DEVIATIONS, np.abs(move)[:, None] / MOVES)
+        strength = np.minimum(np.abs(deviation)[:, None] / DEVIATIONS, np.abs(move)[:, None] / MOVES) / self.factor
         # An anomaly moves its own scale as little as one at the threshold would.
         bounded = np.minimum(np.abs(others[0]), np.where(self.age > self.warm_up, DEVIATIONS[0] / 2 * sigma, np.inf))
         self.variance.learn(bounded**2, enough, panel.steps)
@@ -139,7 +142,7 @@ class Sectors(Stateful):
         What it learnt about a sector (how much it usually swings) is kept where at least half of the old and new
         members together are the same ones; any other sector warms up anew.
         """
-        new = Sectors(self.panel, sectors_of)
+        new = Sectors(self.panel, sectors_of, self.factor)
         members: dict[str, set[int]] = {}
         for column, symbol in enumerate(self.panel.symbols[: self.known]):
             for sector in sectors_of(symbol):

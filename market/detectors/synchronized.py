@@ -116,8 +116,9 @@ class Market(Stateful):
 
     KEPT = ("semivariance", "usual_size", "usual_ratio", "day", "stale", "bar")
 
-    def __init__(self, panel: Panel) -> None:
+    def __init__(self, panel: Panel, threshold: float = THRESHOLD) -> None:
         self.panel = panel
+        self.threshold = threshold
         step = float(panel.bar_ms)
         self.short_ms = float(panel.horizon_ms[0])
         fraction = np.minimum(panel.horizon_ms / LONGEST_MS, 1.0)
@@ -167,8 +168,8 @@ class Market(Stateful):
         ratio = float(members.sum()) / universe
         usual_ratio = float(self.usual_ratio.mean[0]) if self.usual_ratio.weight[0] else None
         levels = self._levels()
-        ordinary = projected < levels[0] * THRESHOLD
-        levels[:2] = np.minimum(levels[:2], self._rare_levels(moves, projected / THRESHOLD))
+        ordinary = projected < levels[0] * self.threshold
+        levels[:2] = np.minimum(levels[:2], self._rare_levels(moves, projected / self.threshold))
         if ordinary:
             self.usual_size.learn(np.array([size]), steps=panel.steps)
             self.usual_ratio.learn(np.array([ratio]), steps=panel.steps)
@@ -177,7 +178,7 @@ class Market(Stateful):
             returns=moves,
             horizon=horizon,
             projected=projected,
-            strength=projected / THRESHOLD,
+            strength=projected / self.threshold,
             sigma=sigma,
             dispersion=MAD_TO_SIGMA * median(np.abs(returns[-1] - moves[-1])),
             ratio=ratio,

@@ -107,8 +107,8 @@ def decode_alert(payload: bytes, *, received_at: int, subject_token: str = "", f
     `received_at` (epoch ms) stands in for missing times; pass the broker's own time of the message so that a second
     delivery decodes to the same alert. `subject_token` is the part of the subject after `alerts.`: it names the symbol
     of a message that does not. A `received_at` of 0: the message is a stored one, which was checked by the rules of its
-    time (`market.wire.bounds` has today's). `foreign`: it is of another publisher, so it has no `source`, whatever it
-    says. Raises `InvalidMessage`.
+    time (`market.wire.bounds` has today's). `foreign`: it is of another publisher, so it has no `source` and
+    no `settings`, whatever it says. Raises `InvalidMessage`.
     """
     if received_at:
         check_size(payload)
@@ -117,8 +117,8 @@ def decode_alert(payload: bytes, *, received_at: int, subject_token: str = "", f
         _check((alert.symbol,))
     except UNREADABLE:
         alert = converted(alert_fields(payload, received_at, subject_token), Alert, strict=False)
-    if foreign and alert.source is not None:
-        alert = msgspec.structs.replace(alert, source=None)
+    if foreign and (alert.source is not None or alert.settings is not None):
+        alert = msgspec.structs.replace(alert, source=None, settings=None)
     if alert.source is None:
         _refuse_future(alert, received_at)
     # The one field that may hold anything: it has to fit into a database and a browser too.
@@ -136,8 +136,8 @@ def decode_market(payload: bytes, *, received_at: int, subject_token: str = "", 
         _check(getattr(anomaly, "affected_symbols", ()))
     except UNREADABLE:
         anomaly = converted(market_fields(payload, received_at, subject_token), MarketAnomaly, strict=False)
-    if foreign and anomaly.source is not None:
-        anomaly = msgspec.structs.replace(anomaly, source=None)
+    if foreign and (anomaly.source is not None or anomaly.settings is not None):
+        anomaly = msgspec.structs.replace(anomaly, source=None, settings=None)
     if anomaly.source is None:
         _refuse_future(anomaly, received_at)
     if received_at:

@@ -297,6 +297,8 @@ def drop_strange_source(fields: dict[str, Any]) -> None:
 def _drop_strange(fields: dict[str, Any]) -> None:
     """Fields that were added later: a publisher that uses their names for something else is still accepted."""
     drop_strange_source(fields)
+    if not re.fullmatch(r"[0-9a-f]{16}", str(fields.get("settings", ""))):
+        fields.pop("settings", None)
     for name, least in (("excess_pct", -math.inf), ("rarity_days", 0.0), ("excursion_pct", -math.inf)):
         value = fields.get(name)
         if not (isinstance(value, (int, float)) and not isinstance(value, bool) and least <= value < math.inf):

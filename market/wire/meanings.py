@@ -14,6 +14,7 @@ MEANINGS: Final = {
     "detected_at": "When it was detected, in epoch milliseconds (UTC).",
     "state": "OPEN; ESCALATED: more severe than at its opening; CLOSED: over.",
     "venue": "Name of the venue, like binance.",
+    "settings": "The settings of the analysis that found it, as in `GET /settings/<settings>`; null: unknown.",
     "source": "Where the prices come from: a venue, a recording or the simulated market; null: unknown.",
     "excursion_pct": "Of a wick: how far the last candle went from the close before, in percent; null: no wick.",
     "more": "True while more items of the same message follow: a client's cursor moves behind the last one only.",

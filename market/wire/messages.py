@@ -24,6 +24,8 @@ Interval = Annotated[str, Meta(pattern=r"^[1-9][0-9]{0,3}[smhd]$")]
 Label = Annotated[str, Meta(min_length=1, max_length=80)]
 Count = Annotated[int, Meta(ge=0)]
 Revision = Annotated[int, Meta(ge=1, lt=2**31)]
+# See `alerts.detectors.settings.Settings.hash`.
+SettingsHash = Annotated[str, Meta(pattern=r"^[0-9a-f]{16}$")]
 Ratio = Annotated[float, Meta(ge=0, le=1)]
 RarityDays = Annotated[float, Meta(ge=0)]
 Symbols = Annotated[list[Symbol], Meta(max_length=10_000)]
@@ -155,9 +157,10 @@ class Alert(Struct, frozen=True, kw_only=True):
     price's move over its window when the episode opened or turned.
     `excess_pct`: `change_pct` less the market's over the same window, in percentage points. `rarity_days`: a finding as
     strong comes once in so many days for one symbol. `excursion_pct`: of a wick, how far the last candle went from the
-    close before it came back; null of anything else. They are null where unknown, as is `source` from foreign
-    publishers. `history` travels with the first revision only: it is frozen when the episode opens, stored, served by
-    `GET /alerts/<id>`, and left out of the frames to browsers.
+    close before it came back; null of anything else. They are null where unknown, as are `source` and `settings`, which
+    stands for the settings of the analysis (`GET /settings/<settings>`), from foreign publishers. `history` travels
+    with the first revision only: it is frozen when the episode opens, stored, served by `GET /alerts/<id>`, and left
+    out of the frames to browsers.
     """
 
     id: Identifier
@@ -185,6 +188,7 @@ class Alert(Struct, frozen=True, kw_only=True):
     rarity_days: RarityDays | None = None
     excursion_pct: float | None = None
     source: SourceKind | None = None
+    settings: SettingsHash | None = None
     history: Annotated[list[HistoryPoint], Meta(max_length=60)] | msgspec.UnsetType = msgspec.UNSET
 
 
@@ -205,6 +209,7 @@ class _MarketFields(Struct, frozen=True, kw_only=True):
     venue: Venue | None = None
     rarity_days: RarityDays | None = None
     source: SourceKind | None = None
+    settings: SettingsHash | None = None
 
 
 class SynchronizedMovement(

@@ -26,7 +26,7 @@ def decode(frame: dict[str, Any]) -> Any:
 @pytest.mark.parametrize("row", [row for row in ROWS if row["canonical"]], ids=lambda row: row["name"])
 def test_canonical_frames_survive_the_servers_own_types(row: dict[str, Any]) -> None:
     """A field that is not in an older frame is null."""
-    added = dict.fromkeys(("excess_pct", "excursion_pct", "rarity_days", "source", "venue"))
+    added = dict.fromkeys(("excess_pct", "excursion_pct", "rarity_days", "settings", "source", "venue"))
     message = json.loads(encode(decode(row["frame"])))
     assert message == {name: added[name] for name in message if name in added} | row["frame"]["data"]
 

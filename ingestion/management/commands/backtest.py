@@ -16,6 +16,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from alerts.detectors.settings import InvalidSettings, Settings
+from ingestion.analysis.configured import configured_settings
 from ingestion.backtest.output import Output
 from ingestion.backtest.report import Findings, kind_of, render
 from ingestion.backtest.run import (
@@ -113,6 +115,7 @@ class Command(BaseCommand):
     )
 
     _interval: str | None = None
+    _settings = Settings()
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument(
@@ -136,6 +139,13 @@ class Command(BaseCommand):
             "(write `./rule` for a file of that name)",
         )
         parser.add_argument("--scores", type=Path, metavar="OUT", help="write every figure of the scores as JSON")
+        parser.add_argument(
+            "--analysis-settings",
+            type=Path,
+            metavar="TOML",
+            help="settings of the analysis (docs/settings.md); `--settings a.toml` is the same (default: "
+            "ANALYSIS_SETTINGS)",
+        )
         parser.add_argument("--report", type=Path, metavar="OUT", help="write an HTML page with charts of the findings")
         parser.add_argument(
             "--venue",
@@ -154,6 +164,8 @@ class Command(BaseCommand):
             raise CommandError(str(error)) from None
         except InvalidEvents as error:
             raise CommandError(f"{options['events']}: {error}") from None
+        except InvalidSettings as error:
+            raise CommandError(str(error)) from None
         except OSError as error:
             raise CommandError(f"{error.filename or 'The output'}: {error.strerror}") from None
 
@@ -166,6 +178,7 @@ class Command(BaseCommand):
             wanted = "1 to 40 lower-case letters, digits, - and _, the first a letter or digit"
             raise CommandError(f"--venue {options['venue']}: a venue's name is {wanted}") from None
         self._interval = options["interval"]
+        self._settings = configured_settings(options["analysis_settings"])
         files = files_by_venue(options["files"])
         together = None not in files or options["merge"]
         parts: list[Files] = [files] if together else [{None: [file]} for file in files[None]]
@@ -249,7 +262,7 @@ class Command(BaseCommand):
             if events_in is not None:
                 result.findings.events = self._events(events_in(paths, recording, label), result)
         started = time.perf_counter()
-        for anomaly in _with_progress(_name(_paths(files)), recordings):
+        for anomaly in _with_progress(_name(_paths(files)), recordings, self._settings):
             results[str(anomaly.venue)].add(anomaly)
             if out is not None:
                 out.write(json_line(anomaly))
@@ -312,7 +325,7 @@ def _read_events(path: Path) -> list[Event]:
         raise InvalidEvents("not a CSV file") from None
 
 
-def _with_progress(name: str, recordings: Mapping[str, Recording]) -> Iterator[Anomaly]:
+def _with_progress(name: str, recordings: Mapping[str, Recording], settings: Settings) -> Iterator[Anomaly]:
     columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
         task = progress.add_task(name, total=sum(recording.rows for recording in recordings.values()))
@@ -322,9 +335,9 @@ def _with_progress(name: str, recordings: Mapping[str, Recording]) -> Iterator[A
 
         if len(recordings) == 1:
             [(venue, recording)] = recordings.items()
-            yield from analyse(recording, venue, advanced)
+            yield from analyse(recording, venue, advanced, settings)
         else:
-            yield from analyse_together(recordings, advanced)
+            yield from analyse_together(recordings, advanced, settings)
 
 
 def _pooled(results: Iterable[_Result]) -> list[Score]:
