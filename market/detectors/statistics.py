@@ -31,7 +31,8 @@ def largest(rows: Floats) -> NDArray[np.intp]:
     that it cannot foresee.
     """
     if rows.shape[1] < MANY:
-        return rows.argmax(axis=0)
+        at: NDArray[np.intp] = rows.argmax(axis=0)
+        return at
     ranks = np.arange(len(rows), 0, -1, dtype=np.int8)[:, None]
     first: NDArray[np.intp] = len(rows) - ((rows >= rows.max(axis=0)) * ranks).max(axis=0).astype(np.intp)
     return first
