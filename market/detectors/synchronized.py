@@ -4,19 +4,21 @@ m_k is the middle log return (`middle`) over k minutes of all live symbols (k = 
 15 min (exponentially weighted rms of the 1-min m, half-life 30 min) and σ↓ the downside one: √2 times the rms of the
 negative m alone. The projected move
 
-    S = max_k( |m_k| + min(c √(1 − k/15), |m_k|) ),   c = 0.6 σ for a rise, 1.2 σ↓ for a fall;   k = 15: 1.2 |m_15|,
+    S = max_k( |m_k| + min(c √(1 − k/15), b |m_k|) ),   k = 15: 1.2 |m_15|,
+
+c = 0.6 σ and b = 1 for a rise, 1.2 σ↓ and 0.62 for a fall,
 
 asks where the 15-min move could get to from here: a fast start counts before it has gone far. Over 15 min the median
 counts as well, if it went further: it is what people take for the market. Falls go on more often than rises do, and
-falls before foretell more than rises did. A projection at most doubles what has happened, or the wake of a crash would
-be one long alarm; and there is none for a fall that only takes back a rise: m_15 has to be half of m_k at least. (A
-rise that takes back a fall is how rallies begin.) A symbol with a missing candle is assumed to have moved with the
-market: its next return counts for the window only, not for the gap before it. S against θ = 4.75 % gives the severity
-(LOW 0.6 θ, MEDIUM 0.75 θ, HIGH θ, CRITICAL 1.6 θ); so a 15-min move of 4 % is HIGH by itself. θ is the same in calm and
-in turbulence: a crash would raise it against itself. LOW and MEDIUM are about rarity, so they begin lower, down to a
-third, where symbols usually move less than 0.36 % in 15 min; that usual move is trusted in full after a day. And
-whatever their size, moves that are rare for the last day are LOW from 6.5 and MEDIUM from 7.5 times σ_d √k on: σ_d is
-the exponentially weighted rms of the 1-min m, half-life a day, each bounded at 4 σ_d.
+falls before foretell more than rises did. A projection at most doubles a rise, and adds 62 % to a fall, or the wake of
+a crash would be one long alarm; and there is none for a fall that only takes back a rise: m_15 has to be half of m_k at
+least. (A rise that takes back a fall is how rallies begin.) A symbol with a missing candle is assumed to have moved
+with the market: its next return counts for the window only, not for the gap before it. S against θ = 4.75 % gives the
+severity (LOW 0.6 θ, MEDIUM 0.75 θ, HIGH θ, CRITICAL 1.6 θ); so a 15-min move of 4 % is HIGH by itself. θ is the same in
+calm and in turbulence: a crash would raise it against itself. LOW and MEDIUM are about rarity, so they begin lower,
+down to a third, where symbols usually move less than 0.36 % in 15 min; that usual move is trusted in full after a day.
+And whatever their size, moves that are rare for the last day are LOW from 6.5 and MEDIUM from 7.5 times σ_d √k on: σ_d
+is the exponentially weighted rms of the 1-min m, half-life a day, each bounded at 4 σ_d.
 
 Sources: Barndorff-Nielsen, Kinnebrock & Shephard (2010), Measuring Downside Risk: Realised Semivariance; Patton &
 Sheppard (2015), Good Volatility, Bad Volatility, Review of Economics and Statistics 97 (downside semivariance predicts
@@ -38,6 +40,8 @@ USUAL_HALF_LIFE_MS: Final = 24 * 3_600_000
 RISE: Final = 0.6
 FALL: Final = 1.2
 CONFIRMED: Final = 0.5
+# The most that is projected of a fall, as a part of it.
+FALL_MOST: Final = 0.62
 # What the longest horizon's move counts, for nothing is projected from it.
 STRETCH: Final = 1.2
 THRESHOLD: Final = 0.0475
@@ -155,7 +159,7 @@ class Market(Stateful):
         made[-1] = max(made[-1], abs(median(returns[-1])))
         confirmed = moves[-1] <= CONFIRMED * moves
         reach = np.where(moves >= 0, RISE * sigma, np.where(confirmed, FALL * np.sqrt(2.0 * fallen), 0.0))
-        projections = self.stretch * made + np.minimum(self.rest * reach, made)
+        projections = self.stretch * made + np.minimum(self.rest * reach, np.where(moves < 0, FALL_MOST, 1.0) * made)
         horizon = int(np.argmax(projections))
         projected = float(projections[horizon])
 
