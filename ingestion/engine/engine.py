@@ -6,6 +6,7 @@ becomes messages in `ingestion.engine.messages`. It is pure and deterministic: t
 revisions, whatever the clock says.
 """
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cache, partial
@@ -54,6 +55,8 @@ RENEW_MS: Final = 10 * 60_000
 SECTOR_HOLD_MS: Final = 10 * 60_000
 # What comes back without having been calm for so long, no worse than before and below HIGH, is the same anomaly.
 COOLDOWN_MS: Final = 30 * 60_000
+# How much of its move a price has to keep for a further step to be the same anomaly.
+STANDING: Final = 0.5
 # Of what opens an episode (at most of HIGH), how much keeps it open.
 MARKET_EXIT: Final = 0.75
 
@@ -272,7 +275,8 @@ class Engine:
                     continue
                 rank = self._listed(column, Rank(int(assessment.rank[column])))
                 key = (column, covering or "")
-                if not covering and rank < Rank.HIGH and key not in self.alerts.open and (column, up) in sectors:
+                own = self.alerts.awake(key)
+                if not covering and rank < Rank.HIGH and not own and (column, up) in sectors:
                     key = (column, sectors[column, up])
                 known = self.alerts.open.get(key)
                 before = known.rank if known else Rank.NONE
@@ -335,8 +339,18 @@ class Engine:
         found = [_end(episode, detected_at) for episode in market]
         # A part of an incident ends with it at the latest.
         current = {"", *(cover.message.id for cover in self._covers() if cover.message)}
-        parts = self.alerts.expire(now, lambda key: key[1] not in current)
+        parts = self.alerts.expire(now, lambda key: key[1] not in current, self._stands)
         return found + [_end(episode, detected_at) for episode in parts]
+
+    def _stands(self, episode: AlertEpisode) -> bool:
+        """Whether a symbol's price still has half of the move that its own alert stated last."""
+        (column, covering), stated = episode.key, episode.message
+        if covering or stated is None or not stated.price or stated.change_pct is None or stated.change_pct <= -100.0:
+            return False
+        moved = math.log1p(stated.change_pct / 100)
+        came_from = math.log(stated.price) - moved
+        since = float(self.panel.log_close[self.panel.slot, column]) - came_from
+        return (moved > 0) == episode.up and since / moved >= STANDING if moved else False
 
     def _covers(self) -> Iterator[Episode[Any, Any]]:
         """What an alert may be a part of."""

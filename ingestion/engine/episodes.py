@@ -3,7 +3,11 @@
 An episode opens at LOW or above, escalates when the rank rises above what it had, and closes when nothing
 has kept it up for `hold_ms`. What keeps it up is weaker than what opens it (hysteresis). After it closed, the same key
 rests until it has been calm for `cooldown_ms`: meanwhile only something more severe is another episode, or something of
-`split_rank` and above. Pure: time comes in with every call.
+`split_rank` and above.
+
+A stair is one episode: from `split_rank` on, an episode whose price stands where it got to is not closed but sleeps for
+that rest. A further step the same way wakes it, with a revision at once. Anything else finds it as if it had closed.
+Pure: time comes in with every call.
 """
 
 from collections.abc import Callable, Hashable, Iterator
@@ -25,8 +29,9 @@ M = TypeVar("M")
 
 @dataclass(slots=True)
 class Episode(Generic[K, M]):
-    """`message` is what was last published of it; `rank` is the highest it reached; `up` since
-    `turned_at` is the way it goes; `turns` of direction led up to it without a rest."""
+    """`message` is what was last published of it; `rank` is the highest it reached; `up` since `turned_at` is the way
+    it goes; `turns` of direction led up to it without a rest. `rested_at`: 0, or while it sleeps, when it would have
+    closed or was stirred by less than `split_rank` since."""
 
     key: K
     opened_at: int
@@ -40,6 +45,7 @@ class Episode(Generic[K, M]):
     turns: int = 0
     escalations: list[Escalation] = field(default_factory=list)
     message: M | None = None
+    rested_at: int = 0
 
     @property
     def severity(self) -> Severity:
@@ -83,6 +89,8 @@ class Episodes(Generic[K, M]):
         if episode is None:
             return self._open(key, rank, up, now)
         severe = rank >= self.split_rank
+        if episode.rested_at:
+            return self._stir(episode, rank, up, now)
         turned_round = severe and up != episode.up and now - episode.turned_at >= self.turn_ms
         if turned_round and episode.turns < MAX_TURNS:
             ended = self.end(episode, now)
@@ -102,10 +110,23 @@ class Episodes(Generic[K, M]):
             return [self._change(episode, episode.state, now)]
         return []
 
-    def expire(self, now: int, over: Callable[[K], bool] = lambda key: False) -> Iterator[Episode[K, M]]:
-        """Close what nothing kept up for `hold_ms`, and what is `over`."""
+    def awake(self, key: K) -> bool:
+        """Whether it is open, and not only because its price stands where it got to."""
+        return key in self.open and not self.open[key].rested_at
+
+    def expire(
+        self,
+        now: int,
+        over: Callable[[K], bool] = lambda key: False,
+        stands: Callable[[Episode[K, M]], bool] = lambda episode: False,
+    ) -> Iterator[Episode[K, M]]:
+        """Close what nothing kept up for `hold_ms` (unless its price `stands`: then it sleeps), and what is `over`."""
         for episode in [e for e in self.open.values() if now - e.kept_at >= self.hold_ms or over(e.key)]:
-            yield self._close(episode, now)
+            sleeps = episode.rank >= self.split_rank and now - episode.kept_at < self.hold_ms + self.cooldown_ms
+            if over(episode.key) or not (sleeps and stands(episode)):
+                yield self._close(episode, now)
+            elif not episode.rested_at:
+                episode.rested_at = now
         if len(self.rested) > 1000:
             self.rested = {key: rest for key, rest in self.rested.items() if now - rest[0] < self.cooldown_ms}
 
@@ -149,9 +170,24 @@ class Episodes(Generic[K, M]):
         self.open[key] = episode
         return [episode]
 
+    def _stir(self, episode: Episode[K, M], rank: Rank, up: bool, now: int) -> list[Episode[K, M]]:
+        """What is seen of an episode that is asleep."""
+        if rank < self.split_rank:
+            if rank >= Rank.LOW:
+                episode.rested_at = now
+            return []
+        if up != episode.up:
+            return [self.end(episode, now), *self._open(episode.key, rank, up, now)]
+        episode.kept_at, episode.rested_at = now, 0
+        if rank > episode.rank:
+            episode.rank = rank
+            episode.escalations.append(Escalation(episode.severity, now))
+            return [self._change(episode, Lifecycle.ESCALATED, now)]
+        return [self._change(episode, episode.state, now)]
+
     def _close(self, episode: Episode[K, M], now: int) -> Episode[K, M]:
         del self.open[episode.key]
-        self.rested[episode.key] = (now, episode.rank)
+        self.rested[episode.key] = (episode.rested_at or now, episode.rank)
         return self._change(episode, Lifecycle.CLOSED, now)
 
     @staticmethod

@@ -158,3 +158,43 @@ def test_whatever_is_seen_every_life_is_whole(steps: list[tuple[int, Rank, bool,
         assert all(
             state is Lifecycle.ESCALATED for state, (b, a) in zip(states[1:], pairwise(ranks), strict=True) if a > b
         )
+
+
+def asleep(store: Episodes[str, str], minute: int) -> list[Lifecycle]:
+    """Nothing of it is to be seen, but its price stands."""
+    now = START + minute * MINUTE
+    store.observe("BTCUSDT", Rank.NONE, False, True, now)
+    return [e.state for e in store.expire(now, stands=lambda episode: True)]
+
+
+def step(store: Episodes[str, str], minute: int, rank: Rank, *, up: bool = True) -> list[Lifecycle]:
+    return [e.state for e in store.observe("BTCUSDT", rank, False, up, START + minute * MINUTE)]
+
+
+def test_a_stair_is_one_episode_that_says_every_step() -> None:
+    store = episodes()
+    assert step(store, 0, Rank.HIGH) == [Lifecycle.OPEN]
+    assert [asleep(store, minute) for minute in range(1, 12)] == [[]] * 11
+    assert step(store, 12, Rank.HIGH) == [Lifecycle.OPEN]
+    assert [asleep(store, minute) for minute in range(13, 24)] == [[]] * 11
+    assert step(store, 24, Rank.CRITICAL) == [Lifecycle.ESCALATED]
+    assert store.open["BTCUSDT"].revision == 3
+    assert [minute for minute in range(25, 60) if asleep(store, minute)] == [39], "five minutes, and ten of rest"
+
+
+def test_what_is_asleep_is_closed_for_anything_but_a_further_step() -> None:
+    store = episodes()
+    step(store, 0, Rank.HIGH)
+    asleep(store, 5)
+    assert not store.awake("BTCUSDT")
+    assert step(store, 6, Rank.MEDIUM) == [], "it rests"
+    assert step(store, 8, Rank.HIGH, up=False) == [Lifecycle.CLOSED, Lifecycle.OPEN]
+    assert store.open["BTCUSDT"].turns == 0, "a rest starts the count anew"
+
+
+def test_what_slept_rests_no_longer_than_what_closed() -> None:
+    store = episodes()
+    step(store, 0, Rank.HIGH)
+    asleep(store, 5)
+    assert asleep(store, 15) == [Lifecycle.CLOSED]
+    assert step(store, 15, Rank.LOW) == [Lifecycle.OPEN], "calm for ten minutes since it would have closed"

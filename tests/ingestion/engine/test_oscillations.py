@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from ingestion.engine.engine import Engine
-from market.wire.messages import Alert, Anomaly, Direction, Lifecycle, SynchronizedMovement
+from market.wire.messages import Alert, Anomaly, Direction, Lifecycle, Severity, SynchronizedMovement
 from tests.market.recordings import Returns, names, recording
 
 SYMBOLS, CALM, SWINGING = 40, 600, 400
@@ -103,3 +103,20 @@ def test_an_alert_that_comes_before_the_turn_of_an_incident_is_adopted_when_it_t
     later = [one for one in of_the_coin(revisions) if one.revision > 1 and one.state is not Lifecycle.CLOSED]
     adopted = [(one.incident, one.detected_at) for one in later]
     assert set(turns) & set(adopted)
+
+
+@pytest.mark.parametrize(("size", "every"), [(0.131, 30), (0.14, 25)])
+@pytest.mark.parametrize("way", [1, -1])
+def test_a_stair_is_one_alert_that_grows(size: float, every: int, way: int) -> None:
+    stair: Swing = lambda minute: way * size * min(minute // every, 2)  # noqa: E731
+    revisions = of_the_coin(said(stair, [COIN], surge=20))
+    assert len({one.id for one in revisions if one.severity.rank >= Severity.HIGH.rank}) == 1
+    steps_said = [one for one in revisions if one.state is not Lifecycle.CLOSED and abs(one.change_pct or 0) > 11]
+    assert len(steps_said) >= 2
+
+
+def test_a_step_after_the_price_came_back_is_another_alert() -> None:
+    bump: Swing = lambda minute: 0.14 * (20 <= minute < 35) + 0.14 * (minute >= 60)  # noqa: E731
+    revisions = of_the_coin(said(bump, [COIN], surge=20))
+    ups = {one.id for one in revisions if one.severity.rank >= Severity.HIGH.rank and one.direction is Direction.UP}
+    assert len(ups) == 2
