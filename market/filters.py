@@ -16,8 +16,9 @@ from rest_framework.request import Request
 
 from market.models import IS_OPEN, Anomaly, ReviewState
 from market.walks import Chosen, choose
-from market.wire.aliases import plain_venue, venue_read
+from market.wire.aliases import venue_aliased
 from market.wire.decoding import time_ms
+from market.wire.exchanges import plain_venue
 from market.wire.messages import (
     SEVERITIES,
     Direction,
@@ -139,7 +140,7 @@ class VenueFilter(WordsFilter):
         super().__init__("venue", plural=plural, spelling=plain_venue)
 
     def filter(self, qs: Found, value: list[str]) -> Found:
-        return super().filter(qs, list(dict.fromkeys([*value, *map(venue_read, value)])))
+        return super().filter(qs, list(dict.fromkeys([*value, *map(venue_aliased, value)])))
 
 
 class SeverityFilter(WordsFilter):

@@ -155,7 +155,7 @@ def _volume(
         options = " or ".join(f"volume={header[place].strip()}" for place in named)
         raise RecordingError(
             f"it has {columns_text([header[place] for place in named])}, and which of them is in base units is unclear "
-            f"for the pair {pair or '(unknown)'}: pass --columns {options} to manage.py convert"
+            f"for the pair {pair or '(unknown)'}: pass --columns {options}"
         )
     return {"volume": base[0]}
 
@@ -174,7 +174,7 @@ def _one_time(header: Sequence[str], names: Sequence[str], rows: Sequence[Row], 
             a, b = header[chosen].strip(), header[place].strip()
             raise RecordingError(
                 f"its columns {a} and {b} have different times ({rows[0][chosen]} and {rows[0][place]}); "
-                f"pass --columns ts={a} or ts={b} to manage.py convert, whichever is the open time"
+                f"pass --columns ts={a} or ts={b}, whichever is the open time"
             )
 
 
@@ -283,7 +283,7 @@ def unknown(header: Sequence[str], first: Row, has_header: bool) -> str:
         sample = ", ".join(first[:12])
         return (
             f"its columns are unknown: {len(first)} without header, first row {sample[:150]}; if they are candles or "
-            "trades, pass their numbers to manage.py convert, like --columns ts=1,open=2,high=3,low=4,close=5,volume=6"
+            "trades, pass their numbers, like --columns ts=1,open=2,high=3,low=4,close=5,volume=6"
         )
     found = f"it has the columns {columns_text(header)}"
     looks = next((what for keys, what in _FOREIGN if keys <= names), "")
@@ -293,7 +293,7 @@ def unknown(header: Sequence[str], first: Row, has_header: bool) -> str:
     if missing := _missing(roles):
         parts = f"column {', '.join(missing)} is missing" if len(missing) < 4 else "these are not candles or trades"
         example = ",".join(f"{role}=NAME" for role in missing[:3])
-        return f"{parts}; {found} (needed: {wanted}); pass --columns {example} to manage.py convert"
+        return f"{parts}; {found} (needed: {wanted}); pass --columns {example}"
     return found
 
 

@@ -151,7 +151,7 @@ def _common_step_ms(collector: Collector, venue: str | None) -> int:
     if not steps:
         raise RecordingError(
             f"{collector.paths[0]}: too few rows to determine the candle interval; name it, like BTCUSDT-1m.csv, or "
-            "pass --interval to manage.py convert"
+            "pass --interval"
         )
     label, step = next(iter(steps.items()))
     if step % 1_000 or step > interval_ms("366d"):

@@ -5,13 +5,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
+from ingestion.recordings import pairs
 from ingestion.recordings.errors import NotARecording, RecordingError
 from ingestion.recordings.files import Item, check_sum, find, items
 from ingestion.recordings.ids import Seen
 from ingestion.recordings.intervals import Phases
 from ingestion.recordings.layouts import Kind
-from ingestion.recordings.names import Named, interval_of, named
-from ingestion.recordings.pairs import instrument_of
+from ingestion.recordings.names import Folder, Named, interval_of, named
 from ingestion.recordings.reader import FileReport, Reader, Series
 from ingestion.recordings.rows import Store
 from ingestion.recordings.tables import Asked
@@ -115,15 +115,17 @@ class Collector:
                 "series, read each by itself"
             )
 
-    def code_of(self, series: Series, spelling: str, label: str) -> int:
-        """The number of a series. Raises `RecordingError` when another instrument already has its symbol."""
-        kind = instrument_of(spelling)
+    def code_of(self, series: Series, kind: str, spelling: str, label: str) -> int:
+        """The number of a series. Raises `RecordingError` when another instrument already has its symbol.
+
+        `kind`: that of its instrument (`pairs.kind_of`).
+        """
         known = self._instruments.setdefault(series, (kind, spelling, label))
         if known[0] != kind:
             raise RecordingError(
                 f"{label}: {spelling} and {known[1]} ({known[2]}) are two instruments (a pair and its swap, or two "
                 f"exchanges) that would both be {series.symbol}: read them as two venues (--file okx=… "
-                f"--file okx-swap=…), or pass --symbol {spelling} to manage.py convert"
+                f"--file okx-swap=…), or pass --symbol {spelling}"
             )
         self._labels.setdefault(series.venue, set()).add(label)
         code = self._codes.setdefault(series, len(self._codes))
@@ -133,10 +135,33 @@ class Collector:
 
 
 def _name_of(item: Item) -> Named:
-    """What the names say, the nearest first: a member of an archive, the archive, its folders."""
+    """What the names say, the nearest first: a member of an archive, the archive, its folders.
+
+    Raises `RecordingError` where a folder like `symbol=BTCUSDT` contradicts the name of a file in it.
+    """
     near, *further = (named(name) for name in item.names)
     for far in further:
         near = Named(
-            near.symbol or far.symbol, near.interval or far.interval, near.kind or far.kind, near.venue or far.venue
+            near.symbol or far.symbol,
+            near.interval or far.interval,
+            near.kind or far.kind,
+            Folder(
+                near.folder.symbol or far.folder.symbol,
+                near.folder.interval or far.folder.interval,
+                near.folder.venue or far.folder.venue,
+            ),
         )
-    return near
+    folder = near.folder
+    own, theirs = pairs.read(near.symbol), pairs.read(folder.symbol)
+    if own and theirs and not pairs.agree(own, theirs):
+        raise RecordingError(
+            f"{item.label}: its folder says symbol={folder.symbol}, but its name {near.symbol}: {_MOVE}"
+        )
+    if folder.interval and near.interval and folder.interval != near.interval:
+        raise RecordingError(
+            f"{item.label}: its folder says interval={folder.interval}, but its name {near.interval}: {_MOVE}"
+        )
+    return Named(folder.symbol or near.symbol, folder.interval or near.interval, near.kind, folder)
+
+
+_MOVE: Final = "move the file, or rename it or the folder"

@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from ingestion.recordings import pairs
 from ingestion.recordings.checks import (
     Checked,
     Columns,
@@ -27,12 +28,12 @@ from ingestion.recordings.errors import NotARecording, RecordingError
 from ingestion.recordings.files import Item
 from ingestion.recordings.ids import id_numbers
 from ingestion.recordings.intervals import Gaps, Phases
-from ingestion.recordings.layouts import Kind, Layout
+from ingestion.recordings.layouts import Kind
 from ingestion.recordings.names import MONTH, Named, interval_of
-from ingestion.recordings.pairs import instrument_of, symbol_of, venue_of, why_not
 from ingestion.recordings.rows import candle_rows, from_trades
 from ingestion.recordings.tables import table
 from ingestion.recordings.times import times_ms
+from market.wire.exchanges import venue_read
 from market.wire.messages import VENUE, interval_ms, interval_name
 
 if TYPE_CHECKING:
@@ -48,6 +49,7 @@ _NOTES: Final = 5
 _SPELLING: Final = 60
 _OTHER_PAIR: Final = -2
 _OTHER_VENUE: Final = -3
+_OTHER_FOLDER: Final = -4
 
 
 @dataclass
@@ -93,7 +95,8 @@ class Reader:
         with table(self._item, self._name, self._asked) as found:
             self.report.layout = found.layout.name
             self.report.notes += found.layout.notes
-            self._want_pair(found.layout)
+            if "symbol" not in found.layout.roles:
+                self._want_pair()
             take = self._candles if found.layout.kind is Kind.CANDLES else self._trades
             for first, columns in found.batches:
                 rows = len(columns["ts"])
@@ -104,13 +107,20 @@ class Reader:
             self.report.dropped.add("another number of columns", found.damaged_rows, found.damaged)
             self._finish(found.layout.kind)
 
-    def _want_pair(self, layout: Layout) -> None:
-        if "symbol" not in layout.roles and not (self._asked.symbol or symbol_of(self._name.symbol)):
-            if self._name.symbol and (why := why_not(self._name.symbol)):
-                raise RecordingError(why)
+    def _want_pair(self) -> None:
+        """Raise `RecordingError` if nothing says which pair it is, `NotARecording` if it is not that of `--symbol`."""
+        spelling, venue, asked = self._name.symbol, self._venue or self._name_venue, self._asked.symbol
+        own = pairs.read(spelling, venue)
+        if asked:
+            wanted = pairs.read(asked, venue)
+            if own and wanted and not pairs.is_asked(own, wanted):
+                raise NotARecording(f"{spelling} by its name, not the {asked} of --symbol")
+        elif spelling and (why := pairs.why_not(spelling, venue)):
+            raise RecordingError(why)
+        elif not own:
             raise RecordingError(
                 "it has no column symbol, and its name contains no pair that could only mean one: rename it, like "
-                "BTCUSDT-1m.csv, or pass --symbol BTCUSDT to manage.py convert"
+                "BTCUSDT-1m.csv, or pass --symbol BTCUSDT"
             )
 
     # --- Candles ------------------------------------------------------------------------------------------------------
@@ -200,51 +210,76 @@ class Reader:
             self.report.units[unit] = self.report.units.get(unit, 0) + count
         check_times(checked, ts)
         checked.drop(f"another pair than --symbol {self._asked.symbol}", code == _OTHER_PAIR)
-        checked.drop("of another venue than its symbol says", code == _OTHER_VENUE)
+        checked.drop("of another venue than its symbol or folder says", code == _OTHER_VENUE)
+        checked.drop(f"another symbol than its folder symbol={self._name.folder.symbol}", code == _OTHER_FOLDER)
         checked.drop("symbol missing or not readable", code < 0)
         return ts, code
 
     def _codes(self, columns: Columns, rows: int) -> NDArray[np.int64]:
-        venues: list[str | None] = [self._venue or self._name.venue.lower() or None]
+        venues: list[str | None] = [self._venue or self._name_venue]
         venue = np.zeros(rows, dtype=np.int64)
         if "venue" in columns and self._venue is None:
             names, venue = texts(columns["venue"])
-            venues = [*(_venue(name) for name in names), venues[0]]
+            venues = [*(_venue(name, "column") for name in names), venues[0]]
         elif "venue" in columns:
             self._one_venue(columns["venue"])
         if "symbol" not in columns:
             spelling = self._asked.symbol or self._name.symbol
             code = np.array([self._code(one, spelling) if rows else -1 for one in venues], dtype=np.int64)
             return code[venue]
-        pairs, pair = texts(columns["symbol"])
+        names, pair = texts(columns["symbol"])
         # One key per venue and pair; −1 is the last of either, which for pairs is none.
-        key = (venue % len(venues)) * (len(pairs) + 1) + pair % (len(pairs) + 1)
+        key = (venue % len(venues)) * (len(names) + 1) + pair % (len(names) + 1)
         unique, inverse = np.unique(key, return_inverse=True)
-        spelled = [*pairs, ""]
+        spelled = [*names, ""]
         codes = [
-            self._code(venues[one // (len(pairs) + 1)], spelled[one % (len(pairs) + 1)]) for one in unique.tolist()
+            self._code(venues[one // (len(names) + 1)], spelled[one % (len(names) + 1)]) for one in unique.tolist()
         ]
         return np.array(codes, dtype=np.int64)[inverse] if rows else np.empty(0, dtype=np.int64)
+
+    @property
+    def _name_venue(self) -> str | None:
+        """The venue that the folder names, else the exchange in the file's name."""
+        if self._name.folder.venue:
+            return _venue(self._name.folder.venue, "folder")
+        own = pairs.read(self._name.symbol)
+        return own.venue if own else None
 
     def _code(self, venue: str | None, spelling: str) -> int:
         key = (venue, spelling)
         if key not in self._spellings:
-            symbol, named = symbol_of(spelling), venue_of(spelling)
-            if symbol and named and venue and named != venue:
-                self._spellings[key] = _OTHER_VENUE
-                if len(self.report.notes) < _NOTES:
-                    self.report.notes.append(f"{spelling[:_SPELLING]} is of {named}, its rows are given as of {venue}")
-            elif not symbol:
-                self._spellings[key] = -1
-                if spelling.strip() and len(self.report.notes) < _NOTES:
-                    self.report.notes.append(why_not(spelling[:_SPELLING]))
-            elif self._asked.symbol and not _is_asked(spelling, self._asked.symbol):
-                self._spellings[key] = _OTHER_PAIR
-            else:
-                self._spellings[key] = self._collector.code_of(
-                    Series(venue or named, symbol), spelling.strip(), self.report.label
-                )
+            self._spellings[key] = self._new_code(venue, spelling)
         return self._spellings[key]
+
+    def _new_code(self, venue: str | None, spelling: str) -> int:
+        found, alone = pairs.read(spelling, venue), pairs.read(spelling)
+        folder = self._name.folder
+        if alone and alone.venue and (not found or (self._venue and alone.venue != self._venue)):
+            self._note(f"{spelling[:_SPELLING]} is of {alone.venue}, its rows are given as of {venue}")
+            return _OTHER_VENUE
+        if not found:
+            if spelling.strip():
+                self._note(pairs.why_not(spelling[:_SPELLING], venue))
+            return -1
+        if folder.venue and not self._venue and venue != self._name_venue:
+            self._note(f"{spelling[:_SPELLING]} is of {venue}, but its folder says venue={folder.venue}")
+            return _OTHER_VENUE
+        theirs = pairs.read(folder.symbol, venue)
+        if theirs and not pairs.agree(found, theirs):
+            self._note(f"{spelling[:_SPELLING]} is in the folder symbol={folder.symbol}")
+            return _OTHER_FOLDER
+        asked = pairs.read(self._asked.symbol, venue) if self._asked.symbol else found
+        if not asked or not pairs.is_asked(found, asked):
+            return _OTHER_PAIR
+        # A venue that the user names counts more than what the symbol says: that of a column or folder does not.
+        series = Series(self._venue or found.venue, found.symbol)
+        if venue and series.venue != venue:
+            self._note(f"{spelling[:_SPELLING]} of {venue} is of {series.venue}")
+        return self._collector.code_of(series, pairs.kind_of(found), spelling.strip(), self.report.label)
+
+    def _note(self, text: str) -> None:
+        if len(self.report.notes) < _NOTES and text not in self.report.notes:
+            self.report.notes.append(text)
 
     def _one_venue(self, column: Any) -> None:
         names, _ = texts(column)
@@ -290,9 +325,14 @@ class Reader:
         """The interval by the times of the rows; where they leave it open, by `--interval`, the column or the name."""
         found = self._gaps.step_ms(codes)
         column = next(iter(self._intervals), "")
-        stated = interval_of(self._asked.interval) or column or self._name.interval
-        if self.report.layout == "recording" and found is not None and not (self._asked.interval or column):
-            stated = ""  # the names of our own files mean nothing
+        asked, named_as = interval_of(self._asked.interval), self._name.interval
+        if self.report.layout == "recording" and found is not None:
+            named_as = self._name.folder.interval  # the names of our own files mean nothing
+        if column and named_as and column != named_as and not asked:
+            raise RecordingError(
+                f"its column of the interval says {column}, but its name or folder {named_as}: rename it, or move it"
+            )
+        stated = asked or column or named_as
         if stated == MONTH:
             raise RecordingError("candles of a month have no fixed length; use shorter ones")
         named = interval_ms(stated) if re.fullmatch(r"\d+[smhd]", stated) else None
@@ -300,10 +340,11 @@ class Reader:
         if step is None or found is None:
             return step
         if named is not None and (found % named or self._gaps.longer(named, codes) == found):
-            where = "name" if stated == self._name.interval else "interval"
+            where, mend = ("--interval", f"pass --interval {step_text(found)}") if asked else ("column", "correct it")
+            if not (asked or column):
+                where, mend = "name", "rename it"
             raise RecordingError(
-                f"its rows are {step_text(found)} apart, but its {where} is {stated}: rename it, or pass "
-                f"--interval {step_text(found)} to manage.py convert"
+                f"its rows are {step_text(found)} apart, but its {where} is {stated}: {mend}, or leave it out"
             )
         gaps = self._gaps
         if mixed := gaps.second(step, codes) or gaps.other(step, codes) or gaps.mixed(step, codes):
@@ -311,7 +352,7 @@ class Reader:
             raise RecordingError(
                 f"it has candles of {step_text(step)} and, of {self._collector.series[series].symbol}, of "
                 f"{step_text(own)}: these are two series; split the file, or pass --columns interval=NAME and "
-                "--interval to manage.py convert"
+                "--interval"
             )
         return step
 
@@ -320,15 +361,11 @@ def step_text(step_ms: int) -> str:
     return f"{step_ms} ms" if step_ms % 1_000 else interval_name(step_ms)
 
 
-def _is_asked(spelling: str, asked: str) -> bool:
-    same = symbol_of(spelling) == symbol_of(asked)
-    return spelling.strip().upper() == asked.upper() or (same and instrument_of(spelling) == instrument_of(asked))
-
-
-def _venue(name: str) -> str | None:
-    name = name.strip().lower()
-    if name and not re.match(VENUE, name):
+def _venue(name: str, where: str) -> str | None:
+    venue = venue_read(name)
+    if venue and not re.fullmatch(VENUE, venue):
         raise RecordingError(
-            f"column venue has {name!r}, which is not a venue's name (up to 40 lower-case letters, digits, - and _)"
+            f"its {where} venue has {name[:_SPELLING]!r}, which is not a venue's name (up to 40 letters, digits, - "
+            "and _)"
         )
-    return name or None
+    return venue or None

@@ -24,6 +24,8 @@ from ingestion.recordings.rows import MAX_ROWS
 # Rows and bytes that are in memory at once.
 _BATCH_ROWS: Final = 250_000
 _BLOCK_BYTES: Final = 16 << 20
+# Row groups of parquet that are opened together have as many rows: what has been read of them stays in memory.
+_OPEN_ROWS: Final = 1_000_000
 _HEAD_BYTES: Final = 128 << 10
 # JSON has no rows that can be read one by one.
 MAX_JSON_BYTES: Final = 512 << 20
@@ -104,9 +106,23 @@ def _parquet(item: Item, name: Named, asked: Asked) -> Iterator[Table]:
         columns = list(dict.fromkeys(header[place] for place in layout.roles.values()))
 
         def batches() -> Iterator[Any]:
-            return iter(file.iter_batches(_BATCH_ROWS, columns=columns, use_threads=False))
+            for groups in _row_groups(opened_once.metadata):
+                yield from file.iter_batches(_BATCH_ROWS, row_groups=groups, columns=columns, use_threads=False)
 
         yield Table(layout, _by_name(batches(), header, layout))
+
+
+def _row_groups(metadata: Any) -> Iterator[list[int]]:
+    groups: list[int] = []
+    rows = 0
+    for group in range(metadata.num_row_groups):
+        groups.append(group)
+        rows += metadata.row_group(group).num_rows
+        if rows >= _OPEN_ROWS:
+            yield groups
+            groups, rows = [], 0
+    if groups:
+        yield groups
 
 
 def _want_sane(item: Item, metadata: Any) -> None:

@@ -20,7 +20,7 @@ from market.export_views import FORMAT, HasExport
 from market.exports import EXPORTS, Chunk, ColumnChunk, Export
 from market.filters import GIVEN_TIME, refuse_unknown, with_plus
 from market.negotiation import Negotiation
-from market.wire.aliases import parse_aliased, venue_read
+from market.wire.aliases import parse_aliased, venue_aliased
 from market.wire.decoding import time_ms
 from market.wire.messages import OHLCV, VENUE, InvalidMessage
 from market.wire.symbols import InvalidSymbol
@@ -64,7 +64,7 @@ class VenueField(serializers.RegexField):
 
     def to_internal_value(self, data: Any) -> str:
         text = str(super().to_internal_value(data))
-        return text if re.fullmatch(VENUE, text) else venue_read(text)
+        return text if re.fullmatch(VENUE, text) else venue_aliased(text)
 
 
 class CandleQuery(serializers.Serializer[Any]):

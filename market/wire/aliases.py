@@ -3,12 +3,11 @@
 Feeds, recordings and backtests follow the tables alone (`market.wire.symbols`): what they publish never changes.
 """
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any
 
-from market.wire.exchanges import plain, venue_named
+from market.wire.exchanges import is_name, plain, venue_read
 from market.wire.symbols import EXTERNAL, Instrument, parse, refuse_other
 
 
@@ -21,7 +20,6 @@ class Aliases:
 
 
 _in_use = Aliases()
-_NAME: Final = re.compile(r"[^\W_][\w .\-]*")
 
 
 def use_aliases(aliases: Aliases) -> None:
@@ -45,18 +43,7 @@ def parse_aliased(text: Any, venue: str | None = None) -> Instrument:
     return parse(target, found.venue) if target else found
 
 
-def venue_read(text: str) -> str:
-    """The venue of an exchange's name, as it stands before the colon of a symbol: by its alias, else by the table.
-
-    Another name is lower-cased, without dots and with `_` for spaces.
-
-    >>> venue_read("BINANCE_FUTURES"), venue_read("okex-swap"), venue_read("Gate.io"), venue_read("My Bot")
-    ('binanceusdm', 'okx-swap', 'gateio', 'my_bot')
-    """
-    known = (_in_use.venues.get(plain(text)) or venue_named(text)) if _NAME.fullmatch(text.strip()) else None
-    return known or plain_venue(text)
-
-
-def plain_venue(text: str) -> str:
-    """A venue's name as it was spelt before there was a table of exchanges, and as names that it lacks still are."""
-    return text.strip().lower().replace(".", "").replace(" ", "_")
+def venue_aliased(text: str) -> str:
+    """`venue_read`, but a name that has an alias is what the alias means."""
+    alias = _in_use.venues.get(plain(text)) if is_name(text) else None
+    return alias or venue_read(text)

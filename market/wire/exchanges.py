@@ -107,3 +107,25 @@ def venue_named(name: str) -> str | None:
     """The venue of an exchange's name as others write it (`GATE.IO`, `BINANCE_FUTURES`); None for no exchange."""
     name = plain(name)
     return _OTHER_NAMES.get(name, name.lower() if name.lower() in _EXCHANGES else None)
+
+
+def venue_read(text: str) -> str:
+    """The venue of an exchange's name by the table; another name as `plain_venue` has it.
+
+    >>> venue_read("BINANCE_FUTURES"), venue_read("okex-swap"), venue_read("Gate.io"), venue_read("My Bot")
+    ('binanceusdm', 'okx-swap', 'gateio', 'my_bot')
+    """
+    return (venue_named(text) if is_name(text) else None) or plain_venue(text)
+
+
+def is_name(text: str) -> bool:
+    """Whether this may be the name of an exchange: in `{{exchange}}` the punctuation is not to be left out."""
+    return _NAME.fullmatch(text.strip()) is not None
+
+
+def plain_venue(text: str) -> str:
+    """A venue's name as it was read before there was a table, and as names that it lacks are: `My.Bot` → `mybot`."""
+    return text.strip().lower().replace(".", "").replace(" ", "_")
+
+
+_NAME: Final = re.compile(r"[^\W_][\w .\-]*")

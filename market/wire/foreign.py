@@ -14,7 +14,8 @@ from typing import Any, Final
 
 import msgspec
 
-from market.wire.aliases import parse_aliased, plain_venue, venue_read
+from market.wire.aliases import parse_aliased, venue_aliased
+from market.wire.exchanges import plain_venue
 from market.wire.mappings import mapped
 from market.wire.messages import (
     VENUE,
@@ -249,7 +250,7 @@ def _normalise_market(fields: dict[str, Any], received_at: int, subject_token: s
     if not (isinstance(given, list) and all(type(one) in (int, float) for one in given)):
         fields.pop("changes_pct", None)
     fields.setdefault("window", "")
-    venue = venue_read(fields["venue"]) if isinstance(fields.get("venue"), str) else ""
+    venue = venue_aliased(fields["venue"]) if isinstance(fields.get("venue"), str) else ""
     fields["venue"] = venue if re.fullmatch(VENUE, venue) else None
     _replace(fields, "affected_symbols", lambda _, value: _symbols(value, fields["venue"]))
     _MARKET_DEFAULTS[MarketType(fields["type"])](fields)

@@ -10,7 +10,7 @@ from typing import NamedTuple, TypeVar
 
 import msgspec
 
-from market.wire.aliases import parse_aliased, venue_read
+from market.wire.aliases import parse_aliased, venue_aliased
 from market.wire.exchanges import same_exchange
 from market.wire.messages import Alert, Anomaly, InvalidMessage, MarketAnomaly, SectorAnomaly
 from market.wire.symbols import EXTERNAL, Instrument, InvalidSymbol
@@ -83,7 +83,7 @@ def _alert_about(alert: Alert, symbol: str, venue: str) -> Alert | None:
     """An alert whose symbol or venue differs from the known ones, if they mean the same."""
     named = venue if alert.venue == EXTERNAL else alert.venue
     # The table of symbols, or the aliases in the admin, may have changed since the symbol was stored.
-    read = venue_read(venue)
+    read = venue_aliased(venue)
     now = _read_now(symbol, named if venue == EXTERNAL else read)
     same_symbol = alert.symbol in (symbol, now and now.symbol)
     # So may the table of exchanges: what was stored as of `huobi` may be a perpetual, of `htx-swap`.
@@ -109,7 +109,7 @@ def _market_about(
     if (
         own_type != type
         or str(own_name).casefold() != str(name).casefold()
-        or (own_venue and own_venue not in (venue, venue_read(venue or own_venue)))
+        or (own_venue and own_venue not in (venue, venue_aliased(venue or own_venue)))
     ):
         return None
     anomaly = msgspec.structs.replace(anomaly, venue=venue or own_venue)

@@ -40,6 +40,16 @@ class InvalidSymbol(ValueError):
     """A text that names no symbol, or could name two; the message is a sentence that says which."""
 
 
+class AmbiguousSymbol(InvalidSymbol):
+    """A pair that can be meant either way round; `readings`: both."""
+
+    def __init__(self, first: str, second: str) -> None:
+        self.readings = (f"{second}/{first}", f"{first}/{second}")
+        super().__init__(
+            f"'{first}-{second}' can be meant either way round: write {' or '.join(self.readings)}, or name the venue"
+        )
+
+
 @dataclass(frozen=True, slots=True)
 class Instrument:
     """What a symbol means. `symbol` is its one spelling on the wire.
@@ -361,10 +371,7 @@ def _quote_first(first: str, second: str, separator: str, exchange: str, carried
         return True
     # Venues that put the quote first write a hyphen: USDC_DEX is as it stands.
     if known or (ahead >= 3 and separator == "-"):
-        raise InvalidSymbol(
-            f"'{first}-{second}' can be meant either way round: write {second}/{first} or {first}/{second}, or name the"
-            " venue"
-        )
+        raise AmbiguousSymbol(first, second)
     return False
 
 

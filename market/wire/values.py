@@ -12,7 +12,7 @@ from email.utils import parsedate_to_datetime
 from enum import StrEnum
 from typing import Any, Final
 
-from market.wire.aliases import venue_read
+from market.wire.aliases import venue_aliased
 from market.wire.messages import VENUE, InvalidMessage, Severity, interval_ms, interval_name
 from market.wire.reasons import listed, refuse, shown, wrong
 
@@ -179,7 +179,7 @@ def _length(text: str) -> tuple[int, str] | None:
 
 def venue_of(name: str, given: Any) -> str:
     """`BINANCE_FUTURES` → `binanceusdm`, `Gate.io` → `gateio`, `okx-swap` as it is."""
-    venue = venue_read(str(given))
+    venue = venue_aliased(str(given))
     if isinstance(given, (bool, dict, list)) or not re.fullmatch(VENUE, venue):
         raise wrong(name, given, "up to 40 letters, digits, _ and -, like binance or okx-swap")
     return venue

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ingestion.recordings import files, rows
+from ingestion.recordings import files, rows, tables
 from ingestion.recordings.counts import Counts
 from ingestion.recordings.errors import RecordingError
 from ingestion.recordings.ids import Seen
@@ -149,6 +149,13 @@ def test_folders_are_read_with_their_folders_and_what_is_foreign_is_counted(tmp_
     assert "Skipped 7 files: " in summary(collector, merge)[1]
 
 
+def test_a_parquet_file_is_read_row_group_by_row_group(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tables, "_OPEN_ROWS", 3)
+    columns = dict(zip(OURS.split(","), map(list, zip(*GOOD, strict=True)), strict=True))
+    pyarrow.parquet.write_table(pa.table(columns), tmp_path / "a.parquet", row_group_size=2)
+    assert read(tmp_path / "a.parquet")[2] == [(i, *row[1:]) for i, row in enumerate(GOOD)]
+
+
 def test_an_interval_is_chosen_from_a_folder(tmp_path: Path) -> None:
     write(tmp_path / "BTC_USDT-1m.feather", columnar(feather))
     write(tmp_path / "BTC_USDT-5m.json", b"[[1735689600000,1,1,1,1,1],[1735689900000,1,1,1,1,1]]")
@@ -244,7 +251,15 @@ def test_a_trade_counts_once(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "symbol", "interval"),
     [
-        ("BTC-USDT.parquet", "BTC/USDT", ""),
+        ("BTC-USDT.parquet", "BTC-USDT", ""),
+        ("BTC-USDT-1m-2024-01.csv", "BTC-USDT", "1m"),
+        ("BTC-USDT-SWAP-trades-2024-01-01.zip", "BTC-USDT-SWAP", ""),
+        ("BINANCE-BTC-USDT-1m.csv", "BTC-USDT", "1m"),
+        ("KRW-ADA.csv", "KRW-ADA", ""),
+        ("krw-btc.csv", "KRW-BTC", ""),
+        ("BTC-FDUSD.csv", "BTC-FDUSD", ""),
+        ("DYDX_USDT.csv", "DYDX_USDT", ""),
+        ("MY-DATA-1m.csv", "", ""),
         ("my_btcusdt_export.csv", "BTCUSDT", ""),
         ("spot-PEPEUSDT-aggTrades-2024-10-27.zip", "PEPEUSDT", ""),
         ("binance_spot_5m_quiet_2021-07-01_2021-07-05.parquet", "", ""),
@@ -254,8 +269,8 @@ def test_a_trade_counts_once(tmp_path: Path) -> None:
         ("BTCUSDT-5m.csv", "BTCUSDT", "5m"),
         ("my_BTCUSDT-1m.csv", "BTCUSDT", "1m"),
         ("BINANCE_BTCUSDT-1m.csv", "BTCUSDT", "1m"),
-        ("BTC_PYUSD-1m.json", "BTC/PYUSD", "1m"),
-        ("BTC-USDT-SWAP_1m.csv", "BTCUSDT-PERP", ""),
+        ("BTC_PYUSD-1m.json", "BTC_PYUSD", "1m"),
+        ("BTC-USDT-SWAP_1m.csv", "BTC-USDT-PERP", ""),
         ("BTCUSDT.P_export.csv", "BTCUSDT-PERP", ""),
         ("DATA-1m.csv", "", ""),
         ("币安人生USDT-1m-2025-10.zip", "币安人生USDT", "1m"),

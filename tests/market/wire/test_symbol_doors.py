@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from market.wire.aliases import Aliases, parse_aliased, use_aliases, venue_read
+from market.wire.aliases import Aliases, parse_aliased, use_aliases, venue_aliased
 from market.wire.decoding import decode_alert, decode_batch, decode_market
 from market.wire.filters import CHANNELS, parse_filters
 from market.wire.messages import Alert, InvalidMessage, encode
@@ -67,7 +67,7 @@ def test_a_market_anomaly_is_of_the_venue_it_names() -> None:
     "exchange", ["BINANCE_FUTURES", "Gate.io", "bybit-spot", "okx-inverse", "binance-replay", "x y"]
 )
 def test_a_venue_that_was_read_is_read_as_itself(exchange: str) -> None:
-    assert venue_read(venue_read(exchange)) == venue_read(exchange)
+    assert venue_aliased(venue_aliased(exchange)) == venue_aliased(exchange)
 
 
 def test_the_subject_names_the_symbol_of_a_message_that_does_not() -> None:
