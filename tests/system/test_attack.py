@@ -1,6 +1,10 @@
 """A short form of `make attack`: every kind of attack on one running system."""
 
+import os
 import random
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -9,7 +13,7 @@ from tests.system.attack.connections import slow
 from tests.system.attack.handshakes import verdict_of_library
 from tests.system.attack.hostile import CHANGES, changed_bytes
 from tests.system.attack.target import HANDSHAKE, Found, Target, target
-from tests.system.conftest import System
+from tests.system.conftest import ROOT, System
 
 
 async def _too_many(on: Target, chance: random.Random, count: int) -> Found:
@@ -26,6 +30,13 @@ async def test_a_running_system_withstands_every_attack(system: System) -> None:
             attack = _too_many if name == "slow" else ATTACKS[name][0]
             line, withstood = await run(on, name, attack, random.Random(f"22 {name}"), count)
             assert withstood, line
+
+
+def test_a_system_is_made_outside_pytest(tmp_path: Path) -> None:
+    """As `make attack`, `make replay-check` and the pictures do."""
+    env = {name: value for name, value in os.environ.items() if name != "DJANGO_SETTINGS_MODULE"}
+    program = f"from tests.system.attack.__main__ import Path, System; System(Path({str(tmp_path)!r}))"
+    subprocess.run([sys.executable, "-c", program], cwd=ROOT, env=env, check=True)
 
 
 @pytest.mark.parametrize(
