@@ -62,6 +62,7 @@ def latest(
     symbols: Collection[str] = (),
     methods: Collection[str] = (),
     severities: Collection[str] = (),
+    venues: Collection[str] = (),
 ) -> list[tuple[int, bytes]]:
     """(offset, payload) of the alerts that changed last, newest first. An empty collection matches all.
 
@@ -69,7 +70,9 @@ def latest(
     so rare, an alert that changed last is hardly ever an old one, and no index has both.
     """
     ranks = [Severity(name).rank for name in severities]
-    chosen: dict[str, Collection[Any]] = {"symbol": list(symbols), "method": list(methods), "severity": ranks}
+    chosen: dict[str, Collection[Any]] = {
+        "symbol": list(symbols), "method": list(methods), "severity": ranks, "venue": list(venues),
+    }  # fmt: skip
     found = alerts()
     for column, words in chosen.items():
         if words:

@@ -131,6 +131,7 @@ _MEANINGS: Final = MEANINGS | {
     "severities": "Severities. Empty: all.",
     "types": "Types of market anomalies. Empty: all.",
     "EffectiveFilters.sectors": "Names of sectors. Empty: all.",
+    "venues": "Venues. Empty: all; an anomaly over all venues always matches.",
     "Filters.sectors": "Names of sectors, in any case. Empty: all.",
     "filters": "Filters of the subscription.",
     "cursor": _CURSOR,

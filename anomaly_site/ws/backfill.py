@@ -151,11 +151,12 @@ class StoredChanges:
                 symbols=tuple(asked.symbols),
                 methods=tuple(asked.methods),
                 severities=tuple(asked.severities),
+                venues=tuple(asked.venues),
             )
             found += (Change(offset, Channel.ALERTS, payload) for offset, payload in reversed(rows))
         if Channel.MARKET in wanted.channels:
-            # Affected symbols, and the rule for sectors, are not columns.
-            by_payload = asked.symbols or asked.sectors
+            # Affected symbols, and the rules for sectors and venues, are not columns.
+            by_payload = asked.symbols or asked.sectors or asked.venues
             rows = market.latest(
                 limit=count,
                 types=tuple(asked.types),

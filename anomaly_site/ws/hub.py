@@ -35,10 +35,10 @@ from anomaly_site.ws.protocol.frames import (
     live_frame,
     message_frame,
 )
-from anomaly_site.ws.protocol.routing import Index
 from ingestion.stream.background import is_cancelled
 from market.installation import installation_id
 from market.wire.filters import CHANNELS, Channel, Filter, alert_route, market_route
+from market.wire.routing import Index
 
 logger = logging.getLogger(__name__)
 

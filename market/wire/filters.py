@@ -4,11 +4,13 @@ Rules, beside the plain ones (a message matches a list when its value is on it, 
 
 - `symbols`, on a market anomaly: any affected symbol is asked for. One that names no symbols (MARKET_STRESS) matches.
 - `sectors` picks among SECTOR_ANOMALYs; other market anomalies and alerts pass.
-- `methods` concerns alerts only, `types` market anomalies only, `severities` both.
+- `methods` concerns alerts only, `types` market anomalies only, `severities` and `venues` both.
+- `venues`, on a market anomaly over all venues: it names none, so it matches.
 - A list in which nothing is known stays as it was asked and matches nothing: somebody who misspells `CRITICAL` gets a
   warning, not the whole stream.
 """
 
+import re
 from collections.abc import Iterable, Mapping
 from enum import StrEnum
 from typing import Any, Final
@@ -17,7 +19,8 @@ import msgspec
 from msgspec import Struct
 
 from market.wire.aliases import parse_aliased
-from market.wire.messages import MarketType, Method, Severity
+from market.wire.exchanges import venue_named
+from market.wire.messages import VENUE, MarketType, Method, Severity
 from market.wire.symbols import InvalidSymbol
 
 MAX_FILTER_VALUES: Final = 1_000
@@ -52,6 +55,7 @@ class EffectiveFilters(Struct, frozen=True, kw_only=True):
     severities: list[str]
     types: list[str]
     sectors: list[str]
+    venues: list[str] = []
 
 
 FILTER_KEYS: Final = EffectiveFilters.__struct_fields__
@@ -63,6 +67,7 @@ class AlertRoute(Struct, frozen=True):
     symbol: str
     severity: str
     method: str
+    venue: str = ""
 
 
 class MarketRoute(Struct, frozen=True):
@@ -72,6 +77,7 @@ class MarketRoute(Struct, frozen=True):
     severity: str
     affected_symbols: list[str] | None = None
     sector: str | None = None
+    venue: str | None = None
 
 
 _alert_route: Final = msgspec.json.Decoder(AlertRoute)
@@ -105,12 +111,13 @@ def _mask(values: Iterable[str], bits: Mapping[str, int]) -> int:
 class Filter:
     """A client's filters, compiled: sets for open vocabularies, bit masks for closed ones. Immutable."""
 
-    __slots__ = ("channels", "effective", "methods", "sectors", "severities", "symbols", "types")
+    __slots__ = ("channels", "effective", "methods", "sectors", "severities", "symbols", "types", "venues")
 
     def __init__(self, effective: EffectiveFilters) -> None:
         self.effective = effective
         self.channels = frozenset(effective.channels)
         self.symbols = frozenset(effective.symbols)
+        self.venues = frozenset(effective.venues)
         self.sectors = frozenset(sector.casefold() for sector in effective.sectors)
         self.severities = _mask(effective.severities, SEVERITY_BITS)
         self.methods = _mask(effective.methods, METHOD_BITS)
@@ -122,6 +129,7 @@ class Filter:
             and (not self.symbols or route.symbol in self.symbols)
             and self.severities & SEVERITY_BITS[route.severity]
             and self.methods & METHOD_BITS[route.method]
+            and (not self.venues or route.venue in self.venues)
         )
 
     def wants_market(self, route: MarketRoute) -> bool:
@@ -130,6 +138,7 @@ class Filter:
             and self.types & TYPE_BITS[route.type]
             and self.severities & SEVERITY_BITS[route.severity]
             and (not self.sectors or route.sector is None or route.sector.casefold() in self.sectors)
+            and (not self.venues or route.venue is None or route.venue in self.venues)
             and (
                 not self.symbols
                 or route.affected_symbols is None
@@ -172,7 +181,7 @@ def parse_filters(raw: Mapping[str, Any] | None, *, channels: Iterable[str]) -> 
 
 _SINGULAR: Final = {
     "channels": "channel", "symbols": "symbol", "methods": "method",
-    "severities": "severity", "types": "type", "sectors": "sector",
+    "severities": "severity", "types": "type", "sectors": "sector", "venues": "venue",
 }  # fmt: skip
 _VOCABULARIES: Final[dict[str, tuple[str, ...]]] = {
     "channels": tuple(map(str, CHANNELS)),
@@ -218,6 +227,10 @@ def _known(key: str, values: list[str]) -> tuple[list[str], list[str], list[str]
     for value in values:
         if key == "sectors":
             name = value.strip()
+            valid = bool(name)
+        elif key == "venues":
+            name = value.strip().lower()
+            name = name if re.fullmatch(VENUE, name) else venue_named(value) or ""
             valid = bool(name)
         else:
             name = value.strip().replace("-", "_").replace(" ", "_")

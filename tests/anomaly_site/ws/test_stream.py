@@ -35,7 +35,7 @@ async def test_nothing_comes_before_subscribe_and_everything_after(connect: Conn
         "id": 1,
         "filters": {
             "channels": ["alerts", "market"], "symbols": [], "methods": [],
-            "severities": [], "types": [], "sectors": [],
+            "severities": [], "types": [], "sectors": [], "venues": [],
         },
         "cursor": {"epoch": EPOCH, "offset": 1},
         "recovered": False,

@@ -32,6 +32,17 @@ def test_values_are_brought_into_their_one_spelling() -> None:
     assert effective.channels == ["alerts", "market"]
 
 
+@pytest.mark.parametrize(
+    ("asked", "venue"), [("Binance", "binance"), ("okx-swap", "okx-swap"), ("BINANCE FUTURES", "binanceusdm")]
+)
+def test_a_venue_is_known_by_its_names(asked: str, venue: str) -> None:
+    wanted = compiled(venues=[asked])
+    assert wanted.effective.venues == [venue]
+    assert not wanted.wants(Channel.ALERTS, alert()), "it is of another venue"
+    assert compiled(venues=["simulated"]).wants(Channel.ALERTS, alert())
+    assert wanted.wants(Channel.MARKET, stress()), "it is over all venues"
+
+
 def test_what_is_unknown_is_named_and_left_out() -> None:
     wanted, warnings = parse_filters({"severities": ["HIGH", "URGENT"], "coins": []}, channels=CHANNELS)
     assert wanted.effective.severities == ["HIGH"]

@@ -6,12 +6,13 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from anomaly_site.ws.protocol.routing import Index
 from market.wire.filters import CHANNELS, AlertRoute, MarketRoute, parse_filters
 from market.wire.messages import MarketType, Method, Severity
+from market.wire.routing import Index
 
 SYMBOLS = ["BTCUSDT", "ETHUSDT", "SOLUSDT"]
 SECTORS = ["DeFi", "L1"]
+VENUES = ["binance", "okx-swap"]
 
 
 def some(values: Iterable[str]) -> st.SearchStrategy[list[str]]:
@@ -22,6 +23,7 @@ filter_lists = st.fixed_dictionaries(
     {
         "channels": some(CHANNELS), "symbols": some(SYMBOLS), "severities": some(Severity),
         "methods": some(Method), "types": some(MarketType), "sectors": some(SECTORS),
+        "venues": some(VENUES),
     }
 )  # fmt: skip
 alert_routes = st.builds(
@@ -29,6 +31,7 @@ alert_routes = st.builds(
     st.sampled_from(SYMBOLS),
     st.sampled_from(list(map(str, Severity))),
     st.sampled_from(list(map(str, Method))),
+    st.sampled_from(VENUES),
 )
 market_routes = st.builds(
     MarketRoute,
@@ -36,6 +39,7 @@ market_routes = st.builds(
     st.sampled_from(list(map(str, Severity))),
     st.none() | some(SYMBOLS),
     st.none() | st.sampled_from(SECTORS),
+    st.none() | st.sampled_from(VENUES),
 )
 
 
@@ -46,6 +50,8 @@ def asked(lists: dict[str, list[str]], key: str, value: str | None) -> bool:
 
 def expects(lists: dict[str, list[str]], route: AlertRoute | MarketRoute) -> bool:
     if not asked(lists, "severities", route.severity):
+        return False
+    if route.venue is not None and not asked(lists, "venues", route.venue):
         return False
     if isinstance(route, AlertRoute):
         return (

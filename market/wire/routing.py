@@ -1,4 +1,4 @@
-"""Which clients want a message: an index over their filters. Pure."""
+"""Who wants a message: an index over filters, of clients of `/ws` and of routes of the delivery. Pure."""
 
 from collections.abc import Hashable, Iterator
 from typing import Final, Generic, TypeVar
@@ -24,6 +24,8 @@ class Index(Generic[Member]):
         self._by_symbol: dict[str, dict[Member, Filter]] = {}
         self._any_symbol: dict[Member, Filter] = {}
         self._market: dict[Member, Filter] = {}
+        # Those who name venues: they are few, so they are asked each time, and the kept answers stay as few as before.
+        self._of_venues: dict[Member, Filter] = {}
         self._answers: dict[str, dict[tuple[str, str], tuple[Member, ...]]] = {}
 
     def __len__(self) -> int:
@@ -39,6 +41,8 @@ class Index(Generic[Member]):
         """Route to `member` by `wanted`, instead of whatever it wanted so far."""
         self.discard(member)
         self._filters[member] = wanted
+        if wanted.venues:
+            self._of_venues[member] = wanted
         if Channel.MARKET in wanted.channels:
             self._market[member] = wanted
         if Channel.ALERTS in wanted.channels:
@@ -54,6 +58,7 @@ class Index(Generic[Member]):
         if wanted is None:
             return
         self._market.pop(member, None)
+        self._of_venues.pop(member, None)
         self._any_symbol.pop(member, None)
         if Channel.ALERTS in wanted.channels:
             for symbol in wanted.symbols:
@@ -87,7 +92,13 @@ class Index(Generic[Member]):
                 for member, wanted in candidates.items()
                 if wanted.severities & severity and wanted.methods & method
             )
+        if self._of_venues:
+            return tuple(member for member in members if self._is_of(member, route.venue))
         return members
+
+    def _is_of(self, member: Member, venue: str) -> bool:
+        wanted = self._of_venues.get(member)
+        return wanted is None or venue in wanted.venues
 
     def market(self, route: MarketRoute) -> tuple[Member, ...]:
         return tuple(member for member, wanted in self._market.items() if wanted.wants_market(route))
