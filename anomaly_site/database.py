@@ -17,6 +17,7 @@ from django.db.migrations.recorder import MigrationRecorder
 from alerts.models import Alert
 from anomaly_site.lag import Place, stored_places
 from anomaly_site.probes import Probe
+from ingestion.analysis.configured import settings_in_use
 from ingestion.models import StreamFault
 from ingestion.stream.health import MALFORMED, cause
 from market.clock import now_ms
@@ -40,6 +41,7 @@ class Stored:
     sectors: dict[str, Any] | None = None
     places: dict[str, Place] = field(default_factory=dict)
     faults: list[str] = field(default_factory=list)
+    settings: dict[str, Any] | None = None
 
 
 def look() -> Stored:
@@ -48,14 +50,15 @@ def look() -> Stored:
     _integrity.keep_checked()
     if state == OK:
         state = _integrity.state
-    sectors, places, faults = None, {}, []
+    sectors, places, faults, settings = None, {}, [], None
     try:
         sectors = sector_map_state(sector_map(), now_ms())
         places = stored_places()
         faults = stream_faults(now_ms())
+        settings = settings_in_use()
     except DatabaseError as error:
         state = state if state != OK else _sentence(error)
-    return Stored(state, sectors, places, faults)
+    return Stored(state, sectors, places, faults, settings)
 
 
 class Integrity:

@@ -109,6 +109,7 @@ async def _look() -> Status:
         "web": _web(hub),
         "channel_layer": layer,
         "sectors": stored.sectors,
+        "settings": stored.settings,
         "database": of_database,
         "stream_faults": stored.faults,
     }

@@ -13,6 +13,7 @@ from anomaly_site.metrics import metrics
 from anomaly_site.schema_view import SchemaView
 from anomaly_site.status import status_json, status_page
 from anomaly_site.ws.asyncapi import asyncapi
+from ingestion.analysis.views import SettingsDetail
 from ingestion.timeseries.closes import closes
 from ingestion.timeseries.views import CandleList
 from market.views import (
@@ -46,7 +47,12 @@ class AnomalyId(StringConverter):
     regex = r"[A-Za-z0-9][A-Za-z0-9_.:\-]{0,79}"
 
 
+class SettingsHash(StringConverter):
+    regex = r"[0-9a-f]{16}"
+
+
 register_converter(AnomalyId, "id")
+register_converter(SettingsHash, "settings")
 
 handler404 = "market.problems.not_found"
 handler500 = "anomaly_site.unavailable.server_error"
@@ -66,6 +72,7 @@ urlpatterns = [
     path("market/<id:pk>/review", MarketAnomalyReview.as_view(), name="market-anomaly-review"),
     path("sectors", SectorList.as_view(), name="sectors"),
     path("symbols", SymbolList.as_view(), name="symbols"),
+    path("settings/<settings:pk>", SettingsDetail.as_view(), name="settings"),
     path("candles", CandleList.as_view(), name="candles"),
     path("schema", SchemaView.as_view(), name="schema"),
     path("docs", SpectacularSwaggerSplitView.as_view(url_name="schema", metadata_class=None), name="docs"),
@@ -75,7 +82,7 @@ urlpatterns = [
     path("status", status_json, name="status"),
     path("metrics", metrics),
     re_path(
-        rf"^(?P<path>(?:alerts|market)(?:/{AnomalyId.regex})?|sectors|symbols|candles|schema|docs|healthz|readyz|status|metrics)/$",
+        rf"^(?P<path>(?:alerts|market)(?:/{AnomalyId.regex})?|settings/[0-9a-f]{{16}}|sectors|symbols|candles|schema|docs|healthz|readyz|status|metrics)/$",
         RedirectView.as_view(url="/%(path)s", query_string=True),
         name=REDIRECT,
     ),

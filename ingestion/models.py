@@ -79,3 +79,21 @@ class StreamFault(models.Model):
 
     def __str__(self) -> str:
         return f"{self.stream} ({self.reader}): {self.text}"
+
+
+class StoredSettings(models.Model):
+    """Settings that an analysis ran with (`alerts.detectors.settings`): what `settings` of its anomalies stands for.
+
+    `values` are as in a file of settings. They never change, and are kept for as long as the database.
+    """
+
+    hash = models.CharField(primary_key=True, max_length=16)
+    values = models.JSONField()
+    first_used_at = models.DateTimeField()
+    last_started_at = models.DateTimeField(db_index=True)
+
+    class Meta:
+        verbose_name_plural = "stored settings"
+
+    def __str__(self) -> str:
+        return self.hash

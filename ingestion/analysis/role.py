@@ -19,7 +19,7 @@ from django.conf import settings
 from nats.aio.client import Client
 
 from ingestion.analysis.analysis import Analysis
-from ingestion.analysis.configured import configured_settings
+from ingestion.analysis.configured import configured_settings, record_settings
 from ingestion.analysis.orphans import find_orphans
 from ingestion.analysis.saver import SnapshotSaver
 from ingestion.models import StreamFault
@@ -53,6 +53,7 @@ async def run_analyze(client: Client, stop: asyncio.Event) -> None:
     """Analyse candles until `stop` is set; then save the state, for the next run to continue."""
     publisher = await Publisher.open(client)
     analysis = Analysis(None, settings.SECTOR_MAX_AGE_S * 1000, configured_settings())
+    await database_sync_to_async(record_settings)(analysis.settings)
     saver = SnapshotSaver(settings.DATA_DIR / "analysis.state", settings.ANALYSIS_SAVE_EVERY_S)
     # Candles up to here were analysed, and what they showed was published.
     epoch, published = await load_position(client, publisher.jetstream)
