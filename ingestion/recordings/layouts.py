@@ -64,6 +64,7 @@ _ALIASES: Final[Mapping[str, Sequence[str]]] = {
     "maker": ["isbuyermaker", "buyermaker"],
     "id": ["id", "tradeid", "aggtradeid", "tid", "trdmatchid"],
 }
+DAY_MS: Final = 86_400_000
 _PRICES: Final = ("open", "high", "low", "close")
 _FLOW: Final[Mapping[str, str]] = {"trades": "trades", "takerbuy": "taker_buy"}
 
@@ -93,7 +94,7 @@ def by_header(
         roles |= {role: names.index(name) for name, role in _FLOW.items()}
     _want_once(header, names, roles)
     if "ts" not in given:
-        _one_time(header, names, rows, roles["ts"])
+        roles |= _other_time(header, names, rows, roles["ts"])
     title, notes = _title(names, kind)
     if title.startswith("Tardis"):
         roles["venue"] = names.index("exchange")
@@ -160,22 +161,36 @@ def _volume(
     return {"volume": base[0]}
 
 
-def _one_time(header: Sequence[str], names: Sequence[str], rows: Sequence[Row], chosen: int) -> None:
-    """Raise `RecordingError` if another column of open times differs from the chosen one; `ts` is never in doubt."""
+def _other_time(header: Sequence[str], names: Sequence[str], rows: Sequence[Row], chosen: int) -> dict[str, int]:
+    """The position of another column of open times, to compare row by row; `ts` is never in doubt.
+
+    Raises `RecordingError` if it differs from the chosen one in all of the first rows.
+    """
     if names[chosen] == "ts" or not rows:
-        return
+        return {}
+    found: dict[str, int] = {}
     first = _times([row[chosen] for row in rows])
     for place, name in enumerate(names):
         if place == chosen or name not in _ALIASES["ts"]:
             continue
         other = _times([row[place] for row in rows])
         both = (first >= EARLIEST_MS) & (other >= EARLIEST_MS)
-        if both.any() and (np.abs(first - other)[both] >= 1_000).all():
+        # A date beside a time is of the same day, which is no contradiction.
+        if both.any() and not ((other % DAY_MS)[both].any() ^ (first % DAY_MS)[both].any()):
+            found.setdefault("other_time", place)
+        if both.any() and times_differ(first, other)[both].all():
             a, b = header[chosen].strip(), header[place].strip()
             raise RecordingError(
                 f"its columns {a} and {b} have different times ({rows[0][chosen]} and {rows[0][place]}); "
                 f"pass --columns ts={a} or ts={b}, whichever is the open time"
             )
+    return found
+
+
+def times_differ(one: NDArray[np.int64], other: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Where two times of one row (epoch ms) contradict each other: by a second or more."""
+    differ: NDArray[np.bool_] = (one >= EARLIEST_MS) & (other >= EARLIEST_MS) & (np.abs(one - other) >= 1_000)
+    return differ
 
 
 def _title(names: Sequence[str], kind: Kind) -> tuple[str, tuple[str, ...]]:

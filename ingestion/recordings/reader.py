@@ -28,11 +28,12 @@ from ingestion.recordings.errors import NotARecording, RecordingError
 from ingestion.recordings.files import Item
 from ingestion.recordings.ids import id_numbers
 from ingestion.recordings.intervals import Gaps, Phases
-from ingestion.recordings.layouts import Kind
+from ingestion.recordings.layouts import Kind, times_differ
 from ingestion.recordings.names import MONTH, Named, interval_of
 from ingestion.recordings.rows import candle_rows, from_trades
 from ingestion.recordings.tables import table
-from ingestion.recordings.times import times_ms
+from ingestion.recordings.times import NO_TIME, READABLE, times_ms
+from market.printable import printable
 from market.wire.exchanges import venue_read
 from market.wire.messages import VENUE, interval_ms, interval_name
 
@@ -208,12 +209,30 @@ class Reader:
             raise RecordingError(f"not readable ({str(error).splitlines()[0]})") from error
         for unit, count in units.items():
             self.report.units[unit] = self.report.units.get(unit, 0) + count
+        unread = ts == NO_TIME
+        if unread.any() and (value := str(columns["ts"][int(unread.argmax())]).strip()) not in ("", "None"):
+            self._note(f"{printable(value[:_SPELLING])!r} is no time that is read: {READABLE}")
         check_times(checked, ts)
+        if "other_time" in columns:
+            self._one_time(columns["other_time"], ts, checked)
         checked.drop(f"another pair than --symbol {self._asked.symbol}", code == _OTHER_PAIR)
         checked.drop("of another venue than its symbol or folder says", code == _OTHER_VENUE)
         checked.drop(f"another symbol than its folder symbol={self._name.folder.symbol}", code == _OTHER_FOLDER)
         checked.drop("symbol missing or not readable", code < 0)
         return ts, code
+
+    def _one_time(self, column: Any, ts: NDArray[np.int64], checked: Checked) -> None:
+        """A row whose second time is another one is dropped; where there are many, one of the columns is wrong."""
+        other, _ = times_ms(column)
+        differ = checked.good & times_differ(ts, other)
+        if differ.sum() > max(3, len(ts) // 100):
+            row = int(differ.argmax())
+            first, second = (np.datetime64(int(time[row]), "ms") for time in (ts, other))
+            raise RecordingError(
+                f"its two columns of times differ in {int(differ.sum()):,} of {len(ts):,} rows, as in {first} and "
+                f"{second}: pass --columns ts=NAME, with the one that is the open time"
+            )
+        checked.drop("two times that differ", differ)
 
     def _codes(self, columns: Columns, rows: int) -> NDArray[np.int64]:
         venues: list[str | None] = [self._venue or self._name_venue]

@@ -40,14 +40,20 @@ def summary(collector: Collector, merge: Merge) -> list[str]:
 def _read(collector: Collector, merge: Merge) -> str:
     rows = sum(file.rows for file in collector.files)
     layouts = Counter(file.layout for file in collector.files)
-    files = "1 file" if len(collector.files) == 1 else f"{len(collector.files):,} files"
+    files = _number(len(collector.files), "file")
     kinds = ", ".join(f"{name} {count}" if len(layouts) > 1 else name for name, count in layouts.most_common(4))
-    pairs = "1 symbol" if len(merge.series) == 1 else f"{len(merge.series):,} symbols"
+    pairs = _number(len({one.symbol for one in merge.series}), "symbol")
+    venues = len({one.venue for one in merge.series})
+    pairs += f" on {venues:,} venues" if venues > 1 else ""
     speed = f", {rows / collector.seconds:,.0f} rows/s" if collector.seconds > 0 else ""
     return (
         f"Read {files} ({kinds}): {rows:,} rows, {merge.rows:,} candles of {interval_text(merge)}, {pairs}, "
         f"{minute(merge.first_ms)} to {minute(merge.last_ms)} UTC{speed}"
     )
+
+
+def _number(count: int, what: str) -> str:
+    return f"{count:,} {what}{'s'[: count != 1]}"
 
 
 def _dropped(collector: Collector, merge: Merge) -> str:

@@ -18,6 +18,10 @@ _UNITS: Final = (("s", 1), ("ms", 1_000), ("µs", 1_000_000), ("ns", 1_000_000_0
 _NUMBER: Final = r"^\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?\s*$"
 _WHOLE: Final = r"^[+-]?\d{1,18}$|^[0-8]\d{18}$"
 _ZONED: Final = r"(?i)(\dZ|[+-]\d\d:?\d\d)$"
+READABLE: Final = (
+    "write 2025-01-31 13:45:00 or 2025-01-31T13:45:00Z, year first, or s, ms, µs or ns since 1970 (01/02/2025 could be "
+    "January or February)"
+)
 # Year first: these mean one thing. 01/02/2025 means two, and is not read.
 _OTHER_FORMATS: Final = ("%Y-%m-%d %I-%p", "%Y/%m/%d %H:%M:%S", "%Y/%m/%d %H:%M", "%Y.%m.%d %H:%M:%S", "%Y.%m.%d %H:%M")
 

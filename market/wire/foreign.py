@@ -171,6 +171,11 @@ def json_of(payload: bytes, constant: Callable[[str], Any] = lambda _: None) -> 
 
 
 def _normalise_alert(fields: dict[str, Any], received_at: int, subject_token: str) -> dict[str, Any]:
+    if "symbol" not in fields and "." in subject_token.upper().removesuffix(".P"):
+        raise refuse(
+            f"symbol is missing, and the subject alerts.{subject_token} has several parts, which name none: add the "
+            "field symbol, or publish on alerts.<SYMBOL>"
+        )
     fields.setdefault("symbol", subject_token)
     _replace(fields, "interval", interval_of)
     if not fields.get("symbol"):

@@ -100,6 +100,32 @@ def test_summer_time_loses_no_day_and_no_row_is_doubled(tmp_path: Path) -> None:
     assert merge.dropped[None].reasons[BETWEEN].count == 1
 
 
+def test_two_columns_of_times_are_compared_in_every_row(tmp_path: Path) -> None:
+    def file(odd: int) -> Path:
+        rows_ = [(row[0], row[0] + MINUTE * (60 <= i < 60 + odd), *row[2:]) for i, row in enumerate(many)]
+        return write(tmp_path / f"BTCUSDT-{odd}.csv", text(*rows_, header="time,date,open,high,low,close,volume"))
+
+    many = [(T0 + i * MINUTE, *GOOD[0][1:]) for i in range(100)]
+    collector, _, found = read(file(2))
+    assert (len(found), collector.files[0].dropped.reasons["two times that differ"].count) == (98, 2)
+    with pytest.raises(
+        RecordingError, match=r"differ in 40 of 100 rows, as in 2025-01-01T01:00:00.000 and .*--columns"
+    ):
+        read(file(40))
+
+
+def test_an_unreadable_time_is_named_with_what_is_readable(tmp_path: Path) -> None:
+    data = text(*GOOD[:9], ("03/02/2025 13:45", *GOOD[0][1:]), header=OURS)
+    collector, merge, _ = read(write(tmp_path / "a.csv", data))
+    assert "'03/02/2025 13:45' is no time that is read: write 2025-01-31 13:45:00 or" in summary(collector, merge)[2]
+
+
+def test_one_symbol_on_two_venues_is_one_symbol(tmp_path: Path) -> None:
+    rows_ = [(*row, venue) for row in GOOD for venue in ("binance", "okx")]
+    collector, merge, _ = read(write(tmp_path / "a.csv", text(*rows_, header=f"{OURS},venue")))
+    assert ", 1 symbol on 2 venues, " in summary(collector, merge)[0]
+
+
 def test_duplicates_are_told_apart(tmp_path: Path) -> None:
     other = (T0, "BTCUSDT", 200, 201, 199, 200, 1)
     data = text(*reversed(GOOD), GOOD[0], other, (T0 + 30_000, *GOOD[0][1:]), header=OURS)

@@ -74,6 +74,14 @@ def test_the_subject_names_the_symbol_of_a_message_that_does_not() -> None:
     assert alert("BTCUSDT.P").symbol == "BTCUSDT"
 
 
+def test_a_subject_of_several_parts_names_no_symbol() -> None:
+    assert alert("binance.spot", symbol="BTCUSDT").symbol == "BTCUSDT"
+    with pytest.raises(
+        InvalidMessage, match=r"subject alerts\.binance\.BTCUSDT has several parts.* add the field symbol"
+    ):
+        alert("binance.BTCUSDT")
+
+
 @pytest.mark.parametrize(
     ("symbol", "reason"),
     [
