@@ -18,7 +18,7 @@ from anomaly_site.web import bind, reserve, serving, serving_in_processes
 from ingestion.analysis.role import run_analyze
 from ingestion.bridge import run_bridge
 from ingestion.daemon import END_S, FINISH_S, stopped_by_signals
-from ingestion.feed import restart_candles, run_ingest
+from ingestion.feed import forget_last_replay, restart_candles, run_ingest
 from ingestion.sectors import run_sectors
 from ingestion.sources import Source, SourceError
 from ingestion.stream.address import standing_in
@@ -94,6 +94,8 @@ async def _start(
         for name, role in _stores(plan, client):
             await stack.enter_async_context(_running(name, role, stop, budget))
         for source in plan.sources:
+            if said := await forget_last_replay(source):
+                plan.announce(said)
             await restart_candles(source, client, readers=int(Role.HISTORY in plan.roles))
         for name, role in _producers(plan, client):
             await stack.enter_async_context(_running(name, role, stop, budget))

@@ -12,14 +12,19 @@ from typing import Final
 
 import msgspec
 import nats.js.errors
+from channels.db import database_sync_to_async
 from django.conf import settings
+from django.db import Error as DatabaseError
 from msgspec import UNSET, UnsetType
 from nats.aio.client import Client
 from nats.js import JetStreamContext
 
+from ingestion.services import forget_replay
 from ingestion.sources import Source
+from ingestion.sources.replay import ReplaySource
 from ingestion.sources.venues import published_as
 from ingestion.stream.background import background, unless_stopped
+from ingestion.stream.health import note
 from ingestion.stream.metrics import TICKS
 from ingestion.stream.nats import CANDLES, TRANSIENT, Publisher, has_jetstream, publish_latest
 from market.clock import now_ms
@@ -83,6 +88,35 @@ async def restart_candles(source: Source, client: Client, *, readers: int = 0) -
                 await asyncio.wait_for(_until_read(context, readers), _READ_S)
             venue = published_as(source.venue, source.kind)
             await context.purge_stream(CANDLES, subject=f"candles.{venue}.{source.interval}")
+
+
+async def forget_last_replay(source: Source) -> str:
+    """Delete what an earlier replay of these candles found, so that it is found, stored and sent again.
+
+    Returns what was done, in a sentence; empty if there was nothing to do.
+    """
+    if not isinstance(source, ReplaySource):
+        return ""
+    venue, times = published_as(source.venue, source.kind), source.recording.close_time
+    try:
+        forgotten = await database_sync_to_async(forget_replay)(venue, source.symbols, int(times[0]), int(times[-1]))
+    except DatabaseError as error:
+        logger.warning("What an earlier replay found could not be deleted, so it is not sent again: %s", error)
+        return ""
+    said = []
+    if forgotten.deleted:
+        said.append(
+            f"{forgotten.deleted:,} anomalies that an earlier replay of this recording found on {venue} were deleted: "
+            "they are found and sent again."
+        )
+    if forgotten.reviewed:
+        kept = (
+            f"{forgotten.reviewed:,} anomalies of an earlier replay on {venue} have a review and stay: they are shown "
+            "from history and not sent again. Clear the review and its note in the admin to see them live."
+        )
+        note("ingest", kept)
+        said.append(kept)
+    return " ".join(said)
 
 
 async def _until_read(context: JetStreamContext, readers: int) -> None:

@@ -146,7 +146,7 @@ def _advance_within(epoch: int, previous_offset: int, offset: int, time_us: int)
 
 
 def forget(found: QuerySet[AnomalyT]) -> int:
-    """Delete anomalies. Returns the number of rows deleted.
+    """Delete anomalies. Returns their number, without what is deleted with them.
 
     Clients that resume from before a deleted revision then receive `recovered: false`. Deletes a thousand rows per
     transaction, because the bridge waits for each.
@@ -160,7 +160,7 @@ def forget(found: QuerySet[AnomalyT]) -> int:
             last = rows.filter(epoch=head.epoch).aggregate(last=Max("offset"))["last"] if head else None
             if last is not None:
                 models.StreamHead.objects.update(oldest=Greatest("oldest", Value(last)))
-            count += rows.delete()[0]
+            count += rows.delete()[1].get(found.model._meta.label, 0)
     return count
 
 

@@ -33,7 +33,7 @@ from ingestion.stream.login import NatsUnavailable as NatsUnavailable
 from ingestion.stream.metrics import PUBLISH_RETRIES, PUBLISHED
 from market.clock import now_ms
 from market.printable import without_credentials
-from market.wire.messages import Alert, Anomaly, CandleBatch, Feed, MarketType, StressIndex, encode
+from market.wire.messages import Alert, Anomaly, CandleBatch, Feed, MarketType, SourceKind, StressIndex, encode
 from market.wire.signing import HEADER, derived, message_token, sign
 
 logger = logging.getLogger(__name__)
@@ -165,7 +165,9 @@ def message_id(message: Anomaly | CandleBatch, run: str = "") -> str:
     """The `Nats-Msg-Id`: the same content published again within the window is stored once."""
     if isinstance(message, CandleBatch):
         return f"{message.venue}:{message.interval}:{message.close_time}:{run}"
-    return f"{message.id}:{message.revision}"
+    # What a recording shows may be found again within the window, when it is played again.
+    again = f":{run}" if run and message.source is SourceKind.REPLAY else ""
+    return f"{message.id}:{message.revision}{again}"
 
 
 async def has_jetstream(client: Client) -> bool:
@@ -245,7 +247,8 @@ class Publisher:
 
     @classmethod
     async def open(cls, client: Client, *, run: str = "") -> Self:
-        """`run` sets the candles of this publisher apart from those of any other: a recording may be played again."""
+        """`run` sets the candles of this publisher, and the anomalies of a replay, apart from those of any other: a
+        recording may be played again."""
         jetstream = await has_jetstream(client)
         if jetstream:
             await ensure_streams(client)

@@ -5,7 +5,7 @@ from django.core.management.base import CommandError, CommandParser
 from nats.aio.client import Client
 
 from ingestion.daemon import FATAL, add_role_options, run_in_loop, run_role
-from ingestion.feed import restart_candles, run_ingest
+from ingestion.feed import forget_last_replay, restart_candles, run_ingest
 from ingestion.management.base import ExamplesCommand
 from ingestion.management.source_options import add_source_options, sources_from_options
 from ingestion.sources import SourceError
@@ -32,6 +32,8 @@ Publish candles of one or more sources to NATS (subjects candles.<venue>.<interv
 
             async def ingest(client: Client, stop: asyncio.Event) -> None:
                 for source in sources:
+                    if said := await forget_last_replay(source):
+                        self.stdout.write(said)
                     await restart_candles(source, client)
                 await asyncio.gather(*(run_ingest(source, client, stop) for source in sources))
 
