@@ -3,7 +3,6 @@
 import asyncio
 import logging
 import time
-from collections.abc import Callable
 from typing import Final
 
 from asgiref.sync import sync_to_async
@@ -43,9 +42,8 @@ async def keep_up() -> None:
 
 async def finish() -> None:
     """What migrations left to do. Raises `DatabaseError`."""
-    await _build_indexes(lambda index: index.condition == IS_OPEN)
+    await _build_indexes()
     await _move_charts()
-    await _build_indexes(lambda index: True)
 
 
 async def _move_charts() -> None:
@@ -57,15 +55,15 @@ async def _move_charts() -> None:
         await asyncio.sleep(_LEFT_TO_OTHERS * (time.monotonic() - started))
 
 
-async def _build_indexes(wanted: Callable[[Index], bool]) -> None:
-    """Of open anomalies before charts are moved: every page asks for them. The others read over the charts."""
+async def _build_indexes() -> None:
+    """Of a million alerts seconds each, and moving their charts takes hours. Every page asks for what is open."""
     for model in (Alert, MarketAnomaly):
-        for index in filter(wanted, await database_sync_to_async(indexes.missing)(model)):
+        missing = await database_sync_to_async(indexes.missing)(model)
+        for index in sorted(missing, key=lambda index: index.condition != IS_OPEN):
             logger.info("Building the index %s; alerts are stored late meanwhile if the database is SQLite", index.name)
             # Not in the thread that all others share.
             await sync_to_async(_build, thread_sensitive=False)(model, index)
-        if not await database_sync_to_async(indexes.missing)(model):
-            await database_sync_to_async(indexes.drop_column_index)(model, "review_state")
+        await database_sync_to_async(indexes.drop_column_index)(model, "review_state")
 
 
 def _build(model: type[Alert | MarketAnomaly], index: Index) -> None:
