@@ -68,5 +68,8 @@ class CandleStore(Protocol):
     def venues(self, symbol: str, interval: str) -> list[str]:
         """The venues that have candles of this symbol and interval, by name."""
 
+    def intervals(self, symbol: str, venue: str = "") -> list[str]:
+        """The intervals that there are candles of this symbol of, the shortest first. No `venue` means every venue."""
+
     def prune(self, now_ms: int) -> int:
         """Delete what is older than the store is to keep; how many candles that were."""

@@ -72,6 +72,13 @@ class TableStore:
             series = Series.objects.filter(symbol=symbol, interval=interval, pk__lte=MAX_SERIES)
             return sorted(each.venue for each in series if _newest(each) is not None)
 
+    def intervals(self, symbol: str, venue: str = "") -> list[str]:
+        with self._database_errors():
+            series = Series.objects.filter(symbol=symbol, pk__lte=MAX_SERIES)
+            if venue:
+                series = series.filter(venue=venue)
+            return sorted({each.interval for each in series if _newest(each) is not None}, key=interval_ms)
+
     def prune(self, now_ms: int) -> int:
         """Retention counts back from the newest candle of a venue and interval, or from `now_ms` if that is earlier.
 

@@ -6,14 +6,20 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 from django.http.response import HttpResponseBase
-from drf_spectacular.utils import extend_schema, extend_schema_field, inline_serializer
+from drf_spectacular.utils import (
+    extend_schema,
+    extend_schema_field,
+    inline_serializer,
+)
 from rest_framework import serializers
 from rest_framework.exceptions import APIException, ValidationError
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.settings import api_settings
-from rest_framework.utils.urls import replace_query_param
+from rest_framework.utils.urls import remove_query_param, replace_query_param
 
+from ingestion.timeseries.charting import MOST_SYMBOLS, Page, named_symbols, pages
+from ingestion.timeseries.core.charts import rolled_up
 from ingestion.timeseries.store import FOR_EVER_MS, CandleStore, StoredCandle, StoreUnavailable
 from ingestion.timeseries.stores import candle_store
 from market.export_views import FORMAT, HasExport
@@ -71,6 +77,7 @@ class CandleQuery(serializers.Serializer[Any]):
     symbol = serializers.RegexField(
         r"^(?:[^:]{1,40}:)?[^:]{1,40}(?::[^:]{1,30})?\Z",
         max_length=120,
+        required=False,
         help_text="Such as `BTCUSDT`, `BTC/USDT` or `BINANCE:BTCUSDT`, which names the venue too. 400 if none.",
         error_messages={"invalid": "That is not a symbol: one has at most 40 characters, such as BTCUSDT."},
     )
@@ -90,22 +97,39 @@ class CandleQuery(serializers.Serializer[Any]):
     limit = serializers.IntegerField(
         min_value=1, max_value=MAX_LIMIT, default=DEFAULT_LIMIT, help_text="Candles per answer."
     )
+    symbols = serializers.CharField(
+        max_length=8_000,
+        required=False,
+        help_text=f"Up to {MOST_SYMBOLS} symbols, separated by commas, in place of `symbol`: the answer has `series`.",
+    )
+    rollup = serializers.BooleanField(
+        required=False,
+        default=False,
+        help_text=f"Make {', '.join(rolled_up)} candles of shorter ones where they are not stored.",
+    )
 
     def get_fields(self) -> dict[str, Any]:
         """`from` and `to` are times; `from` is no name in Python."""
         times = "Epoch milliseconds or an ISO 8601 time (UTC if it names no zone)."
+        fields = super().get_fields()
+        fields["symbol"].required = "symbols" not in getattr(self, "initial_data", ("symbols",))
         return {
-            **super().get_fields(),
+            **fields,
             "from": MomentField(required=False, help_text=f"Closed then or later. {times} Without it: the newest."),
             "to": MomentField(required=False, help_text=f"Closed before. {times}"),
         }
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
-        try:
-            found = parse_aliased(attrs["symbol"], attrs.get("venue", ""))
-        except InvalidSymbol as error:
-            raise ValidationError({"symbol": f"{error}."}) from None
-        attrs |= {"symbol": found.symbol, "venue": attrs.get("venue") or found.venue or ""}
+        if "symbols" in attrs:
+            if "symbol" in attrs:
+                raise ValidationError({"symbols": "Found symbol and symbols; use one of them."})
+            attrs["names"] = named_symbols([attrs["symbols"]], attrs.get("venue", ""))
+        else:
+            try:
+                found = parse_aliased(attrs["symbol"], attrs.get("venue", ""))
+            except InvalidSymbol as error:
+                raise ValidationError({"symbol": f"{error}."}) from None
+            attrs |= {"symbol": found.symbol, "venue": attrs.get("venue") or found.venue or ""}
         if attrs.get("from", 0) > attrs.get("to", FOR_EVER_MS):
             raise ValidationError({"to": "The range ends before it starts."})
         return attrs
@@ -126,6 +150,36 @@ _COLUMNS: Final = {
 }
 
 
+def _fields() -> dict[str, Any]:
+    """What is answered for one symbol."""
+    return {
+        "symbol": serializers.CharField(help_text="Symbol in the one spelling of all venues, like BTCUSDT."),
+        "interval": serializers.CharField(help_text="Length of a candle, like 1m."),
+        "venue": serializers.CharField(allow_null=True, help_text="Name of the venue; null when there is no candle."),
+        "next": serializers.URLField(allow_null=True, help_text="The later candles of the range, if any."),
+        "candles": _StoredCandle(many=True, help_text="Oldest first."),
+        "made_of": serializers.CharField(
+            required=False, help_text="With `symbols` or `rollup`: the interval of the stored candles."
+        ),
+    }
+
+
+_StoredCandle: Final = type(
+    inline_serializer(
+        "StoredCandle",
+        {
+            "timestamp": serializers.IntegerField(help_text="Close time, in epoch milliseconds (UTC)."),
+            **{
+                name: serializers.FloatField(help_text=f"{name.capitalize()} price, in the quote currency.")
+                for name in OHLCV[:-1]
+            },
+            "volume": serializers.FloatField(help_text="Volume of the candle, in the base currency."),
+        },
+    )
+)
+_SERIES: Final = "With `symbols`: a series for each, in their order; `symbol` then names all, and `candles` is empty."
+
+
 class CandleList(HasExport):
     """Candles of one symbol, oldest first: from `from` on, or the newest ones. `timestamp` is when a candle closed."""
 
@@ -138,6 +192,9 @@ class CandleList(HasExport):
     def chunks(self, request: Request, form: type[Export]) -> Iterator[Chunk]:
         """Oldest first; with `limit` and without `from` the newest, as in JSON."""
         query = _checked(request, ExportQuery)
+        if "names" in query or query["rollup"]:
+            name = "symbols" if "names" in query else "rollup"
+            raise ValidationError({name: "Files have the candles of one symbol as they are stored: leave this out."})
         try:
             for candles in _every(candle_store(), query, form.size):
                 yield ColumnChunk(
@@ -150,33 +207,16 @@ class CandleList(HasExport):
         parameters=[CandleQuery, FORMAT],
         responses=inline_serializer(
             "Candles",
-            {
-                "symbol": serializers.CharField(help_text="Symbol in the one spelling of all venues, like BTCUSDT."),
-                "interval": serializers.CharField(help_text="Length of a candle, like 1m."),
-                "venue": serializers.CharField(
-                    allow_null=True, help_text="Name of the venue; null when there is no candle."
-                ),
-                "next": serializers.URLField(allow_null=True, help_text="The later candles of the range, if any."),
-                "candles": inline_serializer(
-                    "StoredCandle",
-                    {
-                        "timestamp": serializers.IntegerField(help_text="Close time, in epoch milliseconds (UTC)."),
-                        **{
-                            name: serializers.FloatField(help_text=f"{name.capitalize()} price, in the quote currency.")
-                            for name in OHLCV[:-1]
-                        },
-                        "volume": serializers.FloatField(help_text="Volume of the candle, in the base currency."),
-                    },
-                    many=True,
-                    help_text="Oldest first.",
-                ),
-            },
+            _fields()
+            | {"series": inline_serializer("CandleSeries", _fields(), many=True, required=False, help_text=_SERIES)},
         ),
     )
     def get(self, request: Request) -> HttpResponseBase:
         if (file := self.export(request)) is not None:
             return file
         query = _checked(request)
+        if "names" in query or query["rollup"]:
+            return self._charts(request, query)
         symbol, interval, limit = query["symbol"], query["interval"], query["limit"]
         newest = "from" not in query
         store = candle_store()
@@ -207,6 +247,44 @@ class CandleList(HasExport):
                 "candles": [_candle(candle) for candle in page],
             }
         )
+
+    @staticmethod
+    def _charts(request: Request, query: dict[str, Any]) -> Response:
+        """Many symbols, or longer candles."""
+        many = "names" in query
+        names = query["names"] if many else [(query["symbol"], query["venue"])]
+        if "limit" not in request.query_params:
+            query.pop("limit", None)
+        try:
+            found = pages(candle_store(), query, names)
+        except StoreUnavailable as error:
+            raise unavailable(error) from None
+        series = [
+            {
+                "symbol": page.symbol,
+                "interval": query["interval"],
+                "venue": page.venue if page.candles else None,
+                "next": _next(request, page, query),
+                "candles": [_candle(candle) for candle in page.candles],
+                "made_of": page.base,
+            }
+            for page in found
+        ]
+        if not many:
+            return Response(series[0])
+        # As for one symbol, so that a client of that reads it.
+        names_of = ",".join(page.symbol for page in found)
+        whole = {"symbol": names_of, "interval": query["interval"], "venue": None, "next": None, "candles": []}
+        return Response(whole | {"series": series})
+
+
+def _next(request: Request, page: Page, query: dict[str, Any]) -> str | None:
+    if page.following is None:
+        return None
+    url = remove_query_param(request.build_absolute_uri(), "symbols")
+    for name, value in (("symbol", page.symbol), ("venue", page.venue), ("from", str(page.following))):
+        url = replace_query_param(url, name, value)
+    return replace_query_param(url, "rollup", "true") if page.base != query["interval"] else url
 
 
 def _every(store: CandleStore, query: dict[str, Any], size: int) -> Iterator[list[StoredCandle]]:

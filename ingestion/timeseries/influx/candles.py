@@ -11,6 +11,7 @@ from market.wire.messages import OHLCV, CandleBatch
 
 MEASUREMENT: Final = "candles"
 _LOOKED_AT: Final = 120
+_INTERVALS: Final = ("1s", "1m", "3m", "5m", "15m", "30m", "1h", "4h", "1d")
 
 
 class InfluxCandles:
@@ -56,6 +57,14 @@ class InfluxCandles:
         """Among the newest candles: the server has no index of venues by symbol."""
         found = self.read(symbol, interval, start_ms=0, end_ms=FOR_EVER_MS, limit=_LOOKED_AT, newest=True)
         return sorted({candle.venue for candle in found})
+
+    def intervals(self, symbol: str, venue: str = "") -> list[str]:
+        """Of those that sources have: the server has no index of intervals by symbol."""
+        return [
+            interval
+            for interval in _INTERVALS
+            if self.read(symbol, interval, start_ms=0, end_ms=FOR_EVER_MS, limit=1, newest=True, venue=venue)
+        ]
 
     def prune(self, now_ms: int) -> int:
         return 0

@@ -114,7 +114,7 @@ def test_next_leads_through_the_range(client: Client) -> None:
         ("symbol=BTCUSDT&limit=5001", "limit", "5000"),
         ("symbol=BTCUSDT&limit=ten", "limit", "integer"),
         (f"symbol=BTCUSDT&from={T0}&to={T0 - 1}", "to", "ends before"),
-        ("symbol=BTCUSDT&form=1", "form", "Known: format, from, interval, limit, symbol, to, venue"),
+        ("symbol=BTCUSDT&form=1", "form", "Known: format, from, interval, limit, rollup, symbol, symbols, to, venue"),
         ("symbol=SOLUSDT", "venue", "SOLUSDT is on binance, kraken"),
     ],
 )
@@ -128,3 +128,92 @@ def test_it_is_in_the_schema(client: Client) -> None:
     schema = client.get("/schema?format=json").json()
     parameters = {parameter["name"] for parameter in schema["paths"]["/candles"]["get"]["parameters"]}
     assert {"symbol", "interval", "from", "to", "limit", "venue"} <= parameters
+
+
+# --- Charts: many symbols, and longer candles -------------------------------------------------------------------------
+
+
+def test_many_symbols_in_one_answer(client: Client) -> None:
+    answer = client.get("/candles?symbols=BTCUSDT,eth/usdt,NOPE&limit=2").json()
+    alone = [client.get(f"/candles?symbol={symbol}&limit=2").json() for symbol in ("BTCUSDT", "ETHUSDT", "NOPE")]
+    assert answer.pop("series") == [one | {"made_of": "1m"} for one in alone]
+    assert answer == {
+        "symbol": "BTCUSDT,ETHUSDT,NOPE", "interval": "1m", "venue": None, "next": None, "candles": []
+    }  # fmt: skip
+
+
+def minutes(count: int, *, without: tuple[int, ...] = ()) -> list[int]:
+    """Candles of BTCUSDT on okx from T0's hour on; returns their closes."""
+    batches = [a_batch(HOUR + n * MINUTE, ("BTCUSDT",), venue="okx") for n in range(1, count + 1) if n not in without]
+    candle_store().write(batches)
+    return [batch.close_time for batch in batches]
+
+
+HOUR = T0 - T0 % 3_600_000
+
+
+@pytest.mark.parametrize(("interval", "factor"), [("3m", 3), ("15m", 15), ("1h", 60)])
+def test_longer_candles_are_made_of_those_that_are_stored(client: Client, interval: str, factor: int) -> None:
+    minutes(185)
+    answer = client.get(f"/candles?symbol=BTCUSDT&venue=okx&interval={interval}&rollup=true").json()
+    stored = client.get("/candles?symbol=BTCUSDT&venue=okx&limit=500").json()["candles"]
+    groups = [stored[n : n + factor] for n in range(0, len(stored) - factor + 1, factor)]
+    assert answer["made_of"] == "1m"
+    assert answer["candles"] == [
+        {
+            "timestamp": group[-1]["timestamp"],
+            "open": group[0]["open"],
+            "high": max(one["high"] for one in group),
+            "low": min(one["low"] for one in group),
+            "close": group[-1]["close"],
+            "volume": sum(one["volume"] for one in group),
+        }
+        for group in groups
+    ]
+
+
+def test_pages_of_longer_candles_join_and_a_candle_under_way_is_left_out(client: Client) -> None:
+    minutes(100, without=(15, 29, 30, 31, 90))
+    query = f"symbol=BTCUSDT&venue=okx&interval=15m&rollup=true&from={HOUR}"
+    whole = client.get(f"/candles?{query}").json()
+    assert [one["timestamp"] - HOUR for one in whole["candles"]] == [n * 15 * MINUTE for n in range(1, 7)]
+    pages, url = [], f"/candles?{query}&limit=2"
+    while url:
+        page = client.get(url).json()
+        pages += page["candles"]
+        url = page["next"]
+    assert pages == whole["candles"]
+    newest = client.get(f"/candles?{query.replace(f'&from={HOUR}', '')}&limit=4").json()
+    assert newest["candles"] == whole["candles"][-4:]
+    until = client.get(f"/candles?{query}&to={HOUR + 31 * MINUTE}").json()
+    assert until["candles"] == whole["candles"][:2]
+
+
+def test_an_interval_that_there_is_not_is_answered_with_those_that_there_are(client: Client) -> None:
+    minutes(5)
+    answer = client.get("/candles?symbols=BTCUSDT&venue=okx&interval=2m")
+    assert answer.status_code == 400
+    assert answer.json()["interval"] == (
+        "There are no 2m candles of BTCUSDT: there are 1m; rollup=true makes 3m, 15m, 1h, 4h and 1d of them."
+    )
+    answer = client.get("/candles?symbol=BTCUSDT&venue=okx&interval=7m&rollup=true")
+    assert "there are 1m (3m, 15m, 1h, 4h and 1d can be made" in answer.json()["interval"]
+
+
+@pytest.mark.parametrize(
+    ("query", "parameter", "says"),
+    [
+        ("symbols=BTCUSDT&symbol=ETHUSDT", "symbols", "Found symbol and symbols"),
+        (f"symbols={','.join(f'C{n}USDT' for n in range(51))}", "symbols", "Found 51 symbols; expected 1 to 50"),
+        ("symbols=,", "symbols", "Found 0 symbols"),
+        ("symbols=BTCUSDT,!", "symbols", "!"),
+        ("symbols=SOLUSDT,BTCUSDT", "venue", "SOLUSDT is on binance, kraken: choose one of them."),
+        ("symbol=BTCUSDT&interval=1d&rollup=true&limit=400", "limit", "expected at most 68"),
+        ("symbols=BTCUSDT&format=csv", "symbols", "Files have the candles of one symbol"),
+        ("symbol=BTCUSDT&rollup=maybe", "rollup", "valid boolean"),
+    ],
+)
+def test_charts_are_bounded(client: Client, query: str, parameter: str, says: str) -> None:
+    response = client.get(f"/candles?{query}")
+    assert response.status_code == 400
+    assert says in str(response.json()[parameter])
