@@ -45,6 +45,7 @@ class Collector:
         self.skipped: list[tuple[Path, str]] = []
         self.steps: dict[str | None, dict[str, int]] = {}  # venue → file → interval, ms
         self.phases: dict[str | None, Phases] = {}
+        self.history: dict[str | None, int] = {}  # venue → where the history before its live candles ends, epoch ms
         self.seconds = 0.0
         self.advanced = advanced
         self._codes: dict[Series, int] = {}

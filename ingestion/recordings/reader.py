@@ -31,7 +31,7 @@ from ingestion.recordings.intervals import Gaps, Phases
 from ingestion.recordings.layouts import Kind, times_differ
 from ingestion.recordings.names import MONTH, Named, interval_of
 from ingestion.recordings.rows import candle_rows, from_trades
-from ingestion.recordings.tables import table
+from ingestion.recordings.tables import History, table
 from ingestion.recordings.times import NO_TIME, READABLE, times_ms
 from market.printable import printable
 from market.wire.exchanges import venue_read
@@ -89,6 +89,7 @@ class Reader:
         self._intervals: set[str] = set()
         self._covered: dict[int, tuple[int, int]] = {}
         self._used: set[int] = set()
+        self._history: History | None = None
         self.report = FileReport(item.label)
 
     def read(self) -> None:
@@ -96,6 +97,7 @@ class Reader:
         with table(self._item, self._name, self._asked) as found:
             self.report.layout = found.layout.name
             self.report.notes += found.layout.notes
+            self._history = found.history
             if "symbol" not in found.layout.roles:
                 self._want_pair()
             take = self._candles if found.layout.kind is Kind.CANDLES else self._trades
@@ -338,10 +340,14 @@ class Reader:
         for venue, codes in by_venue.items():
             if step := self._step_ms(codes):
                 self._collector.steps.setdefault(venue, {})[report.label] = step
+                if self._history is not None:
+                    self._collector.history.setdefault(venue, self._history.until_ms)
                 report.interval = step_text(step)
 
     def _step_ms(self, codes: list[int]) -> int | None:
         """The interval by the times of the rows; where they leave it open, by `--interval`, the column or the name."""
+        if self._history is not None:
+            return interval_ms(self._history.interval)
         found = self._gaps.step_ms(codes)
         column = next(iter(self._intervals), "")
         asked, named_as = interval_of(self._asked.interval), self._name.interval

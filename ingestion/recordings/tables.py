@@ -4,10 +4,11 @@ import csv
 import io
 import json
 import math
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, NamedTuple
 
 import msgspec
 import pyarrow as pa
@@ -27,6 +28,8 @@ _BLOCK_BYTES: Final = 16 << 20
 # Row groups of parquet that are opened together have as many rows: what has been read of them stays in memory.
 _OPEN_ROWS: Final = 1_000_000
 _HEAD_BYTES: Final = 128 << 10
+# In the metadata of a parquet file that `record --with-history` wrote: interval, and where history ends (epoch ms).
+HISTORY: Final = b"anomalies.history"
 # JSON has no rows that can be read one by one.
 MAX_JSON_BYTES: Final = 512 << 20
 # A columnar file in an archive is in memory as a whole, and so is a batch of a feather file.
@@ -45,6 +48,14 @@ class Asked:
     columns: Mapping[str, str] = field(default_factory=dict)
 
 
+class History(NamedTuple):
+    """What a recording says of itself that has past candles before the live ones: these are up to `until_ms` (close
+    time), and may be longer than the `interval` of the others."""
+
+    interval: str
+    until_ms: int
+
+
 @dataclass
 class Table:
     """`batches` yields (number of the first row from 1, role → column); `damaged` counts rows of another width."""
@@ -53,6 +64,7 @@ class Table:
     batches: Iterator[tuple[int, Mapping[str, Any]]]
     damaged: list[str] = field(default_factory=list)
     damaged_rows: int = 0
+    history: History | None = None
 
 
 @contextmanager
@@ -109,7 +121,18 @@ def _parquet(item: Item, name: Named, asked: Asked) -> Iterator[Table]:
             for groups in _row_groups(opened_once.metadata):
                 yield from file.iter_batches(_BATCH_ROWS, row_groups=groups, columns=columns, use_threads=False)
 
-        yield Table(layout, _by_name(batches(), header, layout))
+        found = Table(layout, _by_name(batches(), header, layout))
+        found.history = _history(opened_once.metadata.metadata or {})
+        yield found
+
+
+def _history(metadata: Mapping[bytes, bytes]) -> History | None:
+    try:
+        interval, until = metadata[HISTORY].decode().split()
+        found = History(interval, int(until))
+    except (KeyError, ValueError):
+        return None
+    return found if re.fullmatch(r"[1-9][0-9]{0,3}[smhd]", interval) else None
 
 
 def _row_groups(metadata: Any) -> Iterator[list[int]]:

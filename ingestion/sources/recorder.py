@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet
 
 from ingestion.candles.building import MAX_SKEW_MS
+from ingestion.recordings.tables import HISTORY
 from ingestion.sources import Source, SourceError
 from ingestion.sources.live import LiveSource, Timing
 from ingestion.stream.background import unless_stopped
@@ -35,10 +36,11 @@ _HOUR_MS: Final = 3_600_000
 class Recorder:
     """Writes batches to `out`: one file when it ends in `.parquet`, else a folder with a file per hour.
 
-    A parquet file is whole only once it is closed: in a folder, a power failure loses the hour at hand.
+    A parquet file is whole only once it is closed: in a folder, a power failure loses the hour at hand. `with_history`:
+    batches of the past (`CandleBatch.history`) come first; where they end is in the file's metadata.
     """
 
-    def __init__(self, out: Path) -> None:
+    def __init__(self, out: Path, with_history: bool = False) -> None:
         """Raises `SourceError` when `out` cannot be written, or is there already."""
         self._out = out
         self._folder = out.suffix != ".parquet"
@@ -47,7 +49,10 @@ class Recorder:
         self._columns: dict[str, list[Any]] = {name: [] for name in FLOW_SCHEMA.names}
         # Of the file at hand: whether its first batch had the columns of `FLOW`.
         self._schema = SCHEMA
-        self.rows = 0
+        self.rows = self.history_rows = 0
+        self._with_history = with_history
+        self._history: tuple[str, int] | None = None
+        self._latest = 0
         self._is_new = not out.exists()
         with _written("--out", out):
             (out if self._folder else out.parent).mkdir(parents=True, exist_ok=True)
@@ -65,6 +70,11 @@ class Recorder:
 
     def add(self, batch: CandleBatch) -> None:
         """Raises `SourceError` when the recording cannot be written."""
+        if batch.history and batch.close_time <= self._latest:
+            return  # of an interruption: these candles are there
+        self._latest = batch.close_time
+        if batch.history and (not self.rows or self._history):
+            self._history = batch.interval, batch.close_time
         open_ms = batch.close_time - interval_ms(batch.interval)
         if self._folder and open_ms // _HOUR_MS != self._hour:
             self._finish()
@@ -72,7 +82,9 @@ class Recorder:
         count = len(batch.symbols)
         columns = self._columns
         if self._writer is None and not columns["ts"]:
-            self._schema = FLOW_SCHEMA if batch.trades or batch.taker_buy else SCHEMA
+            # The past has no trades, what follows it may.
+            counted = self._with_history or batch.trades or batch.taker_buy
+            self._schema = FLOW_SCHEMA if counted else SCHEMA
         columns["ts"] += [open_ms] * count
         columns["symbol"] += batch.symbols
         for name in SCHEMA.names[2:]:
@@ -80,6 +92,7 @@ class Recorder:
         for name in FLOW:
             columns[name] += getattr(batch, name) or [None] * count
         self.rows += count
+        self.history_rows += count if batch.history else 0
         if len(columns["ts"]) >= _ROWS:
             self._write()
 
@@ -105,16 +118,21 @@ class Recorder:
         if self._writer is not None:
             writer, self._writer = self._writer, None
             with _written("--out", self._out):
+                if self._history is not None:
+                    writer.add_key_value_metadata({HISTORY: f"{self._history[0]} {self._history[1]}"})
+                    self._history = None
                 writer.close()
 
 
-async def record(source: Source, recorder: Recorder, stop: asyncio.Event, within_s: float | None = None) -> None:
-    """Record what `source` delivers live (its history is left out) until `stop`, or for `within_s` seconds."""
+async def record(
+    source: Source, recorder: Recorder, stop: asyncio.Event, within_s: float | None = None, with_history: bool = False
+) -> None:
+    """Record what `source` delivers live until `stop`, or for `within_s` seconds; its history only `with_history`."""
 
     async def play() -> None:
         async with contextlib.aclosing(source.batches()) as batches:  # type: ignore[type-var]
             async for batch in batches:
-                if not source.warming:
+                if with_history or not source.warming:
                     recorder.add(batch)
 
     await unless_stopped(stop, play(), within_s=within_s)

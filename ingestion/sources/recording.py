@@ -35,7 +35,8 @@ class Recording:
     code: shape (rows,), index into `symbols`. values: shape (5, rows), the rows of `OHLCV`. flow: shape (2, rows), the
     rows of `FLOW` (NaN where unknown), None where no candle was made of trades. All of them are in a temporary file
     where there are many. `reasons`: why rows are unusable, in words. `summary`: what was read, what was dropped
-    and which candles are missing, a line each.
+    and which candles are missing, a line each. `history_until`: close time of the last candle of the history that
+    `record --with-history` put before the live ones; 0 without one.
     """
 
     interval: str
@@ -51,6 +52,7 @@ class Recording:
     reasons: str = ""
     summary: tuple[str, ...] = ()
     flow: NDArray[np.float64] | None = None
+    history_until: int = 0
 
     def __len__(self) -> int:
         return len(self.close_time)
@@ -234,6 +236,7 @@ def _recordings(collector: Collector) -> dict[str | None, Recording]:
             misaligned_rows=counts.get(BETWEEN, 0),
             reasons="" if recordings else reasons,
             summary=lines,
+            history_until=collector.history.get(venue, 0),
         )
     return recordings
 

@@ -30,6 +30,7 @@ from ingestion.backtest.run import (
     without_unplayed,
 )
 from ingestion.backtest.scoring import Alarm, Event, Exposure, InvalidEvents, Score, alarms, pool, read_events, score
+from ingestion.backtest.warming import warming_text
 from ingestion.sources import SourceError
 from ingestion.sources.recording import Recording, expand, name_of
 from ingestion.sources.replay import Files, files_by_venue, load_venues
@@ -205,6 +206,7 @@ class Command(BaseCommand):
         for result in results:
             for line in result.findings.recording.summary:
                 console.print(line, soft_wrap=True)
+            console.print(warming_text(result.findings.recording), soft_wrap=True)
             console.print(result.counts_table())
         if events is not None:
             if len(results) > 1:

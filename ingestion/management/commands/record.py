@@ -28,6 +28,12 @@ class Command(BaseCommand):
         parser.add_argument("--out", type=Path, required=True, metavar="F", help="F.parquet, or a folder")
         parser.add_argument("--seconds", type=_seconds, metavar="N", help="stop after N seconds (default: at Ctrl-C)")
         parser.add_argument("--raw", type=Path, metavar="R.jsonl.gz", help="also keep every frame as it came")
+        parser.add_argument(
+            "--with-history",
+            action="store_true",
+            help="put the past candles that warm up a live analysis before the others: a backtest of the recording "
+            "then finds what the live analysis does",
+        )
         add_live_options(parser.add_argument_group("what is recorded"))
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -36,22 +42,23 @@ class Command(BaseCommand):
                 sources = live_sources(options, raw=raw)
                 if len(sources) != 1:
                     raise SourceError("one recording is one venue, found several: name one with --venue")
-                with Recorder(options["out"]) as recorder:
+                with Recorder(options["out"], options["with_history"]) as recorder:
                     self.stdout.write(f"Recording {sources[0].describe()}")
-
-                    run_in_loop(_record(sources[0], recorder, options["out"], options["seconds"]))
+                    with_history = options["with_history"]
+                    run_in_loop(_record(sources[0], recorder, options["out"], options["seconds"], with_history))
         except SourceError as error:
             raise CommandError(str(error)) from None
-        self.stdout.write(f"{recorder.rows:,} candles in {options['out']}")
+        history = f", {recorder.history_rows:,} of them of the time before" if options["with_history"] else ""
+        self.stdout.write(f"{recorder.rows:,} candles in {options['out']}{history}")
 
 
-async def _record(source: LiveSource, recorder: Recorder, out: Path, seconds: float | None) -> None:
+async def _record(source: LiveSource, recorder: Recorder, out: Path, seconds: float | None, with_history: bool) -> None:
     """Raises `SourceError` with the reason if nothing was recorded."""
     try:
         with stopped_by_signals() as stop:
             await unless_stopped(stop, source.probe(_ANSWER_S))
             started = time.monotonic()
-            await record(source, recorder, stop, seconds)
+            await record(source, recorder, stop, seconds, with_history)
         if not recorder.rows:
             raise SourceError(why_nothing(source, time.monotonic() - started))
     except SourceError as error:
