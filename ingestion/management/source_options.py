@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from django.conf import settings
 
+from ingestion.management.recording_options import FILES, add_recording_options, asked
 from ingestion.sources import SOURCE_NAMES, Source, SourceError, open_source
 from ingestion.sources.live import INTERVALS, LiveSource
 from ingestion.sources.replay import files_by_venue, load_venues, open_replays
@@ -40,9 +41,10 @@ def add_source_options(parser: argparse.ArgumentParser) -> None:
         type=Path,
         default=[],
         metavar="[VENUE=]F",
-        help="recording to replay: parquet or CSV with ts,symbol,open,high,low,close,volume; may be repeated. Several "
-        "venues play together: --file binance=a.parquet --file okx-swap=b.parquet, or a column venue",
+        help=f"recording to replay, {FILES}; may be repeated. Several venues play together: --file binance=a.parquet "
+        "--file okx-swap=b.parquet, or a column venue",
     )
+    add_recording_options(group)
     group.add_argument(
         "--speed",
         type=_speed,
@@ -88,6 +90,8 @@ def sources_from_options(options: Mapping[str, Any], say: Callable[[str], object
     `auto` runs an event loop to test the venues, so call this outside of one. Raises `SourceError`.
     """
     name = options["source"]
+    if said := next((option for option in ("symbol", "columns") if options.get(option) and not options["files"]), ""):
+        raise SourceError(f"--{said} is about the recordings of --file: name one (live venues take --symbols)")
     live_options = [option for option in ("quote", "top", "interval") if options[option]]
     if options["files"] and options["interval"]:
         live_options.remove("interval")
@@ -123,7 +127,7 @@ def _played(options: Mapping[str, Any], say: Callable[[str], object]) -> Sequenc
             f"file, as in --file {venues[0]}=FILE"
         )
     if replays and options["seed"] is None and options["symbols"] is None:
-        recordings = load_venues(files, venues[0] if venues else None, interval=options["interval"])
+        recordings = load_venues(files, venues[0] if venues else None, asked=asked(options))
         sources: list[Source] = [*open_replays(recordings, speed=options["speed"])]
     elif len(venues) > 1 and not files and options["speed"] == 1.0:
         seed = random.randrange(1_000_000) if options["seed"] is None else options["seed"]

@@ -15,6 +15,7 @@ import numpy as np
 from ingestion.recordings.tables import Asked
 from ingestion.sources.base import Clock, SourceError, WallClock
 from ingestion.sources.recording import Recording, load_recordings
+from market.wire.exchanges import venue_read
 from market.wire.messages import VENUE, CandleBatch, SourceKind
 
 Files = dict[str | None, list[Path]]
@@ -41,25 +42,27 @@ def _named(file: Path) -> tuple[str | None, Path]:
     name, equals, rest = str(file).partition("=")
     if not (equals and re.fullmatch(VENUE, name.lower())):
         return None, file
+    # A name as candles have it stands; BINANCE_FUTURES is read.
+    venue = name if name == name.lower() else venue_read(name)
     if file.exists():
         if rest and Path(rest).exists():
             raise SourceError(f"{file} is a file, and so is {rest}: write {file.absolute()} or {name}=./{rest}")
         return None, file
     if not rest:
         raise SourceError(f"{file}: the file is missing; expected {name}=FILE")
-    return name.lower(), Path(rest)
+    return venue, Path(rest)
 
 
 def load_venues(
-    files: Files, venue: str | None, default: str = "replay", interval: str | None = None
+    files: Files, venue: str | None, default: str = "replay", asked: Asked | None = None
 ) -> dict[str, Recording]:
     """Read the recording of each venue, in alphabetical order.
 
-    `venue` is the only one, whatever the files say; `default` is that of candles which name none; `interval` is that of
-    candles made of trades (default: a minute), and the only one that is read of candles. Raises `SourceError`
-    as `load_recordings` does, and if `venue` is given and there are several.
+    `venue` is the only one, whatever the files say; `default` is that of candles which name none; `asked` is what the
+    user says of the files: its interval is that of candles made of trades (default: a minute), and the only one that is
+    read of candles. Raises `SourceError` as `load_recordings` does, and if `venue` is given and there are several.
     """
-    loaded = load_recordings(files, Asked(interval=interval or ""))
+    loaded = load_recordings(files, asked)
     if venue is not None and (len(loaded) > 1 or not files.keys() <= {None, venue}):
         names = ", ".join(sorted(name or "one without a name" for name in loaded))
         raise SourceError(f"the recordings are of the venues {names}: leave out --venue {venue}")

@@ -31,6 +31,8 @@ from ingestion.backtest.run import (
 )
 from ingestion.backtest.scoring import Alarm, Event, Exposure, InvalidEvents, Score, alarms, pool, read_events, score
 from ingestion.backtest.warming import warming_text
+from ingestion.management.recording_options import FILES, add_recording_options, asked
+from ingestion.recordings.tables import Asked
 from ingestion.sources import SourceError
 from ingestion.sources.recording import Recording, expand, name_of
 from ingestion.sources.replay import Files, files_by_venue, load_venues
@@ -115,7 +117,7 @@ class Command(BaseCommand):
         "in the order of time, and reported by venue."
     )
 
-    _interval: str | None = None
+    _asked = Asked()
     _settings = Settings()
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -124,8 +126,9 @@ class Command(BaseCommand):
             nargs="+",
             type=Path,
             metavar="FILE",
-            help="files of candles or trades (docs/data.md), or folders; VENUE=FILE for several venues",
+            help=f"{FILES}; VENUE=FILE for several venues",
         )
+        add_recording_options(parser)
         parser.add_argument("--merge", action="store_true", help="all FILEs are parts of one recording")
         parser.add_argument("--json", type=Path, metavar="OUT", help="write every anomaly as JSON Lines")
         parser.add_argument(
@@ -178,7 +181,7 @@ class Command(BaseCommand):
         except msgspec.ValidationError:
             wanted = "1 to 40 lower-case letters, digits, - and _, the first a letter or digit"
             raise CommandError(f"--venue {options['venue']}: a venue's name is {wanted}") from None
-        self._interval = options["interval"]
+        self._asked = asked(options)
         self._settings = configured_settings(options["analysis_settings"])
         files = files_by_venue(options["files"])
         together = None not in files or options["merge"]
@@ -254,7 +257,7 @@ class Command(BaseCommand):
         self, files: Files, venue: str | None, events_in: _EventsOf | None, out: Output | None
     ) -> Iterable[_Result]:
         """The result of each venue."""
-        recordings = load_venues(files, venue, interval=self._interval)
+        recordings = load_venues(files, venue, asked=self._asked)
         results = {}
         for name, recording in recordings.items():
             paths = files.get(name) or files[None]

@@ -9,12 +9,11 @@ from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from ingestion.management.base import ToolCommand
+from ingestion.management.recording_options import FILES, add_recording_options, asked
 from ingestion.recordings.convert import Converted, convert
 from ingestion.recordings.errors import RecordingError
 from ingestion.recordings.files import find
-from ingestion.recordings.layouts import ROLES
 from ingestion.recordings.names import MONTH, interval_of
-from ingestion.recordings.pairs import symbol_of
 from ingestion.recordings.tables import Asked
 
 _STEPS: Final = {"read": "Rows read", "write": "Candles written"}
@@ -30,30 +29,20 @@ class Command(ToolCommand):
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("files", nargs="+", type=Path, metavar="IN", help="files, archives and folders")
+        parser.add_argument("files", nargs="+", type=Path, metavar="IN", help=FILES)
         parser.add_argument("--out", type=Path, required=True, metavar="F.parquet", help="file to write, or to replace")
-        parser.add_argument(
-            "--symbol", type=_symbol, help="pair of files without a column of it; of others, only this pair"
-        )
+        add_recording_options(parser)
         parser.add_argument(
             "--interval",
             type=_interval,
             help="of candles from trades: from 1s on (default: 1m); of candles: only those of this interval",
         )
-        parser.add_argument(
-            "--columns",
-            type=_columns,
-            default={},
-            metavar="ts=NAME,…",
-            help=f"name columns by their role ({', '.join(ROLES)}): ts=opened,open=2 (a number counts columns from 1)",
-        )
         parser.add_argument("--json", action="store_true", help="write the report to standard output as JSON")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        asked = Asked(options["symbol"] or "", options["interval"] or "", options["columns"])
         try:
             _check_out(options["out"], options["files"])
-            converted = self._converted(options["files"], options["out"], asked)
+            converted = self._converted(options["files"], options["out"], asked(options))
         except RecordingError as error:
             raise CommandError(str(error)) from None
         except KeyboardInterrupt:
@@ -63,11 +52,11 @@ class Command(ToolCommand):
         else:
             self._print(converted, options)
 
-    def _converted(self, files: list[Path], out: Path, asked: Asked) -> Converted:
+    def _converted(self, files: list[Path], out: Path, said: Asked) -> Converted:
         columns = (SpinnerColumn(), TextColumn("{task.description}: {task.completed:,}"), TimeElapsedColumn())
         with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
             tasks = {step: progress.add_task(words, total=None) for step, words in _STEPS.items()}
-            return convert(files, out, asked, lambda step, rows: progress.advance(tasks[step], rows))
+            return convert(files, out, said, lambda step, rows: progress.advance(tasks[step], rows))
 
     def _print(self, converted: Converted, options: dict[str, Any]) -> None:
         figures = converted.figures
@@ -101,24 +90,8 @@ def _check_out(out: Path, files: list[Path]) -> None:
         raise RecordingError(f"--out {out}: this is an input file; choose another one")
 
 
-def _symbol(text: str) -> str:
-    if not symbol_of(text):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a pair; expected one like BTCUSDT or BTC/USDT")
-    return text
-
-
 def _interval(text: str) -> str:
     interval = interval_of(text)
     if not interval or interval == MONTH:
         raise argparse.ArgumentTypeError(f"{text!r} is not an interval; expected one like 1s, 5m, 1h or 1d")
     return interval
-
-
-def _columns(text: str) -> dict[str, str]:
-    columns = {}
-    for part in text.split(","):
-        role, equals, column = part.partition("=")
-        if role.strip() not in ROLES or not equals or not column.strip():
-            raise argparse.ArgumentTypeError(f"{part!r} is not ROLE=COLUMN; the roles are {', '.join(ROLES)}")
-        columns[role.strip()] = column.strip()
-    return columns

@@ -70,7 +70,7 @@ def test_venues_stay_apart(tmp_path: Path) -> None:
         (["--out", "out.parquet", "--interval", "1M"], "'1M' is not an interval"),
         (["--out", "out.parquet", "--columns", "when=ts"], "'when=ts' is not ROLE=COLUMN"),
         (["--out", "out.parquet", "--columns", "ts=when"], "no such column; it has open, high"),
-        (["--out", "out.parquet", "--symbol", "///"], "'///' is not a pair"),
+        (["--out", "out.parquet", "--symbol", "///"], "'///' is not a symbol"),
         (["--out", "out.parquet"], "column ts is missing; it has the columns open, high"),
     ],
 )

@@ -193,3 +193,17 @@ def test_recorded_trades_become_candles_of_the_interval(tmp_path: Path) -> None:
     assert [source.interval for source in opened("--file", str(file))] == ["1m"]
     with pytest.raises(SourceError, match="live venues only"):
         opened("--source", "simulated", "--interval", "1s")
+
+
+def test_what_a_recording_means_can_be_said(tmp_path: Path) -> None:
+    rows = [f"{1735689600 + 60 * i},1,1,1,1,1" for i in range(3)]
+    (tmp_path / "USDT-BTC.csv").write_text("\n".join(["opened,open,high,low,close,base", *rows]))
+    said = ("--file", str(tmp_path / "USDT-BTC.csv"), "--columns", "ts=opened,volume=base")
+    [source] = opened(*said, "--symbol", "BTC/USDT")
+    assert source.symbols == ["BTCUSDT"]
+    [source] = opened("--file", f"UPBIT={said[1]}", *said[2:])
+    assert (source.venue, source.symbols) == ("upbit", ["BTCUSDT"])
+    with pytest.raises(SourceError, match="can be meant either way round.* pass --symbol BTC/USDT or"):
+        opened(*said)
+    with pytest.raises(SourceError, match="--symbol is about the recordings of --file"):
+        opened("--source", "live", "--symbol", "BTCUSDT")
