@@ -116,7 +116,8 @@ class Reader:
         own = pairs.read(spelling, venue)
         if asked:
             wanted = pairs.read(asked, venue)
-            if own and wanted and not pairs.is_asked(own, wanted):
+            # A name that could be two pairs says less than the user.
+            if own and wanted and pairs.read(spelling) and not pairs.is_asked(own, wanted):
                 raise NotARecording(f"{spelling} by its name, not the {asked} of --symbol")
         elif spelling and (why := pairs.why_not(spelling, venue)):
             raise RecordingError(why)

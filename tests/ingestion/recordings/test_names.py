@@ -7,6 +7,7 @@ import pytest
 
 from ingestion.recordings.errors import RecordingError
 from ingestion.recordings.reader import Series
+from ingestion.recordings.tables import Asked
 from ingestion.sources.recording import load_recordings
 from tests.ingestion.recordings.test_layouts import OURS, columnar, feather, klines, read, text
 from tests.ingestion.recordings.test_reading import GOOD, write
@@ -79,6 +80,7 @@ def test_a_pair_that_could_be_two_is_one_of_a_venue_or_of_the_user(tmp_path: Pat
         read(path)
     assert {row[1] for row in read(path, symbol="BTC/USDT")[2]} == {"BTCUSDT"}
     assert load_recordings({"upbit": [path]})["upbit"].symbols == ["BTCUSDT"]
+    assert load_recordings({"binance": [path]}, Asked(symbol="BTC/USDT"))["binance"].symbols == ["BTCUSDT"]
 
 
 @pytest.mark.parametrize(
