@@ -33,7 +33,7 @@ SEND_FAILURES: Final = Counter(
 )
 SIGNATURES: Final = Counter(
     "anomalies_signatures",
-    "Anomaly messages read, by signature (signed, unsigned, unknown: key not known here, wrong).",
+    "Signable messages read, by signature (signed, unsigned, unknown: key not known here, wrong).",
     ["result"],
 )
 REJECTED: Final = Counter("anomalies_rejected", "Messages that could not be decoded or stored.", ["kind"])
