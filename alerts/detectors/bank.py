@@ -363,6 +363,8 @@ class Bank:
             multiple, least = limit
             threshold = abs(score) * multiple / size
             evidence = {"size": size, "size_threshold": multiple, "surge": surge, "surge_threshold": least}
+            if column in self.volume.lent:
+                evidence["surge_of"] = "peers"
         elif rank >= Rank.HIGH:
             burst = self.flow.figures(column, float(self.flow.moves[column]), float(self.deviation[column]))
             threshold = abs(score) * burst["move_threshold"] / burst["move"]
@@ -395,8 +397,8 @@ class Bank:
             baseline=int(scores.baseline[at]),
             methods=sorted(methods, key=lambda item: -abs(item.score)),
             move=self.cusum.moved(self.panel, column) if drifts else float(self.panel.returns[horizon, column]),
-            # NaN while there is no sample.
-            sigma=max(sigma, SMALLEST_SIGMA) if sigma >= 0.0 else SMALLEST_SIGMA,
+            # NaN while there is no sample: then it is what RESIDUAL has, or borrows.
+            sigma=max(sigma if sigma >= 0.0 else float(self.residual.scale[0, column]), SMALLEST_SIGMA),
             against_market=self.against_market,
             evidence=evidence,
             rarity_days=rarity_days(strength, rarity["tail"], rarity["most_days"]) if rarity else None,

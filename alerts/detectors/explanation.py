@@ -152,7 +152,8 @@ def sentence(
         return (
             f"{symbol} {moved(change)} in {window}, to {price_text(price)}{also}: {burst_text(burst, symbol)}. {usual}"
         )
-    return f"{symbol} {moved(change)} in {window}, to {price_text(price)}{also}. {usual}"
+    new = " It is new here: its usual volume is that of the others." if finding.evidence.get("surge_of") else ""
+    return f"{symbol} {moved(change)} in {window}, to {price_text(price)}{also}. {usual}{new}"
 
 
 def width_of(panel: Panel, finding: Finding, sigma: float) -> float | None:
@@ -366,10 +367,11 @@ def _size_checks(alert: Alert, ours: bool) -> list[Check]:
     if "size_threshold" not in given and not (ours and alert.severity.rank >= Severity.HIGH.rank):
         return []
     size, surge = float(given["size"]), float(given["surge"])
+    usual = "what others usually trade" if given.get("surge_of") == "peers" else "the usual"
     needed, traded = float(given["size_threshold"]), float(given["surge_threshold"])
     return [
         Check("size", f"{size:.3g} times what is worth a trade, against {needed:.3g}", size >= needed),
-        Check("volume", f"{surge:.3g} times the usual, against {traded:.3g}", surge >= traded),
+        Check("volume", f"{surge:.3g} times {usual}, against {traded:.3g}", surge >= traded),
     ]
 
 

@@ -22,7 +22,10 @@ judged against an economic size
     θ = 11.75 % · clip(u / 0.5 %, 0.4, 1),
 
 u = 1.4826 × the 14-day median (sampled every 15 min) of the cross-section's median |e_15|, shrunk in log to 0.5 % with
-the weight of 7 days: what counts as a big move depends on how calm the venue's symbols are. What is learnt from one
+the weight of 7 days: what counts as a big move depends on how calm the venue's symbols are. In its first 3 h a symbol
+among others that are older is judged from its second candle on: by what it has made (|e_k| − 0.3 |m_k|, nothing is
+projected, for listings are wild), against 11.75 % however calm the others are; until it has a σ of its own, the scale
+is the median σ of the eight that trade most nearly as much. What is learnt from one
 candle is bounded at 5 σ. Parameters: half-lives, spread of betas 0.3 and 0.1, projection 1.2 and a quarter, climb 0.25.
 Warm-up: 10 candles and 10 min. Sources: the market model of event studies (Brown & Warner, 1985); Vasicek (1973), A
 Note on Using Cross-Sectional Information in Bayesian Estimation of Security Betas, Journal of Finance 28 (β).
@@ -55,6 +58,9 @@ BETA_SPREAD_LEAST: Final = 0.1
 BETA_HALF_LIFE_MS: Final = 6 * 3_600_000
 # How much of it has to be the symbol's own doing.
 OWN: Final = 0.25
+# For its first 3 h a symbol is young, if so many others are not.
+GROWN_MS: Final = 3 * 3_600_000
+PEERS: Final = 8
 CLIMB: Final = 0.25
 BASE_THRESHOLD: Final = 0.1175
 CALMEST: Final = 0.4
@@ -70,6 +76,7 @@ class Residual(Stateful):
     def __init__(self, panel: Panel, threshold: float = THRESHOLD, half_life_ms: int = HALF_LIFE_MS) -> None:
         self.threshold = threshold
         self.needed = max(10, WARM_UP_MS // panel.bar_ms)
+        self.grown = GROWN_MS // panel.bar_ms
         self.variance = RunningMean(decay(half_life_ms, panel.bar_ms))
         # What β is made of: Σ m₁² / σ² and Σ r₁ m₁ / σ².
         self.together: Floats = np.zeros((2, 0))
@@ -110,6 +117,7 @@ class Residual(Stateful):
     def score(self, panel: Panel, market: MarketView | None) -> Scores:
         residual = panel.returns if market is None else panel.returns - market.stale_returns - market.returns[:, None]
         sigma = np.maximum(np.sqrt(self.variance.mean), SMALLEST_SIGMA)
+        young = self._borrow(panel, sigma)
         moves = np.zeros(len(panel.horizon_bars)) if market is None else market.returns
         beta, spread = self.beta()
         explained = beta * moves[:, None]
@@ -134,7 +142,30 @@ class Residual(Stateful):
         self.residual, self.projections = residual, projections
         self.explained, self.scale = explained, scale
         self.projected = np.where(ready, self.projections.max(axis=0), 0.0)
+        if len(young):
+            self._judge_young(panel, young, made[:, young], np.abs(moves)[:, None])
         return move_scores(panel, panel.returns, explained, scale, ready, self._baseline(), self.threshold)
+
+    def _borrow(self, panel: Panel, sigma: Floats) -> NDArray[np.intp]:
+        """The young symbols of the batch, if they have peers. Until it has its own, each gets the σ of those that trade
+        about as much, in place."""
+        grown = self.count >= self.grown
+        young = np.flatnonzero(panel.fresh & ~grown & (panel.age > 1))
+        peers = np.flatnonzero(panel.live & grown) if len(young) else young
+        if len(peers) < PEERS:
+            return peers[:0]
+        traded = np.log(np.maximum(panel.turnover[-1], 1e-9))
+        for column in young[self.count[young] < self.needed].tolist():
+            nearest = np.argsort(np.abs(traded[peers] - traded[column]), kind="stable")[:PEERS]
+            sigma[column] = max(sigma[column], median(sigma[peers[nearest]]))
+        return young
+
+    def _judge_young(self, panel: Panel, young: NDArray[np.intp], made: Floats, moves: Floats) -> None:
+        """S of young symbols: what they have made, against the θ of no calm venue. made (K, young), moves (K, 1)."""
+        own = np.abs(panel.returns[:, young]) >= OWN * made
+        sizes = np.maximum(made - BETA_SPREAD * moves, 0.0) * own
+        self.projections[:, young] = sizes * (self.economic_size / BASE_THRESHOLD)
+        self.projected[young] = self.projections[:, young].max(axis=0)
 
     def rises(self, columns: NDArray[np.intp]) -> Bools:
         """Which way the move goes that S is projected from."""

@@ -28,7 +28,7 @@ from alerts.detectors.surge import surge_scores
 from alerts.detectors.volatility import Volatility
 from market.detectors.panel import Floats, Panel, widened
 from market.detectors.snapshot import Stateful
-from market.detectors.statistics import Samples, bounded, decay, largest
+from market.detectors.statistics import Samples, bounded, decay, largest, median
 from market.detectors.synchronized import MarketView
 from market.wire.messages import Method
 from market.wire.quotes import worth
@@ -43,6 +43,13 @@ EXPLAINED: Final = 1.5
 # In US dollars, about. A turnover below this per bucket is no market; it keeps ratios of dead pairs finite and dull.
 SMALLEST_TURNOVER: Final = 50.0
 FURTHEST_LOG_PRICE: Final = 300.0
+# A symbol is young for its first 3 h (buckets). What the middle one of at least 8 others usually trades weighs as much
+# as 3 h of its own.
+GROWN: Final = 36
+BORROWED: Final = 36.0
+LEAST_PEERS: Final = 8
+# Nobody can say of what has no usual volume that it trades so much more out of nowhere.
+MOST_BORROWED: Final = 100.0
 HOUR_MS: Final = 3_600_000
 HOURS: Final = 24
 HABIT_HALF_LIFE_DAYS: Final = 3
@@ -74,6 +81,8 @@ class Volume(Stateful):
         self.keep = decay(HABIT_HALF_LIFE_DAYS * HOUR_MS, self.period)
         # Of the last batch: the largest rate over the usual one, every window in full (n,).
         self.gate: Floats = np.zeros(0)
+        # Of the last batch: columns whose gate is against what others usually trade.
+        self.lent: NDArray[np.intp] = np.zeros(0, dtype=np.intp)
         # Largest rate over 5 and 15 min in US dollars per bucket, and the same of the usual one (NaN: unknown).
         self.traded: Floats = np.zeros(0)
         self.usually: Floats = np.zeros(0)
@@ -89,8 +98,9 @@ class Volume(Stateful):
         usual = np.exp(np.where(ready, self.samples.median + log_price, 0.0))
         self.gate = np.where(ready & panel.fresh, rates.max(axis=0) / usual, 0.0)
         dollars = SMALLEST_TURNOVER / self._smallest(panel)
-        self.traded = np.where(self.share[self.used] < 1.0, 0.0, rates).max(axis=0) * dollars
         self.usually = np.where(ready, usual * dollars, np.nan)
+        self._borrow(panel, rates.max(axis=0) * dollars)
+        self.traded = np.where(self.share[self.used] < 1.0, 0.0, rates).max(axis=0) * dollars
         self.volatility.observe(panel)
         beyond = self.volatility.beyond_usual(panel, panel.horizon_ms[self.used])
         weight = self.share[self.used] * np.exp(-EXPLAINED * beyond)
@@ -101,6 +111,24 @@ class Volume(Stateful):
         return surge_scores(
             panel, value, self.used[best], self.samples, ready, self.deviations, offset, chosen, SMALLEST_SPREAD
         )
+
+    def _borrow(self, panel: Panel, rates: Floats) -> None:
+        """The gate of young symbols: against what the middle one of the others usually trades, too.
+
+        rates (n,): the largest, in US dollars per bucket.
+        """
+        self.lent = np.zeros(0, dtype=np.intp)
+        count = self.samples.count
+        young = np.flatnonzero(panel.fresh & (count < GROWN))
+        known = self.usually[(count >= GROWN) & ~np.isnan(self.usually)] if len(young) else self.usually[:0]
+        if len(known) < LEAST_PEERS:
+            return
+        middle, own, weight = float(np.log(median(known))), np.log(self.usually[young]), count[young]
+        blended = np.where(np.isnan(own), middle, (weight * own + BORROWED * middle) / (weight + BORROWED))
+        borrowed = np.minimum(rates[young] / np.exp(np.fmin(own, blended)), MOST_BORROWED)
+        more = borrowed > self.gate[young]
+        self.lent = young[more]
+        self.gate[self.lent] = borrowed[more]
 
     def learn(self, panel: Panel, market: MarketView | None) -> None:
         now, self.next_sample = due(panel, self.next_sample, self.period)
