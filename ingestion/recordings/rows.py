@@ -26,9 +26,9 @@ TRADED: Final = np.dtype([*CANDLE.descr, ("first", "i8"), ("last", "i8"), ("trad
 COUNTED: Final = np.dtype([*CANDLE.descr, ("trades", "i8"), ("taker_buy", "f8")])
 
 # Rows of one run, of all runs in memory, and about as many in one slice.
-RUN_ROWS: Final = 1_000_000
-MEMORY_ROWS: Final = 3_000_000
-SLICE_ROWS: Final = 1_000_000
+RUN_ROWS: Final = 500_000
+MEMORY_ROWS: Final = 1_000_000
+SLICE_ROWS: Final = 500_000
 MAX_ROWS: Final = 1_000_000_000
 _EVERY: Final = 1_024
 

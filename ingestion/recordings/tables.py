@@ -106,12 +106,15 @@ def _source(item: Item) -> Iterator[Any]:
 
 @contextmanager
 def _parquet(item: Item, name: Named, asked: Asked) -> Iterator[Table]:
-    with _source(item) as source, pyarrow.parquet.ParquetFile(source) as opened_once:
+    with _source(item) as source, pyarrow.parquet.ParquetFile(source, pre_buffer=False) as opened_once:
         schema = opened_once.schema_arrow
         _want_sane(item, opened_once.metadata)
+        # Not buffered ahead: what was read would stay in memory until the file is closed.
         # Texts stay in their dictionaries: a long one repeated is in memory once.
         texts = [column.name for column in schema if pa.types.is_string(column.type)]
-        file = pyarrow.parquet.ParquetFile(source, metadata=opened_once.metadata, read_dictionary=texts)
+        file = pyarrow.parquet.ParquetFile(
+            source, metadata=opened_once.metadata, read_dictionary=texts, pre_buffer=False
+        )
         header = file.schema_arrow.names
         first = next(file.iter_batches(_SAMPLE), None) if len(set(header)) == len(header) else None
         layout = _columnar_layout(header, first, name, asked)
