@@ -25,7 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from alerts.detectors.base import SMALLEST_SIGMA
-from market.detectors.panel import Bools, Floats, Panel, floats, widened
+from market.detectors.panel import Bars, Bools, Floats, Panel, floats, widened
 from market.detectors.snapshot import Stateful
 from market.detectors.statistics import MAD_TO_SIGMA, decay
 from market.wire.messages import CandleBatch
@@ -88,7 +88,7 @@ class Flow(Stateful):
             self.usual = widened(self.usual, columns)
             self.weight = widened(self.weight, columns)
 
-    def take(self, batch: CandleBatch) -> None:
+    def take(self, batch: CandleBatch | Bars) -> None:
         """Take in the trades of the batch that the panel has just taken; learn from what a minute ago was."""
         panel = self.panel
         self.burst = np.zeros(0, dtype=bool)
@@ -108,7 +108,7 @@ class Flow(Stateful):
             self._add(batch)
         self._learn(steps)
 
-    def _add(self, batch: CandleBatch) -> None:
+    def _add(self, batch: CandleBatch | Bars) -> None:
         panel = self.panel
         index = panel.index(batch.symbols)
         try:

@@ -10,7 +10,7 @@ import msgspec
 from alerts.detectors.settings import Settings
 from ingestion.analysis.clock import TOLERANCE_MS, VenueClock
 from ingestion.analysis.glance import Glance
-from ingestion.engine.engine import Engine
+from ingestion.engine.engine import MOST_SYMBOLS, Engine
 from ingestion.stream.health import note
 from ingestion.stream.metrics import ANALYSIS_LEFT_OUT, ANALYSIS_REFUSED
 from market.detectors.snapshot import Snapshot
@@ -32,9 +32,8 @@ logger = logging.getLogger(__name__)
 _STILL_COMES: Final = 3
 # After so long without a candle (and three intervals), by the wall clock, a venue counts as silent.
 SILENCE_MS: Final = 600_000
-# Anyone may publish candles, of any venue and symbol. An engine takes 0.1 MB and at most 20 KB a symbol.
+# Anyone may publish candles of any venue. An engine takes 0.1 MB.
 MOST_ENGINES: Final = 100
-MOST_SYMBOLS: Final = 50_000
 _RESETS_KEPT: Final = 20
 
 

@@ -3,7 +3,7 @@
 The page loads nothing: no script, no font, no picture.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from math import ceil, floor, log10
@@ -87,19 +87,30 @@ class Table(NamedTuple):
 
 
 def render(findings: Iterable[Findings]) -> str:
+    """Return the page of these findings."""
+    return page(section(found) for found in findings)
+
+
+def page(sections: Iterable[Mapping[str, Any]]) -> str:
     """Return the page, made by the templates in `ingestion/templates/ingestion/backtest`. They escape every text.
 
     It is one file, so the script of the time zone's switch is in it.
     """
     script = finders.find("market/timezone.js")
     context = {
-        "recordings": [_section(one) for one in findings],
+        "recordings": list(sections),
         "script": mark_safe(Path(script).read_text()) if isinstance(script, str) else "",  # noqa: S308 (a file of ours)
     }
     return render_to_string("ingestion/backtest/report.html", context)
 
 
-def _section(found: Findings) -> dict[str, Any]:
+def comparison_page(files: str, tables: Iterable[tuple[str, Sequence[str], Sequence[Sequence[str]]]]) -> str:
+    """Return the page of a comparison; each table is a title, headings and rows."""
+    told = [(title, Table(headings, rows)) for title, headings, rows in tables]
+    return render_to_string("ingestion/backtest/compare.html", {"files": files, "tables": told})
+
+
+def section(found: Findings) -> dict[str, Any]:
     """Return the template's variables for one recording."""
     recording = found.recording
     lives = list(found.lives.values())

@@ -4,19 +4,19 @@ import heapq
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from operator import itemgetter
 from pathlib import Path
-from typing import Final
 
+import msgspec
 import numpy as np
 
 from alerts.detectors.settings import Settings
-from ingestion.analysis.analysis import Analysis
 from ingestion.analysis.configured import configured_settings
 from ingestion.backtest.catalogue import catalogue
-from ingestion.backtest.scoring import DAY_MS, Event, Exposure
+from ingestion.backtest.scoring import Event
+from ingestion.backtest.steps import exposure, played, steps
 from ingestion.sources.recording import Recording, name_of
 from market.wire.messages import OHLCV, Alert, Anomaly, encode, interval_ms
 
-MINUTE_MS: Final = 60_000
+__all__ = ["analyse", "analyse_together", "events_by_rule", "events_of", "exposure", "json_line", "without_unplayed"]
 
 
 def analyse(
@@ -30,7 +30,7 @@ def analyse(
     Ids are those of a replay under the same `venue`; of a live venue, those that its live analysis gives. `advanced` is
     called after every batch with its number of rows. Without `settings`, those of the environment.
     """
-    for _, found in _steps(recording, venue, advanced, settings):
+    for _, found in steps(recording, venue, settings or configured_settings(), advanced):
         yield from found
 
 
@@ -40,40 +40,10 @@ def analyse_together(
     settings: Settings | None = None,
 ) -> Iterator[Anomaly]:
     """Yield what `analyse` finds in the recording of each venue, in the order of time."""
-    steps = [_steps(recording, venue, advanced, settings) for venue, recording in recordings.items()]
-    for _, found in heapq.merge(*steps, key=itemgetter(0)):
+    settings = settings or configured_settings()
+    each = [steps(recording, venue, settings, advanced) for venue, recording in recordings.items()]
+    for _, found in heapq.merge(*each, key=itemgetter(0)):
         yield from found
-
-
-def _steps(
-    recording: Recording, venue: str, advanced: Callable[[int], None], settings: Settings | None
-) -> Iterator[tuple[int, Sequence[Anomaly]]]:
-    """What each batch shows, with its close time."""
-    analysis = Analysis(settings=settings or configured_settings())
-    close_time = 0
-    for index in range(len(recording)):
-        batch = recording.batch(index, venue)
-        close_time = batch.close_time
-        yield close_time, analysis.update(batch, close_time)
-        advanced(len(batch.symbols))
-    yield close_time, analysis.close(close_time)
-
-
-def exposure(recording: Recording) -> Exposure:
-    """Return how long the market and each symbol were watched: the minutes that have a candle (or the candles, if
-    longer), because in most seconds most symbols do not trade."""
-    candle_ms = interval_ms(recording.interval)
-    step_ms = max(candle_ms, MINUTE_MS)
-    steps, number = np.unique((recording.close_time - 1) // step_ms, return_inverse=True)
-    watched = np.zeros((len(steps), len(recording.symbols)), dtype=bool)
-    watched[np.repeat(number, np.diff(recording.start)), recording.code] = True
-    return Exposure(
-        first_ms=int(recording.close_time[0]) - candle_ms,
-        last_ms=int(recording.close_time[-1]),
-        candle_ms=candle_ms,
-        days=len(steps) * step_ms / DAY_MS,
-        symbol_days=int(watched.sum()) * step_ms / DAY_MS,
-    )
 
 
 def events_of(events: Sequence[Event], names: Sequence[Path], recording: Recording, venue: str = "") -> list[Event]:
@@ -85,9 +55,9 @@ def events_of(events: Sequence[Event], names: Sequence[Path], recording: Recordi
 
 def without_unplayed(events: Sequence[Event], recording: Recording) -> tuple[list[Event], list[str]]:
     """Return the events of the market and of symbols in the recording, and the symbols that are not in it."""
-    played = {None, *np.array(recording.symbols)[np.unique(recording.code)].tolist()}
-    kept = [event for event in events if event.symbol in played]
-    return kept, sorted({event.symbol for event in events if event.symbol is not None} - played)
+    there = {None, *played(recording)}
+    kept = [event for event in events if event.symbol in there]
+    return kept, sorted({event.symbol for event in events if event.symbol is not None} - there)
 
 
 def events_by_rule(recording: Recording) -> list[Event]:
@@ -99,7 +69,16 @@ def events_by_rule(recording: Recording) -> list[Event]:
     return catalogue(recording.close_time, interval_ms(recording.interval), recording.symbols, closes, volumes)
 
 
-def json_line(anomaly: Anomaly) -> bytes:
-    """Return the wire format with its channel as the first key, and a line break."""
+def json_line(anomaly: Anomaly, charts: bool = True) -> bytes:
+    """Return the wire format with its channel as the first key, and a line break. Without `charts`, no `history`."""
     channel = b"alerts" if isinstance(anomaly, Alert) else b"market"
+    if not charts:
+        anomaly = bare(anomaly)
     return b'{"channel":"' + channel + b'",' + encode(anomaly)[1:] + b"\n"
+
+
+def bare(anomaly: Anomaly) -> Anomaly:
+    """The anomaly without the history of its chart, which is most of its size."""
+    if isinstance(anomaly, Alert) and anomaly.history is not msgspec.UNSET:
+        return msgspec.structs.replace(anomaly, history=msgspec.UNSET)
+    return anomaly

@@ -29,7 +29,7 @@ from ingestion.engine.messages import (
     closed,
     counted,
 )
-from market.detectors.panel import Panel
+from market.detectors.panel import Bars, Panel
 from market.detectors.sector import Sectors, SectorView
 from market.detectors.snapshot import Snapshot
 from market.detectors.stress import Stress, StressView
@@ -57,6 +57,8 @@ SECTOR_HOLD_MS: Final = 10 * 60_000
 COOLDOWN_MS: Final = 30 * 60_000
 # How much of its move a price has to keep for a further step to be the same anomaly.
 STANDING: Final = 0.5
+# Anyone may publish candles of any symbol. It takes at most 20 KB.
+MOST_SYMBOLS: Final = 50_000
 # Of what opens an episode (at most of HIGH), how much keeps it open.
 MARKET_EXIT: Final = 0.75
 
@@ -120,7 +122,7 @@ class Engine:
     def stress_index(self) -> StressIndex | None:
         return self._index()
 
-    def update(self, batch: CandleBatch, detected_at: int) -> list[Anomaly]:
+    def update(self, batch: CandleBatch | Bars, detected_at: int) -> list[Anomaly]:
         """Score one batch and learn from it. Returns the new revisions in publishing order.
 
         A batch that is not newer than the last one is ignored. After a silence of the feed, open anomalies are closed.

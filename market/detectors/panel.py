@@ -6,13 +6,14 @@ one parametrisation serves 1 s and 5 m candles alike.
 
 import struct
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Final, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from market.detectors.snapshot import Stateful
-from market.wire.messages import CandleBatch, interval_ms
+from market.wire.messages import OHLCV, CandleBatch, SourceKind, interval_ms
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
@@ -47,6 +48,43 @@ def floats(*rows: Sequence[float | None]) -> Floats:
     """
     packed = b"".join([struct.pack(f"{len(row)}d", *row) for row in rows])
     return np.frombuffer(packed, dtype=np.float64).reshape(len(rows), -1)
+
+
+@dataclass(frozen=True, slots=True)
+class Bars:
+    """A `CandleBatch` whose candles are one array, (5, n), the rows of `OHLCV`: what a recording has anyway."""
+
+    venue: str
+    interval: str
+    close_time: int
+    symbols: list[str]
+    candles: Floats
+    trades: list[int | None] = field(default_factory=list)
+    taker_buy: list[float | None] = field(default_factory=list)
+    source: SourceKind | None = SourceKind.REPLAY
+
+    @property
+    def open(self) -> Floats:
+        row: Floats = self.candles[0]
+        return row
+
+    @property
+    def close(self) -> Floats:
+        row: Floats = self.candles[3]
+        return row
+
+    def batch(self) -> CandleBatch:
+        columns = dict(zip(OHLCV, self.candles.tolist(), strict=True))
+        return CandleBatch(
+            venue=self.venue,
+            interval=self.interval,
+            close_time=self.close_time,
+            symbols=self.symbols,
+            **columns,
+            trades=self.trades,
+            taker_buy=self.taker_buy,
+            source=self.source,
+        )
 
 
 class Panel(Stateful):
@@ -116,7 +154,7 @@ class Panel(Stateful):
         """Whether a batch that closes then comes after a silence of the feed: more than 3 candles and 90 s."""
         return self.close_time > 0 and close_time - self.close_time > max(SILENCE_MS, 3 * self.bar_ms)
 
-    def push(self, batch: CandleBatch) -> bool:
+    def push(self, batch: CandleBatch | Bars) -> bool:
         """Take a batch in. False when it is not newer than the last one: time does not run backwards here."""
         steps = (batch.close_time - self.close_time) // self.bar_ms if self.close_time else 1
         if steps < 1:
@@ -135,7 +173,10 @@ class Panel(Stateful):
                 self.traded -= self.traded[1]
         self.close_time = batch.close_time
 
-        candles = floats(batch.open, batch.high, batch.low, batch.close, batch.volume)
+        if isinstance(batch, Bars):
+            candles = batch.candles
+        else:
+            candles = floats(batch.open, batch.high, batch.low, batch.close, batch.volume)
         prices, volume = candles[:4], candles[4]
         volume = np.where((volume > 0) & (volume < np.inf), volume, 0.0)
         good: Bools = np.asarray(((prices >= PRICES[0]) & (prices <= PRICES[1])).all(axis=0))
@@ -172,7 +213,7 @@ class Panel(Stateful):
         return True
 
     @staticmethod
-    def _first_prices(batch: CandleBatch, good: Bools) -> Floats:
+    def _first_prices(batch: CandleBatch | Bars, good: Bools) -> Floats:
         """Log prices of the `good` candles before anything happened in them: of trades, the first one's (`open`)."""
         made = np.array([trades is not None for trades in batch.trades])
         first: Floats = np.log(np.where(made, batch.open, batch.close)[good])
