@@ -50,7 +50,7 @@ class Job:
     name: str
     files: Files
     venue: str | None = None
-    asked: Asked = Asked()
+    asked: Asked = field(default_factory=Asked)
     flat: Mapping[str, Any] = field(default_factory=dict)
     events: Sequence[Event] | str | None = None
     catalogue: str = ""
