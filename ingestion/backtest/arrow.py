@@ -6,7 +6,7 @@ from typing import Any, Final
 import msgspec
 import pyarrow as pa
 
-from ingestion.backtest.report import Life
+from ingestion.backtest.lives import Life
 from market.wire.messages import Alert, Anomaly, MarketStress, SectorAnomaly, SynchronizedMovement
 
 TIME: Final = pa.timestamp("ms", "UTC")

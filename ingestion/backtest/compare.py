@@ -7,7 +7,7 @@ from itertools import product
 from alerts.detectors.settings import InvalidSettings, Settings
 from ingestion.backtest.arrow import kind_of
 from ingestion.backtest.jobs import Result
-from ingestion.backtest.report import Life
+from ingestion.backtest.lives import Life
 from ingestion.backtest.scoring import EventStream, Score, pool
 from market.wire.messages import Alert, Anomaly, SectorAnomaly, Severity
 

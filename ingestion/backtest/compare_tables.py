@@ -5,7 +5,8 @@ from collections.abc import Iterator, Sequence
 
 from ingestion.backtest.compare import MOST_SHOWN, Difference, Variant, difference, false_alarms, gravest, lives_of
 from ingestion.backtest.jobs import Result
-from ingestion.backtest.report import Life, kind_of
+from ingestion.backtest.lives import Life
+from ingestion.backtest.report import kind_of
 from ingestion.backtest.scoring import EventStream
 from ingestion.backtest.tables import number
 from market.wire.messages import SEVERITIES, Alert, SectorAnomaly, Severity

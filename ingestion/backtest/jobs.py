@@ -13,8 +13,9 @@ from typing import Any, Final
 
 from alerts.detectors.settings import Settings
 from ingestion.backtest import apart
-from ingestion.backtest.report import Findings, Life, section
-from ingestion.backtest.run import analyse, analyse_together, bare, events_by_rule, events_of, json_line
+from ingestion.backtest.lives import Life, bare
+from ingestion.backtest.report import Findings, section
+from ingestion.backtest.run import analyse, analyse_together, events_by_rule, events_of, json_line
 from ingestion.backtest.run import without_unplayed as with_symbols
 from ingestion.backtest.scoring import Alarm, Event, Exposure, Score, alarms, score
 from ingestion.backtest.steps import exposure

@@ -18,6 +18,7 @@ from django.utils.safestring import SafeString, mark_safe
 from numpy.typing import NDArray
 
 from alerts.detectors.explanation import price_text
+from ingestion.backtest.lives import Life, add
 from ingestion.backtest.scoring import DAY_MS, Event, Score
 from ingestion.sources.recording import Recording
 from market.charts import Chart
@@ -51,20 +52,6 @@ Floats = NDArray[np.float64]
 
 
 @dataclass
-class Life:
-    """One anomaly from its first revision to its last, `peak` being the first of its highest severity."""
-
-    first: Anomaly
-    peak: Anomaly
-    last: Anomaly
-
-    def add(self, anomaly: Anomaly) -> None:
-        self.last = anomaly
-        if anomaly.severity.rank > self.peak.severity.rank:
-            self.peak = anomaly
-
-
-@dataclass
 class Findings:
     """The findings in one recording. `lives`: its anomalies by id."""
 
@@ -75,10 +62,7 @@ class Findings:
     lives: dict[str, Life] = field(default_factory=dict)
 
     def add(self, anomaly: Anomaly) -> None:
-        if life := self.lives.get(anomaly.id):
-            life.add(anomaly)
-        else:
-            self.lives[anomaly.id] = Life(anomaly, anomaly, anomaly)
+        add(self.lives, anomaly)
 
 
 class Table(NamedTuple):

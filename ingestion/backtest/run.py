@@ -5,16 +5,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from operator import itemgetter
 from pathlib import Path
 
-import msgspec
-import numpy as np
-
 from alerts.detectors.settings import Settings
 from ingestion.analysis.configured import configured_settings
-from ingestion.backtest.catalogue import catalogue
+from ingestion.backtest.lives import bare
 from ingestion.backtest.scoring import Event
-from ingestion.backtest.steps import exposure, played, steps
+from ingestion.backtest.steps import events_by_rule, exposure, played, steps
 from ingestion.sources.recording import Recording, name_of
-from market.wire.messages import OHLCV, Alert, Anomaly, encode, interval_ms
+from market.wire.messages import Alert, Anomaly, encode
 
 __all__ = ["analyse", "analyse_together", "events_by_rule", "events_of", "exposure", "json_line", "without_unplayed"]
 
@@ -60,25 +57,9 @@ def without_unplayed(events: Sequence[Event], recording: Recording) -> tuple[lis
     return kept, sorted({event.symbol for event in events if event.symbol is not None} - there)
 
 
-def events_by_rule(recording: Recording) -> list[Event]:
-    """Return the events that `ingestion.backtest.catalogue` finds. Uses 16 bytes per symbol and candle time."""
-    row = np.repeat(np.arange(len(recording)), np.diff(recording.start))
-    closes, volumes = np.full((2, len(recording), len(recording.symbols)), np.nan)
-    closes[row, recording.code] = recording.values[OHLCV.index("close")]
-    volumes[row, recording.code] = recording.values[OHLCV.index("volume")]
-    return catalogue(recording.close_time, interval_ms(recording.interval), recording.symbols, closes, volumes)
-
-
 def json_line(anomaly: Anomaly, charts: bool = True) -> bytes:
     """Return the wire format with its channel as the first key, and a line break. Without `charts`, no `history`."""
     channel = b"alerts" if isinstance(anomaly, Alert) else b"market"
     if not charts:
         anomaly = bare(anomaly)
     return b'{"channel":"' + channel + b'",' + encode(anomaly)[1:] + b"\n"
-
-
-def bare(anomaly: Anomaly) -> Anomaly:
-    """The anomaly without the history of its chart, which is most of its size."""
-    if isinstance(anomaly, Alert) and anomaly.history is not msgspec.UNSET:
-        return msgspec.structs.replace(anomaly, history=msgspec.UNSET)
-    return anomaly
