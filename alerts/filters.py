@@ -6,7 +6,7 @@ from django.db.models import QuerySet
 from drf_spectacular.utils import extend_schema_field
 
 from alerts.models import Alert
-from alerts.selectors import is_name, search, symbols_from
+from alerts.selectors import is_name, is_stored_method, search, symbols_from
 from market.filters import TEXT, AnomalyFilter, VenueFilter, WordsFilter, is_text, refused
 from market.walks import Chosen, choose
 from market.wire.aliases import parse_aliased
@@ -57,5 +57,5 @@ class AlertFilter(AnomalyFilter):
     symbol = WordsFilter("symbol", plural="symbols", spelling=_symbol)
     venue = VenueFilter(plural="venues")
     interval = WordsFilter("interval", plural="intervals", spelling=str.lower)
-    method = WordsFilter("method", plural="methods", allowed=list(Method))
+    method = WordsFilter("method", plural="methods", allowed=list(Method), also=is_stored_method)
     incident = WordsFilter("incident", spelling=str)

@@ -10,7 +10,6 @@ from market.wire.messages import Direction, HistoryPoint, Method, Severity, Sour
 # Columns with few values: each of their combinations is a part of one index.
 _FEW_VALUES: Final = ("venue", "interval", "method", "source", "severity", "direction")
 _KNOWN: Final[dict[str, list[Any]]] = {
-    "method": [method.value for method in Method],
     "source": [*(source.value for source in SourceKind), None],
     "severity": [int(severity.rank) for severity in Severity],
     "direction": [direction.value for direction in Direction],
@@ -26,7 +25,7 @@ class Alert(Anomaly):
     symbol = models.CharField(max_length=40)
     venue = models.CharField(max_length=40)
     interval = models.CharField(max_length=6)
-    method = models.CharField(max_length=12, choices=[(method.value, method.value) for method in Method])
+    method = models.CharField(max_length=31, choices=[(method.value, method.value) for method in Method])
     direction = models.CharField(max_length=4, choices=enum_choices(Direction))
     score = models.FloatField()
     change_pct = models.FloatField(null=True)

@@ -148,10 +148,11 @@ def _figures(message: Message) -> list[Figure]:
         note = f"band: {price(message.lower)} to {price(message.upper)}"
         found.append(Figure("Expected price", price(message.expected), window, at, note))
     needs = "" if message.threshold is None else f"; an alert needs {number(message.threshold)}"
-    unit = "times the usual" if message.method in _SURGES else "robust standard deviations"
-    if message.method is Method.EXTERNAL:
+    own = message.method not in Method.__members__
+    unit = "times the usual" if own or message.method in _SURGES else "robust standard deviations"
+    if message.method == Method.EXTERNAL:
         unit = "in the units of its publisher"
-    if message.method is not Method.EXTERNAL or message.score:
+    if message.method != Method.EXTERNAL or message.score:
         found.append(Figure(f"Score, {label_of(message.method)}", signed(message.score), window, at, f"{unit}{needs}"))
     others = [each for each in explanation.methods if each.method != message.method]
     if others:

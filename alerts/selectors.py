@@ -11,6 +11,7 @@ from market.selectors import MOST_SEARCHED, changed, changed_frames, frames, new
 from market.steps import values
 from market.walks import Chosen
 from market.wire.messages import Severity
+from market.wire.methods import is_method_name, known
 from market.wire.symbols import start_of_symbol
 
 # Venues have some thousand symbols in all.
@@ -37,6 +38,11 @@ def search(found: QuerySet[Alert], words: str) -> QuerySet[Alert]:
 def is_name(words: str) -> bool:
     """Whether an alert or an incident of some has these words as its id."""
     return Alert.objects.filter(Q(id=words)).exists() or Alert.objects.filter(incident=words).exists()
+
+
+def is_stored_method(word: str) -> bool:
+    """Whether an alert has a method of this name, which is none of ours."""
+    return is_method_name(word) and (word in known() or Alert.objects.filter(method=word).exists())
 
 
 def symbols_from(start: str) -> list[str]:

@@ -8,7 +8,7 @@ from market.wire.messages import Alert, Method
 
 _NB: Final = "\N{NO-BREAK SPACE}"
 _UNEXPLAINED: Final = "The message contains no explanation."
-_SURGES: Final = {Method.VOLUME: "volume", Method.VOLATILITY: "volatility"}
+_SURGES: Final[dict[str, str]] = {Method.VOLUME: "volume", Method.VOLATILITY: "volatility"}
 
 
 def is_foreign(alert: Alert) -> bool:

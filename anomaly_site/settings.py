@@ -17,6 +17,7 @@ from anomaly_site import __version__, privacy
 from anomaly_site.origins import origin_patterns
 from anomaly_site.proxies import networks
 from market import files
+from market.wire.methods import list_methods
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 
@@ -70,6 +71,12 @@ if (fewest := min(ALERTS_PER_DAY.values(), default=0.0)) < 0:
     raise SystemExit(f"ALERTS_PER_DAY: {fewest:g} is negative; expected 0 or more alerts a day.")
 # A TOML file with settings of the analysis (docs/settings.md); `analyze` reads it when it starts.
 ANALYSIS_SETTINGS: Path | None = env.path("ANALYSIS_SETTINGS", None)
+# Methods of other publishers' own that are taken from them: `GAP,WHALE` (docs/detectors-of-your-own.md).
+OWN_METHODS: list[str] = env.list("OWN_METHODS", [])
+try:
+    list_methods(OWN_METHODS)
+except ValueError as error:
+    raise SystemExit(f"OWN_METHODS: {error}.") from None
 # Live venues, and addresses to use instead of a venue's own: a mirror or proxy (`binance=http://10.0.0.5:8080`).
 VENUES = env.list("VENUES", ["binance"])
 VENUE_URLS: dict[str, str] = env.dict("VENUE_URLS", {})

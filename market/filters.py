@@ -80,10 +80,16 @@ class _WordsInput(forms.TextInput):
 
 class _WordsField(forms.Field):
     def __init__(
-        self, *, plural: str | None, spelling: Callable[[str], str], allowed: Collection[str], **options: Any
+        self,
+        *,
+        plural: str | None,
+        spelling: Callable[[str], str],
+        allowed: Collection[str],
+        also: Callable[[str], bool],
+        **options: Any,
     ) -> None:
         super().__init__(widget=_WordsInput(plural, ", ".join(allowed)), **options)
-        self.spelling, self.allowed = spelling, allowed
+        self.spelling, self.allowed, self.also = spelling, allowed, also
 
     def clean(self, value: list[str]) -> list[str]:
         try:
@@ -93,13 +99,13 @@ class _WordsField(forms.Field):
         for given, word in zip(value, words, strict=True):
             if not is_text(given) or not word:
                 raise refused(f"{given!r} is empty or contains unprintable characters; expected a name.")
-            if self.allowed and word not in self.allowed:
+            if self.allowed and word not in self.allowed and not self.also(word):
                 raise refused(f"{given} is unknown; expected one of {', '.join(self.allowed)}.")
         return words
 
 
 class WordsFilter(django_filters.Filter):
-    """Rows whose column equals one of the given words. An empty `allowed` permits any word."""
+    """Rows whose column equals one of the given words. An empty `allowed` permits any word, `also` more than those."""
 
     field_class = _WordsField
 
@@ -111,10 +117,13 @@ class WordsFilter(django_filters.Filter):
         allowed: Collection[str] = (),
         spelling: Callable[[str], str] = str.upper,
         meaning: str = "Any of these",
+        also: Callable[[str], bool] | None = None,
     ) -> None:
-        super().__init__(field_name, "in", plural=plural, allowed=tuple(allowed), spelling=spelling)
+        more = also or (lambda word: False)
+        super().__init__(field_name, "in", plural=plural, allowed=tuple(allowed), spelling=spelling, also=more)
         # Forms send what is not filled in as an empty text.
-        words = {"type": "string", "enum": [*allowed, ""]} if allowed else {"type": "string", "pattern": TEXT}
+        words: dict[str, Any] = {"type": "string", "enum": [*allowed, ""]} if allowed else {"pattern": TEXT}
+        words["type"] = "string"
         names = f"; also as `{plural}`" if plural else ""
         extend_schema_field(
             {

@@ -53,6 +53,17 @@ class DropColumnIndexUnlessLarge(migrations.AlterField):
         """An index is not needed for the older version to work."""
 
 
+class LengthenText(migrations.AlterField):
+    """A longer text. SQLite knows no lengths: its table, which may be large, is not rewritten."""
+
+    def database_forwards(self, app_label: str, schema_editor: Any, from_state: Any, to_state: Any) -> None:
+        if schema_editor.connection.vendor != "sqlite":
+            super().database_forwards(app_label, schema_editor, from_state, to_state)
+
+    def database_backwards(self, app_label: str, schema_editor: Any, from_state: Any, to_state: Any) -> None:
+        """Texts that are too long for the older version stay."""
+
+
 def missing(model: type[Model]) -> list[Index]:
     """The indexes of a model that its table has not got, or not completely, or with fewer columns."""
     return [index for index in model._meta.indexes if _columns(index.name) != len(index.fields)]

@@ -60,7 +60,7 @@ def _parts(anomaly: Anomaly) -> tuple[str, Direction | None, str]:
         case Alert():
             surge = anomaly.method in (Method.VOLUME, Method.VOLATILITY)
             score = f"{anomaly.score:.1f} × usual" if surge else f"{anomaly.score:+.1f} σ"
-            if anomaly.method is Method.EXTERNAL:  # in its publisher's units
+            if anomaly.method == Method.EXTERNAL:  # in its publisher's units
                 score = f"{anomaly.score:+g}" if anomaly.score else ""
             figures = [f"{anomaly.method} {score}".rstrip()]
             if anomaly.change_pct is not None:

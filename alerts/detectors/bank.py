@@ -14,17 +14,18 @@ is back. LOW, MEDIUM and wicks need a turnover that matters (`worth`).
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property, partial
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from alerts.detectors.base import SMALLEST_SIGMA, Detector, Scores
+from alerts.detectors.base import SMALLEST_SIGMA, Detector, Scores, no_scores
 from alerts.detectors.calibration import Calibration, rarity_days
 from alerts.detectors.cusum import Cusum
 from alerts.detectors.ewma import Ewma
 from alerts.detectors.flow import Flow
 from alerts.detectors.mad import Mad
+from alerts.detectors.own import Adapter, BrokenDetector
 from alerts.detectors.residual import Residual
 from alerts.detectors.settings import Settings, usual_surges
 from alerts.detectors.volatility import Volatility
@@ -35,7 +36,7 @@ from market.detectors.panel import Bools, Floats, Panel
 from market.detectors.snapshot import Snapshot
 from market.detectors.statistics import MAD_TO_SIGMA
 from market.detectors.synchronized import MarketView
-from market.wire.messages import Method, MethodScore, Rank, Severity
+from market.wire.messages import CandleBatch, Method, MethodScore, Rank, Severity
 
 VERSION: Final = "8"
 # The volume surge that HIGH, CRITICAL, and CRITICAL out of nowhere need.
@@ -112,7 +113,7 @@ class Finding:
     else it takes to compute the score again, and to know why it is HIGH. `rarity_days` as in `calibration.rarity_days`,
     of the method's strength (from HIGH on, of S / θ), from `rarity`: its `strength`, the points of the `tail` around
     it, and `most_days`. None while nothing has been observed. `excursion`: of a wick, how far the last candle went from
-    the close before (log return) before it came back.
+    the close before (log return) before it came back. `words`: of a detector of one's own, what it says.
     """
 
     method: Method
@@ -132,6 +133,7 @@ class Finding:
     rarity_days: float | None
     rarity: dict[str, Any]
     excursion: float | None = None
+    words: str = ""
 
 
 class Bank:
@@ -169,8 +171,20 @@ class Bank:
             self.volatility,
             self.residual,
         )
+        self.own = [
+            Adapter(
+                panel,
+                found.kind(panel.bar_ms, **settings.parameters(name)),
+                settings.flat[f"methods.{name}.threshold"],
+            )
+            for name, found in settings.detectors.items()
+            if settings.is_enabled(name)
+        ]
+        # Why a detector of one's own is not used any more, by its name.
+        self.broken: dict[str, str] = {}
+        self.detectors = (*self.detectors, *cast(list[Detector], self.own))
         self.methods = [detector.method for detector in self.detectors]
-        self.enabled: Bools = np.array([settings.method(method).enabled for method in self.methods])
+        self.enabled: Bools = np.array([settings.is_enabled(method) for method in self.methods])
         self.all_enabled = bool(self.enabled.all())
         self.calibration = Calibration(
             panel,
@@ -191,20 +205,23 @@ class Bank:
 
     def widen(self, columns: int) -> None:
         for detector in self.detectors:
-            detector.widen(columns)
+            try:
+                detector.widen(columns)
+            except BrokenDetector as error:
+                self._break(detector, error)
         self.flow.widen(columns)
         self.calibration.widen(columns)
         self.worth.widen(columns)
 
     def snapshot(self) -> Snapshot:
-        parts = {detector.method.value: detector.snapshot() for detector in self.detectors}
+        parts = {str(detector.method): detector.snapshot() for detector in self.detectors}
         # Left out where there are no trades: a state saved before there were any is the same.
         flow = {"flow": self.flow.snapshot()} if self.flow.active else {}
         return parts | flow | {"calibration": self.calibration.snapshot(), "worth": self.worth.snapshot()}
 
     def restore(self, state: Snapshot) -> None:
         for detector in self.detectors:
-            detector.restore(state[detector.method.value])
+            detector.restore(state[str(detector.method)])
         self.flow = Flow(self.panel)
         if "flow" in state:
             self.flow.restore(state["flow"])
@@ -215,7 +232,7 @@ class Bank:
         """Score the batch that `panel` holds, then learn from it."""
         panel = self.panel
         self.calibration.prepare()
-        self.scores = [detector.score(panel, market) for detector in self.detectors]
+        self.scores = [self._score(detector, market) for detector in self.detectors]
         own = np.array([scores.strength for scores in self.scores])
         with_all = np.zeros_like(own[: len(SHARED)])
         if market is not None:
@@ -246,9 +263,36 @@ class Bank:
         self.tail = self.calibration.tail()
         self.calibration.learn(own, np.where(surge >= self.surges[0], size, 0.0))
         for detector in self.detectors:
-            detector.learn(panel, market)
+            self._learn(detector, market)
         self.worth.learn(panel)
         return view
+
+    def take(self, batch: CandleBatch) -> None:
+        """The batch that `panel` holds, for what looks at more of it than the panel does; before `update`."""
+        self.flow.take(batch)
+        for adapter in self.own:
+            adapter.take(batch)
+
+    def _score(self, detector: Detector, market: MarketView | None) -> Scores:
+        if detector.method not in self.broken:
+            try:
+                return detector.score(self.panel, market)
+            except BrokenDetector as error:
+                self._break(detector, error)
+        return no_scores(self.panel)
+
+    def _learn(self, detector: Detector, market: MarketView | None) -> None:
+        if detector.method not in self.broken:
+            try:
+                detector.learn(self.panel, market)
+            except BrokenDetector as error:
+                self._break(detector, error)
+
+    def _break(self, detector: Detector, error: BrokenDetector) -> None:
+        """Go on without a detector of one's own; the others are not affected."""
+        self.broken[detector.method] = str(error)
+        self.enabled[self.methods.index(detector.method)] = False
+        self.all_enabled = False
 
     def _on(self, method: Method) -> bool:
         return bool(self.enabled[self.methods.index(method)])
@@ -404,4 +448,12 @@ class Bank:
             rarity_days=rarity_days(strength, rarity["tail"], rarity["most_days"]) if rarity else None,
             rarity=rarity,
             excursion=excursion,
+            words=self._words(self.methods[leading], column, scores, at, score),
         )
+
+    def _words(self, method: str, column: int, scores: Scores, at: int, score: float) -> str:
+        """What a detector of its own says of a column."""
+        adapter = next((one for one in self.own if one.method == method), None)
+        if adapter is None:
+            return ""
+        return adapter.words(self.panel.symbols[column], float(scores.observed[at]), float(scores.usual[at]), score)

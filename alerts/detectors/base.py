@@ -160,6 +160,13 @@ def move_scores(
     return LateScores(np.where(ready, sizes.max(axis=0), 0.0) / threshold, whole, horizon)
 
 
+def no_scores(panel: Panel) -> Scores:
+    """Those of a method that says nothing."""
+    zeros, ones = np.zeros(panel.capacity), np.ones(panel.capacity)
+    none = np.zeros(panel.capacity, dtype=np.int64)
+    return Scores(zeros, ones, zeros, zeros, ones, zeros, none.astype(np.intp), panel.bar_ms * ones, none)
+
+
 def due(panel: Panel, next_at: int, period_ms: int) -> tuple[bool, int]:
     """Whether something sampled every `period_ms` is to be sampled now, and when next."""
     if panel.close_time < next_at:

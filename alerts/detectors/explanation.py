@@ -131,6 +131,8 @@ def sentence(
     change = share(finding.move)
     usual = f"Usual {window} range: ±{percent(share(width))}."
     also = beside(finding.move, market)
+    if finding.words:
+        return f"{finding.words}; the price {moved(change)} in {window}, to {price_text(price)}{also}."
     match finding.method:
         case Method.VOLUME:
             traded = f"{finding.score:.1f}× its usual volume in {window} ({money_text(turnover, symbol)})"
@@ -156,12 +158,17 @@ def sentence(
     return f"{symbol} {moved(change)} in {window}, to {price_text(price)}{also}. {usual}{new}"
 
 
+def measures_moves(method: str) -> bool:
+    """Whether what a method observes is a log return: not so of surges, nor of detectors of one's own."""
+    return method in Method.__members__ and method not in SURGES
+
+
 def width_of(panel: Panel, finding: Finding, sigma: float) -> float | None:
     """Half the band as a log return: two of the symbol's usual standard deviations over the window. None for surges.
 
     It is what the symbol did before the event, not what raises an alert: that depends on how rare it is everywhere.
     """
-    if finding.method in SURGES:
+    if not measures_moves(finding.method):
         return None
     return _width(sigma, finding.window_ms, panel.bar_ms)
 
@@ -195,7 +202,7 @@ def fill(
         observed=finding.observed,
         usual=finding.usual,
         methods=finding.methods,
-        detector=finding.method.value.lower(),
+        detector=finding.method.lower(),
         version=VERSION,
         parameters={
             "expected": finding.expected,
@@ -266,7 +273,7 @@ def checks(alert: Alert) -> list[Check]:
     from the usual deviation; HIGH and CRITICAL from their limits.
     """
     explanation = alert.explanation
-    if explanation.version is None or explanation.detector != alert.method.value.lower():
+    if explanation.version is None or explanation.detector != alert.method.lower():
         return []
     ours = explanation.version == VERSION
     try:
@@ -285,7 +292,7 @@ def checks(alert: Alert) -> list[Check]:
 
 def _score_check(alert: Alert) -> Check:
     observed, usual, given = alert.explanation.observed, alert.explanation.usual, alert.explanation.parameters
-    if alert.method is Method.CUSUM:
+    if alert.method == Method.CUSUM:
         total, side = float(given["start"]), float(given["side"])
         for z in given["steps"]:
             total = stepped(total, side * z, given["slack"], given["most"])
@@ -323,7 +330,7 @@ def _severity_checks(alert: Alert) -> list[Check]:
 
 
 def _band_checks(alert: Alert) -> list[Check]:
-    if alert.method in SURGES:
+    if not measures_moves(alert.method):
         return []
     given, price = alert.explanation.parameters, float(alert.price or math.nan)
     expected = price * (1.0 + share(given["expected"] - float(alert.explanation.observed or 0.0)))
@@ -343,7 +350,7 @@ def _price_checks(alert: Alert) -> list[Check]:
         same = math.isclose(alert.spark[-1], alert.price, rel_tol=_ROUNDED)
         found.append(Check("price", f"{alert.spark[-1]:.5g}, the last candle's close", same))
     observed = alert.explanation.observed
-    if alert.method in (*SURGES, Method.CUSUM) or observed is None:
+    if not measures_moves(alert.method) or alert.method == Method.CUSUM or observed is None:
         return found
     if alert.change_pct is not None:
         change = 100 * share(observed)

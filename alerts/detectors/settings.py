@@ -18,6 +18,7 @@ from typing import Any, Final, NamedTuple, NoReturn, Self, TypeVar
 
 from alerts.detectors import cusum, ewma, mad, residual, volatility, volume, z_score
 from alerts.detectors.calibration import USUAL_SIZES
+from alerts.detectors.own import Found, installed, load_detector
 from market.detectors import synchronized
 from market.wire.messages import SEVERITIES, Method, Rank, Severity, interval_ms, interval_name
 from market.wire.reasons import listed, shown
@@ -65,7 +66,12 @@ class Settings:
     flat: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
 
     def __post_init__(self) -> None:
-        whole = {key: rule.default for key, rule in rules().items() if rule.default is not None} | dict(self.flat)
+        given = {f"detectors.{name}": path for name, path in installed().items()} | dict(self.flat)
+        usual = {key: rule.default for key, rule in rules().items() if rule.default is not None}
+        for name, found in _detectors(given).items():
+            usual |= {key: rule.default for key, rule in _own_rules(name, found).items()}
+            given[f"detectors.{name}"] = {"path": found.path, "version": str(found.kind.version)}
+        whole = usual | given
         object.__setattr__(self, "flat", MappingProxyType(dict(sorted(whole.items()))))
 
     @property
@@ -86,7 +92,20 @@ class Settings:
     @property
     def learnt(self) -> dict[str, Any]:
         """Those that decide what a saved state means: with others, an analysis starts over."""
-        return {key: value for key, value in self.flat.items() if _parts(key)[0] in ("methods", "market")}
+        return {key: value for key, value in self.flat.items() if _parts(key)[0] in ("methods", "market", "detectors")}
+
+    @property
+    def detectors(self) -> dict[str, Found]:
+        """Detectors of one's own, by the names of their methods."""
+        return _detectors(self.flat)
+
+    def parameters(self, name: str) -> dict[str, Any]:
+        """The parameters of a detector of one's own."""
+        keys = {one: f"methods.{name}.{one}" for one in self.detectors[name].parameters}
+        return {one: self.flat[key] for one, key in keys.items()}
+
+    def is_enabled(self, name: str) -> bool:
+        return bool(self.flat[f"methods.{name}.enabled"])
 
     def method(self, name: str) -> MethodSettings:
         values = {
@@ -160,7 +179,9 @@ class Settings:
 
     def changed(self, values: Mapping[str, Any]) -> Self:
         """With other values by dotted key, such as `methods.MAD.threshold`. Raises `InvalidSettings`."""
-        return _fitting(type(self)({**self.flat, **{key: _checked(key, value) for key, value in values.items()}}))
+        return _fitting(
+            type(self)({**self.flat, **{key: _checked(key, value, self.detectors) for key, value in values.items()}})
+        )
 
 
 def read_settings(path: Path) -> Settings:
@@ -183,7 +204,15 @@ def settings_of(document: Mapping[str, Any]) -> Settings:
         raise InvalidSettings(f"version is missing; write version = {version}, before all tables")
     if type(found) is not int or found != version:
         raise InvalidSettings(f"version is {shown(found)}; this program reads version {version}")
-    return _fitting(Settings({key: _checked(key, value) for key, value in _flat(given)}))
+    own = given.get("detectors", {})
+    if not isinstance(own, dict):
+        raise InvalidSettings(f"detectors is {shown(own)}; it must be a table like GAP = 'my_package.gap:Gap'")
+    # As it was written, or as `values` has it.
+    given["detectors"] = {name: one.get("path") if isinstance(one, dict) else one for name, one in own.items()}
+    pairs = dict(_flat(given))
+    named = {f"detectors.{name}": path for name, path in installed().items()} | pairs
+    found = _detectors(named)
+    return _fitting(Settings({key: _checked(key, value, found) for key, value in pairs.items()}))
 
 
 SettingsT = TypeVar("SettingsT", bound=Settings)
@@ -299,8 +328,49 @@ def _coins(given: Any) -> list[str]:
     return sorted(set(given))
 
 
-def _checked(key: str, value: Any) -> Any:
-    rule = _rule(key)
+def _detectors(flat: Mapping[str, Any]) -> dict[str, Found]:
+    """Those that `detectors.NAME` name. Raises `InvalidSettings`."""
+    found = {}
+    for key, value in flat.items():
+        kind, *names = _parts(key)
+        if kind == "detectors" and len(names) == 1:
+            try:
+                found[names[0]] = load_detector(names[0], value["path"] if isinstance(value, dict) else value)
+            except ValueError as error:
+                raise InvalidSettings(f"{key} {error}") from None
+    return found
+
+
+def _own_rules(name: str, found: Found) -> dict[str, Rule]:
+    own = {"enabled": _switch(True), "threshold": _number(float(found.kind.threshold), most=1_000.0)}
+    own |= {one: _like(default) for one, default in found.parameters.items()}
+    return {f"methods.{name}.{key}": rule for key, rule in own.items()}
+
+
+def _like(default: Any) -> Rule:
+    """A parameter of a detector of one's own: of the kind of its default."""
+    if type(default) is bool:
+        return _switch(default)
+
+    def read(given: Any) -> Any:
+        if type(default) is float and type(given) is int:
+            return float(given)
+        if type(given) is not type(default):
+            raise ValueError
+        return given
+
+    kind = {int: "a whole number", float: "a number", str: "a text"}.get(type(default), f"like {default!r}")
+    return Rule(default, kind, read)
+
+
+def _checked(key: str, value: Any, detectors: Mapping[str, Found]) -> Any:
+    kind, *names = _parts(key)
+    if kind == "detectors" and len(names) == 1 and names[0] in detectors:
+        return value
+    own = _own_rules(names[0], detectors[names[0]]) if kind == "methods" and names and names[0] in detectors else {}
+    if own and key not in own:
+        raise InvalidSettings(f"{key} is not a setting of {names[0]}; expected one of {listed(own, 'and')}")
+    rule = own.get(key) or _rule(key)
     if rule is None:
         _unknown(key)
     try:
@@ -330,7 +400,7 @@ def _unknown(key: str) -> NoReturn:
 
 
 def _tables() -> list[str]:
-    return sorted({key.partition(".")[0] for key in rules()} | {"sectors"})
+    return sorted({key.partition(".")[0] for key in rules()} | {"sectors", "detectors"})
 
 
 def _parts(key: str) -> list[str]:

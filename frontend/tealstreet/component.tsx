@@ -552,7 +552,13 @@ export function words(name: string): string {
   const text = name.replace(/_/g, " ").toLowerCase();
   return text.charAt(0).toUpperCase() + text.slice(1);
 }
-const methodName = (method: string) => METHOD_NAMES[method] ?? words(method);
+/** A method of somebody's own detector is shown by its name, as it is. */
+const methodName = (method: string) => METHOD_NAMES[method] ?? method;
+/** The methods to filter by: ours, and those of their own that alerts have or that are filtered by already. */
+export const methodsOf = (seen: Iterable<string>): string[] => [
+  ...METHODS,
+  ...[...new Set(seen)].filter((method) => !(method in METHOD_NAMES)).sort(),
+];
 // A formatter costs a hundred times as much to make as to use.
 const formatters = Array.from(
   { length: 13 },
@@ -583,7 +589,7 @@ export function moveOf(value: number | null): Move {
 /** Volume and range scores are multiples of the usual value (×); all others are standard deviations (σ). */
 /** The unit of a method's score; empty where it is the publisher's own. */
 const unitOf = (method: string) =>
-  method === "VOLUME" || method === "VOLATILITY" ? "×" : method === "EXTERNAL" ? "" : "σ";
+  method === "VOLUME" || method === "VOLATILITY" ? "×" : method === "EXTERNAL" || !(method in METHOD_NAMES) ? "" : "σ";
 export function scoreText(score: number | null, unit: "×" | "σ" | "" = "σ"): string {
   if (score === null || (unit === "" && score === 0)) return "–";
   return `${(unit === "×" ? plain : signed)(score, Math.abs(score) >= 1000 ? 0 : 1)}${unit}`;
@@ -5526,6 +5532,7 @@ function FilterMenu({
   host,
   counts,
   more,
+  methods,
   sectors,
   shown,
   onClose,
@@ -5535,6 +5542,7 @@ function FilterMenu({
   host: Host;
   counts: Record<string, number>;
   more: boolean;
+  methods: string[];
   sectors: Map<string, string[]>;
   shown: number;
   onClose: () => void;
@@ -5564,7 +5572,7 @@ function FilterMenu({
       <div className="fld">
         <span className="lbl">Method (none selected: all)</span>
         <div className="cks">
-          {METHODS.map((method) => (
+          {methods.map((method) => (
             <Toggle
               key={method}
               on={settings.methods.includes(method)}
@@ -6890,6 +6898,7 @@ function Component(): React.ReactElement {
           host={host}
           counts={counts}
           more={uncounted}
+          methods={methodsOf([...settings.methods, ...[...store.byId.values()].map(({ alert }) => alert.method)])}
           sectors={pad.sectors}
           shown={list.shown}
           onClose={() => setMenu(null)}

@@ -8,6 +8,7 @@ import {
   type Extra,
   FIELDS,
   INITIAL,
+  METHODS,
   PAGE,
   SEVERITIES,
   type Settings,
@@ -15,6 +16,7 @@ import {
   chipsOf,
   countText,
   headerOf,
+  methodsOf,
   normaliseCounts,
   queryOf,
   viewOf,
@@ -171,4 +173,11 @@ test("at any width every control is in the header or in its menu", () => {
 test("the page loads the panel's first request ahead of it: the same address, byte for byte", () => {
   const page = readFileSync(new URL("../templates/frontend/index.html", import.meta.url), "utf8");
   expect(page).toContain(`href="/alerts?limit=${PAGE}&amp;fields=${FIELDS}" as="fetch" crossorigin>`);
+});
+
+test("methods of detectors of one's own can be filtered by, after ours, by their names", () => {
+  expect(methodsOf(["Z_SCORE", "WHALE", "GAP", "GAP"])).toEqual([...METHODS, "GAP", "WHALE"]);
+  expect(methodsOf([])).toEqual(METHODS);
+  const [chip] = chipsOf({ ...INITIAL, methods: ["GAP"] }, NOW);
+  expect(chip!.label).toContain("GAP");
 });

@@ -78,6 +78,7 @@ class Analysis:
         self._latest: dict[str, int] = {}
         # Those that had to leave symbols out.
         self._full: set[tuple[str, str]] = set()
+        self._broken: set[tuple[str, str, str]] = set()
         self._clocks: dict[tuple[str, str], VenueClock] = {}
         self.resets: deque[Reset] = deque(maxlen=_RESETS_KEPT)
         self.reset_count = self.refused = 0
@@ -135,6 +136,8 @@ class Analysis:
         if engine is None:
             engine = self._start(key)
         found += engine.update(batch, detected_at)
+        if engine.bank.broken:
+            self._note_broken(key, engine.bank.broken)
         self._glances[key].hour.update()
         return self._marked(found, detected_at)
 
@@ -172,6 +175,16 @@ class Analysis:
                 "clocks. They are analysed.",
             )
         self.ahead[key] = ahead_ms
+
+    def _note_broken(self, key: tuple[str, str], broken: Mapping[str, str]) -> None:
+        """Say once that a detector of one's own is not used any more."""
+        for name, reason in broken.items():
+            if (*key, name) not in self._broken:
+                self._broken.add((*key, name))
+                logger.error("%s %s: %s. The analysis goes on without it until it is started again", *key, reason)
+                note(
+                    "analyze", f"{reason}. The analysis of {key[0]} {key[1]} goes on without it until it is restarted."
+                )
 
     def note_reset(self, venue: str, interval: str, reason: str, at_ms: int) -> None:
         """Note for the operator that the analysis of a venue started over. `at_ms`: epoch ms."""

@@ -136,7 +136,7 @@ class Engine:
         if self.panel.capacity > columns:
             self.bank.widen(self.panel.capacity)
             self.stress.widen(self.panel.capacity)
-        self.bank.flow.take(batch)
+        self.bank.take(batch)
         market = self.market.update()
         sector_views: list[SectorView] = []
         if market is not None:

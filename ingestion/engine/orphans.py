@@ -75,7 +75,7 @@ def made_here(anomaly: Anomaly, markets: Iterable[Market] = ()) -> bool:
     named = _READABLE.search(anomaly.id)
     opened_at = int(named[2]) if named else anomaly.timestamp
     if isinstance(anomaly, Alert):
-        explained = anomaly.explanation.version and anomaly.explanation.detector == anomaly.method.value.lower()
+        explained = anomaly.explanation.version and anomaly.explanation.detector == anomaly.method.lower()
         markets = [(anomaly.interval, anomaly.venue)] if explained else []
     elif named:
         markets = [(named[1], named[3])]

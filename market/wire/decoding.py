@@ -24,7 +24,8 @@ from market.wire.messages import (
     StressIndex,
     interval_ms,
 )
-from market.wire.reasons import Constant, converted, refuse
+from market.wire.methods import accepted
+from market.wire.reasons import Constant, converted, listed, refuse, wrong
 from market.wire.symbols import is_symbol
 from market.wire.times import moment
 from market.wire.values import time_ms as time_ms
@@ -117,6 +118,8 @@ def decode_alert(payload: bytes, *, received_at: int, subject_token: str = "", f
         _check((alert.symbol,))
     except UNREADABLE:
         alert = converted(alert_fields(payload, received_at, subject_token), Alert, strict=False)
+    if foreign:
+        _refuse_strange_methods(alert)
     if foreign and (alert.source is not None or alert.settings is not None):
         alert = msgspec.structs.replace(alert, source=None, settings=None)
     if alert.source is None:
@@ -125,6 +128,16 @@ def decode_alert(payload: bytes, *, received_at: int, subject_token: str = "", f
     if _deeper(alert.explanation.parameters, DEEPEST):
         raise refuse(f"explanation.parameters is nested too deep; {DEEPEST} levels are allowed")
     return check_alert(alert, payload) if received_at else alert
+
+
+def _refuse_strange_methods(alert: Alert) -> None:
+    """Raise `InvalidMessage` for a method that is neither ours nor listed by the operator."""
+    for name, method in (
+        ("method", alert.method),
+        *((f"explanation.methods[{place}].method", one.method) for place, one in enumerate(alert.explanation.methods)),
+    ):
+        if method not in accepted():
+            raise wrong(name, method, listed(accepted()))
 
 
 def decode_market(payload: bytes, *, received_at: int, subject_token: str = "", foreign: bool = False) -> MarketAnomaly:

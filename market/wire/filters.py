@@ -21,6 +21,8 @@ from msgspec import Struct
 from market.wire.aliases import parse_aliased
 from market.wire.exchanges import venue_named
 from market.wire.messages import VENUE, MarketType, Method, Severity
+from market.wire.methods import known as known_methods
+from market.wire.methods import see
 from market.wire.symbols import InvalidSymbol
 
 MAX_FILTER_VALUES: Final = 1_000
@@ -111,7 +113,9 @@ def _mask(values: Iterable[str], bits: Mapping[str, int]) -> int:
 class Filter:
     """A client's filters, compiled: sets for open vocabularies, bit masks for closed ones. Immutable."""
 
-    __slots__ = ("channels", "effective", "methods", "sectors", "severities", "symbols", "types", "venues")
+    __slots__ = (
+        "channels", "effective", "methods", "own_methods", "sectors", "severities", "symbols", "types", "venues",
+    )  # fmt: skip
 
     def __init__(self, effective: EffectiveFilters) -> None:
         self.effective = effective
@@ -121,6 +125,7 @@ class Filter:
         self.sectors = frozenset(sector.casefold() for sector in effective.sectors)
         self.severities = _mask(effective.severities, SEVERITY_BITS)
         self.methods = _mask(effective.methods, METHOD_BITS)
+        self.own_methods = frozenset(effective.methods) - METHOD_BITS.keys()
         self.types = _mask(effective.types, TYPE_BITS)
 
     def wants_alert(self, route: AlertRoute) -> bool:
@@ -128,9 +133,17 @@ class Filter:
             Channel.ALERTS in self.channels
             and (not self.symbols or route.symbol in self.symbols)
             and self.severities & SEVERITY_BITS[route.severity]
-            and self.methods & METHOD_BITS[route.method]
+            and self.wants_method(route.method)
             and (not self.venues or route.venue in self.venues)
         )
+
+    def wants_method(self, method: str) -> bool:
+        """Methods of one's own have no bit: they are asked for by name, or with all."""
+        bit = METHOD_BITS.get(method)
+        if bit is None:
+            see(method)
+            return self.methods == _EVERYTHING or method in self.own_methods
+        return bool(self.methods & bit)
 
     def wants_market(self, route: MarketRoute) -> bool:
         return bool(
@@ -235,10 +248,11 @@ def _known(key: str, values: list[str]) -> tuple[list[str], list[str], list[str]
         else:
             name = value.strip().replace("-", "_").replace(" ", "_")
             name = name.lower() if key == "channels" else name.upper()
-            valid = name in _VOCABULARIES[key]
+            valid = name in (known_methods() if key == "methods" else _VOCABULARIES[key])
         if valid:
             known[name] = None
         else:
             unknown.append(value)
-    warnings = [f"unknown {_SINGULAR[key]} {shorten(value)}{_KNOWN_VALUES.get(key, '')}" for value in unknown]
+    values_of = f" (known: {', '.join(known_methods())})" if key == "methods" else _KNOWN_VALUES.get(key, "")
+    warnings = [f"unknown {_SINGULAR[key]} {shorten(value)}{values_of}" for value in unknown]
     return list(known), unknown, warnings

@@ -23,10 +23,10 @@ from market.wire.messages import (
     InvalidMessage,
     Lifecycle,
     MarketType,
-    Method,
     Severity,
     SourceKind,
 )
+from market.wire.methods import accepted
 from market.wire.reasons import listed, missing, not_json, refuse, wrong
 from market.wire.symbols import EXTERNAL, Instrument, InvalidSymbol
 from market.wire.values import (
@@ -181,7 +181,7 @@ def _normalise_alert(fields: dict[str, Any], received_at: int, subject_token: st
     if not fields.get("symbol"):
         raise missing("symbol", "a text like BTCUSDT")
     _normalise_common(fields, received_at)
-    _require(fields, "method", listed(Method))
+    _require(fields, "method", listed(accepted()))
     _replace(fields, "method", _method)
     given_score = fields.get("score")
     for name in _NUMBERS:
@@ -239,7 +239,10 @@ def _numbers(name: str, given: Any) -> Any:
 
 
 def _method(name: str, given: Any) -> str:
-    return one_of(Method, name, given, _METHOD_WORDS)
+    word = word_of(given, _METHOD_WORDS)
+    if word not in accepted():
+        raise wrong(name, given, listed(accepted()))
+    return word
 
 
 def _normalise_market(fields: dict[str, Any], received_at: int, subject_token: str) -> dict[str, Any]:

@@ -26,6 +26,9 @@ Count = Annotated[int, Meta(ge=0)]
 Revision = Annotated[int, Meta(ge=1, lt=2**31)]
 # See `alerts.detectors.settings.Settings.hash`.
 SettingsHash = Annotated[str, Meta(pattern=r"^[0-9a-f]{16}$")]
+# A method of ours (`Method`), or of a detector of one's own.
+METHOD_NAME: Final = r"^[A-Z][A-Z0-9_]{1,30}\Z"
+MethodName = Annotated[str, Meta(pattern=r"^[A-Z][A-Z0-9_]{1,30}$")]
 Ratio = Annotated[float, Meta(ge=0, le=1)]
 RarityDays = Annotated[float, Meta(ge=0)]
 Symbols = Annotated[list[Symbol], Meta(max_length=10_000)]
@@ -75,7 +78,10 @@ class Lifecycle(StrEnum):
 
 
 class Method(StrEnum):
-    """How an alert was found. EXTERNAL: by rules of another publisher that are none of ours."""
+    """How an alert was found. EXTERNAL: by rules of another publisher that are none of ours.
+
+    Detectors of one's own have other names (`market.wire.methods`).
+    """
 
     Z_SCORE = "Z_SCORE"
     MAD = "MAD"
@@ -107,7 +113,7 @@ class StressMetric(StrEnum):
 
 
 class MethodScore(Struct, frozen=True):
-    method: Method
+    method: MethodName
     score: float
 
 
@@ -168,7 +174,7 @@ class Alert(Struct, frozen=True, kw_only=True):
     symbol: Symbol
     venue: Venue
     interval: Interval
-    method: Method
+    method: MethodName
     severity: Severity
     direction: Direction
     score: float

@@ -13,7 +13,17 @@ from typing import Annotated, Any, Final, Literal, get_args, get_origin, get_typ
 import msgspec
 from msgspec import Meta, Struct
 
-from market.wire.messages import Identifier, Interval, InvalidMessage, Label, SettingsHash, Symbol, TimestampMs, Venue
+from market.wire.messages import (
+    Identifier,
+    Interval,
+    InvalidMessage,
+    Label,
+    MethodName,
+    SettingsHash,
+    Symbol,
+    TimestampMs,
+    Venue,
+)
 
 LONGEST: Final = 300
 MILLISECONDS: Final = "a time in milliseconds since 1970, like 1764500000000 (2001 to 2286)"
@@ -23,6 +33,7 @@ ALLOWED: Final = {
     Symbol: "1 to 40 capital letters and digits, like BTCUSDT",
     Venue: "1 to 40 small letters, digits, _ and -, like binance or okx-swap",
     Interval: "a length like 1s, 5m, 1h or 1d",
+    MethodName: "a name of 2 to 31 capital letters, digits and _, like Z_SCORE",
     SettingsHash: "16 hexadecimal digits, in small letters",
     Label: "a text of 1 to 80 characters",
     TimestampMs: MILLISECONDS,

@@ -3,7 +3,7 @@
 from collections.abc import Hashable, Iterator
 from typing import Final, Generic, TypeVar
 
-from market.wire.filters import METHOD_BITS, SEVERITY_BITS, AlertRoute, Channel, Filter, MarketRoute
+from market.wire.filters import SEVERITY_BITS, AlertRoute, Channel, Filter, MarketRoute
 
 Member = TypeVar("Member", bound=Hashable)
 
@@ -85,12 +85,12 @@ class Index(Generic[Member]):
         kind = route.severity, route.method
         members = answers.get(kind)
         if members is None:
-            severity, method = SEVERITY_BITS[route.severity], METHOD_BITS[route.method]
+            severity = SEVERITY_BITS[route.severity]
             members = answers[kind] = tuple(
                 member
                 for candidates in (self._any_symbol, self._by_symbol.get(route.symbol, {}))
                 for member, wanted in candidates.items()
-                if wanted.severities & severity and wanted.methods & method
+                if wanted.severities & severity and wanted.wants_method(route.method)
             )
         if self._of_venues:
             return tuple(member for member in members if self._is_of(member, route.venue))

@@ -11,7 +11,7 @@ from typing import Any, Final, get_args
 import msgspec
 
 from market.wire.meanings import MEANINGS
-from market.wire.messages import MarketAnomaly, _MarketFields
+from market.wire.messages import MarketAnomaly, Method, _MarketFields
 
 Schema = dict[str, Any]
 
@@ -24,14 +24,14 @@ _OPEN: Final = ("Method",)
 def components(kinds: Iterable[Any], meanings: Mapping[str, str] = MEANINGS) -> tuple[list[Schema], dict[str, Schema]]:
     """A schema for each of `kinds`, and those that they refer to, by name."""
     kinds = list(kinds)
-    made, named = msgspec.json.schema_components([*kinds, _MarketFields], ref_template=TEMPLATE)
+    made, named = msgspec.json.schema_components([*kinds, _MarketFields, Method], ref_template=TEMPLATE)
     bases = {kind.__name__: kind for each in kinds for kind in get_args(each) or (each,) if isinstance(kind, type)}
     common = named.pop(_MarketFields.__name__)
     for name, schema in named.items():
         _finish(name, schema, meanings, market=name in MARKET or issubclass(bases.get(name, object), _MarketFields))
     if set(MARKET) <= named.keys():
         named[OTHER] = _other(common, meanings)
-    return [_with_other(schema) for schema in made[:-1]], {name: _with_other(one) for name, one in named.items()}
+    return [_with_other(schema) for schema in made[:-2]], {name: _with_other(one) for name, one in named.items()}
 
 
 def flat(name: str, added: Mapping[str, Schema], named: Mapping[str, Schema]) -> Schema:
@@ -67,6 +67,9 @@ def _finish(name: str, schema: Schema, meanings: Mapping[str, str], *, market: b
         schema.pop("type", None)
     for key, field in schema.get("properties", {}).items():
         field.pop("default", None)
+        if key == "method" and field.pop("pattern", None):
+            field.pop("type")
+            field["$ref"] = TEMPLATE.format(name="Method")
         if field.get("type") == "object" and "additionalProperties" not in field:
             field["additionalProperties"] = True
         if key == "type" and "enum" in field:

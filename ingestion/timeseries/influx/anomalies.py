@@ -185,7 +185,7 @@ def _fields(item: Sequenced[Anomaly]) -> _Fields:
     }
     numbers: dict[str, float | None] = {}
     if isinstance(message, Alert):
-        fields["method"] = message.method.value
+        fields["method"] = str(message.method)
         numbers = {"score": message.score, "price": message.price, "change_pct": message.change_pct}
     elif isinstance(message, MarketStress):
         numbers = {"stress_index": message.stress_index}
