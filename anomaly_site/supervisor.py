@@ -14,6 +14,7 @@ from typing import Final
 from django.conf import settings
 from nats.aio.client import Client
 
+from alerts.detectors.settings import InvalidSettings
 from anomaly_site.web import bind, reserve, serving, serving_in_processes
 from ingestion.analysis.role import run_analyze
 from ingestion.bridge import run_bridge
@@ -47,7 +48,7 @@ RoleRunner = Callable[[asyncio.Event], Awaitable[None]]
 _LEAST_S: Final = 0.3
 
 # Errors that trying again does not mend; their text is for the user.
-FATAL: Final = (SourceError, NatsServerError, NatsUnavailable)
+FATAL: Final = (SourceError, NatsServerError, NatsUnavailable, InvalidSettings)
 
 
 @dataclass(frozen=True)
