@@ -10,6 +10,7 @@ from channels.db import database_sync_to_async
 
 from alerts import selectors as alerts
 from anomaly_site.ws.protocol.frames import Cursor
+from ingestion.analysis.configured import see_methods_in_use
 from market import selectors as market
 from market.aliases import aliases_are_due, read_aliases
 from market.wire.filters import CHANNELS, Channel, Filter
@@ -109,6 +110,7 @@ class StoredChanges:
         # Once a heartbeat: subscriptions and requests of this process follow what the admin changed in another.
         if aliases_are_due():
             read_aliases()
+            see_methods_in_use()
         return None if head is None else Cursor(*head)
 
     @staticmethod

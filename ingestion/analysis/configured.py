@@ -7,10 +7,12 @@ from typing import Any
 
 from django.conf import settings
 from django.db import Error as DatabaseError
+from django.db import transaction
 from django.utils import timezone
 
 from alerts.detectors.settings import Settings, read_settings
 from ingestion.models import StoredSettings
+from market.wire.methods import see
 
 logger = logging.getLogger(__name__)
 
@@ -49,6 +51,20 @@ def settings_by_hash(hash: str) -> dict[str, Any] | None:
     usual = Settings()
     unused = {"first_used_at": None, "last_started_at": None}
     return {"hash": hash, "values": usual.values, **unused} if hash == usual.hash else None
+
+
+def see_methods_in_use() -> None:
+    """Let filters of this process know the methods of one's own that the analysis last started with."""
+    try:
+        with transaction.atomic():  # so that a table that is not there yet ends no transaction of the caller
+            values = StoredSettings.objects.order_by("-last_started_at").values_list("values", flat=True).first()
+    except DatabaseError as error:
+        logger.warning(
+            "The settings of the analysis could not be read (%s); filters know the methods seen so far", error
+        )
+        return
+    for name in (values or {}).get("detectors", {}):
+        see(name)
 
 
 def settings_in_use() -> dict[str, Any] | None:
