@@ -32,7 +32,7 @@ from alerts.detectors.volatility import Volatility
 from alerts.detectors.volume import Volume
 from alerts.detectors.worth import Worth
 from alerts.detectors.z_score import ZScore
-from market.detectors.panel import Bools, Floats, Panel
+from market.detectors.panel import Bars, Bools, Floats, Panel
 from market.detectors.snapshot import Snapshot
 from market.detectors.statistics import MAD_TO_SIGMA
 from market.detectors.synchronized import MarketView
@@ -267,7 +267,7 @@ class Bank:
         self.worth.learn(panel)
         return view
 
-    def take(self, batch: CandleBatch) -> None:
+    def take(self, batch: CandleBatch | Bars) -> None:
         """The batch that `panel` holds, for what looks at more of it than the panel does; before `update`."""
         self.flow.take(batch)
         for adapter in self.own:

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from alerts.detectors.base import Scores
-from market.detectors.panel import Bools, Floats, Panel
+from market.detectors.panel import Bars, Bools, Floats, Panel
 from market.detectors.snapshot import Snapshot
 from market.detectors.synchronized import MarketView
 from market.wire.messages import CandleBatch, Method
@@ -198,9 +198,9 @@ class Adapter:
         self._candles: Candles | None = None
         self._columns = 0
 
-    def take(self, batch: CandleBatch) -> None:
+    def take(self, batch: CandleBatch | Bars) -> None:
         """The batch that the panel holds, before `score`."""
-        self._batch = batch
+        self._batch = batch.batch() if isinstance(batch, Bars) else batch
 
     def widen(self, columns: int) -> None:
         self._columns = columns

@@ -131,8 +131,8 @@ def test_options_that_mean_nothing_are_refused(options: dict[str, object], said:
 
 
 def test_time_left_is_of_the_whole_work() -> None:
+    assert Work(size=300).total is None
     work = Work(size=300)
-    assert work.total is None
     work.add(50.0, 100)
     assert work.total == 150.0, "the two files that were not read yet are as much a byte"
     assert time_left_s(30.0, work.total, 10.0) == 40.0
