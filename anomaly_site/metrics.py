@@ -31,6 +31,7 @@ HUB_COUNTERS: Final[Mapping[str, str]] = {
     "messages_healed": "Messages read from the database to fill a gap.",
     "resets": "Times the anomaly stream was created anew, which invalidates cursors.",
     "slow_consumers": "Clients closed with 4408 because they read too slowly.",
+    "unauthorized": "Connections closed with 4401: without a token where one is needed, or with one that is not valid.",
     "foreign_batches": "Batches of another installation on the same Redis or Valkey; they are refused.",
     "listener_errors": "Errors while reading the channel layer or checking it against the database.",
 }

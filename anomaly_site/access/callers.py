@@ -1,6 +1,7 @@
 """Who asks, and what the caller may do: by a token, by the session of a person, or as nobody in particular."""
 
 from dataclasses import dataclass
+from functools import lru_cache
 from types import SimpleNamespace
 from typing import Any, Final
 
@@ -45,7 +46,13 @@ def anonymous() -> Caller:
 
 
 def with_token(grant: Grant) -> Caller:
-    return Caller(anonymous().scopes | grant.scopes, token=grant)
+    """One object for all connections of a token."""
+    return _with_token(grant, anonymous().scopes)
+
+
+@lru_cache(10_000)
+def _with_token(grant: Grant, anyway: Scopes) -> Caller:
+    return Caller(anyway | grant.scopes, token=grant)
 
 
 def scopes_of(user: Any) -> Scopes:

@@ -85,6 +85,14 @@ def answers(digests: Iterable[str]) -> dict[str, Answer]:
     return {one: _answer(found[one]) if one in found else UNKNOWN for one in wanted}
 
 
+def again(grants: Collection[Grant]) -> dict[Grant, Answer]:
+    """What the database says now of tokens that were valid; those that are gone are left out."""
+    found = Token.objects.select_related("user").in_bulk([grant.id for grant in grants])
+    now = {grant: _answer(found[grant.id]) for grant in grants if grant.id in found}
+    _note_use([found[grant.id] for grant, answer in now.items() if not isinstance(answer, str)])
+    return now
+
+
 def _answer(token: Token) -> Answer:
     if token.revoked_at:
         return f"This token was revoked at {_time(token.revoked_at)}."

@@ -10,6 +10,8 @@ from anomaly_site import __version__
 from anomaly_site.ws.protocol.frames import (
     CLOSE_CODES,
     MAX_SNAPSHOT,
+    MAX_TOKEN_LENGTH,
+    Authenticated,
     Cursor,
     Error,
     FiltersUpdated,
@@ -64,6 +66,12 @@ class Ping(_Ask, kw_only=True, tag_field="type", tag="ping"):
     """Test the connection. The server answers with `pong`."""
 
 
+class Auth(_Ask, kw_only=True, tag_field="type", tag="auth"):
+    """Show a token, before the first request where reading needs one. The server answers with `authenticated`."""
+
+    token: Annotated[str, Meta(min_length=1, max_length=MAX_TOKEN_LENGTH)]
+
+
 class AlertFrame(Struct, kw_only=True, tag_field="type", tag="alert"):
     """A per-symbol anomaly, new or changed. `snapshot`: it was sent because the client requested past anomalies.
 
@@ -106,6 +114,7 @@ REQUESTS: Final[dict[str, type[Struct]]] = {
     "update_filters": UpdateFilters,
     "unsubscribe": Unsubscribe,
     "ping": Ping,
+    "auth": Auth,
 }
 FRAMES: Final[dict[str, type[Struct]]] = {
     "alert": AlertFrame,
@@ -117,6 +126,7 @@ FRAMES: Final[dict[str, type[Struct]]] = {
     "unsubscribed": Unsubscribed,
     "heartbeat": Heartbeat,
     "pong": Pong,
+    "authenticated": Authenticated,
     "error": Error,
 }
 _CURSOR: Final = "Everything that matches up to this place was sent or is of no interest."
@@ -140,6 +150,9 @@ _MEANINGS: Final = MEANINGS | {
     "ts": "The server's clock, in epoch milliseconds (UTC).",
     "code": "What was wrong, for programs.",
     "message": "What was wrong and what to do, for people.",
+    "token": "A token of this server, as `manage.py token create` shows it once.",
+    "Authenticated.name": "Name of the token.",
+    "scopes": "What the connection may do now.",
     "since": "Send what changed after this place, then the live stream.",
     "epoch": "The stream's incarnation: a number that only rises.",
     "Subscribe.snapshot": f"How many of the last anomalies to send first, at most {MAX_SNAPSHOT}.",
@@ -148,8 +161,8 @@ _MEANINGS: Final = MEANINGS | {
     **{
         f"{name}.id": "Text or number of the client's choice, repeated in the answer."
         for name in (
-            *("Subscribe", "UpdateFilters", "Unsubscribe", "Ping"),
-            *("Subscribed", "FiltersUpdated", "Unsubscribed", "Pong", "Error"),
+            *("Subscribe", "UpdateFilters", "Unsubscribe", "Ping", "Auth"),
+            *("Subscribed", "FiltersUpdated", "Unsubscribed", "Pong", "Authenticated", "Error"),
         )
     },
 }

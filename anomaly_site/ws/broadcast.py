@@ -34,8 +34,10 @@ SLOW_LIMIT_S: Final = 300.0
 MAX_FRAME_BYTES: Final = 64 * 1024
 # Sixteen bytes in base64 (RFC 6455 §4.2.1).
 _KEY: Final = re.compile(rb"[A-Za-z0-9+/]{21}[AQgw]==")
-# Headers that need uvicorn's general parser: a subprotocol to negotiate, or a body.
-_UNUSUAL: Final = frozenset((b"sec-websocket-protocol", b"content-length", b"transfer-encoding"))
+# Headers of a body, which need uvicorn's general parser.
+_UNUSUAL: Final = frozenset((b"content-length", b"transfer-encoding"))
+# A list of subprotocols (RFC 6455 §4.1): tokens of RFC 7230.
+_SUBPROTOCOLS: Final = re.compile(rb"[\w!#$%&'*+.^`|~-]+(?:[ \t]*,[ \t]*[\w!#$%&'*+.^`|~-]+)*", re.ASCII)
 # What browsers and proxies send; the general parser decides on any other list.
 _CONNECTION: Final = frozenset((b"upgrade", b"keep-alive, upgrade"))
 # The library's bounds on a line and on the number of headers, and what it allows in a value. uvicorn allows more.
@@ -174,6 +176,7 @@ class Protocol(WebSocketsSansIOProtocol):
         headers = [(name, value) for name, _, value in (line.partition(b": ") for line in lines)]
         fields = dict(headers)
         key = fields.get(b"sec-websocket-key", b"")
+        offered = fields.get(b"sec-websocket-protocol")
         method, _, rest = first.partition(b" ")
         usual = (
             method == b"GET"
@@ -182,6 +185,7 @@ class Protocol(WebSocketsSansIOProtocol):
             and fields.get(b"sec-websocket-version") == b"13"
             and _KEY.fullmatch(key)
             and len(headers) <= _MAX_HEADERS
+            and (offered is None or _SUBPROTOCOLS.fullmatch(offered))
         )
         if not usual or len(fields) < len(headers) or not _UNUSUAL.isdisjoint(fields) or not rest.isascii():
             return False
@@ -203,7 +207,7 @@ class Protocol(WebSocketsSansIOProtocol):
             "raw_path": self.root_path.encode("ascii") + raw_path,
             "query_string": query_string,
             "headers": headers,
-            "subprotocols": [],
+            "subprotocols": [one.strip() for one in offered.decode().split(",")] if offered else [],
             "state": self.app_state.copy(),
             "extensions": {"websocket.http.response": {}, BROADCAST_EXTENSION: {"sink": self.sink}},
         }
@@ -220,7 +224,9 @@ class Protocol(WebSocketsSansIOProtocol):
             return
         if self.transport.is_closing():
             return
-        headers = (*self.default_headers, *message.get("headers", ()))
+        headers = [*self.default_headers, *message.get("headers", ())]
+        if chosen := message.get("subprotocol"):
+            headers.append((b"Sec-WebSocket-Protocol", chosen.encode()))
         self.handshake_complete = True
         self.transport.write(
             b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"

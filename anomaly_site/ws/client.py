@@ -5,6 +5,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final, Protocol
 
+from anomaly_site.access.callers import NOBODY
 from anomaly_site.ws.protocol.frames import CloseCode, Frame
 
 AsgiSend = Callable[[dict[str, Any]], Awaitable[None]]
@@ -116,10 +117,11 @@ class Client:
     peer does not read. Waiting frames are shared between clients, so a stalled client costs a reference per frame.
     """
 
-    __slots__ = ("_backlog", "backlog_bytes", "corked", "missed_live", "outbox", "sink")
+    __slots__ = ("_backlog", "backlog_bytes", "caller", "corked", "missed_live", "outbox", "sink")
 
     def __init__(self, sink: Sink) -> None:
         self.sink = sink
+        self.caller = NOBODY
         self.outbox: list[Frame] = []
         self.corked = False
         self.missed_live = False

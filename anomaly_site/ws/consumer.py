@@ -1,17 +1,22 @@
 """The protocol with one client: requests in, acknowledgements out, past messages before live ones."""
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Awaitable, Iterable, Sequence
 from typing import Any, Final
 
 from channels.consumer import AsyncConsumer
 from django.conf import settings
+from django.db import DatabaseError
 
+from anomaly_site.access.callers import Caller
+from anomaly_site.access.live import AUTH_S, NO_LONGER, PROTOCOL, identify, with_secret
+from anomaly_site.access.table import FRAMES
 from anomaly_site.ws.backfill import PAGE, Change, replay
 from anomaly_site.ws.client import BROADCAST_EXTENSION, AsgiSink, Client
 from anomaly_site.ws.hub import Hub, running_hub
 from anomaly_site.ws.protocol.frames import (
     MAX_SNAPSHOT,
+    Authenticated,
     CloseCode,
     Cursor,
     Error,
@@ -32,11 +37,13 @@ from anomaly_site.ws.protocol.frames import (
     requested_filter,
 )
 from market.clock import now_ms
+from market.scopes import Scope
 from market.wire.filters import CHANNELS, Channel, Filter
 
 # So many refused requests in a row end the connection.
 MAX_ERRORS_IN_A_ROW: Final = 50
 _READY_TIMEOUT_S: Final = 5.0
+_WHO: Final = 'reading needs a token here: send {"type": "auth", "token": "ank_…"} first'
 _UNREACHABLE: Final = "the store cannot be reached; try again"
 
 
@@ -52,12 +59,17 @@ class StreamConsumer(AsyncConsumer):
         self.default_channels = auto_subscribe or CHANNELS
         self.wanted: Filter | None = None
         self.refusals = 0
+        # When a connection that may not read is closed.
+        self.deadline: asyncio.TimerHandle | None = None
         self.allowance = Allowance(settings.WS_MAX_MESSAGES_PER_SECOND)
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         if (await receive())["type"] != "websocket.connect":
             return
-        await send({"type": "websocket.accept"})
+        accepted: dict[str, Any] = {"type": "websocket.accept"}
+        if PROTOCOL in (scope.get("subprotocols") or ()):
+            accepted["subprotocol"] = PROTOCOL
+        await send(accepted)
         self.hub = running_hub()
         extension = scope.get("extensions", {}).get(BROADCAST_EXTENSION)
         self.client = Client(extension["sink"] if extension else AsgiSink(send))
@@ -68,8 +80,8 @@ class StreamConsumer(AsyncConsumer):
             if refusal:
                 self._say_error(ProtocolError(ErrorCode.TOO_MANY_CONNECTIONS, refusal))
                 self._close(CloseCode.RATE, refusal)
-            elif self.auto_subscribe:
-                await self._subscribe_unasked()
+            else:
+                await self._admit(scope)
             while (event := await receive())["type"] == "websocket.receive":
                 text = event.get("text")
                 await self._hear(event.get("bytes") or b"" if text is None else text)
@@ -79,7 +91,61 @@ class StreamConsumer(AsyncConsumer):
             await self.client.sink.drained()
             raise
         finally:
+            if self.deadline is not None:
+                self.deadline.cancel()
             self.hub.remove(self.client, address)
+
+    async def _admit(self, scope: Any) -> None:
+        """Find out who this is. Where reading needs a token and none was shown, one has to come in a frame."""
+        await self._enter(identify(scope))
+        if self.client.sink.closed:
+            return
+        if Scope.STREAM_READ in self.client.caller.scopes:
+            if self.auto_subscribe:
+                await self._subscribe_unasked()
+        else:
+            self.deadline = self.hub.loop.call_later(AUTH_S, self.hub.refuse, self.client, _WHO)
+
+    async def _enter(self, found: Awaitable[Caller | str]) -> None:
+        """Take up a caller; close the connection of one that is refused, or cannot be checked."""
+        try:
+            caller = await found
+        except (TimeoutError, DatabaseError) as error:
+            self.hub.log.failure("The database could not say whether a token is valid; the client reconnects", error)
+            self._say_error(ProtocolError(ErrorCode.UNAVAILABLE, _UNREACHABLE))
+            self._close(CloseCode.RESTART, _UNREACHABLE)
+            return
+        if isinstance(caller, str):
+            self.hub.refuse(self.client, caller)
+            return
+        token = caller.token
+        if token is not None and caller is not self.client.caller:
+            most = token.max_connections
+            most = settings.WS_MAX_CONNECTIONS_PER_ADDRESS if most is None else most
+            if self.hub.tokens[token.id] >= most:
+                reason = f"no more than {most} connections with this token"
+                self._say_error(ProtocolError(ErrorCode.TOO_MANY_CONNECTIONS, reason))
+                self._close(CloseCode.RATE, reason)
+                return
+        self.hub.identify(self.client, caller)
+
+    async def _authenticate(self, request: Request) -> None:
+        before = self.client.caller.scopes
+        await self._enter(with_secret(request.token or ""))
+        caller = self.client.caller
+        if self.client.sink.closed or caller.token is None:
+            return
+        ack = Authenticated(
+            name=caller.token.name, scopes=sorted(caller.scopes), warnings=list(request.warnings), **_echo(request)
+        )
+        self.client.say(message_frame(ack))
+        if Scope.STREAM_READ not in caller.scopes:
+            return
+        if self.deadline is not None:
+            self.deadline.cancel()
+            self.deadline = None
+        if self.auto_subscribe and Scope.STREAM_READ not in before and self.wanted is None:
+            await self._subscribe_unasked()
 
     async def _subscribe_unasked(self) -> None:
         try:
@@ -109,7 +175,10 @@ class StreamConsumer(AsyncConsumer):
         except ProtocolError as error:
             self.refusals += 1
             self._say_error(error)
-            if error.code is ErrorCode.UNAVAILABLE:
+            if error.code is ErrorCode.UNAUTHORIZED:
+                self.hub.counters["unauthorized"] += 1
+                self._close(CloseCode.AUTH, error.message)
+            elif error.code is ErrorCode.UNAVAILABLE:
                 # Left open, it would look subscribed to whoever only waits for anomalies, and bring none.
                 self._close(CloseCode.RESTART, error.message)
             elif self.refusals >= MAX_ERRORS_IN_A_ROW:
@@ -120,6 +189,13 @@ class StreamConsumer(AsyncConsumer):
         if request.type == "ping":
             self.client.say(message_frame(Pong(**_echo(request))))
             return
+        if request.type == "auth":
+            await self._authenticate(request)
+            return
+        scope = FRAMES[request.type]
+        if scope is not None and scope not in self.client.caller.scopes:
+            known = self.client.caller.token or self.client.caller.login
+            raise ProtocolError(ErrorCode.UNAUTHORIZED, NO_LONGER if known else _WHO, request_id=request.id)
         await self._wait_for_hub(request)
         if request.type == "unsubscribe":
             self.hub.unsubscribe(self.client)

@@ -13,7 +13,7 @@ import contextlib
 import logging
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from functools import partial
 from itertools import groupby
 from operator import attrgetter
@@ -23,12 +23,16 @@ from channels.db import database_sync_to_async
 from channels.layers import get_channel_layer
 from django.conf import settings
 
+from anomaly_site.access.callers import NOBODY, Caller
+from anomaly_site.access.live import CHECK_S, withdrawn
 from anomaly_site.ws.backfill import ANSWER_S, Change, Changes, InTime, StoredChanges, in_order, replay
 from anomaly_site.ws.client import Client
 from anomaly_site.ws.log import SparseLog
 from anomaly_site.ws.protocol.frames import (
     CloseCode,
     Cursor,
+    Error,
+    ErrorCode,
     Frame,
     Heartbeat,
     anomaly_frame,
@@ -76,7 +80,7 @@ class Hub:
     """Create it, call `start()`, then `await ready.wait()`. Call everything else from the same event loop.
 
     `counters` (all since start): messages, deliveries, redelivered, gaps_healed, messages_healed, resets,
-    slow_consumers, listener_errors, foreign_batches.
+    slow_consumers, listener_errors, foreign_batches, unauthorized.
 
     `installation` returns the identity of this installation: batches of others are refused. Without it, all are taken.
     """
@@ -92,6 +96,7 @@ class Hub:
         clock: Callable[[], float] = time.time,
         answer_s: float = ANSWER_S,
         installation: Callable[[], Awaitable[str]] | None = None,
+        withdrawn: Callable[[Collection[Caller]], Awaitable[Mapping[Caller, str]]] = withdrawn,
     ) -> None:
         self.loop = asyncio.get_running_loop()
         self.store: Changes = InTime(store, answer_s)
@@ -99,6 +104,10 @@ class Hub:
         self.counters: Counter[str] = Counter()
         self.clients: set[Client] = set()
         self.addresses: Counter[str] = Counter()
+        # Connections of each token, by its id, and of everybody who is known.
+        self.tokens: Counter[int] = Counter()
+        self._callers: Counter[Caller] = Counter()
+        self._withdrawn = withdrawn
         self.live: dict[tuple[str, str], LiveFrame] = {}
         self.log = SparseLog(logger)
         self._layer = layer
@@ -134,7 +143,7 @@ class Hub:
         return {key: frame for (kind, key), frame in self.live.items() if kind == "feed"}
 
     def start(self) -> None:
-        parts = (self._listen(), self._keep_time(), self._check_store())
+        parts = (self._listen(), self._keep_time(), self._check_store(), self._check_callers())
         self._tasks = [self.loop.create_task(part) for part in parts]
 
     async def stop(self) -> None:
@@ -166,6 +175,21 @@ class Hub:
         self.addresses[address] -= 1
         if not self.addresses[address]:
             del self.addresses[address]
+        self.identify(client, NOBODY)
+
+    def identify(self, client: Client, caller: Caller) -> None:
+        """Note who a client is. Those who showed a token or a session are checked as long as they are connected."""
+        before, client.caller = client.caller, caller
+        for one, change in ((before, -1), (caller, 1)):
+            if one.token is None and one.login is None:
+                continue
+            self._callers[one] += change
+            if not self._callers[one]:
+                del self._callers[one]
+            if one.token is not None:
+                self.tokens[one.token.id] += change
+                if not self.tokens[one.token.id]:
+                    del self.tokens[one.token.id]
 
     def subscribe(self, client: Client, wanted: Filter) -> None:
         if client in self.clients and not client.sink.closed:
@@ -460,6 +484,34 @@ class Hub:
                 await self._enter(head.epoch)
             if head.epoch == self._epoch:
                 await self._read_up_to(head.offset)
+
+    # --- Who may read -------------------------------------------------------------------------------------------------
+
+    async def _check_callers(self) -> None:
+        while True:
+            await asyncio.sleep(CHECK_S)
+            try:
+                await self.check_callers()
+            except Exception as error:
+                if is_cancelled():  # a library may turn the cancellation into an error of its own
+                    raise
+                self.counters["listener_errors"] += 1
+                self.log.failure("Could not check whether tokens are still valid; trying again in %s s", error, CHECK_S)
+
+    async def check_callers(self) -> None:
+        """Close the connections of tokens that were revoked or expired, and of people who are signed out.
+
+        While the database does not answer, they stay: nobody can say that they must not. Raises what it raises.
+        """
+        found = await self._withdrawn(tuple(self._callers)) if self._callers else {}
+        for client in [one for one in self.clients if one.caller in found] if found else ():
+            self.refuse(client, found[client.caller])
+
+    def refuse(self, client: Client, reason: str) -> None:
+        """Close a connection that may not read (4401), with the reason in words."""
+        self.counters["unauthorized"] += 1
+        client.say(message_frame(Error(code=ErrorCode.UNAUTHORIZED, message=reason)))
+        self.close(client, CloseCode.AUTH, reason[:120])
 
     # --- Time ---------------------------------------------------------------------------------------------------------
 

@@ -24,6 +24,7 @@ from market.wire.filters import (
 
 MAX_FRAME_BYTES: Final = 64 * 1024
 MAX_SNAPSHOT: Final = 500
+MAX_TOKEN_LENGTH: Final = 200
 
 
 FRAME_TYPES: Final = {Channel.ALERTS: "alert", Channel.MARKET: "market"}
@@ -41,7 +42,7 @@ class CloseCode(IntEnum):
 CLOSE_CODES: Final = {
     CloseCode.RESTART: "The server restarts, or cannot reach its database: reconnect with since in a second or two.",
     CloseCode.PROTOCOL: "Too many refused requests in a row: fix the client.",
-    CloseCode.AUTH: "Reserved: reading needs no account.",
+    CloseCode.AUTH: "Reading needs a token or a signed-in user, or the token is not valid: get one, then connect.",
     CloseCode.SLOW_CONSUMER: "Read too slowly: reconnect with since.",
     CloseCode.RATE: "Too many connections or requests: wait.",
 }
@@ -58,6 +59,7 @@ class ErrorCode(StrEnum):
     RATE_LIMITED = "rate_limited"
     TOO_MANY_CONNECTIONS = "too_many_connections"
     UNAVAILABLE = "unavailable"
+    UNAUTHORIZED = "unauthorized"
 
 
 RequestId = Annotated[str, Meta(max_length=MAX_VALUE_LENGTH)] | int
@@ -86,16 +88,18 @@ class Cursor(Struct, frozen=True):
 class Request(Struct, frozen=True, kw_only=True):
     """A client's message. `filters` is as received (see `requested_filter`); `warnings` name the unknown keys."""
 
-    type: Literal["subscribe", "update_filters", "unsubscribe", "ping"]
+    type: Literal["subscribe", "update_filters", "unsubscribe", "ping", "auth"]
     id: RequestId | None = None
+    token: Annotated[str, Meta(max_length=MAX_TOKEN_LENGTH)] | None = None
     filters: dict[str, Any] | None = None
     since: Cursor | None = None
     snapshot: Annotated[int, Meta(ge=0)] | None = None
     warnings: tuple[str, ...] = ()
 
 
-_REQUEST_TYPES: Final = ("subscribe", "update_filters", "unsubscribe", "ping")
-_REQUEST_KEYS: Final = frozenset(Request.__struct_fields__) - {"warnings"}
+_REQUEST_TYPES: Final = ("subscribe", "update_filters", "unsubscribe", "ping", "auth")
+_REQUEST_KEYS: Final = frozenset(Request.__struct_fields__) - {"warnings", "token"}
+_AUTH_KEYS: Final = frozenset(("type", "id", "token"))
 # A ping may carry anything (clients put timestamps in): no warnings.
 _SILENT_TYPES: Final = ("ping",)
 
@@ -117,11 +121,15 @@ def parse_request(data: str | bytes) -> Request:
         raise ProtocolError(
             ErrorCode.UNKNOWN_TYPE, f"type must be one of {', '.join(_REQUEST_TYPES)}", request_id=request_id
         )
-    known = {key: value for key, value in raw.items() if key in _REQUEST_KEYS}
+    keys = _AUTH_KEYS if raw["type"] == "auth" else _REQUEST_KEYS
+    known = {key: value for key, value in raw.items() if key in keys}
     if raw["type"] not in _SILENT_TYPES:
-        known["warnings"] = [f"unknown key {shorten(key)}" for key in raw if key not in _REQUEST_KEYS][:MAX_WARNINGS]
+        known["warnings"] = [f"unknown key {shorten(key)}" for key in raw if key not in keys][:MAX_WARNINGS]
     try:
-        return msgspec.convert(known, Request)
+        request = msgspec.convert(known, Request)
+        if request.type == "auth" and not request.token:
+            raise msgspec.ValidationError('expected {"type": "auth", "token": "ank_…"}')
+        return request
     except msgspec.ValidationError as error:
         raise ProtocolError(ErrorCode.BAD_REQUEST, str(error), request_id=request_id) from None
 
@@ -169,13 +177,22 @@ class Pong(Struct, frozen=True, kw_only=True, tag_field="type", tag="pong"):
     id: RequestId | UnsetType = UNSET
 
 
+class Authenticated(Struct, frozen=True, kw_only=True, tag_field="type", tag="authenticated"):
+    """The token is valid. `name` is its name, `scopes` what the connection may do now."""
+
+    name: str
+    scopes: list[str]
+    warnings: list[str]
+    id: RequestId | UnsetType = UNSET
+
+
 class Error(Struct, frozen=True, kw_only=True, tag_field="type", tag="error"):
     code: ErrorCode
     message: str
     id: RequestId | UnsetType = UNSET
 
 
-ServerMessage = Subscribed | FiltersUpdated | Unsubscribed | Heartbeat | Pong | Error
+ServerMessage = Subscribed | FiltersUpdated | Unsubscribed | Heartbeat | Pong | Authenticated | Error
 
 
 class Frame:

@@ -57,7 +57,7 @@ def routes(patterns: Any = None, prefix: str = "") -> Iterator[tuple[str, URLPat
 def test_every_route_and_frame_is_in_the_table() -> None:
     found = {route for route, pattern in routes() if not route.startswith((*OWN_SIGN_IN, "^"))}
     assert found == set(ROUTES)
-    assert set(FRAMES) == {*REQUESTS, "auth"}
+    assert set(FRAMES) == set(REQUESTS)
     assert set(GROUPS) <= set(PEOPLE)
 
 
