@@ -9,3 +9,7 @@ class AnomalySiteConfig(AppConfig):
         from anomaly_site.access.choice import check_choice
 
         register(check_choice, Tags.security)
+
+        from anomaly_site.audit import connect
+
+        connect()

@@ -1,8 +1,9 @@
-"""Tokens of programs."""
+"""Tokens of programs, and the audit."""
 
 from typing import Any
 
 from django.conf import settings
+from django.core.exceptions import ValidationError
 from django.db import models
 from django.utils import timezone
 
@@ -63,8 +64,6 @@ class Token(models.Model):
 
 def refuse_scopes(scopes: Any, *, in_url: bool, has_user: bool) -> None:
     """Raise `ValidationError` for scopes that a token cannot have."""
-    from django.core.exceptions import ValidationError
-
     known = [scope.value for scope in Scope]
     if not isinstance(scopes, list) or not scopes or not set(scopes) <= set(known):
         raise ValidationError({"scopes": f"Found {scopes}; expected some of {', '.join(known)}."})
@@ -74,3 +73,42 @@ def refuse_scopes(scopes: Any, *, in_url: bool, has_user: bool) -> None:
         )
     if {Scope.REVIEW_WRITE, Scope.ROUTES_WRITE} & set(scopes) and not has_user:
         raise ValidationError({"user": "A token that writes does so in the name of a user: choose one."})
+
+
+class _Append(models.QuerySet["AuditEntry"]):
+    def update(self, **_: Any) -> int:
+        raise TypeError("The audit is append-only: its entries are not changed.")
+
+    def bulk_update(self, *_: Any, **__: Any) -> int:
+        return self.update()
+
+    def delete(self) -> tuple[int, dict[str, int]]:
+        raise TypeError("The audit is append-only: its entries are not deleted before AUDIT_RETENTION.")
+
+
+class AuditEntry(models.Model):
+    """Who did what, when and from where. `detail`: JSON. Kept for `AUDIT_RETENTION`; entries never change."""
+
+    at = models.DateTimeField(default=timezone.now, db_index=True)
+    actor = models.CharField(max_length=200)
+    action = models.CharField(max_length=40)
+    subject = models.CharField(max_length=200)
+    detail = models.JSONField(default=dict)
+    address = models.CharField("from", max_length=60, blank=True)
+
+    objects = _Append.as_manager()
+
+    class Meta:
+        ordering = ["-at", "-pk"]
+        verbose_name_plural = "audit"
+
+    def __str__(self) -> str:
+        return f"{self.actor}: {self.action} {self.subject}"
+
+    def save(self, *args: Any, **options: Any) -> None:
+        if not self._state.adding:
+            raise TypeError("The audit is append-only: its entries are not changed.")
+        super().save(*args, **options)
+
+    def delete(self, *args: Any, **options: Any) -> tuple[int, dict[str, int]]:
+        raise TypeError("The audit is append-only: its entries are not deleted before AUDIT_RETENTION.")

@@ -127,6 +127,10 @@ if ACCESS not in {"", "open", "read-token", "accounts"}:
     raise SystemExit(f"ACCESS={ACCESS} is unknown; expected open, read-token or accounts (docs/security.md).")
 
 
+# How long the audit keeps who changed what.
+AUDIT_RETENTION = env.timedelta("AUDIT_RETENTION", timedelta(days=365))
+
+
 def _secret_key() -> str:
     """SECRET_KEY, or a random key stored in DATA_DIR on first use, so that sessions outlive a restart.
 

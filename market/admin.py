@@ -8,6 +8,7 @@ from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.contrib.auth.models import User
 from django.core.exceptions import BadRequest, ValidationError
 from django.core.paginator import Paginator
+from django.db import transaction
 from django.db.models import QuerySet
 from django.forms.widgets import Script
 from django.http import HttpRequest, HttpResponse
@@ -32,6 +33,7 @@ from market.sentences import headline, sentence, stress_reading
 from market.templatetags.anomalies import change, chip, percent, span, when
 from market.wire.decoding import decode_market
 from market.wire.messages import SEVERITIES, MarketStress, SectorAnomaly, SynchronizedMovement
+from market.writes import named, wrote
 
 
 def within_window(window: str | None) -> SafeString | str:
@@ -53,11 +55,18 @@ class CappedPaginator(Paginator):  # type: ignore[type-arg]
 def _review_action(state: ReviewState, title: str) -> Any:
     @admin.action(description=title, permissions=["change"])
     def act(model_admin: "AnomalyAdmin", request: HttpRequest, found: QuerySet[Anomaly]) -> None:
-        count = services.review(found, state, reviewer=cast(User, request.user), at=timezone.now())
+        with transaction.atomic():
+            count = services.review(found, state, reviewer=cast(User, request.user), at=timezone.now())
+            label = found.model._meta.label_lower
+            wrote(request, "review", (f"{label} {pk}" for pk in _ids(found)), review_state=state)
         model_admin.message_user(request, f"Set {count} row(s) to “{state.label}”.", messages.SUCCESS)
 
     act.__name__ = f"set_{state}"
     return act
+
+
+def _ids(found: QuerySet[Any]) -> list[Any]:
+    return list(found.order_by().values_list("pk", flat=True))
 
 
 class CarefulAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
@@ -75,6 +84,18 @@ class CarefulAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         most = {f"{self.date_hierarchy}__{part}": most for part, most in _MOST_OF_DATES.items()}.get(lookup, 0)
         text = str(value)
         return bool(self.date_hierarchy and text.isascii() and text.isdigit() and 1 <= int(text[:9]) <= most)
+
+    def log_addition(self, request: HttpRequest, obj: Any, message: Any) -> Any:
+        wrote(request, "add", [named(obj)], changes=message)
+        return super().log_addition(request, obj, message)
+
+    def log_change(self, request: HttpRequest, obj: Any, message: Any) -> Any:
+        wrote(request, "change", [named(obj)], changes=message)
+        return super().log_change(request, obj, message)
+
+    def log_deletions(self, request: HttpRequest, queryset: Any) -> Any:
+        wrote(request, "delete", [named(obj) for obj in queryset])
+        return super().log_deletions(request, queryset)
 
     def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> Any:
         if "\0" in object_id:  # the admin has an escape of its own for it: `_00`
@@ -152,6 +173,7 @@ class AnomalyAdmin(CarefulAdmin):
             reviewer=cast(User, request.user),
             at=timezone.now(),
         )
+        wrote(request, "review", [named(obj)], review_state=obj.review_state, review_note=obj.review_note)
 
     @admin.display(description="Time", ordering="timestamp")
     def time(self, row: Anomaly) -> SafeString:

@@ -6,6 +6,7 @@ from typing import Any, ClassVar, Final, TypeVar, cast
 
 from django.conf import settings
 from django.contrib.auth.models import User
+from django.db import transaction
 from django.db.models import QuerySet
 from django.http import HttpResponseRedirect
 from django.http.response import HttpResponseBase
@@ -49,6 +50,7 @@ from market.serializers import (
 from market.wire.aliases import parse_aliased
 from market.wire.symbols import InvalidSymbol
 from market.wire.times import epoch_ms, moment
+from market.writes import named, wrote
 
 AnomalyT = TypeVar("AnomalyT", bound=Anomaly)
 # Of the software: another one may render the same rows differently.
@@ -316,14 +318,12 @@ class Review(_Api, generics.GenericAPIView[AnomalyT]):
         said = ReviewSerializer(data=request.data)
         said.is_valid(raise_exception=True)
         anomaly = self.get_object()
-        services.review_one(
-            type(anomaly),
-            anomaly.pk,
-            ReviewState(said.validated_data["review_state"]),
-            reviewer=cast(User, request.user),
-            at=timezone.now(),
-            note=said.validated_data.get("review_note"),
-        )
+        state, note = ReviewState(said.validated_data["review_state"]), said.validated_data.get("review_note")
+        with transaction.atomic():
+            reviewer = cast(User, request.user)
+            if services.review_one(type(anomaly), anomaly.pk, state, reviewer=reviewer, at=timezone.now(), note=note):
+                detail = {} if note is None else {"review_note": note}
+                wrote(request, "review", [named(anomaly)], review_state=state, **detail)
         if isinstance(request.accepted_renderer, PageRenderer):
             return _SeeOther(f"{reverse(self.detail, args=[anomaly.pk])}#review")
         return Response(self.get_serializer(self.get_object()).data)

@@ -60,11 +60,18 @@ def make(**fields: Any) -> tuple[Token, str]:
 
     Raises `ValidationError`.
     """
-    secret = PREFIX + secrets.token_urlsafe(32)
-    token = Token(digest=digest(secret), start=secret[:_SHOWN], **fields)
+    token = Token(**fields)
+    secret = new_secret(token)
     token.full_clean()
     token.save()
     return token, secret
+
+
+def new_secret(token: Token) -> str:
+    """A secret for a token that is not stored yet, which keeps its digest alone."""
+    secret = PREFIX + secrets.token_urlsafe(32)
+    token.digest, token.start = digest(secret), secret[:_SHOWN]
+    return secret
 
 
 def revoke(token: Token) -> bool:
