@@ -2,6 +2,7 @@
 
 import copy
 import logging
+import re
 import time
 from dataclasses import dataclass
 from types import TracebackType
@@ -10,6 +11,7 @@ from typing import Any, Final, TextIO
 from market.printable import printable, without_credentials
 
 _EVERY_S: Final = 60.0
+_SECRET: Final = re.compile(r"ank_[\w-]+")
 # Lines that one line of code may print within that time; anonymous requests make some.
 _MOST_LINES: Final = 30
 # Causes remembered at most; beyond that all are forgotten, and each is printed again.
@@ -29,15 +31,20 @@ class _Lines:
     left_out: int = 0
 
 
+def _hidden(text: str) -> str:
+    """Without passwords of addresses, and without tokens: the address of a webhook has one."""
+    return _SECRET.sub("ank_…", without_credentials(text))
+
+
 class PrintableFormatter(logging.Formatter):
     """Writes the control characters of a message out: it may be a stranger's, and is one line."""
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's name
-        record.message = without_credentials(printable(record.message))
+        record.message = _hidden(printable(record.message))
         return super().formatMessage(record)
 
     def formatException(self, ei: Any) -> str:  # noqa: N802
-        return without_credentials(printable(super().formatException(ei), lines=True))
+        return _hidden(printable(super().formatException(ei), lines=True))
 
 
 class OncePerMinute(logging.StreamHandler[TextIO]):

@@ -1,4 +1,4 @@
-"""Tokens of programs, and the audit."""
+"""Tokens of programs, what they sent under an `Idempotency-Key`, and the audit."""
 
 from typing import Any
 
@@ -73,6 +73,26 @@ def refuse_scopes(scopes: Any, *, in_url: bool, has_user: bool) -> None:
         )
     if {Scope.REVIEW_WRITE, Scope.ROUTES_WRITE} & set(scopes) and not has_user:
         raise ValidationError({"user": "A token that writes does so in the name of a user: choose one."})
+
+
+class SentBefore(models.Model):
+    """The answer to a publication with an `Idempotency-Key`, for 24 hours. `status` null: it is being made.
+
+    `digest`: SHA-256 of channel and body, in hex.
+    """
+
+    token = models.ForeignKey(Token, on_delete=models.CASCADE)
+    key = models.CharField(max_length=200)
+    digest = models.CharField(max_length=64)
+    status = models.PositiveSmallIntegerField(null=True)
+    answer = models.JSONField(default=dict)
+    at = models.DateTimeField(default=timezone.now, db_index=True)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["token", "key"], name="sent_before_key")]
+
+    def __str__(self) -> str:
+        return self.key
 
 
 class _Append(models.QuerySet["AuditEntry"]):

@@ -42,10 +42,16 @@ _MEANINGS: Final = {
     "403": "Not signed in, or not allowed to do this.",
     "404": "There is nothing at this address.",
     "406": "None of the forms that `Accept` names can be had.",
+    "409": "A request with this Idempotency-Key is being answered.",
     "413": "The body is larger than any that this site takes.",
     "415": "The body is of a type that is not read; see the request body.",
+    "422": "This Idempotency-Key was used for another message.",
     "429": "Too many requests, or too many lists or exports at once: wait as long as `Retry-After` says.",
     "503": "A store does not answer, or not in time: wait as long as `Retry-After` says.",
+}
+_IN_PATH: Final = {
+    "id": "Identifier of the anomaly.",
+    "secret": "A token for this address alone (manage.py token create NAME --url), for senders that can set no header.",
 }
 _RETRY: Final = {"Retry-After": {"schema": {"type": "integer"}, "description": "Seconds to wait."}}
 
@@ -57,10 +63,11 @@ def complete(result: dict[str, Any], generator: Any, request: Any, public: bool)
         for method, operation in operations.items():
             statuses = ["400", "401", "403", "406", "429", "503"]
             statuses += ["404"] if "{" in path else []
+            statuses += ["409", "413", "422"] if path.startswith("/publish") else []
             statuses += ["413", "415"] if method == "post" else []
             for parameter in operation.get("parameters", ()):
                 if parameter["in"] == "path":
-                    parameter["description"] = "Identifier of the anomaly."
+                    parameter["description"] = _IN_PATH[parameter["name"]]
             for status in sorted(statuses):
                 operation["responses"].setdefault(status, _answer(status))
     return result

@@ -10,6 +10,7 @@ from anomaly_site import health
 from anomaly_site.access.table import REDIRECT
 from anomaly_site.feeds import running_clock
 from anomaly_site.metrics import metrics
+from anomaly_site.publishing import PublishAlerts, PublishAlertsByAddress, PublishMarket, PublishMarketByAddress
 from anomaly_site.schema_view import SchemaView
 from anomaly_site.status import status_json, status_page
 from anomaly_site.ws.asyncapi import asyncapi
@@ -74,6 +75,10 @@ urlpatterns = [
     path("symbols", SymbolList.as_view(), name="symbols"),
     path("settings/<settings:pk>", SettingsDetail.as_view(), name="settings"),
     path("candles", CandleList.as_view(), name="candles"),
+    path("publish/alerts", PublishAlerts.as_view(), name="publish-alerts"),
+    path("publish/alerts/<str:secret>", PublishAlertsByAddress.as_view(), name="publish-alerts-secret"),
+    path("publish/market", PublishMarket.as_view(), name="publish-market"),
+    path("publish/market/<str:secret>", PublishMarketByAddress.as_view(), name="publish-market-secret"),
     path("schema", SchemaView.as_view(), name="schema"),
     path("docs", SpectacularSwaggerSplitView.as_view(url_name="schema", metadata_class=None), name="docs"),
     path("asyncapi.json", asyncapi),

@@ -18,8 +18,9 @@ _REVIEWED = ("alerts.change_alert", "market.change_marketanomaly")
 
 
 class Shown(Protocol):
-    """The token of a request. `user_id`: in whose name it writes."""
+    """The token of a request, with the number that it has in the database. `user_id`: in whose name it writes."""
 
+    id: int
     name: str
     scopes: Scopes
     user_id: int | None

@@ -18,12 +18,13 @@ _PAGE: Final = (
     '<!doctype html>\n<html lang="en">\n<head>\n<title>{0}</title>\n</head>\n<body>\n<h1>{0}</h1>\n<p>{1}</p>\n{2}'
     "</body>\n</html>\n"
 )
-_HOW: Final = "sign in, or send a token (Authorization: Bearer …)"
+_SHOW: Final = "send a token (Authorization: Bearer …)"
 
 
 def missing(request: HttpRequest, scope: Scope) -> HttpResponse:
     """Nobody in particular asks for what only some may do."""
-    return _answer(request, 401, f"To {MEANINGS[scope]}, {_HOW}.", {"WWW-Authenticate": "Bearer"})
+    how = _SHOW if scope is Scope.PUBLISH else f"sign in, or {_SHOW}"
+    return _answer(request, 401, f"To {MEANINGS[scope]}, {how}.", {"WWW-Authenticate": "Bearer"})
 
 
 def unknown(request: HttpRequest, reason: str) -> HttpResponse:

@@ -13,11 +13,14 @@ from anomaly_site.access.callers import anonymous, bearer, scopes_of, with_token
 from anomaly_site.access.rates import RATES
 from anomaly_site.access.table import needed
 from anomaly_site.access.tokens import BOOK, Grant
-from market.scopes import Scope
+from market.scopes import NOTHING, Scope
 
 _READS: Final = ("GET", "HEAD", "OPTIONS")
 _OF_ADDRESS: Final = (
     "This secret is for the address of /publish and does nothing else. Make a token for everything else."
+)
+_OF_HEADER: Final = (
+    "This token is not for an address, which others may see. Send it as a header (Authorization: Bearer …)."
 )
 _WRITES: Final = frozenset((Scope.REVIEW_WRITE, Scope.ROUTES_WRITE))
 
@@ -39,14 +42,15 @@ class AccessMiddleware(MiddlewareMixin):
             return self._look(request, *of_view)
         return await sync_to_async(self._look)(request, *of_view)
 
-    def _look(self, request: Any, *of_view: Any) -> HttpResponse | None:
-        secret = bearer(request.META.get("HTTP_AUTHORIZATION", ""))
-        request.token = None
+    def _look(self, request: Any, view: Any, arguments: Any, named: dict[str, Any]) -> HttpResponse | None:
+        in_url: str | None = named.get("secret")
+        secret = bearer(request.META.get("HTTP_AUTHORIZATION", "")) if in_url is None else in_url
+        request.token, request.scopes = None, NOTHING
         if secret is None:
             return self._without_token(request)
         found = BOOK.find(secret)
-        if isinstance(found, Grant) and found.in_url:
-            found = _OF_ADDRESS
+        if isinstance(found, Grant) and found.in_url != (in_url is not None):
+            found = _OF_ADDRESS if found.in_url else _OF_HEADER
         if not isinstance(found, Grant):
             throttle = AnonRateThrottle()
             if not throttle.allow_request(request, None):  # type: ignore[arg-type]
@@ -63,6 +67,8 @@ class AccessMiddleware(MiddlewareMixin):
         scope = needed(request.resolver_match)
         if scope is None or scope in request.scopes:
             return None
+        if scope is Scope.PUBLISH:  # a session would let pages of others publish
+            return answers.missing(request, scope)
         if scope in _WRITES and request.method not in _READS:
             return None
         request.scopes = scopes_of(request.user)

@@ -34,6 +34,10 @@ ROUTES: Final[Mapping[str, Scope | None]] = {
     "sectors": Scope.HISTORY_READ,
     "symbols": Scope.HISTORY_READ,
     "candles": Scope.HISTORY_READ,
+    "publish/alerts": Scope.PUBLISH,
+    "publish/alerts/<str:secret>": Scope.PUBLISH,
+    "publish/market": Scope.PUBLISH,
+    "publish/market/<str:secret>": Scope.PUBLISH,
     "status": Scope.STATUS_READ,
     "metrics": Scope.STATUS_READ,
 }

@@ -21,7 +21,7 @@ from anomaly_site.ws.asyncapi import REQUESTS
 from market.scopes import GROUPS, Scope
 
 READING = {"stream:read", "history:read", "status:read"}
-EVERYTHING = {*READING, "review:write", "routes:write", "publish"}
+EVERYTHING = {*READING, "review:write", "routes:write"}  # but for publishing, which needs a token
 # What people may do, wherever reading is not open to all.
 PEOPLE = {
     "no group": set[str](),
@@ -113,6 +113,8 @@ def test_who_may_ask_what(
     for kind, client in callers.items():
         may = expected(kind, mode)
         for route, scope in ROUTES.items():
+            if route.endswith("<str:secret>"):
+                continue  # test_publishing.py has them
             path = f"/{route.replace('<id:pk>', 'nothing')}"
             answer = client.post(path) if scope is not None and not scope.endswith(":read") else client.get(path)
             if kind in INVALID:
