@@ -1167,6 +1167,8 @@ export interface Status {
   error: string;
   /** Whether the server answered at all when `error` arose: an error of its own is not silence. */
   answered?: boolean;
+  /** Whether it wants a token, or another one. */
+  refused?: boolean;
 }
 
 /** Where the market's clock is: a replay has a past date, and may run many times faster than the wall clock. */
@@ -1236,8 +1238,41 @@ class ServerError extends Error {
   }
 }
 
+// -- tokens --
+
+const TOKENS_KEY = "anomaly-tokens";
+function storedTokens(): Record<string, string> {
+  try {
+    const stored: unknown = JSON.parse(localStorage.getItem(TOKENS_KEY) ?? "{}");
+    return isRecord(stored) ? (stored as Record<string, string>) : {};
+  } catch {
+    return {};
+  }
+}
+/** The token for a server, empty for none. It is no setting: links, exports and addresses have settings. */
+export function tokenOf(server: string): string {
+  const token: unknown = storedTokens()[server];
+  return typeof token === "string" ? token : "";
+}
+/** Keep the token for a server in this browser; an empty one forgets it. Returns whether it could be kept. */
+export function keepToken(server: string, token: string): boolean {
+  const tokens = { ...storedTokens(), [server]: token };
+  if (!token) delete tokens[server];
+  try {
+    localStorage.setItem(TOKENS_KEY, JSON.stringify(tokens));
+    return true;
+  } catch {
+    return false;
+  }
+}
+const UNAUTHORIZED = 4401;
+const refusal = (token: string) =>
+  token
+    ? "it refused the token: it expired, was revoked or may not read this"
+    : "it needs a token, or that you sign in";
+
 /** The text of an answer. It is given up after `silenceMs` without a byte, however long it takes as a whole. */
-export async function fetchText(address: string, path: string, silenceMs: number): Promise<string> {
+export async function fetchText(address: string, path: string, silenceMs: number, token = ""): Promise<string> {
   const control = new AbortController();
   let [timer, received, answered]: [ReturnType<typeof setTimeout> | undefined, number, boolean] = [undefined, 0, false];
   const wait = () => {
@@ -1247,8 +1282,10 @@ export async function fetchText(address: string, path: string, silenceMs: number
   const name = path.split("?")[0]!;
   try {
     wait();
-    const answer = await fetch(address, { headers: { Accept: "application/json" }, signal: control.signal });
+    const headers = { Accept: "application/json", ...(token && { Authorization: `Bearer ${token}` }) };
+    const answer = await fetch(address, { headers, signal: control.signal });
     answered = true;
+    if (answer.status === 401 || (answer.status === 403 && token)) throw new ServerError(refusal(token), UNAUTHORIZED);
     if (!answer.ok) throw new ServerError(`${name} returned ${answer.status}`, answer.status);
     const reader = answer.body?.getReader();
     if (!reader) return await answer.text();
@@ -1361,10 +1398,10 @@ export class Pad {
    * changes with the public members of Pad.
    */
   static of(server: string): Pad {
-    const page = globalThis as { __anomalyPads4?: Map<string, Pad> };
-    page.__anomalyPads4 ??= new Map();
-    let pad = page.__anomalyPads4.get(server);
-    if (!pad) page.__anomalyPads4.set(server, (pad = new Pad(server)));
+    const page = globalThis as { __anomalyPads5?: Map<string, Pad> };
+    page.__anomalyPads5 ??= new Map();
+    let pad = page.__anomalyPads5.get(server);
+    if (!pad) page.__anomalyPads5.set(server, (pad = new Pad(server)));
     return pad;
   }
 
@@ -1396,6 +1433,17 @@ export class Pad {
     return () => this.listeners.delete(listener);
   };
   getVersion = (): number => this.version;
+
+  /** Connect again, with the token that is kept now. */
+  reconnect(): void {
+    const { socket } = this;
+    this.socket = null;
+    socket?.close();
+    this.generation += 1;
+    this.connecting = this.sectorsAsked = false;
+    this.status = { ...this.status, online: false, attempt: 0 };
+    this.retryNow();
+  }
 
   retryNow(): void {
     if (this.socket || this.connecting || this.panels.size === 0) return;
@@ -1587,7 +1635,7 @@ export class Pad {
   };
 
   private async fetchJson(path: string): Promise<unknown> {
-    const text = await fetchText(this.server + path, path, this.timing.fetchMs);
+    const text = await fetchText(this.server + path, path, this.timing.fetchMs, tokenOf(this.server));
     try {
       return JSON.parse(text);
     } catch {
@@ -1671,7 +1719,11 @@ export class Pad {
       if (generation === this.generation) this.open();
     } catch (error) {
       if (generation === this.generation)
-        this.lost(messageOf(error), error instanceof ServerError ? error.status > 0 : true);
+        this.lost(
+          messageOf(error),
+          error instanceof ServerError ? error.status > 0 : true,
+          error instanceof ServerError && error.status === UNAUTHORIZED,
+        );
     } finally {
       if (generation === this.generation) this.connecting = false;
     }
@@ -1712,7 +1764,11 @@ export class Pad {
     this.socket = socket;
     this.connections += 1;
     this.receivedAt = this.openedAt = Date.now();
-    socket.onopen = () => this.subscribeTo("subscribe");
+    const token = tokenOf(this.server);
+    socket.onopen = () => {
+      if (token) this.send({ type: "auth", token });
+      this.subscribeTo("subscribe");
+    };
     socket.onmessage = (event: MessageEvent) => {
       if (this.socket !== socket) return;
       this.receivedAt = Date.now();
@@ -1729,7 +1785,9 @@ export class Pad {
     socket.onclose = (event: CloseEvent) => {
       if (this.socket !== socket) return;
       this.socket = null;
-      this.lost(event.reason || `connection closed (code ${event.code})`, event.code !== 1006);
+      const refused = event.code === UNAUTHORIZED;
+      const reason = event.reason || `connection closed (code ${event.code})`;
+      this.lost(refused ? refusal(token) : reason, event.code !== 1006, refused);
     };
   }
 
@@ -1760,6 +1818,7 @@ export class Pad {
 
   private receive(frame: Raw): void {
     if (frame.type === "subscribed") return this.subscribed(frame);
+    if (frame.type === "authenticated") return;
     if (frame.type === "heartbeat") {
       this.cursor = cursorOf(frame) ?? this.cursor;
       const ts = toTime(frame.ts);
@@ -1795,12 +1854,13 @@ export class Pad {
     this.countSoon();
   }
 
-  private lost(error: string, answered: boolean): void {
+  private lost(error: string, answered: boolean, refused = false): void {
     // What comes back may be another version.
     this.counts = this.selects = true;
     const attempt = this.status.attempt + 1;
     const most = Math.min(this.timing.mostBackoffMs, this.timing.firstBackoffMs * 2 ** (attempt - 1));
-    const delay = most * (0.5 + Math.random() / 2);
+    // Who is refused is so again in a second: only another token changes that.
+    const delay = refused ? this.timing.mostBackoffMs : most * (0.5 + Math.random() / 2);
     const now = Date.now();
     this.status = {
       ...this.status,
@@ -1808,6 +1868,7 @@ export class Pad {
       attempt,
       error,
       answered,
+      refused,
       lostAt: this.status.lostAt ?? now,
       retryAt: now + delay,
     };
@@ -5672,6 +5733,43 @@ const ZONES_OF_TIME: [Timezone, string][] = [
   ["utc", "UTC"],
 ];
 
+/** Where reading needs one. It is sent to its server alone, and shown nowhere again. */
+function TokenField({ server }: { server: string }) {
+  const [kept, setKept] = React.useState(() => tokenOf(server) !== "");
+  const [token, setToken] = React.useState("");
+  const keep = (next: string) => {
+    if (!keepToken(server, next)) return api.toast.error("This browser keeps nothing for this page.");
+    setKept(next !== "");
+    setToken("");
+    Pad.of(server).reconnect();
+  };
+  return (
+    <form className="fld" onSubmit={(event) => (event.preventDefault(), keep(token.trim()))}>
+      <label className="lbl" htmlFor="aa-token">
+        Token for this server{kept && " (one is kept in this browser)"}
+      </label>
+      <span className="inl">
+        <input
+          id="aa-token"
+          type="password"
+          autoComplete="off"
+          placeholder={kept ? "another one" : "ank_…"}
+          value={token}
+          onChange={(event) => setToken(event.target.value)}
+        />
+        <button type="submit" className="btn" disabled={!/^[\x21-\x7e]{8,200}$/.test(token.trim())}>
+          Use
+        </button>
+        {kept && (
+          <button type="button" className="btn" onClick={() => keep("")}>
+            Forget
+          </button>
+        )}
+      </span>
+    </form>
+  );
+}
+
 function SettingsMenu({
   settings,
   change,
@@ -5720,6 +5818,7 @@ function SettingsMenu({
           </button>
         </span>
       </form>
+      <TokenField key={settings.server} server={settings.server} />
       <div className="fld">
         <span className="lbl">Theme</span>
         <div className="cks" role="group" aria-label="Theme">
@@ -7191,7 +7290,8 @@ function Banner({
         <div className="banner off" role="status">
           <Icon name="plug" />
           <span>
-            Connection lost {clock(status.lostAt, true, { today: now })}.{" "}
+            Connection lost {clock(status.lostAt, true, { today: now })}
+            {status.refused && `: ${status.error}. Enter a token in the settings`}.{" "}
             {wait > 0 ? `Retrying in ${wait} s.` : "Reconnecting…"}{" "}
             <span className="only-m t2">Missed alerts load after reconnecting.</span>
           </span>
@@ -7273,10 +7373,18 @@ function EmptyState({
         <span className="ic">
           <Icon name="warning" size={18} />
         </span>
-        <h2>{status.answered ? "The alert server answered with an error" : "Cannot reach the alert server"}</h2>
+        <h2>
+          {status.refused
+            ? "The alert server lets only some read"
+            : status.answered
+              ? "The alert server answered with an error"
+              : "Cannot reach the alert server"}
+        </h2>
         <p>
           {pad.server}: {status.error}.{" "}
-          {status.answered ? (
+          {status.refused ? (
+            "Enter a token in the settings. The operator of the server makes one."
+          ) : status.answered ? (
             "The panel tries again."
           ) : (
             <>
@@ -7286,7 +7394,7 @@ function EmptyState({
         </p>
         <div className="acts">
           <Button label="Retry" primary onClick={() => pad.retryNow()} />
-          <Button label="Change address" onClick={onSettings} />
+          <Button label={status.refused ? "Enter a token" : "Change address"} onClick={onSettings} />
           <Button
             label="Copy details"
             onClick={() =>

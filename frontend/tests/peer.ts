@@ -34,6 +34,9 @@ export class Peer {
   knowsFields = true;
   /** How a list is sent: at once, unless a test has its own way. */
   deliver: (response: ServerResponse, text: string) => void = (response, text) => void response.end(text);
+  /** The token that reading needs; empty: none. */
+  token = "";
+  private known = new Set<WebSocket>();
   deaf = false;
   /** Runs between the backfill and the answer to `subscribe`: what happens there must not be lost. */
   beforeSubscribed: () => void = () => undefined;
@@ -54,6 +57,11 @@ export class Peer {
           response.end(JSON.stringify({ reviewed_by: "ann", reviewed_at: 1_621_424_220_000, ...change }));
         });
         return;
+      }
+      const refused = this.token && request.headers.authorization !== `Bearer ${this.token}`;
+      if (refused) {
+        response.statusCode = 401;
+        return response.end('{"detail":"send a token"}');
       }
       response.statusCode = this.restStatus;
       if (request.url === "/sectors")
@@ -114,6 +122,9 @@ export class Peer {
   private answer(socket: WebSocket, request: Record<string, unknown>): void {
     this.received.push(request);
     if (this.deaf) return;
+    if (request.type === "auth" && request.token === this.token) this.known.add(socket);
+    if (this.token && !this.known.has(socket)) return socket.close(4401, "reading needs a token here");
+    if (request.type === "auth") return;
     if (request.type === "ping") return socket.send('{"type":"pong"}');
     this.beforeSubscribed();
     const since = request.since as Peer["cursor"] | undefined;

@@ -1,7 +1,7 @@
 // The PAD socket against a real HTTP and WebSocket server that speaks docs/protocol.md.
 
 import { afterEach, beforeEach, expect, test, vi } from "vitest";
-import { FIELDS, PAGE, Pad, type Scope, type Timing } from "../tealstreet/component";
+import { FIELDS, PAGE, Pad, type Scope, type Timing, keepToken } from "../tealstreet/component";
 import { eventually } from "./eventually";
 import { Peer, alertOf } from "./peer";
 
@@ -408,4 +408,33 @@ test("an alert of a replay waits until its clock has reached it, and not for eve
   at("later", 60);
   await eventually(() => expect(known()).toEqual(["a", "b", "later"]));
   expect(pad.marketNow()).toBe(start + 3 * MINUTE);
+});
+
+test("a token is shown over HTTP and on the socket, and never in an address", async () => {
+  const kept = new Map<string, string>();
+  vi.stubGlobal("localStorage", {
+    getItem: (key: string) => kept.get(key) ?? null,
+    setItem: (key: string, value: string) => void kept.set(key, value),
+  });
+  peer.token = "ank_secret";
+  peer.publish(alertOf("one"));
+  mount();
+  await eventually(() => expect(pad.status).toMatchObject({ online: false, refused: true, answered: true }));
+  expect(pad.status.error).toContain("needs a token");
+  keepToken(pad.server, "ank_wrong");
+  pad.reconnect();
+  await eventually(() => expect(pad.status.error).toContain("refused the token"));
+  keepToken(pad.server, "ank_secret");
+  pad.reconnect();
+  await eventually(() => expect(pad.status.online).toBe(true));
+  expect(known()).toEqual(["one"]);
+  expect(peer.received[0]).toEqual({ type: "auth", token: "ank_secret" });
+  expect(peer.urls.join()).not.toContain("ank_");
+  expect([...kept.keys()]).toEqual(["anomaly-tokens"]);
+  peer.token = "ank_another";
+  for (const socket of peer.sockets) socket.close(4401, "This token was revoked.");
+  await eventually(() => expect(pad.status).toMatchObject({ online: false, refused: true }));
+  keepToken(pad.server, "");
+  expect(kept.get("anomaly-tokens")).toBe("{}");
+  vi.unstubAllGlobals();
 });

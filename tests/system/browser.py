@@ -33,7 +33,7 @@ FLAGS: Final = [
 ]
 
 # The panel's connection hangs on the page, and its store on the connection.
-PAD: Final = "[...(globalThis.__anomalyPads4 ?? new Map()).values()][0]"
+PAD: Final = "[...(globalThis.__anomalyPads5 ?? new Map()).values()][0]"
 
 
 @contextlib.contextmanager
