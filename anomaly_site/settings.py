@@ -15,6 +15,7 @@ from environs import Env
 
 from anomaly_site import __version__, privacy
 from anomaly_site.origins import origin_patterns
+from anomaly_site.people.oidc import PROVIDER_ID, refused_settings
 from anomaly_site.proxies import networks
 from market import files
 from market.wire.methods import list_methods
@@ -171,7 +172,11 @@ except ValueError as error:
 # A page of the internet that is in the list, such as the trading terminal, may connect to a server on this machine.
 CORS_ALLOW_PRIVATE_NETWORK = True
 CORS_EXPOSE_HEADERS = ["ETag", "Retry-After", "Stream-Cursor"]
-CSRF_TRUSTED_ORIGINS: list[str] = env.list("CSRF_TRUSTED_ORIGINS", [])
+# Where people find this site, such as https://alerts.example.org: for links, and for the way back from sign-on.
+PUBLIC_URL = env.str("PUBLIC_URL", "").rstrip("/")
+if PUBLIC_URL and not re.fullmatch(r"https?://[^/\s@?#]+", PUBLIC_URL):
+    raise SystemExit(f"PUBLIC_URL={PUBLIC_URL} is not an address; expected https://host, without a path.")
+CSRF_TRUSTED_ORIGINS: list[str] = env.list("CSRF_TRUSTED_ORIGINS", [PUBLIC_URL] if PUBLIC_URL else [])
 # Safe only behind a proxy that overwrites X-Forwarded-Proto.
 BEHIND_TLS_PROXY = env.bool("BEHIND_TLS_PROXY", False)
 # Proxies that say whose request it is (X-Forwarded-For). FORWARDED_ALLOW_IPS is uvicorn's name for it.
@@ -207,6 +212,54 @@ CONTENT_SECURITY_POLICY = {
     }
 }
 
+# --- People -----------------------------------------------------------------------------------------------------------
+
+# Single sign-on (OpenID Connect). Who may sign in, and as what: values of a claim → viewer, reviewer or operator; and
+# domains of verified addresses, whose people are viewers (`*`: everybody whom the provider knows).
+OIDC_ISSUER = env.str("OIDC_ISSUER", "")
+OIDC_CLIENT_ID = env.str("OIDC_CLIENT_ID", "")
+OIDC_CLIENT_SECRET = env.str("OIDC_CLIENT_SECRET", "")
+OIDC_NAME = env.str("OIDC_NAME", "single sign-on")
+OIDC_GROUPS_CLAIM = env.str("OIDC_GROUPS_CLAIM", "groups")
+OIDC_GROUPS: dict[str, str] = env.dict("OIDC_GROUPS", {})
+OIDC_DOMAINS: list[str] = env.list("OIDC_DOMAINS", [])
+if _refused := refused_settings(OIDC_ISSUER, OIDC_CLIENT_ID, OIDC_GROUPS, OIDC_DOMAINS):
+    raise SystemExit(_refused)
+# Roles that serve no pages do without the code of signing in: 20 MB, and a fifth of a second at their start.
+_WITHOUT_PAGES = {"ingest", "analyze", "nats_bridge", "history", "record", "backtest", "convert", "rejects"}
+_HAS_PAGES = not _WITHOUT_PAGES & set(sys.argv[1:2])
+LOGIN_URL, LOGIN_REDIRECT_URL, LOGOUT_REDIRECT_URL = "account_login", "/", "/"
+ACCOUNT_ADAPTER = "anomaly_site.people.adapters.AccountAdapter"
+ACCOUNT_LOGIN_METHODS = {"username"}
+ACCOUNT_SIGNUP_FIELDS = ["username*", "password1*", "password2*"]
+ACCOUNT_EMAIL_VERIFICATION = "none"
+ACCOUNT_LOGOUT_REDIRECT_URL = "/"
+ACCOUNT_REAUTHENTICATION_METHODS = ["password", "mfa"]
+# Besides anomaly_site/throttle.py; the key is the name with the address, or whose second factor is asked for.
+ACCOUNT_RATE_LIMITS = {"login_failed": "30/m/ip,10/300s/key"}
+SOCIALACCOUNT_ADAPTER = "anomaly_site.people.adapters.SingleSignOn"
+SOCIALACCOUNT_PROVIDERS = {
+    "openid_connect": {
+        "OAUTH_PKCE_ENABLED": True,
+        "APPS": [
+            {
+                "provider_id": PROVIDER_ID,
+                "name": OIDC_NAME,
+                "client_id": OIDC_CLIENT_ID,
+                "secret": OIDC_CLIENT_SECRET,
+                "settings": {"server_url": OIDC_ISSUER, "fetch_userinfo": True},
+            }
+        ],
+    }
+    if OIDC_ISSUER
+    else {}
+}
+MFA_ADAPTER = "anomaly_site.people.adapters.SecretsAdapter"
+MFA_SUPPORTED_TYPES = ["totp", "webauthn", "recovery_codes"]
+MFA_PASSKEY_LOGIN_ENABLED = True
+MFA_TOTP_ISSUER = "Crypto anomalies"
+MFA_WEBAUTHN_ALLOW_INSECURE_ORIGIN = DEBUG
+
 # --- Limits of one /ws process (docs/protocol.md) ---------------------------------------------------------------------
 
 WS_MAX_CONNECTIONS = env.int("WS_MAX_CONNECTIONS", 20_000)
@@ -219,7 +272,8 @@ WS_HEARTBEAT_S = env.float("WS_HEARTBEAT", 15.0)
 INSTALLED_APPS = [
     # runserver needs it for ASGI. Its Twisted is a quarter of the start-up time, so other commands leave it out.
     *(["daphne"] if "runserver" in sys.argv else []),
-    "django.contrib.admin",
+    "anomaly_site.people.apps.ReviewAdminConfig",
+    "anomaly_site.people",  # before those whose templates it replaces
     "django.contrib.auth",
     "django.contrib.contenttypes",
     "django.contrib.sessions",
@@ -232,6 +286,19 @@ INSTALLED_APPS = [
     "corsheaders",
     "drf_spectacular",
     "drf_spectacular_sidecar",
+    *(
+        [
+            "django.contrib.humanize",
+            "allauth",
+            "allauth.account",
+            "allauth.socialaccount",
+            "allauth.socialaccount.providers.openid_connect",
+            "allauth.mfa",
+            "allauth.usersessions",
+        ]
+        if _HAS_PAGES
+        else []
+    ),
     "anomaly_site",
     "market",
     "alerts",
@@ -256,6 +323,11 @@ MIDDLEWARE = [
     "anomaly_site.throttle.ThrottleMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    *(["allauth.account.middleware.AccountMiddleware"] if _HAS_PAGES else []),
+]
+AUTHENTICATION_BACKENDS = [
+    "django.contrib.auth.backends.ModelBackend",
+    *(["allauth.account.auth_backends.AuthenticationBackend"] if _HAS_PAGES else []),
 ]
 ROOT_URLCONF = "anomaly_site.urls"
 ASGI_APPLICATION = "anomaly_site.asgi.application"
@@ -313,6 +385,16 @@ CHANNEL_LAYERS: dict[str, Any] = {
         else {"BACKEND": "channels.layers.InMemoryChannelLayer", "CONFIG": {"capacity": 10_000}}
     )
 }
+
+# Limits on signing in, which all web processes share if there is a server for that (anomaly_site/people/cache.py).
+if CHANNEL_REDIS_URL:
+    CACHES = {
+        "default": {
+            "BACKEND": "anomaly_site.people.cache.SignInCache",
+            "LOCATION": CHANNEL_REDIS_URL,
+            "KEY_PREFIX": CHANNEL_PREFIX or "anomalies",
+        }
+    }
 
 # No request of this site has a larger body (anomaly_site/asgi.py refuses it unread).
 DATA_UPLOAD_MAX_MEMORY_SIZE = 2**20

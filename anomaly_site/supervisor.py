@@ -61,6 +61,8 @@ class Plan:
     sources: Sequence[Source] = ()
     web_processes: int = 1
     announce: Callable[[str], None] = print
+    # More to say once the web server listens, given its address.
+    welcome: Callable[[str], Sequence[str]] | None = None
 
 
 async def run(plan: Plan) -> None:
@@ -160,6 +162,8 @@ def _announce_web(plan: Plan, port: int) -> None:
         plan.announce(f"   {what:<10} {base}{path}")
     if plan.web_processes > 1:
         plan.announce(f"   {'Web':<10} {plan.web_processes} processes")
+    for line in plan.welcome(base) if plan.welcome else ():
+        plan.announce(line)
     for source in plan.sources:
         plan.announce(f"   {'Playing':<10} {source.describe()}")
 

@@ -1,11 +1,10 @@
 """Bounds on requests that the API's own throttle does not see: the live page, and attempts to sign in."""
 
-from typing import Any
+from typing import Any, Final
 
 from django.contrib.auth.signals import user_logged_in
 from django.dispatch import receiver
 from django.http import HttpRequest, HttpResponse
-from django.urls import reverse
 from django.utils.deprecation import MiddlewareMixin
 from rest_framework.throttling import AnonRateThrottle, SimpleRateThrottle
 
@@ -23,12 +22,23 @@ class SignInThrottle(SimpleRateThrottle):
         self.cache.delete(self.get_cache_key(request, None))
 
 
+# Where a password or a second factor can be tried.
+_SIGN_IN: Final = (
+    "/admin/login/",
+    "/accounts/login/",
+    "/accounts/reauthenticate/",
+    "/accounts/2fa/authenticate/",
+    "/accounts/2fa/reauthenticate/",
+    "/accounts/2fa/webauthn/login/",
+)
+
+
 class ThrottleMiddleware(MiddlewareMixin):
     """429 with `Retry-After` for an address that asks too often."""
 
     def process_request(self, request: HttpRequest) -> HttpResponse | None:
         throttle: SimpleRateThrottle
-        if request.method == "POST" and request.path == reverse("admin:login"):
+        if request.method == "POST" and request.path in _SIGN_IN:
             throttle, said = SignInThrottle(), "Too many attempts to sign in from this address."
         elif request.path == "/":
             throttle, said = AnonRateThrottle(), "Too many requests from this address."

@@ -1,3 +1,4 @@
+from django.apps import apps
 from django.conf import settings
 from django.contrib import admin
 from django.urls import include, path, re_path, register_converter
@@ -62,6 +63,7 @@ urlpatterns = [
     path("", include("frontend.urls")),
     path("admin/status/", admin.site.admin_view(status_page), name="admin-status"),
     path("admin/", admin.site.urls),
+    *([path("accounts/", include("anomaly_site.people.urls"))] if apps.is_installed("allauth") else []),
     path("alerts", alert_list, name="alerts"),
     path("alerts/summary", AlertSummary.as_view(), name="alert-summary"),
     path("alerts/<id:pk>", AlertDetail.as_view(closes=closes, clock=running_clock), name="alert"),

@@ -86,7 +86,7 @@ class Site:
         return json.loads(self.text(path).replace(self.address, "HOST"))
 
     def sign_in(self, name: str, password: str) -> None:
-        [token] = re.findall(r'name="csrfmiddlewaretoken" value="(\w+)"', self.text("/admin/login/"))
+        token, *_ = re.findall(r'name="csrfmiddlewaretoken" value="(\w+)"', self.text("/admin/login/"))
         form = {"csrfmiddlewaretoken": token, "username": name, "password": password, "next": "/admin/"}
         assert "Log out" in self.text("/admin/login/", form)
 

@@ -1,5 +1,6 @@
 import argparse
 import logging
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from django.conf import settings
@@ -8,6 +9,7 @@ from django.core.management.base import CommandError, CommandParser
 from django.db import OperationalError, connection
 
 from anomaly_site.access.choice import exposures, refusal
+from anomaly_site.people.first import new_secret
 from anomaly_site.supervisor import FATAL, Plan, Role, run
 from anomaly_site.web import PortUnavailable
 from ingestion.daemon import run_in_loop
@@ -67,9 +69,22 @@ history, the sector refresh and the web server. Open http://localhost:3001. Stop
         _check_migrations(has_status=Role.WEB in roles)
         try:
             sources = sources_from_options(options, self._say) if Role.INGEST in roles else ()
-            run_in_loop(run(Plan(roles, options["host"], options["port"], sources, options["web"], self._say)))
+            host, web = options["host"], options["web"]
+            run_in_loop(run(Plan(roles, host, options["port"], sources, web, self._say, self._first_admin())))
         except (*FATAL, PortUnavailable) as error:
             raise CommandError(str(error)) from None
+
+    def _first_admin(self) -> Callable[[str], Sequence[str]] | None:
+        """How to make the first administrator, for the terminal that this runs in. None: not asked for, or no terminal.
+
+        A log would keep the link for everybody who reads it.
+        """
+        if not self.stdout.isatty() or not (secret := new_secret()):
+            return None
+        return lambda base: (
+            f"   {'First admin':<10} {base}/accounts/first/{secret}/",
+            "   (this link makes an administrator: once, within an hour, from this machine)",
+        )
 
     def _say(self, line: str) -> None:
         self.stdout.write(line)
