@@ -84,6 +84,14 @@ async function copyForTealStreet(): Promise<void> {
   toast("Copied. Paste it into a custom module in TealStreet.");
 }
 
+const page = document.getElementById("root")?.dataset;
+const account = page?.user
+  ? [
+      { label: `Signed in as ${page.user}`, href: "/accounts/2fa/" },
+      { label: "Sign out", href: "/accounts/logout/" },
+    ]
+  : [{ label: "Sign in", href: "/accounts/login/?next=/" }];
+
 Object.assign(globalThis, {
   api,
   React,
@@ -107,8 +115,8 @@ Object.assign(globalThis, {
     },
     reviewing: {
       server: location.origin,
-      user: document.getElementById("root")?.dataset.reviewer ?? null,
-      signIn: "/admin/login/?next=/",
+      user: page?.reviewer ?? null,
+      signIn: "/accounts/login/?next=/",
       acknowledge: (id: string) => review(id, { review_state: "acknowledged" }),
       review,
     },
@@ -117,6 +125,7 @@ Object.assign(globalThis, {
       { label: "History", href: "/alerts" },
       { label: "API", href: "/docs" },
       { label: "Review", href: "/admin/" },
+      ...account,
     ],
   },
 });
