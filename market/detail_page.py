@@ -27,6 +27,7 @@ from market.aftermath import (
 from market.charts import event_chart
 from market.models import Anomaly, MarketAnomaly
 from market.pages import label_of, review_form
+from market.reviewers import are_shown_to
 from market.sentences import NB, MarketMessage, change_of, headline, least_peak, sentence, zone_beside
 from market.templatetags.anomalies import (
     grouped,
@@ -148,11 +149,12 @@ def other_source(message: messages.Anomaly) -> str:
 def review(row: Anomaly, request: Request, url_name: str) -> dict[str, Any]:
     """The stored review, and its form (None for those who may not review)."""
     form = review_form(request, type(row), reverse(url_name, args=[row.pk]))
+    shown = are_shown_to(request)
     return {
         "label": row.get_review_state_display(),
-        "by": row.reviewed_by.get_username() if row.reviewed_by else "",
+        "by": row.reviewed_by.get_username() if row.reviewed_by and shown else "",
         "at": row.reviewed_at,
-        "note": row.review_note,
+        "note": row.review_note if shown else "",
         "form": form,
     }
 

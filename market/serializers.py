@@ -11,6 +11,7 @@ from rest_framework import serializers
 
 from market.exports import scalars
 from market.models import LONGEST_NOTE, Anomaly, MarketAnomaly, ReviewState, StressSample, refused_note
+from market.reviewers import are_shown_to
 from market.wire import messages, schema
 from market.wire.times import epoch_ms
 
@@ -59,8 +60,14 @@ class ReviewedSerializer(AnomalySerializer[AnomalyT]):
     """The detail view: adds the whole review."""
 
     added = AnomalySerializer.added | {
-        "review_note": {"type": "string", "description": "The reviewer's note; empty: none."},
-        "reviewed_by": {"type": ["string", "null"], "description": "User name of the reviewer; null: not reviewed."},
+        "review_note": {
+            "type": ["string", "null"],
+            "description": "The reviewer's note; empty: none, null: for readers who sign in or have a token.",
+        },
+        "reviewed_by": {
+            "type": ["string", "null"],
+            "description": "User name of the reviewer; null: not reviewed, or as in review_note.",
+        },
         "reviewed_at": {
             "type": ["integer", "null"],
             "description": "When it was reviewed, in epoch milliseconds (UTC); null: never.",
@@ -68,9 +75,10 @@ class ReviewedSerializer(AnomalySerializer[AnomalyT]):
     }
 
     def to_representation(self, instance: AnomalyT) -> dict[str, Any]:
+        shown = are_shown_to(self.context["request"])
         return super().to_representation(instance) | {
-            "review_note": instance.review_note,
-            "reviewed_by": instance.reviewed_by and instance.reviewed_by.get_username(),
+            "review_note": instance.review_note if shown else None,
+            "reviewed_by": instance.reviewed_by.get_username() if instance.reviewed_by and shown else None,
             "reviewed_at": instance.reviewed_at and epoch_ms(instance.reviewed_at),
         }
 

@@ -7,6 +7,7 @@ from django.contrib.admin.models import LogEntry
 from django.contrib.auth.models import Permission, User
 from django.core.exceptions import ValidationError
 from django.test import Client
+from pytest_django import Settings
 
 from alerts.models import Alert
 from alerts.services import store
@@ -97,6 +98,28 @@ def test_it_takes_staff_and_the_permission(client: Client, staff: bool, may: boo
     client.force_login(reviewer(staff=staff, may=may))
     post(client, status=403)
     assert Alert.objects.get().review_state == "new"
+
+
+@pytest.mark.parametrize("access", ["", "open", "accounts"])
+def test_names_and_notes_are_for_readers_who_are_known(client: Client, settings: Settings, access: str) -> None:
+    client.force_login(reviewer())
+    post(client, review_note="checked with the desk")
+    for known in (True, False):
+        if not known:
+            client.logout()
+        settings.ACCESS = access
+        for_all = known or not access
+        answer = client.get("/alerts/a1", headers={"accept": "application/json"})
+        if access == "accounts" and not known and answer.status_code == 401:
+            continue
+        found = answer.json()
+        assert (found["reviewed_by"], found["review_note"]) == (
+            ("ann", "checked with the desk") if for_all else (None, None)
+        )
+        assert (found["review_state"], bool(found["reviewed_at"])) == ("acknowledged", True)
+        page = client.get("/alerts/a1", headers={"accept": "text/html"}).content.decode()
+        assert ("checked with the desk" in page) is for_all
+        assert ("by ann" in page) is for_all
 
 
 def test_nobody_who_is_not_signed_in_may(client: Client) -> None:
