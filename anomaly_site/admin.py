@@ -3,6 +3,7 @@
 from typing import Any
 
 from django import forms
+from django.apps import apps
 from django.contrib import admin
 from django.contrib.auth.admin import GroupAdmin, UserAdmin
 from django.contrib.auth.models import Group, User
@@ -115,3 +116,9 @@ class AuditAdmin(CarefulAdmin):
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False
+if apps.is_installed("allauth"):
+    from allauth.account.models import EmailAddress
+    from allauth.socialaccount.models import SocialApp, SocialToken
+
+    # Single sign-on is set by environment variables alone, and no address gets mail.
+    admin.site.unregister([EmailAddress, SocialApp, SocialToken])

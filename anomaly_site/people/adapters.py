@@ -48,6 +48,9 @@ class SingleSignOn(DefaultSocialAccountAdapter):  # type: ignore[misc]
 
     def pre_social_login(self, request: HttpRequest, sociallogin: SocialLogin) -> None:
         """Raises `ImmediateHttpResponse` for a person who may not sign in (any more)."""
+        # The account keeps its address. As addresses of mail, which this site does not send, those that another account
+        # has would ask for another one.
+        sociallogin.email_addresses = []
         groups = _groups(sociallogin)
         if sociallogin.is_existing:
             _set_groups(sociallogin.user, groups)

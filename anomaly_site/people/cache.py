@@ -3,6 +3,7 @@
 import logging
 from typing import Any, Final
 
+import msgspec
 from django.core.cache.backends.base import DEFAULT_TIMEOUT
 from django.core.cache.backends.locmem import LocMemCache
 from django.core.cache.backends.redis import RedisCache
@@ -16,12 +17,26 @@ _LOCAL: Final = "throttle_"
 _SHARED: Final = "throttle_sign-in"
 
 
+class Json:
+    """Django's own serializer is pickle: whoever writes to the server could run code here."""
+
+    def dumps(self, value: Any) -> bytes | int:
+        return value if type(value) is int else msgspec.json.encode(value)
+
+    def loads(self, data: bytes) -> Any:
+        try:
+            return msgspec.json.decode(data)
+        except msgspec.DecodeError:
+            return None
+
+
 class SignInCache(LocMemCache):
     """In memory; what limits signing in is on Redis or Valkey (`LOCATION`), and in memory while that is away."""
 
     def __init__(self, server: str, params: dict[str, Any]) -> None:
         super().__init__("sign-in", params)
-        self._shared = RedisCache(server, params)
+        options = {**params.get("OPTIONS", {}), "serializer": Json}
+        self._shared = RedisCache(server, {**params, "OPTIONS": options})
 
     def _on(self, method: str, key: str, *arguments: Any) -> Any:
         if not str(key).startswith(_LOCAL) or str(key).startswith(_SHARED):

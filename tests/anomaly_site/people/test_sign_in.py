@@ -1,5 +1,6 @@
 """Signing in by password, second factor and the link of the first start; the admin, by group."""
 
+import pickle
 import time
 from typing import Any
 
@@ -187,6 +188,8 @@ def test_attempts_are_counted_by_all_web_processes_together() -> None:
         one.set("allauth:rl:x", [2.0])
         assert (other.get("throttle_sign-in_127.0.0.1"), other.get("allauth:rl:x")) == ([1.0], [2.0])
         assert not other.add("allauth:rl:x", 1)
+        one._shared._cache.get_client(write=True).set(one._shared.make_and_validate_key("evil"), pickle.dumps([1]))
+        assert one.get("evil") is None
         other.delete("allauth:rl:x")
         assert one.get("allauth:rl:x") is None
         one.set("throttle_anon_127.0.0.1", [3.0])
