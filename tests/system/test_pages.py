@@ -33,6 +33,10 @@ def test_the_pages_fit_and_axe_finds_nothing(
             expect(page.get_by_role("link", name=kind, exact=True)).to_be_visible()
             assert not AXE.run(page).response["violations"]
             assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+        page.goto(quiet.url + "/accounts/login/?next=/alerts")
+        expect(page.get_by_role("button", name="Sign in with a passkey")).to_be_visible()
+        assert not AXE.run(page).response["violations"]
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
         assert not problems
 
 
