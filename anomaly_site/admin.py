@@ -116,6 +116,8 @@ class AuditAdmin(CarefulAdmin):
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False
+
+
 if apps.is_installed("allauth"):
     from allauth.account.models import EmailAddress
     from allauth.socialaccount.models import SocialApp, SocialToken
