@@ -25,6 +25,7 @@ from alerts.detectors.cusum import Cusum
 from alerts.detectors.ewma import Ewma
 from alerts.detectors.flow import Flow
 from alerts.detectors.mad import Mad
+from alerts.detectors.often import SIZE, Often
 from alerts.detectors.own import Adapter, BrokenDetector
 from alerts.detectors.residual import Residual
 from alerts.detectors.settings import Settings, usual_surges
@@ -195,6 +196,7 @@ class Bank:
             int(self.enabled.sum()),
         )
         self.worth = Worth()
+        self.often = Often()
         # Of the last batch.
         self.scores: list[Scores] = []
         self.deviation: Floats = np.zeros(0)
@@ -212,12 +214,14 @@ class Bank:
         self.flow.widen(columns)
         self.calibration.widen(columns)
         self.worth.widen(columns)
+        self.often.widen(columns)
 
     def snapshot(self) -> Snapshot:
         parts = {str(detector.method): detector.snapshot() for detector in self.detectors}
         # Left out where there are no trades: a state saved before there were any is the same.
         flow = {"flow": self.flow.snapshot()} if self.flow.active else {}
-        return parts | flow | {"calibration": self.calibration.snapshot(), "worth": self.worth.snapshot()}
+        own = {"worth": self.worth.snapshot(), "often": self.often.snapshot()}
+        return parts | flow | {"calibration": self.calibration.snapshot()} | own
 
     def restore(self, state: Snapshot) -> None:
         for detector in self.detectors:
@@ -227,6 +231,11 @@ class Bank:
             self.flow.restore(state["flow"])
         self.calibration.restore(state["calibration"])
         self.worth.restore(state["worth"])
+        # Earlier versions did not count.
+        self.often = Often()
+        self.often.widen(len(self.worth.first))
+        if "often" in state:
+            self.often.restore(state["often"])
 
     def update(self, market: MarketView | None) -> BankView:
         """Score the batch that `panel` holds, then learn from it."""
@@ -328,6 +337,10 @@ class Bank:
         rare = strengths[:, columns] >= medium
         if len(strengths) == len(self.methods):
             rare[self.methods.index(Method.VOLUME)] &= ~self.worth.pegged(self.panel)[columns]
+        if size is not None:
+            most = np.abs(self.panel.returns[:, columns]).max(axis=0)
+            moved = np.maximum(most, self.volatility.wick[columns]) >= SIZE * self.residual.economic_size
+            rare &= moved | ~self.often.too_often(columns, self.panel.close_time)
         rank = Rank.NONE + (strength[columns] >= 1.0).astype(np.int64) + rare.any(axis=0)
         leading = relative[:, columns].argmax(axis=0)
         if size is not None and surge is not None and wick is not None:

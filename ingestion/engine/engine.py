@@ -285,7 +285,9 @@ class Engine:
                 kept = known is not None and assessment.kept(column, before)
                 for episode in self.alerts.observe(key, rank, kept, up, now):
                     if not episode.key[1] and episode.state is not Lifecycle.CLOSED:
-                        self.bank.calibration.raised(before if episode is known else Rank.NONE, episode.rank)
+                        earlier = before if episode is known else Rank.NONE
+                        self.bank.calibration.raised(earlier, episode.rank)
+                        self.bank.often.raised(column, earlier, episode.rank, now)
                     part = self._part(episode.key[1])
                     build = partial(self.messages.alert, episode, assessment, part, detected_at)
                     found.append(_publish(episode, detected_at, build))
