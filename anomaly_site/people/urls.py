@@ -5,7 +5,7 @@ from django.urls import include, path, re_path
 from anomaly_site.people.views import closed, first_admin, sso_callback, sso_login
 
 urlpatterns = [
-    path("first/<str:secret>/", first_admin, name="first-admin"),
+    path("first/<str:link>/", first_admin, name="first-admin"),
     # Reversed by django-allauth under its own names.
     path("oidc/<str:provider_id>/login/", sso_login),
     path("oidc/<str:provider_id>/login/callback/", sso_callback),

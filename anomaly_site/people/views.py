@@ -55,9 +55,9 @@ def closed(request: HttpRequest, **_: Any) -> HttpResponse:
 
 @never_cache
 @sensitive_post_parameters()
-def first_admin(request: HttpRequest, secret: str) -> HttpResponse:
+def first_admin(request: HttpRequest, link: str) -> HttpResponse:
     """A form that makes the first superuser, for whoever has the link and is at this machine."""
-    if not _is_local(request) or not first.is_valid(secret):
+    if not _is_local(request) or not first.is_valid(link):
         return render(request, "people/closed.html", {"first": True}, status=404)
     form: BaseUserCreationForm[User] = BaseUserCreationForm(request.POST or None)
     if request.method == "POST" and form.is_valid() and first.take_link():
