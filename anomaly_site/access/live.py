@@ -38,37 +38,21 @@ class Desk:
     """Asks the database about tokens: one question at a time, for all who wait. One for each event loop."""
 
     def __init__(self) -> None:
-        self._waiting: dict[str, asyncio.Future[Answer]] = {}
-        self._asking: asyncio.Task[None] | None = None
+        self._waiting: set[str] = set()
+        self._asking = asyncio.Lock()
 
     async def find(self, secret: str) -> Answer:
         """Whether a secret is a valid token. Raises `TimeoutError` and `DatabaseError`."""
         one = tokens.digest(secret)
         if (known := BOOK.peek(one)) is not None:
             return known
-        if one not in self._waiting:
-            self._waiting[one] = asyncio.get_running_loop().create_future()
-        found = self._waiting[one]
-        if self._asking is None:
-            self._asking = asyncio.get_running_loop().create_task(self._ask(), name="tokens")
-        # A client that leaves must not take the answer from the others who wait for it.
-        return await asyncio.shield(found)
-
-    async def _ask(self) -> None:
-        try:
-            while self._waiting:
-                asked, self._waiting = self._waiting, {}
-                try:
-                    found = await _in_time(BOOK.look, list(asked))
-                except Exception as error:
-                    for future in asked.values():
-                        future.set_exception(error)
-                        future.exception()  # those who asked may have left
-                else:
-                    for one, future in asked.items():
-                        future.set_result(found[one])
-        finally:
-            self._asking = None
+        self._waiting.add(one)
+        # All who wait give up together, however many there are.
+        async with asyncio.timeout(ANSWER_S), self._asking:
+            if (known := BOOK.peek(one)) is not None:
+                return known
+            asked, self._waiting = self._waiting | {one}, set()
+            return (await _in_time(BOOK.look, asked))[one]
 
 
 _desks: "weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Desk]" = weakref.WeakKeyDictionary()

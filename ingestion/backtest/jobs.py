@@ -116,11 +116,12 @@ def run(job: Job, write: Callable[[bytes], object], advanced: Advanced = _silent
     started = time.perf_counter()
     told = _Told(advanced)
     settings = Settings(job.flat)
+    broken: list[str] = []
     if len(recordings) == 1:
         [(venue, recording)] = recordings.items()
-        anomalies = analyse(recording, venue, told.add, settings)
+        anomalies = analyse(recording, venue, told.add, settings, broken.append)
     else:
-        anomalies = analyse_together(recordings, told.add, settings)
+        anomalies = analyse_together(recordings, told.add, settings, broken.append)
     for anomaly in anomalies:
         result = results[str(anomaly.venue)]
         # The history is most of the memory, and only the page of charts draws it.
@@ -130,6 +131,9 @@ def run(job: Job, write: Callable[[bytes], object], advanced: Advanced = _silent
         if job.lines:
             write(json_line(anomaly, job.charts))
     told.tell()
+    next(iter(results.values())).warnings += [
+        f"{job.name}: {reason}; it was left out from there on" for reason in broken
+    ]
     for name, result in results.items():
         result.seconds = time.perf_counter() - started
         if job.events is not None:

@@ -21,13 +21,15 @@ def analyse(
     venue: str = "replay",
     advanced: Callable[[int], None] = lambda rows: None,
     settings: Settings | None = None,
+    said: Callable[[str], None] = lambda reason: None,
 ) -> Iterator[Anomaly]:
     """Yield every revision in publishing order. Anomalies still open at the end of the recording are closed.
 
     Ids are those of a replay under the same `venue`; of a live venue, those that its live analysis gives. `advanced` is
-    called after every batch with its number of rows. Without `settings`, those of the environment.
+    called after every batch with its number of rows. Without `settings`, those of the environment. `said` is told of a
+    detector of one's own that failed and was left out.
     """
-    for _, found in steps(recording, venue, settings or configured_settings(), advanced):
+    for _, found in steps(recording, venue, settings or configured_settings(), advanced, said):
         yield from found
 
 
@@ -35,10 +37,11 @@ def analyse_together(
     recordings: Mapping[str, Recording],
     advanced: Callable[[int], None] = lambda rows: None,
     settings: Settings | None = None,
+    said: Callable[[str], None] = lambda reason: None,
 ) -> Iterator[Anomaly]:
     """Yield what `analyse` finds in the recording of each venue, in the order of time."""
     settings = settings or configured_settings()
-    each = [steps(recording, venue, settings, advanced) for venue, recording in recordings.items()]
+    each = [steps(recording, venue, settings, advanced, said) for venue, recording in recordings.items()]
     for _, found in heapq.merge(*each, key=itemgetter(0)):
         yield from found
 

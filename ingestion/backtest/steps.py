@@ -42,13 +42,19 @@ def steps(
     venue: str,
     settings: Settings | None = None,
     advanced: Callable[[int], None] = lambda rows: None,
+    said: Callable[[str], None] = lambda reason: None,
 ) -> Iterator[tuple[int, Sequence[Anomaly]]]:
-    """`fed` with a recording. Of more symbols than an analysis takes, later ones are left out, as it does."""
+    """`fed` with a recording. Of more symbols than an analysis takes, later ones are left out, as it does.
+
+    `said` is told of a detector of one's own that failed and was left out.
+    """
     engine = engine_for(venue, recording.interval, settings)
     batches: Iterable[CandleBatch | Bars] = recording.bars(venue)
     if len(recording.symbols) > MOST_SYMBOLS:
         batches = (_fitting(bars, engine) for bars in recording.bars(venue))
-    return fed(engine, batches, advanced)
+    yield from fed(engine, batches, advanced)
+    for reason in engine.bank.broken.values():
+        said(reason)
 
 
 def _fitting(bars: Bars, engine: Engine) -> CandleBatch:

@@ -30,7 +30,8 @@ class Result:
     """What a backtest found.
 
     messages: every revision, in publishing order. settings: what it was found with. strengths, prices: Arrow tables of
-    every bar of the symbols that were asked for, None if none were.
+    every bar of the symbols that were asked for, None if none were. broken: detectors of one's own that failed and were
+    left out, with the reason.
     """
 
     messages: Sequence[Anomaly]
@@ -39,6 +40,7 @@ class Result:
     strengths: Any = None
     prices: Any = None
     lives: Mapping[str, Life] = field(default_factory=dict)
+    broken: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def revisions(self) -> Any:
@@ -112,7 +114,7 @@ def backtest(
             one = message if charts else bare(message)
             messages.append(one)
             add(lives, one)
-    return Result(messages, engine.settings, recording, kept.table(), kept.prices(), lives)
+    return Result(messages, engine.settings, recording, kept.table(), kept.prices(), lives, engine.bank.broken)
 
 
 def _are_paths(source: object) -> bool:

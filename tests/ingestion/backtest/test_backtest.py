@@ -284,7 +284,7 @@ def test_results_are_whole_or_not_there(recorded: Recorded, tmp_path: Path, monk
         yield from analyse(load_recording([recorded.file]))
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("ingestion.management.commands.backtest.analyse", interrupted)
+    monkeypatch.setattr("ingestion.backtest.jobs.analyse", interrupted)
     with pytest.raises(CommandError, match="Interrupted; no file was written") as stopped:
         backtest(recorded.file, "--json", out)
     assert stopped.value.returncode == 130

@@ -238,7 +238,11 @@ def test_revisions_count_up_and_every_message_survives_the_wire(inject: Callable
 
 def test_an_end_is_no_news_of_a_later_candle() -> None:
     """The last revision keeps the time of the candle whose figures it repeats: histories keep their order."""
-    _, found = analyse(recording(SYMBOLS, WARM_UP + 30 * 60, "1s", inject=pump))
+
+    def jump(returns: Returns, volumes: Returns) -> None:
+        returns[WARM_UP : WARM_UP + 30, 3] += 0.05 / 30
+
+    _, found = analyse(recording(SYMBOLS, WARM_UP + 30 * 60, "1s", inject=jump))
     shown: dict[str, int] = {}
     ends = 0
     for anomaly in found:
