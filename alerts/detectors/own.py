@@ -194,13 +194,13 @@ class Adapter:
         self.detector = detector
         self.threshold = threshold
         self._panel = panel
-        self._batch: CandleBatch | None = None
+        self._batch: CandleBatch | Bars | None = None
         self._candles: Candles | None = None
         self._columns = 0
 
     def take(self, batch: CandleBatch | Bars) -> None:
         """The batch that the panel holds, before `score`."""
-        self._batch = batch.batch() if isinstance(batch, Bars) else batch
+        self._batch = batch
 
     def widen(self, columns: int) -> None:
         self._columns = columns
@@ -300,7 +300,7 @@ class Adapter:
         for name in self.detector.columns:
             values = np.full(n, np.nan)
             column = getattr(batch, name)
-            if column:
+            if len(column):
                 values[rows] = [np.nan if value is None else value for value in column]
             # A candle with a price that is none is none.
             values[~panel.fresh] = np.nan

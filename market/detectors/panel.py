@@ -69,6 +69,21 @@ class Bars:
         return row
 
     @property
+    def high(self) -> Floats:
+        row: Floats = self.candles[1]
+        return row
+
+    @property
+    def low(self) -> Floats:
+        row: Floats = self.candles[2]
+        return row
+
+    @property
+    def volume(self) -> Floats:
+        row: Floats = self.candles[4]
+        return row
+
+    @property
     def close(self) -> Floats:
         row: Floats = self.candles[3]
         return row

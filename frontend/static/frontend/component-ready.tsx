@@ -345,7 +345,11 @@ function words(name) {
     const text = name.replace(/_/g, " ").toLowerCase();
     return text.charAt(0).toUpperCase() + text.slice(1);
 }
-const methodName = (method) => METHOD_NAMES[method] ?? words(method);
+const methodName = (method) => METHOD_NAMES[method] ?? method;
+const methodsOf = (seen) => [
+    ...METHODS,
+    ...[...new Set(seen)].filter((method) => !(method in METHOD_NAMES)).sort(),
+];
 const formatters = Array.from({ length: 13 }, (_, digits) => new Intl.NumberFormat("en-US", { minimumFractionDigits: digits, maximumFractionDigits: digits }));
 const significant = new Intl.NumberFormat("en-US", { minimumSignificantDigits: 4, maximumSignificantDigits: 5 });
 const plain = (value, digits) => (value === null ? "–" : formatters[digits].format(value));
@@ -362,7 +366,7 @@ function moveOf(value) {
     const sign = percent(value).charAt(0);
     return sign === "+" ? "up" : sign === "−" ? "down" : "flat";
 }
-const unitOf = (method) => method === "VOLUME" || method === "VOLATILITY" ? "×" : method === "EXTERNAL" ? "" : "σ";
+const unitOf = (method) => method === "VOLUME" || method === "VOLATILITY" ? "×" : method === "EXTERNAL" || !(method in METHOD_NAMES) ? "" : "σ";
 function scoreText(score, unit = "σ") {
     if (score === null || (unit === "" && score === 0))
         return "–";
@@ -811,7 +815,37 @@ class ServerError extends Error {
         this.status = status;
     }
 }
-async function fetchText(address, path, silenceMs) {
+const TOKENS_KEY = "anomaly-tokens";
+function storedTokens() {
+    try {
+        const stored = JSON.parse(localStorage.getItem(TOKENS_KEY) ?? "{}");
+        return isRecord(stored) ? stored : {};
+    }
+    catch {
+        return {};
+    }
+}
+function tokenOf(server) {
+    const token = storedTokens()[server];
+    return typeof token === "string" ? token : "";
+}
+function keepToken(server, token) {
+    const tokens = { ...storedTokens(), [server]: token };
+    if (!token)
+        delete tokens[server];
+    try {
+        localStorage.setItem(TOKENS_KEY, JSON.stringify(tokens));
+        return true;
+    }
+    catch {
+        return false;
+    }
+}
+const UNAUTHORIZED = 4401;
+const refusal = (token) => token
+    ? "it refused the token: it expired, was revoked or may not read this"
+    : "it needs a token, or that you sign in";
+async function fetchText(address, path, silenceMs, token = "") {
     const control = new AbortController();
     let [timer, received, answered] = [undefined, 0, false];
     const wait = () => {
@@ -821,8 +855,11 @@ async function fetchText(address, path, silenceMs) {
     const name = path.split("?")[0];
     try {
         wait();
-        const answer = await fetch(address, { headers: { Accept: "application/json" }, signal: control.signal });
+        const headers = { Accept: "application/json", ...(token && { Authorization: `Bearer ${token}` }) };
+        const answer = await fetch(address, { headers, signal: control.signal });
         answered = true;
+        if (answer.status === 401 || (answer.status === 403 && token))
+            throw new ServerError(refusal(token), UNAUTHORIZED);
         if (!answer.ok)
             throw new ServerError(`${name} returned ${answer.status}`, answer.status);
         const reader = answer.body?.getReader();
@@ -921,10 +958,10 @@ class Pad {
     }
     static of(server) {
         const page = globalThis;
-        page.__anomalyPads4 ??= new Map();
-        let pad = page.__anomalyPads4.get(server);
+        page.__anomalyPads5 ??= new Map();
+        let pad = page.__anomalyPads5.get(server);
         if (!pad)
-            page.__anomalyPads4.set(server, (pad = new Pad(server)));
+            page.__anomalyPads5.set(server, (pad = new Pad(server)));
         return pad;
     }
     retain(scope) {
@@ -957,6 +994,15 @@ class Pad {
         return () => this.listeners.delete(listener);
     };
     getVersion = () => this.version;
+    reconnect() {
+        const { socket } = this;
+        this.socket = null;
+        socket?.close();
+        this.generation += 1;
+        this.connecting = this.sectorsAsked = false;
+        this.status = { ...this.status, online: false, attempt: 0 };
+        this.retryNow();
+    }
     retryNow() {
         if (this.socket || this.connecting || this.panels.size === 0)
             return;
@@ -1126,7 +1172,7 @@ class Pad {
         this.countSoon();
     };
     async fetchJson(path) {
-        const text = await fetchText(this.server + path, path, this.timing.fetchMs);
+        const text = await fetchText(this.server + path, path, this.timing.fetchMs, tokenOf(this.server));
         try {
             return JSON.parse(text);
         }
@@ -1212,7 +1258,7 @@ class Pad {
         }
         catch (error) {
             if (generation === this.generation)
-                this.lost(messageOf(error), error instanceof ServerError ? error.status > 0 : true);
+                this.lost(messageOf(error), error instanceof ServerError ? error.status > 0 : true, error instanceof ServerError && error.status === UNAUTHORIZED);
         }
         finally {
             if (generation === this.generation)
@@ -1252,7 +1298,12 @@ class Pad {
         this.socket = socket;
         this.connections += 1;
         this.receivedAt = this.openedAt = Date.now();
-        socket.onopen = () => this.subscribeTo("subscribe");
+        const token = tokenOf(this.server);
+        socket.onopen = () => {
+            if (token)
+                this.send({ type: "auth", token });
+            this.subscribeTo("subscribe");
+        };
         socket.onmessage = (event) => {
             if (this.socket !== socket)
                 return;
@@ -1273,7 +1324,9 @@ class Pad {
             if (this.socket !== socket)
                 return;
             this.socket = null;
-            this.lost(event.reason || `connection closed (code ${event.code})`, event.code !== 1006);
+            const refused = event.code === UNAUTHORIZED;
+            const reason = event.reason || `connection closed (code ${event.code})`;
+            this.lost(refused ? refusal(token) : reason, event.code !== 1006, refused);
         };
     }
     subscribeTo(type) {
@@ -1301,6 +1354,8 @@ class Pad {
     receive(frame) {
         if (frame.type === "subscribed")
             return this.subscribed(frame);
+        if (frame.type === "authenticated")
+            return;
         if (frame.type === "heartbeat") {
             this.cursor = cursorOf(frame) ?? this.cursor;
             const ts = toTime(frame.ts);
@@ -1331,11 +1386,11 @@ class Pad {
         this.catchUp();
         this.countSoon();
     }
-    lost(error, answered) {
+    lost(error, answered, refused = false) {
         this.counts = this.selects = true;
         const attempt = this.status.attempt + 1;
         const most = Math.min(this.timing.mostBackoffMs, this.timing.firstBackoffMs * 2 ** (attempt - 1));
-        const delay = most * (0.5 + Math.random() / 2);
+        const delay = refused ? this.timing.mostBackoffMs : most * (0.5 + Math.random() / 2);
         const now = Date.now();
         this.status = {
             ...this.status,
@@ -1343,6 +1398,7 @@ class Pad {
             attempt,
             error,
             answered,
+            refused,
             lostAt: this.status.lostAt ?? now,
             retryAt: now + delay,
         };
@@ -3630,7 +3686,7 @@ const PRESETS = [
     { label: "My positions", change: { ...NO_FILTERS, onlyPositions: true }, needs: "account" },
 ];
 const flip = (list, value) => list.includes(value) ? list.filter((other) => other !== value) : [...list, value];
-function FilterMenu({ settings, change, host, counts, more, sectors, shown, onClose, }) {
+function FilterMenu({ settings, change, host, counts, more, methods, sectors, shown, onClose, }) {
     return (<Overlay title="Filters" onClose={onClose}>
       <Search value={settings.search} onChange={(search) => change({ search })}/>
       <div className="fld">
@@ -3648,7 +3704,7 @@ function FilterMenu({ settings, change, host, counts, more, sectors, shown, onCl
       <div className="fld">
         <span className="lbl">Method (none selected: all)</span>
         <div className="cks">
-          {METHODS.map((method) => (<Toggle key={method} on={settings.methods.includes(method)} label={methodName(method)} onClick={() => change({ methods: flip(settings.methods, method) })}/>))}
+          {methods.map((method) => (<Toggle key={method} on={settings.methods.includes(method)} label={methodName(method)} onClick={() => change({ methods: flip(settings.methods, method) })}/>))}
         </div>
       </div>
       {sectors.size > 0 && (<label className="fld">
@@ -3699,6 +3755,31 @@ const ZONES_OF_TIME = [
     ["local", "Local"],
     ["utc", "UTC"],
 ];
+function TokenField({ server }) {
+    const [kept, setKept] = React.useState(() => tokenOf(server) !== "");
+    const [token, setToken] = React.useState("");
+    const keep = (next) => {
+        if (!keepToken(server, next))
+            return api.toast.error("This browser keeps nothing for this page.");
+        setKept(next !== "");
+        setToken("");
+        Pad.of(server).reconnect();
+    };
+    return (<form className="fld" onSubmit={(event) => (event.preventDefault(), keep(token.trim()))}>
+      <label className="lbl" htmlFor="aa-token">
+        Token for this server{kept && " (one is kept in this browser)"}
+      </label>
+      <span className="inl">
+        <input id="aa-token" type="password" autoComplete="off" placeholder={kept ? "another one" : "ank_…"} value={token} onChange={(event) => setToken(event.target.value)}/>
+        <button type="submit" className="btn" disabled={!/^[\x21-\x7e]{8,200}$/.test(token.trim())}>
+          Use
+        </button>
+        {kept && (<button type="button" className="btn" onClick={() => keep("")}>
+            Forget
+          </button>)}
+      </span>
+    </form>);
+}
 function SettingsMenu({ settings, change, host, zone, now, onZone, onCopyLink, onClose, }) {
     const [server, setServer] = React.useState(settings.server);
     const { links = [], actions = [] } = defaults();
@@ -3721,6 +3802,7 @@ function SettingsMenu({ settings, change, host, zone, now, onZone, onCopyLink, o
           </button>
         </span>
       </form>
+      <TokenField key={settings.server} server={settings.server}/>
       <div className="fld">
         <span className="lbl">Theme</span>
         <div className="cks" role="group" aria-label="Theme">
@@ -4475,7 +4557,7 @@ function Component() {
       <p className="vh" aria-live="polite">
         {announcement}
       </p>
-      {menu === "filter" && (<FilterMenu settings={settings} change={change} host={host} counts={counts} more={uncounted} sectors={pad.sectors} shown={list.shown} onClose={() => setMenu(null)}/>)}
+      {menu === "filter" && (<FilterMenu settings={settings} change={change} host={host} counts={counts} more={uncounted} methods={methodsOf([...settings.methods, ...[...store.byId.values()].map(({ alert }) => alert.method)])} sectors={pad.sectors} shown={list.shown} onClose={() => setMenu(null)}/>)}
       {menu === "layout" && <LayoutMenu settings={settings} change={change} onClose={() => setMenu(null)}/>}
       {menu === "settings" && (<SettingsMenu settings={settings} change={change} host={host} zone={zone} now={now} onZone={setZone} onCopyLink={copyLink} onClose={() => setMenu(null)}/>)}
       {menu === "keys" && <KeysMenu everywhere={defaults().address !== undefined} onClose={() => setMenu(null)}/>}
@@ -4589,7 +4671,8 @@ function Banner({ pad, stale, now, channels, change, }) {
       {!status.online && status.lostAt !== null && status.loaded ? (<div className="banner off" role="status">
           <Icon name="plug"/>
           <span>
-            Connection lost {clock(status.lostAt, true, { today: now })}.{" "}
+            Connection lost {clock(status.lostAt, true, { today: now })}
+            {status.refused && `: ${status.error}. Enter a token in the settings`}.{" "}
             {wait > 0 ? `Retrying in ${wait} s.` : "Reconnecting…"}{" "}
             <span className="only-m t2">Missed alerts load after reconnecting.</span>
           </span>
@@ -4637,16 +4720,22 @@ function EmptyState({ pad, names, hidden, waiting, listQuery, onReset, onUnmute,
         <span className="ic">
           <Icon name="warning" size={18}/>
         </span>
-        <h2>{status.answered ? "The alert server answered with an error" : "Cannot reach the alert server"}</h2>
+        <h2>
+          {status.refused
+                ? "The alert server lets only some read"
+                : status.answered
+                    ? "The alert server answered with an error"
+                    : "Cannot reach the alert server"}
+        </h2>
         <p>
           {pad.server}: {status.error}.{" "}
-          {status.answered ? ("The panel tries again.") : (<>
+          {status.refused ? ("Enter a token in the settings. The operator of the server makes one.") : status.answered ? ("The panel tries again.") : (<>
               Start the server with <b>manage.py up</b>, or change the address.
             </>)}
         </p>
         <div className="acts">
           <Button label="Retry" primary onClick={() => pad.retryNow()}/>
-          <Button label="Change address" onClick={onSettings}/>
+          <Button label={status.refused ? "Enter a token" : "Change address"} onClick={onSettings}/>
           <Button label="Copy details" onClick={() => copied(`${pad.server}: ${status.error}, attempt ${status.attempt}, ${new Date().toISOString()}`, "Copied.")}/>
         </div>
       </div>);
