@@ -4,6 +4,8 @@ from typing import Any
 
 from django.conf import settings
 
+from market.callers import is_identified
+
 
 def are_shown_to(request: Any) -> bool:
     """Whether this reader sees them: a person who is signed in, or a program with a token.
@@ -13,5 +15,4 @@ def are_shown_to(request: Any) -> bool:
     """
     if not getattr(settings, "ACCESS", ""):
         return True
-    asked = getattr(request, "_request", request)
-    return getattr(asked, "token", None) is not None or bool(request.user.is_authenticated)
+    return is_identified(request)

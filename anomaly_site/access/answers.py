@@ -1,6 +1,7 @@
 """What whoever may not do something is told: in JSON, as problem details, or as a page with a way to sign in."""
 
 import math
+from contextlib import suppress
 from http import HTTPStatus
 from typing import Any, Final
 from urllib.parse import urlencode
@@ -58,9 +59,11 @@ def _answer(request: HttpRequest, status: int, said: str, headers: dict[str, str
 def _sign_in(request: Any) -> str:
     if request.user.is_authenticated:
         return ""
-    try:
-        address = reverse("admin:login")
-    except NoReverseMatch:  # a site without the admin
+    for name in ("account_login", "admin:login"):
+        with suppress(NoReverseMatch):  # a site without accounts, or without the admin
+            address = reverse(name)
+            break
+    else:
         return ""
     here = urlencode({"next": request.get_full_path()})
     return format_html('<p><a href="{}?{}">Sign in</a></p>\n', address, here)

@@ -77,7 +77,7 @@ def exposed_by(scope: Any) -> str:
     """
     if settings.ACCESS:
         return ""
-    server, client = scope.get("server") or ("", None), scope.get("client")
+    server, client = scope.get("server") or ("", 0), scope.get("client")
     if server[1] is None and not client:
         return "a proxy passes requests on through a Unix socket"
     try:

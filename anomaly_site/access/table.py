@@ -34,6 +34,7 @@ ROUTES: Final[Mapping[str, Scope | None]] = {
     "sectors": Scope.HISTORY_READ,
     "symbols": Scope.HISTORY_READ,
     "candles": Scope.HISTORY_READ,
+    "settings/<settings:pk>": Scope.HISTORY_READ,
     "publish/alerts": Scope.PUBLISH,
     "publish/alerts/<str:secret>": Scope.PUBLISH,
     "publish/market": Scope.PUBLISH,

@@ -199,3 +199,11 @@ def test_attempts_are_counted_by_all_web_processes_together() -> None:
     assert one.get("allauth:rl:y") == [4.0]  # the server is away: per process, and people can sign in
     with pytest.raises(RedisConnectionError):
         one._shared.get("allauth:rl:y")
+
+
+@pytest.mark.parametrize(("group", "may"), [("viewer", False), ("reviewer", False), ("operator", True)])
+def test_operators_make_tokens_and_read_the_audit(group: str, may: bool) -> None:
+    one = User.objects.create_user("one", is_staff=True)
+    one.groups.add(Group.objects.get(name=group))
+    assert one.has_perm("anomaly_site.add_token") is may
+    assert one.has_perm("anomaly_site.view_auditentry") is may
