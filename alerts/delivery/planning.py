@@ -1,0 +1,308 @@
+"""The messages of one route: which are due, and what is held for a digest.
+
+A plan follows from the messages of the stream and their times of arrival alone, however often it is asked what is due:
+the preview of a route and the deliverer plan the same messages with the same ids.
+"""
+
+from collections.abc import Callable, Collection, Iterator
+from enum import StrEnum
+from typing import Final
+
+import msgspec
+from msgspec import Struct
+
+from alerts.delivery.groups import Group, key_of
+from alerts.delivery.rules import MINUTE_MS, Change, Rules, next_time
+from alerts.delivery.wording import Text, digest, sentence_of
+from market.wire.messages import Anomaly, Lifecycle
+
+# A change waits so long for others of its group; what only edits a message waits longer, services limit edits.
+RING_AFTER_MS: Final = 1_000
+EDIT_AFTER_MS: Final = 5_000
+# Groups that a route follows at most. Beyond, those that changed longest ago are given up.
+MOST_GROUPS: Final = 2_000
+
+Acknowledged = Callable[[Collection[str]], bool]
+
+
+class Kind(StrEnum):
+    GROUP = "group"
+    DIGEST = "digest"
+    ESCALATION = "escalation"
+
+
+class Held(StrEnum):
+    """Why a group waits for a digest."""
+
+    QUIET = "quiet"
+    DAILY = "daily"
+    RATE = "rate"
+    LATE = "late"
+
+
+class Message(Struct, frozen=True, kw_only=True):
+    """A planned message. `subject` is what it is about and replaces: messages of one subject are edits of the first.
+
+    `rings`: people should notice it. `changes`: what it reports; empty if it only brings a sent message up to date.
+    `last`: nothing follows for this subject. `carried`: messages of the stream, `not_carried` the number left out.
+    """
+
+    id: str
+    subject: str
+    route: int
+    kind: Kind
+    at: int
+    rings: bool
+    changes: list[Change]
+    rank: int
+    text: Text
+    last: bool = False
+    carried: list[msgspec.Raw] = []
+    not_carried: int = 0
+    anomalies: list[str] = []
+
+
+class Book(Struct):
+    """What is remembered of a route between two messages of the stream.
+
+    `held`: groups that wait for a digest, and why. `digests`: when these are due. `rang`: times of the last messages
+    that rang. `unanswered`: when a group's message goes to another route as well.
+    """
+
+    groups: dict[str, Group] = {}
+    group_of: dict[str, str] = {}
+    held: dict[str, Held] = {}
+    digests: dict[Held, int] = {}
+    rang: list[int] = []
+    unanswered: dict[str, int] = {}
+
+
+def take(rules: Rules, book: Book, message: Anomaly, at_ms: int, *, signed: bool, late_until: int = 0) -> int:
+    """Follow a message of the stream that arrived at `at_ms` and concerns the route.
+
+    Returns when its group is planned next, 0 if the message brings nothing new.
+    `late_until`: it is late, and belongs into the digest that is due then.
+    """
+    key = book.group_of.get(message.id)
+    if key is None:
+        if message.state is Lifecycle.CLOSED:
+            return 0
+        key = key_of(message)
+        if key not in book.groups:
+            book.groups[key] = Group(key=key, opened_ms=message.timestamp)
+    group = book.groups[key]
+    changes = group.take(message, signed=signed)
+    if changes is None:
+        return 0
+    book.group_of[message.id] = key
+    incident = book.groups.get(key_of(message))
+    if key == message.id and incident is not None and incident is not group:
+        changes = incident.take(message, signed=signed) or set()
+        _adopt(book, group, incident, at_ms)
+        group = incident
+    wanted = [change for change in Change if change in changes & rules.changes]
+    if wanted:
+        group.pending = [*(one for one in group.pending if one not in wanted), *wanted]
+        group.late = bool(late_until)
+        if late_until:
+            book.digests[Held.LATE] = min(book.digests.get(Held.LATE, late_until), late_until)
+    if rules.wire:
+        group.carry(message)
+    due = at_ms + (RING_AFTER_MS if wanted else EDIT_AFTER_MS)
+    group.due_ms = min(group.due_ms or due, due)
+    return group.due_ms
+
+
+def _adopt(book: Book, alone: Group, incident: Group, at_ms: int) -> None:
+    """An incident that the route follows adopts an anomaly. The last edit of the anomaly's own message says so."""
+    book.group_of[alone.key] = incident.key
+    book.unanswered.pop(alone.key, None)
+    book.held.pop(alone.key, None)
+    if alone.number:
+        alone.part_of, alone.pending, alone.due_ms = incident.key, [], at_ms + EDIT_AFTER_MS
+    else:
+        del book.groups[alone.key]
+
+
+def due_at(book: Book) -> int | None:
+    """When something is to be planned next; None if nothing waits."""
+    times = [group.due_ms for group in book.groups.values() if group.due_ms]
+    return min([*times, *book.digests.values(), *book.unanswered.values()], default=None)
+
+
+def due(rules: Rules, book: Book, until_ms: int, acknowledged: Acknowledged) -> Iterator[Message]:
+    """Plan what is due up to and including `until_ms`, in order of time.
+
+    `acknowledged` says whether one of some anomalies was.
+    """
+    changed = sorted((group.due_ms, key) for key, group in book.groups.items() if 0 < group.due_ms <= until_ms)
+    for at, key in changed:
+        yield from _others(rules, book, at - 1, acknowledged)
+        yield from _group(rules, book, book.groups[key], at)
+    yield from _others(rules, book, until_ms, acknowledged)
+    _forget(book)
+
+
+def _others(rules: Rules, book: Book, until_ms: int, acknowledged: Acknowledged) -> Iterator[Message]:
+    """The digests, and the messages that were not acknowledged, that are due."""
+    while (at := min([*book.digests.values(), *book.unanswered.values()], default=until_ms + 1)) <= until_ms:
+        for reason in [reason for reason in Held if book.digests.get(reason) == at]:
+            del book.digests[reason]
+            yield from _digest(rules, book, reason, at)
+        for key in sorted(key for key, when in book.unanswered.items() if when == at):
+            del book.unanswered[key]
+            yield from _escalation(rules, book, key, at, acknowledged)
+
+
+def _group(rules: Rules, book: Book, group: Group, at: int) -> Iterator[Message]:
+    pending, group.due_ms, group.pending = group.pending, 0, []
+    closes_only = pending == [Change.CLOSES]
+    if closes_only and not group.number and (group.listed or group.key in book.held):
+        pending = []  # the digest says that it is over, or nothing of it was sent
+    rings = bool(pending) and not (closes_only and rules.edits and group.number)
+    reason = _held(rules, book, group, at) if rings else None
+    if reason is not None:
+        book.held[group.key] = reason
+        if group.number:
+            yield from _edit(rules, group, at, [])
+        return
+    if rings:
+        book.held.pop(group.key, None)
+        book.rang.append(at)
+        if rules.escalate_after_ms and not (group.closed or group.escalated):
+            book.unanswered.setdefault(group.key, at + rules.escalate_after_ms)
+        yield _message(rules, group, at, pending, rings=True)
+    elif group.number:
+        yield from _edit(rules, group, at, pending)
+
+
+def _edit(rules: Rules, group: Group, at: int, changes: list[Change]) -> Iterator[Message]:
+    if changes or rules.edits:
+        yield _message(rules, group, at, changes, rings=False)
+
+
+def _message(rules: Rules, group: Group, at: int, changes: list[Change], *, rings: bool) -> Message:
+    group.number += 1
+    carried, not_carried = list(group.carried.values()), group.not_carried
+    group.carried, group.not_carried = {}, 0
+    subject = f"{rules.id}:{group.key}:{group.opened_ms}"
+    return Message(
+        id=f"{subject}:{group.number}",
+        subject=subject,
+        route=rules.id,
+        kind=Kind.GROUP,
+        at=at,
+        rings=rings,
+        changes=changes,
+        rank=group.rank,
+        text=sentence_of(group, at),
+        last=group.closed or bool(group.part_of),
+        carried=carried,
+        not_carried=not_carried,
+        anomalies=[group.key, *(part for part in group.parts if part != group.key)],
+    )
+
+
+def _held(rules: Rules, book: Book, group: Group, at: int) -> Held | None:
+    """Why a message that would ring at `at` waits; None if it does not. Sets when the digest is due."""
+    if group.late:
+        group.late = False
+        if Held.LATE in book.digests:
+            return Held.LATE
+    if (until := _disturbs(rules, group.rank, at)) is not None:
+        reason = Held.DAILY if rules.daily else Held.QUIET
+        book.digests[reason] = min(book.digests.get(reason, until), until)
+        return reason
+    book.rang = [time for time in book.rang if time > at - MINUTE_MS]
+    if rules.per_minute and len(book.rang) >= rules.per_minute:
+        until = book.rang[-rules.per_minute] + MINUTE_MS
+        book.digests[Held.RATE] = min(book.digests.get(Held.RATE, until), until)
+        return Held.RATE
+    return None
+
+
+def _disturbs(rules: Rules, rank: int, at: int) -> int | None:
+    """Until when a message of this rank must wait, by the daily time and the quiet hours; None: it need not."""
+    quiet = rules.quiet
+    if quiet is not None and rank >= quiet.breaks:
+        return None
+    if rules.daily is not None:
+        return next_time(at, rules.daily.minute, rules.daily.zone)
+    return quiet.ends(at) if quiet is not None and quiet.covers(at) else None
+
+
+def _digest(rules: Rules, book: Book, reason: Held, at: int) -> Iterator[Message]:
+    keys = [key for key, why in book.held.items() if why is reason]
+    groups = [book.groups[key] for key in keys if key in book.groups]
+    if not groups:
+        return
+    quiet = rules.quiet
+    rank = max(group.rank for group in groups)
+    if reason in (Held.RATE, Held.LATE) and quiet is not None and rank < quiet.breaks and quiet.covers(at):
+        book.held |= dict.fromkeys(keys, Held.QUIET)
+        book.digests[Held.QUIET] = quiet.ends(at)
+        return
+    for group in groups:
+        del book.held[group.key]
+        group.listed = True
+    book.rang.append(at)
+    subject = f"{rules.id}:digest:{reason}:{at}"
+    carried = [raw for group in groups for raw in group.carried.values()]
+    for group in groups:
+        group.carried, group.not_carried = {}, 0
+    yield Message(
+        id=subject,
+        subject=subject,
+        route=rules.id,
+        kind=Kind.DIGEST,
+        at=at,
+        rings=True,
+        changes=[],
+        rank=rank,
+        text=digest(groups, reason.value, at),
+        last=True,
+        carried=carried[:500],
+        not_carried=max(0, len(carried) - 500),
+        anomalies=list(dict.fromkeys(one for group in groups for one in (group.key, *group.parts))),
+    )
+
+
+def _escalation(rules: Rules, book: Book, key: str, at: int, acknowledged: Acknowledged) -> Iterator[Message]:
+    group = book.groups.get(key)
+    if group is None or group.closed or acknowledged([key, *group.parts]):
+        return
+    group.escalated = True
+    subject = f"{rules.id}:{key}:{group.opened_ms}:unanswered"
+    yield Message(
+        id=subject,
+        subject=subject,
+        route=rules.id,
+        kind=Kind.ESCALATION,
+        at=at,
+        rings=True,
+        changes=[],
+        rank=group.rank,
+        text=sentence_of(group, at, unanswered_ms=rules.escalate_after_ms),
+        last=True,
+        anomalies=[key, *(part for part in group.parts if part != key)],
+    )
+
+
+def _forget(book: Book) -> None:
+    """Give up groups that are over and have nothing to report, and those beyond `MOST_GROUPS`."""
+    over = [
+        key
+        for key, group in book.groups.items()
+        if not group.due_ms and key not in book.held and (group.closed or group.part_of)
+    ]
+    surplus = len(book.groups) - len(over) - MOST_GROUPS
+    if surplus > 0:
+        gone = set(over)
+        idle = [key for key, group in book.groups.items() if key not in gone and not group.due_ms]
+        over += [key for key in idle if key not in book.held][:surplus]
+    for key in over:
+        group = book.groups.pop(key)
+        book.unanswered.pop(key, None)
+        for part in group.parts:
+            if book.group_of.get(part) == key:
+                del book.group_of[part]
