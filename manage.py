@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 # Commands that run until a signal. They need uvloop, signals in the event loop and file locks, which Windows lacks.
-LONG_RUNNING = {"up", "ingest", "analyze", "nats_bridge", "history", "record"}
+LONG_RUNNING = {"up", "ingest", "analyze", "nats_bridge", "history", "record", "deliver"}
 
 # What `NatsUnavailable` says when a connection cannot be made; this is for a server that stops answering after that.
 NATS_DOES_NOT_ANSWER = (

@@ -13,11 +13,13 @@ from django.db import Error as DatabaseError
 from django.db import connection
 from django.db.migrations.loader import MigrationLoader
 from django.db.migrations.recorder import MigrationRecorder
+from django.utils import timezone
 
 from alerts.models import Alert
 from anomaly_site.lag import Place, stored_places
 from anomaly_site.probes import Probe
 from ingestion.analysis.configured import settings_in_use
+from ingestion.delivery.store import state as deliveries
 from ingestion.models import StreamFault
 from ingestion.stream.health import MALFORMED, cause
 from market.clock import now_ms
@@ -42,6 +44,7 @@ class Stored:
     places: dict[str, Place] = field(default_factory=dict)
     faults: list[str] = field(default_factory=list)
     settings: dict[str, Any] | None = None
+    deliveries: dict[str, int] | None = None
 
 
 def look() -> Stored:
@@ -50,15 +53,16 @@ def look() -> Stored:
     _integrity.keep_checked()
     if state == OK:
         state = _integrity.state
-    sectors, places, faults, settings = None, {}, [], None
+    sectors, places, faults, settings, sent = None, {}, [], None, None
     try:
         sectors = sector_map_state(sector_map(), now_ms())
         places = stored_places()
         faults = stream_faults(now_ms())
         settings = settings_in_use()
+        sent = deliveries(timezone.now())
     except DatabaseError as error:
         state = state if state != OK else _sentence(error)
-    return Stored(state, sectors, places, faults, settings)
+    return Stored(state, sectors, places, faults, settings, sent)
 
 
 class Integrity:

@@ -8,6 +8,7 @@ from typing import Final
 import nats.js.errors
 from nats.aio.client import Client
 
+from ingestion.delivery.store import NAME as DELIVERER
 from ingestion.models import HistoryPosition
 from ingestion.stream.nats import ANOMALIES, CANDLES, REJECTED, created_ms, has_jetstream
 from ingestion.stream.positions import load_position
@@ -15,7 +16,7 @@ from ingestion.timeseries.stores import candle_store
 from market.selectors import stream_head
 
 STREAMS: Final = (CANDLES, ANOMALIES, REJECTED)
-_READS: Final = {"analyze": CANDLES, "bridge": ANOMALIES, "history": CANDLES}
+_READS: Final = {"analyze": CANDLES, "bridge": ANOMALIES, "history": CANDLES, "deliver": ANOMALIES}
 
 # (epoch, offset), None for a reader that has stored no position yet.
 Place = tuple[int, int] | None
@@ -70,7 +71,9 @@ def stored_places() -> dict[str, Place]:
     """The places of the readers that keep theirs in the database. Raises a `DatabaseError`."""
     name = f"candles:{candle_store().name}"
     history = HistoryPosition.objects.filter(name=name).values_list("epoch", "offset").first()
-    return {"bridge": stream_head(), "history": history}
+    deliver = HistoryPosition.objects.filter(name=DELIVERER).values_list("epoch", "offset").first()
+    # Without a route it reads nothing, and has no place.
+    return {"bridge": stream_head(), "history": history} | ({"deliver": deliver} if deliver else {})
 
 
 def lags(streams: Mapping[str, StreamState], places: Mapping[str, Place]) -> dict[str, Lag]:

@@ -95,6 +95,11 @@ def families(found: Mapping[str, Any]) -> Iterator[Metric]:
         yield _gauge("anomalies_layer_queued", "Batches waiting in the in-memory channel layer.", {(): web["queued"]})
         for name, what in HUB_COUNTERS.items():
             yield CounterMetricFamily(f"anomalies_hub_{name}", what, value=web["counters"].get(name, 0))
+    if sent := found.get("deliveries"):
+        counts = {(name,): sent[name] for name in ("waiting", "dead")}
+        yield _gauge(
+            "anomalies_deliveries_stored", "Messages to people that wait, or were given up.", counts, ("state",)
+        )
     if sectors := found["sectors"]:
         yield _gauge(
             "anomalies_sector_map_expired",

@@ -7,11 +7,11 @@ from anomaly_site.lag import Lag
 from anomaly_site.trends import Trends
 from ingestion.stream.health import PartReport, ProcessReport
 
-ROLES: Final = ("ingest", "analyze", "bridge", "history", "sectors")
+ROLES: Final = ("ingest", "analyze", "bridge", "history", "sectors", "deliver")
 # Without these, anomalies do not reach clients.
 _NEEDED: Final = ("analyze", "bridge")
 # How long a reader may stand still with messages to read (seconds). History writes every five seconds.
-_STANDSTILL_S: Final = {"analyze": 5.0, "bridge": 5.0, "history": 25.0}
+_STANDSTILL_S: Final = {"analyze": 5.0, "bridge": 5.0, "history": 25.0, "deliver": 10.0}
 _ENDED_TOO_OFTEN: Final = 2
 
 

@@ -119,6 +119,15 @@ if HISTORY_BACKEND == "influx" and not INFLUXDB_URL:
         "HISTORY_BACKEND=influx needs a server: set INFLUXDB_URL (http://localhost:8086), or HISTORY_BACKEND=orm."
     )
 
+# --- Deliveries (docs/delivery.md) ------------------------------------------------------------------------------------
+
+# How long messages that were sent, or could not be, and the attempts to send them are kept.
+DELIVERY_RETENTION = env.timedelta("DELIVERY_RETENTION", timedelta(days=30))
+# `host` or `host:port`, to which messages may be sent although the address is private, or the port unusual.
+DELIVERY_HOSTS: list[str] = env.list("DELIVERY_HOSTS", [])
+# Venues of foreign publishers whose messages, which name no source, are delivered as live.
+DELIVERY_PUBLISHERS: list[str] = env.list("DELIVERY_PUBLISHERS", [])
+
 # --- Access -----------------------------------------------------------------------------------------------------------
 
 DEBUG = env.bool("DEBUG", False)
@@ -364,7 +373,7 @@ if _unmade and "analyze" in sys.argv[1:2]:
 # Other users of this machine read neither sessions nor anomalies. The roles say so once, where that cannot be had.
 _sqlite = DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3" and DATABASES["default"]["NAME"]
 _readable = privacy.close(DATA_DIR, Path(_sqlite) if _sqlite and _sqlite != ":memory:" else None)
-if _readable and set(sys.argv[1:2]) & {"up", "ingest", "analyze", "nats_bridge", "history"}:
+if _readable and set(sys.argv[1:2]) & {"up", "ingest", "analyze", "nats_bridge", "history", "deliver"}:
     sys.stderr.write(f"{_readable}\n")
 if _sqlite:
     DATABASES["default"]["ENGINE"] = "anomaly_site.sqlite"

@@ -59,9 +59,11 @@ LAYER_S: Final = 1.0
 RATES_OVER_S: Final = 60.0
 # A machine's clock may be so far from a venue's. Its ticks are refused above an hour (`ingestion.candles.building`).
 CLOCK_MS: Final = 2_000
+# A message to people that waits longer than this is a problem.
+DELIVERY_WAITS_MS: Final = 600_000
 REFUSED_MS: Final = 3_600_000
 # A reader with a greater lag (messages) needs more than a second to catch up; `problems` then names it.
-BEHIND: Final = {"analyze": 100, "bridge": 5_000, "history": 1_000}
+BEHIND: Final = {"analyze": 100, "bridge": 5_000, "history": 1_000, "deliver": 5_000}
 
 
 async def status_json(request: HttpRequest) -> JsonResponse:
@@ -112,6 +114,7 @@ async def _look() -> Status:
         "settings": stored.settings,
         "database": of_database,
         "stream_faults": stored.faults,
+        "deliveries": stored.deliveries,
     }
     found["rates"] = _rates.update(_counts(found), time.monotonic())
     found["versions"] = seen.versions | {
@@ -138,6 +141,7 @@ def problems(found: Mapping[str, Any]) -> list[str]:
     sentences += [role["problem"] for role in found.get("roles", ()) if role["problem"]]
     sentences += [event for role in found.get("roles", ()) for event in role["events"]]
     sentences += found.get("stream_faults", ())
+    sentences += _delivery_problems(found.get("deliveries") or {})
     sentences += _feed_problems(found)
     for role, lag in found["lag"].items():
         if lag["behind"] > BEHIND.get(role, 0):
@@ -150,6 +154,22 @@ def problems(found: Mapping[str, Any]) -> list[str]:
             f"The sector map is {days:.1f} days old, older than SECTOR_MAX_AGE: run `manage.py refresh_sectors`."
         )
     return list(dict.fromkeys(sentences))
+
+
+def _delivery_problems(deliveries: Mapping[str, int]) -> list[str]:
+    sentences = []
+    if dead := deliveries.get("dead"):
+        sentences.append(
+            f"{dead} message(s) to people could not be delivered within two days: the admin lists them under "
+            "Deliveries (dead letters), with the reason, and sends them again."
+        )
+    if deliveries.get("oldest_waiting_ms", 0) > DELIVERY_WAITS_MS:
+        minutes = deliveries["oldest_waiting_ms"] // 60_000
+        sentences.append(
+            f"{deliveries['waiting']} message(s) to people wait to be sent, the oldest for {minutes} min: check that "
+            "the deliver role runs; the admin lists the attempts under Deliveries."
+        )
+    return sentences
 
 
 def _feed_problems(found: Mapping[str, Any]) -> list[str]:

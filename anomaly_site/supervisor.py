@@ -19,6 +19,7 @@ from anomaly_site.web import bind, reserve, serving, serving_in_processes
 from ingestion.analysis.role import run_analyze
 from ingestion.bridge import run_bridge
 from ingestion.daemon import END_S, FINISH_S, stopped_by_signals
+from ingestion.delivery.role import run_deliver
 from ingestion.feed import forget_last_replay, restart_candles, run_ingest
 from ingestion.sectors import run_sectors
 from ingestion.sources import Source, SourceError
@@ -39,6 +40,7 @@ class Role(StrEnum):
     BRIDGE = "bridge"
     HISTORY = "history"
     SECTORS = "sectors"
+    DELIVER = "deliver"
     WEB = "web"
 
 
@@ -91,7 +93,7 @@ async def _start(
         web = serving_in_processes(listener, plan.web_processes) if several else serving(listener, stop.set)
         await stack.enter_async_context(web)
         _announce_web(plan, listener.getsockname()[1])
-    if {Role.INGEST, Role.ANALYZE, Role.BRIDGE, Role.HISTORY} & set(plan.roles):
+    if {Role.INGEST, Role.ANALYZE, Role.BRIDGE, Role.HISTORY, Role.DELIVER} & set(plan.roles):
         client = await stack.enter_async_context(connection(url, name="anomaly_site"))
         await stack.enter_async_context(answering(client))
         for name, role in _stores(plan, client):
@@ -174,6 +176,8 @@ def _stores(plan: Plan, client: Client) -> Iterator[tuple[Role, RoleRunner]]:
         yield Role.BRIDGE, partial(run_bridge, client)
     if Role.HISTORY in plan.roles:
         yield Role.HISTORY, partial(run_history, client)
+    if Role.DELIVER in plan.roles:
+        yield Role.DELIVER, partial(run_deliver, client)
 
 
 def _producers(plan: Plan, client: Client) -> Iterator[tuple[Role, RoleRunner]]:

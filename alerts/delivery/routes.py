@@ -44,6 +44,9 @@ class Routes:
     def __len__(self) -> int:
         return len(self._rules)
 
+    def known(self) -> set[int]:
+        return set(self._rules)
+
     def book(self, route: int) -> Book:
         return self._books[route]
 
@@ -79,7 +82,7 @@ class Routes:
         concerned = [*following, *(route for route in self._wanting(message) if route not in following)]
         for route in concerned:
             rules, book = self._rules[route], self._books[route]
-            if not rules.takes_source(message):
+            if at_ms < rules.since_ms or not rules.takes_source(message):
                 continue
             until = self._late_until if late else 0
             if due_ms := take(rules, book, message, at_ms, signed=signed, late_until=until):

@@ -83,7 +83,8 @@ class Rules(Struct, frozen=True, kw_only=True):
     `sources`: the kinds of prices it delivers. `publishers`: venues of foreign publishers whose messages, which name no
     source, count as live. `per_minute`: at most so many messages that ring, 0: no limit. `escalate_after_ms`: until the
     anomaly is acknowledged or the message goes to another route as well, 0: never. `edits`: the channel can change a
-    message that it has sent. `wire`: the messages of the stream are delivered along.
+    message that it has sent. `wire`: the messages of the stream are delivered along. `since_ms`: it delivers only what
+    arrived after that.
     """
 
     id: int
@@ -97,6 +98,7 @@ class Rules(Struct, frozen=True, kw_only=True):
     escalate_after_ms: int = 0
     edits: bool = False
     wire: bool = False
+    since_ms: int = 0
 
     def takes_source(self, message: Anomaly) -> bool:
         """Whether its prices are of a kind that the route delivers. A message that names no source has no kind."""

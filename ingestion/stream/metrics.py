@@ -45,6 +45,16 @@ HISTORY: Final = Counter(
     "Rows or points of the time series by outcome (lost: messages).",
     ["sink", "outcome"],
 )
+DELIVERIES: Final = Counter(
+    "anomalies_deliveries",
+    "Attempts to send a message to people, by kind of channel and result (sent, failed, dead: given up).",
+    ["kind", "result"],
+)
+DELIVERIES_DOUBTFUL: Final = Counter(
+    "anomalies_deliveries_doubtful",
+    "Messages sent again although an attempt before a crash may have succeeded.",
+    ["kind"],
+)
 BACKGROUND_RESTARTS: Final = Counter(
     "anomalies_background_restarts", "Times a role or background task failed and was started again.", ["task"]
 )

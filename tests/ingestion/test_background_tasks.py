@@ -185,6 +185,7 @@ OWNERS = {
     "ingestion/daemon.py": "the task of the role, which `finish` awaits with a time limit",
     "ingestion/analysis/saver.py": "a snapshot's last step on disk; awaited before the next one and at the end",
     "ingestion/stream/nats.py": "one attempt to connect; over, or cancelled, when `connect` returns",
+    "ingestion/delivery/sending.py": "one queue a channel, of the role's TaskGroup, which awaits them all",
     "ingestion/sources/link.py": "ccxt's watchers end the link with their reason; history's workers are awaited",
     "ingestion/sources/live.py": "the link's task ends `batches` with its error; replaced links log how they closed",
     "anomaly_site/supervisor.py": "one task a role, run by `keep_running`, awaited with a time limit at the end",

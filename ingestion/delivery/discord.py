@@ -1,0 +1,56 @@
+"""Discord: a webhook posts into a channel, and changes what it posted. By the public documentation of webhooks."""
+
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+import msgspec
+
+from ingestion.delivery.http import Http, Refused, is_listed
+from ingestion.delivery.services import Outcome, Parcel, answered, json_of, seconds
+
+_JSON: Final = {"Content-Type": "application/json"}
+_HOSTS: Final = ("discord.com", "discordapp.com", "canary.discord.com", "ptb.discord.com")
+_COLOURS: Final = (0x8A8F98, 0xD9A520, 0xE0662B, 0xC4264B)
+_LONGEST_TITLE: Final = 250
+_LONGEST: Final = 4_000
+
+
+class Discord:
+    """`url`: the address of the webhook, which is its secret."""
+
+    def __init__(self, http: Http, url: str, thread: str = "") -> None:
+        parts = urlsplit(url)
+        if parts.hostname not in _HOSTS and not is_listed(parts.hostname or "", parts.port):
+            raise Refused("The address of a Discord webhook begins with https://discord.com/api/webhooks/.")
+        self._http = http
+        self._url = url.partition("?")[0].rstrip("/")
+        self._thread = f"thread_id={thread}" if thread else ""
+
+    async def send(self, parcel: Parcel) -> Outcome:
+        rank = parcel.content.get("rank", 0)
+        embed: dict[str, Any] = {
+            "title": parcel.title[:_LONGEST_TITLE],
+            "description": parcel.body[:_LONGEST],
+            "color": _COLOURS[rank if 0 <= rank < len(_COLOURS) else 0],
+        }
+        if parcel.url:
+            embed["url"] = parcel.url
+        # The content is what a lock screen shows; nobody is mentioned, whatever the text says.
+        body: dict[str, Any] = {"content": parcel.title, "embeds": [embed], "allowed_mentions": {"parse": []}}
+        if parcel.handle:
+            url = f"{self._url}/messages/{parcel.handle}{'?' * bool(self._thread)}{self._thread}"
+            return await self._call("PATCH", url, body, parcel.handle)
+        query = "&".join(filter(None, ("wait=true", self._thread)))
+        return await self._call("POST", f"{self._url}?{query}", body, "")
+
+    async def _call(self, method: str, url: str, body: dict[str, Any], handle: str) -> Outcome:
+        answer = await self._http.send(method, url, msgspec.json.encode(body), _JSON)
+        found = json_of(answer)
+        outcome = answered(answer, self._url)
+        if outcome.sent:
+            return msgspec.structs.replace(outcome, handle=str(found.get("id", "")) or handle)
+        if wait := seconds(found.get("retry_after")):
+            return msgspec.structs.replace(outcome, wait_s=wait)
+        if handle and found.get("code") == 10008:
+            return Outcome(sent=False, status=answer.status, error="the message was deleted", lost=True)
+        return msgspec.structs.replace(outcome, gone=answer.status in (401, 403, 404))

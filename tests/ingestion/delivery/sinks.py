@@ -1,0 +1,122 @@
+"""Services on loopback: answers of every kind, and strict stubs of what Telegram and Discord document."""
+
+import asyncio
+import contextlib
+import json
+from collections.abc import AsyncIterator
+from typing import Any
+
+from aiohttp import web
+
+TOKEN = "123456:AAtoken-of-the-bot"
+HOOK = "/api/webhooks/77/hook-token"
+
+
+class Sink:
+    """Keeps what arrives. `behaviour` of a path: ok, busy (429), failing (500), hang, cut, redirect, gone (410)."""
+
+    def __init__(self) -> None:
+        self.port = 0
+        self.behaviour: dict[str, str] = {}
+        self.requests: list[tuple[str, dict[str, str], bytes]] = []
+        self.shown: dict[str, dict[str, Any]] = {}
+        self.refused: list[str] = []
+        self.arrived = asyncio.Event()
+
+    def url(self, path: str) -> str:
+        return f"http://127.0.0.1:{self.port}{path}"
+
+    def bodies(self, path: str) -> list[dict[str, Any]]:
+        return [json.loads(body) for where, _, body in self.requests if where == path]
+
+    async def until(self, count: int, path: str = "", within_s: float = 20) -> None:
+        """Wait for so many requests."""
+        async with asyncio.timeout(within_s):
+            while sum(where.startswith(path) for where, *_ in self.requests) < count:
+                self.arrived.clear()
+                await self.arrived.wait()
+
+    async def handle(self, request: web.Request) -> web.StreamResponse:
+        body = await request.read()
+        path = request.path
+        self.requests.append((path, dict(request.headers), body))
+        self.arrived.set()
+        match self.behaviour.get(path, "ok"):
+            case "busy":
+                return web.Response(status=429, headers={"Retry-After": "3600"}, text="slow down")
+            case "failing":
+                return web.Response(status=500)
+            case "gone":
+                return web.Response(status=410)
+            case "redirect":
+                return web.Response(status=307, headers={"Location": self.url("/elsewhere")})
+            case "hang":
+                await asyncio.sleep(60)
+            case "cut":
+                assert request.transport is not None
+                request.transport.abort()
+        if path.startswith("/bot"):
+            return self._telegram(path, json.loads(body))
+        if path.startswith("/api/webhooks"):
+            return self._discord(request, json.loads(body))
+        return web.Response(status=204)
+
+    def _refuse(self, why: str, answer: dict[str, Any], status: int = 400) -> web.Response:
+        self.refused.append(why)
+        return web.json_response(answer, status=status)
+
+    def _telegram(self, path: str, body: dict[str, Any]) -> web.Response:
+        _, _, rest = path.partition("/bot")
+        token, _, method = rest.partition("/")
+        if token != TOKEN:
+            return self._refuse("token", {"ok": False, "error_code": 401, "description": "Unauthorized"}, 401)
+        common = {"chat_id", "text", "parse_mode", "link_preview_options", "reply_markup"}
+        more = {"sendMessage": {"disable_notification", "message_thread_id"}, "editMessageText": {"message_id"}}
+        if method not in more or set(body) - common - more[method] or not 1 <= len(body["text"]) <= 4096:
+            return self._refuse(f"{method} {sorted(body)}", {"ok": False, "description": "Bad Request: unknown"})
+        if body["parse_mode"] != "HTML" or body["text"].replace("<b>", "").replace("</b>", "").count("<"):
+            return self._refuse("entities", {"ok": False, "description": "Bad Request: can't parse entities"})
+        id = str(body.get("message_id", len(self.shown) + 1))
+        if method == "editMessageText" and id not in self.shown:
+            return self._refuse("edit", {"ok": False, "description": "Bad Request: message to edit not found"})
+        if method == "editMessageText" and self.shown[id]["text"] == body["text"]:
+            said = "Bad Request: message is not modified: specified new message content"
+            return web.json_response({"ok": False, "error_code": 400, "description": said}, status=400)
+        self.shown[id] = body
+        return web.json_response({"ok": True, "result": {"message_id": int(id), "text": body["text"]}})
+
+    def _discord(self, request: web.Request, body: dict[str, Any]) -> web.Response:
+        if not request.path.startswith(HOOK):
+            return self._refuse("hook", {"message": "Unknown Webhook", "code": 10015}, 404)
+        known = {"content", "embeds", "allowed_mentions", "username", "avatar_url"}
+        embeds = body.get("embeds", [])
+        wrong = set(body) - known or len(body.get("content", "")) > 2000 or len(embeds) > 10
+        wrong = wrong or any(len(e.get("title", "")) > 256 or len(e.get("description", "")) > 4096 for e in embeds)
+        if wrong or body.get("allowed_mentions") != {"parse": []}:
+            return self._refuse("form", {"code": 50035, "message": "Invalid Form Body"})
+        if request.method == "PATCH":
+            id = request.path.rpartition("/")[2]
+            if id not in self.shown:
+                return self._refuse("edit", {"message": "Unknown Message", "code": 10008}, 404)
+        else:
+            id = str(900_000_000_000_000_000 + len(self.shown))
+        self.shown[id] = body
+        if request.method == "POST" and request.query.get("wait") != "true":
+            return web.Response(status=204)
+        return web.json_response({"id": id, "content": body["content"]})
+
+
+@contextlib.asynccontextmanager
+async def sink() -> AsyncIterator[Sink]:
+    found = Sink()
+    app = web.Application()
+    app.router.add_route("*", "/{path:.*}", found.handle)
+    runner = web.AppRunner(app, shutdown_timeout=0.1, handler_cancellation=True)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    found.port = runner.addresses[0][1]
+    try:
+        yield found
+    finally:
+        await runner.cleanup()

@@ -1,0 +1,141 @@
+"""What each service gets, and what is made of its answers. Stubs of the documented calls, not the services."""
+
+import json
+from typing import Any
+
+import pytest
+from pytest_django import Settings
+from standardwebhooks import Webhook as Receiver
+from standardwebhooks.webhooks import WebhookVerificationError
+
+from ingestion.delivery.discord import Discord
+from ingestion.delivery.http import Refused, check_address, http, is_public
+from ingestion.delivery.others import check
+from ingestion.delivery.services import Outcome, Parcel, Service, failure
+from ingestion.delivery.telegram import Telegram
+from ingestion.delivery.webhook import Webhook, new_secret, refused_secret
+from market.clock import now_ms
+from tests.ingestion.delivery.sinks import HOOK, TOKEN, Sink
+
+
+def parcel(**changes: Any) -> Parcel:
+    fields: dict[str, Any] = {
+        "id": "1:a1:1:1",
+        "title": "HIGH BTCUSDT −3.40 % in 5 min",
+        "body": "BTC < ETH & @everyone",
+        "url": "",
+        "handle": "",
+        "rings": True,
+        "at": now_ms(),
+        "content": {"kind": "group", "changes": ["opens"], "rank": 2, "subject": "1:a1:1", "carried": [{"id": "a1"}]},
+    }
+    return Parcel(**fields | changes)
+
+
+async def send(service: type[Service], *args: str, **changes: Any) -> Outcome:
+    async with http() as connections:
+        made: Any = service
+        try:
+            outcome: Outcome = await made(connections, *args).send(parcel(**changes))
+            return outcome
+        except Exception as error:
+            return failure(error, *args)
+
+
+async def test_telegram_sends_and_changes(service: Sink) -> None:
+    sent = await send(Telegram, TOKEN, "-100/7", url="https://x.example/alerts/a1")
+    assert (sent.sent, sent.handle) == (True, "1")
+    assert service.shown["1"]["text"].endswith("BTC &lt; ETH &amp; @everyone")
+    changed = await send(Telegram, TOKEN, "-100/7", handle="1", title="Over")
+    assert (changed.sent, changed.handle) == (True, "1")
+    assert (await send(Telegram, TOKEN, "-100/7", handle="1", title="Over")).sent, "unchanged is no failure"
+    assert (await send(Telegram, TOKEN, "-100/7", handle="99")).lost
+    wrong = await send(Telegram, "0:wrong-token-of-nobody", "-100")
+    assert (wrong.gone, wrong.retry) == (True, False)
+    assert "wrong-token" not in wrong.error
+    assert service.refused == ["edit", "token"]
+
+
+async def test_discord_sends_changes_and_mentions_nobody(service: Sink) -> None:
+    url = service.url(HOOK)
+    sent = await send(Discord, url)
+    assert sent.sent
+    assert sent.handle in service.shown
+    changed = await send(Discord, url, handle=sent.handle, title="@everyone over")
+    assert changed.handle == sent.handle
+    assert service.shown[sent.handle]["allowed_mentions"] == {"parse": []}
+    assert (await send(Discord, url, handle="1")).lost
+    assert (await send(Discord, service.url("/api/webhooks/1/other"))).gone
+    assert (await send(Discord, "https://hooks.example/api/webhooks/1/a")).error.startswith("The address of a Discord")
+
+
+async def test_a_webhook_is_verified_by_the_official_library_and_rotates(service: Sink) -> None:
+    old, new = new_secret(), new_secret()
+    assert (await send(Webhook, service.url("/hook"), new, old)).sent
+    [(_, headers, body)] = service.requests
+    for secret in (old, new):
+        verified = Receiver(secret).verify(body, headers)
+        assert verified["type"] == "anomaly.opened"
+        assert verified["data"]["messages"] == [{"id": "a1"}]
+    with pytest.raises(WebhookVerificationError):
+        Receiver(new_secret()).verify(body, headers)
+    assert json.loads(body)["data"]["id"] == "1:a1:1:1"
+    assert [bool(refused_secret(each)) for each in (new, "whsec_abc", "plain")] == [False, True, True]
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "retry", "status"),
+    [("busy", True, 429), ("failing", True, 500), ("gone", False, 410), ("redirect", False, 307), ("cut", True, None)],
+)
+async def test_what_an_answer_means(service: Sink, behaviour: str, retry: bool, status: int | None) -> None:
+    service.behaviour["/hook"] = behaviour
+    outcome = await send(Webhook, service.url("/hook"), new_secret())
+    assert (outcome.sent, outcome.retry, outcome.status) == (False, retry, status)
+    assert outcome.wait_s == (3600 if behaviour == "busy" else None)
+    assert outcome.gone is (behaviour == "gone")
+    assert [path for path, *_ in service.requests] == ["/hook"], "a redirect is not followed"
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://127.0.0.1/x", "https://[::1]/x", "https://[::ffff:127.0.0.1]/x", "https://169.254.169.254/latest",
+        "https://10.1.2.3/x", "http://example.org/x", "https://example.org:22/x", "https://user:pw@example.org/x",
+        "file:///etc/passwd", "https://", "https://[::1", "https://[64:ff9b::7f00:1]/", "https://[2002:7f00:1::]/",
+    ],
+)  # fmt: skip
+def test_an_address_that_is_refused_unseen(url: str) -> None:
+    with pytest.raises(Refused):
+        check_address(url)
+
+
+async def test_a_name_of_a_private_address_is_refused_where_it_is_dialled(service: Sink) -> None:
+    """`localhost` passes the look at its name. The operator lists 127.0.0.1 with a port, and not this."""
+    for host in ("localhost:8443", "localhost"):
+        outcome = await send(Webhook, f"https://{host}/x", new_secret())
+        assert not outcome.sent
+        assert "not a public address" in outcome.error
+    assert service.requests == []
+    assert is_public("1.1.1.1")
+
+
+@pytest.mark.parametrize(
+    ("url", "passes"),
+    [
+        ("slack://TokenA/TokenB/TokenC", True),
+        ("ntfy://my-topic", True),
+        ("ntfy://192.168.0.5/topic", False),
+        ("mailto://me:pw@mail.example?smtp=10.0.0.5", False),
+        ("mailto://me:pw@mail.example", True),
+        ("json://169.254.169.254/latest", False),
+        ("slack://TokenA/TokenB/TokenC?redirect=yes", False),
+        ("no address", False),
+    ],
+)
+def test_services_of_apprise_are_an_allow_list(url: str, passes: bool, settings: Settings) -> None:
+    settings.DELIVERY_HOSTS = ["mail.example"]
+    if passes:
+        check(url)
+    else:
+        with pytest.raises(Refused):
+            check(url)
