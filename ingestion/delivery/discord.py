@@ -19,12 +19,17 @@ class Discord:
     """`url`: the address of the webhook, which is its secret."""
 
     def __init__(self, http: Http, url: str, thread: str = "") -> None:
-        parts = urlsplit(url)
-        if parts.hostname not in _HOSTS and not is_listed(parts.hostname or "", parts.port):
-            raise Refused("The address of a Discord webhook begins with https://discord.com/api/webhooks/.")
+        self.check(url)
         self._http = http
         self._url = url.partition("?")[0].rstrip("/")
         self._thread = f"thread_id={thread}" if thread else ""
+
+    @staticmethod
+    def check(url: str) -> None:
+        """Raises `Refused` for an address that is not one of Discord."""
+        parts = urlsplit(url)
+        if parts.hostname not in _HOSTS and not is_listed(parts.hostname or "", parts.port):
+            raise Refused("The address of a Discord webhook begins with https://discord.com/api/webhooks/.")
 
     async def send(self, parcel: Parcel) -> Outcome:
         rank = parcel.content.get("rank", 0)

@@ -20,6 +20,7 @@ from alerts.delivery.planning import Book, Message
 from alerts.delivery.routes import Routes, decode_book, encode_book
 from alerts.delivery.rules import Rules
 from ingestion.delivery import store
+from ingestion.delivery.arrivals import arrivals
 from ingestion.delivery.http import http
 from ingestion.delivery.sending import Senders, in_thread
 from ingestion.delivery.store import LostLease
@@ -34,8 +35,6 @@ from ingestion.stream.nats import ANOMALIES, ANOMALY_SUBJECTS, ensure_streams, h
 from ingestion.stream.reader import Reader, Received, open_reader
 from ingestion.stream.signatures import Signatures
 from market.clock import now_ms
-from market.wire.signing import Verdict
-from market.wire.unpacking import decode_items
 
 logger = logging.getLogger(__name__)
 
@@ -140,13 +139,8 @@ class Deliverer:
             if message.offset <= reader.repeated_until and 0 < message.time_us <= self._read_until_us:
                 continue  # of a stream that went back: it was read before
             self._read_until_us = max(self._read_until_us, message.time_us)
-            checked = self._signatures.check(message)
-            if checked is Verdict.WRONG:
-                continue  # the bridge rejects it, and whatever cannot be decoded
-            signed = checked is Verdict.SIGNED
-            for item in decode_items(message.subject, message.data, received_at=at, foreign=not signed):
-                if item.anomaly is not None:
-                    self._routes.take(item.anomaly, at, now, signed=signed)
+            for arrival in arrivals(message, self._signatures):
+                self._routes.take(arrival.anomaly, at, now, signed=arrival.signed)
         if not received:
             planned += await self._due(now - _SETTLED_MS)
         changed = self._routes.changed

@@ -1,0 +1,104 @@
+"""What a route would have sent: the planning of the deliverer over the messages that the stream still has."""
+
+from collections.abc import Iterable
+from datetime import datetime, time, timedelta
+from typing import Final, NamedTuple
+from zoneinfo import ZoneInfo
+
+import msgspec
+from nats.aio.client import Client
+
+from alerts.delivery.planning import Message
+from alerts.delivery.routes import Routes
+from alerts.delivery.rules import Rules
+from ingestion.delivery import store
+from ingestion.delivery.arrivals import arrivals
+from ingestion.delivery.sending import in_thread
+from ingestion.stream.nats import ANOMALIES, NatsUnavailable, ensure_streams, has_jetstream
+from ingestion.stream.reader import Received, StreamReader
+from ingestion.stream.signatures import Signatures
+from market.clock import now_ms
+from market.wire.times import moment
+
+DAYS: Final = 7
+# Messages that a preview reads at most, the newest; it takes some seconds.
+MOST_READ: Final = 200_000
+_FETCH: Final = 500
+_NIGHT: Final = (time(22), time(7))
+
+
+class Preview(NamedTuple):
+    """What would have been sent since `since` (epoch ms): later than asked for if the stream has no older messages."""
+
+    messages: list[Message]
+    since: int
+    zone: str
+
+    @property
+    def ringing(self) -> list[Message]:
+        return [message for message in self.messages if message.rings]
+
+    def summary(self) -> str:
+        """`In the last 7 days: 14 messages, 3 of them at night (22:00 to 07:00, Europe/Berlin), and 20 changes.`"""
+        ringing = self.ringing
+        night = sum(is_night(message.at, self.zone) for message in ringing)
+        days = max(1, round((now_ms() - self.since) / timedelta(days=1).total_seconds() / 1000))
+        changes = len(self.messages) - len(ringing)
+        return (
+            f"In the last {_counted(days, 'day')}: {_counted(len(ringing), 'message')}, {night:,} of them at night "
+            f"(22:00 to 07:00, {self.zone}), and {_counted(changes, 'change')} of sent messages."
+        )
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number:,} {what}{'s' * (number != 1)}"
+
+
+def is_night(at_ms: int, zone: str) -> bool:
+    local: datetime = moment(at_ms).astimezone(ZoneInfo(zone))
+    start, end = _NIGHT
+    return local.time() >= start or local.time() < end
+
+
+class Replay:
+    """Plans what one route would have sent, from messages of the stream in their order."""
+
+    def __init__(self, rules: Rules) -> None:
+        self._routes = Routes()
+        self._routes.set(msgspec.structs.replace(rules, since_ms=0))
+        self._signatures = Signatures("deliver")
+        self.messages: list[Message] = []
+
+    def take(self, received: Iterable[Received]) -> None:
+        for message in received:
+            self.until(message.received_at)
+            for arrival in arrivals(message, self._signatures):
+                self._routes.take(arrival.anomaly, arrival.at, arrival.at, signed=arrival.signed)
+
+    def until(self, at_ms: int) -> None:
+        """Plan what is due up to a time."""
+        self.messages += self._routes.due(at_ms, store.acknowledged)
+
+
+async def preview(client: Client, rules: Rules, zone: str, *, days: int = DAYS) -> Preview:
+    """Read the stream and plan. Raises `NatsUnavailable` without JetStream, and the errors of NATS."""
+    if not await has_jetstream(client):
+        raise NatsUnavailable("NATS runs without JetStream, so it has no past messages for a preview.")
+    await ensure_streams(client)
+    state = (await client.jetstream().stream_info(ANOMALIES)).state
+    start, now = max(state.first_seq - 1, state.last_seq - MOST_READ, 0), now_ms()
+    since, first = now - days * 86_400_000, 0
+    reader, replay = StreamReader(client, ANOMALIES, start=start), Replay(rules)
+    try:
+        at = start if state.messages else state.last_seq
+        while at < state.last_seq:
+            received = await reader.fetch(_FETCH)
+            if not received:
+                break
+            at, first = received[-1].offset, first or received[0].received_at
+            wanted = [message for message in received if since <= message.received_at <= now]
+            await in_thread(replay.take)(wanted)
+        await in_thread(replay.until)(now)
+    finally:
+        await reader.close()
+    return Preview(replay.messages, max(since, first or since), zone)
