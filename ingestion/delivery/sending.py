@@ -22,8 +22,9 @@ from django.utils import timezone
 
 from ingestion.delivery import store
 from ingestion.delivery.discord import Discord
-from ingestion.delivery.http import Http
+from ingestion.delivery.http import Http, Refused, check_address
 from ingestion.delivery.others import Apprise
+from ingestion.delivery.others import check as check_apprise
 from ingestion.delivery.services import Outcome, Parcel, Service, failure
 from ingestion.delivery.telegram import Telegram
 from ingestion.delivery.webhook import Webhook
@@ -98,6 +99,20 @@ def service_of(channel: Channel, http: Http) -> Service:
             return Webhook(http, channel.address, channel.secret, channel.previous_secret)
         case _:
             return Apprise(channel.secret)
+
+
+def check_channel(channel: Channel) -> None:
+    """Raises `Refused` for an address that is not sent to."""
+    match channel.kind:
+        case Channel.Kind.WEBHOOK:
+            check_address(channel.address)
+        case Channel.Kind.DISCORD:
+            check_address(channel.secret)
+            Discord.check(channel.secret)
+        case Channel.Kind.APPRISE:
+            check_apprise(channel.secret)
+        case _ if not channel.address or not channel.secret:
+            raise Refused("Telegram needs the id of the chat as its address, and the token of the bot as its secret.")
 
 
 class Senders:

@@ -73,6 +73,12 @@ def routes() -> dict[int, tuple[Rules, bytes | None]]:
     return {route.pk: (rules_of(route), bytes(route.book) if route.book else None) for route in found}
 
 
+def enabled_again(route: Route, changed: Collection[str]) -> None:
+    """A route that is switched on starts with what arrives from now on; it forgot what it followed before."""
+    if "enabled" in changed and route.enabled:
+        Route.objects.filter(pk=route.pk).update(since=timezone.now(), book=None)
+
+
 def rules_of(route: Route) -> Rules:
     """The rules of a route that is valid (`Route.clean`), without `since` if it is not stored yet."""
     wanted, _ = parse_filters(route.filters, channels=CHANNELS)

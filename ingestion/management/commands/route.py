@@ -11,10 +11,9 @@ from django.core.management.base import CommandError, CommandParser
 
 from alerts.delivery.wording import clock
 from ingestion.delivery import store
-from ingestion.delivery.discord import Discord
-from ingestion.delivery.http import Refused, check_address
-from ingestion.delivery.others import check as check_apprise
+from ingestion.delivery.http import Refused
 from ingestion.delivery.preview import Preview, preview
+from ingestion.delivery.sending import check_channel
 from ingestion.delivery.webhook import new_secret
 from ingestion.management.base import ExamplesCommand
 from ingestion.models import Channel, Route
@@ -156,20 +155,6 @@ def _add_rules(parser: CommandParser) -> None:
         "--per-minute", type=int, default=0, metavar="N", help="at most N messages; the rest in a digest"
     )
     parser.add_argument("--preview-only", action="store_true", help="create nothing")
-
-
-def check_channel(channel: Channel) -> None:
-    """Raises `Refused` for an address that is not sent to."""
-    match channel.kind:
-        case Channel.Kind.WEBHOOK:
-            check_address(channel.address)
-        case Channel.Kind.DISCORD:
-            check_address(channel.secret)
-            Discord.check(channel.secret)
-        case Channel.Kind.APPRISE:
-            check_apprise(channel.secret)
-        case _ if not channel.address or not channel.secret:
-            raise Refused("Telegram needs the id of the chat as its address, and the token of the bot as its secret.")
 
 
 async def _preview_of(route: Route) -> Preview:
