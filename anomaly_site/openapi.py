@@ -2,6 +2,7 @@
 
 from typing import Any, Final
 
+from ingestion.delivery.webhook import SCHEMA
 from market.problems import PROBLEM
 
 _REF: Final = "#/components/schemas/"
@@ -56,9 +57,38 @@ _IN_PATH: Final = {
 _RETRY: Final = {"Retry-After": {"schema": {"type": "integer"}, "description": "Seconds to wait."}}
 
 
+def _header(name: str, description: str) -> dict[str, Any]:
+    return {
+        "name": name, "in": "header", "required": True, "description": description, "schema": {"type": "string"},
+    }  # fmt: skip
+
+
+# What is sent to the webhooks that channels name (docs/delivery.md).
+_WEBHOOKS: Final = {
+    "anomaly": {
+        "post": {
+            "summary": "A message to a webhook",
+            "description": "Signed by the Standard Webhooks specification. Answer within 10 s.",
+            "parameters": [
+                _header("webhook-id", "Identifies the message; a repetition has the same."),
+                _header("webhook-timestamp", "When it was sent, in seconds since 1970 (UTC)."),
+                _header("webhook-signature", "`v1,` and the signature; several, separated by spaces."),
+            ],
+            "requestBody": {"required": True, "content": {"application/json": {"schema": SCHEMA}}},
+            "responses": {
+                "2XX": {"description": "Accepted."},
+                "410": {"description": "Gone: the channel is switched off."},
+                "default": {"description": "Sent again later: 408, 425, 429, 5xx. Given up: all others."},
+            },
+        }
+    }
+}
+
+
 def complete(result: dict[str, Any], generator: Any, request: Any, public: bool) -> dict[str, Any]:
     """A postprocessing hook of drf-spectacular."""
     result["components"]["schemas"] |= _SCHEMAS
+    result["webhooks"] = _WEBHOOKS
     for path, operations in result["paths"].items():
         for method, operation in operations.items():
             statuses = ["400", "401", "403", "406", "429", "503"]

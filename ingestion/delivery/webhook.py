@@ -8,12 +8,45 @@ from typing import Any, Final
 import msgspec
 from standardwebhooks import Webhook as Signer
 
+from alerts.delivery.rules import CHANGES
 from ingestion.delivery.http import Http
 from ingestion.delivery.services import Outcome, Parcel, answered
 from market.wire.times import moment
 
 _PREFIX: Final = "whsec_"
 _LEAST_BYTES: Final = 24
+
+
+EVENTS: Final = ("opened", "escalated", "turned", "closed", "changed", "digest", "unanswered")
+# The body as JSON Schema, for /schema.
+SCHEMA: Final[dict[str, Any]] = {
+    "type": "object",
+    "required": ["type", "timestamp", "data"],
+    "properties": {
+        "type": {"type": "string", "enum": ["test", *(f"anomaly.{event}" for event in EVENTS)]},
+        "timestamp": {"type": "string", "format": "date-time", "description": "When it was planned."},
+        "data": {
+            "type": "object",
+            "required": ["id", "group", "changes", "title", "text", "url", "anomalies", "messages", "left_out"],
+            "properties": {
+                "id": {"type": "string", "description": "As `webhook-id`: a repetition has the same."},
+                "group": {"type": "string", "description": "The same for all messages of an anomaly or incident."},
+                "changes": {"type": "array", "items": {"type": "string", "enum": list(map(str, CHANGES))}},
+                "title": {"type": "string"},
+                "text": {"type": "string"},
+                "url": {"type": ["string", "null"], "description": "Its page; null without PUBLIC_URL."},
+                "anomalies": {"type": "array", "items": {"type": "string"}, "description": "Ids."},
+                "messages": {
+                    "type": "array",
+                    "maxItems": 500,
+                    "items": {"type": "object", "additionalProperties": True},
+                    "description": "Alerts and market anomalies since the last message, as `data` of /ws.",
+                },
+                "left_out": {"type": "integer", "minimum": 0, "description": "Messages beyond 500."},
+            },
+        },
+    },
+}
 
 
 def new_secret() -> str:

@@ -4,6 +4,7 @@ import json
 from typing import Any
 
 import pytest
+from openapi_schema_validator import OAS31Validator
 from pytest_django import Settings
 from standardwebhooks import Webhook as Receiver
 from standardwebhooks.webhooks import WebhookVerificationError
@@ -13,7 +14,7 @@ from ingestion.delivery.http import Refused, check_address, http, is_public
 from ingestion.delivery.others import check
 from ingestion.delivery.services import Outcome, Parcel, Service, failure
 from ingestion.delivery.telegram import Telegram
-from ingestion.delivery.webhook import Webhook, new_secret, refused_secret
+from ingestion.delivery.webhook import SCHEMA, Webhook, new_secret, refused_secret
 from market.clock import now_ms
 from tests.ingestion.delivery.sinks import HOOK, TOKEN, Sink
 
@@ -80,6 +81,7 @@ async def test_a_webhook_is_verified_by_the_official_library_and_rotates(service
     with pytest.raises(WebhookVerificationError):
         Receiver(new_secret()).verify(body, headers)
     assert json.loads(body)["data"]["id"] == "1:a1:1:1"
+    OAS31Validator(SCHEMA).validate(json.loads(body))
     assert [bool(refused_secret(each)) for each in (new, "whsec_abc", "plain")] == [False, True, True]
 
 
