@@ -1,7 +1,7 @@
 """What a route would have sent: the planning of the deliverer over the messages that the stream still has."""
 
 from collections.abc import Iterable
-from datetime import datetime, time, timedelta
+from datetime import datetime, time
 from typing import Final, NamedTuple
 from zoneinfo import ZoneInfo
 
@@ -11,6 +11,7 @@ from nats.aio.client import Client
 from alerts.delivery.planning import Message
 from alerts.delivery.routes import Routes
 from alerts.delivery.rules import Rules
+from alerts.delivery.wording import clock
 from ingestion.delivery import store
 from ingestion.delivery.arrivals import arrivals
 from ingestion.delivery.sending import in_thread
@@ -28,11 +29,12 @@ _NIGHT: Final = (time(22), time(7))
 
 
 class Preview(NamedTuple):
-    """What would have been sent since `since` (epoch ms): later than asked for if the stream has no older messages."""
+    """What would have been sent. `days`: as many as were asked for, 0 if what was read begins later, `since` (ms)."""
 
     messages: list[Message]
     since: int
     zone: str
+    days: int = 0
 
     @property
     def ringing(self) -> list[Message]:
@@ -42,10 +44,12 @@ class Preview(NamedTuple):
         """`In the last 7 days: 14 messages, 3 of them at night (22:00 to 07:00, Europe/Berlin), and 20 changes.`"""
         ringing = self.ringing
         night = sum(is_night(message.at, self.zone) for message in ringing)
-        days = max(1, round((now_ms() - self.since) / timedelta(days=1).total_seconds() / 1000))
+        period = f"In the last {_counted(self.days, 'day')}"
+        if not self.days:
+            period = f"Since {clock(self.since, now_ms())}, the oldest message that was read"
         changes = len(self.messages) - len(ringing)
         return (
-            f"In the last {_counted(days, 'day')}: {_counted(len(ringing), 'message')}, {night:,} of them at night "
+            f"{period}: {_counted(len(ringing), 'message')}, {night:,} of them at night "
             f"(22:00 to 07:00, {self.zone}), and {_counted(changes, 'change')} of sent messages."
         )
 
@@ -101,4 +105,5 @@ async def preview(client: Client, rules: Rules, zone: str, *, days: int = DAYS) 
         await in_thread(replay.until)(now)
     finally:
         await reader.close()
-    return Preview(replay.messages, max(since, first or since), zone)
+    complete = 0 < first <= since
+    return Preview(replay.messages, max(since, first or now), zone, days if complete else 0)

@@ -161,7 +161,13 @@ def test_the_night_is_nine_hours(minute: int) -> None:
 
 
 def test_the_summary_says_how_much_it_is() -> None:
-    assert Preview([], 0, "UTC").summary().startswith("In the last")
+    found = Preview([], T0, "UTC", days=7).summary()
+    assert found.startswith("In the last 7 days: 0 messages, 0 of them at night (22:00 to 07:00, UTC), and 0 changes")
+    assert (
+        Preview([], T0, "UTC")
+        .summary()
+        .startswith("Since 2025-10-09 08:54 UTC, the oldest message that was read: 0 messages")
+    )
 
 
 def _run(*arguments: str) -> str:

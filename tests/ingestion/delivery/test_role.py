@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import pytest
+from asgiref.sync import SyncToAsync
 from channels.db import database_sync_to_async
 from django.utils import timezone
 from nats.aio.client import Client
@@ -26,6 +27,8 @@ pytestmark = [pytest.mark.system, pytest.mark.django_db(transaction=True)]
 
 @pytest.fixture(autouse=True)
 def soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    # The database of the tests is in memory: there, what one thread writes locks out the others, who do not wait.
+    monkeypatch.setattr(sending, "_thread", SyncToAsync.single_thread_executor)
     monkeypatch.setattr(role, "LOOK_EVERY_S", 0.2)
     monkeypatch.setattr(sending, "FIRST_S", 0.05)
     monkeypatch.setattr(sending, "_PAUSE_FIRST_S", 0.2)
