@@ -1,6 +1,6 @@
 """The words of a message, for a lock screen: what, how much, over which window, how rare, since when."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from msgspec import Struct
@@ -21,7 +21,7 @@ _LONGEST_BODY: Final = 1_500
 _SYMBOLS: Final = 5
 _LINES: Final = 20
 _PREFIXES: Final = {SourceKind.SIMULATED: "SIMULATED ", SourceKind.REPLAY: "REPLAY "}
-_SURGES: Final = {Method.VOLUME: "volume surge", Method.VOLATILITY: "volatility surge"}
+_SURGES: Final[Mapping[str, str]] = {Method.VOLUME: "volume surge", Method.VOLATILITY: "volatility surge"}
 _REASONS: Final = {
     "quiet": "during the quiet hours",
     "daily": "since the last daily digest",
