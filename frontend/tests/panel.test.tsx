@@ -134,7 +134,7 @@ test("without a session the button opens the sign-in page beside this one, which
   press(row("btc"));
   await eventually(() => press(button("Sign in to review")));
   expect(button("Acknowledge")).toBeNull();
-  expect(open.mock.calls[0]).toEqual(["/admin/login/?next=/", "_blank", "noopener"]);
+  expect(open.mock.calls[0]).toEqual(["/accounts/login/?next=/", "_blank", "noopener"]);
   window.dispatchEvent(new Event("focus"));
   await eventually(() => press(button("Acknowledge")));
   await eventually(() => expect(peer.reviews).toHaveLength(1));
