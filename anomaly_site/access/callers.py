@@ -1,6 +1,5 @@
 """Who asks, and what the caller may do: by a token, by the session of a person, or as nobody in particular."""
 
-from dataclasses import dataclass
 from functools import lru_cache
 from types import SimpleNamespace
 from typing import Any, Final
@@ -12,31 +11,14 @@ from django.contrib.sessions.models import Session
 from django.http.cookie import parse_cookie
 from django.utils import timezone
 
+from anomaly_site.access.caller import NOBODY as NOBODY
+from anomaly_site.access.caller import Caller as Caller
+from anomaly_site.access.caller import Login as Login
 from anomaly_site.access.choice import Access, mode
 from anomaly_site.access.tokens import Grant
 from market.callers import user_scopes
-from market.scopes import NOTHING, READING, Scopes
+from market.scopes import READING, Scopes
 
-
-@dataclass(frozen=True, slots=True)
-class Login:
-    """A person's session: it ends when the person signs out, changes the password or is locked out."""
-
-    user_id: int
-    session_key: str
-    auth_hash: str
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Caller:
-    """`scopes`: what the caller may do in this mode. `token` and `login`: how it is known who that is."""
-
-    scopes: Scopes
-    token: Grant | None = None
-    login: Login | None = None
-
-
-NOBODY: Final = Caller(NOTHING)
 _ANYBODY: Final = Caller(READING)
 
 

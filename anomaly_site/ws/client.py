@@ -5,7 +5,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final, Protocol
 
-from anomaly_site.access.callers import NOBODY
+from anomaly_site.access.caller import NOBODY
 from anomaly_site.ws.protocol.frames import CloseCode, Frame
 
 AsgiSend = Callable[[dict[str, Any]], Awaitable[None]]

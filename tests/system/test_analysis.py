@@ -68,7 +68,7 @@ def crash(file: Path) -> Path:
 
 def backtested(system: System, file: Path) -> list[dict[str, Any]]:
     """What a backtest finds, without the end that it puts to what is open when the recording is over."""
-    done = system.run("backtest", str(file), "--json", str(file.with_suffix(".jsonl")))
+    done = system.run("backtest", str(file), "--charts", "--json", str(file.with_suffix(".jsonl")))
     assert done.returncode == 0, done.stderr
     found = [json.loads(line) for line in file.with_suffix(".jsonl").read_bytes().splitlines()]
     kinds = {anomaly.get("type", anomaly["channel"]) for anomaly in found}

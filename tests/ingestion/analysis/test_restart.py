@@ -32,7 +32,8 @@ def surge(returns: Returns, volumes: Returns) -> None:
 
 @pytest.fixture
 def batches() -> list[CandleBatch]:
-    return list(recording(SYMBOLS, 240, inject=surge))
+    # Long enough for what stands after the surge to end.
+    return list(recording(SYMBOLS, 290, inject=surge))
 
 
 async def analysed(client: Client, batches: list[CandleBatch], after: int = 0) -> list[Alert]:
