@@ -10,7 +10,6 @@ import asyncio
 import contextlib
 import logging
 import time
-import uuid
 from collections.abc import Sequence
 from functools import partial
 from typing import Final
@@ -52,8 +51,7 @@ WARM_UP_BATCHES: Final = 2_000
 
 async def run_analyze(client: Client, stop: asyncio.Event) -> None:
     """Analyse candles until `stop` is set; then save the state, for the next run to continue."""
-    run = uuid.uuid4().hex
-    publisher = await Publisher.open(client, run=run)
+    publisher = await Publisher.open(client)
     analysis = Analysis(None, settings.SECTOR_MAX_AGE_S * 1000, configured_settings())
     await database_sync_to_async(record_settings)(analysis.settings)
     saver = SnapshotSaver(settings.DATA_DIR / "analysis.state", settings.ANALYSIS_SAVE_EVERY_S)
@@ -93,7 +91,8 @@ async def run_analyze(client: Client, stop: asyncio.Event) -> None:
                 for message in received:
                     found = await _analyse(analysis, message, rejects, message.offset <= reader.repeated_until)
                     if message.offset > published and found:
-                        publisher.run = f"{run}-{analysis.reset_count}"
+                        # As of the candles, not of this process: what is published again after a kill is known.
+                        publisher.run = message.run
                         await publisher.publish(*found)
                     await asyncio.sleep(0)  # a batch is milliseconds of numpy: let the rest of the process breathe
                 await publisher.publish(*analysis.close_silent(now_ms()))

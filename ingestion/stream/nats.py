@@ -43,6 +43,9 @@ CANDLES: Final = "CANDLES"
 REJECTED: Final = "REJECTED"
 ANOMALY_SUBJECTS: Final = ("alerts.>", "market.>")
 
+# Of candles: which run of a source published them. What they show of a replay is found again in each run.
+RUN_HEADER: Final = "Anomaly-Run"
+
 # Within this window the server drops a second message of the same Nats-Msg-Id, so a publisher may retry.
 DUPLICATE_WINDOW_S: Final = 120
 ACK_TIMEOUT_S: Final = 5.0
@@ -301,7 +304,9 @@ class Publisher:
         """Subject, payload and headers of a message."""
         to, payload, id = _subject(message), encode(message), message_id(message, self.run)
         headers = {"Nats-Msg-Id": f"{id}:{message_token(self._key, id)}"}
-        if signed and not isinstance(message, CandleBatch):
+        if isinstance(message, CandleBatch):
+            headers |= {RUN_HEADER: self.run} if self.run else {}
+        elif signed:
             headers[HEADER] = sign(self._key, to, payload)
         return to, payload, headers
 

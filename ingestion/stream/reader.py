@@ -18,7 +18,7 @@ from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
 from ingestion.stream.backoff import backoff
 from ingestion.stream.incarnation import Position, StreamView, resumed
 from ingestion.stream.metrics import READER_DROPPED, READER_INTERRUPTIONS, STREAM_RESETS
-from ingestion.stream.nats import TRANSIENT, ensure_streams, has_jetstream, stream_created
+from ingestion.stream.nats import RUN_HEADER, TRANSIENT, ensure_streams, has_jetstream, stream_created
 from market.clock import now_ms
 from market.wire.signing import HEADER
 from market.wire.times import epoch_us
@@ -26,12 +26,15 @@ from market.wire.times import epoch_us
 logger = logging.getLogger(__name__)
 
 _START: Final = Position()
+# Anyone may publish candles: of such a header the beginning counts.
+_LONGEST_RUN: Final = 40
 
 
 class Received(NamedTuple):
     """A message as read: `offset` is its place in the stream, `received_at` when the server took it (epoch ms).
 
-    `signature` is what its header of that name says (`market.wire.signing`), unchecked.
+    `signature` is what its header of that name says (`market.wire.signing`), unchecked. `run`: of candles, see
+    `RUN_HEADER`.
     """
 
     subject: str
@@ -40,6 +43,7 @@ class Received(NamedTuple):
     received_at: int
     time_us: int = 0
     signature: str = ""
+    run: str = ""
 
 
 class Reader(Protocol):
@@ -264,7 +268,9 @@ class _Pull:
             else:
                 offset, time_ns = int(tokens[place]), int(tokens[place + 2])
                 at = time_ns // 1_000_000, time_ns // 1_000
-                self._buffer.append(Received(message.subject, message.data, offset, *at, _signature(message)))
+                self._buffer.append(
+                    Received(message.subject, message.data, offset, *at, _signature(message), _run(message))
+                )
         self._arrived.set()
 
     def _take_status(self, message: Msg) -> None:
@@ -297,6 +303,10 @@ def received(message: Msg) -> Received:
 
 def _signature(message: Msg) -> str:
     return message.headers.get(HEADER, "") if message.headers else ""
+
+
+def _run(message: Msg) -> str:
+    return message.headers.get(RUN_HEADER, "")[:_LONGEST_RUN] if message.headers else ""
 
 
 class SubjectReader:

@@ -13,6 +13,7 @@ import pyarrow as pa
 import pytest
 from django.test import AsyncClient, Client
 from pyarrow import parquet
+from rest_framework.throttling import AnonRateThrottle
 
 import alerts.services
 import market.services
@@ -62,6 +63,7 @@ def small_pieces(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Files of some rows have several pieces."""
     for form in (CsvExport, LinesExport, ParquetExport):
         monkeypatch.setattr(form, "size", 4)
+    monkeypatch.setitem(AnonRateThrottle.THROTTLE_RATES, "anon", "10000/s")
     yield
     assert len(SLOTS) == 0
 

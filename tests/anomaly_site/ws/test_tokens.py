@@ -211,7 +211,8 @@ async def test_browsers_show_it_as_a_subprotocol_which_is_not_repeated(hub: Hub,
 async def test_a_person_reads_with_the_session_of_our_own_page_only(connect: Connect, hub: Hub, settings: Any) -> None:
     settings.ACCESS = "accounts"
     user = await User.objects.acreate(username="ann")
-    await user.groups.aadd(await Group.objects.acreate(name="viewer"))
+    group, _ = await Group.objects.aget_or_create(name="viewer")
+    await user.groups.aadd(group)
     browser = Browser()
     await browser.aforce_login(user)
     cookie = f"sessionid={browser.cookies['sessionid'].value}".encode()

@@ -12,10 +12,10 @@ from pytest_django import Settings
 from ingestion.analysis import snapshot
 from ingestion.analysis.role import run_analyze
 from ingestion.stream.nats import ANOMALIES, CANDLES, Publisher, stream_created
-from ingestion.stream.positions import load_position
+from ingestion.stream.positions import load_position, save_position
 from ingestion.stream.reader import StreamReader
 from market.wire.decoding import decode_alert
-from market.wire.messages import Alert, CandleBatch, Lifecycle
+from market.wire.messages import Alert, CandleBatch, Lifecycle, SourceKind
 from tests.market.recordings import Returns, recording
 from tests.samples import a_movement, an_alert
 
@@ -36,9 +36,9 @@ def batches() -> list[CandleBatch]:
     return list(recording(SYMBOLS, 290, inject=surge))
 
 
-async def analysed(client: Client, batches: list[CandleBatch], after: int = 0) -> list[Alert]:
+async def analysed(client: Client, batches: list[CandleBatch], after: int = 0, run: str = "") -> list[Alert]:
     """Publish candles, run the analysis until it is through, and give back all found `after` a place."""
-    publisher = await Publisher.open(client)
+    publisher = await Publisher.open(client, run=run)
     await publisher.publish(*batches)
     stop = asyncio.Event()
     running = asyncio.create_task(run_analyze(client, stop))
@@ -81,6 +81,22 @@ async def test_a_stop_ends_nothing_and_the_next_one_goes_on(
     assert found[: len(before)] == before
     assert not open_ids(found) & going
     assert len({(alert.id, alert.revision) for alert in found}) == len(found)
+
+
+async def test_what_a_kill_repeats_is_known_and_what_another_run_finds_is_new(
+    client: Client, settings: Settings, tmp_path: Path, batches: list[CandleBatch]
+) -> None:
+    """Of a replay. A second run of the same candles within NATS' two minutes is a new one."""
+    settings.DATA_DIR = tmp_path
+    replayed = [msgspec.structs.replace(batch, source=SourceKind.REPLAY) for batch in batches]
+    found = await analysed(client, replayed, run="first")
+    (tmp_path / "analysis.state").unlink()  # as if it was killed before anything was saved
+    await save_position(client, True, 0, 0)
+    assert await analysed(client, [], run="first") == found
+    again = await analysed(client, replayed, run="second")
+    opened = {alert.id for alert in found}
+    assert [alert.id for alert in again].count(found[0].id) > [alert.id for alert in found].count(found[0].id)
+    assert {alert.id for alert in again} == opened
 
 
 KILLED_AT = 205
