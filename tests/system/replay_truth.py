@@ -32,17 +32,20 @@ import django
 import numpy as np
 from playwright.sync_api import Browser, Page
 
-from benchmarks.panel import COUNT_FRAMES
-from ingestion.feed import run_ingest
-from ingestion.sources.recording import Recording, load_recording
-from ingestion.sources.replay import ReplaySource
-from ingestion.stream.nats import connection
-from market.clock import now_ms
-from tests.conftest import SHARED_DATA
-from tests.system import PATIENCE_S
-from tests.system.browser import CHROMIUM, chromium
-from tests.system.conftest import System, wait_for_reader, wait_until
-from tests.system.screen import Counts, Screen, Violation, market_time, moment, read, seen, violations
+django.setup()
+
+# These import models, which wait for Django to be set up.
+from benchmarks.panel import COUNT_FRAMES  # noqa: E402
+from ingestion.feed import run_ingest  # noqa: E402
+from ingestion.sources.recording import Recording, load_recording  # noqa: E402
+from ingestion.sources.replay import ReplaySource  # noqa: E402
+from ingestion.stream.nats import connection  # noqa: E402
+from market.clock import now_ms  # noqa: E402
+from tests.conftest import SHARED_DATA  # noqa: E402
+from tests.system import PATIENCE_S  # noqa: E402
+from tests.system.browser import CHROMIUM, chromium  # noqa: E402
+from tests.system.conftest import System, wait_for_reader, wait_until  # noqa: E402
+from tests.system.screen import Counts, Screen, Violation, market_time, moment, read, seen, violations  # noqa: E402
 
 RECORDING: Final = "klines/binance_spot_1m_2021-05-12_2021-05-20.parquet"
 DAY: Final = datetime(2021, 5, 19, tzinfo=UTC)
@@ -381,5 +384,4 @@ def _time(text: str) -> datetime:
 
 if __name__ == "__main__":
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "anomaly_site.settings")
-    django.setup()
     main()

@@ -39,6 +39,14 @@ def test_a_system_is_made_outside_pytest(tmp_path: Path) -> None:
     subprocess.run([sys.executable, "-c", program], cwd=ROOT, env=env, check=True)
 
 
+@pytest.mark.parametrize("program", ["attack", "chaos", "chaos.soak", "replay_truth"])
+def test_what_make_starts_outside_pytest_starts(program: str) -> None:
+    env = {name: value for name, value in os.environ.items() if name != "DJANGO_SETTINGS_MODULE"}
+    command = [sys.executable, "-m", f"tests.system.{program}", "--help"]
+    done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
 @pytest.mark.parametrize(
     ("head", "status"),
     [
