@@ -104,7 +104,7 @@ class _Source(NamedTuple):
 
 
 class Speakers:
-    """Who may speak for a venue: whoever signs, and others while nobody does. `clock`: monotonic seconds."""
+    """Which publishers may speak for a venue: signed ones; others while there are none. `clock`: monotonic seconds."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock

@@ -1,4 +1,4 @@
-"""What whoever may not do something is told: in JSON, as problem details, or as a page with a way to sign in."""
+"""Answers to callers without permission: JSON, problem details, or a page with a link to sign in."""
 
 import math
 from contextlib import suppress

@@ -26,7 +26,7 @@ _WRITES: Final = frozenset((Scope.REVIEW_WRITE, Scope.ROUTES_WRITE))
 
 
 class AccessMiddleware(MiddlewareMixin):
-    """Sets `request.token` and `request.scopes` (`market.callers`); 401 or 403 for whoever may not do this.
+    """Sets `request.token` and `request.scopes` (`market.callers`); 401 or 403 for callers without permission.
 
     Whoever shows a token that is not valid is refused wherever it is shown, also where nothing is needed. Writing in a
     session is up to the view, which looks at the permissions of the person and at the CSRF token.

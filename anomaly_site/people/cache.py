@@ -18,7 +18,7 @@ _SHARED: Final = "throttle_sign-in"
 
 
 class Json:
-    """Django's own serializer is pickle: whoever writes to the server could run code here."""
+    """Django's own serializer is pickle: everybody who can write to the server could run code here."""
 
     def dumps(self, value: Any) -> bytes | int:
         return value if type(value) is int else msgspec.json.encode(value)

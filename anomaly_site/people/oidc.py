@@ -32,7 +32,7 @@ def refused_settings(issuer: str, client_id: str, groups: Mapping[str, str], dom
 
 
 def admitted(claims: Mapping[str, Any], claim: str, groups: Mapping[str, str], domains: Collection[str]) -> set[str]:
-    """The groups of a person with these claims; empty for whoever may not sign in.
+    """The groups of a person with these claims; empty for a person who may not sign in.
 
     An address counts only if the provider says that it was verified.
 

@@ -56,7 +56,7 @@ def closed(request: HttpRequest, **_: Any) -> HttpResponse:
 @never_cache
 @sensitive_post_parameters()
 def first_admin(request: HttpRequest, link: str) -> HttpResponse:
-    """A form that makes the first superuser, for whoever has the link and is at this machine."""
+    """A form that makes the first superuser, for a person on this machine who has the link."""
     if not _is_local(request) or not first.is_valid(link):
         return render(request, "people/closed.html", {"first": True}, status=404)
     form: BaseUserCreationForm[User] = BaseUserCreationForm(request.POST or None)

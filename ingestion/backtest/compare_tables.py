@@ -12,7 +12,7 @@ from ingestion.backtest.tables import number
 from market.wire.messages import SEVERITIES, Alert, SectorAnomaly, Severity
 from market.wire.times import moment
 
-# A comparison of one pair is told in full, of more only in numbers.
+# A comparison of one pair is listed in full; of more pairs only the counts.
 MOST_TOLD = 4
 
 Titled = tuple[str, Sequence[str], Sequence[Sequence[str]]]

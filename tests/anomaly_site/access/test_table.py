@@ -63,7 +63,7 @@ def test_every_route_and_frame_is_in_the_table() -> None:
 
 @pytest.fixture
 def stubs(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every view answers 204 whoever asks, but for reviews: those decide about people themselves."""
+    """Every view answers 204 to every caller, except for reviews: those decide about people themselves."""
 
     def answer(request: Any, **_: Any) -> HttpResponse:
         return HttpResponse(status=204)
