@@ -1,14 +1,17 @@
 """The admin pages where alerts are reviewed."""
 
+from copy import copy
+from typing import Any
+
 from django.contrib import admin
-from django.db.models import QuerySet
+from django.db.models import Field, QuerySet
 from django.http import HttpRequest
 from django.template.loader import render_to_string
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from alerts.models import Alert
-from alerts.selectors import search
+from alerts.selectors import methods, search
 from alerts.sentences import how_often, lead, publishers_words
 from market.admin import AnomalyAdmin, within_window
 from market.charts import band_chart, sparkline
@@ -17,12 +20,21 @@ from market.wire.decoding import decode_alert
 from market.wire.messages import Alert as Message
 
 
+class MethodFilter(admin.ChoicesFieldListFilter):
+    """Ours, and the methods of detectors of one's own that alerts have."""
+
+    def __init__(self, field: "Field[Any, Any]", *args: Any, **names: Any) -> None:
+        field = copy(field)
+        field.choices = [(name, name) for name in methods()]
+        super().__init__(field, *args, **names)
+
+
 @admin.register(Alert)
 class AlertAdmin(AnomalyAdmin):
     page = "alert"
     list_display = ["time", "severity_chip", "symbol", "move", "course", "life", "review", "method", "signed_score"]
     list_display_links = ["time", "symbol"]
-    list_filter = ["severity", "method", "direction", "state", "review_state", "source"]
+    list_filter = ["severity", ("method", MethodFilter), "direction", "state", "review_state", "source"]
     search_fields = ["symbol", "id", "incident"]
     search_help_text = "Start of a symbol (BTC), id of an alert, or id of the market anomaly it belongs to"
 

@@ -7,6 +7,7 @@ from django.db.models import Q, QuerySet
 
 from alerts.models import Alert
 from market import walks
+from market.indexes import is_there
 from market.selectors import MOST_SEARCHED, changed, changed_frames, frames, newest
 from market.steps import values
 from market.walks import Chosen
@@ -15,6 +16,7 @@ from market.wire.methods import is_method_name, known
 from market.wire.symbols import start_of_symbol
 
 # Venues have some thousand symbols in all.
+_MOST_EACH: Final = 20
 _MOST_SYMBOLS: Final = 100_000
 
 
@@ -43,6 +45,18 @@ def is_name(words: str) -> bool:
 def is_stored_method(word: str) -> bool:
     """Whether an alert has a method of this name, which is none of ours."""
     return is_method_name(word) and (word in known() or Alert.objects.filter(method=word).exists())
+
+
+def methods() -> list[str]:
+    """Ours, and those that alerts have, by the steps of an index: of twenty venues, and of twenty intervals of each."""
+    if not is_there("alert_few_values"):
+        return list(known())
+    found = (
+        values(Alert, "method", most=_MOST_EACH, where={"venue": venue, "interval": interval})
+        for venue in values(Alert, "venue", most=_MOST_EACH)
+        for interval in values(Alert, "interval", most=_MOST_EACH, where={"venue": venue})
+    )
+    return list(dict.fromkeys((*known(), *(method for some in found for method in some))))
 
 
 def symbols_from(start: str) -> list[str]:

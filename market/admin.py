@@ -77,7 +77,8 @@ class CarefulAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     """
 
     def lookup_allowed(self, lookup: str, value: Any, request: HttpRequest) -> bool:
-        named = (name for name in self.get_list_filter(request) if isinstance(name, str))
+        listed = (each[0] if isinstance(each, tuple) else each for each in self.get_list_filter(request))
+        named = (name for name in listed if isinstance(name, str))
         offered = {f"{name}__{end}" for name in named for end in ("exact", "isnull", "id__exact")}
         if lookup in offered:
             return True

@@ -7,9 +7,13 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
+
+import pyarrow
+import pyarrow.compute
+import pyarrow.parquet
 
 from alerts.detectors.settings import Settings
 from ingestion.backtest import apart
@@ -20,6 +24,7 @@ from ingestion.backtest.run import without_unplayed as with_symbols
 from ingestion.backtest.scoring import Alarm, Event, Exposure, Score, alarms, score
 from ingestion.backtest.steps import exposure
 from ingestion.backtest.warming import warming_text
+from ingestion.recordings.layouts import time_column
 from ingestion.recordings.tables import Asked
 from ingestion.sources.recording import Recording, expand
 from ingestion.sources.replay import Files, load_venues
@@ -32,11 +37,11 @@ BATCH_COST: Final = 150
 READING_COST: Final = 0.3
 _TOLD_EVERY_S: Final = 0.2
 
-Advanced = Callable[[float, float, int], None]
-"""Told after some work: how much was done, how much there is of a job that was read now, and the bytes of its files."""
+Advanced = Callable[[float, float, float], None]
+"""Told after some work: how much was done, how much there is of a job that was read now, and the weight of that job."""
 
 
-def _silent(done: float, work: float, size: int) -> None:
+def _silent(done: float, work: float, weight: float) -> None:
     """Tells nobody."""
 
 
@@ -46,6 +51,7 @@ class Job:
 
     `events`: a catalogue, `RULE`, or None; `catalogue`: what it is called. `lines`: whether JSON Lines are wanted,
     `charts`: with the history of alerts in them. `asked`: what is said about the files. `flat`: the settings.
+    `weight`: its work as expected before it is read, in any unit that the jobs share.
     """
 
     name: str
@@ -58,6 +64,7 @@ class Job:
     lines: bool = False
     charts: bool = False
     report: bool = False
+    weight: float = 0.0
 
     @property
     def paths(self) -> list[Path]:
@@ -96,12 +103,36 @@ class Result:
         return self.seen.days
 
 
+def weighed(jobs: Sequence[Job]) -> list[Job]:
+    """With what each will cost, as far as it can be known before reading; else with the bytes of its files.
+
+    Raises `SourceError`.
+    """
+    works = {path: _work_of(path) for job in jobs for path in job.paths} if len(jobs) > 1 else {}
+    alone = all(len(job.paths) == 1 for job in jobs)
+    known = alone and all(work is not None for work in works.values()) and bool(works)
+    return [replace(job, weight=float((known and works[job.paths[0]]) or job.size or 1)) for job in jobs]
+
+
+def _work_of(path: Path) -> float | None:
+    """Of a parquet file: by its rows, and by how many times there are, which are its batches."""
+    try:
+        with pyarrow.parquet.ParquetFile(path) as file:
+            rows, name = file.metadata.num_rows, time_column(file.schema_arrow.names)
+            if name is None:
+                return None
+            times = pyarrow.compute.count_distinct(file.read([name]).column(0)).as_py()
+    except (OSError, pyarrow.ArrowException):
+        return None  # no parquet file; what is wrong with it is said when it is read
+    return float((1 + READING_COST) * rows + BATCH_COST * times)
+
+
 def run(job: Job, write: Callable[[bytes], object], advanced: Advanced = _silent) -> list[Result]:
     """The result of each venue. `write` takes the JSON Lines. Raises `SourceError`."""
     recordings = load_venues(job.files, job.venue, asked=job.asked)
     work = sum(BATCH_COST * len(one) + one.rows for one in recordings.values())
     rows = sum(one.rows for one in recordings.values())
-    advanced(READING_COST * rows, work + READING_COST * rows, job.size)
+    advanced(READING_COST * rows, work + READING_COST * rows, job.weight)
     results: dict[str, Result] = {}
     found: dict[str, Findings] = {}
     for name, recording in recordings.items():
@@ -204,7 +235,7 @@ def run_all(
     """The results of each job, in their order, and so are the lines. Raises what `run` raises.
 
     A recording is analysed by one process, since its order is what makes the ids; several recordings by as many as
-    there are `processes`.
+    there are `processes`, the heaviest first.
     """
     if processes < 2 or len(jobs) < 2:
         for job in jobs:
@@ -218,9 +249,10 @@ def run_all(
     try:
         with tempfile.TemporaryDirectory() as folder:
             parts = [Path(folder) / str(number) for number in range(len(jobs))]
-            futures = [pool.submit(_run_apart, job, part) for job, part in zip(jobs, parts, strict=True)]
-            for future, part in zip(futures, parts, strict=True):
-                results = future.result()
+            heaviest = sorted(range(len(jobs)), key=lambda number: -jobs[number].weight)
+            futures = {number: pool.submit(_run_apart, jobs[number], parts[number]) for number in heaviest}
+            for number, part in enumerate(parts):
+                results = futures[number].result()
                 with part.open("rb") as lines:
                     while some := lines.read(1 << 20):
                         write(some)
@@ -233,8 +265,8 @@ def run_all(
 
 
 def _run_apart(job: Job, part: Path) -> list[Result]:
-    def advanced(done: float, work: float, size: int) -> None:
-        apart.told.put((done, work, size))
+    def advanced(done: float, work: float, weight: float) -> None:
+        apart.told.put((done, work, weight))
 
     with part.open("wb") as file:
         return run(job, file.write, advanced)

@@ -35,30 +35,30 @@ def time_left_s(done: float, work: float | None, elapsed_s: float | None) -> flo
 
 
 class Work:
-    """How much there is in all: that of the jobs which were read, and as much a byte of the others."""
+    """How much there is in all: that of the jobs which were read, and as much by their weight of the others."""
 
-    def __init__(self, size: int) -> None:
-        self._size = size
-        self._known = self._known_size = 0.0
+    def __init__(self, weight: float) -> None:
+        self._weight = weight
+        self._known = self._known_weight = 0.0
 
-    def add(self, work: float, size: int) -> None:
+    def add(self, work: float, weight: float) -> None:
         self._known += work
-        self._known_size += size
+        self._known_weight += weight
 
     @property
     def total(self) -> float | None:
-        return self._known * max(self._size / self._known_size, 1.0) if self._known_size else None
+        return self._known * max(self._weight / self._known_weight, 1.0) if self._known_weight else None
 
 
 @contextmanager
-def shown(name: str, size: int) -> Iterator[Advanced]:
-    """Show a bar on stderr. `size`: bytes of the files of all jobs."""
+def shown(name: str, weight: float) -> Iterator[Advanced]:
+    """Show a bar on stderr. `weight`: of all jobs."""
     columns = (TextColumn("{task.description}", markup=False), BarColumn(), TaskProgressColumn(), TimeLeft())
-    work = Work(size)
+    work = Work(weight)
     with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
         task = progress.add_task(name, total=None)
 
-        def advanced(done: float, more: float, of: int) -> None:
+        def advanced(done: float, more: float, of: float) -> None:
             work.add(more, of)
             progress.update(task, advance=done, total=work.total)
 

@@ -105,6 +105,12 @@ def by_header(
     return Layout(title, kind, roles, notes=notes)
 
 
+def time_column(header: Sequence[str]) -> str | None:
+    """The column that a table with these names has its times in, as far as the names alone say it."""
+    place = _position("ts", [_plain(column) for column in header])
+    return None if place is None else header[place]
+
+
 def _plain(column: str) -> str:
     return re.sub(r"[\s_\-]+", "", column.lower())
 

@@ -161,6 +161,11 @@ def _fields() -> dict[str, Any]:
         "made_of": serializers.CharField(
             required=False, help_text="With `symbols` or `rollup`: the interval of the stored candles."
         ),
+        "intervals": serializers.ListField(
+            child=serializers.CharField(),
+            required=False,
+            help_text="Only if there are no candles of this interval: those that there are, the shortest first.",
+        ),
     }
 
 
@@ -238,15 +243,14 @@ class CandleList(HasExport):
         following = None
         if more and not newest:
             following = replace_query_param(request.build_absolute_uri(), "from", str(found[limit].close_time))
-        return Response(
-            {
-                "symbol": symbol,
-                "interval": interval,
-                "venue": found[0].venue if found else None,
-                "next": following,
-                "candles": [_candle(candle) for candle in page],
-            }
-        )
+        answer = {
+            "symbol": symbol,
+            "interval": interval,
+            "venue": found[0].venue if found else None,
+            "next": following,
+            "candles": [_candle(candle) for candle in page],
+        }
+        return Response(answer if found else answer | _others(query))
 
     @staticmethod
     def _charts(request: Request, query: dict[str, Any]) -> Response:
@@ -302,6 +306,15 @@ def _every(store: CandleStore, query: dict[str, Any], size: int) -> Iterator[lis
         if len(found) < size:
             return
         start = found[-1].close_time + 1
+
+
+def _others(query: dict[str, Any]) -> dict[str, list[str]]:
+    """The intervals that there are instead of the one that was asked for, if there are any."""
+    try:
+        there = candle_store().intervals(query["symbol"], query["venue"])
+    except StoreUnavailable as error:
+        raise unavailable(error) from None
+    return {"intervals": there} if there and query["interval"] not in there else {}
 
 
 def the_venue(store: CandleStore, query: dict[str, Any]) -> str:

@@ -36,6 +36,15 @@ def test_it_is_stored_and_found_by_its_name() -> None:
     assert (found("method=NOPE"), found("method=x!")) == (400, 400)
 
 
+@pytest.mark.django_db
+def test_the_admin_lists_it(admin_client: Client) -> None:
+    put(1, "a", method="GAP")
+    put(2, "b")
+    page = admin_client.get("/admin/alerts/alert/?method__exact=GAP").content.decode()
+    assert ("/alerts/alert/a/" in page, "/alerts/alert/b/" in page) == (True, False)
+    assert "?method__exact=GAP" in admin_client.get("/admin/alerts/alert/").content.decode()
+
+
 def test_a_client_filters_by_it() -> None:
     gap, mad = AlertRoute("BTCUSDT", "LOW", "GAP"), AlertRoute("BTCUSDT", "LOW", "MAD")
     everything, _ = parse_filters({}, channels=["alerts"])

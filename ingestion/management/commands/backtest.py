@@ -18,7 +18,7 @@ from ingestion.analysis.configured import configured_settings
 from ingestion.backtest.arrow import anomalies_table
 from ingestion.backtest.compare import Variant, swept
 from ingestion.backtest.compare_tables import tables as compared
-from ingestion.backtest.jobs import RULE, Job, Result, run_all, titled
+from ingestion.backtest.jobs import RULE, Job, Result, run_all, titled, weighed
 from ingestion.backtest.output import Output
 from ingestion.backtest.progress import shown
 from ingestion.backtest.report import comparison_page, page
@@ -163,10 +163,11 @@ class Command(BaseCommand):
 
     def _run(self, jobs: Sequence[Job], processes: int, out: Output | None) -> list[list[Result]]:
         sizes = sorted(job.size for job in jobs)
+        jobs = weighed(jobs)
         # With one large file among small ones there is nothing to share.
         processes = processes if sum(sizes[:-1]) >= _WORTH_A_PROCESS else 1
         title = jobs[0].name if len(jobs) == 1 else f"{len(jobs)} recordings"
-        with shown(title, sum(sizes)) as advanced:
+        with shown(title, sum(job.weight for job in jobs)) as advanced:
             write = (lambda line: None) if out is None else out.write
             found = list(run_all(jobs, processes, write, advanced))
         for warning in dict.fromkeys(warning for of_job in found for one in of_job for warning in one.warnings):

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from alerts.detectors.settings import InvalidSettings, Settings
 from ingestion.backtest.compare import MOST_VARIANTS, Variant, difference, swept
+from ingestion.backtest.jobs import BATCH_COST, READING_COST, Job, weighed
 from ingestion.backtest.lives import Life
 from ingestion.backtest.progress import Work, time_left_s
 from tests import samples
@@ -130,9 +131,24 @@ def test_options_that_mean_nothing_are_refused(options: dict[str, object], said:
         call_command("backtest", "absent.csv", **options)
 
 
+def test_jobs_weigh_what_they_cost_not_what_their_files_have(tmp_path: Path) -> None:
+    """A few symbols have as many batches as many: their candles cost more."""
+    jobs = []
+    for symbols, minutes in ((1, 400), (40, 10)):
+        columns = {"ts": sorted(range(minutes)) * symbols, "symbol": ["A"] * symbols * minutes}
+        pyarrow.parquet.write_table(pyarrow.table(columns), path := tmp_path / f"{symbols}.parquet")
+        jobs.append(Job(path.name, {None: [path]}))
+    few, many = (job.weight for job in weighed(jobs))
+    assert few == 400 * (1 + READING_COST) + 400 * BATCH_COST
+    assert many == 400 * (1 + READING_COST) + 10 * BATCH_COST
+    (tmp_path / "some.csv").write_text("ts,symbol\n")
+    csv = Job("some.csv", {None: [tmp_path / "some.csv"]})
+    assert [job.weight for job in weighed([jobs[0], csv])] == [jobs[0].size, 10], "one unit for all"
+
+
 def test_time_left_is_of_the_whole_work() -> None:
-    assert Work(size=300).total is None
-    work = Work(size=300)
+    assert Work(weight=300).total is None
+    work = Work(weight=300)
     work.add(50.0, 100)
     assert work.total == 150.0, "the two files that were not read yet are as much a byte"
     assert time_left_s(30.0, work.total, 10.0) == 40.0

@@ -68,6 +68,22 @@ def test_a_candle_in_full(client: Client) -> None:
     }
 
 
+@pytest.mark.parametrize(
+    ("query", "intervals"),
+    [
+        ("symbol=BTCUSDT&interval=3m", ["1m"]),
+        ("symbol=BTCUSDT&interval=3m&venue=kraken", None),
+        ("symbol=BTCUSDT&from=9999999999999", None),
+        ("symbol=NOPE&interval=3m", None),
+    ],
+)
+def test_an_interval_that_is_not_there_names_those_that_are(
+    client: Client, query: str, intervals: list[str] | None
+) -> None:
+    answer = client.get(f"/candles?{query}").json()
+    assert (answer["candles"], answer.get("intervals")) == ([], intervals)
+
+
 @pytest.mark.parametrize("ahead", ["binance", "kraken"])
 def test_a_venue_that_lags_is_not_overlooked(client: Client, ahead: str) -> None:
     candle_store().write([a_batch(T0 + n * MINUTE, ("SOLUSDT",), venue=ahead) for n in range(1, 6)])
