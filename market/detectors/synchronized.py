@@ -17,7 +17,7 @@ with the market: its next return counts for the window only, not for the gap bef
 severity (LOW 0.6 θ, MEDIUM 0.75 θ, HIGH θ, CRITICAL 1.6 θ); so a 15-min move of 4 % is HIGH by itself. θ is the same in
 calm and in turbulence: a crash would raise it against itself. LOW and MEDIUM are about rarity, so they begin lower,
 down to a third, where symbols usually move less than 0.36 % in 15 min; that usual move is trusted in full after a day.
-And whatever their size, moves that are rare for the last day are LOW from 6.5 and MEDIUM from 7.5 times σ_d √k on: σ_d
+And whatever their size, moves that are rare for the last day are LOW from 6 and MEDIUM from 7.5 times σ_d √k on: σ_d
 is the exponentially weighted rms of the 1-min m, half-life a day, each bounded at 4 σ_d.
 
 Sources: Barndorff-Nielsen, Kinnebrock & Shephard (2010), Measuring Downside Risk: Realised Semivariance; Patton &
@@ -54,7 +54,7 @@ CALMEST: Final = 1.0 / 3.0
 DAY_HALF_LIFE_MS: Final = 24 * 3_600_000
 DAY_KNOWN: Final = 0.2
 DAY_BOUND: Final = 4.0
-DAY_LEVELS: Final = (6.5, 7.5)
+DAY_LEVELS: Final = (6.0, 7.5)
 SMALLEST_DAY_SIGMA: Final = 1e-4
 MINIMUM_UNIVERSE: Final = 8
 MIDDLE: Final = 8
