@@ -34,6 +34,10 @@ NATS_URL = env.str("NATS_URL", "")
 NATS_SYNC = env.str("NATS_SYNC", "always")
 if not re.fullmatch(r"always|[1-9][0-9]*(ms|s|m|h)", NATS_SYNC):
     raise SystemExit(f"NATS_SYNC={NATS_SYNC} is unknown; expected always, or a duration such as 1s or 1m.")
+# On how many servers of a NATS cluster each stream is: 1, 3 or 5.
+NATS_REPLICAS = env.int("NATS_REPLICAS", 1)
+if NATS_REPLICAS not in {1, 3, 5}:
+    raise SystemExit(f"NATS_REPLICAS={NATS_REPLICAS} is not possible; expected 1, 3 or 5.")
 # One login, if the NATS server requires one and NATS_URL has none: a user, a file with the seed of an nkey, a
 # credentials file, or a token. `manage.py nats_config` makes users with the permissions of each role.
 NATS_USER = env.str("NATS_USER", "")

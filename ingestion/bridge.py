@@ -37,7 +37,7 @@ from ingestion.stream.backoff import backoff
 from ingestion.stream.health import Health, cause, health
 from ingestion.stream.incarnation import Position
 from ingestion.stream.metrics import REPEATED, SEND_FAILURES, STORE_RETRIES, STORED, STREAM_LOST
-from ingestion.stream.nats import ANOMALIES, ANOMALY_SUBJECTS, subject
+from ingestion.stream.nats import ANOMALIES, ANOMALY_SUBJECTS, REJECTED, follow_settings, subject
 from ingestion.stream.reader import Reader, Received, open_reader
 from ingestion.stream.rejects import Rejects
 from ingestion.stream.signatures import WRONG, Signatures
@@ -110,6 +110,7 @@ async def run_bridge(client: Client, stop: asyncio.Event) -> None:
     with health("bridge") as state, state.doing("read its position from the database"):
         stored = await _stored_position()
         groups = Groups(layer, await database_sync_to_async(installation_id)())
+    await follow_settings(client, ANOMALIES, REJECTED)
     reader = await open_reader(client, ANOMALIES, ANOMALY_SUBJECTS, stored)
     rejects, signatures = Rejects(client), Signatures("bridge")
     try:

@@ -26,7 +26,7 @@ from ingestion.sources.venues import published_as
 from ingestion.stream.background import background, unless_stopped
 from ingestion.stream.health import note
 from ingestion.stream.metrics import TICKS
-from ingestion.stream.nats import CANDLES, TRANSIENT, Publisher, has_jetstream, publish_latest
+from ingestion.stream.nats import CANDLES, TRANSIENT, Publisher, follow_settings, has_jetstream, publish_latest
 from market.clock import now_ms
 from market.printable import printable
 from market.wire.messages import CandleBatch, Feed, FeedState, SourceKind, interval_ms
@@ -45,6 +45,7 @@ async def run_ingest(source: Source, client: Client, stop: asyncio.Event) -> Non
     # Live candles are the same from every process, so their message ids are, too. A simulated or replayed market, and
     # the history of a live one, has new ids in each run.
     run = uuid.uuid4().hex
+    await follow_settings(client, CANDLES)
     publisher = await Publisher.open(client, run=run)
     health = FeedHealth(source, settings.FEED_STALE_AFTER_S)
     batches = source.batches()

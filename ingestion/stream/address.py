@@ -28,6 +28,15 @@ def server_url() -> str:
     return own or "nats://127.0.0.1:4222"
 
 
+def servers(url: str) -> list[str]:
+    """The addresses of a cluster, which commas separate: each begins with its scheme.
+
+    >>> servers("nats://one:4222, nats://ann:a,b@two:4222")
+    ['nats://one:4222', 'nats://ann:a,b@two:4222']
+    """
+    return [one.strip() for one in re.split(r",(?=\s*[\w+.-]+://)", url)]
+
+
 def shown(url: str) -> str:
     """A server's address as people may see it: without a password or token, whatever characters it has.
 
@@ -36,7 +45,7 @@ def shown(url: str) -> str:
     >>> shown("nats://ann:p@ss/word@127.0.0.1:4222")
     'nats://127.0.0.1:4222'
     """
-    return re.sub(r"^([\w+.-]+://)?.*@", r"\1", url, flags=re.DOTALL)
+    return ",".join(re.sub(r"^([\w+.-]+://)?.*@", r"\1", one, flags=re.DOTALL) for one in servers(url))
 
 
 def is_own(url: str) -> bool:

@@ -1,6 +1,7 @@
 """How this process connects to NATS: which login, over TLS or not, on which inbox.
 
     NATS_URL=nats://bridge:p%40ss@nats.example.org        a user and a password; or NATS_USER and NATS_PASSWORD
+    NATS_URL=nats://one:4222,nats://two:4222              the servers of a cluster, which share one login
     NATS_NKEY=/etc/anomalies/bridge.nk                    a file with the seed of an nkey
     NATS_CREDENTIALS=/etc/anomalies/bridge.creds          a file with a JWT and its seed
     NATS_TOKEN=…                                          one token for everybody
@@ -20,7 +21,7 @@ import nkeys
 from django.conf import settings
 from nats.aio.client import Client
 
-from ingestion.stream.address import is_own, shown
+from ingestion.stream.address import is_own, servers, shown
 
 INBOXES: Final = "_INBOX"
 # What may stand in a subject; a user of another name uses the inboxes that every client uses.
@@ -65,7 +66,7 @@ class Connection(Client):
 
 
 class Address(NamedTuple):
-    """A server's address taken apart. Without a password, `user` is a token."""
+    """An address taken apart: its server, or those of a cluster. Without a password, `user` is a token."""
 
     server: str
     user: str = ""
@@ -77,7 +78,13 @@ def address(url: str) -> Address:
 
     >>> address("nats://ann:p%40ss/w@10.0.0.5:4222")
     Address(server='nats://10.0.0.5:4222', user='ann', password='p@ss/w')
+    >>> address("nats://ann:secret@one:4222,nats://two:4222")
+    Address(server='nats://one:4222,nats://two:4222', user='ann', password='secret')
     """
+    if len(urls := servers(url)) > 1:
+        each = [address(one_of_them) for one_of_them in urls]
+        first = next((found for found in each if found.user), each[0])
+        return first._replace(server=",".join(found.server for found in each))
     scheme, slashes, rest = url.partition("://") if "://" in url else ("", "", url)
     login, at, host = rest.rpartition("@")
     user, _, password = login.partition(":") if at else ("", "", "")
@@ -87,7 +94,7 @@ def address(url: str) -> Address:
 def options(url: str) -> dict[str, Any]:
     """What `Client.connect` needs to connect to `url`. Raises `NatsRefused` for files that cannot be used."""
     server, user, password = address(url)
-    found: dict[str, Any] = {"servers": server}
+    found: dict[str, Any] = {"servers": servers(server)}
     if is_own(url):
         return found | {"token": user}
     if context := _tls(server):

@@ -49,6 +49,11 @@ RUN_HEADER: Final = "Anomaly-Run"
 # Within this window the server drops a second message of the same Nats-Msg-Id, so a publisher may retry.
 DUPLICATE_WINDOW_S: Final = 120
 ACK_TIMEOUT_S: Final = 5.0
+# What of an existing stream follows the settings.
+_CHANGEABLE: Final = ("max_age", "num_replicas")
+CHANGE_S: Final = 2.0
+# The server works on the first attempt with this id: a cluster without a leader takes a while.
+_IN_PROGRESS: Final = 10158
 # How long a connection may take to send what waits, and to close.
 CLOSE_S: Final = 1
 
@@ -205,8 +210,30 @@ async def ensure_streams(client: Client) -> None:
 
     A user that may not create streams needs none to be missing.
     """
-    gigabyte = 2**30
-    for config in (
+    for config in _streams():
+        try:
+            await client.jetstream().stream_info(str(config.name))
+        except nats.js.errors.NotFoundError:
+            await client.jetstream().add_stream(config)
+
+
+async def follow_settings(client: Client, *names: str) -> None:
+    """Give these streams what the settings say now: how long they keep, on how many servers they are.
+
+    For the one role that looks after a stream; the others have no right to change it. What cannot be done now is left.
+    """
+    if not await has_jetstream(client):
+        return
+    with contextlib.suppress(*TRANSIENT, nats.js.errors.Error):
+        await ensure_streams(client)
+        for config in _streams():
+            if config.name in names:
+                await _change(client, (await client.jetstream().stream_info(str(config.name))).config, config)
+
+
+def _streams() -> Sequence[StreamConfig]:
+    gigabyte, replicas = 2**30, settings.NATS_REPLICAS
+    return (
         StreamConfig(
             name=ANOMALIES,
             subjects=list(ANOMALY_SUBJECTS),
@@ -214,6 +241,7 @@ async def ensure_streams(client: Client) -> None:
             max_bytes=2 * gigabyte,
             duplicate_window=DUPLICATE_WINDOW_S,
             discard=DiscardPolicy.OLD,
+            num_replicas=replicas,
         ),
         StreamConfig(
             name=CANDLES,
@@ -222,13 +250,41 @@ async def ensure_streams(client: Client) -> None:
             max_bytes=gigabyte // 2,
             duplicate_window=DUPLICATE_WINDOW_S,
             discard=DiscardPolicy.OLD,
+            num_replicas=replicas,
         ),
-        StreamConfig(name=REJECTED, subjects=["rejected.>"], max_msgs=10_000, max_bytes=64 * 2**20),
-    ):
-        try:
-            await client.jetstream().stream_info(str(config.name))
-        except nats.js.errors.NotFoundError:
-            await client.jetstream().add_stream(config)
+        StreamConfig(
+            name=REJECTED,
+            subjects=["rejected.>"],
+            max_msgs=10_000,
+            max_bytes=64 * 2**20,
+            num_replicas=replicas,
+        ),
+    )
+
+
+async def _change(client: Client, there: StreamConfig, wanted: StreamConfig) -> None:
+    """Give an existing stream what the settings say now. That the server refuses is a problem that operators see."""
+    wishes = {name: value for name in _CHANGEABLE if (value := getattr(wanted, name)) is not None}
+    changed = {name: value for name, value in wishes.items() if value != getattr(there, name)}
+    if not changed:
+        return
+    said = " and ".join(f"{name} {getattr(there, name):g} instead of {value:g}" for name, value in changed.items())
+    if "max_age" in changed:
+        changed["max_age"] = round(changed["max_age"] * 1e9)
+    api, name = f"{client.jetstream()._prefix}.STREAM", wanted.name
+    try:
+        # All else as the server has it: the client does not know every setting of every server.
+        config = json.loads((await client.request(f"{api}.INFO.{name}", timeout=CHANGE_S)).data)["config"]
+        request = json.dumps(config | changed).encode()
+        answer = json.loads((await client.request(f"{api}.UPDATE.{name}", request, timeout=CHANGE_S)).data)
+        refused = answer.get("error", {}).get("description", "")
+    except (*TRANSIENT, nats.errors.Error, ValueError, KeyError) as error:
+        refused = str(error) or type(error).__name__
+    if refused:
+        note("nats", f"Stream {name} has {said}, and NATS does not change it: {without_credentials(refused)}.")
+        logger.warning("Stream %s has %s, and NATS does not change it: %s", name, said, refused)
+    else:
+        logger.info("Stream %s had %s: changed", name, said)
 
 
 class Publisher:
@@ -294,7 +350,9 @@ class Publisher:
         for index, acknowledged in enumerate(sent):
             try:
                 await asyncio.wait_for(acknowledged, ACK_TIMEOUT_S)
-            except (*TRANSIENT, TimeoutError):
+            except (*TRANSIENT, TimeoutError, nats.js.errors.APIError) as error:
+                if isinstance(error, nats.js.errors.APIError) and not _passes(error):
+                    raise
                 for later in sent[index + 1 :]:
                     later.cancel()
                 return messages[index:]
@@ -309,6 +367,11 @@ class Publisher:
         elif signed:
             headers[HEADER] = sign(self._key, to, payload)
         return to, payload, headers
+
+
+def _passes(error: nats.js.errors.APIError) -> bool:
+    """Whether a refusal ends by itself."""
+    return isinstance(error, TRANSIENT) or error.err_code == _IN_PROGRESS
 
 
 async def publish_latest(client: Client, message: Feed | StressIndex) -> None:

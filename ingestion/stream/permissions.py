@@ -32,6 +32,11 @@ def _looks() -> Allowed:
     return Allowed((f"{_API}.INFO", *(f"{_API}.STREAM.INFO.{name}" for name in _STREAMS)))
 
 
+def _looks_after(*streams: str) -> Allowed:
+    """Change what they keep, as the settings say."""
+    return Allowed(tuple(f"{_API}.STREAM.UPDATE.{name}" for name in streams))
+
+
 def _reads(stream: str) -> Allowed:
     """Read messages in order, with consumers of its own."""
     consumer = f"{_API}.CONSUMER"
@@ -50,6 +55,7 @@ _ANOMALIES: Final = Allowed(("alerts.>", "market.>"))
 
 _INGEST: Final = (
     _creates()
+    | _looks_after("CANDLES")
     | _ANSWERS
     | Allowed(("candles.>", "feed.*", f"{_API}.STREAM.PURGE.CANDLES", f"{_API}.CONSUMER.LIST.CANDLES"))
 )
@@ -63,7 +69,11 @@ _ANALYZE: Final = (
     | Allowed(("stress.*", f"{_API}.STREAM.CREATE.KV_POSITIONS", "$KV.POSITIONS.>"))
 )
 _BRIDGE: Final = (
-    _creates() | _ANSWERS | _reads("ANOMALIES") | Allowed(("rejected.>",), subscribe=("feed.*", "stress.*"))
+    _creates()
+    | _looks_after("ANOMALIES", "REJECTED")
+    | _ANSWERS
+    | _reads("ANOMALIES")
+    | Allowed(("rejected.>",), subscribe=("feed.*", "stress.*"))
 )
 _HISTORY: Final = _creates() | _ANSWERS | _reads("CANDLES") | _reads("ANOMALIES")
 # It publishes what its users send it, and looks whether streams can be written by asking to delete what none has.

@@ -6,6 +6,7 @@ import re
 from typing import Final
 
 import nats.js.errors
+from django.conf import settings
 from nats.aio.client import Client
 
 from ingestion.stream.nats import TRANSIENT
@@ -57,5 +58,5 @@ async def save_position(client: Client, jetstream: bool, epoch: int, offset: int
             try:
                 bucket = await client.jetstream().key_value(_BUCKET)
             except nats.js.errors.BucketNotFoundError:
-                bucket = await client.jetstream().create_key_value(bucket=_BUCKET)
+                bucket = await client.jetstream().create_key_value(bucket=_BUCKET, replicas=settings.NATS_REPLICAS)
             await bucket.put(_KEY, f"{epoch}:{offset}".encode())

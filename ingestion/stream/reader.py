@@ -10,6 +10,7 @@ from typing import Final, NamedTuple, Protocol, Self
 import msgspec
 import nats.errors
 import nats.js.errors
+from django.conf import settings
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
@@ -26,6 +27,7 @@ from market.wire.times import epoch_us
 logger = logging.getLogger(__name__)
 
 _START: Final = Position()
+_ASK_AGAIN: Final = 10
 # Anyone may publish candles: of such a header the beginning counts.
 _LONGEST_RUN: Final = 40
 
@@ -147,6 +149,13 @@ class StreamReader:
     async def _compare(self) -> None:
         """Find out whether the stream is the one of the position; if not, start over at its beginning."""
         result = resumed(self.position, await self._view())
+        if result.fault and settings.NATS_REPLICAS > 1:
+            # A server of a cluster that has just become its leader may still be behind: ask until it has caught up.
+            for _ in range(_ASK_AGAIN):
+                await asyncio.sleep(1.0)
+                result = resumed(self.position, await self._view())
+                if not result.fault:
+                    break
         self.position = result.position
         if result.fault:
             await self.close()
@@ -213,6 +222,7 @@ class _Pull:
                 ack_policy=AckPolicy.NONE,
                 inactive_threshold=cls._FORGOTTEN_S,
                 mem_storage=True,
+                num_replicas=1,
             ),
         )
         pull = cls(client, stream, info.name)

@@ -2,20 +2,25 @@
 
 import asyncio
 import logging
+from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import nats
 import pytest
 from nats.aio.client import Client
 from prometheus_client import REGISTRY
 
+from ingestion.stream import health
 from ingestion.stream.nats import (
     ANOMALIES,
     CANDLES,
+    DUPLICATE_WINDOW_S,
     NatsUnavailable,
     Publisher,
     connect,
     ensure_streams,
+    follow_settings,
     message_id,
     subject,
 )
@@ -207,3 +212,20 @@ async def test_an_interruption_is_counted(monkeypatch: pytest.MonkeyPatch) -> No
     before = REGISTRY.get_sample_value("anomalies_reader_interruptions_total", labels) or 0.0
     assert await StreamReader(Client(), CANDLES).fetch(1) == []
     assert REGISTRY.get_sample_value("anomalies_reader_interruptions_total", labels) == before + 1
+
+
+async def test_streams_that_exist_follow_the_settings(client: Client, settings: Any) -> None:
+    settings.ANOMALY_RETENTION = timedelta(days=3)
+    await ensure_streams(client)
+    settings.ANOMALY_RETENTION = timedelta(days=90)
+    await follow_settings(client, ANOMALIES)
+    changed = (await client.jetstream().stream_info(ANOMALIES)).config
+    assert changed.max_age == timedelta(days=90).total_seconds()
+    assert changed.duplicate_window == DUPLICATE_WINDOW_S, "the rest is as it was"
+
+
+async def test_a_server_that_refuses_the_settings_is_a_problem(client: Client, settings: Any) -> None:
+    await ensure_streams(client)
+    settings.NATS_REPLICAS = 3
+    await follow_settings(client, ANOMALIES)
+    assert any("num_replicas 1 instead of 3" in sentence for _, sentence in health._events["nats"])
