@@ -14,7 +14,7 @@ import logging
 import math
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from itertools import pairwise
 from typing import Any, Final, NamedTuple
@@ -29,6 +29,7 @@ from nats.aio.client import Client
 import alerts.services
 import market.services
 from alerts.models import Alert as AlertRow
+from ingestion.fences import Fences, forget_fences, store_fences, stored_fences
 from ingestion.live_frames import Samples, forward_live, record_samples
 from ingestion.models import StreamFault
 from ingestion.services import record_fault
@@ -66,7 +67,8 @@ _LAST_S: Final = 2.0
 class Batch(NamedTuple):
     """Messages of one fetch, taken apart. `previous` and `head` are the stream's sequence numbers before and after it.
 
-    `lost_until`: the last number in between that the stream no longer had, 0 if none.
+    `lost_until`: the last number in between that the stream no longer had, 0 if none. `fences`: the fencing numbers
+    that rise with it.
     """
 
     position: Position
@@ -74,6 +76,7 @@ class Batch(NamedTuple):
     lost_until: int
     alerts: list[Sequenced[Alert]]
     market: list[Sequenced[MarketAnomaly]]
+    fences: Mapping[str, int] = {}
 
     @property
     def head(self) -> int:
@@ -109,6 +112,7 @@ async def run_bridge(client: Client, stop: asyncio.Event) -> None:
         raise ImproperlyConfigured("CHANNEL_LAYERS has no default layer")
     with health("bridge") as state, state.doing("read its position from the database"):
         stored = await _stored_position()
+        fences = Fences(await database_sync_to_async(stored_fences)())
         groups = Groups(layer, await database_sync_to_async(installation_id)())
     await follow_settings(client, ANOMALIES, REJECTED)
     reader = await open_reader(client, ANOMALIES, ANOMALY_SUBJECTS, stored)
@@ -133,14 +137,16 @@ async def run_bridge(client: Client, stop: asyncio.Event) -> None:
                     continue
                 if reader.position.epoch != stored.epoch:
                     stored = await _new_incarnation(stored, reader)
+                    fences = Fences({})  # what is read again has the numbers of its time
                 while received:
-                    batch = await _sort(received, reader.position, stored.offset, rejects, signatures)
+                    batch = await _sort(received, reader.position, stored.offset, rejects, signatures, fences)
                     if await _pass_on(batch, groups, rejects, state, stop):
                         stored = batch.position
                     elif stop.is_set():
                         return  # reading on would pass over this batch
                     else:
                         stored = await _stand_by(reader, stop)
+                        fences = Fences(await database_sync_to_async(stored_fences)())
                         received.clear()
     finally:
         await reader.close()
@@ -203,7 +209,12 @@ async def _pass_on(batch: Batch, groups: Groups, rejects: Rejects, state: Health
 
 
 async def _sort(
-    received: deque[Received], end: Position, previous: int, rejects: Rejects, signatures: Signatures
+    received: deque[Received],
+    end: Position,
+    previous: int,
+    rejects: Rejects,
+    signatures: Signatures,
+    fences: Fences,
 ) -> Batch:
     """Take the next batch out of `received`, whose last message is at `end`: whole messages, up to `_MOST_ITEMS`."""
     if aliases_are_due():
@@ -223,13 +234,15 @@ async def _sort(
         for payload, anomaly, reason, item in parts:
             if anomaly is None:
                 await rejects.reject(message._replace(data=payload), reason, item)
+            elif signed and (late := fences.check(message, anomaly)):
+                await rejects.reject(message._replace(data=payload), late, item)
             elif isinstance(anomaly, Alert):
                 alerts.append(sequenced(end.epoch, offset, anomaly, item, signed=signed))
             else:
                 market.append(sequenced(end.epoch, offset, anomaly, item, signed=signed))
     if received:
         end = end._replace(offset=taken[-1].offset, time_us=taken[-1].time_us)
-    return Batch(end, previous, await _lost_until(previous, taken), alerts, market)
+    return Batch(end, previous, await _lost_until(previous, taken), alerts, market, fences.risen())
 
 
 async def _lost_until(previous: int, received: Sequence[Received]) -> int:
@@ -301,6 +314,9 @@ def _store_in_one_transaction(batch: Batch) -> Stored | None:
         place = {"lost_until": batch.lost_until, "created": created, "time_us": time_us}
         if not market.services.advance(epoch, batch.previous, head, **place):
             return None
+        if not batch.previous:
+            forget_fences()
+        store_fences(batch.fences)
         found = market.services.new_ones(AlertRow, batch.alerts)
         of_market = market.services.new_ones(MarketAnomalyRow, batch.market)
         alerts.services.store(found.new, found.replaced)

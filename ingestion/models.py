@@ -89,6 +89,19 @@ class StreamFault(models.Model):
         return f"{self.stream} ({self.reader}): {self.text}"
 
 
+class VenueFence(models.Model):
+    """The highest fencing number with which the bridge has stored anomalies of a venue; smaller ones are refused.
+
+    Changed in the transaction that stores them.
+    """
+
+    venue = models.CharField(primary_key=True, max_length=40)
+    fence = models.BigIntegerField()
+
+    def __str__(self) -> str:
+        return f"{self.venue}: {self.fence}"
+
+
 class StoredSettings(models.Model):
     """Settings that an analysis ran with (`alerts.detectors.settings`): what `settings` of its anomalies stands for.
 

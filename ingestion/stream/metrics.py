@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from prometheus_client import Counter, Summary, disable_created_metrics
+from prometheus_client import Counter, Gauge, Summary, disable_created_metrics
 
 disable_created_metrics()  # type: ignore[no-untyped-call] # one more series per counter
 
@@ -19,6 +19,16 @@ ANALYSIS_LEFT_OUT: Final = Counter(
 )
 ANALYSIS_REFUSED: Final = Counter(
     "anomalies_analysis_refused", "Batches of candles refused because they were ahead of their venue's clock."
+)
+LEASES: Final = Gauge("anomalies_lease_held", "1 while this process holds the lease (role.venue), else 0.", ["lease"])
+LEASE_CHANGES: Final = Counter(
+    "anomalies_lease_changes", "Changes of leases of this process: taken or lost (role.venue).", ["lease", "change"]
+)
+FENCED: Final = Counter(
+    "anomalies_fenced", "Messages refused because their publisher had lost its lease of the venue.", ["venue"]
+)
+OUTBOX_DROPPED: Final = Counter(
+    "anomalies_standby_dropped", "Anomalies that a standby of the analysis found and had no room to keep."
 )
 SNAPSHOT_SECONDS: Final = Summary("anomalies_snapshot_seconds", "Seconds the analysis was paused while it was saved.")
 STORED: Final = Counter("anomalies_stored", "Messages stored by the bridge.", ["channel"])

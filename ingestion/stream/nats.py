@@ -11,7 +11,7 @@ import contextlib
 import json
 import logging
 import re
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
 from typing import Any, Final, Self
@@ -169,13 +169,18 @@ def market_type(message: Anomaly) -> MarketType:
     return MarketType(str(message.__struct_config__.tag))
 
 
-def message_id(message: Anomaly | CandleBatch, run: str = "") -> str:
-    """The `Nats-Msg-Id`: the same content published again within the window is stored once."""
+def message_id(message: Anomaly | CandleBatch, run: str = "", fence: int = 0) -> str:
+    """The `Nats-Msg-Id`: the same content published again within the window is stored once.
+
+    Under another fencing number it is another message. Otherwise one that a former holder of the lease sent too late,
+    which the bridge refuses, would keep the same one of the present holder out of the stream.
+    """
     if isinstance(message, CandleBatch):
         return f"{message.venue}:{message.interval}:{message.close_time}:{run}"
     # What a recording shows may be found again within the window, when it is played again.
     again = f":{run}" if run and message.source is SourceKind.REPLAY else ""
-    return f"{message.id}:{message.revision}{again}"
+    fenced = f":f{fence}" if fence else ""
+    return f"{message.id}:{message.revision}{again}{fenced}"
 
 
 async def has_jetstream(client: Client) -> bool:
@@ -287,6 +292,10 @@ async def _change(client: Client, there: StreamConfig, wanted: StreamConfig) -> 
         logger.info("Stream %s had %s: changed", name, said)
 
 
+def _always() -> bool:
+    return True
+
+
 class Publisher:
     """Publishes anomalies and candles; returns when the server has them.
 
@@ -315,33 +324,41 @@ class Publisher:
             logger.warning("NATS at %s has no JetStream: messages are delivered at most once.", client.connected_url)
         return cls(client, jetstream=jetstream, run=run)
 
-    async def publish(self, *messages: Anomaly | CandleBatch, signed: bool = True) -> None:
+    async def publish(
+        self, *messages: Anomaly | CandleBatch, signed: bool = True, fence: int = 0, may: Callable[[], bool] = _always
+    ) -> int:
         """Return when the server has all messages. Raises `nats.js.errors.APIError` when it refuses one for good.
 
-        `signed` false: these repeat what somebody else may have said.
+        `signed` false: these repeat what somebody else may have said. `fence` goes into the signature. `may` is asked
+        before every attempt: when it says no, publishing ends, and the others are not sent. Returns how many were.
         """
         pending: Sequence[Anomaly | CandleBatch] = messages
         for delay in backoff(first_s=0.1, cap_s=5.0):
-            pending = await self._try(pending, signed)
-            if not pending:
-                for message in messages:
+            if may():
+                pending = await self._try(pending, signed, fence)
+            if not pending or not may():
+                sent = messages[: len(messages) - len(pending)]
+                for message in sent:
                     PUBLISHED.labels(_subject(message).partition(".")[0]).inc()
-                return
+                return len(sent)
             PUBLISH_RETRIES.inc()
             logger.warning("NATS has not acknowledged %d message(s); sending again in %.1f s", len(pending), delay)
             await asyncio.sleep(delay)
+        raise AssertionError("backoff never ends")
 
-    async def _try(self, messages: Sequence[Anomaly | CandleBatch], signed: bool) -> Sequence[Anomaly | CandleBatch]:
+    async def _try(
+        self, messages: Sequence[Anomaly | CandleBatch], signed: bool, fence: int
+    ) -> Sequence[Anomaly | CandleBatch]:
         """Send all; return those from the first unacknowledged on, so that order survives a retry."""
         if not self.jetstream:
             for message in messages:
-                subject, payload, headers = self._prepared(message, signed)
+                subject, payload, headers = self._prepared(message, signed, fence)
                 await self._client.publish(subject, payload, headers=headers)
             return ()
         sent = []
         try:
             for message in messages:
-                subject, payload, headers = self._prepared(message, signed)
+                subject, payload, headers = self._prepared(message, signed, fence)
                 sent.append(
                     await self._context.publish_async(subject, payload, wait_stall=ACK_TIMEOUT_S, headers=headers)
                 )
@@ -358,14 +375,14 @@ class Publisher:
                 return messages[index:]
         return messages[len(sent) :]
 
-    def _prepared(self, message: Anomaly | CandleBatch, signed: bool) -> tuple[str, bytes, dict[str, str]]:
+    def _prepared(self, message: Anomaly | CandleBatch, signed: bool, fence: int) -> tuple[str, bytes, dict[str, str]]:
         """Subject, payload and headers of a message."""
-        to, payload, id = _subject(message), encode(message), message_id(message, self.run)
+        to, payload, id = _subject(message), encode(message), message_id(message, self.run, fence)
         headers = {"Nats-Msg-Id": f"{id}:{message_token(self._key, id)}"}
         if isinstance(message, CandleBatch):
             headers |= {RUN_HEADER: self.run} if self.run else {}
         elif signed:
-            headers[HEADER] = sign(self._key, to, payload)
+            headers[HEADER] = sign(self._key, to, payload, fence=fence)
         return to, payload, headers
 
 

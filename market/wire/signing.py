@@ -3,8 +3,8 @@
     Anomaly-Signature: v1:<key>:<fence>:<mac>
 
 `v1` is the version. `key` names the key, so that a reader with several keys knows which to check. `fence` is a fencing
-number: 0 until there is a standby of the analysis. `mac` is HMAC-SHA256 in hexadecimal over version, fence, subject and
-payload. The payload is signed as a whole: if it is an array, with all its items.
+number: 0 without a lease (`ingestion.stream.leases`). `mac` is HMAC-SHA256 in hexadecimal over version, fence, subject
+and payload. The payload is signed as a whole: if it is an array, with all its items.
 
 The keys follow from `SECRET_KEY` by HKDF (RFC 5869, SHA-256, no salt), each for one purpose. Pure.
 """
@@ -80,6 +80,11 @@ def verdict(keys: Mapping[str, Key], header: str, subject: str, payload: bytes) 
     expected = _mac(key, fence, subject, payload).encode()
     right = hmac.compare_digest(expected, mac.encode(errors="replace"))
     return Verdict.SIGNED if right else Verdict.WRONG
+
+
+def fence_of(header: str) -> int:
+    """The fencing number in a header that `verdict` has found to be signed."""
+    return int(header.split(":")[2])
 
 
 def message_token(key: Key, message_id: str) -> str:

@@ -117,6 +117,25 @@ async def test_large_messages_are_stored_in_batches_that_end_behind_one(
     assert head[1] == 3
 
 
+async def test_what_a_former_holder_publishes_is_not_stored(client: Client) -> None:
+    """Also by a bridge that starts later. Messages without a fencing number are stored as ever."""
+    publisher = await Publisher.open(client)
+    await publisher.publish(make_alert(1), fence=7)
+    await publisher.publish(make_alert(2), fence=9)
+    await _bridge_until_idle(client)
+    await publisher.publish(make_alert(3), fence=7)
+    await publisher.publish(make_alert(2, revision=2), fence=7)
+    await publisher.publish(make_alert(2, revision=2), fence=9)
+    await publisher.publish(make_alert(4))
+    await _bridge_until_idle(client)
+    rows = await database_sync_to_async(lambda: sorted(Alert.objects.values_list("id", "revision")))()
+    assert rows == [("a1", 1), ("a2", 2), ("a4", 1)]
+    rejected = await client.jetstream().get_last_msg("REJECTED", "rejected.>")
+    assert "had lost the lease" in (rejected.headers or {})["Reason"]
+    state = (await client.jetstream().stream_info("REJECTED")).state
+    assert state.messages == 2
+
+
 async def test_every_batch_goes_to_both_groups_with_its_place(client: Client) -> None:
     layer = get_channel_layer()
     assert layer is not None
