@@ -90,6 +90,10 @@ ANOMALY_RETENTION = env.timedelta("ANOMALY_RETENTION", timedelta(days=7))
 CANDLE_STREAM_RETENTION_S = env.timedelta("CANDLE_STREAM_RETENTION", timedelta(hours=2)).total_seconds()
 # How often the analysis saves its state, so that it can resume after a crash.
 ANALYSIS_SAVE_EVERY_S = env.timedelta("ANALYSIS_SAVE_EVERY", timedelta(minutes=1)).total_seconds()
+# Where: `file` (in DATA_DIR), `nats` (there too, for a standby on another host), `auto`: nats unless NATS is local.
+ANALYSIS_STATE = env.str("ANALYSIS_STATE", "auto")
+if ANALYSIS_STATE not in {"auto", "file", "nats"}:
+    raise SystemExit(f"ANALYSIS_STATE={ANALYSIS_STATE} is unknown; expected auto, file or nats.")
 # A feed without a candle for this long is stale (and at least three intervals).
 FEED_STALE_AFTER_S = env.timedelta("FEED_STALE_AFTER", timedelta(seconds=15)).total_seconds()
 

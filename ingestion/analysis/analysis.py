@@ -219,9 +219,14 @@ class Analysis:
         found = [message for engine in self._engines.values() for message in engine.close(detected_at)]
         return self._marked(found, detected_at)
 
-    def close_silent(self, now_ms: int) -> list[Anomaly]:
-        """Close the anomalies of venues that have been silent for long: the feed ended, or another source plays."""
-        silent = [engine for key, engine in self._engines.items() if self._silent(key, now_ms)]
+    def close_silent(self, now_ms: int, venues: Collection[str] | None = None) -> list[Anomaly]:
+        """Close the anomalies of venues (of `venues`) that have been silent for long: the feed ended, or another source
+        plays."""
+        silent = [
+            engine
+            for key, engine in self._engines.items()
+            if (venues is None or key[0] in venues) and self._silent(key, now_ms)
+        ]
         return self._marked([message for engine in silent for message in engine.close(now_ms)], now_ms)
 
     def _silent(self, key: tuple[str, str], now_ms: int) -> bool:

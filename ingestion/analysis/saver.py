@@ -11,6 +11,7 @@ from typing import Any
 from alerts.detectors.settings import Settings, differences
 from ingestion.analysis import snapshot
 from ingestion.analysis.analysis import Analysis
+from ingestion.analysis.shared import SharedState
 from ingestion.analysis.snapshot import AnalysisSnapshot
 from ingestion.stream.incarnation import Position
 from ingestion.stream.metrics import SNAPSHOT_SECONDS
@@ -29,15 +30,16 @@ class SnapshotSaver:
     the disk runs beside the analysis.
     """
 
-    def __init__(self, path: Path, every_s: float) -> None:
+    def __init__(self, path: Path, every_s: float, shared: SharedState | None = None) -> None:
         self._path = path
+        self.shared = shared
         self._every_s = every_s
         self._saved_at = time.monotonic()
         self._replacing: asyncio.Task[None] | None = None
 
     async def restore(self, analysis: Analysis, now_ms: int) -> AnalysisSnapshot | None:
         """Restore `analysis` from the file; None when there is no usable one. `now_ms`: epoch ms."""
-        saved = await asyncio.to_thread(snapshot.read, self._path)
+        saved = await self._newest()
         if saved is None:
             return None
         mine = analysis.settings
@@ -66,11 +68,22 @@ class SnapshotSaver:
             logger.info("Analysis: restored %d engine(s), %d open anomalies", len(saved.engines), len(saved.open))
         return saved
 
+    async def _newest(self) -> AnalysisSnapshot | None:
+        """The file's, or that in NATS if it is newer."""
+        found = await asyncio.to_thread(snapshot.read, self._path)
+        for path in await self.shared.get() if self.shared else ():
+            if (other := await asyncio.to_thread(snapshot.read, path)) is not None and (
+                found is None or not found.engines or other.position[:2] > found.position[:2]
+            ):
+                found = other
+            path.unlink(missing_ok=True)
+        return found
+
     def due(self) -> bool:
         return time.monotonic() - self._saved_at >= self._every_s
 
-    async def save(self, analysis: Analysis, position: Position) -> None:
-        """`position`: that of the last batch that went into `analysis`."""
+    async def save(self, analysis: Analysis, position: Position, *, share: bool = True) -> None:
+        """`position`: that of the last batch that went into `analysis`. `share`: in NATS too, if states are shared."""
         await self.close()
         state = AnalysisSnapshot(position, analysis.open_anomalies(), analysis.snapshots(), analysis.settings.flat)
         begun = time.monotonic()
@@ -81,7 +94,7 @@ class SnapshotSaver:
         else:
             SNAPSHOT_SECONDS.observe(time.monotonic() - begun)
             logger.debug("Analysis: %.1f MB saved at offset %d", size / 1e6, position.offset)
-            self._replacing = asyncio.create_task(self._replace(), name="analysis snapshot")
+            self._replacing = asyncio.create_task(self._replace(position, share), name="analysis snapshot")
         self._saved_at = time.monotonic()
 
     async def close(self) -> None:
@@ -89,8 +102,10 @@ class SnapshotSaver:
         if self._replacing is not None:
             await self._replacing
 
-    async def _replace(self) -> None:
+    async def _replace(self, position: Position, share: bool) -> None:
         try:
             await asyncio.to_thread(snapshot.replace, self._path)
+            if self.shared is not None and share:
+                await self.shared.put(position)
         except OSError as error:
             logger.warning("Could not save the analysis in %s (%s)", self._path, error)

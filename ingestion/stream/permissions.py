@@ -53,10 +53,32 @@ _ANSWERS: Final = Allowed(subscribe=("health.ask",))
 _POSITION: Final = Allowed((f"{_API}.STREAM.INFO.KV_POSITIONS", f"{_API}.STREAM.MSG.GET.KV_POSITIONS"))
 _ANOMALIES: Final = Allowed(("alerts.>", "market.>"))
 
+_LOOKS_AT_LEASES: Final = Allowed(tuple(f"{_API}.STREAM.{what}.KV_LEASES" for what in ("INFO", "MSG.GET")))
+
+
+def _leases(role: str) -> Allowed:
+    """A lease per venue: entries are read and replaced."""
+    return _LOOKS_AT_LEASES | Allowed((f"{_API}.STREAM.CREATE.KV_LEASES", f"$KV.LEASES.{role}.>"))
+
+
+# The saved analysis in the object store.
+_STATE: Final = Allowed(
+    (
+        *(f"{_API}.STREAM.{what}.OBJ_ANALYSIS" for what in ("INFO", "CREATE", "MSG.GET", "PURGE")),
+        f"{_API}.STREAM.NAMES",
+        f"{_API}.CONSUMER.CREATE.OBJ_ANALYSIS.>",
+        *(f"{_API}.CONSUMER.{what}.OBJ_ANALYSIS.*" for what in ("INFO", "DELETE")),
+        f"{_API}.CONSUMER.CREATE.OBJ_ANALYSIS",
+        "$JS.FC.OBJ_ANALYSIS.>",
+        "$O.ANALYSIS.>",
+    )
+)
+
 _INGEST: Final = (
     _creates()
     | _looks_after("CANDLES")
     | _ANSWERS
+    | _leases("ingest")
     | Allowed(("candles.>", "feed.*", f"{_API}.STREAM.PURGE.CANDLES", f"{_API}.CONSUMER.LIST.CANDLES"))
 )
 _ANALYZE: Final = (
@@ -64,6 +86,8 @@ _ANALYZE: Final = (
     | _ANSWERS
     | _ANOMALIES
     | _POSITION
+    | _leases("analyze")
+    | _STATE
     | _reads("CANDLES")
     | _reads("ANOMALIES")
     | Allowed(("stress.*", f"{_API}.STREAM.CREATE.KV_POSITIONS", "$KV.POSITIONS.>"))
@@ -82,6 +106,7 @@ _WEB: Final = (
     | _ANSWERS
     | _ANOMALIES
     | _POSITION
+    | _LOOKS_AT_LEASES
     | Allowed(("health.ask", *(f"{_API}.STREAM.MSG.DELETE.{name}" for name in _STREAMS)))
 )
 # A program of somebody else: it publishes anomalies, and reads which were refused.

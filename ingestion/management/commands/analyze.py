@@ -10,7 +10,8 @@ from ingestion.management.base import ExamplesCommand
 class Command(ExamplesCommand):
     help = """\
 Detect anomalies: read candles from NATS (candles.>), publish anomalies on alerts.<SYMBOL> and market.<TYPE>.
-Run one process only. After a restart it resumes from its saved state (DATA_DIR/analysis.state); without one it
+Of several processes one works for a venue, and the others stand by. After a restart it resumes from its saved state
+(DATA_DIR/analysis.state, or NATS: ANALYSIS_STATE); without one it
 warms up on the candles that the stream still has.
 
   manage.py analyze                          until Ctrl-C or SIGTERM

@@ -9,11 +9,16 @@ import pytest
 from django.core.management import call_command
 from pytest_django import Settings
 
+from ingestion.analysis.shared import SharedState
+from ingestion.stream import leases
 from ingestion.stream.health import _events
+from ingestion.stream.incarnation import Position
+from ingestion.stream.leases import Lease, available, entries, identity
 from ingestion.stream.nats import NatsRefused, Publisher, connection, ensure_streams
 from ingestion.stream.permissions import USERS
 from ingestion.stream.rejected import kept, pattern
 from tests.ingestion.stream.servers import serving
+from tests.ingestion.stream.test_leases import no_floor
 from tests.ingestion.stream.test_nats import make_alert
 
 pytestmark = pytest.mark.system
@@ -26,6 +31,7 @@ OWNERS = {
     "stress.binance": {"analyze", "up"},
     "rejected.alerts.BTCUSDT": {"bridge", "up"},
     "$KV.POSITIONS.analyze": {"analyze", "up"},
+    "$KV.LEASES.analyze.binance": {"analyze", "up"},
     "$JS.API.STREAM.PURGE.CANDLES": {"ingest", "up"},
     "$JS.API.STREAM.PURGE.ANOMALIES": set(),
     "$JS.API.STREAM.DELETE.ANOMALIES": set(),
@@ -86,6 +92,47 @@ async def test_no_role_can_do_what_is_another_s(users: tuple[str, Path], setting
                     await asyncio.sleep(0.01)
         told = {text.partition(": for ")[2].partition(". Run")[0] for _, text in _events["nats"]}
         assert told == expected, role
+    _events.clear()
+
+
+async def test_roles_have_leases_and_the_analysis_its_state(
+    users: tuple[str, Path], settings: Settings, tmp_path: Path
+) -> None:
+    place, folder = users
+    settings.DATA_DIR = tmp_path
+    _events.clear()
+    for role in ("analyze", "ingest", "up"):
+        settings_of(folder, role, settings)
+        name = "analyze" if role == "up" else role
+        async with connection(f"nats://{place}", name=role) as client:
+            assert await available(client, name)
+            with identity(name) as me:
+                lease = Lease(client, f"{name}.{role}", me, no_floor)
+                await lease.step()
+                assert lease.valid
+                await lease.release()
+            if role != "ingest":
+                path = tmp_path / "analysis.state"
+                path.write_bytes(b"state")
+                shared = SharedState(client, path)
+                assert await shared.put(Position(1, 1))
+                assert next(file.read_bytes() for file in await shared.get()) == b"state"
+    settings_of(folder, "web", settings)
+    async with connection(f"nats://{place}", name="web") as client:
+        assert set(await entries(client)) == {"analyze.analyze", "ingest.ingest", "analyze.up"}
+    assert "nats" not in _events
+
+
+async def test_a_user_without_the_bucket_works_without_leases(
+    users: tuple[str, Path], settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As those are that `nats_config` wrote before there were leases."""
+    place, folder = users
+    settings_of(folder, "history", settings)
+    monkeypatch.setattr(leases, "_ANSWER_S", 0.2)
+    async with connection(f"nats://{place}", name="analyze") as client:
+        assert not await available(client, "analyze")
+    assert "works without a lease" in _events["analyze"][-1][1]
     _events.clear()
 
 
