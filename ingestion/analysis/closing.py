@@ -15,9 +15,10 @@ from nats.aio.client import Client
 from alerts.models import Alert as AlertRow
 from ingestion.analysis.analysis import Analysis
 from ingestion.analysis.orphans import find_orphans
-from ingestion.analysis.outbox import Outbox
+from ingestion.analysis.outbox import ROLE, Outbox
 from ingestion.engine.messages import closed
 from ingestion.engine.orphans import MAX_OPEN, made_here
+from ingestion.stream.leases import entries
 from ingestion.stream.nats import CANDLES, Publisher
 from market.clock import now_ms
 from market.models import IS_OPEN
@@ -31,10 +32,10 @@ _KINDS: Final = ((AlertRow, decode_alert), (MarketRow, decode_market))
 
 
 class Closer:
-    """`cold`: the analysis started without the state of the one before."""
+    """Of one process. `cold`: the venues that other processes followed when it started without their state."""
 
     def __init__(self, client: Client, publisher: Publisher, analysis: Analysis, outbox: Outbox) -> None:
-        self.cold = False
+        self.cold: set[str] = set()
         self._client = client
         self._publisher = publisher
         self._analysis = analysis
@@ -45,19 +46,23 @@ class Closer:
 
     async def start_cold(self, known: Collection[Anomaly]) -> None:
         """Close what the stream shows as open, of the venues that no other process follows."""
-        self.cold = True
         await self._close_orphans(known, None)
+        self.cold = {venue for venue, lease in self._outbox.leases.items() if not lease.mine}
 
     async def step(self, offset: int) -> None:
-        """Look after the venues that this process has taken over. `offset`: how far the candles were analysed."""
+        """Look after the venues that this process has taken over. `offset`: how far the candles were analysed.
+
+        Of a venue whose findings are not published yet nothing is closed: their revisions come first.
+        """
         mine = self._outbox.mine()
         self._seen &= mine
         for venue in mine - self._seen:
-            if self.cold and self._outbox.leases[venue].inherited:
+            if venue in self.cold:
                 await self._close_orphans((), venue)
+                self.cold.discard(venue)
             self._due[venue] = await self._last_offset()
             self._seen.add(venue)
-        due = [venue for venue, until in self._due.items() if offset >= until]
+        due = [venue for venue, until in self._due.items() if offset >= until and not self._outbox.pending(venue)]
         for venue in due:
             del self._due[venue]
         if due and (venues := mine.intersection(due)):
@@ -70,7 +75,10 @@ class Closer:
 
     async def _close_orphans(self, known: Collection[Anomaly], venue: str | None) -> None:
         orphans = await find_orphans(self._client, known)
-        await self._outbox.watch({anomaly.venue for anomaly in orphans.open.values() if anomaly.venue})
+        if venue is None:
+            await self._outbox.watch({anomaly.venue for anomaly in orphans.open.values() if anomaly.venue})
+            held = await entries(self._client, ROLE) if self._publisher.jetstream else {}
+            await self._outbox.watch(key.partition(".")[2] for key in held)
         for signed in (True, False):
             found = orphans.closing(now_ms(), signed=signed)
             await self._publish([one for one in found if venue in (None, one.venue)], signed)

@@ -147,6 +147,10 @@ class Outbox:
     def is_empty(self) -> bool:
         return not any(self._found.values())
 
+    def pending(self, venue: str) -> bool:
+        """Whether something of a venue is not published."""
+        return bool(self._found.get(venue))
+
     def waits(self) -> bool:
         """Whether something waits that no other process publishes."""
         return any(queue and not self._held_by_another(venue) for venue, queue in self._found.items())

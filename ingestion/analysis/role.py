@@ -118,10 +118,10 @@ async def _run(client: Client, stop: asyncio.Event, publisher: Publisher, me: Id
                     await asyncio.sleep(0)  # a batch is milliseconds of numpy: let the rest of the process breathe
                 here = Place(epoch, reader.position.offset)
                 await outbox.watch(analysis.latest)
-                await closer.step(here.offset)
                 # Not of candles: no other process finds it at this place.
                 outbox.add(analysis.close_silent(now_ms(), outbox.mine()), Place(epoch, here.offset + 1))
                 await outbox.flush(here)
+                await closer.step(here.offset)
                 if received and here.offset > published and outbox.works and not outbox.waits():
                     published = here.offset
                     await save_position(client, publisher.jetstream, epoch, published)
