@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import logging
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
 
 import nats.errors
 import nats.js.errors
@@ -14,6 +14,7 @@ from anomaly_site.lag import Place, Streams, StreamState, streams
 from anomaly_site.probes import DEADLINE_S, Probe
 from anomaly_site.ws.log import SparseLog
 from ingestion.stream.health import ProcessReport, ask, text_of
+from ingestion.stream.leases import entries
 from ingestion.stream.nats import TRANSIENT, connect, jetstream_health
 
 _log: Final = SparseLog(logging.getLogger(__name__))
@@ -32,6 +33,7 @@ class Seen:
     processes: list[ProcessReport] | None = None
     versions: dict[str, str] = field(default_factory=dict)
     error: str = ""
+    leases: list[dict[str, Any]] = field(default_factory=list)
 
 
 def look() -> Seen:
@@ -55,6 +57,7 @@ async def _look() -> Seen:
             processes,
             {"nats_server": f"{version.major}.{version.minor}.{version.patch}"},
             (unwritable or "") if found else "JetStream does not answer; the server log has the cause.",
+            await _leases(client) if found and found.jetstream else [],
         )
     finally:
         with contextlib.suppress(TimeoutError, OSError, nats.errors.Error):
@@ -71,6 +74,24 @@ async def _streams(client: Client) -> Streams | None:
         return None
     _log.over("jetstream", "Status: JetStream answers again")
     return found
+
+
+async def _leases(client: Client) -> list[dict[str, Any]]:
+    """Of each role and venue, the process that works; `/status` is public, so it has no names of hosts."""
+    try:
+        async with asyncio.timeout(0.4):
+            found = await entries(client)
+    except (TimeoutError, *TRANSIENT, nats.errors.Error, nats.js.errors.Error):
+        return []
+    return [
+        {
+            "role": key.partition(".")[0],
+            "venue": key.partition(".")[2],
+            "holder": None if entry.released else entry.process[:8],
+            "fence": entry.fence,
+        }
+        for key, entry in found.items()
+    ]
 
 
 async def _unwritable(client: Client) -> str | None:

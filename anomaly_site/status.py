@@ -107,6 +107,7 @@ async def _look() -> Status:
         "roles": roles.states(processes, lag, trends, time.monotonic(), complete=seen.processes is not None),
         "streams": {name: asdict(stream) for name, stream in seen.streams.items()},
         "lag": {role: asdict(lag) for role, lag in lag.items()},
+        "leases": seen.leases,
         "nats": of_nats,
         "web": _web(hub),
         "channel_layer": layer,

@@ -25,6 +25,7 @@ from ingestion.sources.replay import ReplaySource
 from ingestion.sources.venues import published_as
 from ingestion.stream.background import background, unless_stopped
 from ingestion.stream.health import note
+from ingestion.stream.leases import LOOK_S, RENEW_S, Lease, Unleased, available, identity
 from ingestion.stream.metrics import TICKS
 from ingestion.stream.nats import CANDLES, TRANSIENT, Publisher, follow_settings, has_jetstream, publish_latest
 from market.clock import now_ms
@@ -38,10 +39,57 @@ logger = logging.getLogger(__name__)
 MAX_UNREAD: Final = 500
 _STATE_EVERY_S: Final = 1.0
 _READ_S: Final = 3.0
+_ROLE: Final = "ingest"
+_GLANCE_S: Final = 0.2
 
 
 async def run_ingest(source: Source, client: Client, stop: asyncio.Event) -> None:
-    """Play `source` until it ends or `stop` is set."""
+    """Play `source` until it ends or `stop` is set.
+
+    Of a live venue only while this process holds its lease (of the venue and the interval). A process that stands by
+    has no connection to the venue; when it takes over, the history that it fetches fills the gap.
+    """
+    leased = source.kind is SourceKind.LIVE and await has_jetstream(client) and await available(client, _ROLE)
+    if not leased:
+        await _play(source, client, stop)
+        return
+    key = f"{_ROLE}.{published_as(source.venue, source.kind)}-{source.interval}"
+    with identity(key) as me:
+        lease = Lease(client, key, me, _from_the_clock)
+        await lease.step()
+        try:
+            async with background("lease of a venue", partial(_keep, lease)):
+                while not stop.is_set():
+                    if lease.valid:
+                        over = asyncio.Event()
+                        async with background("end of a lease", partial(_until_lost, lease, stop, over)):
+                            await _play(source, client, over, lease)
+                    else:
+                        await unless_stopped(stop, asyncio.sleep(_GLANCE_S))
+        finally:
+            await lease.release()
+
+
+async def _keep(lease: Lease) -> None:
+    while True:
+        await asyncio.sleep(RENEW_S if lease.valid else LOOK_S)
+        await lease.step()
+
+
+async def _until_lost(lease: Lease, stop: asyncio.Event, over: asyncio.Event) -> None:
+    """Set `over` when another process has the lease. While NATS is away nobody can take it."""
+    while lease.mine and not stop.is_set():
+        await unless_stopped(stop, asyncio.sleep(_GLANCE_S))
+    over.set()
+
+
+async def _from_the_clock(key: str) -> int:
+    """Candles carry no fencing number: that of the clock is enough."""
+    return 0
+
+
+async def _play(source: Source, client: Client, stop: asyncio.Event, lease: Lease | None = None) -> None:
+    held = lease or Unleased()
     # Live candles are the same from every process, so their message ids are, too. A simulated or replayed market, and
     # the history of a live one, has new ids in each run.
     run = uuid.uuid4().hex
@@ -55,7 +103,8 @@ async def run_ingest(source: Source, client: Client, stop: asyncio.Event) -> Non
             while (batch := await unless_stopped(stop, _next(batches))) is not None:
                 live = source.kind is SourceKind.LIVE and not source.warming
                 publisher.run = "" if live else run
-                await publisher.publish(msgspec.structs.replace(batch, venue=venue, source=source.kind))
+                published = msgspec.structs.replace(batch, venue=venue, source=source.kind)
+                await publisher.publish(published, may=lambda: held.mine)
                 health.took(batch)
                 if health.batches % (MAX_UNREAD // 5) == 0 and publisher.jetstream and not live:
                     await _wait_for_readers(client, stop)

@@ -147,8 +147,6 @@ class Lease:
         self.key = key
         self.entry: Entry | None = None
         self.mine = False
-        # Whether somebody else held it before.
-        self.inherited = False
         # What to write with the next renewal.
         self.place = Place()
         self._client = client
@@ -239,12 +237,16 @@ class Lease:
             await self._read()
             self._unchanged_since_s = _now_s()
             return
-        self.inherited = found is not None and found.owner != self._me.owner
         self.entry, self.mine, self._said = entry, True, False
         self._trusted_until_s = begun_s + TRUST_S
         LEASES.labels(self.key).set(1)
         LEASE_CHANGES.labels(self.key, "taken").inc()
-        logger.info("Holds the lease: %s by this process, %s (fence %d)", _said(self.key), self._me.shown, fence)
+        logger.info(
+            "Holds the lease: %s by this process, %s (in /status %s)",
+            _said(self.key),
+            self._me.shown,
+            entry.process[:8],
+        )
 
     async def _write(self, entry: Entry) -> bool:
         """Whether the entry was still the one that this process knows. Raises what NATS raises."""
@@ -289,7 +291,6 @@ class Unleased:
     """In place of a lease where there is none: without JetStream this process may always publish."""
 
     mine = valid = True
-    inherited = False
     fence = 0
     holder = ""
     entry: Entry | None = None

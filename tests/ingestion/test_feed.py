@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator
 
+import msgspec
 import pytest
 from channels.db import database_sync_to_async
 from nats.aio.client import Client
@@ -17,11 +18,12 @@ from ingestion.sources import SourceError
 from ingestion.sources.live import LiveSource
 from ingestion.sources.simulated import SimulatedSource
 from ingestion.sources.venues import venue_named
+from ingestion.stream.leases import Entry, entries
 from ingestion.stream.nats import CANDLES, Publisher
 from ingestion.timeseries.writer import run_history
 from market.detectors.panel import SILENCE_MS
 from market.wire.decoding import decode_feed
-from market.wire.messages import Alert, Anomaly, CandleBatch, FeedState, encode
+from market.wire.messages import Alert, Anomaly, CandleBatch, FeedState, SourceKind, encode
 
 NOW = 1_760_000_000_000
 
@@ -215,3 +217,47 @@ def test_the_same_symbols_on_two_venues_are_two_markets() -> None:
     again = analysed(analysis, [batch(crash + second * 1_000, 88.0, venue="kraken") for second in range(5, 10)])
     assert {anomaly.venue for anomaly in again if isinstance(anomaly, Alert)} == {"kraken"}
     assert not {anomaly.id for anomaly in found} & {anomaly.id for anomaly in again}
+
+
+class Live(SimulatedSource):
+    kind = SourceKind.LIVE
+    playing = False
+
+    async def batches(self) -> AsyncIterator[CandleBatch]:
+        self.playing = True
+        try:
+            async for found in super().batches():
+                yield found
+        finally:
+            self.playing = False
+
+
+@pytest.mark.system
+async def test_of_a_live_venue_one_process_works_and_the_other_stands_by(
+    client: Client, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    sources, stops = [Live(symbols=1, seed=1) for _ in range(2)], [asyncio.Event() for _ in range(2)]
+
+    async def until_one_plays(number: int) -> None:
+        async with asyncio.timeout(20):
+            while [source.playing for source in sources] != [number == 0, number == 1]:
+                await asyncio.sleep(0.01)
+
+    first = asyncio.create_task(run_ingest(sources[0], client, stops[0]))
+    await until_one_plays(0)
+    second = asyncio.create_task(run_ingest(sources[1], client, stops[1]))
+    async with asyncio.timeout(20):
+        while "Stands by: venue" not in caplog.text:
+            await asyncio.sleep(0.01)
+    await until_one_plays(0)
+    stops[0].set()
+    await first
+    await until_one_plays(1)
+    (key,) = await entries(client, "ingest")
+    await client.jetstream().publish(f"$KV.LEASES.{key}", msgspec.json.encode(Entry("b", "b", "beta/1", 2**50)))
+    async with asyncio.timeout(20):
+        while sources[1].playing:
+            await asyncio.sleep(0.01)
+    stops[1].set()
+    await second

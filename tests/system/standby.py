@@ -142,10 +142,11 @@ def market(candles: int, seed: int) -> Iterator[Any]:
 
 
 class Chaos:
-    def __init__(self, client: Any, hosts: list[Host], chance: random.Random) -> None:
+    def __init__(self, client: Any, hosts: list[Host], chance: random.Random, *, short: bool) -> None:
         self._client = client
         self._hosts = hosts
         self._chance = chance
+        self._short = short
         self.takeovers: dict[str, list[float]] = {"kill": [], "restart": [], "stop": [], "cut": []}
 
     async def holders(self) -> dict[str, int]:
@@ -189,7 +190,7 @@ class Chaos:
                 raise TimeoutError(f"no process took over after a {kind}")
             await asyncio.sleep(0.02)
         self.takeovers["restart" if again else kind].append(time.monotonic() - begun)
-        await asyncio.sleep(self._chance.uniform(0, 1))
+        await asyncio.sleep(0 if self._short else self._chance.uniform(0, 1))
         if kind == "kill" and not again:
             victim.start()
         elif kind == "stop":
@@ -215,7 +216,8 @@ async def run(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
 
     chance = random.Random(options.seed)
     faults = ["kill"] * options.kills + ["stop"] * options.stops + ["cut"] * options.cuts
-    chance.shuffle(faults)
+    if not options.short:
+        chance.shuffle(faults)
     done: Counter[str] = Counter()
     layer = get_channel_layer()
     if layer is None:
@@ -272,7 +274,7 @@ async def run(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
 
         hosts[0].start()
         await play(WARM * len(VENUES), 0)
-        chaos = Chaos(client, hosts, chance)
+        chaos = Chaos(client, hosts, chance, short=options.short)
         while len(await chaos.holders()) < len(VENUES):
             await asyncio.sleep(0.05)
         hosts[1].start()
@@ -286,7 +288,7 @@ async def run(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
                 fault = faults.pop()
                 done[fault] += 1
                 await chaos.until_both_are_ready()
-                await asyncio.sleep(chance.uniform(0.2, 1.5))
+                await asyncio.sleep(0 if options.short else chance.uniform(0.2, 1.5))
                 await chaos.fault(fault)
             await chaos.until_both_are_ready()
         deadline = time.monotonic() + PATIENCE_S
@@ -357,6 +359,7 @@ def main() -> int:
     parser.add_argument("--stops", type=int, default=20)
     parser.add_argument("--cuts", type=int, default=5)
     parser.add_argument("--candles", type=int, default=40_000)
+    parser.add_argument("--short", action="store_true", help="no pauses between faults: first cuts, then stops, kills")
     parser.add_argument("--minutes", type=float, default=60, help="no further faults after so long")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--folder", type=Path, default=None)
