@@ -60,6 +60,9 @@ def connect() -> None:
     """Write down what the apps below report."""
 
     def add(sender: Any, request: Any, action: str, subjects: list[str], detail: dict[str, Any], **_: Any) -> None:
-        by_request(request, action, subjects, detail)
+        if request is None:
+            record(str(detail["by"]), action, subjects, {key: one for key, one in detail.items() if key != "by"})
+        else:
+            by_request(request, action, subjects, detail)
 
     written.connect(add, weak=False, dispatch_uid="audit")

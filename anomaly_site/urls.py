@@ -16,6 +16,7 @@ from anomaly_site.schema_view import SchemaView
 from anomaly_site.status import status_json, status_page
 from anomaly_site.ws.asyncapi import asyncapi
 from ingestion.analysis.views import SettingsDetail
+from ingestion.delivery.pages import acknowledge_page
 from ingestion.timeseries.closes import closes
 from ingestion.timeseries.views import CandleList
 from market.views import (
@@ -81,6 +82,7 @@ urlpatterns = [
     path("publish/alerts/<str:secret>", PublishAlertsByAddress.as_view(), name="publish-alerts-secret"),
     path("publish/market", PublishMarket.as_view(), name="publish-market"),
     path("publish/market/<str:secret>", PublishMarketByAddress.as_view(), name="publish-market-secret"),
+    path("acknowledge/<str:token>", acknowledge_page, name="acknowledge"),
     path("schema", SchemaView.as_view(), name="schema"),
     path("docs", SpectacularSwaggerSplitView.as_view(url_name="schema", metadata_class=None), name="docs"),
     path("asyncapi.json", asyncapi),

@@ -5,7 +5,8 @@ from typing import Any, Final
 
 from django.dispatch import Signal
 
-# Sent with `request`, `action` (a word), `subjects` (texts that name what was changed) and `detail` (a dict).
+# Sent with `request` (None: it was not over HTTP, and `by` of `detail` says who it was), `action` (a word), `subjects`
+# (texts that name what was changed) and `detail` (a dict).
 written: Final = Signal()
 
 

@@ -19,6 +19,8 @@ ROUTES: Final[Mapping[str, Scope | None]] = {
     "schema": None,
     "docs": None,
     "asyncapi.json": None,
+    # The link in a message is the permission.
+    "acknowledge/<str:token>": None,
     # Probes.
     "healthz": None,
     "readyz": None,

@@ -12,7 +12,7 @@ _JSON: Final = {"Content-Type": "application/json"}
 _HOSTS: Final = ("discord.com", "discordapp.com", "canary.discord.com", "ptb.discord.com")
 _COLOURS: Final = (0x8A8F98, 0xD9A520, 0xE0662B, 0xC4264B)
 _LONGEST_TITLE: Final = 250
-_LONGEST: Final = 4_000
+_LONGEST: Final = 4_000  # with the link
 
 
 class Discord:
@@ -33,9 +33,10 @@ class Discord:
 
     async def send(self, parcel: Parcel) -> Outcome:
         rank = parcel.content.get("rank", 0)
+        link = f"\n[Acknowledge]({parcel.acknowledge_url})" if parcel.acknowledge_url else ""
         embed: dict[str, Any] = {
             "title": parcel.title[:_LONGEST_TITLE],
-            "description": parcel.body[:_LONGEST],
+            "description": parcel.body[: _LONGEST - len(link)] + link,
             "color": _COLOURS[rank if 0 <= rank < len(_COLOURS) else 0],
         }
         if parcel.url:

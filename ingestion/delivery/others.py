@@ -66,7 +66,8 @@ class Apprise:
 
     async def send(self, parcel: Parcel) -> Outcome:
         loaded = self._loaded = self._loaded or self._load()
-        text = f"{parcel.body}\n{parcel.url}".rstrip()
+        link = f"Acknowledge: {parcel.acknowledge_url}" if parcel.acknowledge_url else ""
+        text = "\n".join(filter(None, (parcel.body, parcel.url, link)))
         result = await loaded.async_notify(title=parcel.title, body=text, body_format="text", timeout=_TIMEOUT_S)
         if result:
             return Outcome(sent=True)

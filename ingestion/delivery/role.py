@@ -21,12 +21,14 @@ from alerts.delivery.routes import Routes, decode_book, encode_book
 from alerts.delivery.rules import Rules
 from ingestion.delivery import store
 from ingestion.delivery.arrivals import arrivals
+from ingestion.delivery.buttons import NAME as BUTTONS
+from ingestion.delivery.buttons import listen
 from ingestion.delivery.http import http
 from ingestion.delivery.sending import Senders, in_thread
 from ingestion.delivery.store import LostLease
 from ingestion.models import StreamFault
 from ingestion.services import record_fault
-from ingestion.stream.background import unless_stopped
+from ingestion.stream.background import background, unless_stopped
 from ingestion.stream.backoff import backoff
 from ingestion.stream.health import Health, cause, health
 from ingestion.stream.incarnation import Position
@@ -75,7 +77,8 @@ async def _work(client: Client, stop: asyncio.Event, lease: int, state: Health) 
         async with http() as connections, asyncio.TaskGroup() as group:
             senders = Senders(lease, connections, group)
             if delivers:
-                await Deliverer(client, lease, senders, state).run(position, stop)
+                async with background(BUTTONS, lambda: listen(connections, senders)):
+                    await Deliverer(client, lease, senders, state).run(position, stop)
                 if stop.is_set():
                     await senders.finish()
             else:

@@ -20,7 +20,7 @@ from django.conf import settings
 from django.db import Error as DatabaseError
 from django.utils import timezone
 
-from ingestion.delivery import store
+from ingestion.delivery import acknowledge, store
 from ingestion.delivery.discord import Discord
 from ingestion.delivery.http import Http, Refused, check_address
 from ingestion.delivery.others import Apprise
@@ -205,15 +205,19 @@ class Senders:
     async def _attempt(self, channel: Channel, row: Outgoing) -> Outcome:
         content = msgspec.json.decode(row.content)
         text, base = content["text"], getattr(settings, "PUBLIC_URL", "").rstrip("/")
+        offered = await in_thread(acknowledge.offer)(row, content)
         parcel = Parcel(
             id=row.pk if row.pk != row.subject else f"{row.pk}:{row.revision}",
             title=text["title"],
-            body=text["body"],
+            body="\n".join(filter(None, (text["body"], offered.reviewed))),
             url=f"{base}{text['path']}" if base and text.get("path") else "",
             handle=row.handle,
             rings=row.rings,
             at=now_ms(),
             content=content,
+            acknowledge=offered.path,
+            acknowledge_url=f"{base}{offered.path}" if base and offered.path else "",
+            button=offered.button,
         )
         try:
             async with asyncio.timeout(ATTEMPT_S):

@@ -16,7 +16,9 @@ class Parcel(Struct, frozen=True, kw_only=True):
     """One message for one channel. `handle`: the service's name of the message to change; empty: a new one.
 
     `content`: the planned message as stored (`alerts.delivery.planning.Message`). `url`: its page, empty without
-    `PUBLIC_URL`. `at`: when it is sent (epoch ms).
+    `PUBLIC_URL`. `at`: when it is sent (epoch ms). `acknowledge`: path of the page that acknowledges it, and
+    `acknowledge_url` with the host, empty without `PUBLIC_URL`. `button`: data of a button that does (64 bytes); all
+    three are empty if it cannot be acknowledged, or was.
     """
 
     id: str
@@ -27,6 +29,9 @@ class Parcel(Struct, frozen=True, kw_only=True):
     rings: bool
     at: int
     content: dict[str, Any]
+    acknowledge: str = ""
+    acknowledge_url: str = ""
+    button: str = ""
 
 
 class Outcome(Struct, frozen=True, kw_only=True):

@@ -17,6 +17,7 @@ from django.utils import timezone
 from alerts.delivery.planning import Kind, Message
 from alerts.delivery.rules import NOTHING, Change, Daily, Quiet, Rules
 from alerts.models import Alert
+from ingestion.delivery.acknowledge import with_owners
 from ingestion.models import Attempt, Channel, HistoryPosition, Outgoing, Route
 from ingestion.stream.incarnation import Position
 from market.models import MarketAnomaly, ReviewState
@@ -210,7 +211,7 @@ def waiting_channels(now: datetime) -> set[int]:
 def next_messages(channel: int, now: datetime, limit: int = 20) -> list[Outgoing]:
     """The messages of a channel whose time has come, in the order in which they were planned."""
     found = Outgoing.objects.filter(channel_id=channel, state=Outgoing.State.WAITING, next_at__lte=now)
-    return list(found.order_by("planned_at", "pk")[:limit])
+    return list(with_owners(found).order_by("planned_at", "pk")[:limit])
 
 
 def begin(number: int, row: Outgoing) -> None:

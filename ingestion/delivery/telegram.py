@@ -12,6 +12,15 @@ _JSON: Final = {"Content-Type": "application/json"}
 _LONGEST: Final = 4_000
 
 
+class Declined(Exception):
+    """Telegram answered a call with an error: the HTTP status, and the seconds to wait if it names them."""
+
+    def __init__(self, status: int, wait_s: float | None) -> None:
+        super().__init__(f"Telegram answered {status}")
+        self.status = status
+        self.wait_s = wait_s
+
+
 class Telegram:
     """`chat`: its id, with `/` and the id of a topic behind it if it has topics."""
 
@@ -29,8 +38,8 @@ class Telegram:
             "parse_mode": "HTML",
             "link_preview_options": {"is_disabled": True},
         }
-        if parcel.url:
-            body["reply_markup"] = {"inline_keyboard": [[{"text": "Open", "url": parcel.url}]]}
+        if buttons := self._buttons(parcel):
+            body["reply_markup"] = {"inline_keyboard": [buttons]}
         if parcel.handle:
             body["message_id"] = int(parcel.handle)
             return await self._call("editMessageText", body, parcel.handle)
@@ -39,10 +48,26 @@ class Telegram:
         return await self._call("sendMessage", body | {"disable_notification": not parcel.rings}, "")
 
     @staticmethod
+    def _buttons(parcel: Parcel) -> list[dict[str, str]]:
+        found = [{"text": "Acknowledge", "callback_data": parcel.button}] if parcel.button else []
+        return [*found, {"text": "Open", "url": parcel.url}] if parcel.url else found
+
+    @staticmethod
     def _text(parcel: Parcel) -> str:
         title = html.escape(parcel.title, quote=False)
         body = html.escape(parcel.body[: _LONGEST - len(parcel.title)], quote=False)
         return f"<b>{title}</b>\n{body}"
+
+    async def call(self, method: str, body: dict[str, Any], *, timeout_s: float) -> Any:
+        """The result of a call that sends no message. Raises `Declined`, and the errors of the connection."""
+        url = f"{self.BASE}/bot{self._token}/{method}"
+        answer = await self._http.send("POST", url, msgspec.json.encode(body), _JSON, timeout_s=timeout_s)
+        found = json_of(answer)
+        if found.get("ok") is True:
+            return found.get("result")
+        parameters = found.get("parameters")
+        wait_s = seconds(parameters.get("retry_after")) if isinstance(parameters, dict) else None
+        raise Declined(answer.status, wait_s)
 
     async def _call(self, method: str, body: dict[str, Any], handle: str) -> Outcome:
         url = f"{self.BASE}/bot{self._token}/{method}"

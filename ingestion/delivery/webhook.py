@@ -35,6 +35,10 @@ SCHEMA: Final[dict[str, Any]] = {
                 "title": {"type": "string"},
                 "text": {"type": "string"},
                 "url": {"type": ["string", "null"], "description": "Its page; null without PUBLIC_URL."},
+                "acknowledge_url": {
+                    "type": ["string", "null"],
+                    "description": "A POST to it acknowledges, without a login, for 7 days; null if it cannot be.",
+                },
                 "anomalies": {"type": "array", "items": {"type": "string"}, "description": "Ids."},
                 "messages": {
                     "type": "array",
@@ -99,6 +103,7 @@ def body(parcel: Parcel) -> bytes:
         "title": parcel.title,
         "text": parcel.body,
         "url": parcel.url or None,
+        "acknowledge_url": parcel.acknowledge_url or None,
         "anomalies": content.get("anomalies", []),
         "messages": content.get("carried", []),
         "left_out": content.get("not_carried", 0),

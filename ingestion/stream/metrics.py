@@ -65,6 +65,9 @@ DELIVERIES_DOUBTFUL: Final = Counter(
     "Messages sent again although an attempt before a crash may have succeeded.",
     ["kind"],
 )
+DELIVERY_BUTTONS: Final = Counter(
+    "anomalies_delivery_buttons", "Buttons pressed in Telegram, by result (acknowledged, refused).", ["result"]
+)
 BACKGROUND_RESTARTS: Final = Counter(
     "anomalies_background_restarts", "Times a role or background task failed and was started again.", ["task"]
 )

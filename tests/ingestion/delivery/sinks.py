@@ -22,6 +22,10 @@ class Sink:
         self.shown: dict[str, dict[str, Any]] = {}
         self.refused: list[str] = []
         self.arrived = asyncio.Event()
+        # Telegram: updates that wait, the polls that are open, and what the buttons were answered.
+        self.updates: list[dict[str, Any]] = []
+        self.polls: list[asyncio.Event] = []
+        self.answers: list[dict[str, Any]] = []
 
     def url(self, path: str) -> str:
         return f"http://127.0.0.1:{self.port}{path}"
@@ -55,6 +59,8 @@ class Sink:
             case "cut":
                 assert request.transport is not None
                 request.transport.abort()
+        if path.endswith(f"{TOKEN}/getUpdates"):
+            return await self._updates(json.loads(body))
         if path.startswith("/bot"):
             return self._telegram(path, json.loads(body))
         if path.startswith("/api/webhooks"):
@@ -65,11 +71,45 @@ class Sink:
         self.refused.append(why)
         return web.json_response(answer, status=status)
 
+    def press(self, id: str, name: str = "ann") -> None:
+        """Somebody presses the first button of a message."""
+        data = self.shown[id]["reply_markup"]["inline_keyboard"][0][0]["callback_data"]
+        assert 1 <= len(data.encode()) <= 64
+        who = {"id": 42, "is_bot": False, "first_name": name}
+        query = {"id": f"q{id}", "from": who, "message": {"message_id": int(id), "chat": {"id": -100}}, "data": data}
+        last = self.updates[-1]["update_id"] if self.updates else 100
+        self.updates.append({"update_id": last + 1, "callback_query": query})
+        for poll in self.polls:
+            poll.set()
+
+    async def _updates(self, body: dict[str, Any]) -> web.Response:
+        """A long poll. A second one ends the first with 409."""
+        if set(body) != {"offset", "timeout", "allowed_updates"} or body["allowed_updates"] != ["callback_query"]:
+            return self._refuse("getUpdates", {"ok": False, "description": "Bad Request: unknown"})
+        mine = asyncio.Event()
+        others, self.polls = self.polls, [mine]
+        for other in others:
+            other.set()
+        self.updates = [update for update in self.updates if update["update_id"] >= body["offset"]]
+        with contextlib.suppress(TimeoutError):
+            if not self.updates:
+                await asyncio.wait_for(mine.wait(), body["timeout"])
+        if mine not in self.polls:
+            said = "Conflict: terminated by other getUpdates request"
+            return web.json_response({"ok": False, "error_code": 409, "description": said}, status=409)
+        self.polls = []
+        return web.json_response({"ok": True, "result": self.updates})
+
     def _telegram(self, path: str, body: dict[str, Any]) -> web.Response:
         _, _, rest = path.partition("/bot")
         token, _, method = rest.partition("/")
         if token != TOKEN:
             return self._refuse("token", {"ok": False, "error_code": 401, "description": "Unauthorized"}, 401)
+        if method == "answerCallbackQuery":
+            if set(body) != {"callback_query_id", "text", "show_alert"} or not len(body["text"]) <= 200:
+                return self._refuse(f"{method} {sorted(body)}", {"ok": False, "description": "Bad Request: unknown"})
+            self.answers.append(body)
+            return web.json_response({"ok": True, "result": True})
         common = {"chat_id", "text", "parse_mode", "link_preview_options", "reply_markup"}
         more = {"sendMessage": {"disable_notification", "message_thread_id"}, "editMessageText": {"message_id"}}
         if method not in more or set(body) - common - more[method] or not 1 <= len(body["text"]) <= 4096:

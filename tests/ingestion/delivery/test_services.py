@@ -70,6 +70,25 @@ async def test_discord_sends_changes_and_mentions_nobody(service: Sink) -> None:
     assert (await send(Discord, "https://hooks.example/api/webhooks/1/a")).error.startswith("The address of a Discord")
 
 
+async def test_where_a_message_can_be_acknowledged(service: Sink) -> None:
+    how = {
+        "acknowledge_url": "https://x.example/acknowledge/t",
+        "button": "ack:t",
+        "url": "https://x.example/alerts/a1",
+    }
+    await send(Telegram, TOKEN, "-100", **how)
+    buttons = service.shown["1"]["reply_markup"]["inline_keyboard"]
+    assert [list(button.values()) for row in buttons for button in row] == [
+        ["Acknowledge", "ack:t"], ["Open", "https://x.example/alerts/a1"]
+    ]  # fmt: skip
+    sent = await send(Discord, service.url(HOOK), body="x" * 5_000, **how)
+    description = service.shown[sent.handle]["embeds"][0]["description"]
+    assert description.endswith("\n[Acknowledge](https://x.example/acknowledge/t)")
+    await send(Webhook, service.url("/hook"), new_secret(), **how)
+    assert service.bodies("/hook")[0]["data"]["acknowledge_url"] == "https://x.example/acknowledge/t"
+    assert service.refused == []
+
+
 async def test_a_webhook_is_verified_by_the_official_library_and_rotates(service: Sink) -> None:
     old, new = new_secret(), new_secret()
     assert (await send(Webhook, service.url("/hook"), new, old)).sent
