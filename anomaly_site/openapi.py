@@ -54,6 +54,7 @@ _IN_PATH: Final = {
     "id": "Identifier of the anomaly.",
     "secret": "A token for this address alone (manage.py token create NAME --url), for senders that can set no header.",
 }
+_NUMBERS: Final = {"routes": "Number of the route.", "channels": "Number of the channel."}
 _RETRY: Final = {"Retry-After": {"schema": {"type": "integer"}, "description": "Seconds to wait."}}
 
 
@@ -94,10 +95,10 @@ def complete(result: dict[str, Any], generator: Any, request: Any, public: bool)
             statuses = ["400", "401", "403", "406", "429", "503"]
             statuses += ["404"] if "{" in path else []
             statuses += ["409", "413", "422"] if path.startswith("/publish") else []
-            statuses += ["413", "415"] if method == "post" else []
+            statuses += ["413", "415"] if method in ("post", "patch") else []
             for parameter in operation.get("parameters", ()):
                 if parameter["in"] == "path":
-                    parameter["description"] = _IN_PATH[parameter["name"]]
+                    parameter["description"] = _NUMBERS.get(path.split("/")[1]) or _IN_PATH[parameter["name"]]
             for status in sorted(statuses):
                 operation["responses"].setdefault(status, _answer(status))
     return result

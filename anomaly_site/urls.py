@@ -17,6 +17,17 @@ from anomaly_site.status import status_json, status_page
 from anomaly_site.ws.asyncapi import asyncapi
 from ingestion.analysis.views import SettingsDetail
 from ingestion.delivery.pages import acknowledge_page
+from ingestion.delivery.views import (
+    ChannelDetail,
+    ChannelList,
+    ChannelSecret,
+    ChannelTest,
+    NewRoutePreview,
+    RouteDetail,
+    RouteList,
+    RoutePreview,
+    RouteTest,
+)
 from ingestion.timeseries.closes import closes
 from ingestion.timeseries.views import CandleList
 from market.views import (
@@ -78,6 +89,15 @@ urlpatterns = [
     path("symbols", SymbolList.as_view(), name="symbols"),
     path("settings/<settings:pk>", SettingsDetail.as_view(), name="settings"),
     path("candles", CandleList.as_view(), name="candles"),
+    path("routes", RouteList.as_view(), name="routes"),
+    path("routes/preview", NewRoutePreview.as_view(), name="new-route-preview"),
+    path("routes/<int:pk>", RouteDetail.as_view(), name="route"),
+    path("routes/<int:pk>/preview", RoutePreview.as_view(), name="route-preview"),
+    path("routes/<int:pk>/test", RouteTest.as_view(), name="route-test"),
+    path("channels", ChannelList.as_view(), name="channels"),
+    path("channels/<int:pk>", ChannelDetail.as_view(), name="channel"),
+    path("channels/<int:pk>/test", ChannelTest.as_view(), name="channel-test"),
+    path("channels/<int:pk>/secret", ChannelSecret.as_view(), name="channel-secret"),
     path("publish/alerts", PublishAlerts.as_view(), name="publish-alerts"),
     path("publish/alerts/<str:secret>", PublishAlertsByAddress.as_view(), name="publish-alerts-secret"),
     path("publish/market", PublishMarket.as_view(), name="publish-market"),
@@ -91,7 +111,7 @@ urlpatterns = [
     path("status", status_json, name="status"),
     path("metrics", metrics),
     re_path(
-        rf"^(?P<path>(?:alerts|market)(?:/{AnomalyId.regex})?|settings/[0-9a-f]{{16}}|sectors|symbols|candles|schema|docs|healthz|readyz|status|metrics)/$",
+        rf"^(?P<path>(?:alerts|market)(?:/{AnomalyId.regex})?|settings/[0-9a-f]{{16}}|routes|channels|sectors|symbols|candles|schema|docs|healthz|readyz|status|metrics)/$",
         RedirectView.as_view(url="/%(path)s", query_string=True),
         name=REDIRECT,
     ),

@@ -1,5 +1,6 @@
 """Candles in the database (read and written by `ingestion.timeseries.table`), positions of writers, deliveries."""
 
+import re
 from typing import Final
 from zoneinfo import ZoneInfo
 
@@ -158,6 +159,16 @@ class Channel(models.Model):
     def edits(self) -> bool:
         """Whether a sent message can be changed."""
         return self.kind in (self.Kind.TELEGRAM, self.Kind.DISCORD)
+
+    @property
+    def shown_address(self) -> str:
+        """The address as lists show it: of a webhook the host alone, because the rest may open it.
+
+        >>> Channel(address="https://hooks.example.org/T0/B1/token?a=b").shown_address
+        'https://hooks.example.org/…'
+        """
+        scheme, slashes, rest = self.address.partition("://")
+        return f"{scheme}://{re.split('[/?#]', rest)[0]}/…" if slashes else self.address
 
     def masked(self) -> str:
         """The secret without what opens anything; empty if there is none.

@@ -70,11 +70,16 @@ class AddressThrottle(AnonRateThrottle):
 
 
 class TokenAuthentication(BaseAuthentication):
-    """The person in whose name a token writes. Reading with a token is nobody's in particular."""
+    """The person in whose name a token writes. Reading with a token is nobody's in particular.
+
+    Views with `of_person` show what is that person's: there the token also reads in the person's name.
+    """
 
     def authenticate(self, request: Request) -> tuple[AbstractBaseUser, Shown] | None:
         token = token_of(request)
-        if token is None or token.user_id is None or request.method in _SAFE:
+        if token is None or token.user_id is None:
+            return None
+        if request.method in _SAFE and not getattr(request.parser_context["view"], "of_person", False):
             return None
         user = User.objects.filter(pk=token.user_id, is_active=True).first()
         return (user, token) if user else None

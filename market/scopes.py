@@ -12,6 +12,7 @@ class Scope(StrEnum):
     HISTORY_READ = "history:read"
     STATUS_READ = "status:read"
     REVIEW_WRITE = "review:write"
+    ROUTES_READ = "routes:read"
     ROUTES_WRITE = "routes:write"
     PUBLISH = "publish"
 
@@ -34,6 +35,7 @@ MEANINGS: Final[Mapping[Scope, str]] = {
     Scope.HISTORY_READ: "read stored anomalies, candles and sectors (/alerts, /market, /candles, …)",
     Scope.STATUS_READ: "read /status and /metrics",
     Scope.REVIEW_WRITE: "set reviews",
+    Scope.ROUTES_READ: "read the routes and channels of its user (/routes, /channels)",
     Scope.ROUTES_WRITE: "change where alerts are sent",
     Scope.PUBLISH: "publish alerts and market anomalies over HTTP",
 }

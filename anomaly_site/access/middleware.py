@@ -11,18 +11,18 @@ from rest_framework.throttling import AnonRateThrottle
 from anomaly_site.access import answers
 from anomaly_site.access.callers import anonymous, bearer, scopes_of, with_token
 from anomaly_site.access.rates import RATES
-from anomaly_site.access.table import needed
+from anomaly_site.access.table import READS, needed
 from anomaly_site.access.tokens import BOOK, Grant
 from market.scopes import NOTHING, Scope
 
-_READS: Final = ("GET", "HEAD", "OPTIONS")
 _OF_ADDRESS: Final = (
     "This secret is for the address of /publish and does nothing else. Make a token for everything else."
 )
 _OF_HEADER: Final = (
     "This token is not for an address, which others may see. Send it as a header (Authorization: Bearer …)."
 )
-_WRITES: Final = frozenset((Scope.REVIEW_WRITE, Scope.ROUTES_WRITE))
+# Of a person in a session, the view decides: it may depend on permissions of the admin.
+_WRITES: Final = frozenset((Scope.REVIEW_WRITE,))
 
 
 class AccessMiddleware(MiddlewareMixin):
@@ -59,17 +59,17 @@ class AccessMiddleware(MiddlewareMixin):
         if wait_s := RATES.wait_s(found):
             return answers.too_many(request, wait_s)
         request.token, request.scopes = found, with_token(found).scopes
-        scope = needed(request.resolver_match)
+        scope = needed(request.resolver_match, request.method)
         return None if scope is None or scope in request.scopes else answers.forbidden(request, scope, found)
 
     def _without_token(self, request: Any) -> HttpResponse | None:
         request.scopes = anonymous().scopes
-        scope = needed(request.resolver_match)
+        scope = needed(request.resolver_match, request.method)
         if scope is None or scope in request.scopes:
             return None
         if scope is Scope.PUBLISH:  # a session would let pages of others publish
             return answers.missing(request, scope)
-        if scope in _WRITES and request.method not in _READS:
+        if scope in _WRITES and request.method not in READS:
             return None
         request.scopes = scopes_of(request.user)
         if scope in request.scopes or (scope in _WRITES and request.user.is_authenticated):
@@ -81,5 +81,5 @@ def _is_plain(request: HttpRequest) -> bool:
     """Whether what may be done does not depend on who asks."""
     if "HTTP_AUTHORIZATION" in request.META or request.resolver_match is None:
         return False
-    scope = needed(request.resolver_match)
+    scope = needed(request.resolver_match, request.method)
     return scope is None or scope in anonymous().scopes

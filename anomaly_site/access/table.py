@@ -37,6 +37,15 @@ ROUTES: Final[Mapping[str, Scope | None]] = {
     "symbols": Scope.HISTORY_READ,
     "candles": Scope.HISTORY_READ,
     "settings/<settings:pk>": Scope.HISTORY_READ,
+    "routes": Scope.ROUTES_READ,
+    "routes/preview": Scope.ROUTES_WRITE,
+    "routes/<int:pk>": Scope.ROUTES_READ,
+    "routes/<int:pk>/preview": Scope.ROUTES_READ,
+    "routes/<int:pk>/test": Scope.ROUTES_WRITE,
+    "channels": Scope.ROUTES_READ,
+    "channels/<int:pk>": Scope.ROUTES_READ,
+    "channels/<int:pk>/test": Scope.ROUTES_WRITE,
+    "channels/<int:pk>/secret": Scope.ROUTES_WRITE,
     "publish/alerts": Scope.PUBLISH,
     "publish/alerts/<str:secret>": Scope.PUBLISH,
     "publish/market": Scope.PUBLISH,
@@ -44,6 +53,14 @@ ROUTES: Final[Mapping[str, Scope | None]] = {
     "status": Scope.STATUS_READ,
     "metrics": Scope.STATUS_READ,
 }
+# Of routes that are both read and written: the scope that every other method than GET, HEAD and OPTIONS needs.
+WRITING: Final[Mapping[str, Scope]] = {
+    "routes": Scope.ROUTES_WRITE,
+    "routes/<int:pk>": Scope.ROUTES_WRITE,
+    "channels": Scope.ROUTES_WRITE,
+    "channels/<int:pk>": Scope.ROUTES_WRITE,
+}
+READS: Final = ("GET", "HEAD", "OPTIONS")
 # Routes that ask who it is themselves: the admin, and the pages where people sign in.
 OWN_SIGN_IN: Final = ("admin/", "accounts/")
 # The redirect of an address with a slash at its end.
@@ -58,10 +75,12 @@ FRAMES: Final[Mapping[str, Scope | None]] = {
 }
 
 
-def needed(match: ResolverMatch) -> Scope | None:
-    """The scope that a route needs. Raises `ImproperlyConfigured` for one that is not in the table."""
+def needed(match: ResolverMatch, method: str | None) -> Scope | None:
+    """The scope that a route needs for a method. Raises `ImproperlyConfigured` for one that is not in the table."""
     if match.url_name == REDIRECT or match.route.startswith(OWN_SIGN_IN):
         return None
+    if method not in READS and match.route in WRITING:
+        return WRITING[match.route]
     try:
         return ROUTES[match.route]
     except KeyError:

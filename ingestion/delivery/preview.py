@@ -1,31 +1,47 @@
 """What a route would have sent: the planning of the deliverer over the messages that the stream still has."""
 
+import contextlib
+import threading
 from collections.abc import Iterable
 from datetime import datetime, time
 from typing import Final, NamedTuple
 from zoneinfo import ZoneInfo
 
 import msgspec
+import nats.errors
+import nats.js.errors
+from asgiref.sync import async_to_sync
 from nats.aio.client import Client
 
 from alerts.delivery.planning import Message
 from alerts.delivery.routes import Routes
-from alerts.delivery.rules import Rules
-from alerts.delivery.wording import clock
+from alerts.delivery.rules import MINUTE_MS, Change, Rules
+from alerts.delivery.wording import Text, clock
+from alerts.models import Alert
 from ingestion.delivery import store
 from ingestion.delivery.arrivals import arrivals
 from ingestion.delivery.sending import in_thread
-from ingestion.stream.nats import ANOMALIES, NatsUnavailable, ensure_streams, has_jetstream
+from ingestion.models import Route
+from ingestion.stream.nats import ANOMALIES, TRANSIENT, NatsUnavailable, connection, ensure_streams, has_jetstream
 from ingestion.stream.reader import Received, StreamReader
 from ingestion.stream.signatures import Signatures
 from market.clock import now_ms
+from market.models import MarketAnomaly
+from market.wire.decoding import decode_alert, decode_market
+from market.wire.messages import Anomaly, InvalidMessage, Lifecycle, SourceKind
 from market.wire.times import moment
 
 DAYS: Final = 7
 # Messages that a preview reads at most, the newest; it takes some seconds.
 MOST_READ: Final = 200_000
 _FETCH: Final = 500
+# Stored anomalies of each kind that a sample is looked for in, the newest.
+_SEARCHED: Final = 200
 _NIGHT: Final = (time(22), time(7))
+
+
+# What `preview` raises if NATS is the cause.
+FAULTS: Final = (*TRANSIENT, nats.errors.Error, nats.js.errors.Error, NatsUnavailable)
 
 
 class Preview(NamedTuple):
@@ -40,18 +56,68 @@ class Preview(NamedTuple):
     def ringing(self) -> list[Message]:
         return [message for message in self.messages if message.rings]
 
+    @property
+    def night(self) -> int:
+        """Messages that would have rung at night."""
+        return sum(is_night(message.at, self.zone) for message in self.ringing)
+
     def summary(self) -> str:
         """`In the last 7 days: 14 messages, 3 of them at night (22:00 to 07:00, Europe/Berlin), and 20 changes.`"""
         ringing = self.ringing
-        night = sum(is_night(message.at, self.zone) for message in ringing)
         period = f"In the last {_counted(self.days, 'day')}"
         if not self.days:
             period = f"Since {clock(self.since, now_ms())}, the oldest message that was read"
         changes = len(self.messages) - len(ringing)
         return (
-            f"{period}: {_counted(len(ringing), 'message')}, {night:,} of them at night "
+            f"{period}: {_counted(len(ringing), 'message')}, {self.night:,} of them at night "
             f"(22:00 to 07:00, {self.zone}), and {_counted(changes, 'change')} of sent messages."
         )
+
+
+def sample(route: Route) -> Text | None:
+    """The message about the newest stored anomaly that the route wants, as if it opened; None if there is none."""
+    rules = msgspec.structs.replace(
+        store.rules_of(route), changes=frozenset(Change), sources=frozenset(SourceKind), quiet=None, daily=None,
+        per_minute=0, since_ms=0,
+    )  # fmt: skip
+    newest = [*Alert.objects.defer("history")[:_SEARCHED], *MarketAnomaly.objects.all()[:_SEARCHED]]
+    for row in sorted(newest, key=lambda row: row.timestamp, reverse=True):
+        decode = decode_alert if isinstance(row, Alert) else decode_market
+        with contextlib.suppress(InvalidMessage):
+            found: Anomaly = decode(row.payload.encode(), received_at=0)
+            found = msgspec.structs.replace(found, state=Lifecycle.OPEN, source=found.source or SourceKind.LIVE)
+            routes, at = Routes(), found.timestamp
+            routes.set(rules)
+            routes.take(found, at, at, signed=True)
+            for message in routes.due(at + MINUTE_MS, lambda _: False):
+                return message.text
+    return None
+
+
+class Busy(Exception):
+    """Another preview is being made in this process."""
+
+
+_one: Final = threading.Lock()
+
+
+def preview_now(route: Route) -> Preview:
+    """The preview of a route, which need not be stored, for a request: it blocks, for some seconds.
+
+    One at a time in each process. Raises `Busy`, `NatsUnavailable` and the errors of NATS.
+    """
+    if not _one.acquire(blocking=False):
+        raise Busy("Another preview is being made. Try again in a few seconds.")
+    try:
+        return async_to_sync(preview_of)(route)
+    finally:
+        _one.release()
+
+
+async def preview_of(route: Route) -> Preview:
+    """Raises `NatsUnavailable` and the errors of NATS."""
+    async with connection(name="preview") as client:
+        return await preview(client, store.rules_of(route), route.time_zone)
 
 
 def _counted(number: int, what: str) -> str:

@@ -16,6 +16,7 @@ from django.utils import timezone
 
 from alerts.delivery.planning import Kind, Message
 from alerts.delivery.rules import NOTHING, Change, Daily, Quiet, Rules
+from alerts.delivery.wording import Text
 from alerts.models import Alert
 from ingestion.delivery.acknowledge import with_owners
 from ingestion.models import Attempt, Channel, HistoryPosition, Outgoing, Route
@@ -187,15 +188,20 @@ def _row(message: Message, route: Route, channel: Channel, now: datetime) -> Out
     )
 
 
-def send_test(channel: Channel) -> Outgoing:
-    """Store a test message for a channel; the deliverer sends it within seconds, with or without a route."""
+def send_test(channel: Channel, sample: Text | None = None) -> Outgoing:
+    """Store a test message for a channel; the deliverer sends it within seconds, with or without a route.
+
+    `sample`: of a real anomaly, to see how messages look.
+    """
     now = timezone.now()
-    id = f"test:{channel.pk}:{epoch_ms(now)}"
+    id = f"test:{channel.pk}:{round(now.timestamp() * 1e6)}"
     text = {"title": "Test", "body": "Messages about anomalies arrive here.", "path": ""}
+    if sample is not None:
+        text = {"title": f"TEST {sample.title}", "body": f"This is a test.\n{sample.body}", "path": sample.path}
     content = {"kind": "test", "subject": id, "at": epoch_ms(now), "rank": 0, "text": text}
     return Outgoing.objects.create(
-        id=id, channel=channel, subject=id, title="Test", content=msgspec.json.encode(content).decode(), rings=True,
-        planned_at=now, next_at=now,
+        id=id, channel=channel, subject=id, title=text["title"][:_TITLE], rings=True, planned_at=now, next_at=now,
+        content=msgspec.json.encode(content).decode(),
     )  # fmt: skip
 
 

@@ -100,13 +100,15 @@ _BRIDGE: Final = (
     | Allowed(("rejected.>",), subscribe=("feed.*", "stress.*"))
 )
 _HISTORY: Final = _creates() | _ANSWERS | _reads("CANDLES") | _reads("ANOMALIES")
-# It publishes what its users send it, and looks whether streams can be written by asking to delete what none has.
+# It publishes what its users send it, reads anomalies for previews of routes, and looks whether streams can be written
+# by asking to delete what none has.
 _WEB: Final = (
     _looks()
     | _ANSWERS
     | _ANOMALIES
     | _POSITION
     | _LOOKS_AT_LEASES
+    | _reads("ANOMALIES")
     | Allowed(("health.ask", *(f"{_API}.STREAM.MSG.DELETE.{name}" for name in _STREAMS)))
 )
 # A program of somebody else: it publishes anomalies, and reads which were refused.

@@ -42,7 +42,7 @@ Programs show it as a header (Authorization: Bearer ank_…), on /ws also as the
         create = parts.add_parser("create", help="make a token and print it, once")
         create.add_argument("name", help="which program it is for")
         create.add_argument("--scopes", type=_scopes, metavar="SCOPES", help=f"separated by commas (default: {_READ})")
-        create.add_argument("--user", help="in whose name it reviews; needed for review:write and routes:write")
+        create.add_argument("--user", help="in whose name it reviews; needed for review:write and routes:…")
         create.add_argument("--expires", type=_duration, metavar="TIME", help="valid for 12h, 30d … (default: no end)")
         create.add_argument("--rate", type=float, metavar="N", help="most requests per second (default: API_RATE)")
         create.add_argument("--connections", type=int, metavar="N", help="most connections to /ws per web process")

@@ -4,20 +4,18 @@ import sys
 from datetime import time
 from typing import Any, Final
 
-import nats.errors
-import nats.js.errors
 from django.core.exceptions import ValidationError
 from django.core.management.base import CommandError, CommandParser
 
 from alerts.delivery.wording import clock
 from ingestion.delivery import store
 from ingestion.delivery.http import Refused
-from ingestion.delivery.preview import Preview, preview
+from ingestion.delivery.preview import FAULTS, preview_of
 from ingestion.delivery.sending import check_channel
 from ingestion.delivery.webhook import new_secret
 from ingestion.management.base import ExamplesCommand
 from ingestion.models import Channel, Route
-from ingestion.stream.nats import TRANSIENT, NatsUnavailable, connection
+from ingestion.stream.nats import NatsUnavailable
 from market.clock import now_ms
 from market.wire.messages import SEVERITIES, Severity
 
@@ -110,8 +108,8 @@ The role `deliver` sends; `manage.py up` includes it. docs/delivery.md describes
 
     def _show(self, route: Route) -> None:
         try:
-            found = asyncio.run(_preview_of(route))
-        except (*TRANSIENT, nats.errors.Error, nats.js.errors.Error, NatsUnavailable) as error:
+            found = asyncio.run(preview_of(route))
+        except FAULTS as error:
             self.stderr.write(f"No preview: {str(error) or type(error).__name__}")
             return
         self.stdout.write(found.summary())
@@ -155,11 +153,6 @@ def _add_rules(parser: CommandParser) -> None:
         "--per-minute", type=int, default=0, metavar="N", help="at most N messages; the rest in a digest"
     )
     parser.add_argument("--preview-only", action="store_true", help="create nothing")
-
-
-async def _preview_of(route: Route) -> Preview:
-    async with connection(name="preview") as client:
-        return await preview(client, store.rules_of(route), route.time_zone)
 
 
 def _channel_named(name: str) -> Channel:

@@ -15,13 +15,13 @@ from rest_framework.throttling import AnonRateThrottle
 
 from anomaly_site.access import tokens
 from anomaly_site.access.choice import Access
-from anomaly_site.access.table import FRAMES, OWN_SIGN_IN, ROUTES
+from anomaly_site.access.table import FRAMES, OWN_SIGN_IN, ROUTES, WRITING
 from anomaly_site.access.tokens import BOOK
 from anomaly_site.ws.asyncapi import REQUESTS
 from market.scopes import GROUPS, Scope
 
 READING = {"stream:read", "history:read", "status:read"}
-EVERYTHING = {*READING, "review:write", "routes:write"}  # but for publishing, which needs a token
+EVERYTHING = {*READING, "review:write", "routes:read", "routes:write"}  # but for publishing, which needs a token
 # What people may do, wherever reading is not open to all.
 PEOPLE = {
     "no group": set[str](),
@@ -57,6 +57,7 @@ def routes(patterns: Any = None, prefix: str = "") -> Iterator[tuple[str, URLPat
 def test_every_route_and_frame_is_in_the_table() -> None:
     found = {route for route, pattern in routes() if not route.startswith((*OWN_SIGN_IN, "^"))}
     assert found == set(ROUTES)
+    assert set(WRITING) <= found
     assert set(FRAMES) == set(REQUESTS)
     assert set(GROUPS) <= set(PEOPLE)
 
@@ -112,10 +113,10 @@ def test_who_may_ask_what(
     wrong = []
     for kind, client in callers.items():
         may = expected(kind, mode)
-        for route, scope in ROUTES.items():
+        for route, scope in [*ROUTES.items(), *WRITING.items()]:
             if route.endswith("<str:secret>"):
                 continue  # test_publishing.py has them
-            path = f"/{route.replace('<id:pk>', 'nothing').replace('<settings:pk>', 16 * '0')}"
+            path = f"/{route.replace('<id:pk>', 'nothing').replace('<settings:pk>', 16 * '0').replace('<int:pk>', '1')}"
             answer = client.post(path) if scope is not None and not scope.endswith(":read") else client.get(path)
             if kind in INVALID:
                 right = answer.status_code == 401

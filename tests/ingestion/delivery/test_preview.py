@@ -181,7 +181,7 @@ def test_channels_and_routes_are_set_up_in_the_terminal(monkeypatch: pytest.Monk
     async def away(route: Route) -> Preview:
         raise NatsUnavailable("NATS does not answer.")
 
-    monkeypatch.setattr(command, "_preview_of", away)
+    monkeypatch.setattr(command, "preview_of", away)
     said = _run("channel", "ops", "webhook", "--address", "https://hooks.example.org/x")
     secret = Channel.objects.get().secret
     assert secret in said
