@@ -12,6 +12,7 @@ from market.printable import printable, without_credentials
 
 _EVERY_S: Final = 60.0
 _SECRET: Final = re.compile(r"ank_[\w-]+")
+_LINK: Final = re.compile(r"/acknowledge/[^\s\"']+")
 # Lines that one line of code may print within that time; anonymous requests make some.
 _MOST_LINES: Final = 30
 # Causes remembered at most; beyond that all are forgotten, and each is printed again.
@@ -32,8 +33,8 @@ class _Lines:
 
 
 def _hidden(text: str) -> str:
-    """Without passwords of addresses, and without tokens: the address of a webhook has one."""
-    return _SECRET.sub("ank_…", without_credentials(text))
+    """Without passwords of addresses, tokens, and links that acknowledge: the address of a webhook has a token."""
+    return _LINK.sub("/acknowledge/…", _SECRET.sub("ank_…", without_credentials(text)))
 
 
 class PrintableFormatter(logging.Formatter):

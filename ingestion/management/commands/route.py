@@ -8,11 +8,9 @@ from django.core.exceptions import ValidationError
 from django.core.management.base import CommandError, CommandParser
 
 from alerts.delivery.wording import clock
-from ingestion.delivery import store
+from ingestion.delivery import setup, store
 from ingestion.delivery.http import Refused
 from ingestion.delivery.preview import FAULTS, preview_of
-from ingestion.delivery.sending import check_channel
-from ingestion.delivery.webhook import new_secret
 from ingestion.management.base import ExamplesCommand
 from ingestion.models import Channel, Route
 from ingestion.stream.nats import NatsUnavailable
@@ -76,14 +74,13 @@ The role `deliver` sends; `manage.py up` includes it. docs/delivery.md describes
                 "A secret in the command line is seen by others: use --secret - and enter it when asked."
             )
         secret = sys.stdin.readline().strip() if given else ""
-        made = kind == Channel.Kind.WEBHOOK and not secret
-        channel = Channel(name=options["name"], kind=kind, address=address, secret=new_secret() if made else secret)
-        check_channel(channel)
+        channel = Channel(name=options["name"], kind=kind, address=address)
+        made = setup.prepare(channel, secret)
         channel.full_clean()
         channel.save()
         self.stdout.write(f"Channel {channel.name} is created. Try it: manage.py route test {channel.name}")
         if made:
-            self.stdout.write(f"Its secret, which is not shown again: {channel.secret}")
+            self.stdout.write(f"Its secret, which is not shown again: {made}")
 
     def _add(self, options: dict[str, Any]) -> None:
         channel = _channel_named(options["channel"])
@@ -121,7 +118,7 @@ The role `deliver` sends; `manage.py up` includes it. docs/delivery.md describes
     def _list(self, options: dict[str, Any]) -> None:
         for channel in Channel.objects.prefetch_related("routes"):
             state = "" if channel.enabled else f", switched off: {channel.disabled_reason or 'by hand'}"
-            self.stdout.write(f"{channel.name}: {channel.kind} {channel.address} {channel.masked()}{state}")
+            self.stdout.write(f"{channel.name}: {channel.kind} {channel.shown_address} {channel.masked()}{state}")
             for route in channel.routes.all():
                 self.stdout.write(f"  {route.name}: {route.filters or 'everything'}, {', '.join(route.sources)} prices")
         if not Channel.objects.exists():
