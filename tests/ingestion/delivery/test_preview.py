@@ -10,11 +10,13 @@ from typing import Any, cast
 import pytest
 from channels.db import database_sync_to_async
 from django.conf import settings
+from django.contrib.auth.models import User
 from django.core.management import CommandError, call_command
 from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis
 from hypothesis import strategies as st
 
+from anomaly_site.models import AuditEntry
 from ingestion.delivery import role
 from ingestion.delivery.preview import Preview, Replay, is_night
 from ingestion.delivery.role import Deliverer
@@ -200,6 +202,48 @@ def test_channels_and_routes_are_set_up_in_the_terminal(monkeypatch: pytest.Monk
 
 
 @pytest.mark.django_db
+def test_a_route_is_changed_in_the_terminal_by_what_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(command.Command, "_show", lambda *_: None)
+    User.objects.create(username="ann", is_superuser=True)
+    _run("channel", "ops", "webhook", "--address", "https://hooks.example.org/x")
+    assert "--owner USER" in _run("add", "boss", "ops")
+    every = (
+        "--off --owner ann --severity HIGH --symbols BTCUSDT --changes opens,closes --sources live,replay "
+        "--zone Asia/Tokyo --quiet 23:00-07:00 --breaks CRITICAL --daily 08:00 --per-minute 3 "
+        "--escalate-after 10 --escalate-to boss"
+    )
+    assert "--owner USER" not in _run("add", "night", "ops", *every.split())
+    Route.objects.filter(name="night").update(book=b"{}")
+    listed = _run("list")
+    for words in (
+        "switched off", "when it opens, closes", "quiet 23:00 to 07:00 Asia/Tokyo but for CRITICAL and above",
+        "one digest a day at 08:00", "at most 3 a minute", "to boss if not acknowledged in 10 min", "of ann",
+        "has no owner", "https://hooks.example.org/…",
+    ):  # fmt: skip
+        assert words in listed
+    before = Route.objects.get(name="night")
+    _run("set", "night", "--quiet", "none", "--breaks", "none", "--daily", "none", "--symbols", "")
+    _run("set", "night", "--escalate-after", "0", "--per-minute", "0", "--changes", "")
+    route = Route.objects.get(name="night")
+    assert (route.quiet_from, route.quiet_until, route.breaks_quiet, route.daily_at) == (None, None, None, None)
+    assert (route.escalate_after_min, route.escalate_to, route.per_minute, len(route.changes)) == (None, None, 0, 4)
+    assert (route.filters, route.sources) == ({"severities": ["HIGH", "CRITICAL"]}, ["live", "replay"])
+    assert (route.time_zone, route.owner, route.enabled) == ("Asia/Tokyo", before.owner, False)
+    assert route.book == b"{}", "what it remembers is the deliverer's"
+    _run("set", "night", "--on")
+    assert Route.objects.get(name="night").book is None
+    secret = Channel.objects.get().secret
+    Channel.objects.update(enabled=False, disabled_reason="answered 410")
+    assert Channel.objects.get().secret not in _run("set-channel", "ops", "--on", "--owner", "ann")
+    assert (Channel.objects.get().enabled, Channel.objects.get().disabled_reason) == (True, "")
+    said = _run("set-channel", "ops", "--rotate")
+    assert Channel.objects.get().secret in said
+    assert Channel.objects.get().previous_secret == secret
+    actors = set(AuditEntry.objects.values_list("actor", "action"))
+    assert actors == {("command line", "add"), ("command line", "change")}
+
+
+@pytest.mark.django_db
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
@@ -208,6 +252,8 @@ def test_channels_and_routes_are_set_up_in_the_terminal(monkeypatch: pytest.Monk
         (["channel", "x", "apprise"], "is not delivered to"),
         (["add", "x", "nowhere"], "There is no channel nowhere"),
         (["preview", "x"], "There is no route x"),
+        (["set", "x", "--on"], "There is no route x"),
+        (["set-channel", "x", "--on"], "There is no channel x"),
     ],
 )
 def test_what_cannot_be_is_refused_in_words(arguments: list[str], said: str) -> None:
@@ -223,6 +269,9 @@ def test_what_cannot_be_is_refused_in_words(arguments: list[str], said: str) -> 
         (["--types", "CRASH"], "unknown type 'CRASH'"),
         (["--sources", "paper"], "Expected a list of some of live, replay, simulated"),
         (["--quiet", "07:00-07:00"], "Quiet hours need a start and another time"),
+        (["--escalate-after", "5"], "Escalation needs the minutes and the other route"),
+        (["--escalate-to", "y"], "There is no route y"),
+        (["--owner", "bob"], "There is no user bob"),
     ],
 )
 def test_a_route_that_could_not_be_followed_is_refused(options: list[str], said: str) -> None:
