@@ -73,8 +73,11 @@ class Routes:
         for anomaly in [anomaly for anomaly, routes in self._following.items() if route in routes]:
             self._unfollow(anomaly, route)
 
-    def take(self, message: Anomaly, at_ms: int, now_ms: int, *, signed: bool) -> None:
-        """Follow a message that arrived in the stream at `at_ms`; `now_ms` is when it is read."""
+    def take(self, message: Anomaly, at_ms: int, now_ms: int, *, signed: bool, trusted: bool = False) -> None:
+        """Follow a message that arrived in the stream at `at_ms`; `now_ms` is when it is read.
+
+        `trusted`: it counts as live without naming a source.
+        """
         late = now_ms - at_ms > LATE_MS
         if late and self._late_until <= at_ms:
             self._late_until = now_ms
@@ -82,7 +85,7 @@ class Routes:
         concerned = [*following, *(route for route in self._wanting(message) if route not in following)]
         for route in concerned:
             rules, book = self._rules[route], self._books[route]
-            if at_ms < rules.since_ms or not rules.takes_source(message):
+            if at_ms < rules.since_ms or not rules.takes_source(message, trusted=trusted):
                 continue
             until = self._late_until if late else 0
             if due_ms := take(rules, book, message, at_ms, signed=signed, late_until=until):

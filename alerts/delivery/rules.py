@@ -100,9 +100,12 @@ class Rules(Struct, frozen=True, kw_only=True):
     wire: bool = False
     since_ms: int = 0
 
-    def takes_source(self, message: Anomaly) -> bool:
-        """Whether its prices are of a kind that the route delivers. A message that names no source has no kind."""
+    def takes_source(self, message: Anomaly, *, trusted: bool = False) -> bool:
+        """Whether its prices are of a kind that the route delivers.
+
+        A message that names no source has no kind, unless it is `trusted` or of a listed publisher: then it is live.
+        """
         source = message.source
-        if source is None and message.venue is not None and message.venue in self.publishers:
+        if source is None and (trusted or (message.venue is not None and message.venue in self.publishers)):
             source = SourceKind.LIVE
         return source in self.sources

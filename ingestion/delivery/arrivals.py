@@ -11,9 +11,12 @@ from market.wire.unpacking import decode_items
 
 
 class Arrival(NamedTuple):
+    """`trusted`: it came over HTTP with a token that may publish, so it counts as live without naming a source."""
+
     at: int
     anomaly: Anomaly
     signed: bool
+    trusted: bool = False
 
 
 def arrivals(message: Received, signatures: Signatures) -> Iterator[Arrival]:
@@ -22,6 +25,7 @@ def arrivals(message: Received, signatures: Signatures) -> Iterator[Arrival]:
     if checked is Verdict.WRONG:
         return
     signed = checked is Verdict.SIGNED
+    trusted = not signed and signatures.is_vouched(message)
     for item in decode_items(message.subject, message.data, received_at=message.received_at, foreign=not signed):
         if item.anomaly is not None:
-            yield Arrival(message.received_at, item.anomaly, signed)
+            yield Arrival(message.received_at, item.anomaly, signed, trusted)

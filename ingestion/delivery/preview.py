@@ -143,7 +143,8 @@ class Replay:
         for message in received:
             self.until(message.received_at)
             for arrival in arrivals(message, self._signatures):
-                self._routes.take(arrival.anomaly, arrival.at, arrival.at, signed=arrival.signed)
+                at, signed, trusted = arrival.at, arrival.signed, arrival.trusted
+                self._routes.take(arrival.anomaly, at, at, signed=signed, trusted=trusted)
 
     def until(self, at_ms: int) -> None:
         """Plan what is due up to a time."""

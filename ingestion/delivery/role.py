@@ -143,7 +143,7 @@ class Deliverer:
                 continue  # of a stream that went back: it was read before
             self._read_until_us = max(self._read_until_us, message.time_us)
             for arrival in arrivals(message, self._signatures):
-                self._routes.take(arrival.anomaly, at, now, signed=arrival.signed)
+                self._routes.take(arrival.anomaly, at, now, signed=arrival.signed, trusted=arrival.trusted)
         if not received:
             planned += await self._due(now - _SETTLED_MS)
         changed = self._routes.changed

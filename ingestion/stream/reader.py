@@ -21,7 +21,7 @@ from ingestion.stream.incarnation import Position, StreamView, resumed
 from ingestion.stream.metrics import READER_DROPPED, READER_INTERRUPTIONS, STREAM_RESETS
 from ingestion.stream.nats import RUN_HEADER, TRANSIENT, ensure_streams, has_jetstream, stream_created
 from market.clock import now_ms
-from market.wire.signing import HEADER
+from market.wire.signing import HEADER, PUBLISHER
 from market.wire.times import epoch_us
 
 logger = logging.getLogger(__name__)
@@ -35,8 +35,8 @@ _LONGEST_RUN: Final = 40
 class Received(NamedTuple):
     """A message as read: `offset` is its place in the stream, `received_at` when the server took it (epoch ms).
 
-    `signature` is what its header of that name says (`market.wire.signing`), unchecked. `run`: of candles, see
-    `RUN_HEADER`.
+    `signature` and `publisher` are what its headers of these names say (`market.wire.signing`), unchecked. `run`: of
+    candles, see `RUN_HEADER`.
     """
 
     subject: str
@@ -46,6 +46,7 @@ class Received(NamedTuple):
     time_us: int = 0
     signature: str = ""
     run: str = ""
+    publisher: str = ""
 
 
 class Reader(Protocol):
@@ -279,7 +280,15 @@ class _Pull:
                 offset, time_ns = int(tokens[place]), int(tokens[place + 2])
                 at = time_ns // 1_000_000, time_ns // 1_000
                 self._buffer.append(
-                    Received(message.subject, message.data, offset, *at, _signature(message), _run(message))
+                    Received(
+                        message.subject,
+                        message.data,
+                        offset,
+                        *at,
+                        _signature(message),
+                        _run(message),
+                        _publisher(message),
+                    )
                 )
         self._arrived.set()
 
@@ -315,6 +324,10 @@ def _signature(message: Msg) -> str:
     return message.headers.get(HEADER, "") if message.headers else ""
 
 
+def _publisher(message: Msg) -> str:
+    return message.headers.get(PUBLISHER, "") if message.headers else ""
+
+
 def _run(message: Msg) -> str:
     return message.headers.get(RUN_HEADER, "")[:_LONGEST_RUN] if message.headers else ""
 
@@ -332,7 +345,7 @@ class SubjectReader:
         self.fault = ""
         self.repeated_until = 0
         self.dropped = 0
-        self._queue: asyncio.Queue[tuple[str, bytes, int, str]] = asyncio.Queue(self._QUEUE)
+        self._queue: asyncio.Queue[tuple[str, bytes, int, str, str]] = asyncio.Queue(self._QUEUE)
         self._subscriptions: list[Subscription] = []
 
     @classmethod
@@ -344,7 +357,8 @@ class SubjectReader:
 
     async def _take(self, message: Msg) -> None:
         try:
-            self._queue.put_nowait((message.subject, message.data, now_ms(), _signature(message)))
+            taken = (message.subject, message.data, now_ms(), _signature(message), _publisher(message))
+            self._queue.put_nowait(taken)
         except asyncio.QueueFull:
             self.dropped += 1
             READER_DROPPED.inc()
@@ -362,8 +376,8 @@ class SubjectReader:
         first = self.position.offset + 1
         self.position = self.position._replace(offset=self.position.offset + len(waiting))
         return [
-            Received(subject, data, first + index, at, signature=signature)
-            for index, (subject, data, at, signature) in enumerate(waiting)
+            Received(subject, data, first + index, at, signature=signature, publisher=publisher)
+            for index, (subject, data, at, signature, publisher) in enumerate(waiting)
         ]
 
     async def seek(self, position: Position) -> None:

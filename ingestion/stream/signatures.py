@@ -9,7 +9,7 @@ from django.conf import settings
 from ingestion.stream.health import EVENT_S, note
 from ingestion.stream.metrics import SIGNATURES
 from ingestion.stream.reader import Received
-from market.wire.signing import Verdict, derived, verdict
+from market.wire.signing import Verdict, derived, is_vouched, verdict
 
 logger = logging.getLogger(__name__)
 
@@ -47,6 +47,12 @@ class Signatures:
         if found in _SENTENCES:
             self._tell(found)
         return found
+
+    def is_vouched(self, message: Received) -> bool:
+        """Whether this installation took the message over HTTP, with a token that may publish."""
+        if not message.publisher:
+            return False
+        return is_vouched(self._keys, message.publisher, message.subject, message.data)
 
     def _tell(self, found: Verdict) -> None:
         now = time.monotonic()

@@ -6,6 +6,10 @@
 number: 0 without a lease (`ingestion.stream.leases`). `mac` is HMAC-SHA256 in hexadecimal over version, fence, subject
 and payload. The payload is signed as a whole: if it is an array, with all its items.
 
+A message that came over HTTP with a token that may publish is not ours, but we know who let it in:
+
+    Anomaly-Publisher: v1:<key>:<mac>
+
 The keys follow from `SECRET_KEY` by HKDF (RFC 5869, SHA-256, no salt), each for one purpose. Pure.
 """
 
@@ -15,12 +19,15 @@ from enum import Enum
 from typing import Final, NamedTuple
 
 HEADER: Final = "Anomaly-Signature"
+PUBLISHER: Final = "Anomaly-Publisher"
 VERSION: Final = "v1"
 _DIGEST: Final = "sha256"
 _NAME_BYTES: Final = 6
 _TOKEN_BYTES: Final = 12
 # Longer than any fencing number; a header may hold anything.
 _LONGEST_FENCE: Final = 20
+# Stands where a signature has its fencing number, which it is not.
+_VOUCHED: Final = "publisher"
 
 
 class Key(NamedTuple):
@@ -85,6 +92,21 @@ def verdict(keys: Mapping[str, Key], header: str, subject: str, payload: bytes) 
 def fence_of(header: str) -> int:
     """The fencing number in a header that `verdict` has found to be signed."""
     return int(header.split(":")[2])
+
+
+def vouch(key: Key, subject: str, payload: bytes) -> str:
+    """The value of `PUBLISHER` for a message that came with a token that may publish."""
+    return f"{VERSION}:{key.name}:{_mac(key, _VOUCHED, subject, payload)}"
+
+
+def is_vouched(keys: Mapping[str, Key], header: str, subject: str, payload: bytes) -> bool:
+    """Whether a holder of one of these keys says that the message came with a token that may publish."""
+    version, _, rest = header.partition(":")
+    name, _, mac = rest.partition(":")
+    if version != VERSION or name not in keys:
+        return False
+    expected = _mac(keys[name], _VOUCHED, subject, payload).encode()
+    return hmac.compare_digest(expected, mac.encode(errors="replace"))
 
 
 def message_token(key: Key, message_id: str) -> str:

@@ -5,6 +5,7 @@ import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
+import msgspec
 import pytest
 from asgiref.sync import SyncToAsync
 from channels.db import database_sync_to_async
@@ -16,9 +17,12 @@ from ingestion.delivery import role, sending, store
 from ingestion.delivery.role import run_deliver
 from ingestion.delivery.webhook import new_secret
 from ingestion.models import Attempt, Channel, HistoryPosition, Outgoing, Route
-from ingestion.stream.nats import Publisher
+from ingestion.stream import posting
+from ingestion.stream.nats import Publisher, subject
+from ingestion.stream.nats_server import NatsServer
 from market.clock import now_ms
-from market.wire.messages import Anomaly, Lifecycle, Severity, SourceKind
+from market.wire.messages import Anomaly, Lifecycle, Severity, SourceKind, encode
+from market.wire.signing import PUBLISHER, derived, vouch
 from tests.ingestion.delivery.sinks import HOOK, TOKEN, Sink
 from tests.samples import a_movement, an_alert
 
@@ -102,6 +106,25 @@ async def test_an_anomaly_reaches_every_channel_and_is_changed_where_that_is_pos
     assert (first["type"], second["type"]) == ("anomaly.opened", "anomaly.escalated")
     assert [message["id"] for message in second["data"]["messages"]] == ["a1"]
     assert await Attempt.objects.filter(succeeded=True).acount() == 6
+
+
+async def test_of_other_publishers_only_those_with_a_token_or_a_listed_venue_page(
+    client: Client, nats_server: NatsServer, service: Sink, settings: Settings
+) -> None:
+    settings.DELIVERY_PUBLISHERS, settings.NATS_URL = ["desk"], nats_server.url
+    await route(await channel("hook", service))
+    messages = [msgspec.structs.replace(live(id), source=None, venue=venue) for id, venue in (
+        ("token", "external"), ("listed", "desk"), ("anybody", "external"), ("copied", "external"))]  # fmt: skip
+    async with delivering(client):
+        assert await posting.post(messages[:1], "7") == [""]
+        for message in messages[1:]:
+            header = {PUBLISHER: vouch(derived(settings.SECRET_KEY), subject(messages[0]), encode(messages[0]))}
+            await client.publish(subject(message), encode(message), headers=header if message.id == "copied" else None)
+        await service.until(2, "/hook")
+        await until(lambda: rows(state="sent"))
+        await asyncio.sleep(1.5)
+    found = [body["data"]["anomalies"] for body in service.bodies("/hook")]
+    assert sorted(found) == [["listed"], ["token"]]
 
 
 async def test_a_dead_service_delays_no_other_and_nothing_is_lost(client: Client, service: Sink) -> None:

@@ -6,7 +6,7 @@ import hmac
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from market.wire.signing import Verdict, derived, message_token, sign, verdict
+from market.wire.signing import Verdict, derived, is_vouched, message_token, sign, verdict, vouch
 
 OWN, OLD, OTHER = (derived(secret) for secret in ("the present key", "the old key", "of others"))
 KEYS = {key.name: key for key in (OWN, OLD)}
@@ -54,6 +54,19 @@ def test_it_is_what_the_documentation_says() -> None:
     key = hmac.new(root, b"crypto anomalies, signature of a message\x01", hashlib.sha256).digest()
     mac = hmac.new(key, b"v1\n7\nalerts.BTCUSDT\n" + PAYLOAD, hashlib.sha256).hexdigest()
     assert sign(OWN, SUBJECT, PAYLOAD, fence=7) == f"v1:{OWN.name}:7:{mac}"
+
+
+@given(st.text(st.characters(codec="utf-8", exclude_characters="\n"), min_size=1), st.binary())
+def test_what_came_with_a_token_is_recognised_and_is_no_signature(subject: str, payload: bytes) -> None:
+    header = vouch(OWN, subject, payload)
+    assert is_vouched(KEYS, header, subject, payload)
+    assert is_vouched(KEYS, vouch(OLD, subject, payload), subject, payload)
+    wrong = (header + "0", header[:-1], vouch(OTHER, subject, payload), sign(OWN, subject, payload), "", "v1", "v2:x:y")
+    assert not any(is_vouched(KEYS, one, subject, payload) for one in wrong)
+    assert not is_vouched(KEYS, header, subject, payload + b" ")
+    assert verdict(KEYS, header, subject, payload) is Verdict.WRONG
+    name, mac = header.split(":")[1:]
+    assert verdict(KEYS, f"v1:{name}:publisher:{mac}", subject, payload) is Verdict.WRONG
 
 
 def test_a_message_id_is_the_same_again_and_another_under_another_key() -> None:
