@@ -159,7 +159,8 @@ def _group(rules: Rules, book: Book, group: Group, at: int) -> Iterator[Message]
     closes_only = pending == [Change.CLOSES]
     if closes_only and not group.number and (group.listed or group.key in book.held):
         pending = []  # the digest says that it is over, or nothing of it was sent
-    rings = bool(pending) and not (closes_only and rules.edits and group.number)
+    changes_sent = rules.edits and group.number > 0
+    rings = bool(pending) and (not changes_sent or (Change.ESCALATES in pending and not group.closed))
     reason = _held(rules, book, group, at) if rings else None
     if reason is not None:
         book.held[group.key] = reason

@@ -45,9 +45,14 @@ class Discord:
         body: dict[str, Any] = {"content": parcel.title, "embeds": [embed], "allowed_mentions": {"parse": []}}
         if parcel.handle:
             url = f"{self._url}/messages/{parcel.handle}{'?' * bool(self._thread)}{self._thread}"
-            return await self._call("PATCH", url, body, parcel.handle)
+            outcome = await self._call("PATCH", url, body, parcel.handle)
+            if not outcome.sent or not parcel.rings:
+                return outcome
+            # Discord announces no changes: a short message rings.
+            body = {"content": parcel.title, "allowed_mentions": {"parse": []}}
         query = "&".join(filter(None, ("wait=true", self._thread)))
-        return await self._call("POST", f"{self._url}?{query}", body, "")
+        sent = await self._call("POST", f"{self._url}?{query}", body, "")
+        return msgspec.structs.replace(sent, handle=parcel.handle or sent.handle)
 
     async def _call(self, method: str, url: str, body: dict[str, Any], handle: str) -> Outcome:
         answer = await self._http.send(method, url, msgspec.json.encode(body), _JSON)

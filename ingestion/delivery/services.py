@@ -15,6 +15,9 @@ _LONGEST: Final = 300
 class Parcel(Struct, frozen=True, kw_only=True):
     """One message for one channel. `handle`: the service's name of the message to change; empty: a new one.
 
+    `rings`: people should notice it. A change that rings, because the anomaly escalated, needs a message besides it
+    where services announce no changes.
+
     `content`: the planned message as stored (`alerts.delivery.planning.Message`). `url`: its page, empty without
     `PUBLIC_URL`. `at`: when it is sent (epoch ms). `acknowledge`: path of the page that acknowledges it, and
     `acknowledge_url` with the host, empty without `PUBLIC_URL`. `button`: data of a button that does (64 bytes); all

@@ -133,7 +133,10 @@ def store(number: int, position: Position, planned: Sequence[Message], books: Ma
 
 
 def enqueue(planned: Iterable[Message]) -> set[int]:
-    """Store messages to be sent. A message that is stored already, or a later one of its subject, changes nothing."""
+    """Store messages to be sent. A message that is stored already, or a later one of its subject, changes nothing.
+
+    An edit of a message that was not sent yet replaces it, and rings if that would have.
+    """
     planned = list(planned)
     if not planned:
         return set()
@@ -149,17 +152,20 @@ def enqueue(planned: Iterable[Message]) -> set[int]:
         if message.kind is Kind.ESCALATION and route.escalate_to is not None:
             channel = route.escalate_to.channel
         row = _row(message, route, channel, now)
+        row.rings = row.rings or (row.pk in rows and rows[row.pk].rings)
         rows[row.pk] = row
-    known = {row.pk: row for row in Outgoing.objects.filter(pk__in=rows).only("revision", "state", "last")}
+    known = {row.pk: row for row in Outgoing.objects.filter(pk__in=rows).only("revision", "state", "last", "rings")}
     Outgoing.objects.bulk_create(
         [row for pk, row in rows.items() if pk not in known and _opens(row)], ignore_conflicts=True
     )
     for pk, row in rows.items():
         if pk in known and row.revision > known[pk].revision and not known[pk].last:
+            waits = known[pk].state == Outgoing.State.WAITING
+            row.rings = row.rings or (waits and known[pk].rings)
             columns = ("title", "content", "rings", "last", "revision")
             Outgoing.objects.filter(pk=pk).update(
                 **{column: getattr(row, column) for column in columns},
-                next_at=F("next_at") if known[pk].state == Outgoing.State.WAITING else now,
+                next_at=F("next_at") if waits else now,
                 state=Outgoing.State.WAITING,
             )
     return {row.channel_id for row in rows.values()}

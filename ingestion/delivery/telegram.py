@@ -41,10 +41,23 @@ class Telegram:
         if buttons := self._buttons(parcel):
             body["reply_markup"] = {"inline_keyboard": [buttons]}
         if parcel.handle:
-            body["message_id"] = int(parcel.handle)
-            return await self._call("editMessageText", body, parcel.handle)
+            edit = body | {"message_id": int(parcel.handle)}
+            outcome = await self._call("editMessageText", edit, parcel.handle)
+            if not outcome.sent or not parcel.rings:
+                return outcome
+            # Telegram announces no changes: a reply rings.
+            reply = {"message_id": int(parcel.handle), "allow_sending_without_reply": True}
+            body = {
+                "chat_id": self._chat,
+                "text": f"<b>{html.escape(parcel.title, quote=False)}</b>",
+                "parse_mode": "HTML",
+                "reply_parameters": reply,
+            }
         if self._topic:
             body["message_thread_id"] = int(self._topic)
+        if parcel.handle:
+            rung = await self._call("sendMessage", body, parcel.handle)
+            return msgspec.structs.replace(rung, handle=parcel.handle)
         return await self._call("sendMessage", body | {"disable_notification": not parcel.rings}, "")
 
     @staticmethod

@@ -45,7 +45,7 @@ def test_an_anomaly_is_one_message_from_opening_to_closing() -> None:
     assert shown(found) == [
         (1_000, True, ["opens"]),
         (61_000, True, ["escalates"]),
-        (121_000, True, ["turns"]),
+        (121_000, False, ["turns"]),
         (181_000, False, ["closes"]),
     ]
     assert len({message.subject for message in found}) == 1

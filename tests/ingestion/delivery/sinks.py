@@ -111,7 +111,10 @@ class Sink:
             self.answers.append(body)
             return web.json_response({"ok": True, "result": True})
         common = {"chat_id", "text", "parse_mode", "link_preview_options", "reply_markup"}
-        more = {"sendMessage": {"disable_notification", "message_thread_id"}, "editMessageText": {"message_id"}}
+        more = {
+            "sendMessage": {"disable_notification", "message_thread_id", "reply_parameters"},
+            "editMessageText": {"message_id"},
+        }
         if method not in more or set(body) - common - more[method] or not 1 <= len(body["text"]) <= 4096:
             return self._refuse(f"{method} {sorted(body)}", {"ok": False, "description": "Bad Request: unknown"})
         if body["parse_mode"] != "HTML" or body["text"].replace("<b>", "").replace("</b>", "").count("<"):

@@ -70,6 +70,24 @@ async def test_discord_sends_changes_and_mentions_nobody(service: Sink) -> None:
     assert (await send(Discord, "https://hooks.example/api/webhooks/1/a")).error.startswith("The address of a Discord")
 
 
+async def test_a_change_is_silent_unless_it_rings(service: Sink) -> None:
+    kinds: list[tuple[type[Service], tuple[str, ...]]] = [
+        (Telegram, (TOKEN, "-100/7")), (Discord, (service.url(HOOK),))
+    ]  # fmt: skip
+    for kind, first in kinds:
+        sent = await send(kind, *first)
+        before = len(service.shown)
+        changed = await send(kind, *first, handle=sent.handle, rings=False, title="Over")
+        assert (changed.sent, len(service.shown)) == (True, before)
+        rung = await send(kind, *first, handle=sent.handle, title="CRITICAL")
+        assert (rung.sent, rung.handle, len(service.shown)) == (True, sent.handle, before + 1)
+        [*_, besides] = service.shown.values()
+        assert "CRITICAL" in str(besides)
+    assert service.shown["2"]["reply_parameters"]["message_id"] == 1
+    assert service.shown["2"]["message_thread_id"] == 7
+    assert service.refused == []
+
+
 async def test_where_a_message_can_be_acknowledged(service: Sink) -> None:
     how = {
         "acknowledge_url": "https://x.example/acknowledge/t",
