@@ -11,10 +11,12 @@ from django.forms.widgets import Script
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 
+from alerts.delivery.rules import CHANGES
 from ingestion.delivery import acknowledge, setup, store
 from ingestion.delivery.preview import FAULTS, Busy, is_night, preview_now, sample
 from ingestion.models import Attempt, Channel, Outgoing, Route
 from market.admin import CarefulAdmin
+from market.wire.messages import SourceKind
 from market.writes import named, wrote
 
 # Messages that the preview of a form lists, the last.
@@ -111,12 +113,24 @@ class ChannelAdmin(CarefulAdmin):
 
 
 class RouteForm(forms.ModelForm):  # type: ignore[type-arg]
+    changes = forms.MultipleChoiceField(
+        choices=[(str(change), str(change)) for change in CHANGES],
+        widget=forms.CheckboxSelectMultiple,
+        help_text="What is worth a message.",
+    )
+    sources = forms.MultipleChoiceField(
+        choices=[(kind.value, kind.value) for kind in SourceKind],
+        widget=forms.CheckboxSelectMultiple,
+        help_text="The kinds of prices; what is not live begins with SIMULATED or REPLAY.",
+    )
+
     class Meta:
         model = Route
         fields = (
             "name", "owner", "channel", "enabled", "filters", "changes", "sources", "time_zone", "quiet_from",
             "quiet_until", "breaks_quiet", "daily_at", "per_minute", "escalate_after_min", "escalate_to",
         )  # fmt: skip
+        widgets = {"filters": forms.Textarea(attrs={"rows": 3, "cols": 80})}
 
     @property
     def previews(self) -> bool:

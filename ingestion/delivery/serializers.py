@@ -35,6 +35,15 @@ class _Owned(serializers.PrimaryKeyRelatedField):  # type: ignore[type-arg]
         return owned(found.model, self.context["request"].user)
 
 
+class _Person(serializers.SlugRelatedField):  # type: ignore[type-arg]
+    """A user name; those who are no staff see only their own."""
+
+    def get_queryset(self) -> QuerySet[Any]:
+        user = self.context["request"].user
+        found = cast(QuerySet[Any], super().get_queryset())
+        return found if user.is_staff else found.filter(pk=user.pk)
+
+
 class _Epoch(serializers.IntegerField):
     """A time as epoch milliseconds."""
 
@@ -61,8 +70,8 @@ class _OfPerson(serializers.ModelSerializer[Any]):
 
     def validate_owner(self, owner: User | None) -> User | None:
         user = self.context["request"].user
-        if owner != user and not user.is_staff:
-            raise serializers.ValidationError("Only staff choose another owner.")
+        if owner is None and not user.is_staff:
+            raise serializers.ValidationError("Only staff leave it without an owner.")
         return owner
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
@@ -82,7 +91,7 @@ class _OfPerson(serializers.ModelSerializer[Any]):
 
 
 def _owner() -> Any:
-    return serializers.SlugRelatedField(
+    return _Person(
         slug_field="username",
         queryset=User.objects.filter(is_active=True),
         required=False,

@@ -67,7 +67,7 @@ def test_a_route_is_checked_and_switched_on_from_now_on(admin_client: Browser) -
     to = channel()
     form = {
         "name": "all", "channel": to.pk, "enabled": "on", "filters": '{"severities": ["URGENT"]}',
-        "changes": '["opens"]', "sources": '["live"]', "time_zone": "UTC", "per_minute": "0",
+        "changes": ["opens"], "sources": ["live"], "time_zone": "UTC", "per_minute": "0",
     }  # fmt: skip
     refused = admin_client.post("/admin/ingestion/route/add/", form)
     assert b"unknown severity" in refused.content
@@ -87,7 +87,7 @@ def test_the_form_of_a_route_says_what_it_would_have_sent_and_saves_nothing(
     alerts.services.store([sequenced(EPOCH, 1, an_alert("a1"))])
     form = {
         "name": "night", "channel": channel().pk, "enabled": "on", "filters": '{"severities": ["HIGH"]}',
-        "changes": '["opens"]', "sources": '["live"]', "time_zone": "Asia/Tokyo", "per_minute": "0",
+        "changes": ["opens"], "sources": ["live"], "time_zone": "Asia/Tokyo", "per_minute": "0",
         "_preview": "Preview",
     }  # fmt: skip
     planned = [

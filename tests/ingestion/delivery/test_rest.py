@@ -108,7 +108,8 @@ def test_a_channel_that_is_not_sent_to_is_refused_in_words(ann: Browser, body: d
         ({"breaks_quiet": "URGENT"}, "breaks_quiet", ""),
         ({"per_minute": -1}, "per_minute", ""),
         ({"channel": 99}, "channel", ""),
-        ({"owner": "bob"}, "owner", "Only staff"),
+        ({"owner": "bob"}, "owner", "does not exist"),
+        ({"owner": None}, "owner", "Only staff"),
     ],
 )
 def test_a_route_is_checked_as_everywhere(ann: Browser, body: dict[str, Any], field: str, said: str) -> None:
