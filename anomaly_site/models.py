@@ -71,7 +71,7 @@ def refuse_scopes(scopes: Any, *, in_url: bool, has_user: bool) -> None:
         raise ValidationError(
             {"scopes": f"A secret in an address may be seen by others: it has the scope {Scope.PUBLISH} alone."}
         )
-    if {Scope.REVIEW_WRITE, Scope.ROUTES_WRITE} & set(scopes) and not has_user:
+    if {Scope.REVIEW_WRITE, Scope.ROUTES_WRITE, Scope.PUSH_WRITE} & set(scopes) and not has_user:
         raise ValidationError({"user": "A token that writes does so in the name of a user: choose one."})
     if Scope.ROUTES_READ in scopes and not has_user:
         raise ValidationError({"user": "A token that reads routes reads those of a user: choose one."})

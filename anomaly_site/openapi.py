@@ -54,7 +54,11 @@ _IN_PATH: Final = {
     "id": "Identifier of the anomaly.",
     "secret": "A token for this address alone (manage.py token create NAME --url), for senders that can set no header.",
 }
-_NUMBERS: Final = {"routes": "Number of the route.", "channels": "Number of the channel."}
+_NUMBERS: Final = {
+    "routes": "Number of the route.",
+    "channels": "Number of the channel.",
+    "push": "Number of the browser.",
+}
 _RETRY: Final = {"Retry-After": {"schema": {"type": "integer"}, "description": "Seconds to wait."}}
 
 

@@ -19,6 +19,7 @@ PRIVATE_FILE: Final = 0o600
 OURS: Final = (
     "anomalies.sqlite3*",
     "secret_key",
+    "vapid_key",
     "analysis.state*",
     "nats",
     "nats.url",

@@ -135,6 +135,13 @@ DELIVERY_RETENTION = env.timedelta("DELIVERY_RETENTION", timedelta(days=30))
 DELIVERY_HOSTS: list[str] = env.list("DELIVERY_HOSTS", [])
 # Venues of foreign publishers whose messages, which name no source, are delivered as live.
 DELIVERY_PUBLISHERS: list[str] = env.list("DELIVERY_PUBLISHERS", [])
+# The private key of web push, 32 bytes in base64url; empty: made on first use, in DATA_DIR. With another one every
+# browser has to subscribe again.
+VAPID_PRIVATE_KEY = env.str("VAPID_PRIVATE_KEY", "")
+# Whom a push service may ask about this site, `mailto:` or `https://`. Empty: PUBLIC_URL. Safari needs one of them.
+VAPID_CONTACT = env.str("VAPID_CONTACT", "")
+if VAPID_CONTACT and not VAPID_CONTACT.startswith(("mailto:", "https://")):
+    raise SystemExit(f"VAPID_CONTACT={VAPID_CONTACT} is not a contact; expected mailto:… or https://….")
 
 # --- Access -----------------------------------------------------------------------------------------------------------
 

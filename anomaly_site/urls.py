@@ -17,6 +17,7 @@ from anomaly_site.status import status_json, status_page
 from anomaly_site.ws.asyncapi import asyncapi
 from ingestion.analysis.views import SettingsDetail
 from ingestion.delivery.pages import acknowledge_page
+from ingestion.delivery.push_views import Push, PushBrowser, notifications, service_worker
 from ingestion.delivery.views import (
     ChannelDetail,
     ChannelList,
@@ -98,6 +99,10 @@ urlpatterns = [
     path("channels/<int:pk>", ChannelDetail.as_view(), name="channel"),
     path("channels/<int:pk>/test", ChannelTest.as_view(), name="channel-test"),
     path("channels/<int:pk>/secret", ChannelSecret.as_view(), name="channel-secret"),
+    path("push", Push.as_view(), name="push"),
+    path("push/<int:pk>", PushBrowser.as_view(), name="push-browser"),
+    path("notifications", notifications, name="notifications"),
+    path("service-worker.js", service_worker, name="service-worker"),
     path("publish/alerts", PublishAlerts.as_view(), name="publish-alerts"),
     path("publish/alerts/<str:secret>", PublishAlertsByAddress.as_view(), name="publish-alerts-secret"),
     path("publish/market", PublishMarket.as_view(), name="publish-market"),
@@ -111,7 +116,7 @@ urlpatterns = [
     path("status", status_json, name="status"),
     path("metrics", metrics),
     re_path(
-        rf"^(?P<path>(?:alerts|market)(?:/{AnomalyId.regex})?|settings/[0-9a-f]{{16}}|routes|channels|sectors|symbols|candles|schema|docs|healthz|readyz|status|metrics)/$",
+        rf"^(?P<path>(?:alerts|market)(?:/{AnomalyId.regex})?|settings/[0-9a-f]{{16}}|routes|channels|push|notifications|sectors|symbols|candles|schema|docs|healthz|readyz|status|metrics)/$",
         RedirectView.as_view(url="/%(path)s", query_string=True),
         name=REDIRECT,
     ),

@@ -132,6 +132,7 @@ class Channel(models.Model):
         DISCORD = "discord", "Discord"
         WEBHOOK = "webhook", "Webhook"
         APPRISE = "apprise", "Other service (apprise)"
+        WEBPUSH = "webpush", "Browser (web push)"
 
     name = models.CharField(max_length=80, unique=True)
     kind = models.CharField(max_length=8, choices=Kind)
@@ -158,7 +159,7 @@ class Channel(models.Model):
     @property
     def edits(self) -> bool:
         """Whether a sent message can be changed."""
-        return self.kind in (self.Kind.TELEGRAM, self.Kind.DISCORD)
+        return self.kind in (self.Kind.TELEGRAM, self.Kind.DISCORD, self.Kind.WEBPUSH)
 
     @property
     def shown_address(self) -> str:

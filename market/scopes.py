@@ -14,6 +14,7 @@ class Scope(StrEnum):
     REVIEW_WRITE = "review:write"
     ROUTES_READ = "routes:read"
     ROUTES_WRITE = "routes:write"
+    PUSH_WRITE = "push:write"
     PUBLISH = "publish"
 
 
@@ -37,5 +38,6 @@ MEANINGS: Final[Mapping[Scope, str]] = {
     Scope.REVIEW_WRITE: "set reviews",
     Scope.ROUTES_READ: "read the routes and channels of its user (/routes, /channels)",
     Scope.ROUTES_WRITE: "change where alerts are sent",
+    Scope.PUSH_WRITE: "subscribe browsers of its user to notifications (/push); people who may read can do it",
     Scope.PUBLISH: "publish alerts and market anomalies over HTTP",
 }

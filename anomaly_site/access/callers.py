@@ -17,7 +17,7 @@ from anomaly_site.access.caller import Login as Login
 from anomaly_site.access.choice import Access, mode
 from anomaly_site.access.tokens import Grant
 from market.callers import user_scopes
-from market.scopes import READING, Scopes
+from market.scopes import READING, Scope, Scopes
 
 _ANYBODY: Final = Caller(READING)
 
@@ -42,6 +42,8 @@ def scopes_of(user: Any) -> Scopes:
     found = anonymous().scopes | user_scopes(user)
     if user.is_authenticated and user.is_active and mode() is Access.READ_TOKEN:
         found |= READING
+    if user.is_authenticated and user.is_active and Scope.HISTORY_READ in found:
+        found |= {Scope.PUSH_WRITE}  # what they may read may also reach them
     return found
 
 

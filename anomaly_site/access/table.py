@@ -19,6 +19,8 @@ ROUTES: Final[Mapping[str, Scope | None]] = {
     "schema": None,
     "docs": None,
     "asyncapi.json": None,
+    "notifications": None,
+    "service-worker.js": None,
     # The link in a message is the permission.
     "acknowledge/<str:token>": None,
     # Probes.
@@ -46,6 +48,8 @@ ROUTES: Final[Mapping[str, Scope | None]] = {
     "channels/<int:pk>": Scope.ROUTES_READ,
     "channels/<int:pk>/test": Scope.ROUTES_WRITE,
     "channels/<int:pk>/secret": Scope.ROUTES_WRITE,
+    "push": Scope.PUSH_WRITE,
+    "push/<int:pk>": Scope.PUSH_WRITE,
     "publish/alerts": Scope.PUBLISH,
     "publish/alerts/<str:secret>": Scope.PUBLISH,
     "publish/market": Scope.PUBLISH,

@@ -123,6 +123,7 @@ Object.assign(globalThis, {
     actions: [{ label: "Copy for TealStreet", run: copyForTealStreet }],
     links: [
       { label: "History", href: "/alerts" },
+      { label: "Notifications", href: "/notifications" },
       { label: "API", href: "/docs" },
       { label: "Review", href: "/admin/" },
       ...account,

@@ -28,6 +28,8 @@ from ingestion.delivery.others import check as check_apprise
 from ingestion.delivery.services import Outcome, Parcel, Service, failure
 from ingestion.delivery.telegram import Telegram
 from ingestion.delivery.webhook import Webhook
+from ingestion.delivery.webpush import WebPush
+from ingestion.delivery.webpush import parse as parse_subscription
 from ingestion.models import Attempt, Channel, Outgoing
 from ingestion.stream.backoff import backoff
 from ingestion.stream.health import note
@@ -48,6 +50,8 @@ _AT_ONCE: Final = 50
 # How long a deliverer that is stopped waits for attempts.
 _FINISH_S: Final = 1.5
 _FINISH_TRIES: Final = 10
+# Receivers know a repetition by its id; a browser shows it in the place of the first.
+_KNOW_REPETITIONS: Final = (Channel.Kind.WEBHOOK, Channel.Kind.WEBPUSH)
 _BREAKS_AFTER: Final = 4
 _PAUSE_FIRST_S: Final = 10.0
 _PAUSE_CAP_S: Final = 300.0
@@ -97,6 +101,8 @@ def service_of(channel: Channel, http: Http) -> Service:
             return Discord(http, channel.secret, channel.address)
         case Channel.Kind.WEBHOOK:
             return Webhook(http, channel.address, channel.secret, channel.previous_secret)
+        case Channel.Kind.WEBPUSH:
+            return WebPush(http, channel.secret)
         case _:
             return Apprise(channel.secret)
 
@@ -111,6 +117,8 @@ def check_channel(channel: Channel) -> None:
             Discord.check(channel.secret)
         case Channel.Kind.APPRISE:
             check_apprise(channel.secret)
+        case Channel.Kind.WEBPUSH:
+            parse_subscription(channel.secret)
         case _ if not channel.address or not channel.secret:
             raise Refused("Telegram needs the id of the chat as its address, and the token of the bot as its secret.")
 
@@ -160,7 +168,7 @@ class Senders:
 
     async def _send(self, channel: Channel, row: Outgoing, breaker: Breaker) -> bool:
         """One attempt. Returns whether the next message of the channel may follow."""
-        if row.in_flight and not row.handle and channel.kind != Channel.Kind.WEBHOOK:
+        if row.in_flight and not row.handle and channel.kind not in _KNOW_REPETITIONS:
             DELIVERIES_DOUBTFUL.labels(channel.kind).inc()
         await in_thread(store.begin)(self._lease, row)
         started = time.monotonic()
@@ -182,6 +190,8 @@ class Senders:
             return True
         if outcome.gone:
             await in_thread(store.disable)(channel.pk, outcome.error)
+            if channel.kind == Channel.Kind.WEBPUSH:  # browsers come and go: nothing that an operator mends
+                return False
             note(
                 "deliver", f"Channel {channel.pk} takes no messages any more and was switched off; the admin says why."
             )
@@ -257,4 +267,8 @@ def _result(outcome: Outcome, columns: dict[str, Any]) -> str:
 
 
 def _channel(pk: int) -> Channel | None:
-    return Channel.objects.filter(pk=pk, enabled=True).first()
+    found = Channel.objects.filter(pk=pk, enabled=True).select_related("owner").first()
+    if found is not None and found.kind == Channel.Kind.WEBPUSH and not (found.owner and found.owner.is_active):
+        store.disable(pk, "The account of its owner is closed.")
+        return None
+    return found

@@ -246,8 +246,16 @@ def finish(row: Outgoing, attempt: Attempt, **columns: object) -> None:
 
 
 def disable(channel: int, reason: str) -> None:
-    """Stop sending to a channel that takes nothing any more; its messages wait for a correction."""
-    Channel.objects.filter(pk=channel).update(enabled=False, disabled_reason=reason[:300])
+    """Stop sending to a channel that takes nothing any more; its messages wait for a correction.
+
+    The subscription of a browser is deleted: it never comes back, so its messages are dead letters.
+    """
+    with transaction.atomic():
+        found = Channel.objects.filter(pk=channel)
+        found.update(enabled=False, disabled_reason=reason[:300])
+        if found.filter(kind=Channel.Kind.WEBPUSH).update(secret=""):
+            waiting = Outgoing.objects.filter(channel=channel, state=Outgoing.State.WAITING)
+            waiting.update(state=Outgoing.State.DEAD, error=reason[:300])
 
 
 def send_again(found: Iterable[str]) -> int:

@@ -21,7 +21,13 @@ from anomaly_site.ws.asyncapi import REQUESTS
 from market.scopes import GROUPS, Scope
 
 READING = {"stream:read", "history:read", "status:read"}
-EVERYTHING = {*READING, "review:write", "routes:read", "routes:write"}  # but for publishing, which needs a token
+EVERYTHING = {
+    *READING,
+    "review:write",
+    "routes:read",
+    "routes:write",
+    "push:write",
+}  # but for publishing, which needs a token
 # What people may do, wherever reading is not open to all.
 PEOPLE = {
     "no group": set[str](),
@@ -41,7 +47,8 @@ def expected(kind: str, mode: Access) -> set[str]:
     if kind in INVALID:
         return set()
     if kind in PEOPLE:
-        return anybody | PEOPLE[kind] | (READING if mode is Access.READ_TOKEN else set())
+        found = anybody | PEOPLE[kind] | (READING if mode is Access.READ_TOKEN else set())
+        return found | ({"push:write"} if "history:read" in found else set())
     return anybody | ({kind} if kind != "nobody" else set())
 
 

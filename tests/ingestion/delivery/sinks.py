@@ -50,6 +50,8 @@ class Sink:
                 return web.Response(status=429, headers={"Retry-After": "3600"}, text="slow down")
             case "failing":
                 return web.Response(status=500)
+            case "long":
+                return web.Response(status=413)
             case "gone":
                 return web.Response(status=410)
             case "redirect":
