@@ -67,7 +67,7 @@ def alert_page(row: Alert, request: Request, read: ReadCourse | None, now: int) 
     opened = history[-1].timestamp if history else opened_at(message)
     window = message.explanation.window
     length = min(window_ms(window), LONGEST_MS)
-    course = _course(message, history, opened, length, read)
+    course, drawn = chart_of(message, history, read)
     after = None
     if read:
         after = aftermath(read, message.symbol, message.venue, price=message.price, at=message.timestamp, now=now)
@@ -88,14 +88,7 @@ def alert_page(row: Alert, request: Request, read: ReadCourse | None, now: int) 
         "timestamp": message.timestamp,
         "place": " · ".join(filter(None, [message.venue, f"{span(message.interval)} candles", source_of(message)])),
         "chart_title": "Price",
-        "chart": charts(
-            course,
-            event=(message.timestamp - length, message.timestamp),
-            opened=opened,
-            band=history,
-            value=price,
-            label=f"Price of {message.symbol} around the alert",
-        ),
+        "chart": charts(course, **drawn),
         "chart_caption": f"{shaded}{dashed}{band}{coarse}".strip(),
         "chart_missing": "Not recorded: the message has no closes, and no candles of that time are stored.",
         "figures": _figures(message),
@@ -109,6 +102,19 @@ def alert_page(row: Alert, request: Request, read: ReadCourse | None, now: int) 
         "after_missing": "stored candles are not available.",
         "review": review(row, request, "alert-review"),
         "admin_url": reverse("admin:alerts_alert_change", args=[row.pk]),
+    }
+
+
+def chart_of(message: Message, history: list[HistoryPoint], read: ReadCourse | None) -> tuple[Course, dict[str, Any]]:
+    """What `event_chart` draws of an alert: the course, and the named arguments. `history`: its stored chart."""
+    length = min(window_ms(message.explanation.window), LONGEST_MS)
+    opened = history[-1].timestamp if history else opened_at(message)
+    return _course(message, history, opened, length, read), {
+        "event": (message.timestamp - length, message.timestamp),
+        "opened": opened,
+        "band": history,
+        "value": price,
+        "label": f"Price of {message.symbol} around the alert",
     }
 
 

@@ -17,6 +17,7 @@ from anomaly_site.status import status_json, status_page
 from anomaly_site.ws.asyncapi import asyncapi
 from ingestion.analysis.views import SettingsDetail
 from ingestion.delivery.pages import acknowledge_page
+from ingestion.delivery.picture_views import Picture
 from ingestion.delivery.push_views import Push, PushBrowser, notifications, service_worker
 from ingestion.delivery.views import (
     ChannelDetail,
@@ -81,11 +82,13 @@ urlpatterns = [
     path("alerts/summary", AlertSummary.as_view(), name="alert-summary"),
     path("alerts/<id:pk>", AlertDetail.as_view(closes=closes, clock=running_clock), name="alert"),
     path("alerts/<id:pk>/review", AlertReview.as_view(), name="alert-review"),
+    path("alerts/<id:pk>/picture.png", Picture.as_view(), name="alert-picture"),
     path("market", market_list, name="market"),
     path("market/stress", StressHistory.as_view(), name="stress"),
     path("market/summary", MarketSummary.as_view(), name="market-summary"),
     path("market/<id:pk>", MarketAnomalyDetail.as_view(closes=closes, clock=running_clock), name="market-anomaly"),
     path("market/<id:pk>/review", MarketAnomalyReview.as_view(), name="market-anomaly-review"),
+    path("market/<id:pk>/picture.png", Picture.as_view(kind="market"), name="market-picture"),
     path("sectors", SectorList.as_view(), name="sectors"),
     path("symbols", SymbolList.as_view(), name="symbols"),
     path("settings/<settings:pk>", SettingsDetail.as_view(), name="settings"),

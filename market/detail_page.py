@@ -238,23 +238,20 @@ def market_row(item: dict[str, Any]) -> dict[str, Any]:
 def market_page(row: MarketAnomaly, request: Request, read: ReadCourse | None, now: int) -> dict[str, Any]:
     """The context of `market/page.html` for a market anomaly."""
     message = decode_market(row.payload.encode(), received_at=0)
-    at, length = message.timestamp, min(window_ms(message.window), LONGEST_MS)
-    opened = opened_at(message)
-    start, end = min(opened or at, at) - max(3 * length, 60 * MINUTE_MS), at + max(length, 60 * MINUTE_MS)
+    at, opened = message.timestamp, opened_at(message)
     symbols = [] if isinstance(message, MarketStress) else message.affected_symbols
     venue = message.venue or row.venue or ""
-    course: Course = []
+    if read:
+        read = remembered(read, *_around(message))
+    course, drawn = market_chart(message, venue, read)
     after: list[After] = []
     if isinstance(message, MarketStress):
-        course, after = _stress_course(venue, start, end), _stress_after(venue, at, now)
+        after = _stress_after(venue, at, now)
     elif read and symbols:
-        read = remembered(read, start, end)
-        course = median_course(read, symbols, venue, start=start, end=end, at=at)
         after = aftermath_of_many(read, symbols, venue, at=at, now=now)
     stress = isinstance(message, MarketStress)
     read_members = min(len(symbols), MOST_MEMBERS)
     of = f"the {read_members} first of {len(symbols):,} members" if len(symbols) > read_members else "its members"
-    text = (lambda value: f"{value:.0f}") if stress else (lambda value: f"{signed(value)} %")
     changes = message.changes_pct if isinstance(message, SynchronizedMovement) else []
     related = [] if stress else [Link("", address("alerts", incident=row.pk), "Alerts of its members")]
     if isinstance(message, SectorAnomaly):
@@ -269,10 +266,7 @@ def market_page(row: MarketAnomaly, request: Request, read: ReadCourse | None, n
         "timestamp": at,
         "place": " · ".join(filter(None, [venue or "over all venues", source_of(message)])),
         "chart_title": "Stress index" if stress else "Median change of the members",
-        "chart": charts(
-            course, event=(at - length, at), opened=opened, value=text,
-            label="Stress index around the anomaly" if stress else "Median change of the members around the anomaly",
-        ),
+        "chart": charts(course, **drawn),
         "chart_caption": _caption(message.window, opened)
         + ("" if stress else f" Change of {of} since the anomaly was last seen, from stored candles of one minute."),
         "chart_missing": "Not recorded: no samples of the stress index of that time are stored."
@@ -295,6 +289,27 @@ def market_page(row: MarketAnomaly, request: Request, read: ReadCourse | None, n
         "review": review(row, request, "market-anomaly-review"),
         "admin_url": reverse("admin:market_marketanomaly_change", args=[row.pk]),
     }  # fmt: skip
+
+
+def market_chart(message: MarketMessage, venue: str, read: ReadCourse | None) -> tuple[Course, dict[str, Any]]:
+    """What `event_chart` draws of a market anomaly: the course, and the named arguments."""
+    at, (start, end) = message.timestamp, _around(message)
+    event = (at - min(window_ms(message.window), LONGEST_MS), at)
+    if isinstance(message, MarketStress):
+        label, course = "Stress index around the anomaly", _stress_course(venue, start, end)
+        return course, {"event": event, "opened": opened_at(message), "label": label, "value": lambda v: f"{v:.0f}"}
+    course = []
+    if read and message.affected_symbols:
+        course = median_course(read, message.affected_symbols, venue, start=start, end=end, at=at)
+    label = "Median change of the members around the anomaly"
+    return course, {"event": event, "opened": opened_at(message), "label": label, "value": lambda v: f"{signed(v)} %"}
+
+
+def _around(message: MarketMessage) -> tuple[int, int]:
+    """First and last time (epoch ms) of the chart."""
+    at, length = message.timestamp, min(window_ms(message.window), LONGEST_MS)
+    first = min(opened_at(message) or at, at)
+    return first - max(3 * length, 60 * MINUTE_MS), at + max(length, 60 * MINUTE_MS)
 
 
 def _caption(window: str | None, opened: int | None) -> str:

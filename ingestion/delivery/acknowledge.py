@@ -21,6 +21,7 @@ from django.utils.crypto import constant_time_compare
 from alerts.delivery.planning import Kind
 from alerts.delivery.wording import clock
 from alerts.models import Alert
+from ingestion.delivery.telegram import handles
 from ingestion.models import Channel, Outgoing, Route
 from market import services
 from market.callers import user_scopes
@@ -139,7 +140,7 @@ def by_token(token: str) -> Outgoing:
 def by_button(bot: str, message_id: str, data: str) -> Outgoing:
     """The message under which a button was pressed. `bot`: the token of the bot. Raises `CannotAcknowledge`."""
     given = data.removeprefix(_BUTTON)
-    found = _rows().filter(channel__kind=Channel.Kind.TELEGRAM, channel__secret=bot, handle=message_id)
+    found = _rows().filter(channel__kind=Channel.Kind.TELEGRAM, channel__secret=bot, handle__in=handles(message_id))
     for row in found if data.startswith(_BUTTON) else ():
         if any(constant_time_compare(given, _button(row.pk, key)) for key in _keys()):
             if row.sent_at is not None and timezone.now() - row.sent_at > VALID_FOR:

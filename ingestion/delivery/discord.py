@@ -6,9 +6,11 @@ from urllib.parse import urlsplit
 import msgspec
 
 from ingestion.delivery.http import Http, Refused, is_listed
-from ingestion.delivery.services import Outcome, Parcel, answered, json_of, seconds
+from ingestion.delivery.services import PICTURE, Outcome, Parcel, answered, json_of, multipart, seconds
 
-_JSON: Final = {"Content-Type": "application/json"}
+_JSON: Final[dict[str, str]] = {"Content-Type": "application/json"}
+# At the end of the handle of a message that shows a picture.
+_WITH_PICTURE: Final = "p"
 _HOSTS: Final = ("discord.com", "discordapp.com", "canary.discord.com", "ptb.discord.com")
 _COLOURS: Final = (0x8A8F98, 0xD9A520, 0xE0662B, 0xC4264B)
 _LONGEST_TITLE: Final = 250
@@ -43,23 +45,34 @@ class Discord:
             embed["url"] = parcel.url
         # The content is what a lock screen shows; nobody is mentioned, whatever the text says.
         body: dict[str, Any] = {"content": parcel.title, "embeds": [embed], "allowed_mentions": {"parse": []}}
-        if parcel.handle:
-            url = f"{self._url}/messages/{parcel.handle}{'?' * bool(self._thread)}{self._thread}"
-            outcome = await self._call("PATCH", url, body, parcel.handle)
+        shown = parcel.handle.removesuffix(_WITH_PICTURE)
+        if parcel.picture or shown != parcel.handle:
+            embed["image"] = {"url": f"attachment://{PICTURE}"}
+        picture = parcel.picture
+        if shown:
+            url = f"{self._url}/messages/{shown}{'?' * bool(self._thread)}{self._thread}"
+            outcome = await self._call("PATCH", url, body, parcel.handle, picture)
             if not outcome.sent or not parcel.rings:
                 return outcome
             # Discord announces no changes: a short message rings.
-            body = {"content": parcel.title, "allowed_mentions": {"parse": []}}
+            body, picture = {"content": parcel.title, "allowed_mentions": {"parse": []}}, b""
         query = "&".join(filter(None, ("wait=true", self._thread)))
-        sent = await self._call("POST", f"{self._url}?{query}", body, "")
+        sent = await self._call("POST", f"{self._url}?{query}", body, "", picture)
         return msgspec.structs.replace(sent, handle=parcel.handle or sent.handle)
 
-    async def _call(self, method: str, url: str, body: dict[str, Any], handle: str) -> Outcome:
-        answer = await self._http.send(method, url, msgspec.json.encode(body), _JSON)
+    async def _call(self, method: str, url: str, body: dict[str, Any], handle: str, picture: bytes) -> Outcome:
+        data, headers = msgspec.json.encode(body), _JSON
+        if picture:  # in the place of all files that the message has
+            named = body | {"attachments": [{"id": 0, "filename": PICTURE}]}
+            fields = {"payload_json": msgspec.json.encode(named).decode()}
+            data, headers = await multipart(fields, "files[0]", picture)
+        answer = await self._http.send(method, url, data, headers)
         found = json_of(answer)
         outcome = answered(answer, self._url)
         if outcome.sent:
-            return msgspec.structs.replace(outcome, handle=str(found.get("id", "")) or handle)
+            id = str(found.get("id", ""))
+            kept = _WITH_PICTURE if picture or handle.endswith(_WITH_PICTURE) else ""
+            return msgspec.structs.replace(outcome, handle=f"{id}{kept}" if id else handle)
         if wait := seconds(found.get("retry_after")):
             return msgspec.structs.replace(outcome, wait_s=wait)
         if handle and found.get("code") == 10008:

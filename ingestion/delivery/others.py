@@ -8,7 +8,7 @@ from typing import Any, Final
 from urllib.parse import parse_qs, urlsplit
 
 from ingestion.delivery.http import Refused, is_listed
-from ingestion.delivery.services import Outcome, Parcel
+from ingestion.delivery.services import PICTURE, Outcome, Parcel
 
 # Their hosts are the service's own, whatever the address says.
 FIXED: Final = frozenset(("slack", "pover", "pbul", "pagerduty", "opsgenie", "wxteams", "gchat", "threema", "join"))
@@ -68,10 +68,21 @@ class Apprise:
         loaded = self._loaded = self._loaded or self._load()
         link = f"Acknowledge: {parcel.acknowledge_url}" if parcel.acknowledge_url else ""
         text = "\n".join(filter(None, (parcel.body, parcel.url, link)))
-        result = await loaded.async_notify(title=parcel.title, body=text, body_format="text", timeout=_TIMEOUT_S)
+        attached = self._attached(parcel.picture) if parcel.picture else None
+        result = await loaded.async_notify(
+            title=parcel.title, body=text, body_format="text", attach=attached, timeout=_TIMEOUT_S
+        )
         if result:
             return Outcome(sent=True)
         return Outcome(sent=False, error="the service did not accept it; apprise does not say why")
+
+    @staticmethod
+    def _attached(picture: bytes) -> Any:
+        """Services that take no files get the text alone."""
+        from apprise.attachment import memory
+
+        made: Any = memory.AttachMemory
+        return made(content=picture, name=PICTURE, mimetype="image/png")
 
     def _load(self) -> Any:
         import apprise

@@ -25,6 +25,7 @@ from ingestion.delivery.discord import Discord
 from ingestion.delivery.http import Http, Refused, check_address
 from ingestion.delivery.others import Apprise
 from ingestion.delivery.others import check as check_apprise
+from ingestion.delivery.pictures import picture_of
 from ingestion.delivery.services import Outcome, Parcel, Service, failure
 from ingestion.delivery.telegram import Telegram
 from ingestion.delivery.webhook import Webhook
@@ -51,6 +52,7 @@ _AT_ONCE: Final = 50
 _FINISH_S: Final = 1.5
 _FINISH_TRIES: Final = 10
 # Receivers know a repetition by its id; a browser shows it in the place of the first.
+_SHOW_PICTURES: Final = (Channel.Kind.TELEGRAM, Channel.Kind.DISCORD, Channel.Kind.APPRISE)
 _KNOW_REPETITIONS: Final = (Channel.Kind.WEBHOOK, Channel.Kind.WEBPUSH)
 _BREAKS_AFTER: Final = 4
 _PAUSE_FIRST_S: Final = 10.0
@@ -228,12 +230,21 @@ class Senders:
             acknowledge=offered.path,
             acknowledge_url=f"{base}{offered.path}" if base and offered.path else "",
             button=offered.button,
+            picture=await _picture(channel, row, content),
         )
         try:
             async with asyncio.timeout(ATTEMPT_S):
                 return await service_of(channel, self._http).send(parcel)
         except Exception as error:  # of any kind: a library's too
             return failure(error, channel.secret, channel.previous_secret)
+
+
+async def _picture(channel: Channel, row: Outgoing, content: dict[str, Any]) -> bytes:
+    """The chart, with a message that is new or says what happened; a change of words leaves the one that is shown."""
+    path = content["text"].get("path", "")
+    if channel.kind not in _SHOW_PICTURES or not path or (row.handle and not content.get("changes")):
+        return b""
+    return await picture_of(path)
 
 
 def _columns(row: Outgoing, outcome: Outcome) -> dict[str, Any]:

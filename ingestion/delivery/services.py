@@ -1,6 +1,7 @@
 """What every service is to the queue: it takes a parcel and says what became of it."""
 
 import re
+from collections.abc import Mapping
 from typing import Any, Final, Protocol
 
 import aiohttp
@@ -10,6 +11,7 @@ from msgspec import Struct
 from ingestion.delivery.http import LONGEST_WAIT_S, Answer, Refused
 
 _LONGEST: Final = 300
+PICTURE: Final = "chart.png"
 
 
 class Parcel(Struct, frozen=True, kw_only=True):
@@ -21,7 +23,8 @@ class Parcel(Struct, frozen=True, kw_only=True):
     `content`: the planned message as stored (`alerts.delivery.planning.Message`). `url`: its page, empty without
     `PUBLIC_URL`. `at`: when it is sent (epoch ms). `acknowledge`: path of the page that acknowledges it, and
     `acknowledge_url` with the host, empty without `PUBLIC_URL`. `button`: data of a button that does (64 bytes); all
-    three are empty if it cannot be acknowledged, or was.
+    three are empty if it cannot be acknowledged, or was. `picture`: PNG of the chart; empty without one, and for a
+    change that leaves the one that is shown.
     """
 
     id: str
@@ -35,6 +38,7 @@ class Parcel(Struct, frozen=True, kw_only=True):
     acknowledge: str = ""
     acknowledge_url: str = ""
     button: str = ""
+    picture: bytes = b""
 
 
 class Outcome(Struct, frozen=True, kw_only=True):
@@ -56,6 +60,16 @@ class Outcome(Struct, frozen=True, kw_only=True):
 class Service(Protocol):
     async def send(self, parcel: Parcel) -> Outcome:
         """Errors of the connection may be raised: see `failure`."""
+
+
+async def multipart(fields: Mapping[str, str], name: str, picture: bytes) -> tuple[bytes, dict[str, str]]:
+    """A form with a picture as the file `name`: its body and headers."""
+    form = aiohttp.FormData()
+    for field, text in fields.items():
+        form.add_field(field, text)
+    form.add_field(name, picture, filename=PICTURE, content_type="image/png")
+    payload = form()
+    return await payload.as_bytes(), {"Content-Type": payload.headers["Content-Type"]}
 
 
 def failure(error: BaseException, *secrets: str) -> Outcome:

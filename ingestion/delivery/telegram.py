@@ -6,10 +6,23 @@ from typing import Any, Final
 import msgspec
 
 from ingestion.delivery.http import Http
-from ingestion.delivery.services import Outcome, Parcel, answered, json_of, seconds
+from ingestion.delivery.services import Outcome, Parcel, answered, json_of, multipart, seconds
 
-_JSON: Final = {"Content-Type": "application/json"}
+_JSON: Final[dict[str, str]] = {"Content-Type": "application/json"}
 _LONGEST: Final = 4_000
+_LONGEST_CAPTION: Final = 1_000
+# At the end of the handle of a message with a picture.
+_WITH_PICTURE: Final = "p"
+
+
+def handles(message_id: str) -> tuple[str, str]:
+    """How a message of this id is stored."""
+    return message_id, f"{message_id}{_WITH_PICTURE}"
+
+
+def _field(value: Any) -> str:
+    """A value of a call as a field of a form."""
+    return value if isinstance(value, str) else msgspec.json.encode(value).decode()
 
 
 class Declined(Exception):
@@ -32,33 +45,50 @@ class Telegram:
         self._chat, _, self._topic = chat.partition("/")
 
     async def send(self, parcel: Parcel) -> Outcome:
-        body: dict[str, Any] = {
-            "chat_id": self._chat,
-            "text": self._text(parcel),
-            "parse_mode": "HTML",
-            "link_preview_options": {"is_disabled": True},
-        }
+        body: dict[str, Any] = {"chat_id": self._chat}
         if buttons := self._buttons(parcel):
             body["reply_markup"] = {"inline_keyboard": [buttons]}
         if parcel.handle:
-            edit = body | {"message_id": int(parcel.handle)}
-            outcome = await self._call("editMessageText", edit, parcel.handle)
-            if not outcome.sent or not parcel.rings:
-                return outcome
-            # Telegram announces no changes: a reply rings.
-            reply = {"message_id": int(parcel.handle), "allow_sending_without_reply": True}
-            body = {
-                "chat_id": self._chat,
-                "text": f"<b>{html.escape(parcel.title, quote=False)}</b>",
-                "parse_mode": "HTML",
-                "reply_parameters": reply,
-            }
+            return await self._change(body, parcel)
         if self._topic:
             body["message_thread_id"] = int(self._topic)
-        if parcel.handle:
-            rung = await self._call("sendMessage", body, parcel.handle)
-            return msgspec.structs.replace(rung, handle=parcel.handle)
-        return await self._call("sendMessage", body | {"disable_notification": not parcel.rings}, "")
+        body["disable_notification"] = not parcel.rings
+        if parcel.picture:
+            caption = {"caption": self._text(parcel, _LONGEST_CAPTION), "parse_mode": "HTML"}
+            sent = await self._call("sendPhoto", body | caption, "", "photo", parcel.picture)
+            if sent.sent or sent.status not in (400, 413):
+                return sent  # a chat may refuse pictures: then it gets the text
+        return await self._call("sendMessage", body | self._message(parcel), "")
+
+    async def _change(self, body: dict[str, Any], parcel: Parcel) -> Outcome:
+        """Change the message; Telegram announces no changes, so a reply rings if it is to."""
+        shown = parcel.handle.removesuffix(_WITH_PICTURE)
+        outcome = await self._edit(body | {"message_id": int(shown)}, parcel, shown != parcel.handle)
+        if not outcome.sent or not parcel.rings:
+            return outcome
+        reply: dict[str, Any] = {
+            "chat_id": self._chat,
+            "text": f"<b>{html.escape(parcel.title, quote=False)}</b>",
+            "parse_mode": "HTML",
+            "reply_parameters": {"message_id": int(shown), "allow_sending_without_reply": True},
+        }
+        if self._topic:
+            reply["message_thread_id"] = int(self._topic)
+        rung = await self._call("sendMessage", reply, parcel.handle)
+        return msgspec.structs.replace(rung, handle=outcome.handle or parcel.handle)
+
+    async def _edit(self, body: dict[str, Any], parcel: Parcel, pictured: bool) -> Outcome:
+        """A message with a picture has a caption, and no text."""
+        if not pictured:
+            return await self._call("editMessageText", body | self._message(parcel), parcel.handle)
+        caption = {"caption": self._text(parcel, _LONGEST_CAPTION), "parse_mode": "HTML"}
+        if not parcel.picture:
+            return await self._call("editMessageCaption", body | caption, parcel.handle)
+        media = {"type": "photo", "media": "attach://picture", **caption}
+        return await self._call("editMessageMedia", body | {"media": media}, parcel.handle, "picture", parcel.picture)
+
+    def _message(self, parcel: Parcel) -> dict[str, Any]:
+        return {"text": self._text(parcel), "parse_mode": "HTML", "link_preview_options": {"is_disabled": True}}
 
     @staticmethod
     def _buttons(parcel: Parcel) -> list[dict[str, str]]:
@@ -66,10 +96,12 @@ class Telegram:
         return [*found, {"text": "Open", "url": parcel.url}] if parcel.url else found
 
     @staticmethod
-    def _text(parcel: Parcel) -> str:
+    def _text(parcel: Parcel, longest: int = _LONGEST) -> str:
         title = html.escape(parcel.title, quote=False)
-        body = html.escape(parcel.body[: _LONGEST - len(parcel.title)], quote=False)
-        return f"<b>{title}</b>\n{body}"
+        body, most = parcel.body, longest - len(parcel.title) - 1
+        if len(body) > most:
+            body = f"{body[: most - 1]}…"
+        return f"<b>{title}</b>\n{html.escape(body, quote=False)}"
 
     async def call(self, method: str, body: dict[str, Any], *, timeout_s: float) -> Any:
         """The result of a call that sends no message. Raises `Declined`, and the errors of the connection."""
@@ -82,13 +114,21 @@ class Telegram:
         wait_s = seconds(parameters.get("retry_after")) if isinstance(parameters, dict) else None
         raise Declined(answer.status, wait_s)
 
-    async def _call(self, method: str, body: dict[str, Any], handle: str) -> Outcome:
+    async def _call(
+        self, method: str, body: dict[str, Any], handle: str, file: str = "", picture: bytes = b""
+    ) -> Outcome:
+        """`file`: the field that the picture is in."""
         url = f"{self.BASE}/bot{self._token}/{method}"
-        answer = await self._http.send("POST", url, msgspec.json.encode(body), _JSON)
+        data, headers = msgspec.json.encode(body), _JSON
+        if picture:
+            data, headers = await multipart({name: _field(value) for name, value in body.items()}, file, picture)
+        answer = await self._http.send("POST", url, data, headers)
         found = json_of(answer)
         if found.get("ok") is True:
             result = found.get("result")
             sent = str(result.get("message_id", "")) if isinstance(result, dict) else ""
+            if sent:
+                sent += _WITH_PICTURE if picture or handle.endswith(_WITH_PICTURE) else ""
             return Outcome(sent=True, status=answer.status, handle=sent or handle)
         outcome = answered(answer, self._token)
         said = str(found.get("description", ""))

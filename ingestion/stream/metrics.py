@@ -68,6 +68,11 @@ DELIVERIES_DOUBTFUL: Final = Counter(
 DELIVERY_BUTTONS: Final = Counter(
     "anomalies_delivery_buttons", "Buttons pressed in Telegram, by result (acknowledged, refused).", ["result"]
 )
+DELIVERY_PICTURES: Final = Counter(
+    "anomalies_delivery_pictures",
+    "Pictures for messages, by result: drawn, none (no chart), late (the message went without), failed.",
+    ["result"],
+)
 BACKGROUND_RESTARTS: Final = Counter(
     "anomalies_background_restarts", "Times a role or background task failed and was started again.", ["task"]
 )

@@ -120,6 +120,9 @@ def test_a_notification_from_the_button_to_the_acknowledgement(system: System, b
             assert (opened["data"]["path"], opened["silent"], opened["actions"]) == ("/alerts/a1", False, 1)
             wait_until(lambda: system.rows("select 1 from alerts_alert where id = 'a1'") != [], what="the stored alert")
 
+            picture = context.request.get(f"{system.url}/alerts/a1/picture.png")
+            assert (picture.status, picture.body()[:4]) == (200, b"\x89PNG")
+
             # A click is not to be had here; this is what one calls.
             context.service_workers[0].evaluate("data => acknowledge(data)", opened["data"])
             [after] = until_shown(page, opened["tag"], "Acknowledged", only=True)

@@ -21,6 +21,8 @@ class Sink:
         self.requests: list[tuple[str, dict[str, str], bytes]] = []
         self.shown: dict[str, dict[str, Any]] = {}
         self.refused: list[str] = []
+        # Pictures, by the message that shows them.
+        self.files: dict[str, bytes] = {}
         self.arrived = asyncio.Event()
         # Telegram: updates that wait, the polls that are open, and what the buttons were answered.
         self.updates: list[dict[str, Any]] = []
@@ -56,6 +58,9 @@ class Sink:
                 return web.Response(status=410)
             case "redirect":
                 return web.Response(status=307, headers={"Location": self.url("/elsewhere")})
+            case "no photos":
+                said = "Bad Request: not enough rights to send photos to the chat"
+                return web.json_response({"ok": False, "error_code": 400, "description": said}, status=400)
             case "hang":
                 await asyncio.sleep(60)
             case "cut":
@@ -63,10 +68,11 @@ class Sink:
                 request.transport.abort()
         if path.endswith(f"{TOKEN}/getUpdates"):
             return await self._updates(json.loads(body))
+        fields, file = read(request, body) if path.startswith(("/bot", "/api/webhooks")) else ({}, None)
         if path.startswith("/bot"):
-            return self._telegram(path, json.loads(body))
+            return self._telegram(path, fields, file)
         if path.startswith("/api/webhooks"):
-            return self._discord(request, json.loads(body))
+            return self._discord(request, fields, file)
         return web.Response(status=204)
 
     def _refuse(self, why: str, answer: dict[str, Any], status: int = 400) -> web.Response:
@@ -102,7 +108,7 @@ class Sink:
         self.polls = []
         return web.json_response({"ok": True, "result": self.updates})
 
-    def _telegram(self, path: str, body: dict[str, Any]) -> web.Response:
+    def _telegram(self, path: str, body: dict[str, Any], file: tuple[str, bytes] | None) -> web.Response:
         _, _, rest = path.partition("/bot")
         token, _, method = rest.partition("/")
         if token != TOKEN:
@@ -112,30 +118,51 @@ class Sink:
                 return self._refuse(f"{method} {sorted(body)}", {"ok": False, "description": "Bad Request: unknown"})
             self.answers.append(body)
             return web.json_response({"ok": True, "result": True})
-        common = {"chat_id", "text", "parse_mode", "link_preview_options", "reply_markup"}
+        new, text, caption = (
+            {"disable_notification", "message_thread_id"},
+            {"text", "link_preview_options"},
+            {"caption"},
+        )
         more = {
-            "sendMessage": {"disable_notification", "message_thread_id", "reply_parameters"},
-            "editMessageText": {"message_id"},
-        }
-        if method not in more or set(body) - common - more[method] or not 1 <= len(body["text"]) <= 4096:
+            "sendMessage": text | new | {"reply_parameters"}, "sendPhoto": caption | new,
+            "editMessageText": text | {"message_id"},
+            "editMessageCaption": caption | {"message_id"}, "editMessageMedia": {"media", "message_id"},
+        }  # fmt: skip
+        of_file = {"sendPhoto": "photo", "editMessageMedia": "picture"}.get(method)
+        wrong = method not in more or set(body) - {"chat_id", "parse_mode", "reply_markup"} - more[method]
+        if (
+            wrong
+            or of_file != (file and file[0])
+            or (of_file == "picture" and body["media"]["media"] != "attach://picture")
+        ):
             return self._refuse(f"{method} {sorted(body)}", {"ok": False, "description": "Bad Request: unknown"})
-        if body["parse_mode"] != "HTML" or body["text"].replace("<b>", "").replace("</b>", "").count("<"):
+        said = body.get("media", body)
+        words, longest = (said["caption"], 1024) if "caption" in said else (said["text"], 4096)
+        if said["parse_mode"] != "HTML" or words.replace("<b>", "").replace("</b>", "").count("<"):
             return self._refuse("entities", {"ok": False, "description": "Bad Request: can't parse entities"})
+        if not 1 <= len(words.replace("<b>", "").replace("</b>", "")) <= longest:
+            return self._refuse("length", {"ok": False, "description": "Bad Request: message is too long"})
         id = str(body.get("message_id", len(self.shown) + 1))
-        if method == "editMessageText" and id not in self.shown:
-            return self._refuse("edit", {"ok": False, "description": "Bad Request: message to edit not found"})
-        if method == "editMessageText" and self.shown[id]["text"] == body["text"]:
-            said = "Bad Request: message is not modified: specified new message content"
-            return web.json_response({"ok": False, "error_code": 400, "description": said}, status=400)
-        self.shown[id] = body
-        return web.json_response({"ok": True, "result": {"message_id": int(id), "text": body["text"]}})
+        if "message_id" in body:
+            if id not in self.shown or (method == "editMessageText") == (id in self.files):
+                return self._refuse("edit", {"ok": False, "description": "Bad Request: message to edit not found"})
+            before = self.shown[id]
+            if file is None and before["text"] == words:
+                same = "Bad Request: message is not modified: specified new message content"
+                return web.json_response({"ok": False, "error_code": 400, "description": same}, status=400)
+        self.shown[id] = body | {"text": words}  # or its caption
+        if file is not None:
+            self.files[id] = file[1]
+        return web.json_response({"ok": True, "result": {"message_id": int(id)}})
 
-    def _discord(self, request: web.Request, body: dict[str, Any]) -> web.Response:
+    def _discord(self, request: web.Request, body: dict[str, Any], file: tuple[str, bytes] | None) -> web.Response:
         if not request.path.startswith(HOOK):
             return self._refuse("hook", {"message": "Unknown Webhook", "code": 10015}, 404)
-        known = {"content", "embeds", "allowed_mentions", "username", "avatar_url"}
+        known = {"content", "embeds", "allowed_mentions", "username", "avatar_url", "attachments"}
         embeds = body.get("embeds", [])
-        wrong = set(body) - known or len(body.get("content", "")) > 2000 or len(embeds) > 10
+        named = [{"id": 0, "filename": "chart.png"}] if file else None
+        wrong = body.get("attachments") != named or (file and file[0] != "files[0]")
+        wrong = wrong or set(body) - known or len(body.get("content", "")) > 2000 or len(embeds) > 10
         wrong = wrong or any(len(e.get("title", "")) > 256 or len(e.get("description", "")) > 4096 for e in embeds)
         if wrong or body.get("allowed_mentions") != {"parse": []}:
             return self._refuse("form", {"code": 50035, "message": "Invalid Form Body"})
@@ -146,9 +173,31 @@ class Sink:
         else:
             id = str(900_000_000_000_000_000 + len(self.shown))
         self.shown[id] = body
+        if file is not None:
+            self.files[id] = file[1]
         if request.method == "POST" and request.query.get("wait") != "true":
             return web.Response(status=204)
         return web.json_response({"id": id, "content": body["content"]})
+
+
+def read(request: web.Request, body: bytes) -> tuple[dict[str, Any], tuple[str, bytes] | None]:
+    """The fields of a call as JSON, or as a form, and its one file: name of the field, and content."""
+    kind, _, boundary = request.headers["Content-Type"].partition("; boundary=")
+    if kind != "multipart/form-data":
+        return json.loads(body), None
+    fields: dict[str, Any] = {}
+    file = None
+    for part in body.split(f"--{boundary}".encode())[1:-1]:
+        head, _, data = part[2:-2].partition(b"\r\n\r\n")
+        name = head.partition(b'name="')[2].partition(b'"')[0].decode()
+        if b"filename=" in head:
+            file = (name, data)
+        elif name == "payload_json":
+            fields |= json.loads(data)
+        else:
+            text = data.decode()
+            fields[name] = json.loads(text) if name in ("message_id", "media", "reply_markup") else text
+    return fields, file
 
 
 @contextlib.asynccontextmanager

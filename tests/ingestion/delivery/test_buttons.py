@@ -40,9 +40,11 @@ def review_of(id: str) -> tuple[str, str]:
     return alert.review_state, alert.reviewed_by.username if alert.reviewed_by else ""
 
 
+@pytest.mark.parametrize("shown", [[], [b"PNG"]])
 async def test_a_button_acknowledges_and_the_message_says_so(
-    client: Client, service: Sink, monkeypatch: pytest.MonkeyPatch
+    client: Client, service: Sink, monkeypatch: pytest.MonkeyPatch, picture: list[bytes], shown: list[bytes]
 ) -> None:
+    picture += shown
     monkeypatch.setattr(buttons, "LOOK_EVERY_S", 0.1)
     await owned_route(await channel("telegram", service))
     message = live()
@@ -55,6 +57,7 @@ async def test_a_button_acknowledges_and_the_message_says_so(
         await until(lambda: Outgoing.objects.filter(attempts=0, rings=False, state="sent").acount())
         assert await review_of("a1") == ("acknowledged", "ann")
         assert "Acknowledged by ann, " in service.shown["1"]["text"]
+        assert list(service.files.values()) == shown
         assert "reply_markup" not in service.shown["1"], "nothing to press any more"
     assert [answer["text"] for answer in service.answers] == ["Acknowledged: 1 anomaly."]
     assert service.refused == []
