@@ -1,16 +1,36 @@
-"""An incident and the anomalies that it adopts: one group, which is one message that changes."""
+"""An incident and the anomalies that it adopts: one group, which is one message that changes.
+
+So is a market event: the market-wide anomalies of one venue that are open at a time, and the alerts that open meanwhile
+and go the same way.
+"""
 
 from typing import Any, Final, cast
 
 import msgspec
 from msgspec import Struct
 
-from alerts.delivery.rules import Change
+from alerts.delivery.rules import MINUTE_MS, Change
+from market.sentences import change_of
 from market.wire.identity import Known, accepted, identity
-from market.wire.messages import Alert, Anomaly, Direction, InvalidMessage, Lifecycle, MarketAnomaly, encode
+from market.wire.messages import (
+    Alert,
+    Anomaly,
+    Direction,
+    InvalidMessage,
+    Lifecycle,
+    MarketAnomaly,
+    MarketStress,
+    SectorAnomaly,
+    SynchronizedMovement,
+    encode,
+)
 
 # Messages of the stream that one delivered message carries at most; of an incident that lasts, the latest.
 MOST_CARRIED: Final = 500
+# A market event without a message of a market anomaly for so long adopts nothing more: its publisher may be gone.
+MOST_PAUSE_MS: Final = 60 * MINUTE_MS
+# Which market anomaly gives an event its name: the later in this order.
+_NAMES: Final = (MarketStress, SectorAnomaly, SynchronizedMovement)
 
 
 class Part(Struct):
@@ -30,16 +50,20 @@ class Group(Struct):
     """An anomaly that stands alone, or an incident with its parts. `key` is the id of the anomaly or the incident.
 
     `rank` is the highest severity so far. `alert` or `market` is the latest message of the anomaly that gives the group
-    its name: the incident's own, else that of the first part. `number` counts the messages planned for it.
-    `due_ms`: when its next message is planned, 0: nothing changed. `pending` are the changes that it will report.
-    `listed`: a digest had it. `escalated`: it went to another route, because it was not acknowledged. `part_of`: the
-    incident that adopted it.
+    its name: the incident's own, else that of the first part; of several market anomalies that of the synchronized
+    move. `peak`: an earlier one that moved further. `stress`: the latest message of market stress. `up`: the direction.
+    `leads`: the ids of its market anomalies; it is over when they all are, at `ended_ms`. `led_ms`: when the latest
+    message of one arrived.
+    `number` counts the messages planned for it; `said` is the checksum of the last text. `due_ms`: when its next
+    message is planned, 0: nothing changed. `pending` are the changes that it will report. `listed`: a digest had it.
+    `escalated`: it went to another route, because it was not acknowledged. `part_of`: the incident that adopted it.
     """
 
     key: str
     opened_ms: int
     rank: int = -1
     number: int = 0
+    said: int = 0
     due_ms: int = 0
     late: bool = False
     listed: bool = False
@@ -49,6 +73,12 @@ class Group(Struct):
     pending: list[Change] = []
     alert: Alert | None = None
     market: MarketAnomaly | None = None
+    peak: MarketAnomaly | None = None
+    stress: MarketStress | None = None
+    up: bool | None = None
+    leads: list[str] = []
+    led_ms: int = 0
+    ended_ms: int = 0
     carried: dict[str, msgspec.Raw] = {}
     not_carried: int = 0
 
@@ -58,9 +88,21 @@ class Group(Struct):
         return cast(Anomaly, self.market or self.alert)
 
     @property
+    def furthest(self) -> Anomaly:
+        """As `named`, with the figures of its largest move."""
+        return cast(Anomaly, self.peak or self.market or self.alert)
+
+    @property
     def closed(self) -> bool:
+        if self.leads:
+            return all(self.parts[lead].closed for lead in self.leads)
         lead = self.parts.get(self.key)
         return lead.closed if lead else all(part.closed for part in self.parts.values())
+
+    def joinable(self, at_ms: int) -> bool:
+        """Whether more may become a part: it is not over, or nobody was told so yet, and its market still moves."""
+        over = self.closed and not self.due_ms
+        return not (self.part_of or over) and at_ms - self.led_ms <= MOST_PAUSE_MS
 
     def take(self, message: Anomaly, *, signed: bool) -> set[Change] | None:
         """Follow a message of one of its anomalies. Returns what changed for the group, None if it is nothing new.
@@ -78,24 +120,44 @@ class Group(Struct):
                 return None
             message = followed
         part = self.parts[message.id] = _part(message, signed)
-        leads = message.id == self.key or len(self.parts) == 1
+        if not part.symbol and message.id not in self.leads:
+            self.leads.append(message.id)
         changes = set() if self.alert or self.market else {Change.OPENS}
         if part.rank > self.rank:
             changes |= {Change.ESCALATES} - ({Change.ESCALATES} if Change.OPENS in changes else set())
             self.rank = part.rank
-        if leads and before is not None and None not in (before.up, part.up) and before.up != part.up:
-            changes.add(Change.TURNS)
-        if leads or message.id == getattr(self.alert, "id", None):
-            self._name(message)
+        if self._name(message) and part.up is not None:
+            if self.up is (not part.up) and Change.OPENS not in changes:
+                changes.add(Change.TURNS)
+            self.up = part.up
         if self.closed and not closed:
             changes.add(Change.CLOSES)
+            self.ended_ms = message.detected_at
         return changes
 
-    def _name(self, message: Anomaly) -> None:
+    def _name(self, message: Anomaly) -> bool:
+        """Take the name from a message, if it is the one that gives it. Returns whether it does."""
         if isinstance(message, Alert):
-            self.alert = msgspec.structs.replace(message, history=msgspec.UNSET, spark=[])
-        else:
-            self.market = message
+            named = self.alert is None or message.id == self.alert.id
+            if named:
+                self.alert = msgspec.structs.replace(message, history=msgspec.UNSET, spark=[])
+            return named and self.market is None
+        if isinstance(message, MarketStress):
+            self.stress = message
+        before = self.market
+        if before is not None and before.id != message.id:
+            new, old = _NAMES.index(type(message)), _NAMES.index(type(before))
+            if new < old or (new == old and message.state is Lifecycle.CLOSED):
+                return False
+            if new > old:
+                self.peak = before = None
+        for earlier in (before, self.peak):
+            if earlier is not None and _size(earlier) > max(_size(message), _size(self.peak)):
+                self.peak = earlier
+        if _size(self.peak) <= _size(message):
+            self.peak = None
+        self.market = message
+        return True
 
     def carry(self, message: Anomaly) -> None:
         """Keep a message of the stream for the next one that is delivered."""
@@ -123,6 +185,11 @@ def _part(message: Anomaly, signed: bool) -> Part:
         symbol=message.symbol if isinstance(message, Alert) else "",
         change_pct=message.change_pct if isinstance(message, Alert) else None,
     )
+
+
+def _size(message: MarketAnomaly | None) -> float:
+    """How far it moved, in per cent; 0 of what has no such figure."""
+    return abs((message and change_of(message)) or 0.0)
 
 
 def key_of(message: Anomaly) -> str:

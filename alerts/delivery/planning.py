@@ -7,6 +7,7 @@ the preview of a route and the deliverer plan the same messages with the same id
 from collections.abc import Callable, Collection, Iterator
 from enum import StrEnum
 from typing import Final
+from zlib import crc32
 
 import msgspec
 from msgspec import Struct
@@ -14,7 +15,7 @@ from msgspec import Struct
 from alerts.delivery.groups import Group, key_of
 from alerts.delivery.rules import MINUTE_MS, Change, Rules, next_time
 from alerts.delivery.wording import Text, digest, sentence_of
-from market.wire.messages import Anomaly, Lifecycle
+from market.wire.messages import Alert, Anomaly, Direction, Lifecycle, MarketStress, SynchronizedMovement
 
 # A change waits so long for others of its group; what only edits a message waits longer, services limit edits.
 RING_AFTER_MS: Final = 1_000
@@ -65,12 +66,14 @@ class Message(Struct, frozen=True, kw_only=True):
 class Book(Struct):
     """What is remembered of a route between two messages of the stream.
 
-    `held`: groups that wait for a digest, and why. `digests`: when these are due. `rang`: times of the last messages
-    that rang. `unanswered`: when a group's message goes to another route as well.
+    `events`: by venue and source, the group of the latest market event. `held`: groups that wait for a digest, and why.
+    `digests`: when these are due. `rang`: times of the last messages that rang. `unanswered`: when a group's message
+    goes to another route as well.
     """
 
     groups: dict[str, Group] = {}
     group_of: dict[str, str] = {}
+    events: dict[str, str] = {}
     held: dict[str, Held] = {}
     digests: dict[Held, int] = {}
     rang: list[int] = []
@@ -87,7 +90,7 @@ def take(rules: Rules, book: Book, message: Anomaly, at_ms: int, *, signed: bool
     if key is None:
         if message.state is Lifecycle.CLOSED:
             return 0
-        key = key_of(message)
+        key = _key(book, message, at_ms)
         if key not in book.groups:
             book.groups[key] = Group(key=key, opened_ms=message.timestamp)
     group = book.groups[key]
@@ -95,11 +98,15 @@ def take(rules: Rules, book: Book, message: Anomaly, at_ms: int, *, signed: bool
     if changes is None:
         return 0
     book.group_of[message.id] = key
-    incident = book.groups.get(key_of(message))
+    if not isinstance(message, Alert):
+        group.led_ms = at_ms
+    incident = book.groups.get(_key_of_incident(book, message))
     if key == message.id and incident is not None and incident is not group:
         changes = incident.take(message, signed=signed) or set()
         _adopt(book, group, incident, at_ms)
         group = incident
+    if not group.closed and Change.CLOSES in group.pending:
+        group.pending = [change for change in group.pending if change is not Change.CLOSES]
     wanted = [change for change in Change if change in changes & rules.changes]
     if wanted:
         group.pending = [*(one for one in group.pending if one not in wanted), *wanted]
@@ -111,6 +118,29 @@ def take(rules: Rules, book: Book, message: Anomaly, at_ms: int, *, signed: bool
     due = at_ms + (RING_AFTER_MS if wanted else EDIT_AFTER_MS)
     group.due_ms = min(group.due_ms or due, due)
     return group.due_ms
+
+
+def _key_of_incident(book: Book, message: Anomaly) -> str:
+    """The key of the group of its incident, which may be a part of an event; of another message its own id."""
+    named = key_of(message)
+    return book.group_of.get(named, named)
+
+
+def _key(book: Book, message: Anomaly, at_ms: int) -> str:
+    """The key of the group of an anomaly that is new: its incident's, that of the market event that is on, or its own.
+
+    A synchronized move or market stress begins an event, if none is on.
+    """
+    key = _key_of_incident(book, message)
+    scope = f"{message.venue or ''} {message.source or ''}"
+    event = book.groups.get(book.events.get(scope, ""))
+    on = event is not None and event.joinable(at_ms)
+    joins = not isinstance(message, Alert) or (event is not None and event.up is (message.direction is Direction.UP))
+    if event is not None and on and joins and key not in book.groups:
+        return event.key
+    if not on and isinstance(message, SynchronizedMovement | MarketStress):
+        book.events[scope] = key
+    return key
 
 
 def _adopt(book: Book, alone: Group, incident: Group, at_ms: int) -> None:
@@ -172,18 +202,24 @@ def _group(rules: Rules, book: Book, group: Group, at: int) -> Iterator[Message]
         book.rang.append(at)
         if rules.escalate_after_ms and not (group.closed or group.escalated):
             book.unanswered.setdefault(group.key, at + rules.escalate_after_ms)
-        yield _message(rules, group, at, pending, rings=True)
+        yield _message(rules, group, at, pending, sentence_of(group, at), rings=True)
     elif group.number:
         yield from _edit(rules, group, at, pending)
 
 
 def _edit(rules: Rules, group: Group, at: int, changes: list[Change]) -> Iterator[Message]:
-    if changes or rules.edits:
-        yield _message(rules, group, at, changes, rings=False)
+    text = sentence_of(group, at)
+    if changes or (rules.edits and _mark(text) != group.said):
+        yield _message(rules, group, at, changes, text, rings=False)
 
 
-def _message(rules: Rules, group: Group, at: int, changes: list[Change], *, rings: bool) -> Message:
+def _mark(text: Text) -> int:
+    return crc32(f"{text.title}\n{text.body}".encode())
+
+
+def _message(rules: Rules, group: Group, at: int, changes: list[Change], text: Text, *, rings: bool) -> Message:
     group.number += 1
+    group.said = _mark(text)
     carried, not_carried = list(group.carried.values()), group.not_carried
     group.carried, group.not_carried = {}, 0
     subject = f"{rules.id}:{group.key}:{group.opened_ms}"
@@ -196,7 +232,7 @@ def _message(rules: Rules, group: Group, at: int, changes: list[Change], *, ring
         rings=rings,
         changes=changes,
         rank=group.rank,
-        text=sentence_of(group, at),
+        text=text,
         last=group.closed or bool(group.part_of),
         carried=carried,
         not_carried=not_carried,
@@ -304,6 +340,7 @@ def _forget(book: Book) -> None:
     for key in over:
         group = book.groups.pop(key)
         book.unanswered.pop(key, None)
+        book.events = {scope: event for scope, event in book.events.items() if event != key}
         for part in group.parts:
             if book.group_of.get(part) == key:
                 del book.group_of[part]

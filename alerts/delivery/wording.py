@@ -9,9 +9,18 @@ from alerts.delivery.groups import Group, Part
 from alerts.sentences import how_often, lead, publishers_words
 from market.pages import label_of
 from market.printable import printable
-from market.sentences import change_of, headline, sentence
+from market.sentences import change_of, headline, sentence, stress_reading
 from market.templatetags.anomalies import grouped, percentage, rarity, signed, span
-from market.wire.messages import Alert, Anomaly, MarketAnomaly, Method, Rank, SourceKind, SynchronizedMovement
+from market.wire.messages import (
+    Alert,
+    Anomaly,
+    MarketAnomaly,
+    MarketStress,
+    Method,
+    Rank,
+    SourceKind,
+    SynchronizedMovement,
+)
 from market.wire.times import moment
 
 _NB: Final = "\N{NO-BREAK SPACE}"
@@ -40,31 +49,43 @@ class Text(Struct, frozen=True):
 
 def sentence_of(group: Group, at_ms: int, *, unanswered_ms: int = 0) -> Text:
     """The text of a group as it is at `at_ms`. `unanswered_ms`: it was not acknowledged for so long."""
-    named = group.named
-    title = f"{prefix(named)}{'Over: ' if group.closed else ''}{_what(group)}"
+    told = group.furthest if group.closed else group.named
+    title = f"{prefix(told)}{'Over: ' if group.closed else ''}{_what(group, told)}"
     lines = [f"Not acknowledged for {unanswered_ms // 60_000} min."] if unanswered_ms else []
     if group.part_of:
         title, lines = f"{title}, now part of an incident", ["Its incident has a message of its own."]
-    lines += [_said(named), *_symbols(group)]
-    if often := _often(named):
+    lines += [_said(told), *_symbols(group, told)]
+    if group.stress is not None and not (isinstance(told, MarketStress) or group.closed):
+        lines.append(f"{stress_reading(group.stress)}.")
+    if group.peak is not None and not group.closed:
+        lines.append(f"Largest move so far:{_moved(change_of(group.peak), group.peak.window)}.")
+    if often := _often(told):
         lines.append(f"{often[0].upper()}{often[1:]}.")
     lines.append(_since(group, at_ms))
-    return Text(_cut(title, _LONGEST_TITLE), _cut("\n".join(filter(None, lines)), _LONGEST_BODY), path_of(named))
+    return Text(_cut(title, _LONGEST_TITLE), _cut("\n".join(filter(None, lines)), _LONGEST_BODY), path_of(group.named))
 
 
 def digest(groups: Sequence[Group], reason: str, at_ms: int) -> Text:
-    """The text of several groups, gravest first. `reason`: why they were held."""
+    """The text of several groups, gravest first, each with its largest move. `reason`: why they were held."""
     count = len(groups)
     kinds = {prefix(group.named) for group in groups}
     title = f"{kinds.pop() if len(kinds) == 1 else ''}{grouped(count)} {'anomaly' if count == 1 else 'anomalies'} "
     ordered = sorted(groups, key=lambda group: (-group.rank, group.opened_ms, group.key))
     lines = [
-        f"{clock(group.opened_ms, at_ms)} {prefix(group.named)}{_what(group)}{', over' if group.closed else ''}"
+        f"{clock(group.opened_ms, at_ms)} {prefix(group.named)}{_what(group, group.furthest)}"
+        f"{', over' if group.closed else ''}"
         for group in ordered[:_LINES]
     ]
     if count > _LINES:
         lines.append(f"and {grouped(count - _LINES)} more")
-    return Text(_cut(title + _REASONS[reason], _LONGEST_TITLE), "\n".join(map(_line, lines)))
+    return Text(_cut(f"{title}{_REASONS[reason]}{_gravest(ordered)}", _LONGEST_TITLE), "\n".join(map(_line, lines)))
+
+
+def _gravest(ordered: Sequence[Group]) -> str:
+    """`, 3 of them CRITICAL`; empty if all are of one severity. Of groups, gravest first."""
+    rank = ordered[0].rank
+    count = sum(group.rank == rank for group in ordered)
+    return f", {grouped(count)} of them {Rank(rank).name}" if rank >= 0 and count < len(ordered) else ""
 
 
 def prefix(message: Anomaly) -> str:
@@ -86,18 +107,27 @@ def clock(time_ms: int, at_ms: int) -> str:
     return f"{time:%H:%M} UTC" if time.date() == at.date() else f"{time:%Y-%m-%d %H:%M} UTC"
 
 
-def _what(group: Group) -> str:
-    """`CRITICAL BTCUSDT −3.40 % in 5 min`; of an incident its kind and the average change."""
+def _what(group: Group, told: Anomaly) -> str:
+    """`CRITICAL BTCUSDT −3.40 % in 5 min`; of many symbols how many, and the average change."""
     grade = Rank(group.rank).name if group.rank >= 0 else ""
-    alert = group.named
-    if not isinstance(alert, Alert):
-        return f"{grade} {headline(alert)}{_moved(change_of(alert), alert.window)}"
+    if not isinstance(told, Alert):
+        return f"{grade} {_who(told)}{_moved(change_of(told), told.window)}"
+    alert = told
     others = len(group.parts) - 1
     more = f" and {grouped(others)} more" if others > 0 else ""
     change = _moved(alert.change_pct, alert.explanation.window)
     if surge := _SURGES.get(alert.method):
         return f"{grade} {alert.symbol} {surge}{change and f', {change[1:]}'}{more}"
     return f"{grade} {alert.symbol}{change or f': {label_of(alert.method)} {signed(alert.score)}'}{more}"
+
+
+def _who(market: MarketAnomaly) -> str:
+    """`118 of 118 symbols`; of another market anomaly, or where they are not known, its kind."""
+    if not isinstance(market, SynchronizedMovement) or not market.affected_symbols or market.average_change_pct is None:
+        return headline(market)
+    of = "" if market.universe is None else f"of {grouped(market.universe)} "
+    count = len(market.affected_symbols)
+    return f"{grouped(count)} {of}symbol{'s' * (count != 1 or bool(of))}"
 
 
 def _moved(change: float | None, window: str | None) -> str:
@@ -113,11 +143,12 @@ def _said(message: Anomaly) -> str:
     return _line(f"{lead(message)} The publisher: “{words}”" if words else lead(message))
 
 
-def _symbols(group: Group) -> list[str]:
-    """The parts of an incident that moved most."""
-    moves = [part for part in group.parts.values() if part.symbol]
-    if group.market is None or not moves:
-        moves = _named_moves(group.market)
+def _symbols(group: Group, told: Anomaly) -> list[str]:
+    """The symbols that moved most: of those that a market anomaly names with their changes, else of the parts."""
+    moves = _named_moves(told)
+    if group.market is not None and not moves:
+        parts = [part for part in group.parts.values() if part.symbol]
+        moves = [part for part in parts if not part.closed] or parts
     if not moves:
         return []
     moves.sort(key=lambda part: (-abs(part.change_pct or 0), part.symbol))
@@ -129,7 +160,7 @@ def _symbols(group: Group) -> list[str]:
     return [f"Most: {shown}{more}."]
 
 
-def _named_moves(market: MarketAnomaly | None) -> list[Part]:
+def _named_moves(market: Anomaly) -> list[Part]:
     """The symbols that a synchronized movement names with their changes."""
     if not isinstance(market, SynchronizedMovement) or not market.changes_pct:
         return []
@@ -147,7 +178,8 @@ def _since(group: Group, at_ms: int) -> str:
     named = group.named
     where = f" on {named.venue}" if named.venue else ""
     if group.closed:
-        return f"From {clock(group.opened_ms, at_ms)} to {clock(named.timestamp, at_ms)}{where}."
+        ended_ms = group.ended_ms or named.detected_at
+        return f"From {clock(group.opened_ms, at_ms)} to {clock(ended_ms, at_ms)}{where}."
     return f"Since {clock(group.opened_ms, at_ms)}{where}."
 
 

@@ -39,11 +39,12 @@ def planned(
     every_ms: int = 0,
     restarts: bool = False,
     late_by: int = 0,
+    followed: dict[str, set[str]] | None = None,
 ) -> list[Message]:
     """The messages of the routes; `arrivals` are (ms after `T0`, message).
 
     `every_ms`: ask as often what is due. `restarts`: store and restore the books after each message. `late_by`: read
-    them so much later than they arrived.
+    them so much later than they arrived. `followed` gets the groups that each anomaly was in, of the first route.
     """
     found: list[Message] = []
     last = T0
@@ -53,6 +54,8 @@ def planned(
             found += through.due(between, unanswered)
         found += through.due(at, unanswered)
         through.take(message, at, at + late_by, signed=message.source is not None)
+        if followed is not None and message.id in through.book(1).group_of:
+            followed.setdefault(message.id, set()).add(through.book(1).group_of[message.id])
         if restarts:
             for route in range(1, len(through) + 1):
                 through.set(through.rules(route), decode_book(encode_book(through.book(route))))

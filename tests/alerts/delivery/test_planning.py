@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from alerts.delivery.groups import key_of
+from alerts.delivery.groups import MOST_PAUSE_MS
 from alerts.delivery.planning import EDIT_AFTER_MS, RING_AFTER_MS, Kind, Message
 from alerts.delivery.rules import MINUTE_MS, Change, Daily, Quiet
 from market.wire.messages import Alert, Anomaly, Direction, Lifecycle, Rank, Severity, SourceKind
@@ -67,6 +67,69 @@ def test_a_crash_of_300_symbols_is_one_message() -> None:
     assert len({message.subject for message in late}) == 1
 
 
+def swing(number: int, change: float, revision: int = 1, **changes: Any) -> Anomaly:
+    direction = Direction.UP if change > 0 else Direction.DOWN
+    symbols = [f"S{symbol}USDT" for symbol in range(118)]
+    moves = [change * (1 + symbol / 118) for symbol in range(118)]
+    fields = {"average_change_pct": change, "affected_symbols": symbols, "changes_pct": moves, "universe": 118}
+    return movement(revision, id=f"swing{number}", direction=direction, window="15m", **fields | changes)
+
+
+def stress(number: int, revision: int = 1, **changes: Any) -> Anomaly:
+    return a_stress(f"stress{number}", **{**LIVE, "venue": "binance", "revision": revision, **changes})
+
+
+def test_a_market_event_is_one_message_through_all_its_swings() -> None:
+    """As on 19 May 2021: the market falls, recovers and falls again; stress and single symbols go with it."""
+    over: dict[str, Any] = {"state": Lifecycle.CLOSED}
+    arrivals: list[Arrival] = [
+        (0, swing(1, -12.0)),
+        (1, stress(1)),
+        (600_000, live("falls", severity=Severity.CRITICAL)),
+        (600_001, live("rises", severity=Severity.CRITICAL, direction=Direction.UP)),
+        (600_002, swing(1, -26.0, 2)),
+        (900_000, swing(1, -26.0, 3, **over)),
+        (900_001, swing(2, 13.0)),
+        (900_002, stress(1, 2, **over)),
+        (900_003, stress(2)),
+        (1_500_000, swing(2, 13.0, 2, **over)),
+        (1_500_001, stress(2, 2, **over)),
+    ]
+    found = planned(routes(rules(edits=True)), arrivals)
+    event = [message for message in found if message.subject.split(":")[1] == "swing1"]
+    assert [(message.at - T0, message.rings, message.changes) for message in event] == [
+        (1_000, True, [Change.OPENS]),
+        (605_000, False, []),
+        (901_001, True, [Change.TURNS]),
+        (1_501_001, False, [Change.CLOSES]),
+    ]
+    assert {message.subject.split(":")[1] for message in found} == {"swing1", "rises"}, "what goes against it is news"
+    titles = [message.text.title.replace("\N{NO-BREAK SPACE}", " ") for message in event]
+    assert titles == [
+        "CRITICAL 118 of 118 symbols −12.00 % in 15 min",
+        "CRITICAL 118 of 118 symbols −26.00 % in 15 min",
+        "CRITICAL 118 of 118 symbols +13.00 % in 15 min",
+        "Over: CRITICAL 118 of 118 symbols −26.00 % in 15 min",
+    ]
+    assert "Stress 82 of 100 (extreme), led by volatility." in event[0].text.body
+    assert "Largest move so far: −26.00" in event[2].text.body
+
+
+def test_events_of_two_venues_after_an_end_and_after_a_long_pause_are_apart() -> None:
+    arrivals: list[Arrival] = [
+        (0, swing(1, -5.0)),
+        (1, swing(2, -5.0, venue="kraken")),
+        (2, swing(3, -5.0, source=SourceKind.REPLAY)),
+        (60_000, swing(1, -5.0, 2, state=Lifecycle.CLOSED)),
+        (120_000, swing(4, -5.0)),
+        (120_000 + MOST_PAUSE_MS + 1, stress(5)),
+    ]
+    found = planned(routes(rules(sources=frozenset(SourceKind), edits=True)), arrivals)
+    assert [m.subject.split(":")[1] for m in found if Change.OPENS in m.changes] == [
+        "swing1", "swing2", "swing3", "swing4", "stress5",
+    ]  # fmt: skip
+
+
 def test_what_an_incident_adopts_says_so_and_rings_no_more() -> None:
     arrivals: list[Arrival] = [
         (0, live()),
@@ -79,8 +142,7 @@ def test_what_an_incident_adopts_says_so_and_rings_no_more() -> None:
         ("a1", True),
         ("m1", True),
         ("a1", False),
-        ("m1", False),
-    ]
+    ], "an edit that would change no word is not sent"
     assert found[2].text.title.endswith("now part of an incident")
     assert found[2].last
     alone = planned(routes(rules()), arrivals)
@@ -127,7 +189,7 @@ def test_quiet_hours_hold_until_they_end_unless_it_is_grave() -> None:
         (Kind.GROUP, ["a3"]), (Kind.DIGEST, ["a1", "a2"]),
     ]  # fmt: skip
     assert not quiet.covers(found[1].at)
-    assert found[1].text.title == "2 anomalies during the quiet hours"
+    assert found[1].text.title == "2 anomalies during the quiet hours, 1 of them HIGH"
 
 
 def test_what_escalates_during_quiet_hours_breaks_them() -> None:
@@ -213,13 +275,14 @@ wanted_rules = st.builds(
 @st.composite
 def streams(draw: st.DrawFn) -> list[Arrival]:
     """Arrivals of a few anomalies with rising revisions; some are adopted, some repeat."""
-    at, found = 0, []
+    at = 0
+    found: list[Arrival] = []
     revisions: dict[str, int] = {}
     severities: dict[str, Severity] = {}
     closed: set[str] = set()
     for _ in range(draw(st.integers(1, 25))):
         at += draw(st.sampled_from([0, 1, 400, 3_000, 45_000, 3_600_000]))
-        id = draw(st.sampled_from(["a1", "a2", "a3", "m1"]))
+        id = draw(st.sampled_from(["a1", "a2", "a3", "m1", "m2", "m4"]))
         if id in closed:
             continue
         revision = revisions[id] = revisions.get(id, 0) + draw(
@@ -235,9 +298,15 @@ def streams(draw: st.DrawFn) -> list[Arrival]:
         if revision > 1 and draw(st.booleans()) and draw(st.booleans()):
             changes["state"] = Lifecycle.CLOSED
             closed.add(id)
-        if id != "m1" and draw(st.booleans()) and "m1" not in closed:
+        if id[0] == "a" and draw(st.booleans()) and "m1" not in closed:
             changes["incident"] = "m1"
-        message = movement(**changes) if id == "m1" else live(id, symbol=f"{id.upper()}USDT", **changes)
+        if id == "m2":
+            del changes["direction"]
+            message: Anomaly = a_stress(venue="binance", **LIVE, **changes)
+        elif id[0] == "m":
+            message = movement(id=id, **changes)
+        else:
+            message = live(id, symbol=f"{id.upper()}USDT", **changes)
         found.append((at, message))
     return found
 
@@ -255,16 +324,15 @@ def test_the_plan_does_not_depend_on_how_often_it_is_asked_or_restored(
 @given(wanted_rules, streams())
 def test_nothing_is_lost_nothing_has_an_id_twice_and_times_never_go_back(wanted: Any, arrivals: list[Arrival]) -> None:
     through = routes(wanted)
-    found = planned(through, arrivals)
+    followed: dict[str, set[str]] = {}
+    found = planned(through, arrivals, followed=followed)
     ids = [message.id for message in found]
     assert len(ids) == len(set(ids))
     assert [message.at for message in found] == sorted(message.at for message in found)
     if Change.OPENS in wanted.changes:
         reported = {anomaly for message in found for anomaly in message.anomalies}
-        names: dict[str, set[str]] = {}
-        for _, message in arrivals:
-            names.setdefault(message.id, {message.id}).add(key_of(message))
-        assert all(each & reported for each in names.values()), "neither an anomaly nor its incident"
+        assert followed.keys() == {message.id for _, message in arrivals}
+        assert all(each & reported for each in followed.values()), "neither an anomaly nor what it is a part of"
     assert not through.book(1).held
     assert through.next_due() is None
     if wanted.wire:

@@ -83,7 +83,7 @@ def test_the_words_of_an_incident() -> None:
     )
     text = sentence_of(group_of(movement), T0)
     assert text.title == (
-        "REPLAY CRITICAL Synchronized move −4.20\N{NO-BREAK SPACE}% in 5\N{NO-BREAK SPACE}min"
+        "REPLAY CRITICAL 2 of 200 symbols −4.20\N{NO-BREAK SPACE}% in 5\N{NO-BREAK SPACE}min"
     )  # fmt: skip
     assert "Most: ETHUSDT −5.50\N{NO-BREAK SPACE}%, BTCUSDT −3.00\N{NO-BREAK SPACE}%." in text.body
 
