@@ -151,7 +151,7 @@ async def http() -> AsyncIterator[Http]:
 
 def _session(factory: Any) -> aiohttp.ClientSession:
     return aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(socket_factory=factory, limit=100),
+        connector=aiohttp.TCPConnector(socket_factory=factory, limit=0),  # the queues limit it
         trust_env=False,
         cookie_jar=aiohttp.DummyCookieJar(),
         auto_decompress=False,

@@ -3,8 +3,11 @@
 It is imported with the first message: 50 MB and half a second, which only they need who use it.
 """
 
+import asyncio
 import contextlib
-from typing import Any, Final
+import logging
+from concurrent.futures import ThreadPoolExecutor
+from typing import Final
 from urllib.parse import parse_qs, urlsplit
 
 from ingestion.delivery.http import Refused, is_listed
@@ -29,11 +32,21 @@ HOSTED: Final = frozenset(
         "rockets",
     )
 )
-# Parameters of apprise that name another host, a file, or a behaviour that is decided here.
-_REFUSED: Final = frozenset(
-    ("redirect", "retry", "wait", "proxy", "attach", "template", "verify", "rto", "cto", "avatar")
-)
+# Parameters of apprise that only say to whom and how it looks. Others name another host, a file, a key to fetch, or a
+# behaviour that is decided here.
+_PARAMETERS: Final = frozenset(
+    (
+        "action", "alias", "auth", "bcc", "blocks", "botname", "cc", "channel", "channels", "class", "component",
+        "email", "emojis", "entity", "expire", "footer", "format", "from", "group", "gwid", "hsreq", "image",
+        "interval", "key", "mode", "msgtype", "name", "path", "priority", "region", "reply", "secret", "severity",
+        "smtp", "sound", "source", "tags", "team", "thread", "timestamp", "to", "token", "tz", "version", "webhook",
+        "workspace", "xtags",
+    )
+)  # fmt: skip
 _TIMEOUT_S: Final = 12.0
+# apprise blocks a thread for each message. Its own pool and that of the loop have a few: six dead services would delay
+# all others.
+_threads: Final = ThreadPoolExecutor(max_workers=64, thread_name_prefix="apprise")
 
 
 def check(url: str) -> None:
@@ -44,13 +57,14 @@ def check(url: str) -> None:
         host, port = parts.hostname or "", parts.port
     except ValueError as error:
         raise Refused(f"The address cannot be read: {error}.") from None
-    schema, query = parts.scheme.lower(), parse_qs(parts.query)
+    query = {name.lower(): values for name, values in parse_qs(parts.query, keep_blank_values=True).items()}
+    schema = parts.scheme.lower()
     if schema not in FIXED | HOSTED:
         known = ", ".join(sorted(FIXED | HOSTED))
         raise Refused(f"{schema or 'An address without a service'}:// is not delivered to. Expected one of {known}.")
-    if named := sorted(_REFUSED & {name.lstrip("+-:").lower() for name in query}):
+    if named := sorted(query.keys() - _PARAMETERS):
         raise Refused(f"The parameter {named[0]} is refused in the address; leave it out.")
-    if schema in ("ntfy", "ntfys") and not parts.path.strip("/"):
+    if schema in ("ntfy", "ntfys") and not parts.path.strip("/") and port is None and not query.keys() & {"to", "mode"}:
         return  # a topic of ntfy.sh
     hosts = [(host, port), *((each, None) for each in query.get("smtp", ()))] if schema in HOSTED else []
     for each, of in hosts:
@@ -62,17 +76,15 @@ class Apprise:
     def __init__(self, url: str) -> None:
         check(url)
         self._url = url
-        self._loaded: Any = None
 
     async def send(self, parcel: Parcel) -> Outcome:
-        loaded = self._loaded = self._loaded or self._load()
         link = f"Acknowledge: {parcel.acknowledge_url}" if parcel.acknowledge_url else ""
         text = "\n".join(filter(None, (parcel.body, parcel.url, link)))
-        attached = self._attached(parcel.picture) if parcel.picture else None
-        result = await loaded.async_notify(
-            title=parcel.title, body=text, body_format="text", attach=attached, timeout=_TIMEOUT_S
-        )
-        if result:
+        async with asyncio.timeout(_TIMEOUT_S):
+            sent = await asyncio.get_running_loop().run_in_executor(
+                _threads, self._notify, parcel.title, text, parcel.picture
+            )
+        if sent:
             return Outcome(sent=True)
         return Outcome(sent=False, error="the service did not accept it; apprise does not say why")
 
@@ -84,11 +96,15 @@ class Apprise:
         made: Any = memory.AttachMemory
         return made(content=picture, name=PICTURE, mimetype="image/png")
 
-    def _load(self) -> Any:
+    def _notify(self, title: str, text: str, picture: bytes) -> bool:
+        """Some services also talk to their server when they are deleted: all of it happens here, in one thread."""
         import apprise
 
-        loaded = apprise.Apprise(asset=apprise.AppriseAsset(http_redirects=False, app_id="Anomalies"))
+        logging.getLogger("apprise").disabled = True  # it logs recipients and topics
+        asset = apprise.AppriseAsset(http_redirects=False, app_id="Anomalies", async_mode=False, service_timeout=0)
+        loaded = apprise.Apprise(asset=asset)
         with contextlib.suppress(TypeError):
             if loaded.add(self._url):
-                return loaded
+                attached = self._attached(picture) if picture else None
+                return bool(loaded.notify(title=title, body=text, body_format="text", attach=attached))
         raise Refused("The address lacks something that the service needs, or has too much.")

@@ -46,8 +46,9 @@ CAP_S: Final = 1_800.0
 # With these pauses a little more than a day.
 MOST_ATTEMPTS: Final = 56
 ATTEMPT_S: Final = 20.0
-# Channels that are sent to at one time.
-_AT_ONCE: Final = 50
+# Channels that are sent to at one time. An attempt that hangs costs a connection and holds its place for seconds: so
+# many may hang before others wait.
+_AT_ONCE: Final = 500
 # How long a deliverer that is stopped waits for attempts.
 _FINISH_S: Final = 1.5
 _FINISH_TRIES: Final = 10
@@ -200,7 +201,7 @@ class Senders:
             return False
         if outcome.wait_s is not None:
             breaker.wait(time.monotonic() + outcome.wait_s)
-        if breaker.failed(time.monotonic()) and outcome.retry:
+        if outcome.retry and breaker.failed(time.monotonic()):
             note("deliver", f"Channel {channel.pk} does not take messages; they wait. The admin lists the attempts.")
         return not outcome.retry
 

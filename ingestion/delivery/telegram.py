@@ -143,4 +143,4 @@ class Telegram:
             return Outcome(sent=False, status=answer.status, error=moved, retry=False, gone=True)
         if wait := seconds(parameters.get("retry_after")):
             return msgspec.structs.replace(outcome, wait_s=wait)
-        return msgspec.structs.replace(outcome, gone=answer.status in (401, 403, 404))
+        return msgspec.structs.replace(outcome, gone=answer.status in (401, 403, 404) or "chat not found" in said)

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import html
 import json
 from collections.abc import AsyncIterator
 from typing import Any
@@ -12,12 +13,21 @@ TOKEN = "123456:AAtoken-of-the-bot"
 HOOK = "/api/webhooks/77/hook-token"
 
 
+def _length(text: str) -> int:
+    """As Telegram counts: after its entities are parsed."""
+    return len(html.unescape(text.replace("<b>", "").replace("</b>", "")))
+
+
 class Sink:
-    """Keeps what arrives. `behaviour` of a path: ok, busy (429), failing (500), hang, cut, redirect, gone (410)."""
+    """Keeps what arrives. `behaviour` of a path: ok, busy (429), failing (500), hang, cut, redirect, gone (410).
+
+    `answers` of a path: a status and a text or a JSON object, instead of what the stub would answer.
+    """
 
     def __init__(self) -> None:
         self.port = 0
         self.behaviour: dict[str, str] = {}
+        self.answers: dict[str, tuple[int, Any]] = {}
         self.requests: list[tuple[str, dict[str, str], bytes]] = []
         self.shown: dict[str, dict[str, Any]] = {}
         self.refused: list[str] = []
@@ -27,7 +37,7 @@ class Sink:
         # Telegram: updates that wait, the polls that are open, and what the buttons were answered.
         self.updates: list[dict[str, Any]] = []
         self.polls: list[asyncio.Event] = []
-        self.answers: list[dict[str, Any]] = []
+        self.answered: list[dict[str, Any]] = []
 
     def url(self, path: str) -> str:
         return f"http://127.0.0.1:{self.port}{path}"
@@ -69,6 +79,11 @@ class Sink:
         if path.endswith(f"{TOKEN}/getUpdates"):
             return await self._updates(json.loads(body))
         fields, file = read(request, body) if path.startswith(("/bot", "/api/webhooks")) else ({}, None)
+        if path in self.answers:
+            status, said = self.answers[path]
+            return web.json_response(
+                said, status=status, dumps=lambda said: said if isinstance(said, str) else json.dumps(said)
+            )
         if path.startswith("/bot"):
             return self._telegram(path, fields, file)
         if path.startswith("/api/webhooks"):
@@ -116,7 +131,7 @@ class Sink:
         if method == "answerCallbackQuery":
             if set(body) != {"callback_query_id", "text", "show_alert"} or not len(body["text"]) <= 200:
                 return self._refuse(f"{method} {sorted(body)}", {"ok": False, "description": "Bad Request: unknown"})
-            self.answers.append(body)
+            self.answered.append(body)
             return web.json_response({"ok": True, "result": True})
         new, text, caption = (
             {"disable_notification", "message_thread_id"},
@@ -140,7 +155,7 @@ class Sink:
         words, longest = (said["caption"], 1024) if "caption" in said else (said["text"], 4096)
         if said["parse_mode"] != "HTML" or words.replace("<b>", "").replace("</b>", "").count("<"):
             return self._refuse("entities", {"ok": False, "description": "Bad Request: can't parse entities"})
-        if not 1 <= len(words.replace("<b>", "").replace("</b>", "")) <= longest:
+        if not 1 <= _length(words) <= longest:
             return self._refuse("length", {"ok": False, "description": "Bad Request: message is too long"})
         id = str(body.get("message_id", len(self.shown) + 1))
         if "message_id" in body:

@@ -59,7 +59,7 @@ async def test_a_button_acknowledges_and_the_message_says_so(
         assert "Acknowledged by ann, " in service.shown["1"]["text"]
         assert list(service.files.values()) == shown
         assert "reply_markup" not in service.shown["1"], "nothing to press any more"
-    assert [answer["text"] for answer in service.answers] == ["Acknowledged: 1 anomaly."]
+    assert [answer["text"] for answer in service.answered] == ["Acknowledged: 1 anomaly."]
     assert service.refused == []
 
 

@@ -136,6 +136,51 @@ async def test_what_an_answer_means(service: Sink, behaviour: str, retry: bool, 
 
 
 @pytest.mark.parametrize(
+    ("status", "answer", "gone", "wait_s"),
+    [
+        (429, {"error_code": 429, "description": "Too Many Requests", "parameters": {"retry_after": 7}}, False, 7),
+        (403, {"error_code": 403, "description": "Forbidden: bot was blocked by the user"}, True, None),
+        (400, {"error_code": 400, "description": "Bad Request: chat not found"}, True, None),
+        (400, {"error_code": 400, "description": "upgraded", "parameters": {"migrate_to_chat_id": -1007}}, True, None),
+        (500, {"error_code": 500, "description": "Internal Server Error"}, False, None),
+    ],
+)  # fmt: skip
+async def test_what_telegram_answers(
+    service: Sink, status: int, answer: dict[str, Any], gone: bool, wait_s: float | None
+) -> None:
+    service.answers[f"/bot{TOKEN}/sendMessage"] = status, {"ok": False, **answer}
+    outcome = await send(Telegram, TOKEN, "-100")
+    assert (outcome.sent, outcome.gone, outcome.wait_s, outcome.status) == (False, gone, wait_s, status)
+    assert outcome.retry is (status in (429, 500))
+    assert ("-1007" in outcome.error) is ("parameters" in answer and status == 400)
+
+
+@pytest.mark.parametrize(
+    ("status", "answer", "gone", "wait_s"),
+    [
+        (429, {"message": "You are being rate limited.", "retry_after": 1.5, "global": False}, False, 1.5),
+        (404, {"message": "Unknown Webhook", "code": 10015}, True, None),
+        (400, {"message": "Invalid Form Body", "code": 50035}, False, None),
+        (502, {}, False, None),
+    ],
+)
+async def test_what_discord_answers(
+    service: Sink, status: int, answer: dict[str, Any], gone: bool, wait_s: float | None
+) -> None:
+    service.answers[HOOK] = status, answer
+    outcome = await send(Discord, service.url(HOOK))
+    assert (outcome.sent, outcome.gone, outcome.wait_s) == (False, gone, wait_s)
+    assert outcome.retry is (status in (429, 502))
+
+
+async def test_what_is_too_long_is_cut(service: Sink) -> None:
+    for body in ("&" * 9_000, "x" * 9_000, "🚀" * 9_000):
+        assert (await send(Telegram, TOKEN, "-100", body=body, title="T" * 150)).sent
+        assert (await send(Discord, service.url(HOOK), body=body, title="T" * 150)).sent
+    assert service.refused == []
+
+
+@pytest.mark.parametrize(
     "url",
     [
         "https://127.0.0.1/x", "https://[::1]/x", "https://[::ffff:127.0.0.1]/x", "https://169.254.169.254/latest",
