@@ -152,7 +152,8 @@ def enqueue(planned: Iterable[Message]) -> set[int]:
         if message.kind is Kind.ESCALATION and route.escalate_to is not None:
             channel = route.escalate_to.channel
         row = _row(message, route, channel, now)
-        row.rings = row.rings or (row.pk in rows and rows[row.pk].rings)
+        if (earlier := rows.get(row.pk)) is not None:
+            row.rings, row.planned_at = row.rings or earlier.rings, earlier.planned_at
         rows[row.pk] = row
     known = {row.pk: row for row in Outgoing.objects.filter(pk__in=rows).only("revision", "state", "last", "rings")}
     Outgoing.objects.bulk_create(

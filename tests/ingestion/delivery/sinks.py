@@ -29,6 +29,7 @@ class Sink:
         self.behaviour: dict[str, str] = {}
         self.answers: dict[str, tuple[int, Any]] = {}
         self.requests: list[tuple[str, dict[str, str], bytes]] = []
+        self.accepted: list[tuple[str, dict[str, str], bytes]] = []
         self.shown: dict[str, dict[str, Any]] = {}
         self.refused: list[str] = []
         # Pictures, by the message that shows them.
@@ -52,11 +53,24 @@ class Sink:
                 self.arrived.clear()
                 await self.arrived.wait()
 
+    def fails(self) -> bool:
+        """Whether this request gets a 500, whatever else is set."""
+        return False
+
     async def handle(self, request: web.Request) -> web.StreamResponse:
+        """Answer; what the service says it took is in `accepted`."""
+        answer = await self._answer(request)
+        if answer.status < 300:
+            self.accepted.append((request.path, dict(request.headers), await request.read()))
+        return answer
+
+    async def _answer(self, request: web.Request) -> web.StreamResponse:
         body = await request.read()
         path = request.path
         self.requests.append((path, dict(request.headers), body))
         self.arrived.set()
+        if self.fails():
+            return web.Response(status=500)
         match self.behaviour.get(path, "ok"):
             case "busy":
                 return web.Response(status=429, headers={"Retry-After": "3600"}, text="slow down")
@@ -216,8 +230,8 @@ def read(request: web.Request, body: bytes) -> tuple[dict[str, Any], tuple[str, 
 
 
 @contextlib.asynccontextmanager
-async def sink() -> AsyncIterator[Sink]:
-    found = Sink()
+async def sink(found: Sink | None = None) -> AsyncIterator[Sink]:
+    found = found or Sink()
     app = web.Application()
     app.router.add_route("*", "/{path:.*}", found.handle)
     runner = web.AppRunner(app, shutdown_timeout=0.1, handler_cancellation=True)
