@@ -79,6 +79,7 @@ class Group(Struct):
     leads: list[str] = []
     led_ms: int = 0
     ended_ms: int = 0
+    closed: bool = False
     carried: dict[str, msgspec.Raw] = {}
     not_carried: int = 0
 
@@ -92,8 +93,8 @@ class Group(Struct):
         """As `named`, with the figures of its largest move."""
         return cast(Anomaly, self.peak or self.market or self.alert)
 
-    @property
-    def closed(self) -> bool:
+    def is_over(self) -> bool:
+        """What `closed` is set to: whether all of its market anomalies are over, else its own anomaly, else all."""
         if self.leads:
             return all(self.parts[lead].closed for lead in self.leads)
         lead = self.parts.get(self.key)
@@ -104,12 +105,13 @@ class Group(Struct):
         over = self.closed and not self.due_ms
         return not (self.part_of or over) and at_ms - self.led_ms <= MOST_PAUSE_MS
 
-    def take(self, message: Anomaly, *, signed: bool) -> set[Change] | None:
+    def take(self, taken: "Taken") -> set[Change] | None:
         """Follow a message of one of its anomalies. Returns what changed for the group, None if it is nothing new.
 
         A message that may not change its anomaly (`market.wire.identity`) is nothing new: the bridge rejects it.
         """
-        before, closed = self.parts.get(message.id), self.closed and bool(self.parts)
+        message, signed = taken.message, taken.signed
+        before, closed = self.parts.get(message.id), self.closed
         if before is not None:
             known = Known(before.revision, before.signed, before.about)
             try:
@@ -118,8 +120,10 @@ class Group(Struct):
                 return None
             if followed is None:
                 return None
-            message = followed
-        part = self.parts[message.id] = _part(message, signed)
+            if followed is not message:
+                taken = Taken(followed, signed)
+                message = taken.message
+        part = self.parts[message.id] = taken.part
         if not part.symbol and message.id not in self.leads:
             self.leads.append(message.id)
         changes = set() if self.alert or self.market else {Change.OPENS}
@@ -130,6 +134,7 @@ class Group(Struct):
             if self.up is (not part.up) and Change.OPENS not in changes:
                 changes.add(Change.TURNS)
             self.up = part.up
+        self.closed = self.is_over()
         if self.closed and not closed:
             changes.add(Change.CLOSES)
             self.ended_ms = message.detected_at
@@ -140,7 +145,7 @@ class Group(Struct):
         if isinstance(message, Alert):
             named = self.alert is None or message.id == self.alert.id
             if named:
-                self.alert = msgspec.structs.replace(message, history=msgspec.UNSET, spark=[])
+                self.alert = message
             return named and self.market is None
         if isinstance(message, MarketStress):
             self.stress = message
@@ -159,17 +164,42 @@ class Group(Struct):
         self.market = message
         return True
 
-    def carry(self, message: Anomaly) -> None:
+    def carry(self, taken: "Taken") -> None:
         """Keep a message of the stream for the next one that is delivered."""
-        self.carried.pop(message.id, None)
+        id = taken.message.id
+        self.carried.pop(id, None)
         if len(self.carried) >= MOST_CARRIED:
             del self.carried[next(iter(self.carried))]
             self.not_carried += 1
-        self.carried[message.id] = msgspec.Raw(encode(_without_chart(message)))
+        self.carried[id] = taken.raw
 
 
-def _without_chart(message: Anomaly) -> Anomaly:
-    return msgspec.structs.replace(message, history=msgspec.UNSET) if isinstance(message, Alert) else message
+class Taken:
+    """A message of the stream, and what is worked out of it once for all routes that it concerns.
+
+    `message`: without what only a chart needs.
+    """
+
+    __slots__ = ("_raw", "_whole", "message", "part", "signed")
+
+    def __init__(self, message: Anomaly, signed: bool) -> None:
+        self._whole = message
+        self._raw: msgspec.Raw | None = None
+        self.signed = signed
+        self.message: Anomaly = message
+        if isinstance(message, Alert) and (message.history is not msgspec.UNSET or message.spark):
+            self.message = msgspec.structs.replace(message, history=msgspec.UNSET, spark=[])
+        self.part = _part(message, signed)
+
+    @property
+    def raw(self) -> msgspec.Raw:
+        """As JSON of the stream, without its history."""
+        if self._raw is None:
+            whole = self._whole
+            if isinstance(whole, Alert) and whole.history is not msgspec.UNSET:
+                whole = msgspec.structs.replace(whole, history=msgspec.UNSET)
+            self._raw = msgspec.Raw(encode(whole))
+        return self._raw
 
 
 def _part(message: Anomaly, signed: bool) -> Part:

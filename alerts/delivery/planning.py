@@ -4,7 +4,7 @@ A plan follows from the messages of the stream and their times of arrival alone,
 the preview of a route and the deliverer plan the same messages with the same ids.
 """
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Generator, Iterator
 from enum import StrEnum
 from typing import Final
 from zlib import crc32
@@ -12,9 +12,9 @@ from zlib import crc32
 import msgspec
 from msgspec import Struct
 
-from alerts.delivery.groups import Group, key_of
-from alerts.delivery.rules import MINUTE_MS, Change, Rules, next_time
-from alerts.delivery.wording import Text, digest, sentence_of
+from alerts.delivery.groups import Group, Taken, key_of
+from alerts.delivery.rules import CHANGES, MINUTE_MS, Change, Rules, next_time
+from alerts.delivery.wording import Text, Texts, digest, sentence_of
 from market.wire.messages import Alert, Anomaly, Direction, Lifecycle, MarketStress, SynchronizedMovement
 
 # A change waits so long for others of its group; what only edits a message waits longer, services limit edits.
@@ -80,12 +80,13 @@ class Book(Struct):
     unanswered: dict[str, int] = {}
 
 
-def take(rules: Rules, book: Book, message: Anomaly, at_ms: int, *, signed: bool, late_until: int = 0) -> int:
+def take(rules: Rules, book: Book, taken: Taken, at_ms: int, *, late_until: int = 0) -> int:
     """Follow a message of the stream that arrived at `at_ms` and concerns the route.
 
     Returns when its group is planned next, 0 if the message brings nothing new.
     `late_until`: it is late, and belongs into the digest that is due then.
     """
+    message = taken.message
     key = book.group_of.get(message.id)
     if key is None:
         if message.state is Lifecycle.CLOSED:
@@ -94,7 +95,7 @@ def take(rules: Rules, book: Book, message: Anomaly, at_ms: int, *, signed: bool
         if key not in book.groups:
             book.groups[key] = Group(key=key, opened_ms=message.timestamp)
     group = book.groups[key]
-    changes = group.take(message, signed=signed)
+    changes = group.take(taken)
     if changes is None:
         return 0
     book.group_of[message.id] = key
@@ -102,19 +103,19 @@ def take(rules: Rules, book: Book, message: Anomaly, at_ms: int, *, signed: bool
         group.led_ms = at_ms
     incident = book.groups.get(_key_of_incident(book, message))
     if key == message.id and incident is not None and incident is not group:
-        changes = incident.take(message, signed=signed) or set()
+        changes = incident.take(taken) or set()
         _adopt(book, group, incident, at_ms)
         group = incident
     if not group.closed and Change.CLOSES in group.pending:
         group.pending = [change for change in group.pending if change is not Change.CLOSES]
-    wanted = [change for change in Change if change in changes & rules.changes]
+    wanted = [change for change in CHANGES if change in changes and change in rules.changes] if changes else []
     if wanted:
         group.pending = [*(one for one in group.pending if one not in wanted), *wanted]
         group.late = bool(late_until)
         if late_until:
             book.digests[Held.LATE] = min(book.digests.get(Held.LATE, late_until), late_until)
     if rules.wire:
-        group.carry(message)
+        group.carry(taken)
     due = at_ms + (RING_AFTER_MS if wanted else EDIT_AFTER_MS)
     group.due_ms = min(group.due_ms or due, due)
     return group.due_ms
@@ -160,17 +161,19 @@ def due_at(book: Book) -> int | None:
     return min([*times, *book.digests.values(), *book.unanswered.values()], default=None)
 
 
-def due(rules: Rules, book: Book, until_ms: int, acknowledged: Acknowledged) -> Iterator[Message]:
-    """Plan what is due up to and including `until_ms`, in order of time.
+def due(
+    rules: Rules, book: Book, until_ms: int, acknowledged: Acknowledged, texts: Texts
+) -> Generator[Message, None, list[str]]:
+    """Plan what is due up to and including `until_ms`, in order of time. Returns the anomalies that it gives up.
 
     `acknowledged` says whether one of some anomalies was.
     """
     changed = sorted((group.due_ms, key) for key, group in book.groups.items() if 0 < group.due_ms <= until_ms)
     for at, key in changed:
         yield from _others(rules, book, at - 1, acknowledged)
-        yield from _group(rules, book, book.groups[key], at)
+        yield from _group(rules, book, book.groups[key], at, texts)
     yield from _others(rules, book, until_ms, acknowledged)
-    _forget(book)
+    return _forget(book)
 
 
 def _others(rules: Rules, book: Book, until_ms: int, acknowledged: Acknowledged) -> Iterator[Message]:
@@ -184,7 +187,7 @@ def _others(rules: Rules, book: Book, until_ms: int, acknowledged: Acknowledged)
             yield from _escalation(rules, book, key, at, acknowledged)
 
 
-def _group(rules: Rules, book: Book, group: Group, at: int) -> Iterator[Message]:
+def _group(rules: Rules, book: Book, group: Group, at: int, texts: Texts) -> Iterator[Message]:
     pending, group.due_ms, group.pending = group.pending, 0, []
     closes_only = pending == [Change.CLOSES]
     if closes_only and not group.number and (group.listed or group.key in book.held):
@@ -195,20 +198,20 @@ def _group(rules: Rules, book: Book, group: Group, at: int) -> Iterator[Message]
     if reason is not None:
         book.held[group.key] = reason
         if group.number:
-            yield from _edit(rules, group, at, [])
+            yield from _edit(rules, group, at, [], texts)
         return
     if rings:
         book.held.pop(group.key, None)
         book.rang.append(at)
         if rules.escalate_after_ms and not (group.closed or group.escalated):
             book.unanswered.setdefault(group.key, at + rules.escalate_after_ms)
-        yield _message(rules, group, at, pending, sentence_of(group, at), rings=True)
+        yield _message(rules, group, at, pending, texts.of(group, at), rings=True)
     elif group.number:
-        yield from _edit(rules, group, at, pending)
+        yield from _edit(rules, group, at, pending, texts)
 
 
-def _edit(rules: Rules, group: Group, at: int, changes: list[Change]) -> Iterator[Message]:
-    text = sentence_of(group, at)
+def _edit(rules: Rules, group: Group, at: int, changes: list[Change], texts: Texts) -> Iterator[Message]:
+    text = texts.of(group, at)
     if changes or (rules.edits and _mark(text) != group.said):
         yield _message(rules, group, at, changes, text, rings=False)
 
@@ -325,8 +328,8 @@ def _escalation(rules: Rules, book: Book, key: str, at: int, acknowledged: Ackno
     )
 
 
-def _forget(book: Book) -> None:
-    """Give up groups that are over and have nothing to report, and those beyond `MOST_GROUPS`."""
+def _forget(book: Book) -> list[str]:
+    """Give up groups that are over and have nothing to report, and those beyond `MOST_GROUPS`. Returns their parts."""
     over = [
         key
         for key, group in book.groups.items()
@@ -334,9 +337,10 @@ def _forget(book: Book) -> None:
     ]
     surplus = len(book.groups) - len(over) - MOST_GROUPS
     if surplus > 0:
-        gone = set(over)
-        idle = [key for key, group in book.groups.items() if key not in gone and not group.due_ms]
+        given_up = set(over)
+        idle = [key for key, group in book.groups.items() if key not in given_up and not group.due_ms]
         over += [key for key in idle if key not in book.held][:surplus]
+    gone: list[str] = []
     for key in over:
         group = book.groups.pop(key)
         book.unanswered.pop(key, None)
@@ -344,3 +348,5 @@ def _forget(book: Book) -> None:
         for part in group.parts:
             if book.group_of.get(part) == key:
                 del book.group_of[part]
+                gone.append(part)
+    return gone

@@ -5,8 +5,10 @@ from typing import Final
 
 import msgspec
 
+from alerts.delivery.groups import Taken
 from alerts.delivery.planning import Acknowledged, Book, Message, due, due_at, take
 from alerts.delivery.rules import LATE_MS, Rules
+from alerts.delivery.wording import Texts
 from market.wire.filters import AlertRoute, MarketRoute
 from market.wire.messages import Alert, Anomaly
 from market.wire.routing import Index
@@ -22,7 +24,10 @@ def encode_book(book: Book) -> bytes:
 
 def decode_book(stored: bytes) -> Book:
     """Raises `msgspec.MsgspecError`."""
-    return _book.decode(stored)
+    book = _book.decode(stored)
+    for group in book.groups.values():
+        group.closed = group.is_over()  # what was stored by an earlier version does not say it
+    return book
 
 
 class Routes:
@@ -38,6 +43,7 @@ class Routes:
         self._index: Index[int] = Index()
         self._following: dict[str, set[int]] = {}
         self._due: dict[int, int] = {}
+        self._next = _NEVER
         self._late_until = 0
         self.changed: set[int] = set()
 
@@ -69,6 +75,7 @@ class Routes:
         self._rules.pop(route, None)
         self._books.pop(route, None)
         self._due.pop(route, None)
+        self._next = min(self._due.values(), default=_NEVER)
         self.changed.discard(route)
         for anomaly in [anomaly for anomaly, routes in self._following.items() if route in routes]:
             self._unfollow(anomaly, route)
@@ -83,15 +90,19 @@ class Routes:
             self._late_until = now_ms
         following = self._following.get(message.id, ())
         concerned = [*following, *(route for route in self._wanting(message) if route not in following)]
+        if not concerned:
+            return
+        taken = Taken(message, signed)
         for route in concerned:
             rules, book = self._rules[route], self._books[route]
             if at_ms < rules.since_ms or not rules.takes_source(message, trusted=trusted):
                 continue
             until = self._late_until if late else 0
-            if due_ms := take(rules, book, message, at_ms, signed=signed, late_until=until):
+            if due_ms := take(rules, book, taken, at_ms, late_until=until):
                 self._following.setdefault(message.id, set()).add(route)
                 self.changed.add(route)
                 self._due[route] = min(self._due.get(route, _NEVER), due_ms)
+                self._next = min(self._next, due_ms)
 
     def _wanting(self, message: Anomaly) -> Iterable[int]:
         if isinstance(message, Alert):
@@ -102,20 +113,20 @@ class Routes:
 
     def due(self, until_ms: int, acknowledged: Acknowledged) -> Iterator[Message]:
         """Plan what is due up to `until_ms`: of each route in order of time."""
-        if min(self._due.values(), default=_NEVER) > until_ms:
+        if self._next > until_ms:
             return
+        texts = Texts()
         for route in sorted(route for route, at in self._due.items() if at <= until_ms):
-            book = self._books[route]
-            before = set(book.group_of)
-            yield from due(self._rules[route], book, until_ms, acknowledged)
-            for anomaly in before - book.group_of.keys():
+            gone = yield from due(self._rules[route], self._books[route], until_ms, acknowledged, texts)
+            for anomaly in gone:
                 self._unfollow(anomaly, route)
             self.changed.add(route)
             self._schedule(route)
+        self._next = min(self._due.values(), default=_NEVER)
 
     def next_due(self) -> int | None:
         """When something is to be planned next; None if nothing waits."""
-        return min(self._due.values(), default=None)
+        return None if self._next == _NEVER else self._next
 
     def _schedule(self, route: int) -> None:
         at = due_at(self._books[route])
@@ -123,6 +134,7 @@ class Routes:
             self._due.pop(route, None)
         else:
             self._due[route] = at
+            self._next = min(self._next, at)
 
     def _unfollow(self, anomaly: str, route: int) -> None:
         routes = self._following.get(anomaly)

@@ -29,6 +29,7 @@ _LONGEST_BODY: Final = 1_500
 # Symbols named of an incident, and groups of a digest.
 _SYMBOLS: Final = 5
 _LINES: Final = 20
+_DAY_MS: Final = 86_400_000
 _PREFIXES: Final = {SourceKind.SIMULATED: "SIMULATED ", SourceKind.REPLAY: "REPLAY "}
 _SURGES: Final[Mapping[str, str]] = {Method.VOLUME: "volume surge", Method.VOLATILITY: "volatility surge"}
 _REASONS: Final = {
@@ -63,6 +64,27 @@ def sentence_of(group: Group, at_ms: int, *, unanswered_ms: int = 0) -> Text:
         lines.append(f"{often[0].upper()}{often[1:]}.")
     lines.append(_since(group, at_ms))
     return Text(_cut(title, _LONGEST_TITLE), _cut("\n".join(filter(None, lines)), _LONGEST_BODY), path_of(group.named))
+
+
+class Texts:
+    """Texts of groups, shared by routes that follow the same messages: many people hear of one crash."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[object, ...], tuple[Text, tuple[object, ...]]] = {}
+
+    def of(self, group: Group, at_ms: int) -> Text:
+        """As `sentence_of`."""
+        told = group.furthest if group.closed else group.named
+        if len(group.parts) > 1 and not getattr(told, "changes_pct", None):
+            return sentence_of(group, at_ms)  # it names the parts, which differ
+        # What the text is made of: the identities of the messages, which are kept with it so that they stay theirs.
+        messages = group.named, told, group.stress, group.peak
+        rest = group.rank, group.opened_ms, group.closed, group.ended_ms, group.part_of, at_ms // _DAY_MS
+        key = (*map(id, messages), *rest)
+        known = self._known.get(key)
+        if known is None:
+            known = self._known[key] = sentence_of(group, at_ms), messages
+        return known[0]
 
 
 def digest(groups: Sequence[Group], reason: str, at_ms: int) -> Text:

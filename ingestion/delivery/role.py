@@ -198,9 +198,9 @@ class Deliverer:
         for route in self._routes.known() - found.keys():
             self._routes.discard(route)
         known = self._routes.known()
-        for route, (rules, book) in found.items():
+        for route, rules in found.items():
             if route not in known:
-                self._routes.set(rules, _decoded(route, book))
+                self._routes.set(rules, _decoded(route, await in_thread(store.book_of)(route)))
             elif not _same(self._routes.rules(route), rules):
                 self._routes.set(rules)
 

@@ -10,7 +10,7 @@ from typing import Final
 
 import msgspec
 from django.conf import settings
-from django.db import transaction
+from django.db import connection, transaction
 from django.db.models import F, Min, Q
 from django.utils import timezone
 
@@ -30,6 +30,8 @@ NAME: Final = "deliver"
 LEASE_S: Final = 6.0
 _TITLE: Final = 200
 _AT_ONCE: Final = 200
+# Columns that an edit of a message changes.
+_CHANGED: Final = ("title", "content", "rings", "last", "revision", "state", "next_at")
 
 
 class LostLease(Exception):
@@ -69,10 +71,16 @@ def any_route() -> bool:
     return Route.objects.filter(enabled=True, channel__enabled=True).exists()
 
 
-def routes() -> dict[int, tuple[Rules, bytes | None]]:
-    """The rules of all routes that deliver, and what they remember."""
-    found = Route.objects.filter(enabled=True, channel__enabled=True).select_related("channel")
-    return {route.pk: (rules_of(route), bytes(route.book) if route.book else None) for route in found}
+def routes() -> dict[int, Rules]:
+    """The rules of all routes that deliver."""
+    found = Route.objects.filter(enabled=True, channel__enabled=True).select_related("channel").defer("book")
+    return {route.pk: rules_of(route) for route in found}
+
+
+def book_of(route: int) -> bytes | None:
+    """What a route remembers."""
+    book = Route.objects.filter(pk=route).values_list("book", flat=True).first()
+    return bytes(book) if book else None
 
 
 def enabled_again(route: Route, changed: Collection[str]) -> None:
@@ -127,9 +135,16 @@ def store(number: int, position: Position, planned: Sequence[Message], books: Ma
         row = HistoryPosition.objects.filter(name=NAME, resume=number)
         if not row.update(**position._asdict(), updated_at=timezone.now()):
             raise LostLease
-        for route, book in books.items():
-            Route.objects.filter(pk=route).update(book=book)
+        _store_books(books)
         return enqueue(planned)
+
+
+def _store_books(books: Mapping[int, bytes]) -> None:
+    """One statement for all: a crash changes the book of every route."""
+    if books:
+        with connection.cursor() as cursor:
+            found = [(book, route) for route, book in books.items()]
+            cursor.executemany("UPDATE ingestion_route SET book = %s WHERE id = %s", found)
 
 
 def enqueue(planned: Iterable[Message]) -> set[int]:
@@ -141,34 +156,25 @@ def enqueue(planned: Iterable[Message]) -> set[int]:
     if not planned:
         return set()
     wanted = {message.route for message in planned}
-    of = {route.pk: route for route in Route.objects.filter(pk__in=wanted).select_related("channel", "escalate_to")}
+    found = Route.objects.filter(pk__in=wanted).values_list("pk", "channel_id", "escalate_to__channel_id")
+    of = {route: (channel, other or channel) for route, channel, other in found}
+    channels = Channel.objects.in_bulk([channel for both in of.values() for channel in both])
     rows: dict[str, Outgoing] = {}
     now = timezone.now()
     for message in planned:
-        route = of.get(message.route)
-        if route is None:
+        if message.route not in of:
             continue
-        channel = route.channel
-        if message.kind is Kind.ESCALATION and route.escalate_to is not None:
-            channel = route.escalate_to.channel
-        row = _row(message, route, channel, now)
+        channel, other = of[message.route]
+        row = _row(message, channels[other if message.kind is Kind.ESCALATION else channel], now)
         if (earlier := rows.get(row.pk)) is not None:
             row.rings, row.planned_at = row.rings or earlier.rings, earlier.planned_at
         rows[row.pk] = row
-    known = {row.pk: row for row in Outgoing.objects.filter(pk__in=rows).only("revision", "state", "last", "rings")}
-    Outgoing.objects.bulk_create(
-        [row for pk, row in rows.items() if pk not in known and _opens(row)], ignore_conflicts=True
-    )
-    for pk, row in rows.items():
-        if pk in known and row.revision > known[pk].revision and not known[pk].last:
-            waits = known[pk].state == Outgoing.State.WAITING
-            row.rings = row.rings or (waits and known[pk].rings)
-            columns = ("title", "content", "rings", "last", "revision")
-            Outgoing.objects.filter(pk=pk).update(
-                **{column: getattr(row, column) for column in columns},
-                next_at=F("next_at") if waits else now,
-                state=Outgoing.State.WAITING,
-            )
+    columns = ("revision", "state", "last", "rings", "sent_revision", "next_at")
+    known = Outgoing.objects.only(*columns).in_bulk(list(rows))  # in parts, as many as the database takes
+    new = [row for pk, row in rows.items() if pk not in known and _opens(row)]
+    Outgoing.objects.bulk_create(new, ignore_conflicts=True)
+    changed = [row for pk, row in rows.items() if pk in known and _follows(row, known[pk])]
+    Outgoing.objects.bulk_create(changed, update_conflicts=True, unique_fields=["id"], update_fields=_CHANGED)
     return {row.channel_id for row in rows.values()}
 
 
@@ -177,13 +183,23 @@ def _opens(row: Outgoing) -> bool:
     return row.rings or row.pk != row.subject
 
 
-def _row(message: Message, route: Route, channel: Channel, now: datetime) -> Outgoing:
+def _follows(row: Outgoing, known: Outgoing) -> bool:
+    """Whether a row changes the one that is stored. Then it is made to fit: when it is sent, and whether it rings."""
+    if row.revision <= known.revision or known.last:
+        return False
+    if known.state == Outgoing.State.WAITING:
+        row.next_at = known.next_at
+        row.rings = row.rings or known.rings  # what was to ring has not rung yet
+    return True
+
+
+def _row(message: Message, channel: Channel, now: datetime) -> Outgoing:
     """An edit replaces its message: of a channel that edits, the row is the subject's."""
     edits = channel.edits and message.kind is Kind.GROUP
     return Outgoing(
         id=message.subject if edits else message.id,
         channel=channel,
-        route=route,
+        route_id=message.route,
         subject=message.subject,
         title=message.text.title[:_TITLE],
         content=msgspec.json.encode(message).decode(),

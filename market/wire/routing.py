@@ -11,22 +11,22 @@ Member = TypeVar("Member", bound=Hashable)
 class Index(Generic[Member]):
     """Who wants what, answered without asking everybody.
 
-    Alerts: symbol → members, and those who want every symbol; the answer per (symbol, severity, method) is kept until a
-    subscription that could change it does. A change costs O(symbols in the filter). Market anomalies are few and
-    concern most of those who listen to them: they ask each.
+    Alerts: symbol → members, and those who want every symbol; the answer per (symbol, severity, method), and venue if
+    somebody asks for one, is kept until a subscription that could change it does. A change costs O(symbols in the
+    filter). Market anomalies are few and concern most of those who listen to them: they ask each.
     """
 
     # Symbols whose answers are kept. Publishers invent symbols; memory is ours.
     MAX_CACHED_SYMBOLS: Final = 10_000
+    MAX_CACHED_KINDS: Final = 200
 
     def __init__(self) -> None:
         self._filters: dict[Member, Filter] = {}
         self._by_symbol: dict[str, dict[Member, Filter]] = {}
         self._any_symbol: dict[Member, Filter] = {}
         self._market: dict[Member, Filter] = {}
-        # Those who name venues: they are few, so they are asked each time, and the kept answers stay as few as before.
         self._of_venues: dict[Member, Filter] = {}
-        self._answers: dict[str, dict[tuple[str, str], tuple[Member, ...]]] = {}
+        self._answers: dict[str, dict[tuple[str, str, str], tuple[Member, ...]]] = {}
 
     def __len__(self) -> int:
         return len(self._filters)
@@ -82,23 +82,21 @@ class Index(Generic[Member]):
             if len(self._answers) >= self.MAX_CACHED_SYMBOLS:
                 self._answers.clear()
             answers = self._answers[route.symbol] = {}
-        kind = route.severity, route.method
+        kind = route.severity, route.method, route.venue if self._of_venues else ""
         members = answers.get(kind)
         if members is None:
+            if len(answers) >= self.MAX_CACHED_KINDS:
+                answers.clear()
             severity = SEVERITY_BITS[route.severity]
             members = answers[kind] = tuple(
                 member
                 for candidates in (self._any_symbol, self._by_symbol.get(route.symbol, {}))
                 for member, wanted in candidates.items()
-                if wanted.severities & severity and wanted.wants_method(route.method)
+                if wanted.severities & severity
+                and wanted.wants_method(route.method)
+                and (not wanted.venues or route.venue in wanted.venues)
             )
-        if self._of_venues:
-            return tuple(member for member in members if self._is_of(member, route.venue))
         return members
-
-    def _is_of(self, member: Member, venue: str) -> bool:
-        wanted = self._of_venues.get(member)
-        return wanted is None or venue in wanted.venues
 
     def market(self, route: MarketRoute) -> tuple[Member, ...]:
         return tuple(member for member, wanted in self._market.items() if wanted.wants_market(route))

@@ -2,7 +2,7 @@
 
 import pytest
 
-from alerts.delivery.groups import Group
+from alerts.delivery.groups import Group, Taken
 from alerts.delivery.routes import Routes
 from alerts.delivery.wording import sentence_of
 from market.wire.messages import Direction, Explanation, Lifecycle, Method, Severity, SourceKind
@@ -55,7 +55,7 @@ def test_a_route_that_is_removed_leaves_nothing() -> None:
 def group_of(*messages: object) -> Group:
     group = Group(key=messages[0].id, opened_ms=T0)  # type: ignore[attr-defined]
     for message in messages:
-        group.take(message, signed=True)  # type: ignore[arg-type]
+        group.take(Taken(message, signed=True))  # type: ignore[arg-type]
     return group
 
 
