@@ -20,7 +20,7 @@ from alerts.delivery.wording import Text, clock
 from alerts.models import Alert
 from ingestion.delivery import store
 from ingestion.delivery.arrivals import arrivals
-from ingestion.delivery.sending import in_thread
+from ingestion.delivery.sending import close_connection, in_thread
 from ingestion.models import Route
 from ingestion.stream.nats import ANOMALIES, TRANSIENT, NatsUnavailable, connection, ensure_streams, has_jetstream
 from ingestion.stream.reader import Received, StreamReader
@@ -172,5 +172,6 @@ async def preview(client: Client, rules: Rules, zone: str, *, days: int = DAYS) 
         await in_thread(replay.until)(now)
     finally:
         await reader.close()
+        await close_connection()
     complete = 0 < first <= since
     return Preview(replay.messages, max(since, first or now), zone, days if complete else 0)

@@ -24,7 +24,7 @@ from ingestion.delivery.arrivals import arrivals
 from ingestion.delivery.buttons import NAME as BUTTONS
 from ingestion.delivery.buttons import listen
 from ingestion.delivery.http import http
-from ingestion.delivery.sending import Senders, in_thread
+from ingestion.delivery.sending import Senders, close_connection, in_thread
 from ingestion.delivery.store import LostLease
 from ingestion.models import StreamFault
 from ingestion.services import record_fault
@@ -63,6 +63,7 @@ async def run_deliver(client: Client, stop: asyncio.Event) -> None:
                 state.failing(f"messages to people wait: {cause(group)}")
                 logger.error("Deliveries wait: %s", group.exceptions[0])
             await unless_stopped(stop, asyncio.sleep(LOOK_EVERY_S))
+    await close_connection()
 
 
 async def _work(client: Client, stop: asyncio.Event, lease: int, state: Health) -> None:
