@@ -1,6 +1,6 @@
 """How the whole path performs, from a NATS publish through the real bridge and database to the socket.
 
-    python -m benchmarks.whole_path [--seconds 25] [--sockets 1000]
+    python -m benchmarks.whole_path [--seconds 25] [--sockets 1000] [--routes N]
 
 `end_to_end`: `manage.py up --only nats,bridge,web` with selective sockets, on SQLite and on a temporary PostgreSQL.
 `nats_sync` is the setting NATS_SYNC of the run. It measures the latency at 500 alerts a second, then publishes at full
@@ -9,6 +9,8 @@ was published, by offset and id, in order: `lost` counts missing frames, `wrong`
 `slow_clients`: 30 sockets at 3,000 messages a second, first all reading, then 10 of them stalled. It measures the
 effect on the other sockets and on the server's memory, how the ten are closed, and whether they get the missed frames
 when they resume with their cursor.
+`--routes`: measure `end_to_end` on SQLite alone, with the deliverer of messages to people beside it and so many routes,
+each of which asks for a symbol that does not come. 0: it is idle.
 """
 
 import argparse
@@ -65,8 +67,8 @@ class System(NamedTuple):
 
 
 @contextlib.asynccontextmanager
-async def up(folder: Path, **environment: str) -> AsyncIterator[System]:
-    """The product on an empty database, its bridge at work."""
+async def up(folder: Path, routes: int | None = None, **environment: str) -> AsyncIterator[System]:
+    """The product on an empty database, its bridge at work; the deliverer too, if `routes` says for how many routes."""
     environment |= _NO_LIMITS | {"DATA_DIR": str(folder)}
     manage = [sys.executable, str(ROOT / "manage.py")]
     migrate = await asyncio.create_subprocess_exec(
@@ -74,8 +76,11 @@ async def up(folder: Path, **environment: str) -> AsyncIterator[System]:
     )
     if await migrate.wait():
         raise RuntimeError("the database could not be set up")
+    if routes:
+        await _add_routes(routes, manage, os.environ | environment)
     port = free_port()
-    arguments = [*manage, "up", "--only", "nats,bridge,web", "--port", str(port)]
+    roles = "nats,bridge,web" if routes is None else "nats,bridge,web,deliver"
+    arguments = [*manage, "up", "--only", roles, "--port", str(port)]
     async with process(arguments, None, "listening on", **environment) as server:
         async with connection((folder / "nats.url").read_text(), name="benchmark") as client:
             # The web server is up before the bridge; who publishes before there is a stream talks to nobody.
@@ -83,6 +88,18 @@ async def up(folder: Path, **environment: str) -> AsyncIterator[System]:
             while not (await client.jetstream().stream_info(ANOMALIES)).state.consumer_count:
                 await asyncio.sleep(0.1)
             yield System(server.pid, port, client)
+
+
+async def _add_routes(count: int, manage: list[str], environment: dict[str, str]) -> None:
+    code = f"""
+from ingestion.models import Channel, Route
+channel = Channel.objects.create(name="hook", kind="webhook", address="https://hooks.example.org/", secret="s")
+Route.objects.bulk_create(
+    Route(name=f"r{{n}}", channel=channel, filters={{"symbols": [f"X{{n}}USDT"]}}) for n in range({count})
+)"""
+    added = await asyncio.create_subprocess_exec(*manage, "shell", "-v0", "-c", code, cwd=ROOT, env=environment)
+    if await added.wait():
+        raise RuntimeError("the routes could not be added")
 
 
 async def publish(client: Client, subject: str, first: int, count: int, rate: float | None = None) -> None:
@@ -104,8 +121,10 @@ async def stored(client: Client, count: int) -> None:
             await asyncio.sleep(0.005)
 
 
-async def end_to_end(load: Path, folder: Path, sockets: int, seconds: float, **environment: str) -> dict[str, Any]:
-    async with up(folder, **environment) as system:
+async def end_to_end(
+    load: Path, folder: Path, sockets: int, seconds: float, routes: int | None = None, **environment: str
+) -> dict[str, Any]:
+    async with up(folder, routes, **environment) as system:
         arguments = [str(load), "client", str(system.port), str(sockets), "selective"]
         async with process(arguments, OTHER_CORE, "ready") as child:
             clients = Load(child)
@@ -263,11 +282,13 @@ async def _completes(port: int, left: Received, head: int) -> bool:
     return left.frames == left.offset and offsets == list(range(left.offset + 1, head + 1))
 
 
-async def benchmark(sockets: int, seconds: float) -> dict[str, Any]:
+async def benchmark(sockets: int, seconds: float, routes: int | None = None) -> dict[str, Any]:
     os.sched_setaffinity(0, {OTHER_CORE})
     with tempfile.TemporaryDirectory(dir="/tmp") as name:
         folder = Path(name)
         load = build(folder)
+        if routes is not None:
+            return {"routes": routes, "end_to_end": await end_to_end(load, folder / "sqlite", sockets, seconds, routes)}
         found: dict[str, Any] = {"end_to_end": await end_to_end(load, folder / "sqlite", sockets, seconds)}
         progress("SQLite", found)
         found["end_to_end"]["postgresql"] = await on_postgresql(load, folder / "postgresql", sockets, seconds)
@@ -281,8 +302,9 @@ def main() -> None:
     parser.add_argument(
         "--seconds", type=float, default=25, help="how long to publish at full speed (default: %(default)s)"
     )
+    parser.add_argument("--routes", type=int, help="routes of messages to people (default: no deliverer)")
     options = parser.parse_args()
-    print(json.dumps(asyncio.run(benchmark(options.sockets, options.seconds)), indent=2))
+    print(json.dumps(asyncio.run(benchmark(options.sockets, options.seconds, options.routes)), indent=2))
 
 
 if __name__ == "__main__":

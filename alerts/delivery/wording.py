@@ -51,7 +51,7 @@ class Text(Struct, frozen=True):
 def sentence_of(group: Group, at_ms: int, *, unanswered_ms: int = 0) -> Text:
     """The text of a group as it is at `at_ms`. `unanswered_ms`: it was not acknowledged for so long."""
     told = group.furthest if group.closed else group.named
-    title = f"{prefix(told)}{'Over: ' if group.closed else ''}{_what(group, told)}"
+    title = _line(f"{prefix(told)}{'Over: ' if group.closed else ''}{_what(group, told)}")
     lines = [f"Not acknowledged for {unanswered_ms // 60_000} min."] if unanswered_ms else []
     if group.part_of:
         title, lines = f"{title}, now part of an incident", ["Its incident has a message of its own."]

@@ -99,4 +99,5 @@ def test_the_words_of_a_surge_and_of_an_end() -> None:
 def test_the_words_of_others_are_text_and_have_an_end(words: str) -> None:
     text = sentence_of(group_of(an_alert(explanation=Explanation(sentence=words))), T0)
     assert len(text.body) <= 1_500
-    assert not {"\x1b", "\u202e", "\r"} & set(text.title + text.body)
+    sector = sentence_of(group_of(a_sector(sector=f"{words[:70]}\0")), T0)
+    assert not {"\x1b", "\u202e", "\r", "\0"} & set(text.title + text.body + sector.title + sector.body)
