@@ -45,16 +45,26 @@ FAULTS: Final = (*TRANSIENT, nats.errors.Error, nats.js.errors.Error, NatsUnavai
 
 
 class Preview(NamedTuple):
-    """What would have been sent. `days`: as many as were asked for, 0 if what was read begins later, `since` (ms)."""
+    """What would have been sent. `days`: as many as were asked for, 0 if what was read begins later, `since` (ms).
+
+    `edits`: the channel changes what it has sent, so only the first message about something is noticed.
+    """
 
     messages: list[Message]
     since: int
     zone: str
     days: int = 0
+    edits: bool = False
 
     @property
     def ringing(self) -> list[Message]:
-        return [message for message in self.messages if message.rings]
+        """The messages that people notice."""
+        if not self.edits:
+            return [message for message in self.messages if message.rings]
+        first: dict[str, Message] = {}
+        for message in self.messages:
+            first.setdefault(message.subject, message)
+        return [message for message in first.values() if message.rings]
 
     @property
     def night(self) -> int:
@@ -174,4 +184,4 @@ async def preview(client: Client, rules: Rules, zone: str, *, days: int = DAYS) 
         await reader.close()
         await close_connection()
     complete = 0 < first <= since
-    return Preview(replay.messages, max(since, first or now), zone, days if complete else 0)
+    return Preview(replay.messages, max(since, first or now), zone, days if complete else 0, rules.edits)

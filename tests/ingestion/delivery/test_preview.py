@@ -29,6 +29,7 @@ from ingestion.stream.nats import NatsUnavailable, subject
 from ingestion.stream.reader import Reader, Received
 from market.wire.messages import Anomaly, Lifecycle, Severity, SourceKind, encode
 from market.wire.signing import derived, sign
+from tests.alerts.delivery.plans import LIVE, planned, routes, rules
 from tests.samples import T0, a_movement, an_alert
 
 HOUR_MS = 3_600_000
@@ -170,6 +171,13 @@ def test_the_summary_says_how_much_it_is() -> None:
         .summary()
         .startswith("Since 2025-10-09 08:54 UTC, the oldest message that was read: 0 messages")
     )
+
+
+def test_a_change_of_a_message_is_no_message_where_it_can_be_changed() -> None:
+    arrivals = [(0, an_alert(**LIVE)), (60_000, an_alert(revision=2, severity=Severity.CRITICAL, **LIVE))]
+    for edits, said in ((True, "1 message, 0 of them at night"), (False, "2 messages, 0 of them at night")):
+        messages = planned(routes(rules(edits=edits)), arrivals)
+        assert said in Preview(messages, T0, "UTC", 7, edits).summary()
 
 
 def _run(*arguments: str) -> str:
