@@ -219,7 +219,7 @@ class Senders:
             breaker.wait(time.monotonic() + outcome.wait_s)
         if outcome.retry and breaker.failed(time.monotonic()):
             note("deliver", f"Channel {channel.pk} does not take messages; they wait. The admin lists the attempts.")
-        return not outcome.retry
+        return time.monotonic() >= breaker.until_s
 
     async def _finish(self, row: Outgoing, attempt: Attempt, columns: dict[str, Any]) -> None:
         """Store how an attempt ended. Raises `DatabaseError` if that is impossible for some seconds."""

@@ -143,6 +143,21 @@ async def test_a_dead_service_delays_no_other_and_nothing_is_lost(client: Client
     assert len(ids) > 20
 
 
+async def test_a_message_that_fails_delays_no_other_of_its_channel(
+    client: Client, service: Sink, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sending, "FIRST_S", 3600)
+    monkeypatch.setattr(service, "fails", lambda: len(service.requests) == 1)
+    await route(await channel("hook", service))
+    publisher = await Publisher.open(client)
+    async with delivering(client):
+        monkeypatch.setattr(role, "LOOK_EVERY_S", 3600)
+        await publisher.publish(*(live(f"a{number}") for number in range(10)))
+        await service.until(10, "/hook")
+        await until(lambda: Outgoing.objects.filter(state="sent").acount())
+    assert await Outgoing.objects.filter(state="waiting").acount() == 1
+
+
 def all_sent_to(name: str) -> Callable[[], Awaitable[bool]]:
     async def sent() -> bool:
         found = Outgoing.objects.filter(channel__name=name)
