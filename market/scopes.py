@@ -36,7 +36,7 @@ MEANINGS: Final[Mapping[Scope, str]] = {
     Scope.HISTORY_READ: "read stored anomalies, candles and sectors (/alerts, /market, /candles, …)",
     Scope.STATUS_READ: "read /status and /metrics",
     Scope.REVIEW_WRITE: "set reviews",
-    Scope.ROUTES_READ: "read the routes and channels of its user (/routes, /channels)",
+    Scope.ROUTES_READ: "read routes and channels (/routes, /channels)",
     Scope.ROUTES_WRITE: "change where alerts are sent",
     Scope.PUSH_WRITE: "subscribe browsers of its user to notifications (/push); people who may read can do it",
     Scope.PUBLISH: "publish alerts and market anomalies over HTTP",
