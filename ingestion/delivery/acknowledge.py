@@ -19,6 +19,7 @@ from django.utils import timezone
 from django.utils.crypto import constant_time_compare
 
 from alerts.delivery.planning import Kind
+from alerts.delivery.rules import Change
 from alerts.delivery.wording import clock
 from alerts.models import Alert
 from ingestion.delivery.telegram import handles
@@ -31,6 +32,7 @@ from market.wire.times import epoch_ms
 from market.writes import named, wrote
 
 VALID_FOR: Final = timedelta(days=7)
+_JUST_NOW: Final = timedelta(seconds=10)
 _SALT: Final = "ingestion.delivery.acknowledge"
 _BUTTON: Final = "ack:"
 _MODELS: Final[tuple[type[Anomaly], ...]] = (MarketAnomaly, Alert)
@@ -79,7 +81,10 @@ def offer(row: Outgoing, content: dict[str, Any]) -> Offer:
     """What a message offers now. `content`: that of the row, decoded."""
     if content.get("kind") not in (*Kind,):
         return Offer()
-    if said := reviewed(_anomalies(content), epoch_ms(timezone.now())):
+    now = timezone.now()
+    # What just opened is not looked up: that takes longer than the rest of sending it.
+    opened = Change.OPENS in content.get("changes", ()) and not row.handle and now - row.planned_at < _JUST_NOW
+    if not opened and (said := reviewed(_anomalies(content), epoch_ms(now))):
         return Offer(reviewed=said)
     if refusal(owner_of(row.route, content)):
         return Offer()
