@@ -123,26 +123,36 @@ async def run(folder: Path, *, kills: int, rate: float, seed: int, database: str
         await _set_up(env, service)
         timing = ["1.5", "0.3", "0.5"] if quick else ["6", "5", "10"]
         deliverer = Killed(env, [service.url("").rstrip("/"), str(free_port()), *timing], folder / "deliver.log")
-        await deliverer.start()
-        await _reads(env)
-        async with _publishing(env, rate, _LASTS_S / 2 if quick else _LASTS_S) as published:
-            for _ in range(kills):
-                seen = len(service.requests)
-                async with asyncio.timeout(120):
-                    while len(service.requests) < seen + rate / 3:
-                        await asyncio.sleep(0.02)
-                await asyncio.sleep(random.uniform(0, 1.5))
-                await deliverer.end(signal.SIGKILL)
-                await deliverer.start()
-        seen, since = 0, time.monotonic()
-        while sum(_judged(found, service, published[0]).lost.values()) and time.monotonic() - since < _PATIENCE_S:
-            if len(service.requests) > seen:
-                seen, since = len(service.requests), time.monotonic()
-            await asyncio.sleep(0.5)
-        await deliverer.end(signal.SIGTERM)
-        _judged(found, service, published[0])
+        try:
+            await deliverer.start()
+            await _reads(env)
+            published = await _killed(deliverer, service, env, kills=kills, rate=rate, quick=quick)
+            seen, since = 0, time.monotonic()
+            while sum(_judged(found, service, published).lost.values()) and time.monotonic() - since < _PATIENCE_S:
+                if len(service.requests) > seen:
+                    seen, since = len(service.requests), time.monotonic()
+                await asyncio.sleep(0.5)
+        finally:
+            await deliverer.end(signal.SIGTERM)
+        _judged(found, service, published)
         found.doubtful, found.seconds = deliverer.doubtful, round(time.monotonic() - started)
         return found
+
+
+async def _killed(
+    deliverer: Killed, service: Sink, env: dict[str, str], *, kills: int, rate: float, quick: bool
+) -> int:
+    """Publish, and kill the deliverer so often while it sends. Returns how many alerts were published."""
+    async with _publishing(env, rate, _LASTS_S / 2 if quick else _LASTS_S) as published:
+        for _ in range(kills):
+            seen = len(service.requests)
+            async with asyncio.timeout(120):
+                while len(service.requests) < seen + rate / 3:
+                    await asyncio.sleep(0.02)
+            await asyncio.sleep(random.uniform(0, 1.5))
+            await deliverer.end(signal.SIGKILL)
+            await deliverer.start()
+    return published[0]
 
 
 async def _manage(env: dict[str, str], *arguments: str, text: str = "") -> None:
