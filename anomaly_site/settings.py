@@ -88,6 +88,10 @@ VENUE_URLS: dict[str, str] = env.dict("VENUE_URLS", {})
 # How long the stream keeps anomalies for clients that reconnect, and candles for an analysis that restarts.
 ANOMALY_RETENTION = env.timedelta("ANOMALY_RETENTION", timedelta(days=7))
 CANDLE_STREAM_RETENTION_S = env.timedelta("CANDLE_STREAM_RETENTION", timedelta(hours=2)).total_seconds()
+# How long `manage.py prune` keeps stored anomalies that nobody reviewed. Unset: for ever.
+ANOMALY_HISTORY: timedelta | None = env.timedelta("ANOMALY_HISTORY", None)
+if ANOMALY_HISTORY is not None and timedelta(days=1) > ANOMALY_HISTORY:
+    raise SystemExit(f"ANOMALY_HISTORY={env.str('ANOMALY_HISTORY')} is too short; expected 1d or more.")
 # How often the analysis saves its state, so that it can resume after a crash.
 ANALYSIS_SAVE_EVERY_S = env.timedelta("ANALYSIS_SAVE_EVERY", timedelta(minutes=1)).total_seconds()
 # Where: `file` (in DATA_DIR), `nats` (there too, for a standby on another host), `auto`: nats unless NATS is local.

@@ -10,6 +10,7 @@ from django.conf import settings
 from django.db import DEFAULT_DB_ALIAS, DataError, IntegrityError, connections, transaction
 from django.db import Error as DatabaseError
 from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.models import QuerySet
 
 from ingestion import models
 from ingestion.models import MAX_SERIES, TIME_BITS, Series
@@ -87,16 +88,24 @@ class TableStore:
         """
         deleted = 0
         with self._database_errors():
-            series = sorted(Series.objects.filter(pk__lte=MAX_SERIES), key=_venue_and_interval)
-            for (_, interval), group in groupby(series, _venue_and_interval):
-                members = list(group)
-                newest = max(filter(None, map(_newest, members)), default=0)
-                oldest = min(newest, now_ms) - retention_ms(interval)
-                for each in members:
-                    deleted += models.Candle.objects.filter(
-                        id__gte=_key(each.pk, 0), id__lt=_key(each.pk, oldest)
-                    ).delete()[0]
+            for found in self._old(now_ms):
+                deleted += found.delete()[0]
         return deleted
+
+    def count_old(self, now_ms: int) -> int:
+        """How many candles `prune` would delete."""
+        with self._database_errors():
+            return sum(found.count() for found in self._old(now_ms))
+
+    def _old(self, now_ms: int) -> Iterator[QuerySet[models.Candle]]:
+        """The candles that are too old, by series."""
+        series = sorted(Series.objects.filter(pk__lte=MAX_SERIES), key=_venue_and_interval)
+        for (_, interval), group in groupby(series, _venue_and_interval):
+            members = list(group)
+            newest = max(filter(None, map(_newest, members)), default=0)
+            oldest = min(newest, now_ms) - retention_ms(interval)
+            for each in members:
+                yield models.Candle.objects.filter(id__gte=_key(each.pk, 0), id__lt=_key(each.pk, oldest))
 
     def _rows(self, batch: CandleBatch) -> Iterator[Row]:
         for symbol, *values in zip(
