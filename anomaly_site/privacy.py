@@ -26,6 +26,7 @@ OURS: Final = (
     "nats.stands_in",
     "nats.token",
     "coingecko",
+    "doctor.json",
     "static",
     ".*.part",
     ".gitignore",
