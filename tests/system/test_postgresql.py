@@ -79,6 +79,7 @@ def test_everything_about_the_store_holds_here_too(environment: dict[str, str]) 
         "tests/market/test_identity.py",
         "tests/market/test_walks.py",
         "tests/alerts/test_charts.py",
+        "tests/anomaly_site/test_prune.py",
         "tests/anomaly_site/test_unavailable.py",
     ]
     files += ["tests/anomaly_site/ws/test_backfill.py", "-k", "not influxdb"]
