@@ -31,7 +31,7 @@ from market.sentences import NB, headline
 from market.templatetags.anomalies import number, percent_change, percentage, points, price, signed, span
 from market.wire.decoding import decode_alert, decode_market
 from market.wire.messages import Alert as Message
-from market.wire.messages import HistoryPoint, Method, interval_ms
+from market.wire.messages import HistoryPoint, InvalidMessage, Method, interval_ms
 from market.wire.sectors import known_base
 
 _SURGES = (Method.VOLUME, Method.VOLATILITY)
@@ -170,11 +170,18 @@ def _figures(message: Message) -> list[Figure]:
     return [*found, last_message(message)]
 
 
+def _headline(row: MarketAnomaly) -> str:
+    try:
+        return headline(decode_market(row.payload.encode(), received_at=0))
+    except InvalidMessage:  # of a later version
+        return row.pk
+
+
 def _related(message: Message) -> list[Link]:
     found = []
     if message.incident:
         row = MarketAnomaly.objects.filter(pk=message.incident).only("payload").first()
-        text = headline(decode_market(row.payload.encode(), received_at=0)) if row else message.incident
+        text = _headline(row) if row else message.incident
         gone = "" if row else " (not stored)"
         found.append(Link("Incident: ", reverse("market-anomaly", args=[message.incident]), text, gone))
     known = selectors.sector_map().sectors

@@ -29,10 +29,10 @@ from market.models import (
     StoredSectorMap,
     SymbolAlias,
 )
-from market.sentences import headline, sentence, stress_reading
+from market.sentences import OF_A_LATER_VERSION, headline, sentence, stress_reading
 from market.templatetags.anomalies import change, chip, percent, span, when
 from market.wire.decoding import decode_market
-from market.wire.messages import SEVERITIES, MarketStress, SectorAnomaly, SynchronizedMovement
+from market.wire.messages import SEVERITIES, InvalidMessage, MarketStress, SectorAnomaly, SynchronizedMovement
 from market.writes import named, wrote
 
 
@@ -216,6 +216,8 @@ class MarketAnomalyAdmin(AnomalyAdmin):
     @admin.display(description="Move")
     def move(self, row: MarketAnomaly) -> SafeString | str:
         message = _decoded(row)
+        if message is None:
+            return ""
         within = within_window(message.window)
         match message:
             case SynchronizedMovement() as moved:
@@ -230,12 +232,18 @@ class MarketAnomalyAdmin(AnomalyAdmin):
     @admin.display(description="")
     def explained(self, row: MarketAnomaly) -> str:
         message = _decoded(row)
+        if message is None:
+            return OF_A_LATER_VERSION
         words = {"headline": headline(message), "sentence": sentence(message)}
         return render_to_string("market/admin/explanation.html", {"message": message, "type": row.type} | words)
 
 
-def _decoded(row: MarketAnomaly) -> SynchronizedMovement | MarketStress | SectorAnomaly:
-    return decode_market(row.payload.encode(), received_at=0)
+def _decoded(row: MarketAnomaly) -> SynchronizedMovement | MarketStress | SectorAnomaly | None:
+    """The message; None for one of a later version, whose type this one does not know."""
+    try:
+        return decode_market(row.payload.encode(), received_at=0)
+    except InvalidMessage:
+        return None
 
 
 # --- Sectors ---------------------------------------------------------------------------------------------------------

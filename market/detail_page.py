@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
 import msgspec
+from django.http import Http404
 from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.http import urlencode
@@ -28,7 +29,16 @@ from market.charts import event_chart
 from market.models import Anomaly, MarketAnomaly
 from market.pages import label_of, review_form
 from market.reviewers import are_shown_to
-from market.sentences import NB, MarketMessage, change_of, headline, least_peak, sentence, zone_beside
+from market.sentences import (
+    NB,
+    OF_A_LATER_VERSION,
+    MarketMessage,
+    change_of,
+    headline,
+    least_peak,
+    sentence,
+    zone_beside,
+)
 from market.templatetags.anomalies import (
     grouped,
     number,
@@ -42,6 +52,7 @@ from market.templatetags.anomalies import (
 from market.wire import messages
 from market.wire.decoding import decode_market
 from market.wire.messages import (
+    InvalidMessage,
     Lifecycle,
     MarketStress,
     SectorAnomaly,
@@ -218,7 +229,10 @@ def _figures(message: MarketMessage) -> list[Figure]:
 
 def market_row(item: dict[str, Any]) -> dict[str, Any]:
     """A row of the list, from its JSON."""
-    message = decode_market(msgspec.json.encode(item), received_at=0)
+    try:
+        message = decode_market(msgspec.json.encode(item), received_at=0)
+    except InvalidMessage:
+        return _row_of_a_later_version(item)
     move = change_of(message)
     within = span(message.window)
     return {
@@ -235,9 +249,28 @@ def market_row(item: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def _row_of_a_later_version(item: dict[str, Any]) -> dict[str, Any]:
+    """Of a type that this version does not know: what every anomaly has."""
+    return {
+        "url": reverse("market-anomaly", args=[item["id"]]),
+        "severity": item["severity"],
+        "name": label_of(item["type"]),
+        "move": None,
+        "window": "",
+        "why": OF_A_LATER_VERSION,
+        "detail": item.get("venue") or "",
+        "timestamp": item["timestamp"],
+        "state": str(item["state"]).lower(),
+        "review": label_of(item["review_state"]).lower(),
+    }
+
+
 def market_page(row: MarketAnomaly, request: Request, read: ReadCourse | None, now: int) -> dict[str, Any]:
-    """The context of `market/page.html` for a market anomaly."""
-    message = decode_market(row.payload.encode(), received_at=0)
+    """The context of `market/page.html` for a market anomaly. Raises `Http404` for one of a type of later versions."""
+    try:
+        message = decode_market(row.payload.encode(), received_at=0)
+    except InvalidMessage:
+        raise Http404(OF_A_LATER_VERSION) from None
     at, opened = message.timestamp, opened_at(message)
     symbols = [] if isinstance(message, MarketStress) else message.affected_symbols
     venue = message.venue or row.venue or ""

@@ -8,6 +8,7 @@ from market.wire.messages import Direction, MarketStress, SectorAnomaly, Severit
 MarketMessage = SynchronizedMovement | MarketStress | SectorAnomaly
 
 NB: Final = "\N{NO-BREAK SPACE}"
+OF_A_LATER_VERSION: Final = "A later version found this. Update this web server to read what it says."
 _ZONES: Final = ((40, "Calm"), (60, "Elevated"), (80, "High"), (101, "Extreme"))
 # The index from which our own engine gives a severity (`market.detectors.stress`, `ingestion.engine`).
 _REACHED: Final = {Severity.LOW: 36, Severity.MEDIUM: 45, Severity.HIGH: 60, Severity.CRITICAL: 80}

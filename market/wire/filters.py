@@ -102,6 +102,8 @@ SEVERITY_BITS: Final = _bits(Severity)
 METHOD_BITS: Final = _bits(Method)
 TYPE_BITS: Final = _bits(MarketType)
 _EVERYTHING: Final = -1
+# Of a value that this version does not know: who asks for everything gets it.
+LATER: Final = 1 << 60
 
 
 def _mask(values: Iterable[str], bits: Mapping[str, int]) -> int:
@@ -132,7 +134,7 @@ class Filter:
         return bool(
             Channel.ALERTS in self.channels
             and (not self.symbols or route.symbol in self.symbols)
-            and self.severities & SEVERITY_BITS[route.severity]
+            and self.severities & SEVERITY_BITS.get(route.severity, LATER)
             and self.wants_method(route.method)
             and (not self.venues or route.venue in self.venues)
         )
@@ -148,8 +150,8 @@ class Filter:
     def wants_market(self, route: MarketRoute) -> bool:
         return bool(
             Channel.MARKET in self.channels
-            and self.types & TYPE_BITS[route.type]
-            and self.severities & SEVERITY_BITS[route.severity]
+            and self.types & TYPE_BITS.get(route.type, LATER)
+            and self.severities & SEVERITY_BITS.get(route.severity, LATER)
             and (not self.sectors or route.sector is None or route.sector.casefold() in self.sectors)
             and (not self.venues or route.venue is None or route.venue in self.venues)
             and (

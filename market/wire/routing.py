@@ -3,7 +3,7 @@
 from collections.abc import Hashable, Iterator
 from typing import Final, Generic, TypeVar
 
-from market.wire.filters import SEVERITY_BITS, AlertRoute, Channel, Filter, MarketRoute
+from market.wire.filters import LATER, SEVERITY_BITS, AlertRoute, Channel, Filter, MarketRoute
 
 Member = TypeVar("Member", bound=Hashable)
 
@@ -87,7 +87,7 @@ class Index(Generic[Member]):
         if members is None:
             if len(answers) >= self.MAX_CACHED_KINDS:
                 answers.clear()
-            severity = SEVERITY_BITS[route.severity]
+            severity = SEVERITY_BITS.get(route.severity, LATER)
             members = answers[kind] = tuple(
                 member
                 for candidates in (self._any_symbol, self._by_symbol.get(route.symbol, {}))
