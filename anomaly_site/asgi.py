@@ -22,6 +22,7 @@ from django.conf import settings  # noqa: E402
 from django.http.request import split_domain_port, validate_host  # noqa: E402
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware  # noqa: E402
 
+import anomaly_site.metrics  # noqa: E402, F401 - the counters of the hub, for an address of its own
 from anomaly_site.access.choice import exposed_by, exposures, refusal  # noqa: E402
 from anomaly_site.origins import is_listed, is_own_host  # noqa: E402
 from anomaly_site.ws.consumer import StreamConsumer  # noqa: E402

@@ -1,9 +1,12 @@
 """`GET /metrics` for Prometheus: the counters of this process and the figures of `/status`.
 
-The counters of the data path (`ingestion/stream/metrics.py`) count this process only, which under `manage.py up` runs
-all roles. The gauges cover roles in other processes too: they are read from NATS and the database.
+The counters of the data path (`ingestion/stream/metrics.py`) and of the hub count this process only, which under
+`manage.py up` runs all roles. The figures of `/status` cover roles in other processes too: they are read from NATS and
+the database. With `--metrics-port` the process serves its counters there, and here are the figures only: no series has
+two addresses, and none has one that leads to another process each time.
 """
 
+import asyncio
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 
@@ -19,7 +22,9 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 import ingestion.stream.metrics  # noqa: F401 - the counters exist, at zero, before a role counts
-from anomaly_site.status import status
+from anomaly_site.status import of_hub, status
+from anomaly_site.ws.hub import current_hub
+from ingestion.daemon import has_metrics_port
 from market.wire.messages import FeedState
 
 # Counters of the hub (`Hub.counters`) and their help texts. All are exported from the start, at zero.
@@ -37,10 +42,16 @@ HUB_COUNTERS: Final[Mapping[str, str]] = {
 }
 
 
+# How long the event loop of this process may take for the figures of its hub.
+_LOOP_S: Final = 2.0
+
+
 async def metrics(request: HttpRequest) -> HttpResponse:
     figures = CollectorRegistry()
-    figures.register(_Families(families(await status())))
-    return HttpResponse(generate_latest(REGISTRY) + generate_latest(figures), content_type=CONTENT_TYPE_LATEST)
+    apart = has_metrics_port()
+    figures.register(_Families((figures_of if apart else families)(await status())))
+    counters = b"" if apart else generate_latest(REGISTRY)
+    return HttpResponse(counters + generate_latest(figures), content_type=CONTENT_TYPE_LATEST)
 
 
 class _Families(Collector):
@@ -51,7 +62,40 @@ class _Families(Collector):
         return self._found
 
 
+class _Hub(Collector):
+    """The counters of this process's hub, for an address of its own. A process without a hub has none.
+
+    They are asked for in the event loop. One that does not answer in time has none either: Prometheus goes on with its
+    last ones, and alarms look for those that are missing.
+    """
+
+    def collect(self) -> Iterator[Metric]:
+        hub = current_hub()
+        if hub is None or not has_metrics_port():
+            return iter(())
+
+        async def look() -> dict[str, Any]:
+            return of_hub(hub)
+
+        asked = asyncio.run_coroutine_threadsafe(look(), hub.loop)
+        try:
+            return of_web(asked.result(_LOOP_S))
+        except TimeoutError:
+            asked.cancel()
+            return iter(())
+
+
+REGISTRY.register(_Hub())
+
+
 def families(found: Mapping[str, Any]) -> Iterator[Metric]:
+    """All metrics that a `status()` has."""
+    yield from figures_of(found)
+    if web := found["web"]:
+        yield from of_web(web)
+
+
+def figures_of(found: Mapping[str, Any]) -> Iterator[Metric]:
     """The figures of a `status()` as gauges. An unavailable figure is left out, so that `absent()` alerts fire."""
     yield InfoMetricFamily(
         "anomalies_version", "Versions of the software in use.", value={k: str(v) for k, v in found["versions"].items()}
@@ -87,14 +131,6 @@ def families(found: Mapping[str, Any]) -> Iterator[Metric]:
     state = {(role["role"],): int(role["problem"] is None) for role in found.get("roles", ())}
     yield _gauge("anomalies_role_ok", "0 while a role or background task has an entry in `problems`.", state, ("role",))
 
-    if web := found["web"]:
-        yield _gauge("anomalies_ws_clients", "WebSocket clients connected to this process.", {(): web["clients"]})
-        yield _gauge(
-            "anomalies_ws_backlog_bytes", "Bytes of frames waiting for slow clients.", {(): web["backlog_bytes"]}
-        )
-        yield _gauge("anomalies_layer_queued", "Batches waiting in the in-memory channel layer.", {(): web["queued"]})
-        for name, what in HUB_COUNTERS.items():
-            yield CounterMetricFamily(f"anomalies_hub_{name}", what, value=web["counters"].get(name, 0))
     if sent := found.get("deliveries"):
         counts = {(name,): sent[name] for name in ("waiting", "dead")}
         yield _gauge(
@@ -109,6 +145,15 @@ def families(found: Mapping[str, Any]) -> Iterator[Metric]:
         if sectors["age_ms"] is not None:
             age_s = sectors["age_ms"] / 1000
             yield _gauge("anomalies_sector_map_age_seconds", "Seconds since the sector map was fetched.", {(): age_s})
+
+
+def of_web(web: Mapping[str, Any]) -> Iterator[Metric]:
+    """The figures of one process's hub (`status()["web"]`)."""
+    yield _gauge("anomalies_ws_clients", "WebSocket clients connected to this process.", {(): web["clients"]})
+    yield _gauge("anomalies_ws_backlog_bytes", "Bytes of frames waiting for slow clients.", {(): web["backlog_bytes"]})
+    yield _gauge("anomalies_layer_queued", "Batches waiting in the in-memory channel layer.", {(): web["queued"]})
+    for name, what in HUB_COUNTERS.items():
+        yield CounterMetricFamily(f"anomalies_hub_{name}", what, value=web["counters"].get(name, 0))
 
 
 def _gauge(name: str, what: str, values: Mapping[Any, float], labels: tuple[str, ...] = ()) -> GaugeMetricFamily:

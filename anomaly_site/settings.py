@@ -481,6 +481,9 @@ SPECTACULAR_SETTINGS = {
 
 # Errors shown by DEBUG, too, have no password of an address.
 DEFAULT_EXCEPTION_REPORTER = "anomaly_site.reports.Reporter"
+# `up` serves the counters of its processes here: the first of as many ports as it has processes.
+METRICS_PORT = env.int("METRICS_PORT", None)
+METRICS_HOST = env.str("METRICS_HOST", "127.0.0.1")
 LOG_LEVEL = env.str("LOG_LEVEL", "INFO")
 LOGGING = {
     "version": 1,

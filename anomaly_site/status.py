@@ -284,8 +284,11 @@ async def _layer() -> Status:
 
 def _web(hub: Hub | None) -> dict[str, Any] | None:
     """Figures of this process's hub; None in a process without one. `queued`: batches waiting in the channel layer."""
-    if hub is None:
-        return None
+    return None if hub is None else of_hub(hub)
+
+
+def of_hub(hub: Hub) -> dict[str, Any]:
+    """Figures of a hub; to be called in its event loop, which has the queues of the channel layer."""
     clients = tuple(hub.clients)
     queues = getattr(get_channel_layer(), "channels", {})  # the in-memory layer's; a Redis layer has none here
     return {

@@ -18,7 +18,7 @@ from alerts.detectors.settings import InvalidSettings
 from anomaly_site.web import bind, reserve, serving, serving_in_processes
 from ingestion.analysis.role import run_analyze
 from ingestion.bridge import run_bridge
-from ingestion.daemon import END_S, FINISH_S, stopped_by_signals
+from ingestion.daemon import END_S, FINISH_S, serving_metrics, stopped_by_signals
 from ingestion.delivery.role import run_deliver
 from ingestion.feed import forget_last_replay, restart_candles, run_ingest
 from ingestion.sectors import run_sectors
@@ -65,16 +65,19 @@ class Plan:
     announce: Callable[[str], None] = print
     # More to say once the web server listens, given its address.
     welcome: Callable[[str], Sequence[str]] | None = None
+    # Where this process serves its counters; those of web processes that are children follow it.
+    metrics_port: int | None = None
 
 
 async def run(plan: Plan) -> None:
-    """Run the plan until SIGINT or SIGTERM. Raises one of `FATAL` or `PortUnavailable`."""
+    """Run the plan until SIGINT or SIGTERM. Raises one of `FATAL`, `PortUnavailable` or `MetricsUnavailable`."""
     listener = None
     if Role.WEB in plan.roles:
         listener = (reserve if plan.web_processes > 1 else bind)(plan.host, plan.port)
     async with contextlib.AsyncExitStack() as stack:
         if listener is not None:
             stack.callback(listener.close)
+        stack.enter_context(serving_metrics(plan.metrics_port))
         stop = stack.enter_context(stopped_by_signals(within_s=END_S))
         await unless_stopped(stop, _start(plan, stack, listener, stop))
         await stop.wait()
@@ -90,7 +93,10 @@ async def _start(
     url = await stack.enter_async_context(_nats(plan))
     if listener is not None:
         several = plan.web_processes > 1
-        web = serving_in_processes(listener, plan.web_processes) if several else serving(listener, stop.set)
+        if several:
+            web = serving_in_processes(listener, plan.web_processes, plan.metrics_port)
+        else:
+            web = serving(listener, stop.set)
         await stack.enter_async_context(web)
         _announce_web(plan, listener.getsockname()[1])
     if {Role.INGEST, Role.ANALYZE, Role.BRIDGE, Role.HISTORY, Role.DELIVER} & set(plan.roles):
@@ -164,6 +170,9 @@ def _announce_web(plan: Plan, port: int) -> None:
         plan.announce(f"   {what:<10} {base}{path}")
     if plan.web_processes > 1:
         plan.announce(f"   {'Web':<10} {plan.web_processes} processes")
+    if (first := plan.metrics_port) is not None:
+        more = f", web processes on {first + 1} to {first + plan.web_processes}" if plan.web_processes > 1 else ""
+        plan.announce(f"   {'Metrics':<10} http://{settings.METRICS_HOST}:{first}/metrics{more}")
     for line in plan.welcome(base) if plan.welcome else ():
         plan.announce(line)
     for source in plan.sources:

@@ -20,7 +20,7 @@ import uvicorn
 from django.conf import settings
 
 from anomaly_site.ws.broadcast import MAX_FRAME_BYTES
-from ingestion.daemon import end_within, run_in_loop
+from ingestion.daemon import end_within, run_in_loop, serving_metrics
 from ingestion.stream.background import background
 
 logger = logging.getLogger(__name__)
@@ -52,6 +52,14 @@ def bind(host: str, port: int) -> socket.socket:
         else:
             reason = f"Cannot listen on {host}:{port}: {error}."
         raise PortUnavailable(reason) from error
+
+
+def _check_free(port: int) -> None:
+    """Raises `PortUnavailable`: a web process would end at its start, and be started again for ever."""
+    try:
+        bind(settings.METRICS_HOST, port).close()
+    except PortUnavailable as error:
+        raise PortUnavailable(str(error).replace("--port", "--metrics-port (each web process has one)")) from error
 
 
 def reserve(host: str, port: int) -> socket.socket:
@@ -139,8 +147,9 @@ async def _started(server: uvicorn.Server, task: asyncio.Task[None]) -> None:
 class WebProcess:
     """One child process that serves a reserved port."""
 
-    def __init__(self, reserved: socket.socket) -> None:
+    def __init__(self, reserved: socket.socket, metrics_port: int | None = None) -> None:
         self._reserved = reserved
+        self._metrics_port = metrics_port
 
     async def start(self) -> bool:
         """Start the process. False when it ended before it served; its log says why."""
@@ -148,11 +157,14 @@ class WebProcess:
         reader, self._lifeline = await asyncio.open_connection(sock=ours)
         with theirs, _listener(self._reserved) as listener:
             self._process = await asyncio.create_subprocess_exec(
-                sys.executable, "-m", "anomaly_site.web", str(listener.fileno()),
+                sys.executable, "-m", "anomaly_site.web", str(listener.fileno()), *self._options(),
                 cwd=settings.BASE_DIR, stdin=theirs.fileno(), pass_fds=[listener.fileno()],
                 start_new_session=True,  # Ctrl-C in the terminal is the supervisor's to handle
             )  # fmt: skip
         return await reader.read(1) != b""
+
+    def _options(self) -> list[str]:
+        return [] if self._metrics_port is None else [str(self._metrics_port)]
 
     async def live(self) -> None:
         """Start the process if it does not run, and wait for its end. Raises `OSError`: it must not end."""
@@ -173,9 +185,18 @@ class WebProcess:
 
 
 @contextlib.asynccontextmanager
-async def serving_in_processes(reserved: socket.socket, count: int) -> AsyncIterator[None]:
-    """`count` web processes for the length of a block. Raises `PortUnavailable` when none of them starts."""
-    processes = [WebProcess(reserved) for _ in range(count)]
+async def serving_in_processes(
+    reserved: socket.socket, count: int, metrics_port: int | None = None
+) -> AsyncIterator[None]:
+    """`count` web processes for the length of a block. Raises `PortUnavailable` when none of them starts.
+
+    They serve their counters on the ports after `metrics_port`.
+    """
+    ports = [None if metrics_port is None else metrics_port + number for number in range(1, count + 1)]
+    for port in ports:
+        if port is not None:
+            _check_free(port)
+    processes = [WebProcess(reserved, port) for port in ports]
     try:
         # One that was killed while it started is started again by its owner.
         if not any(await asyncio.gather(*(process.start() for process in processes))):
@@ -216,8 +237,10 @@ async def _serve_for_parent(listener: socket.socket, parent: socket.socket) -> N
 
 
 async def _main() -> None:
-    await _serve_for_parent(socket.socket(fileno=int(sys.argv[1])), socket.socket(fileno=0))
-    end_within(_THREADS_S)
+    metrics_port = int(sys.argv[2]) if sys.argv[2:] else None
+    with serving_metrics(metrics_port):
+        await _serve_for_parent(socket.socket(fileno=int(sys.argv[1])), socket.socket(fileno=0))
+        end_within(_THREADS_S)
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ from typing import Final
 
 import prometheus_client
 import uvloop
+from django.conf import settings
 from django.core.management.base import CommandParser
 from nats.aio.client import Client
 
@@ -94,7 +95,8 @@ def add_role_options(parser: CommandParser) -> None:
         "--metrics-port",
         type=int,
         metavar="N",
-        help="serve this process's counters for Prometheus on http://127.0.0.1:N/metrics (default: not served)",
+        help="serve this process's counters for Prometheus on http://127.0.0.1:N/metrics (default: not served; "
+        "METRICS_HOST has another address)",
     )
 
 
@@ -103,7 +105,7 @@ async def run_role(
 ) -> None:
     """Run one role in this process until SIGINT or SIGTERM. Raises one of `FATAL`."""
 
-    with stopped_by_signals(within_s=END_S) as stop, _metrics(metrics_port):
+    with stopped_by_signals(within_s=END_S) as stop, serving_metrics(metrics_port):
         async with contextlib.AsyncExitStack() as stack:
             client = await unless_stopped(stop, stack.enter_async_context(connection(name=name)))
             if client is None:
@@ -119,21 +121,35 @@ async def _run(role: Callable[[Client, asyncio.Event], Awaitable[None]], client:
     await role(client, stop)
 
 
+# Where this process serves its counters, if not at the web server's `/metrics`.
+_served_at: set[int] = set()
+
+
+def has_metrics_port() -> bool:
+    """Whether this process serves its counters at an address of its own."""
+    return bool(_served_at)
+
+
 @contextlib.contextmanager
-def _metrics(port: int | None) -> Iterator[None]:
-    """Serve `/metrics` on loopback from a thread, which answers even while the event loop is busy."""
+def serving_metrics(port: int | None) -> Iterator[None]:
+    """Serve the counters of this process on `METRICS_HOST`, from a thread: it answers while the event loop is busy.
+
+    Raises `MetricsUnavailable`.
+    """
     if port is None:
         yield
         return
     try:
-        server, thread = prometheus_client.start_http_server(port, "127.0.0.1")
+        server, thread = prometheus_client.start_http_server(port, settings.METRICS_HOST)
     except (OSError, OverflowError) as error:
         raise MetricsUnavailable(
             f"Cannot serve metrics on port {port}: {error}. Choose another with --metrics-port."
         ) from error
+    _served_at.add(port)
     try:
         yield
     finally:
+        _served_at.discard(port)
         server.shutdown()
         server.server_close()
         thread.join()

@@ -26,13 +26,13 @@ from ingestion.delivery.buttons import listen
 from ingestion.delivery.http import http
 from ingestion.delivery.sending import Senders, close_connection, in_thread
 from ingestion.delivery.store import LostLease
-from ingestion.models import StreamFault
+from ingestion.models import Channel, StreamFault
 from ingestion.services import record_fault
 from ingestion.stream.background import background, unless_stopped
 from ingestion.stream.backoff import backoff
 from ingestion.stream.health import Health, cause, health
 from ingestion.stream.incarnation import Position
-from ingestion.stream.metrics import STREAM_LOST
+from ingestion.stream.metrics import DELIVERIES, DELIVERIES_DOUBTFUL, STREAM_LOST, at_zero
 from ingestion.stream.nats import ANOMALIES, ANOMALY_SUBJECTS, ensure_streams, has_jetstream, stream_created
 from ingestion.stream.reader import Reader, Received, open_reader
 from ingestion.stream.signatures import Signatures
@@ -52,6 +52,8 @@ _PRUNE_EVERY_S: Final = 60.0
 async def run_deliver(client: Client, stop: asyncio.Event) -> None:
     """Run until `stop` is set. What is not sent by then stays stored."""
     lease = random.getrandbits(53) + 1
+    at_zero(DELIVERIES, Channel.Kind.values, ("sent", "failed", "dead"))
+    at_zero(DELIVERIES_DOUBTFUL, Channel.Kind.values)
     with health("deliver") as state:
         while not stop.is_set():
             try:

@@ -9,7 +9,7 @@ from typing import Any, Final, TypeVar
 
 from ingestion.stream.backoff import backoff
 from ingestion.stream.health import health
-from ingestion.stream.metrics import BACKGROUND_RESTARTS
+from ingestion.stream.metrics import BACKGROUND_RESTARTS, at_zero
 
 logger = logging.getLogger(__name__)
 
@@ -58,6 +58,7 @@ async def keep_running(
     one of `fatal`.
     """
     delays, in_a_row = backoff(first_s=first_s, cap_s=cap_s), 0
+    at_zero(BACKGROUND_RESTARTS, (name,))
     with health(name) as state:
         while True:
             started_s = _now_s()

@@ -1,8 +1,16 @@
-"""Counters of the data path in this process, for `/metrics`. Prometheus sees these names."""
+"""Counters of the data path in this process, for `/metrics`. Prometheus sees these names.
 
+Every known value of a label starts at 0: Prometheus sees no increase in a series that appears with 1. Where the values
+are known only to the part that counts (venues, stores, tasks), that part makes its series when it starts.
+"""
+
+from collections.abc import Iterable
+from itertools import product
 from typing import Final
 
 from prometheus_client import Counter, Gauge, Summary, disable_created_metrics
+
+from market.wire.signing import Verdict
 
 disable_created_metrics()  # type: ignore[no-untyped-call] # one more series per counter
 
@@ -90,3 +98,18 @@ READER_INTERRUPTIONS: Final = Counter(
 READER_DROPPED: Final = Counter(
     "anomalies_reader_dropped", "Messages dropped because reading was too slow, without JetStream."
 )
+
+
+def at_zero(counter: Counter, *values: Iterable[str]) -> None:
+    """Make the series of a counter for all combinations of the values of its labels, one iterable for each label."""
+    for each in product(*values):
+        counter.labels(*each)
+
+
+_CHANNELS: Final = ("alerts", "market")
+at_zero(PUBLISHED, ("alerts", "market", "candles"))
+for _counter in (STORED, REPEATED, SEND_FAILURES):
+    at_zero(_counter, _CHANNELS)
+at_zero(SIGNATURES, [verdict.value for verdict in Verdict])
+at_zero(REJECTED, ("alerts", "market", "candles", "feed", "stress"))
+at_zero(REJECT_REASONS, ("other",))

@@ -18,7 +18,13 @@ from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
 
 from ingestion.stream.backoff import backoff
 from ingestion.stream.incarnation import Position, StreamView, resumed
-from ingestion.stream.metrics import READER_DROPPED, READER_INTERRUPTIONS, STREAM_RESETS
+from ingestion.stream.metrics import (
+    READER_DROPPED,
+    READER_INTERRUPTIONS,
+    STREAM_LOST,
+    STREAM_RESETS,
+    at_zero,
+)
 from ingestion.stream.nats import RUN_HEADER, TRANSIENT, ensure_streams, has_jetstream, stream_created
 from market.clock import now_ms
 from market.wire.signing import HEADER, PUBLISHER
@@ -98,6 +104,8 @@ class StreamReader:
         self.fault = ""
         self.repeated_until = 0
         self._start = position.offset if start is None else start
+        for counter in (READER_INTERRUPTIONS, STREAM_LOST, STREAM_RESETS):
+            at_zero(counter, (stream,))
         self._pull: _Pull | None = None
         self._retries = backoff(first_s=0.1, cap_s=5.0)
 

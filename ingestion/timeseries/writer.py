@@ -25,7 +25,7 @@ from ingestion.stream.background import background
 from ingestion.stream.backoff import backoff
 from ingestion.stream.health import cause, health
 from ingestion.stream.incarnation import Position
-from ingestion.stream.metrics import HISTORY
+from ingestion.stream.metrics import HISTORY, at_zero
 from ingestion.stream.nats import ANOMALIES, ANOMALY_SUBJECTS, CANDLES
 from ingestion.stream.reader import Reader, Received, StreamReader, open_reader
 from ingestion.stream.signatures import WRONG, Signatures
@@ -160,6 +160,7 @@ class StreamWriter(Generic[ItemT]):
         self._position = Position()  # of the last message in them
         self.counters = Counters()
         self._state = health("history")
+        at_zero(HISTORY, (destination.name,), ("written", "refused", "lost"))
 
     @property
     def offset(self) -> int:

@@ -12,7 +12,7 @@ from anomaly_site.access.choice import exposures, refusal
 from anomaly_site.people.first import new_secret
 from anomaly_site.supervisor import FATAL, Plan, Role, run
 from anomaly_site.web import PortUnavailable
-from ingestion.daemon import run_in_loop
+from ingestion.daemon import MetricsUnavailable, run_in_loop
 from ingestion.management.base import ExamplesCommand
 from ingestion.management.source_options import add_source_options, sources_from_options
 from ingestion.stream.health import text_of
@@ -56,6 +56,15 @@ history, the sector refresh and the web server. Open http://localhost:3001. Stop
             metavar="ROLES",
             help=f"comma-separated roles to run (default: all of {','.join(Role)})",
         )
+        parser.add_argument(
+            "--metrics-port",
+            type=int,
+            default=settings.METRICS_PORT,
+            metavar="N",
+            help="serve the counters of this process for Prometheus on http://127.0.0.1:N/metrics, those of the web "
+            "processes of --web on the ports after N (default: METRICS_PORT; without it, as part of the web server's "
+            "/metrics)",
+        )
 
     def handle(self, *args: Any, **options: Any) -> None:
         roles: list[Role] = options["only"]
@@ -70,8 +79,11 @@ history, the sector refresh and the web server. Open http://localhost:3001. Stop
         try:
             sources = sources_from_options(options, self._say) if Role.INGEST in roles else ()
             host, web = options["host"], options["web"]
-            run_in_loop(run(Plan(roles, host, options["port"], sources, web, self._say, self._first_admin())))
-        except (*FATAL, PortUnavailable) as error:
+            plan = Plan(
+                roles, host, options["port"], sources, web, self._say, self._first_admin(), options["metrics_port"]
+            )
+            run_in_loop(run(plan))
+        except (*FATAL, PortUnavailable, MetricsUnavailable) as error:
             raise CommandError(str(error)) from None
 
     def _first_admin(self) -> Callable[[str], Sequence[str]] | None:
