@@ -33,10 +33,12 @@ from ingestion.fences import Fences, forget_fences, store_fences, stored_fences
 from ingestion.live_frames import Samples, forward_live, record_samples
 from ingestion.models import StreamFault
 from ingestion.services import record_fault
+from ingestion.stream import latency
 from ingestion.stream.background import background, unless_stopped
 from ingestion.stream.backoff import backoff
 from ingestion.stream.health import Health, cause, health
 from ingestion.stream.incarnation import Position
+from ingestion.stream.latency import closed_at, measure
 from ingestion.stream.metrics import REPEATED, SEND_FAILURES, STORE_RETRIES, STORED, STREAM_LOST
 from ingestion.stream.nats import ANOMALIES, ANOMALY_SUBJECTS, REJECTED, follow_settings, subject
 from ingestion.stream.reader import Reader, Received, open_reader
@@ -195,6 +197,8 @@ async def _pass_on(batch: Batch, groups: Groups, rejects: Rejects, state: Health
     stored = await _store(batch, rejects, state, stop)
     if stored is None:
         return False
+    closed_at_ms = closed_at((item.message, item.signed) for item in (*stored.alerts, *stored.market))
+    measure(latency.STORED, closed_at_ms)
     for channel, messages, new in (
         ("alerts", batch.alerts, stored.alerts),
         ("market", batch.market, stored.market),
@@ -202,7 +206,8 @@ async def _pass_on(batch: Batch, groups: Groups, rejects: Rejects, state: Health
         refused = sum(isinstance(item.message, Alert) == (channel == "alerts") for item, _ in stored.refused)
         STORED.labels(channel).inc(len(new))
         REPEATED.labels(channel).inc(len(messages) - len(new) - refused)
-        await _send(groups, channel, batch, new)
+        await _send(groups, channel, batch, new, closed_at_ms)
+    measure(latency.SENT, closed_at_ms)
     for item, reason in stored.refused:
         await _reject(item, reason, rejects)
     return True
@@ -324,7 +329,9 @@ def _store_in_one_transaction(batch: Batch) -> Stored | None:
     return Stored(found.new, of_market.new, [*found.refused, *of_market.refused])
 
 
-async def _send(groups: Groups, channel: str, batch: Batch, messages: Sequence[Sequenced[Anomaly]]) -> None:
+async def _send(
+    groups: Groups, channel: str, batch: Batch, messages: Sequence[Sequenced[Anomaly]], closed_at_ms: int = 0
+) -> None:
     """A failure loses nothing: the hubs see the gap in the next batch's `previous` and fetch it from the store."""
     try:
         await groups.send(
@@ -335,6 +342,7 @@ async def _send(groups: Groups, channel: str, batch: Batch, messages: Sequence[S
                 "epoch": batch.position.epoch,
                 "previous": batch.previous,
                 "head": batch.head,
+                "closed_at": closed_at_ms,
                 "messages": [(message.offset, message.payload) for message in messages],
             },
         )

@@ -16,6 +16,7 @@ from django.conf import settings
 from django.core.management.base import CommandParser
 from nats.aio.client import Client
 
+import ingestion.stream.latency
 import ingestion.stream.metrics  # noqa: F401 - the counters exist, at zero, before the role counts
 from alerts.detectors.settings import InvalidSettings
 from ingestion.stream.background import finish, unless_stopped

@@ -40,6 +40,7 @@ from anomaly_site.ws.protocol.frames import (
     message_frame,
 )
 from ingestion.stream.background import is_cancelled
+from ingestion.stream.latency import DELIVERED, measure
 from market.installation import installation_id
 from market.wire.filters import CHANNELS, Channel, Filter, alert_route, market_route
 from market.wire.routing import Index
@@ -68,12 +69,16 @@ class LiveFrame(NamedTuple):
 
 
 class _Part(NamedTuple):
-    """One channel's half of a batch, which moves the stream from offset `previous` to `head`."""
+    """One channel's half of a batch, which moves the stream from offset `previous` to `head`.
+
+    `closed_at`: when the oldest candle behind the whole batch closed, epoch ms; 0 if it does not count.
+    """
 
     previous: int
     head: int
     channel: Channel
     changes: list[Change]
+    closed_at: int = 0
 
 
 class Hub:
@@ -356,8 +361,9 @@ class Hub:
         elif event["type"] == "anomalies.batch":
             channel = Channel(event["channel"])
             changes = [Change(offset, channel, payload) for offset, payload in event["messages"]]
+            part = _Part(event["previous"], event["head"], channel, changes, event.get("closed_at", 0))
             async with self._advancing:
-                await self._take_part(event["epoch"], _Part(event["previous"], event["head"], channel, changes))
+                await self._take_part(event["epoch"], part)
 
     async def _is_own(self, event: dict[str, Any]) -> bool:
         """Whether a batch or live frame is of this installation.
@@ -404,7 +410,10 @@ class Hub:
         if other is not None and (other.previous, other.head) == part[:2]:
             if other.channel is not part.channel:
                 self._waiting = None
+                delivered = self.counters["deliveries"]
                 await self._advance(part.previous, part.head, in_order(other.changes + part.changes))
+                if part.closed_at and self.counters["deliveries"] > delivered:
+                    self.loop.call_soon(measure, DELIVERED, part.closed_at)  # behind the flush
             return
         if other is not None and other.head > self._head:
             # The other half of the previous batch was lost in the channel layer; the database has it.

@@ -14,6 +14,7 @@ from typing import Final, NamedTuple
 
 from nats.aio.client import Client
 
+from ingestion.stream.latency import DETECTED, closed_at, measure
 from ingestion.stream.leases import LOOK_S, RENEW_S, Floor, Identity, Lease, Place, Unleased
 from ingestion.stream.metrics import OUTBOX_DROPPED
 from ingestion.stream.nats import Publisher
@@ -110,7 +111,9 @@ class Outbox:
             _, run, _ = queue[0]
             due = [found.anomaly for found in takewhile(partial(_is_of, run), queue)]
             self._publisher.run = run
-            for _ in range(await self._publisher.publish(*due, fence=fence, may=may)):
+            sent = await self._publisher.publish(*due, fence=fence, may=may)
+            measure(DETECTED, closed_at((anomaly, True) for anomaly in due[:sent]))
+            for _ in range(sent):
                 queue.popleft()
         return True
 

@@ -35,6 +35,7 @@ from ingestion.delivery.webpush import parse as parse_subscription
 from ingestion.models import Attempt, Channel, Outgoing
 from ingestion.stream.backoff import backoff
 from ingestion.stream.health import note
+from ingestion.stream.latency import NOTIFIED
 from ingestion.stream.metrics import DELIVERIES, DELIVERIES_DOUBTFUL
 from market.clock import now_ms
 
@@ -204,6 +205,8 @@ class Senders:
         columns = _columns(row, outcome)
         await self._finish(row, attempt, columns)
         DELIVERIES.labels(channel.kind, _result(outcome, columns)).inc()
+        if outcome.sent:
+            NOTIFIED.observe((attempt.at - row.planned_at).total_seconds())
         if outcome.sent or outcome.lost:
             breaker.ok()
             return True
