@@ -24,12 +24,14 @@ from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware  # noqa: E40
 
 import anomaly_site.metrics  # noqa: E402, F401 - the counters of the hub, for an address of its own
 from anomaly_site.access.choice import exposed_by, exposures, refusal  # noqa: E402
-from anomaly_site.origins import is_listed, is_own_host  # noqa: E402
+from anomaly_site.origins import is_listed, is_own_host, is_own_page, lacks_port  # noqa: E402
 from anomaly_site.ws.consumer import StreamConsumer  # noqa: E402
 from anomaly_site.ws.hub import running_hub, stop_hub  # noqa: E402
+from anomaly_site.ws.log import SparseLog  # noqa: E402
 from market.wire.filters import Channel  # noqa: E402
 
 logger = logging.getLogger(__name__)
+_sparse = SparseLog(logger)
 
 if _exposures := exposures():
     raise SystemExit(refusal(_exposures))
@@ -37,6 +39,8 @@ if _exposures := exposures():
 # How long the hub may take to close its clients and leave the channel layer, which may be away.
 _STOP_S = 2.5
 _TOO_LARGE = "The body of the request is larger than any that this site takes."
+# Whether the server says when it starts and stops. daphne and runserver do not.
+_has_lifespan = False
 # Requests without a complete answer, by address: those of a proxy's visitors are seen here first.
 _under_way: Counter[str] = Counter()
 
@@ -68,13 +72,25 @@ STREAMS = {
 
 
 def may_connect(headers: dict[bytes, bytes]) -> bool:
-    """Whether the `Origin` header allows the connection: our own host, an entry of ALLOWED_ORIGINS, or no origin."""
+    """Whether the `Origin` header allows the connection: a page of ours, an entry of ALLOWED_ORIGINS, or no origin."""
     origin = headers.get(b"origin", b"").decode("latin-1")
     host = headers.get(b"host", b"").decode("latin-1")
     if not origin or is_listed(origin, settings.CORS_ALLOWED_ORIGIN_REGEXES):
         return True
-    # A foreign name that resolves to us is not our host (DNS rebinding).
-    return is_own_host(origin, host) and validate_host(split_domain_port(host)[0], settings.ALLOWED_HOSTS)
+    if is_own_host(origin, host):
+        # A foreign name that resolves to us is not our host (DNS rebinding).
+        return validate_host(split_domain_port(host)[0], settings.ALLOWED_HOSTS)
+    if is_own_page(origin, host, settings.PUBLIC_URL):
+        return True
+    if lacks_port(origin, host):
+        _sparse.warning(
+            "port",
+            "Refused /ws to the page %s: the Host header is %s, without the port. Let the proxy pass it (nginx: "
+            "proxy_set_header Host $http_host), or set PUBLIC_URL to the address of the page",
+            origin,
+            host,
+        )
+    return False
 
 
 async def websocket(scope: Any, receive: Any, send: Any) -> None:
@@ -89,6 +105,8 @@ async def websocket(scope: Any, receive: Any, send: Any) -> None:
 
 async def lifespan(receive: Any, send: Any) -> None:
     """Start the hub before the first connection, and stop it, which closes all clients, at shutdown."""
+    global _has_lifespan
+    _has_lifespan = True
     while True:
         event = await receive()
         if event["type"] == "lifespan.startup":
@@ -113,6 +131,8 @@ async def http(scope: Any, receive: Any, send: Any) -> None:
 
     Django keeps bodies of any size in a file before it looks at the request. None here is larger than a form.
     """
+    if not _has_lifespan:
+        running_hub()  # before the first WebSocket: /readyz, /status and the pages ask it
     headers = Counter(name for name, _ in scope["headers"])
     declared = dict(scope["headers"]).get(b"content-length", b"0")
     if headers[b"content-length"] > 1 or (headers[b"content-length"] and headers[b"transfer-encoding"]):

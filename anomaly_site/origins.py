@@ -46,3 +46,23 @@ def is_own_host(origin: str, host: str) -> bool:
     """Whether the page was loaded from the server it connects to. `host` is the `Host` header."""
     _, separator, origin_host = origin.partition("://")
     return bool(separator and host) and origin_host.lower() == host.lower()
+
+
+def is_own_page(origin: str, host: str, public_url: str) -> bool:
+    """Whether this is a page of this site: of the host it connects to, or of `PUBLIC_URL`, whatever a proxy made of
+    the `Host` header.
+
+    >>> is_own_page("https://alerts.example.org:8443", "alerts.example.org", "https://alerts.example.org:8443")
+    True
+    """
+    return is_own_host(origin, host) or bool(public_url and origin.lower() == public_url.lower())
+
+
+def lacks_port(origin: str, host: str) -> bool:
+    """Whether the page is of this host but for a port that the `Host` header lacks: a proxy has left it out.
+
+    >>> lacks_port("https://alerts.example.org:8443", "alerts.example.org")
+    True
+    """
+    name, separator, port = origin.partition("://")[2].rpartition(":")
+    return bool(separator and port.isdigit()) and name.lower() == host.lower()

@@ -10,12 +10,13 @@ from collections.abc import Callable, Collection, Mapping
 from typing import Any, Final, TypeVar
 
 from channels.db import database_sync_to_async
+from django.conf import settings
 
 from anomaly_site.access import callers, tokens
 from anomaly_site.access.callers import Caller, Login, anonymous, bearer, with_token
 from anomaly_site.access.choice import Access, mode
 from anomaly_site.access.tokens import BOOK, UNKNOWN, Answer, Grant
-from anomaly_site.origins import is_own_host
+from anomaly_site.origins import is_own_page
 from market.scopes import Scope
 
 T = TypeVar("T")
@@ -74,7 +75,7 @@ async def with_secret(secret: str) -> Caller | str:
 async def identify(scope: Any) -> Caller | str:
     """Who opens a connection, or why what it showed is not accepted. Raises `TimeoutError` and `DatabaseError`.
 
-    A session counts for pages of our own host only: a browser sends the cookie with those of others, too.
+    A session counts for pages of our own site only: a browser sends the cookie with those of others, too.
     """
     headers = scope["headers"]
     for name, value in headers:
@@ -87,7 +88,8 @@ async def identify(scope: Any) -> Caller | str:
         return anonymous()
     fields = {name: value.decode("latin-1") for name, value in headers}
     origin = fields.get(b"origin", "")
-    if (cookies := fields.get(b"cookie")) and (not origin or is_own_host(origin, fields.get(b"host", ""))):
+    ours = not origin or is_own_page(origin, fields.get(b"host", ""), settings.PUBLIC_URL)
+    if (cookies := fields.get(b"cookie")) and ours:
         return await _in_time(callers.of_session, cookies)
     return anonymous()
 

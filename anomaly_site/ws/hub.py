@@ -587,7 +587,8 @@ def current_hub() -> Hub | None:
 def running_hub() -> Hub:
     """The hub of the running event loop, started on first use.
 
-    Servers with ASGI lifespan start it before the first client; others (daphne, runserver) start it with that client.
+    Servers with ASGI lifespan start it before the first client; others (daphne, runserver) start it with the first
+    request.
     """
     global _hub
     if _hub is None or _hub.loop is not asyncio.get_running_loop():

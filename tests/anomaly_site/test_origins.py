@@ -1,6 +1,6 @@
 import pytest
 
-from anomaly_site.origins import is_listed, is_own_host, origin_patterns
+from anomaly_site.origins import is_listed, is_own_host, is_own_page, lacks_port, origin_patterns
 
 PATTERNS = origin_patterns(["https://*.tealstreet.io", "https://desk.example.com:8443"])
 
@@ -56,3 +56,12 @@ def test_own_host() -> None:
     assert is_own_host("https://alerts.example:3001", "alerts.example:3001")
     assert not is_own_host("https://evil.example", "alerts.example")
     assert not is_own_host("null", "")
+
+
+def test_a_page_behind_a_proxy_that_drops_the_port() -> None:
+    page, host = "https://alerts.example:8443", "alerts.example"
+    assert not is_own_page(page, host, "")
+    assert is_own_page(page, host, "https://Alerts.example:8443")
+    assert not is_own_page("https://evil.example:8443", host, page)
+    assert lacks_port(page, host)
+    assert not any(lacks_port(origin, host) for origin in ("https://alerts.example", "https://evil.example:8443", ""))

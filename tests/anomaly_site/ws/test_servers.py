@@ -7,6 +7,8 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.error
+import urllib.request
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -110,13 +112,32 @@ def test_the_application_runs_on_other_servers(system: System, server: str, clos
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = str(probe.getsockname()[1])
     command = server + port if server.endswith(":") else f"{server} {port}"
+    # Two connections of one address, and a proxy that says whose requests it passes on.
+    env = {
+        "WS_HEARTBEAT": "0.5",
+        "ACCESS": "open",
+        "TRUSTED_PROXIES": "127.0.0.1",
+        "WS_MAX_CONNECTIONS_PER_ADDRESS": "2",
+    }
     process = subprocess.Popen(
-        [sys.executable, "-m", *command.split()], env=system.env | {"WS_HEARTBEAT": "0.5"},
+        [sys.executable, "-m", *command.split()], env=system.env | env,
         stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL, start_new_session=True,
     )  # fmt: skip
     try:
+        _until_it_answers(f"http://127.0.0.1:{port}/healthz")
+        assert "hub" not in _ready(f"http://127.0.0.1:{port}/readyz")["feed"]
         url = f"ws://127.0.0.1:{port}/ws/alerts"
-        with _connected(url) as client:
+        visitor, through = ({"X-Forwarded-For": found} for found in ("192.0.2.1", "198.51.100.9, 192.0.2.1"))
+        with (
+            connect_sync(url) as client,
+            connect_sync(url, additional_headers=visitor),
+            connect_sync(url, additional_headers=through) as second,
+            connect_sync(url, additional_headers=visitor) as third,
+        ):
+            assert json.loads(second.recv())["type"] == "subscribed"
+            with pytest.raises(ConnectionClosed) as refused:
+                _until(third, "nothing like this")
+            assert (refused.value.rcvd.code if refused.value.rcvd else 0) == 4429
             assert json.loads(client.recv())["type"] == "subscribed"
             client.send('{"type":"ping","id":1}')
             assert _until(client, "pong")["id"] == 1
@@ -140,12 +161,20 @@ def _until(client: SyncConnection, kind: str) -> dict[str, Any]:
     return dict(frame)
 
 
-def _connected(url: str) -> SyncConnection:
+def _until_it_answers(url: str) -> None:
     deadline = time.monotonic() + 30
     while True:
         try:
-            return connect_sync(url)
+            with urllib.request.urlopen(url, timeout=20):
+                return
         except OSError:
             if time.monotonic() > deadline:
                 raise
             time.sleep(0.1)
+
+
+def _ready(url: str) -> dict[str, str]:
+    """What `/readyz` says; without NATS it says 503."""
+    with pytest.raises(urllib.error.HTTPError) as answer:
+        urllib.request.urlopen(url, timeout=20)
+    return dict(json.load(answer.value))
