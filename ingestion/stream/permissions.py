@@ -100,6 +100,7 @@ _BRIDGE: Final = (
     | Allowed(("rejected.>",), subscribe=("feed.*", "stress.*"))
 )
 _HISTORY: Final = _creates() | _ANSWERS | _reads("CANDLES") | _reads("ANOMALIES")
+_DELIVER: Final = _creates() | _ANSWERS | _reads("ANOMALIES")
 # It publishes what its users send it, reads anomalies for previews of routes, and looks whether streams can be written
 # by asking to delete what none has.
 _WEB: Final = (
@@ -119,6 +120,7 @@ USERS: Final[Mapping[str, Allowed]] = {
     "analyze": _ANALYZE,
     "bridge": _BRIDGE,
     "history": _HISTORY,
+    "deliver": _DELIVER,
     "web": _WEB,
     "publisher": _PUBLISHER,
     # All roles in one process.

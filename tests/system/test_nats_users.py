@@ -26,6 +26,7 @@ def test_every_role_works_with_its_own_user(system: System, tmp_path: Path) -> N
         started = []
         for role, *words in (
             ("history", "history"),
+            ("deliver", "deliver"),
             ("bridge", "nats_bridge"),
             ("analyze", "analyze"),
             ("ingest", "ingest", "--source", "simulated", "--seed", "7"),
@@ -38,7 +39,7 @@ def test_every_role_works_with_its_own_user(system: System, tmp_path: Path) -> N
         done = system.run("generate_test_alerts", "5", "0", "--seed", "1")
         assert "Published 5 message(s)" in done.stdout, done.stderr
         wait_until(lambda: len(system.get("/alerts")["results"]) >= 5, what="the alerts")
-        working = {"ingest", "analyze", "bridge", "history"}
+        working = {"ingest", "analyze", "bridge", "history", "deliver"}
         status = wait_for_status(
             system,
             lambda status: (
