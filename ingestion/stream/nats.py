@@ -50,9 +50,7 @@ RUN_HEADER: Final = "Anomaly-Run"
 DUPLICATE_WINDOW_S: Final = 120
 ACK_TIMEOUT_S: Final = 5.0
 # What of an existing stream follows the settings.
-_CHANGEABLE: Final = ("max_age", "num_replicas", "max_msg_size")
-# Bytes of a message of anomalies, which may hold 500: what the server of `manage.py up` takes (`max_payload`).
-LARGEST_MESSAGE: Final = 4 * 2**20
+_CHANGEABLE: Final = ("max_age", "num_replicas")
 CHANGE_S: Final = 2.0
 # The server works on the first attempt with this id: a cluster without a leader takes a while.
 _IN_PROGRESS: Final = 10158
@@ -246,7 +244,6 @@ def _streams() -> Sequence[StreamConfig]:
             subjects=list(ANOMALY_SUBJECTS),
             max_age=settings.ANOMALY_RETENTION.total_seconds(),
             max_bytes=2 * gigabyte,
-            max_msg_size=LARGEST_MESSAGE,
             duplicate_window=DUPLICATE_WINDOW_S,
             discard=DiscardPolicy.OLD,
             num_replicas=replicas,
@@ -272,7 +269,7 @@ def _streams() -> Sequence[StreamConfig]:
 
 async def _change(client: Client, there: StreamConfig, wanted: StreamConfig) -> None:
     """Give an existing stream what the settings say now. That the server refuses is a problem that operators see."""
-    wishes = {name: value for name in _CHANGEABLE if (value := getattr(wanted, name)) not in (None, -1)}
+    wishes = {name: value for name in _CHANGEABLE if (value := getattr(wanted, name)) is not None}
     changed = {name: value for name, value in wishes.items() if value != getattr(there, name)}
     if not changed:
         return

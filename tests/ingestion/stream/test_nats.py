@@ -16,7 +16,6 @@ from ingestion.stream.nats import (
     ANOMALIES,
     CANDLES,
     DUPLICATE_WINDOW_S,
-    LARGEST_MESSAGE,
     NatsUnavailable,
     Publisher,
     connect,
@@ -218,14 +217,10 @@ async def test_an_interruption_is_counted(monkeypatch: pytest.MonkeyPatch) -> No
 async def test_streams_that_exist_follow_the_settings(client: Client, settings: Any) -> None:
     settings.ANOMALY_RETENTION = timedelta(days=3)
     await ensure_streams(client)
-    # As earlier versions made it.
-    unbounded = (await client.jetstream().stream_info(ANOMALIES)).config.evolve(max_msg_size=-1)
-    await client.jetstream().update_stream(unbounded)
     settings.ANOMALY_RETENTION = timedelta(days=90)
     await follow_settings(client, ANOMALIES)
     changed = (await client.jetstream().stream_info(ANOMALIES)).config
     assert changed.max_age == timedelta(days=90).total_seconds()
-    assert changed.max_msg_size == LARGEST_MESSAGE
     assert changed.duplicate_window == DUPLICATE_WINDOW_S, "the rest is as it was"
 
 
