@@ -9,6 +9,7 @@ from typing import Any
 import nats
 import pytest
 from nats.aio.client import Client
+from nats.js.api import DiscardPolicy, StreamConfig
 from prometheus_client import REGISTRY
 
 from ingestion.stream import health
@@ -16,6 +17,7 @@ from ingestion.stream.nats import (
     ANOMALIES,
     CANDLES,
     DUPLICATE_WINDOW_S,
+    REJECTED,
     NatsUnavailable,
     Publisher,
     connect,
@@ -222,6 +224,25 @@ async def test_streams_that_exist_follow_the_settings(client: Client, settings: 
     changed = (await client.jetstream().stream_info(ANOMALIES)).config
     assert changed.max_age == timedelta(days=90).total_seconds()
     assert changed.duplicate_window == DUPLICATE_WINDOW_S, "the rest is as it was"
+
+
+async def test_roles_of_0_1_start_beside_ours(client: Client) -> None:
+    """They create their streams at every start, which NATS refuses (10058) if one is there with any other setting."""
+    await follow_settings(client, ANOMALIES, CANDLES, REJECTED)
+    gigabyte, oldest_out = 2**30, DiscardPolicy.OLD
+    week, hours = 7 * 86_400, 2 * 3_600
+    for config in (
+        StreamConfig(
+            name="ANOMALIES", subjects=["alerts.>", "market.>"], max_age=week, max_bytes=2 * gigabyte,
+            duplicate_window=120, discard=oldest_out,
+        ),
+        StreamConfig(
+            name="CANDLES", subjects=["candles.>"], max_age=hours, max_bytes=gigabyte // 2, duplicate_window=120,
+            discard=oldest_out,
+        ),
+        StreamConfig(name="REJECTED", subjects=["rejected.>"], max_msgs=10_000, max_bytes=64 * 2**20),
+    ):  # fmt: skip
+        await client.jetstream().add_stream(config)
 
 
 async def test_a_server_that_refuses_the_settings_is_a_problem(client: Client, settings: Any) -> None:
