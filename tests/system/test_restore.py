@@ -34,7 +34,7 @@ async def cursor_of(system: System) -> dict[str, int]:
 async def answer_to(system: System, since: dict[str, int]) -> dict[str, Any]:
     async with system.ws() as socket:
         await socket.send(json.dumps({"type": "subscribe", "since": since}))
-        frames = await receive_until(socket, lambda seen: any(frame["type"] == "heartbeat" for frame in seen))
+        frames = await receive_until(socket, lambda seen: any(frame["type"] == "subscribed" for frame in seen))
     return next(frame for frame in frames if frame["type"] == "subscribed")
 
 
