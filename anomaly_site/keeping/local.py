@@ -34,7 +34,7 @@ _FREE: Final = 2 * _GIGABYTE
 _FULL_WITHIN_DAYS: Final = 14
 _MEASURED: Final = "doctor.json"
 # A rate is measured over at least so long.
-_RATE_OVER_S: Final = 600
+_RATE_OVER_S: Final = 3_600
 _EXPIRES_SOON: Final = timedelta(days=21)
 # Name, version and the condition under which it is needed.
 _PINNED: Final = re.compile(r"^[A-Za-z0-9][^\\\n#]*", re.MULTILINE)

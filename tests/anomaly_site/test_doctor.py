@@ -71,9 +71,9 @@ def test_files_that_others_may_read(settings: Settings) -> None:
 def test_the_rate_at_which_a_disk_fills_is_since_an_earlier_run(settings: Settings) -> None:
     assert local._rates({"/": 1_000}, now_s=1_000.0) == {}
     assert local._rates({"/": 5_000}, now_s=1_100.0) == {}
-    assert local._rates({"/": 9_000, "/new": 1}, now_s=2_000.0) == {"/": 8.0}
+    assert local._rates({"/": 9_000, "/new": 1}, now_s=5_000.0) == {"/": 2.0}
     (settings.DATA_DIR / "doctor.json").write_text(json.dumps({"at": "soon"}))
-    assert local._rates({"/": 9_000}, now_s=3_000.0) == {}
+    assert local._rates({"/": 9_000}, now_s=9_000.0) == {}
 
 
 def test_packages_are_those_that_were_tested() -> None:
