@@ -26,8 +26,8 @@ from market import files
 SQLITE: Final = "database.sqlite3"
 SECRET_KEY: Final = "secret_key"  # noqa: S105
 ANALYSIS: Final = "analysis.state"
-# Files of DATA_DIR that a backup has beside the database.
-FILES: Final = (SECRET_KEY, ANALYSIS)
+# Files of DATA_DIR that a backup has beside the database. With another key of web push browsers subscribe again.
+FILES: Final = (SECRET_KEY, "vapid_key", ANALYSIS)
 SETTINGS: Final = "settings.env"
 ANALYSIS_SETTINGS: Final = "analysis-settings.toml"
 # SQLite pages that are copied at a time.

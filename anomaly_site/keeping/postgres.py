@@ -84,6 +84,7 @@ def load(columns: Mapping[str, Iterable[str]], pieces: Callable[[str], Iterable[
                     f"MAX({column}) IS NOT NULL) FROM {quote(table)}",
                     [quote(table), sequence["column"]],
                 )
+        cursor.execute("ANALYZE")
 
 
 def _copy(cursor: Any) -> Any:

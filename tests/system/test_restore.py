@@ -43,7 +43,8 @@ async def test_on_another_machine_and_on_the_same_one(system: System, tmp_path: 
     await asyncio.to_thread(publish, system, ALERTS[:20])
     await asyncio.to_thread(stored_are, system, 20)
     before = await cursor_of(system)
-    (system.data_dir / "analysis.state").write_bytes(b"as it was")
+    for name in ("analysis.state", "vapid_key"):
+        (system.data_dir / name).write_bytes(b"as it was")
     made = await asyncio.to_thread(system.run, "backup", str(tmp_path / "kept.zip"))
     assert made.returncode == 0, made.stderr
     assert "All anomalies that the stream had are in it." in made.stdout
@@ -59,7 +60,7 @@ async def test_on_another_machine_and_on_the_same_one(system: System, tmp_path: 
     try:
         done = await asyncio.to_thread(other.run, "restore", str(tmp_path / "kept.zip"), "--as-original")
         assert done.returncode == 0, done.stderr
-        assert (other.data_dir / "analysis.state").read_bytes() == b"as it was"
+        assert {(other.data_dir / name).read_bytes() for name in ("analysis.state", "vapid_key")} == {b"as it was"}
         await asyncio.to_thread(other.up, *ROLES)
         for cursor in (before, after):
             assert (await asyncio.to_thread(asyncio.run, answer_to(other, cursor)))["recovered"] is False
