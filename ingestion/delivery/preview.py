@@ -32,8 +32,9 @@ from market.wire.messages import Anomaly, InvalidMessage, Lifecycle, SourceKind
 from market.wire.times import moment
 
 DAYS: Final = 7
-# Messages that a preview reads at most, the newest; it takes some seconds.
+# Messages that a preview reads at most, the newest: half a minute. Others wait for that of a request, so it reads less.
 MOST_READ: Final = 200_000
+MOST_FOR_REQUESTS: Final = 50_000
 _FETCH: Final = 500
 # Stored anomalies of each kind that a sample is looked for in, the newest.
 _SEARCHED: Final = 200
@@ -119,15 +120,15 @@ def preview_now(route: Route) -> Preview:
     if not _one.acquire(blocking=False):
         raise Busy("Another preview is being made. Try again in a few seconds.")
     try:
-        return async_to_sync(preview_of)(route)
+        return async_to_sync(preview_of)(route, MOST_FOR_REQUESTS)
     finally:
         _one.release()
 
 
-async def preview_of(route: Route) -> Preview:
-    """Raises `NatsUnavailable` and the errors of NATS."""
+async def preview_of(route: Route, most: int = MOST_READ) -> Preview:
+    """Of the newest `most` messages of the stream. Raises `NatsUnavailable` and the errors of NATS."""
     async with connection(name="preview") as client:
-        return await preview(client, store.rules_of(route), route.time_zone)
+        return await preview(client, store.rules_of(route), route.time_zone, most=most)
 
 
 def _counted(number: int, what: str) -> str:
@@ -161,13 +162,13 @@ class Replay:
         self.messages += self._routes.due(at_ms, store.acknowledged)
 
 
-async def preview(client: Client, rules: Rules, zone: str, *, days: int = DAYS) -> Preview:
+async def preview(client: Client, rules: Rules, zone: str, *, days: int = DAYS, most: int = MOST_READ) -> Preview:
     """Read the stream and plan. Raises `NatsUnavailable` without JetStream, and the errors of NATS."""
     if not await has_jetstream(client):
         raise NatsUnavailable("NATS runs without JetStream, so it has no past messages for a preview.")
     await ensure_streams(client)
     state = (await client.jetstream().stream_info(ANOMALIES)).state
-    start, now = max(state.first_seq - 1, state.last_seq - MOST_READ, 0), now_ms()
+    start, now = max(state.first_seq - 1, state.last_seq - most, 0), now_ms()
     since, first = now - days * 86_400_000, 0
     reader, replay = StreamReader(client, ANOMALIES, start=start), Replay(rules)
     try:

@@ -213,7 +213,7 @@ def test_a_test_message_is_of_a_real_anomaly_that_the_route_wants(ann: Browser) 
 def test_a_preview_stores_nothing_and_says_why_there_is_none(ann: Browser, monkeypatch: pytest.MonkeyPatch) -> None:
     body = {"name": "night", "channel": a_channel(ann), "time_zone": "Asia/Tokyo"}
 
-    async def found(route: Route) -> Preview:
+    async def found(route: Route, most: int) -> Preview:
         assert route._state.adding
         return Preview([], T0, route.time_zone, days=7)
 
@@ -226,10 +226,10 @@ def test_a_preview_stores_nothing_and_says_why_there_is_none(ann: Browser, monke
     assert not Route.objects.exists()
     assert post(ann, "/routes/preview", **body | {"time_zone": "x"}).status_code == 400
 
-    async def away(route: Route) -> Preview:
+    async def away(route: Route, most: int) -> Preview:
         raise NatsUnavailable("nobody at nats://secret-host")
 
-    async def busy(route: Route) -> Preview:
+    async def busy(route: Route, most: int) -> Preview:
         raise Busy("Another preview is being made.")
 
     for status in (503, 429):
