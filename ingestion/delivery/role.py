@@ -43,6 +43,10 @@ logger = logging.getLogger(__name__)
 FETCH: Final = 500
 LOOK_EVERY_S: Final = 3.0
 _FETCH_S: Final = 0.25
+# Messages that arrive within this time are read together. Nobody waits for it: planning waits a second for more.
+_GATHER_S: Final = 0.1
+# A position that nothing depends on is stored this often: what is read again until there concerned no route.
+_POSITION_EVERY_S: Final = 1.0
 # What arrived in the stream so long ago has been read, if nothing more is there.
 _SETTLED_MS: Final = 300
 _RENEW_EVERY_S: Final = 2.0
@@ -100,8 +104,9 @@ class Deliverer:
         self._state = state
         self._routes = Routes()
         self._signatures = Signatures("deliver")
-        self._looked_at = self._renewed_at = self._pruned_at = 0.0
+        self._looked_at = self._renewed_at = self._pruned_at = self._stored_at = 0.0
         self._read_until_us = 0
+        self._stored = Position()
 
     async def run(self, position: Position, stop: asyncio.Event) -> None:
         await self._look(first=True)
@@ -115,6 +120,8 @@ class Deliverer:
                 received = await unless_stopped(stop, reader.fetch(FETCH, _FETCH_S)) or []
                 stored = await self._step(received, reader, stored, stop)
                 await self._keep_up()
+                if 0 < len(received) < FETCH:
+                    await unless_stopped(stop, asyncio.sleep(_GATHER_S))
             if not stop.is_set():
                 await in_thread(store.forget_position)(self._lease)
         finally:
@@ -150,7 +157,8 @@ class Deliverer:
         if not received:
             planned += await self._due(now - _SETTLED_MS)
         changed = self._routes.changed
-        if planned or changed or reader.position != stored:
+        moved = reader.position != self._stored and time.monotonic() - self._stored_at > _POSITION_EVERY_S
+        if planned or changed or moved:
             books = {route: encode_book(self._routes.book(route)) for route in changed}
             await self._store(reader.position, planned, books, stop)
             self._routes.changed = set()
@@ -173,7 +181,8 @@ class Deliverer:
                 with self._state.doing("store messages to people in the database"):
                     await in_thread(store.store)(self._lease, position, planned, books)
                 self._state.ok()
-                self._renewed_at = time.monotonic()
+                self._renewed_at = self._stored_at = time.monotonic()
+                self._stored = position
                 return
             except DatabaseError as error:
                 if stop.is_set():

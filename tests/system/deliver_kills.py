@@ -125,7 +125,6 @@ async def run(folder: Path, *, kills: int, rate: float, seed: int, database: str
         deliverer = Killed(env, [service.url("").rstrip("/"), str(free_port()), *timing], folder / "deliver.log")
         try:
             await deliverer.start()
-            await _reads(env)
             published = await _killed(deliverer, service, env, kills=kills, rate=rate, quick=quick)
             seen, since = 0, time.monotonic()
             while sum(_judged(found, service, published).lost.values()) and time.monotonic() - since < _PATIENCE_S:
@@ -155,20 +154,13 @@ async def _killed(
     return published[0]
 
 
-async def _manage(env: dict[str, str], *arguments: str, text: str = "") -> None:
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, str(ROOT / "manage.py"), *arguments, env=env, cwd=ROOT,
-        stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
-    )  # fmt: skip
-    said, _ = await process.communicate(text.encode())
-    if process.returncode:
-        raise RuntimeError(said.decode())
-
-
-_ROUTES: Final = """\
-import json, sys
+_SET_UP: Final = """\
+import django, json, sys
+django.setup()
+from django.core.management import call_command
 from ingestion.models import Channel, Route
-for channel in json.loads(sys.stdin.read()):
+call_command("migrate", verbosity=0)
+for channel in json.loads(sys.argv[1]):
     Route.objects.create(name=channel["name"], channel=Channel.objects.create(**channel))
 """
 
@@ -180,27 +172,26 @@ async def _set_up(env: dict[str, str], service: Sink) -> None:
         {"name": "discord", "kind": "discord", "secret": service.url(HOOK)},
         {"name": "ntfy", "kind": "apprise", "secret": f"ntfy://127.0.0.1:{service.port}/topic"},
     ]
-    await _manage(env, "migrate", "-v0")
-    await _manage(env, "shell", "-v0", "-c", _ROUTES, text=json.dumps(channels))
-
-
-async def _reads(env: dict[str, str]) -> None:
-    """Wait until the deliverer reads: a new route begins at the head."""
-    waits = (
-        "import time\nfrom ingestion.models import HistoryPosition as P\n"
-        "while not P.objects.filter(name='deliver', epoch__gt=0).exists(): time.sleep(0.1)"
-    )
-    await asyncio.wait_for(_manage(env, "shell", "-v0", "-c", waits), 60)
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", _SET_UP, json.dumps(channels), env=env, cwd=ROOT,
+        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
+    )  # fmt: skip
+    said, _ = await process.communicate()
+    if process.returncode:
+        raise RuntimeError(said.decode())
 
 
 _PUBLISHER: Final = """\
 import asyncio, sys, time
 from collections import deque
+from ingestion.models import HistoryPosition
 from ingestion.stream.nats import Publisher, connection
 from market.clock import now_ms
 from market.wire.messages import Lifecycle, SourceKind
 from tests.samples import an_alert
 rate, lasts = float(sys.argv[1]), float(sys.argv[2])
+while not HistoryPosition.objects.filter(name="deliver", epoch__gt=0).exists():  # a new route begins at the head
+    time.sleep(0.1)
 async def main():
     stop = asyncio.get_running_loop().run_in_executor(None, sys.stdin.readline)
     def alert(number, revision=1, **changes):
