@@ -1,6 +1,7 @@
 #!/usr/bin/env python
 """The command line: `manage.py up` starts the whole system, `manage.py help` lists all commands."""
 
+import io
 import os
 import sys
 from pathlib import Path
@@ -68,6 +69,8 @@ def sentence(error: BaseException) -> str | None:
 if __name__ == "__main__":
     if sys.platform == "win32" and LONG_RUNNING.intersection(sys.argv[1:2]):
         sys.exit(f"`manage.py {sys.argv[1]}` needs Linux or macOS; on Windows, run it in WSL 2.")
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a terminal without Unicode is no reason to end
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "anomaly_site.settings")
     try:
         from django.core.management import execute_from_command_line

@@ -116,6 +116,7 @@ async def lifespan(receive: Any, send: Any) -> None:
             # A connection keeps about a hundred objects alive; collecting every 700 allocations would find no garbage.
             gc.set_threshold(20_000, 10, 10)
             running_hub()
+            logger.info("Web: process %d serves", os.getpid())
             await send({"type": "lifespan.startup.complete"})
         else:
             try:

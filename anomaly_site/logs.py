@@ -1,10 +1,12 @@
 """The log on stderr: bounded, whatever strangers send, and nothing in a line is a command to a terminal or a secret."""
 
 import copy
+import json
 import logging
 import re
 import time
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any, Final, TextIO
 
@@ -15,6 +17,9 @@ _SECRET: Final = re.compile(r"ank_[\w-]+")
 _LINK: Final = re.compile(r"/acknowledge/[^\s\"']+")
 # Lines that one line of code may print within that time; anonymous requests make some.
 _MOST_LINES: Final = 30
+# What a record may say about what it is about (`extra`), as keys of a JSON line.
+IDS: Final = ("anomaly", "batch", "connection", "stream", "offset", "subject", "trace")
+PROBES: Final = ("/healthz", "/readyz")
 # Causes remembered at most; beyond that all are forgotten, and each is printed again.
 _MAX_CAUSES: Final = 1_000
 
@@ -38,7 +43,9 @@ def _hidden(text: str) -> str:
 
 
 class PrintableFormatter(logging.Formatter):
-    """Writes the control characters of a message out: it may be a stranger's, and is one line."""
+    """Writes the control characters of a message out: it may be a stranger's, and is one line. Times are UTC."""
+
+    converter = staticmethod(time.gmtime)
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's name
         record.message = _hidden(printable(record.message))
@@ -46,6 +53,33 @@ class PrintableFormatter(logging.Formatter):
 
     def formatException(self, ei: Any) -> str:  # noqa: N802
         return _hidden(printable(super().formatException(ei), lines=True))
+
+
+class JsonFormatter(PrintableFormatter):
+    """One JSON object a line: `time` (UTC), `level`, `logger`, `message`, `process`, `exception`, and ids of `IDS`."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        at = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        line: dict[str, Any] = {
+            "time": at,
+            "level": record.levelname,
+            "logger": record.name,
+            "message": _hidden(printable(record.getMessage())),
+            "process": record.process,
+        }
+        line |= {name: getattr(record, name) for name in IDS if hasattr(record, name)}
+        if record.exc_info and record.exc_info[0]:
+            line["exception"] = self.formatException(record.exc_info)
+        return _hidden(json.dumps(line, ensure_ascii=True, default=str))
+
+
+def but_probes(record: logging.LogRecord) -> bool:
+    """Whether a line is none that Django writes, as an error, for an answer 503 of a probe: the answer has the cause.
+
+    What is wrong is in `problems` and, once, in the log. A load balancer asks every second.
+    """
+    path = getattr(getattr(record, "request", None), "path_info", "")
+    return not (getattr(record, "status_code", 0) == 503 and path in PROBES)
 
 
 class OncePerMinute(logging.StreamHandler[TextIO]):

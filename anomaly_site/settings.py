@@ -14,6 +14,7 @@ from typing import Any
 from environs import Env
 
 from anomaly_site import __version__, privacy
+from anomaly_site.logs import but_probes
 from anomaly_site.origins import origin_patterns
 from anomaly_site.people.oidc import PROVIDER_ID, refused_settings
 from anomaly_site.proxies import networks
@@ -485,6 +486,9 @@ DEFAULT_EXCEPTION_REPORTER = "anomaly_site.reports.Reporter"
 METRICS_PORT = env.int("METRICS_PORT", None)
 METRICS_HOST = env.str("METRICS_HOST", "127.0.0.1")
 LOG_LEVEL = env.str("LOG_LEVEL", "INFO")
+LOG_FORMAT = env.str("LOG_FORMAT", "text")
+if LOG_FORMAT not in {"text", "json"}:
+    raise SystemExit(f"LOG_FORMAT={LOG_FORMAT} is unknown; expected text or json.")
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
@@ -493,10 +497,18 @@ LOGGING = {
             "()": "anomaly_site.logs.PrintableFormatter",
             "format": "{asctime} {levelname:<7} {name}: {message}",
             "style": "{",
-            "datefmt": "%H:%M:%S",
+            "datefmt": "%Y-%m-%d %H:%M:%SZ",
+        },
+        "json": {"()": "anomaly_site.logs.JsonFormatter"},
+    },
+    "filters": {"but_probes": {"()": "django.utils.log.CallbackFilter", "callback": but_probes}},
+    "handlers": {
+        "stderr": {
+            "class": "anomaly_site.logs.OncePerMinute",
+            "formatter": "json" if LOG_FORMAT == "json" else "line",
+            "filters": ["but_probes"],
         }
     },
-    "handlers": {"stderr": {"class": "anomaly_site.logs.OncePerMinute", "formatter": "line"}},
     "root": {"handlers": ["stderr"], "level": "WARNING"},
     "loggers": {name: {"level": LOG_LEVEL} for name in ("anomaly_site", "alerts", "market", "ingestion")},
 }

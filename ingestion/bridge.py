@@ -84,6 +84,11 @@ class Batch(NamedTuple):
     def head(self) -> int:
         return self.position.offset
 
+    @property
+    def id(self) -> str:
+        """Of the batch in the log, as the cursor behind it."""
+        return f"{self.position.epoch}:{self.position.offset}"
+
 
 class Stored(NamedTuple):
     """The messages of a batch that brought something new, and those that may not change their id, with the reasons."""
@@ -115,6 +120,7 @@ async def run_bridge(client: Client, stop: asyncio.Event) -> None:
     with health("bridge") as state, state.doing("read its position from the database"):
         stored = await _stored_position()
         fences = Fences(await database_sync_to_async(stored_fences)())
+        logger.info("Bridge: storing %s from message %d on", ANOMALIES, stored.offset + 1)
         groups = Groups(layer, await database_sync_to_async(installation_id)())
     await follow_settings(client, ANOMALIES, REJECTED)
     reader = await open_reader(client, ANOMALIES, ANOMALY_SUBJECTS, stored)
@@ -208,6 +214,10 @@ async def _pass_on(batch: Batch, groups: Groups, rejects: Rejects, state: Health
         REPEATED.labels(channel).inc(len(messages) - len(new) - refused)
         await _send(groups, channel, batch, new, closed_at_ms)
     measure(latency.SENT, closed_at_ms)
+    if logger.isEnabledFor(logging.DEBUG):
+        for item in (*stored.alerts, *stored.market):
+            ids = {"batch": batch.id, "offset": item.offset, "anomaly": f"{item.message.id}:{item.message.revision}"}
+            logger.debug("Stored and sent %s", ids["anomaly"], extra=ids)
     for item, reason in stored.refused:
         await _reject(item, reason, rejects)
     return True
@@ -279,7 +289,9 @@ async def _store(batch: Batch, rejects: Rejects, state: Health, stop: asyncio.Ev
         except DatabaseError as error:
             STORE_RETRIES.inc()
             state.failing(f"anomalies cannot be stored and wait in the stream: {cause(error)}")
-            logger.error("A batch could not be stored (%s); trying again in %.1f s", error, delay)
+            logger.error(
+                "A batch could not be stored (%s); trying again in %.1f s", error, delay, extra={"batch": batch.id}
+            )
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(stop.wait(), delay)
             if stop.is_set():
@@ -348,7 +360,12 @@ async def _send(
         )
     except Exception as error:
         SEND_FAILURES.labels(channel).inc()
-        logger.error("Could not send to group %s (%s); hubs will fetch it from the store", channel, error)
+        logger.error(
+            "Could not send to group %s (%s); hubs will fetch it from the store",
+            channel,
+            error,
+            extra={"batch": batch.id},
+        )
 
 
 async def _send_live(groups: Groups, kind: str, venue: str, data: bytes) -> None:

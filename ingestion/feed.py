@@ -97,6 +97,7 @@ async def _play(source: Source, client: Client, stop: asyncio.Event, lease: Leas
     publisher = await Publisher.open(client, run=run)
     health = FeedHealth(source, settings.FEED_STALE_AFTER_S)
     batches = source.batches()
+    logger.info("Feed: %s", source.describe())
     venue = published_as(source.venue, source.kind)
     try:
         async with background("feed state", partial(_report, health, client, venue)):

@@ -149,3 +149,13 @@ def test_an_empty_secret_key_is_made_anew(tmp_path: Path) -> None:
     done = settings_with(tmp_path, "check")
     assert done.returncode == 0, done.stderr
     assert len((tmp_path / "secret_key").read_text()) > 40
+
+
+def test_a_terminal_without_unicode_is_no_reason_to_end(tmp_path: Path) -> None:
+    code = "from django.core.management import get_commands; print('\\U0001f50a')"
+    environment = os.environ | {"PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0", "DATA_DIR": str(tmp_path)}
+    done = subprocess.run(
+        [sys.executable, str(MANAGE), "shell", "--no-imports", "-c", code],
+        env=environment, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout) == (0, "\\U0001f50a\n"), done.stderr

@@ -206,6 +206,7 @@ class Hub:
     def close(self, client: Client, code: CloseCode, reason: str) -> None:
         """Close a connection from the server's side; its consumer gets a disconnect and removes the client."""
         self.unsubscribe(client)
+        logger.debug("Closed a connection (%d): %s", code, reason, extra={"connection": f"{id(client):x}"})
         if code is CloseCode.SLOW_CONSUMER:
             self.counters["slow_consumers"] += 1
             client.drop()

@@ -96,6 +96,7 @@ async def _run(client: Client, stop: asyncio.Event, publisher: Publisher, me: Id
     await outbox.watch({*analysis.latest, *await database_sync_to_async(venues_in_database)()})
     reader = await open_reader(client, CANDLES, ["candles.>"], position, start=start)
     rejects = Rejects(client)
+    logger.info("Analysis: reading %s from message %d on", CANDLES, start + 1)
     try:
         async with (
             background("stress index", partial(_publish_stress, analysis, client, outbox)),

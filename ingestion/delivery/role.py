@@ -58,6 +58,7 @@ async def run_deliver(client: Client, stop: asyncio.Event) -> None:
     lease = random.getrandbits(53) + 1
     at_zero(DELIVERIES, Channel.Kind.values, ("sent", "failed", "dead"))
     at_zero(DELIVERIES_DOUBTFUL, Channel.Kind.values)
+    logger.info("Deliveries: waiting for routes and messages")
     with health("deliver") as state:
         while not stop.is_set():
             try:

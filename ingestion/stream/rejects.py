@@ -75,7 +75,10 @@ class Rejects:
         key = self._key(reason)
         if key not in self.counts:
             logger.warning(
-                "Rejected a message on %s: %s (reasons of this kind are logged once)", message.subject, reason
+                "Rejected a message on %s: %s (reasons of this kind are logged once)",
+                message.subject,
+                reason,
+                extra={"subject": message.subject, "offset": message.offset},
             )
         self.counts[key] += 1
         REJECTED.labels(message.subject.partition(".")[0]).inc()

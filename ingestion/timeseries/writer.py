@@ -175,6 +175,7 @@ class StreamWriter(Generic[ItemT]):
         with self._state.doing("read its position from the database"):
             self._position, resume = await _in_thread(_load)(self._destination.name)
         reader = await open_reader(self._client, self._stream, self._subjects, self._position, start=resume)
+        logger.info("History: writing %s to %s from message %d on", self._stream, self._destination.name, resume + 1)
         flush_at = time.monotonic() + FLUSH_S
         try:
             while True:

@@ -1,6 +1,7 @@
 """A storm of errors: one line per cause and minute."""
 
 import io
+import json
 import logging
 import sys
 from collections.abc import Iterator
@@ -179,3 +180,53 @@ async def test_nor_into_the_answer_of_readyz(monkeypatch: pytest.MonkeyPatch, ca
     answer = await health._run(check)
     assert answer == "No answer; the server log has the cause."
     assert "Error 111" in caplog.text
+
+
+def record(message: str = "Stored %s", *args: object, **fields: object) -> logging.LogRecord:
+    made = logging.LogRecord("ingestion.bridge", logging.WARNING, "x", 1, message, args or ("it",), None)
+    made.created = 1_767_323_045.25
+    made.__dict__.update(fields)
+    return made
+
+
+def formatter(name: str) -> logging.Formatter:
+    logging_settings: dict[str, Any] = settings.LOGGING
+    configuration = dict(logging_settings["formatters"][name])
+    made: type[logging.Formatter] = import_string(configuration.pop("()"))
+    return made(configuration.get("format"), configuration.get("datefmt"), configuration.get("style", "%"))
+
+
+def test_a_line_has_the_date_in_utc() -> None:
+    assert formatter("line").format(record()) == "2026-01-02 03:04:05Z WARNING ingestion.bridge: Stored it"
+
+
+def test_a_json_line_has_the_ids_of_what_it_is_about() -> None:
+    made = record("%s \x1b]52; %s", ADDRESS, "a\nb", anomaly="a1:2", batch="7:9", request="no id")
+    try:
+        raise ConnectionError(ADDRESS)
+    except ConnectionError:
+        made.exc_info = sys.exc_info()
+    text = formatter("json").format(made)
+    assert "\n" not in text
+    assert "s3cret" not in text
+    line = json.loads(text)
+    assert "ConnectionError" in line.pop("exception")
+    assert line == {
+        "time": "2026-01-02T03:04:05.250Z",
+        "level": "WARNING",
+        "logger": "ingestion.bridge",
+        "message": r"redis://10.0.0.5:6379/0 \x1b]52; a\nb",
+        "process": made.process,
+        "anomaly": "a1:2",
+        "batch": "7:9",
+    }
+
+
+@pytest.mark.parametrize(("path", "status", "printed"), [("/readyz", 503, 0), ("/readyz", 500, 1), ("/alerts", 503, 1)])
+def test_a_probe_that_answers_503_is_no_error_of_its_own(
+    rf: RequestFactory, path: str, status: int, printed: int
+) -> None:
+    made = record("Service Unavailable: %s", path, request=rf.get(path), status_code=status)
+    assert logs.but_probes(made) is bool(printed)
+    logging_settings: dict[str, Any] = settings.LOGGING
+    assert "but_probes" in logging_settings["handlers"]["stderr"]["filters"]
