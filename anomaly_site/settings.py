@@ -486,6 +486,9 @@ DEFAULT_EXCEPTION_REPORTER = "anomaly_site.reports.Reporter"
 METRICS_PORT = env.int("METRICS_PORT", None)
 METRICS_HOST = env.str("METRICS_HOST", "127.0.0.1")
 LOG_LEVEL = env.str("LOG_LEVEL", "INFO")
+# Traces, where a collector of OpenTelemetry takes them over HTTP.
+OTEL_EXPORTER_OTLP_ENDPOINT = env.str("OTEL_EXPORTER_OTLP_ENDPOINT", "")
+OTEL_SERVICE_NAME = env.str("OTEL_SERVICE_NAME", "crypto-anomalies")
 LOG_FORMAT = env.str("LOG_FORMAT", "text")
 if LOG_FORMAT not in {"text", "json"}:
     raise SystemExit(f"LOG_FORMAT={LOG_FORMAT} is unknown; expected text or json.")

@@ -44,6 +44,7 @@ from ingestion.stream.nats import ANOMALIES, ANOMALY_SUBJECTS, REJECTED, follow_
 from ingestion.stream.reader import Reader, Received, open_reader
 from ingestion.stream.rejects import Rejects
 from ingestion.stream.signatures import WRONG, Signatures
+from ingestion.stream.tracing import span
 from ingestion.upkeep import EXPECTED, keep_up
 from market.aliases import aliases_are_due, read_aliases
 from market.installation import installation_id
@@ -70,7 +71,7 @@ class Batch(NamedTuple):
     """Messages of one fetch, taken apart. `previous` and `head` are the stream's sequence numbers before and after it.
 
     `lost_until`: the last number in between that the stream no longer had, 0 if none. `fences`: the fencing numbers
-    that rise with it.
+    that rise with it. `traces`: contexts of messages.
     """
 
     position: Position
@@ -79,6 +80,7 @@ class Batch(NamedTuple):
     alerts: list[Sequenced[Alert]]
     market: list[Sequenced[MarketAnomaly]]
     fences: Mapping[str, int] = {}
+    traces: Sequence[str] = ()
 
     @property
     def head(self) -> int:
@@ -200,6 +202,13 @@ async def _stand_by(reader: Reader, stop: asyncio.Event) -> Position:
 
 async def _pass_on(batch: Batch, groups: Groups, rejects: Rejects, state: Health, stop: asyncio.Event) -> bool:
     """Store and send a batch. False: another bridge has stored it, or `stop` was set while the database was away."""
+    with span("bridge", batch.traces, batch=batch.id) as trace:
+        return await _store_and_send(batch, groups, rejects, state, stop, trace)
+
+
+async def _store_and_send(
+    batch: Batch, groups: Groups, rejects: Rejects, state: Health, stop: asyncio.Event, trace: str
+) -> bool:
     stored = await _store(batch, rejects, state, stop)
     if stored is None:
         return False
@@ -212,7 +221,7 @@ async def _pass_on(batch: Batch, groups: Groups, rejects: Rejects, state: Health
         refused = sum(isinstance(item.message, Alert) == (channel == "alerts") for item, _ in stored.refused)
         STORED.labels(channel).inc(len(new))
         REPEATED.labels(channel).inc(len(messages) - len(new) - refused)
-        await _send(groups, channel, batch, new, closed_at_ms)
+        await _send(groups, channel, batch, new, closed_at_ms, trace)
     measure(latency.SENT, closed_at_ms)
     if logger.isEnabledFor(logging.DEBUG):
         for item in (*stored.alerts, *stored.market):
@@ -257,7 +266,8 @@ async def _sort(
                 market.append(sequenced(end.epoch, offset, anomaly, item, signed=signed))
     if received:
         end = end._replace(offset=taken[-1].offset, time_us=taken[-1].time_us)
-    return Batch(end, previous, await _lost_until(previous, taken), alerts, market, fences.risen())
+    traces = [message.trace for message in taken if message.trace]
+    return Batch(end, previous, await _lost_until(previous, taken), alerts, market, fences.risen(), traces)
 
 
 async def _lost_until(previous: int, received: Sequence[Received]) -> int:
@@ -342,7 +352,12 @@ def _store_in_one_transaction(batch: Batch) -> Stored | None:
 
 
 async def _send(
-    groups: Groups, channel: str, batch: Batch, messages: Sequence[Sequenced[Anomaly]], closed_at_ms: int = 0
+    groups: Groups,
+    channel: str,
+    batch: Batch,
+    messages: Sequence[Sequenced[Anomaly]],
+    closed_at_ms: int = 0,
+    trace: str = "",
 ) -> None:
     """A failure loses nothing: the hubs see the gap in the next batch's `previous` and fetch it from the store."""
     try:
@@ -355,6 +370,7 @@ async def _send(
                 "previous": batch.previous,
                 "head": batch.head,
                 "closed_at": closed_at_ms,
+                "trace": trace,
                 "messages": [(message.offset, message.payload) for message in messages],
             },
         )

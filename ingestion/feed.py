@@ -28,6 +28,7 @@ from ingestion.stream.health import note
 from ingestion.stream.leases import LOOK_S, RENEW_S, Lease, Unleased, available, identity
 from ingestion.stream.metrics import TICKS
 from ingestion.stream.nats import CANDLES, TRANSIENT, Publisher, follow_settings, has_jetstream, publish_latest
+from ingestion.stream.tracing import span
 from market.clock import now_ms
 from market.printable import printable
 from market.wire.messages import CandleBatch, Feed, FeedState, SourceKind, interval_ms
@@ -104,8 +105,9 @@ async def _play(source: Source, client: Client, stop: asyncio.Event, lease: Leas
             while (batch := await unless_stopped(stop, _next(batches))) is not None:
                 live = source.kind is SourceKind.LIVE and not source.warming
                 publisher.run = "" if live else run
-                published = msgspec.structs.replace(batch, venue=venue, source=source.kind)
-                await publisher.publish(published, may=lambda: held.mine)
+                with span("ingest", venue=venue, interval=batch.interval, symbols=len(batch.symbols)) as trace:
+                    published = msgspec.structs.replace(batch, venue=venue, source=source.kind)
+                    await publisher.publish(published, may=lambda: held.mine, trace=trace)
                 health.took(batch)
                 if health.batches % (MAX_UNREAD // 5) == 0 and publisher.jetstream and not live:
                     await _wait_for_readers(client, stop)

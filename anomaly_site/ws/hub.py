@@ -41,6 +41,7 @@ from anomaly_site.ws.protocol.frames import (
 )
 from ingestion.stream.background import is_cancelled
 from ingestion.stream.latency import DELIVERED, measure
+from ingestion.stream.tracing import span
 from market.installation import installation_id
 from market.wire.filters import CHANNELS, Channel, Filter, alert_route, market_route
 from market.wire.routing import Index
@@ -364,7 +365,8 @@ class Hub:
             changes = [Change(offset, channel, payload) for offset, payload in event["messages"]]
             part = _Part(event["previous"], event["head"], channel, changes, event.get("closed_at", 0))
             async with self._advancing:
-                await self._take_part(event["epoch"], part)
+                with span("deliver", (event.get("trace", ""),), channel=channel, messages=len(changes)):
+                    await self._take_part(event["epoch"], part)
 
     async def _is_own(self, event: dict[str, Any]) -> bool:
         """Whether a batch or live frame is of this installation.

@@ -28,11 +28,12 @@ MOST_KEPT: Final = 20_000
 
 
 class Found(NamedTuple):
-    """An anomaly, the batch that showed it, and that batch's run."""
+    """An anomaly, the batch that showed it, that batch's run, and the context of its trace."""
 
     place: Place
     run: str
     anomaly: Anomaly
+    trace: str = ""
 
 
 _START: Final = Place()
@@ -77,11 +78,11 @@ class Outbox:
             due = looks % round(RENEW_S / LOOK_S) == 0
             await asyncio.gather(*(lease.step() for lease in tuple(self.leases.values()) if due or not lease.valid))
 
-    def add(self, found: Sequence[Anomaly], place: Place, run: str = "") -> None:
+    def add(self, found: Sequence[Anomaly], place: Place, run: str = "", trace: str = "") -> None:
         for anomaly in found:
             venue = anomaly.venue or ""
             queue = self._found.setdefault(venue, deque())
-            queue.append(Found(place, run, anomaly))
+            queue.append(Found(place, run, anomaly, trace))
             if len(queue) > MOST_KEPT and not self._is_mine(venue):
                 queue.popleft()
                 OUTBOX_DROPPED.inc()
@@ -108,10 +109,10 @@ class Outbox:
 
         while queue and may():
             # As of the candles, not of this process: what is published again after a kill is known.
-            _, run, _ = queue[0]
+            _, run, _, trace = queue[0]
             due = [found.anomaly for found in takewhile(partial(_is_of, run), queue)]
             self._publisher.run = run
-            sent = await self._publisher.publish(*due, fence=fence, may=may)
+            sent = await self._publisher.publish(*due, fence=fence, may=may, trace=trace)
             measure(DETECTED, closed_at((anomaly, True) for anomaly in due[:sent]))
             for _ in range(sent):
                 queue.popleft()

@@ -42,6 +42,7 @@ from ingestion.stream.nats import CANDLES, TRANSIENT, Publisher, publish_latest,
 from ingestion.stream.positions import load_position, save_position
 from ingestion.stream.reader import Reader, Received, open_reader
 from ingestion.stream.rejects import Rejects
+from ingestion.stream.tracing import span
 from market.clock import now_ms
 from market.wire.decoding import decode_batch
 from market.wire.messages import Anomaly, InvalidMessage
@@ -112,10 +113,11 @@ async def _run(client: Client, stop: asyncio.Event, publisher: Publisher, me: Id
                     epoch = reader.position.epoch
                     outbox.rebase(epoch, anew=bool(reader.fault))
                 for message in received:
-                    found = await _analyse(analysis, message, rejects, message.offset <= reader.repeated_until)
-                    if found:
-                        outbox.add(found, Place(epoch, message.offset), message.run)
-                        await outbox.flush(Place(epoch, message.offset))
+                    with span("analyze", (message.trace,), offset=message.offset) as trace:
+                        found = await _analyse(analysis, message, rejects, message.offset <= reader.repeated_until)
+                        if found:
+                            outbox.add(found, Place(epoch, message.offset), message.run, trace)
+                            await outbox.flush(Place(epoch, message.offset))
                     await asyncio.sleep(0)  # a batch is milliseconds of numpy: let the rest of the process breathe
                 here = Place(epoch, reader.position.offset)
                 await outbox.watch(analysis.latest)

@@ -23,6 +23,7 @@ from nats.aio.client import Client
 from nats.js import JetStreamContext
 from nats.js.api import DiscardPolicy, StreamConfig, StreamInfo
 
+from ingestion.stream import tracing
 from ingestion.stream.address import server_url as server_url
 from ingestion.stream.address import shown as shown
 from ingestion.stream.backoff import backoff
@@ -325,17 +326,23 @@ class Publisher:
         return cls(client, jetstream=jetstream, run=run)
 
     async def publish(
-        self, *messages: Anomaly | CandleBatch, signed: bool = True, fence: int = 0, may: Callable[[], bool] = _always
+        self,
+        *messages: Anomaly | CandleBatch,
+        signed: bool = True,
+        fence: int = 0,
+        may: Callable[[], bool] = _always,
+        trace: str = "",
     ) -> int:
         """Return when the server has all messages. Raises `nats.js.errors.APIError` when it refuses one for good.
 
         `signed` false: these repeat what somebody else may have said. `fence` goes into the signature. `may` is asked
-        before every attempt: when it says no, publishing ends, and the others are not sent. Returns how many were.
+        before every attempt: when it says no, publishing ends, and the others are not sent. `trace`: the context of
+        `tracing.span`. Returns how many were sent.
         """
         pending: Sequence[Anomaly | CandleBatch] = messages
         for delay in backoff(first_s=0.1, cap_s=5.0):
             if may():
-                pending = await self._try(pending, signed, fence)
+                pending = await self._try(pending, signed, fence, trace)
             if not pending or not may():
                 sent = messages[: len(messages) - len(pending)]
                 for message in sent:
@@ -347,18 +354,18 @@ class Publisher:
         raise AssertionError("backoff never ends")
 
     async def _try(
-        self, messages: Sequence[Anomaly | CandleBatch], signed: bool, fence: int
+        self, messages: Sequence[Anomaly | CandleBatch], signed: bool, fence: int, trace: str
     ) -> Sequence[Anomaly | CandleBatch]:
         """Send all; return those from the first unacknowledged on, so that order survives a retry."""
         if not self.jetstream:
             for message in messages:
-                subject, payload, headers = self._prepared(message, signed, fence)
+                subject, payload, headers = self._prepared(message, signed, fence, trace)
                 await self._client.publish(subject, payload, headers=headers)
             return ()
         sent = []
         try:
             for message in messages:
-                subject, payload, headers = self._prepared(message, signed, fence)
+                subject, payload, headers = self._prepared(message, signed, fence, trace)
                 sent.append(
                     await self._context.publish_async(subject, payload, wait_stall=ACK_TIMEOUT_S, headers=headers)
                 )
@@ -375,7 +382,9 @@ class Publisher:
                 return messages[index:]
         return messages[len(sent) :]
 
-    def _prepared(self, message: Anomaly | CandleBatch, signed: bool, fence: int) -> tuple[str, bytes, dict[str, str]]:
+    def _prepared(
+        self, message: Anomaly | CandleBatch, signed: bool, fence: int, trace: str
+    ) -> tuple[str, bytes, dict[str, str]]:
         """Subject, payload and headers of a message."""
         to, payload, id = _subject(message), encode(message), message_id(message, self.run, fence)
         headers = {"Nats-Msg-Id": f"{id}:{message_token(self._key, id)}"}
@@ -383,6 +392,8 @@ class Publisher:
             headers |= {RUN_HEADER: self.run} if self.run else {}
         elif signed:
             headers[HEADER] = sign(self._key, to, payload, fence=fence)
+        if trace:
+            headers[tracing.HEADER] = trace
         return to, payload, headers
 
 

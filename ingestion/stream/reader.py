@@ -26,6 +26,7 @@ from ingestion.stream.metrics import (
     at_zero,
 )
 from ingestion.stream.nats import RUN_HEADER, TRANSIENT, ensure_streams, has_jetstream, stream_created
+from ingestion.stream.tracing import context_of
 from market.clock import now_ms
 from market.wire.signing import HEADER, PUBLISHER
 from market.wire.times import epoch_us
@@ -42,7 +43,7 @@ class Received(NamedTuple):
     """A message as read: `offset` is its place in the stream, `received_at` when the server took it (epoch ms).
 
     `signature` and `publisher` are what its headers of these names say (`market.wire.signing`), unchecked. `run`: of
-    candles, see `RUN_HEADER`.
+    candles, see `RUN_HEADER`. `trace`: of `ingestion.stream.tracing`.
     """
 
     subject: str
@@ -53,6 +54,7 @@ class Received(NamedTuple):
     signature: str = ""
     run: str = ""
     publisher: str = ""
+    trace: str = ""
 
 
 class Reader(Protocol):
@@ -296,6 +298,7 @@ class _Pull:
                         _signature(message),
                         _run(message),
                         _publisher(message),
+                        context_of(message.headers),
                     )
                 )
         self._arrived.set()

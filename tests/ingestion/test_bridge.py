@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Iterator
+from itertools import pairwise
 
 import pytest
 from channels.db import database_sync_to_async
@@ -9,11 +10,17 @@ from channels.layers import get_channel_layer
 from django.db import OperationalError
 from django.db import connection as database
 from nats.aio.client import Client
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from alerts.models import Alert
+from anomaly_site.ws.backfill import StoredChanges
+from anomaly_site.ws.hub import Hub
 from ingestion import bridge
 from ingestion.bridge import run_bridge
 from ingestion.models import StreamFault
+from ingestion.stream import tracing
 from ingestion.stream.nats import ANOMALIES, Publisher
 from market.selectors import reaches, stream_head, stream_position
 from market.wire.messages import Feed, FeedState, SourceKind, StressComponent, StressIndex, StressMetric, encode
@@ -190,3 +197,28 @@ async def test_the_stress_of_a_replay_does_not_wait_for_the_second(client: Clien
         await running
     assert sent.count(("stress", "binance")) <= sent.count(("feed", "binance")) + 1
     assert sent.count(("stress", "replay")) > sent.count(("stress", "binance")) + 3
+
+
+async def test_a_trace_goes_from_the_candle_to_the_socket(client: Client) -> None:
+    exporter, provider = InMemorySpanExporter(), TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    layer = get_channel_layer()
+    assert layer is not None
+    channel = await layer.new_channel()
+    await layer.group_add("alerts", channel)
+    tracing.use(provider)
+    try:
+        with tracing.span("analyze") as trace:
+            await (await Publisher.open(client)).publish(make_alert(1), trace=trace)
+        await client.jetstream().publish("alerts.BTCUSDT", b"{", headers={tracing.HEADER: "nonsense"})
+        await _bridge_until_idle(client)
+        hub = Hub(layer, StoredChanges(), heartbeat_s=15)
+        await hub._receive(await layer.receive(channel))
+    finally:
+        tracing.use(None)
+        await layer.group_discard("alerts", channel)
+    made = {span.name: span for span in exporter.get_finished_spans()}
+    for before, after in pairwise(("analyze", "bridge", "deliver")):
+        parent = made[after].parent
+        assert parent is not None
+        assert (parent.trace_id, parent.span_id) == (made[before].context.trace_id, made[before].context.span_id)
