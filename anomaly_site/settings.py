@@ -93,8 +93,11 @@ CANDLE_STREAM_RETENTION_S = env.timedelta("CANDLE_STREAM_RETENTION", timedelta(h
 ANOMALY_HISTORY: timedelta | None = env.timedelta("ANOMALY_HISTORY", None)
 if ANOMALY_HISTORY is not None and timedelta(days=1) > ANOMALY_HISTORY:
     raise SystemExit(f"ANOMALY_HISTORY={env.str('ANOMALY_HISTORY')} is too short; expected 1d or more.")
-# How often the analysis saves its state, so that it can resume after a crash.
-ANALYSIS_SAVE_EVERY_S = env.timedelta("ANALYSIS_SAVE_EVERY", timedelta(minutes=1)).total_seconds()
+# How often the analysis saves its state, so that it can resume after a crash: at least so often that the stream still
+# has the candles after it.
+ANALYSIS_SAVE_EVERY_S = min(
+    env.timedelta("ANALYSIS_SAVE_EVERY", timedelta(minutes=15)).total_seconds(), CANDLE_STREAM_RETENTION_S / 4
+)
 # Where: `file` (in DATA_DIR), `nats` (there too, for a standby on another host), `auto`: nats unless NATS is local.
 ANALYSIS_STATE = env.str("ANALYSIS_STATE", "auto")
 if ANALYSIS_STATE not in {"auto", "file", "nats"}:
@@ -384,6 +387,8 @@ if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
         "transaction_mode": "IMMEDIATE",
         "init_command": (
             "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; PRAGMA cache_size=-65536; PRAGMA temp_store=MEMORY;"
+            # A page that changes often goes into the file once for 16 MB of log, not for 4.
+            "PRAGMA wal_autocheckpoint=4000;"
         ),
     }
     if _unmade and DATA_DIR in Path(DATABASES["default"]["NAME"]).parents:

@@ -15,7 +15,10 @@ from market.wire.messages import SEVERITIES, SourceKind
 
 # Bits of a candle's key that hold its close time (epoch ms up to the year 2527); the bits above hold the series.
 TIME_BITS: Final = 44
-MAX_SERIES: Final = (1 << 63 - TIME_BITS) - 1
+SERIES_BITS: Final = 63 - TIME_BITS
+MAX_SERIES: Final = (1 << SERIES_BITS) - 1
+# Recent candles close before this time (in the year 2248).
+RECENT_END: Final = 1 << TIME_BITS - 1
 
 
 class Series(models.Model):
@@ -34,7 +37,7 @@ class Series(models.Model):
 
 
 class Candle(models.Model):
-    """`id` is `series << TIME_BITS | close_time`.
+    """`id` is `series << TIME_BITS | close_time`. Recent candles in SQLite have negative ones (`timeseries/recent.py`).
 
     The table is thereby its own index, in the order in which charts read it: 80 bytes a candle with SQLite, where
     a surrogate key with a unique index on (series, close_time) takes twice that.
@@ -48,6 +51,8 @@ class Candle(models.Model):
     volume = models.FloatField()
 
     def __str__(self) -> str:
+        if self.id < 0:
+            return f"{self.id & MAX_SERIES} at {self.id >> SERIES_BITS & RECENT_END - 1}: {self.close}"
         return f"{self.id >> TIME_BITS} at {self.id & (1 << TIME_BITS) - 1}: {self.close}"
 
 

@@ -113,6 +113,7 @@ async def _run(client: Client, stop: asyncio.Event, publisher: Publisher, me: Id
                     epoch = reader.position.epoch
                     outbox.rebase(epoch, anew=bool(reader.fault))
                 for message in received:
+                    saver.read(len(message.data))
                     with span("analyze", (message.trace,), offset=message.offset) as trace:
                         found = await _analyse(analysis, message, rejects, message.offset <= reader.repeated_until)
                         if found:

@@ -6,7 +6,7 @@ import logging
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from alerts.detectors.settings import Settings, differences
 from ingestion.analysis import snapshot
@@ -17,6 +17,12 @@ from ingestion.stream.incarnation import Position
 from ingestion.stream.metrics import SNAPSHOT_SECONDS
 
 logger = logging.getLogger(__name__)
+
+# A snapshot is due after so many bytes of candles, too: an eighth of what their stream holds at most, so that it still
+# has those after the last snapshot, however many symbols there are.
+_MOST_BYTES: Final = 64 * 2**20
+# After a start the first one is due by then.
+_FIRST_S: Final = 60.0
 
 
 def _learnt(flat: Mapping[str, Any]) -> dict[str, Any]:
@@ -34,7 +40,8 @@ class SnapshotSaver:
         self._path = path
         self.shared = shared
         self._every_s = every_s
-        self._saved_at = time.monotonic()
+        self._saved_at = time.monotonic() - max(0.0, every_s - _FIRST_S)
+        self._read_bytes = 0
         self._replacing: asyncio.Task[None] | None = None
 
     async def restore(self, analysis: Analysis, now_ms: int) -> AnalysisSnapshot | None:
@@ -79,8 +86,12 @@ class SnapshotSaver:
             path.unlink(missing_ok=True)
         return found
 
+    def read(self, size: int) -> None:
+        """`size` bytes of candles went into the analysis."""
+        self._read_bytes += size
+
     def due(self) -> bool:
-        return time.monotonic() - self._saved_at >= self._every_s
+        return time.monotonic() - self._saved_at >= self._every_s or self._read_bytes >= _MOST_BYTES
 
     async def save(self, analysis: Analysis, position: Position, *, share: bool = True) -> None:
         """`position`: that of the last batch that went into `analysis`. `share`: in NATS too, if states are shared."""
@@ -96,6 +107,7 @@ class SnapshotSaver:
             logger.debug("Analysis: %.1f MB saved at offset %d", size / 1e6, position.offset)
             self._replacing = asyncio.create_task(self._replace(position, share), name="analysis snapshot")
         self._saved_at = time.monotonic()
+        self._read_bytes = 0
 
     async def close(self) -> None:
         """Wait until the last snapshot is in its place."""

@@ -20,6 +20,7 @@ from ingestion.sources.simulated import SimulatedSource
 from ingestion.sources.venues import venue_named
 from ingestion.stream.leases import Entry, entries
 from ingestion.stream.nats import CANDLES, Publisher
+from ingestion.timeseries import recent
 from ingestion.timeseries.writer import run_history
 from market.detectors.panel import SILENCE_MS
 from market.wire.decoding import decode_feed
@@ -133,7 +134,8 @@ async def test_what_a_source_fails_with_ends_its_feed(client: Client) -> None:
 
 def closes() -> set[int]:
     """The close times of all stored candles, in seconds after `NOW`."""
-    return {((key & (1 << TIME_BITS) - 1) - NOW) // 1_000 for key in Candle.objects.values_list("id", flat=True)}
+    keys = Candle.objects.values_list("id", flat=True)
+    return {((recent.time_of(key) if key < 0 else key & (1 << TIME_BITS) - 1) - NOW) // 1_000 for key in keys}
 
 
 @pytest.mark.system

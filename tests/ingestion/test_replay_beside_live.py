@@ -10,12 +10,13 @@ from nats.aio.client import Client
 from pytest_django import Settings
 
 from ingestion.feed import restart_candles, run_ingest
-from ingestion.models import Candle, HistoryPosition, Series
+from ingestion.models import TIME_BITS, Candle, HistoryPosition, Series
 from ingestion.sources.recorder import Recorder
 from ingestion.sources.recording import load_recording
 from ingestion.sources.replay import ReplaySource
 from ingestion.stream.nats import CANDLES, Publisher
 from ingestion.timeseries import writer
+from ingestion.timeseries.recent import series_of, time_of
 from ingestion.timeseries.stores import candle_store
 from ingestion.timeseries.writer import run_history
 from market.wire.decoding import decode_feed
@@ -53,9 +54,15 @@ async def stored(client: Client) -> set[tuple[float, ...]]:
     def read() -> set[tuple[float, ...]]:
         series = Series.objects.filter(venue="binance").values_list("pk", flat=True)
         rows = Candle.objects.values_list("id", "open", "high", "low", "close", "volume")
-        return {row for row in rows if row[0] >> 44 in set(series)}
+        places = {(*place(key), *values) for key, *values in rows}
+        return {row for row in places if row[0] in set(series)}
 
     return await database_sync_to_async(read)()
+
+
+def place(key: int) -> tuple[int, int]:
+    """Series and time of a candle, wherever it is stored."""
+    return (series_of(key), time_of(key)) if key < 0 else (key >> TIME_BITS, key & (1 << TIME_BITS) - 1)
 
 
 async def replayed(client: Client, path: Path, batches: list[CandleBatch]) -> str:

@@ -98,7 +98,12 @@ def test_page_stream_and_metrics_behind_it(system: System, tmp_path: Path) -> No
         with connect(f"wss://localhost:{secure}/ws/alerts", ssl=trusted, origin=Origin(page)) as socket:
             assert json.loads(socket.recv(20))["type"] == "subscribed"
         with pytest.raises(Exception, match="403"):
-            connect(f"wss://localhost:{secure}/ws", ssl=trusted, open_timeout=30, origin=Origin(f"https://localhost:{plain}"))
+            connect(
+                f"wss://localhost:{secure}/ws",
+                ssl=trusted,
+                open_timeout=30,
+                origin=Origin(f"https://localhost:{plain}"),
+            )
         moved, fields = answered(f"http://localhost:{plain}/healthz")
         assert (moved, fields["Location"]) == (308, "https://localhost/healthz")
 

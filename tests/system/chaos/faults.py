@@ -663,8 +663,9 @@ def sql(of: World, statement: str) -> list[Any]:
 
 def newest_candle(of: World) -> int:
     """The close time of the newest stored candle, epoch ms."""
-    bits = (1 << 44) - 1
-    return int(sql(of, f"SELECT coalesce(max(id & {bits}), 0) FROM ingestion_candle")[0][0])
+    bits, recent = (1 << 44) - 1, (1 << 43) - 1
+    time = f"CASE WHEN id < 0 THEN id >> 19 & {recent} ELSE id & {bits} END"
+    return int(sql(of, f"SELECT coalesce(max({time}), 0) FROM ingestion_candle")[0][0])
 
 
 async def stress_is_after(of: World, time_ms: int) -> bool:
