@@ -39,8 +39,9 @@ class SnapshotSaver:
     def __init__(self, path: Path, every_s: float, shared: SharedState | None = None) -> None:
         self._path = path
         self.shared = shared
-        self._every_s = every_s
-        self._saved_at = time.monotonic() - max(0.0, every_s - _FIRST_S)
+        # For who stands by on another host, the state of a minute ago.
+        self._every_s = min(every_s, _FIRST_S) if shared else every_s
+        self._saved_at = time.monotonic() - max(0.0, self._every_s - _FIRST_S)
         self._read_bytes = 0
         self._replacing: asyncio.Task[None] | None = None
 
