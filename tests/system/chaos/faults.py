@@ -116,7 +116,7 @@ async def storm_analysis(of: World) -> None:
     found = of.folder / "undisturbed.jsonl"
     of.env["ANALYSIS_SAVE_EVERY"] = "200ms"
     await of.roles("bridge", "web", "analyze")
-    backtest = [sys.executable, "manage.py", "backtest", str(file), "--json", str(found)]
+    backtest = [sys.executable, "manage.py", "backtest", str(file), "--charts", "--json", str(found)]
     done = await asyncio.create_subprocess_exec(*backtest, cwd=ROOT, env=of.env, stdout=subprocess.DEVNULL)
     if await done.wait():
         raise Wrong("the undisturbed run failed")
