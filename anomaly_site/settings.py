@@ -19,6 +19,7 @@ from anomaly_site.origins import origin_patterns
 from anomaly_site.people.oidc import PROVIDER_ID, refused_settings
 from anomaly_site.proxies import networks
 from market import files
+from market.printable import is_unencoded
 from market.wire.methods import list_methods
 
 BASE_DIR = Path(__file__).resolve().parent.parent
@@ -378,6 +379,10 @@ TEMPLATES = [
     }
 ]
 
+for _name in ("DATABASE_URL", "CHANNEL_REDIS_URL"):
+    if not (_url := env.str(_name, "")).startswith("sqlite") and is_unencoded(_url):
+        # Errors would name what follows as a host.
+        raise SystemExit(f"{_name}: its login has a / or # as it is. Write %2F or %23 there, and %40 for @.")
 DATABASES: dict[str, Any] = {"default": env.dj_db_url("DATABASE_URL", f"sqlite:///{DATA_DIR / 'anomalies.sqlite3'}")}
 if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
     # Readers never wait for the writer (WAL), and a transaction that writes takes the lock at its start (IMMEDIATE):

@@ -58,5 +58,14 @@ def without_credentials(text: str) -> str:
     return _CREDENTIALS.sub("", text) if "@" in text else text
 
 
+def is_unencoded(url: str) -> bool:
+    """Whether the login of an address has a `/` or `#` as it is: all after it would be read as host and path.
+
+    >>> [is_unencoded(f"postgres://u:{password}@10.0.0.5/x") for password in ("p@ss/w", "p%40ss%2Fw", "p/w", "p@ss")]
+    [True, False, True, False]
+    """
+    return bool(re.match(r"[\w+.-]+://[^/?#]*[/#][^?]*@", url, re.DOTALL))
+
+
 def _written(character: str) -> str:
     return character.encode("unicode_escape").decode()
