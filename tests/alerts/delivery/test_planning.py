@@ -100,7 +100,7 @@ def test_a_market_event_is_one_message_through_all_its_swings() -> None:
     assert [(message.at - T0, message.rings, message.changes) for message in event] == [
         (1_000, True, [Change.OPENS]),
         (605_000, False, []),
-        (901_001, True, [Change.TURNS]),
+        (901_001, False, [Change.TURNS]),
         (1_501_001, False, [Change.CLOSES]),
     ]
     assert {message.subject.split(":")[1] for message in found} == {"swing1", "rises"}, "what goes against it is news"
