@@ -379,8 +379,8 @@ TEMPLATES = [
     }
 ]
 
-for _name in ("DATABASE_URL", "CHANNEL_REDIS_URL"):
-    if not (_url := env.str(_name, "")).startswith("sqlite") and is_unencoded(_url):
+for _name, _url in (("DATABASE_URL", env.str("DATABASE_URL", "")), ("CHANNEL_REDIS_URL", CHANNEL_REDIS_URL)):
+    if not _url.startswith("sqlite") and is_unencoded(_url):
         # Errors would name what follows as a host.
         raise SystemExit(f"{_name}: its login has a / or # as it is. Write %2F or %23 there, and %40 for @.")
 DATABASES: dict[str, Any] = {"default": env.dj_db_url("DATABASE_URL", f"sqlite:///{DATA_DIR / 'anomalies.sqlite3'}")}
