@@ -251,12 +251,17 @@ def begin(number: int, row: Outgoing) -> None:
 
 
 def finish(row: Outgoing, attempt: Attempt, **columns: object) -> None:
-    """Note how an attempt at `row.revision` ended. What was planned meanwhile stays to be sent."""
+    """Note how an attempt at `row.revision` ended. What was planned meanwhile stays to be sent.
+
+    It rings if it is to by itself: what it took over from the message before has rung now.
+    """
     with transaction.atomic():
         attempt.save(force_insert=True)
         current = Outgoing.objects.filter(pk=row.pk)
         if attempt.succeeded:
-            current.filter(revision__gt=row.revision).update(**{**columns, "state": Outgoing.State.WAITING})
+            for later in current.filter(revision__gt=row.revision).only("content"):
+                waiting = {"state": Outgoing.State.WAITING, "rings": msgspec.json.decode(later.content)["rings"]}
+                current.filter(revision__gt=row.revision).update(**{**columns, **waiting})
             current.filter(revision=row.revision).update(**columns)
         else:
             current.update(**columns)

@@ -23,7 +23,8 @@ SECONDS = 25
 
 # The hub's and the channel layer's own reports that Valkey is away, with their tracebacks.
 LAYER_AWAY = re.compile(
-    r"^[\d:]{8} ERROR +(?:anomaly_site\.ws\.hub|channels_redis\S*): .*\nTraceback(?s:.*?)(?=^[\d:]{8} |^Stopping|\Z)",
+    r"^[\d-]{10} [\d:]{8}Z ERROR +(?:anomaly_site\.ws\.hub|channels_redis\S*): .*\n"
+    r"Traceback(?s:.*?)(?=^[\d-]{10} [\d:]{8}Z |^Stopping|\Z)",
     re.MULTILINE,
 )
 

@@ -8,7 +8,7 @@ from alerts.delivery.planning import Kind, Message
 from alerts.delivery.rules import Change
 from alerts.delivery.wording import Text
 from ingestion.delivery import store
-from ingestion.models import Channel, Outgoing, Route
+from ingestion.models import Attempt, Channel, Outgoing, Route
 from tests.samples import T0
 
 pytestmark = pytest.mark.django_db
@@ -88,3 +88,14 @@ def test_an_edit_of_a_message_that_is_there_does_not_ring(chat: Route) -> None:
 def test_an_edit_of_a_message_that_retention_removed_is_nothing(chat: Route) -> None:
     store.enqueue([planned(chat, 2)])
     assert not Outgoing.objects.exists()
+
+
+def test_what_rang_while_its_edit_was_planned_does_not_ring_again(chat: Route) -> None:
+    store.enqueue([planned(chat, 1)])
+    begun = Outgoing.objects.get()
+    store.enqueue([planned(chat, 2)])
+    assert Outgoing.objects.get().rings, "until it is known that the first one arrived"
+    attempt = Attempt(message_id=begun.pk, at=begun.planned_at, revision=1, succeeded=True, milliseconds=1)
+    store.finish(begun, attempt, state="sent", sent_revision=1, handle="7")
+    row = Outgoing.objects.get()
+    assert (row.state, row.handle, row.revision, row.rings) == ("waiting", "7", 2, False)
